@@ -1,0 +1,56 @@
+# The two commands: `make demo` runs the closed loop on a year of flights, `make test` is all of CI.
+# Needed beforehand: Python 3.11 or newer with venv, make, and a package registry. Nothing is installed outside of .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+LOCK := requirements
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
+# What a user asks of the demo, for example `make demo DEMO="--fast --keep"`
+DEMO ?=
+
+.PHONY: demo test check lock wheel clean
+
+demo: $(VENV)/.demo
+	$(BIN)/rota demo $(DEMO)
+
+test: check
+	$(BIN)/pytest --cov --cov-report=term
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m hatchling build --target wheel
+
+# New versions within pyproject.toml's bounds. The smaller locks take their versions from dev.txt, so that all four agree.
+lock: $(VENV)/.installer
+	$(COMPILE) --upgrade --all-extras --group dev --group build --output-file $(LOCK)/dev.txt
+	$(COMPILE) --upgrade --extra demo --group build --constraints $(LOCK)/dev.txt --output-file $(LOCK)/demo.txt
+	$(COMPILE) --upgrade --constraints $(LOCK)/dev.txt --output-file $(LOCK)/base.txt
+	$(COMPILE:pyproject.toml=--upgrade --group pyproject.toml:installer --output-file $(LOCK)/installer.txt)
+	@! grep -nE '://|--(extra-)?index|--find-links' $(LOCK)/*.txt || { echo 'a lock names an index; remove it'; exit 1; }
+
+clean:
+	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The environment. Each stamp is younger than the lock it was installed from, so a second run installs nothing.
+# uv is quick; where it cannot be had or cannot reach the registry that pip is configured for, pip installs the same lock.
+
+$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(LOCK)/%.txt $(VENV)/.installer pyproject.toml
+	@if [ -x $(UV) ] && $(UV) pip install --python $(BIN)/python --require-hashes -r $<; then :; else \
+	    echo 'uv is not to be had here; pip installs the same lock, which takes longer'; \
+	    $(BIN)/python -m pip install --require-hashes -r $<; fi
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@$(BIN)/python -c 'import lightgbm' || { echo 'LightGBM needs the system library libgomp: apt-get install libgomp1'; exit 1; }
+	@touch $@
+
+$(VENV)/.installer: $(LOCK)/installer.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo '$(PYTHON) is older than 3.11; name another: make PYTHON=python3.11'; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'no venv in $(PYTHON): apt-get install python3-venv'; exit 1; }
+	@$(BIN)/python -m pip install --quiet --require-hashes -r $< || echo 'uv was not installed; going on with pip'
+	@touch $@

@@ -1,0 +1,107 @@
+"""Rota: the whole MLOps loop in one package.
+
+The public names are loaded when they are first used, so `import rota` opens no engine and takes a few milliseconds.
+Checkers and editors read the imports below; Python reads `_HOMES`, which a test holds equal to them.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tells checkers what `__getattr__` will answer
+    from rota.errors import Conflict as Conflict
+    from rota.errors import Corrupt as Corrupt
+    from rota.errors import InvalidInput as InvalidInput
+    from rota.errors import NotFound as NotFound
+    from rota.errors import Refused as Refused
+    from rota.errors import RotaError as RotaError
+    from rota.errors import Unavailable as Unavailable
+    from rota.records.data import DatasetDefinition as DatasetDefinition
+    from rota.records.data import Entity as Entity
+    from rota.records.data import Feature as Feature
+    from rota.records.data import FeatureService as FeatureService
+    from rota.records.data import FeatureView as FeatureView
+    from rota.records.data import OnDemandFeatureView as OnDemandFeatureView
+    from rota.records.data import Source as Source
+    from rota.records.data import TimeSplit as TimeSplit
+    from rota.records.data import count as count
+    from rota.records.data import mean as mean
+    from rota.records.data import share as share
+    from rota.records.data import sql as sql
+    from rota.records.data import total as total
+    from rota.records.model import ReleasePolicy as ReleasePolicy
+    from rota.records.release import Canary as Canary
+    from rota.records.release import Endpoint as Endpoint
+    from rota.records.release import error_rate as error_rate
+    from rota.records.release import latency_p95 as latency_p95
+    from rota.records.release import metric as metric
+    from rota.records.run import TrainingPipeline as TrainingPipeline
+    from rota.records.run import at_least as at_least
+    from rota.records.run import cron as cron
+    from rota.records.run import new_data as new_data
+    from rota.records.run import not_worse_than_champion as not_worse_than_champion
+    from rota.records.run import on_alert as on_alert
+    from rota.records.run import per_slice as per_slice
+    from rota.records.signal import Monitor as Monitor
+    from rota.server.client import Client as Client
+    from rota.settings import Settings as Settings
+    from rota.train.fitting import TrainingData as TrainingData
+    from rota.train.fitting import step as step
+    from rota.wiring import load as load
+    from rota.wiring import track as track
+
+_HOMES: Mapping[str, str] = {
+    "Canary": "rota.records.release",
+    "Client": "rota.server.client",
+    "Conflict": "rota.errors",
+    "Corrupt": "rota.errors",
+    "DatasetDefinition": "rota.records.data",
+    "Endpoint": "rota.records.release",
+    "Entity": "rota.records.data",
+    "Feature": "rota.records.data",
+    "FeatureService": "rota.records.data",
+    "FeatureView": "rota.records.data",
+    "InvalidInput": "rota.errors",
+    "Monitor": "rota.records.signal",
+    "NotFound": "rota.errors",
+    "OnDemandFeatureView": "rota.records.data",
+    "Refused": "rota.errors",
+    "ReleasePolicy": "rota.records.model",
+    "RotaError": "rota.errors",
+    "Settings": "rota.settings",
+    "Source": "rota.records.data",
+    "TimeSplit": "rota.records.data",
+    "TrainingData": "rota.train.fitting",
+    "TrainingPipeline": "rota.records.run",
+    "Unavailable": "rota.errors",
+    "at_least": "rota.records.run",
+    "count": "rota.records.data",
+    "cron": "rota.records.run",
+    "error_rate": "rota.records.release",
+    "latency_p95": "rota.records.release",
+    "load": "rota.wiring",
+    "mean": "rota.records.data",
+    "metric": "rota.records.release",
+    "new_data": "rota.records.run",
+    "not_worse_than_champion": "rota.records.run",
+    "on_alert": "rota.records.run",
+    "per_slice": "rota.records.run",
+    "share": "rota.records.data",
+    "sql": "rota.records.data",
+    "step": "rota.train.fitting",
+    "total": "rota.records.data",
+    "track": "rota.wiring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("rota")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rota' has no attribute {name!r}; its public names are {sorted(_HOMES)}")
+    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "__version__"])

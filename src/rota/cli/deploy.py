@@ -1,0 +1,130 @@
+"""Process 4 on the command line: deliver a version, watch its rollout, go back."""
+
+from typing import Annotated
+
+import typer
+
+from rota.cli import show
+from rota.cli.home import actor
+from rota.cli.opening import opened
+from rota.deploy.releases import roll_back
+from rota.errors import NotFound, Refused
+from rota.loop import rollout_run
+from rota.manage import registry
+from rota.records.release import Endpoint, Rollout
+
+commands = typer.Typer()
+rollout = typer.Typer(no_args_is_help=True, help="Progressive deliveries and their verdicts: list, show.")
+commands.add_typer(rollout, name="rollout")
+
+
+@commands.command()
+def deploy(
+    ctx: typer.Context,
+    version: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="An approved version, by number or alias.")],
+    endpoint: Annotated[str, typer.Option(help="Only this endpoint; otherwise every endpoint of the model.")] = "",
+    json: show.Json = False,
+) -> None:
+    """Deliver an approved version to its endpoints, by each endpoint's rollout strategy.
+
+    Example: rota deploy flight-delay@3
+    """
+    with opened(ctx) as platform:
+        metadata = platform.repositories.metadata
+        found = registry.resolve(metadata, version)
+        if found.status != "approved":
+            raise Refused(f"{found.id} is {found.status}; only an approved version is delivered: `rota models approve {found.id} --reason ...`")
+        targets = [each for each in metadata.find(Endpoint, {"model": found.model}) if endpoint in ("", each.name)]
+        if not targets:
+            raise NotFound(f"model {found.model!r} has no endpoint{f' {endpoint!r}' if endpoint else ''}; declare one in the project and `rota apply`")
+        runs = [rollout_run(each, found, now_us=platform.repositories.clock.now_us(), trigger=f"person:{actor()}") for each in targets]
+        started = [run.id for run in runs if platform.repositories.runs.submit(run)]
+    if not started:
+        raise Refused(f"{found.id} was delivered before, by {runs[0].id}; a version is delivered once, `rota rollback` returns to an earlier champion")
+    if json:
+        show.write_json({"runs": started})
+    else:
+        print("\n".join(f"{run} is queued; follow it with `rota rollout show {run}`" for run in started))
+
+
+@commands.command()
+def rollback(
+    ctx: typer.Context,
+    endpoint: Annotated[str, typer.Argument(help="Name of the endpoint.")],
+    reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
+    json: show.Json = False,
+) -> None:
+    """Return an endpoint at once to its previous champion; a governance act that is audited.
+
+    Example: rota rollback flight-delay --reason "complaints from the gate desk"
+    """
+    with opened(ctx) as platform:
+        metadata = platform.repositories.metadata
+        found = metadata.get(Endpoint, endpoint)
+        if found is None:
+            raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
+        release = roll_back(metadata, found, actor=actor(), reason=reason, now_us=platform.repositories.clock.now_us())
+    named = {"endpoint": release.endpoint, "revision": release.revision, "serves": f"version {release.routes[0].number}", "reason": reason}
+    show.facts(named, as_json=json, record=release)
+
+
+@rollout.command("list")
+def list_(
+    ctx: typer.Context,
+    endpoint: Annotated[str, typer.Option(help="Only this endpoint.")] = "",
+    limit: show.Limit = 50,
+    json: show.Json = False,
+) -> None:
+    """List rollouts, newest first.
+
+    Example: rota rollout list --endpoint flight-delay
+    """
+    with opened(ctx) as platform:
+        where = {"endpoint": endpoint} if endpoint else None
+        found = platform.repositories.metadata.find(Rollout, where, order="-started_us", limit=limit)
+    columns = {
+        "rollout": lambda r: r.id,
+        "state": lambda r: r.state,
+        "candidate": lambda r: f"{r.model}@{r.candidate}",
+        "champion": lambda r: r.champion or "none",
+        "started": lambda r: show.when(r.started_us),
+        "ended": lambda r: show.when(r.ended_us),
+        "reason": lambda r: r.reason,
+    }
+    show.listing(found, columns, as_json=json, empty="no rollout yet; approving a version starts one, or `rota deploy MODEL@VERSION`")
+
+
+@rollout.command("show")
+def show_(ctx: typer.Context, rollout: Annotated[str, typer.Argument(help="Id of the rollout.")], json: show.Json = False) -> None:
+    """Show a rollout: each judged step with the figures of its verdicts.
+
+    Example: rota rollout show rollout.flight-delay.2
+    """
+    with opened(ctx) as platform:
+        found = platform.repositories.metadata.get(Rollout, rollout)
+    if found is None:
+        raise NotFound(f"there is no rollout {rollout!r}; `rota rollout list` shows them", rollout=rollout)
+    named = {
+        "rollout": found.id,
+        "endpoint": found.endpoint,
+        "candidate": f"{found.model}@{found.candidate}",
+        "champion": found.champion or "none",
+        "state": found.state,
+        "started": show.when(found.started_us),
+        "ended": show.when(found.ended_us),
+        "reason": found.reason,
+    }
+    show.facts(named, as_json=json, record=found)
+    if json:
+        return
+    print()
+    verdicts = [(entry, verdict) for entry in found.history for verdict in entry["verdicts"]]
+    columns = {
+        "at": lambda v: show.when(v[0]["at_us"]),
+        "stage": lambda v: v[0]["stage"],
+        "outcome": lambda v: v[1]["outcome"],
+        "analysis": lambda v: v[1]["kind"],
+        "rows": lambda v: v[1]["rows"],
+        "verdict": lambda v: v[1]["message"],
+    }
+    show.listing(verdicts, columns, as_json=False, empty="nothing was judged yet")

@@ -1,0 +1,93 @@
+"""Process 6 on the command line: alerts, what each slice measured, and an extra monitor run."""
+
+from typing import Annotated
+
+import typer
+
+from rota.cli import show
+from rota.cli.home import actor
+from rota.cli.opening import opened
+from rota.errors import NotFound
+from rota.manage import alerts as alerting
+from rota.records.run import Run
+from rota.records.signal import Alert, Monitor, MonitorSlice
+
+commands = typer.Typer()
+monitor = typer.Typer(no_args_is_help=True, help="Alerts and measured slices: alerts, ack, slices, run.")
+commands.add_typer(monitor, name="monitor")
+OfEndpoint = Annotated[str, typer.Argument(help="Name of the endpoint.")]
+
+
+@monitor.command()
+def alerts(
+    ctx: typer.Context,
+    endpoint: Annotated[str, typer.Option(help="Only alerts of this endpoint.")] = "",
+    status: Annotated[str, typer.Option(help="Only open, acknowledged or resolved ones.")] = "",
+    limit: show.Limit = 50,
+    json: show.Json = False,
+) -> None:
+    """List alerts, newest first.
+
+    Example: rota monitor alerts --status open
+    """
+    where = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
+    with opened(ctx) as platform:
+        found = platform.repositories.metadata.find(Alert, where, order="-raised_us", limit=limit)
+    columns = {
+        "alert": lambda a: a.id,
+        "severity": lambda a: a.severity,
+        "status": lambda a: a.status,
+        "raised": lambda a: show.when(a.raised_us),
+        "last seen": lambda a: show.when(a.last_seen_us),
+        "message": lambda a: a.message,
+    }
+    show.listing(found, columns, as_json=json, empty="no such alerts")
+
+
+@monitor.command()
+def ack(ctx: typer.Context, alert: Annotated[str, typer.Argument(help="Id of an open alert.")], json: show.Json = False) -> None:
+    """Acknowledge an open alert: somebody has seen it.
+
+    Example: rota monitor ack flight-delay.performance.auc.1373860800000000
+    """
+    with opened(ctx) as platform:
+        repositories = platform.repositories
+        seen = alerting.acknowledge(repositories.metadata, alert, actor=actor(), now_us=repositories.clock.now_us())
+    show.facts({"alert": seen.id, "status": seen.status, "message": seen.message}, as_json=json, record=seen)
+
+
+@monitor.command()
+def slices(ctx: typer.Context, endpoint: OfEndpoint, limit: show.Limit = 30, json: show.Json = False) -> None:
+    """List what each slice of time measured, newest first.
+
+    Example: rota monitor slices flight-delay --limit 7
+    """
+    with opened(ctx) as platform:
+        found = platform.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=limit)
+    columns = {
+        "from": lambda s: show.when(s.start_us),
+        "rows": lambda s: s.rows,
+        "labelled": lambda s: s.labelled,
+        "performance": lambda s: "; ".join(f"v{version}: {show.figures(metrics)}" for version, metrics in s.performance.items()),
+        "efficiency": lambda s: show.figures(s.efficiency),
+    }
+    show.listing(found, columns, as_json=json, empty=f"endpoint {endpoint!r} has no measured slice; its monitor runs on a schedule, or `rota monitor run`")
+
+
+@monitor.command()
+def run(ctx: typer.Context, endpoint: OfEndpoint, json: show.Json = False) -> None:
+    """Start a monitor run now instead of at its schedule's next tick.
+
+    Example: rota monitor run flight-delay
+    """
+    with opened(ctx) as platform:
+        repositories = platform.repositories
+        if repositories.metadata.get(Monitor, endpoint) is None:
+            raise NotFound(f"endpoint {endpoint!r} has no monitor; add a rota.Monitor to the project and `rota apply`", endpoint=endpoint)
+        now_us = repositories.clock.now_us()
+        wanted = Run(f"monitor.{endpoint}.manual.{now_us}", "monitor", endpoint, {"endpoint": endpoint}, now_us, f"person:{actor()}")
+        repositories.runs.submit(wanted)
+    if json:
+        show.write_json({"run": wanted.id})
+    else:
+        print(f"{wanted.id} is queued; follow it with `rota runs show {wanted.id}`")

@@ -1,0 +1,87 @@
+"""Process 2 on the command line: a project file becomes a release that is in force."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rota.cli import show
+from rota.cli.home import actor
+from rota.cli.opening import opened
+from rota.operationalize.project import Change
+from rota.records.run import Deployed, PipelineRelease
+
+commands = typer.Typer()
+pipeline = typer.Typer(no_args_is_help=True, help="Deployed pipelines and their releases: list, releases.")
+commands.add_typer(pipeline, name="pipeline")
+ProjectFile = Annotated[Path, typer.Argument(help="Python file with the project's definitions.")]
+
+
+@commands.command()
+def plan(ctx: typer.Context, file: ProjectFile = Path("project.py"), json: show.Json = False) -> None:
+    """What applying a project file would change.
+
+    Example: rota plan project.py
+    """
+    with opened(ctx) as platform:
+        changes = platform.plan(file)
+    _show_changes(changes, json=json)
+    if not json and all(change.what == "keep" for change in changes):
+        print("nothing would change but the release of the code, if the sources differ")
+
+
+@commands.command()
+def apply(ctx: typer.Context, file: ProjectFile = Path("project.py"), json: show.Json = False) -> None:
+    """Build a release of a project and put its definitions in force.
+
+    Example: rota apply project.py
+    """
+    with opened(ctx) as platform:
+        changes = platform.apply(file, actor=actor())
+    _show_changes(changes, json=json)
+    if not json:
+        print(f"applied {file}; `rota up` runs it, `rota train PIPELINE` starts a first training")
+
+
+@pipeline.command("list")
+def list_(ctx: typer.Context, json: show.Json = False) -> None:
+    """List the pipelines in force: environment, release, triggers, gates.
+
+    Example: rota pipeline list
+    """
+    with opened(ctx) as platform:
+        found = platform.repositories.metadata.find(Deployed)
+    columns = {
+        "pipeline": lambda d: d.pipeline,
+        "environment": lambda d: d.environment,
+        "release": lambda d: d.release[:12],
+        "since": lambda d: show.when(d.since_us),
+        "triggers": lambda d: ", ".join(f"{t.kind} {t.spec or t.rows or ''}".strip() for t in d.definition.triggers) or "by hand",
+        "gates": lambda d: ", ".join(f"{g.kind} {g.metric} {g.bound:g}" for g in d.definition.gates) or "none",
+    }
+    show.listing(found, columns, as_json=json, empty="no pipeline is deployed; `rota apply project.py` deploys those of a project")
+
+
+@pipeline.command()
+def releases(ctx: typer.Context, limit: show.Limit = 100, json: show.Json = False) -> None:
+    """List the releases of projects, newest first, with commit and environment lock.
+
+    Example: rota pipeline releases --limit 5
+    """
+    with opened(ctx) as platform:
+        found = platform.repositories.metadata.find(PipelineRelease, order="-created_us", limit=limit)
+    columns = {
+        "release": lambda r: r.digest[:12],
+        "project": lambda r: r.project,
+        "commit": lambda r: (r.commit[:12] or "none") + (" + local changes" if r.dirty else ""),
+        "lock": lambda r: r.lock[:12] or "none",
+        "python": lambda r: r.python,
+        "created": lambda r: show.when(r.created_us),
+    }
+    show.listing(found, columns, as_json=json, empty="no release yet; `rota apply project.py` builds one")
+
+
+def _show_changes(changes: Sequence[Change], *, json: bool) -> None:
+    columns = {"what": lambda c: c.what, "kind": lambda c: c.kind.replace("_", " "), "name": lambda c: c.name}
+    show.listing(changes, columns, as_json=json, empty="the project declares nothing")

@@ -1,0 +1,112 @@
+"""The platform on the command line: bring it up, look at it, and see the whole loop close."""
+
+import contextlib
+import http.client
+import importlib
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rota.cli import show
+from rota.cli.home import settings_of
+from rota.cli.logs import configure
+from rota.errors import InvalidInput, RotaError
+from rota.server.client import Client
+from rota.server.processes import Supervisor, published
+from rota.settings import Settings
+
+commands = typer.Typer()
+UP_WITHIN_S = 60.0
+
+
+@commands.command()
+def up(ctx: typer.Context) -> None:
+    """Run the whole platform on this machine: control plane, workers, prediction processes.
+
+    Example: rota up
+    """
+    settings = settings_of(ctx)
+    configure("up")
+    threading.Thread(target=_announce, args=(settings,), name="announce", daemon=True).start()
+    Supervisor(settings).run()
+
+
+@commands.command()
+def status(ctx: typer.Context, json: show.Json = False) -> None:
+    """Show processes, clock and waiting work of a running platform.
+
+    Example: rota status
+    """
+    settings = settings_of(ctx)
+    ports = published(settings.home)
+    client = Client(settings.home, host=settings.host, patience_s=5.0)
+    try:
+        loop = client.get("/v1/loop")
+    finally:
+        client.close()
+    if json:
+        show.write_json(ports | loop)
+        return
+    children = dict(ports["children"])  # type: ignore[call-overload]
+    named = {
+        "home": settings.home.resolve(),
+        "control plane": f"http://{settings.host}:{ports['control']}",
+        "predictions": f"http://{settings.host}:{ports['prediction']}",
+        "supervisor": f"pid {ports['pid']}",
+        **{name: f"pid {pid}" for name, pid in children.items()},
+        "clock": loop["now"],
+        "waiting": "\n".join(loop["waiting"]) or "nothing: the loop is at rest",
+    }
+    show.facts(named, as_json=False)
+
+
+@commands.command()
+def demo(
+    ctx: typer.Context,
+    fast: Annotated[bool, typer.Option("--fast", help="Replay a shorter time.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the platform up at the end, to look around.")] = False,
+    home: Annotated[Path | None, typer.Option(help="Where to keep the demo's platform; otherwise a temporary directory.", show_default=False)] = None,
+) -> None:
+    """Close the whole loop on recorded data: the flights that left New York in 2013.
+
+    Example: rota demo --fast
+    """
+    home = home or ctx.find_root().obj
+    try:
+        main = importlib.import_module("rota.demo.__main__").main
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"the demo needs {error.name}, which is not installed; `pip install 'rota[demo]'` brings it") from error
+    main(fast=fast, as_json=json, keep=keep, home=home)
+
+
+def _announce(settings: Settings) -> None:
+    """Say where everything is, once both servers answer."""
+    deadline = time.monotonic() + UP_WITHIN_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, RotaError, http.client.HTTPException):
+            ports = published(settings.home)
+            if ports["pid"] == os.getpid() and _answers(settings.host, ports["control"], "/healthz"):
+                token = (settings.home / "token").read_text().strip()
+                page = f"http://{settings.host}:{ports['control']}"
+                print(f"Rota is up on {settings.home.resolve()}")
+                print(f"  pages and API   {page}/enter?token={token}")
+                print(f"  predictions     http://{settings.host}:{ports['prediction']}/v1/endpoints/NAME/predict")
+                print("  stop            Ctrl-C")
+                sys.stdout.flush()
+                return
+        time.sleep(0.05)
+
+
+def _answers(host: str, port: object, path: str) -> bool:
+    connection = http.client.HTTPConnection(host, int(str(port)), timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()

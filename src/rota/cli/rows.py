@@ -1,0 +1,60 @@
+"""Rows in and out of files: JSON lines, CSV and Parquet by the file's suffix."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from rota.errors import InvalidInput, Unavailable
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file; raises `InvalidInput` naming the file, and the line where there is one."""
+    try:
+        if file.suffix in (".jsonl", ".ndjson", ".json"):
+            return _json_lines(file)
+        if file.suffix == ".csv":
+            return pl.read_csv(file, infer_schema_length=None).to_dicts()
+        if file.suffix == ".parquet":
+            return pl.read_parquet(file).to_dicts()
+    except (OSError, PolarsError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{file} cannot be read: {error}", file=str(file)) from error
+    raise InvalidInput(f"{file} has the suffix {file.suffix!r}; give a .jsonl, .csv or .parquet file", file=str(file))
+
+
+def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows to a file whose directory exists."""
+    try:
+        if file.suffix in (".jsonl", ".ndjson", ".json"):
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        elif file.suffix == ".csv":
+            pl.DataFrame(rows, infer_schema_length=None).write_csv(file)
+        elif file.suffix == ".parquet":
+            pl.DataFrame(rows, infer_schema_length=None).write_parquet(file)
+        else:
+            raise InvalidInput(f"{file} has the suffix {file.suffix!r}; give a .jsonl, .csv or .parquet file", file=str(file))
+    except OSError as error:
+        raise Unavailable(f"{file} cannot be written: {error}", file=str(file)) from error
+
+
+def one(text: str) -> dict[str, Any]:
+    """A row given as JSON on the command line."""
+    return _row(text, "--row")
+
+
+def _json_lines(file: Path) -> list[dict[str, Any]]:
+    lines = file.read_text().splitlines()
+    return [_row(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _row(text: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"{where} is not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise InvalidInput(f'{where} is a {type(row).__name__}, not an object such as {{"origin": "JFK"}}')
+    return row

@@ -1,0 +1,84 @@
+"""Process 5 on the command line: what is served, and predictions for one row or a file."""
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rota.cli import rows, show
+from rota.cli.home import settings_of
+from rota.cli.opening import opened
+from rota.deploy.releases import current_release
+from rota.errors import InvalidInput
+from rota.records.record import plain
+from rota.records.release import Endpoint, Release
+from rota.server.client import Client
+
+commands = typer.Typer()
+endpoints = typer.Typer(no_args_is_help=True, help="What each endpoint serves: list.")
+commands.add_typer(endpoints, name="endpoints")
+BATCH_ROWS = 500
+
+
+@commands.command()
+def predict(
+    ctx: typer.Context,
+    endpoint: Annotated[str, typer.Argument(help="Name of the endpoint.")],
+    row: Annotated[str, typer.Option(help="One row as a JSON object.")] = "",
+    input: Annotated[Path | None, typer.Option(help="Rows in a .jsonl, .csv or .parquet file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to write the answers (.jsonl, .csv, .parquet); otherwise JSON lines on stdout.")] = None,
+) -> None:
+    """Ask a running endpoint, for one row or a whole file.
+
+    Prints one JSON object a row: prediction_id, answer, model, version.
+
+    Example: rota predict flight-delay --input flights.parquet --output answers.parquet
+    """
+    if bool(row) == (input is not None):
+        raise typer.BadParameter("give either --row or --input", param_hint="--row / --input")
+    asked = rows.read(input) if input is not None else [rows.one(row)]
+    if not asked:
+        raise InvalidInput(f"{input} holds no rows", file=str(input))
+    settings = settings_of(ctx)
+    client = Client(settings.home, host=settings.host)
+    try:
+        answers = [answer for start in range(0, len(asked), BATCH_ROWS) for answer in client.predict(endpoint, asked[start : start + BATCH_ROWS])]
+    finally:
+        client.close()
+    if output is not None:
+        rows.write(output, answers)
+        print(f"{len(answers)} answers in {output}")
+        return
+    for answer in answers:
+        print(jsonlib.dumps(answer))
+
+
+@endpoints.command("list")
+def list_(ctx: typer.Context, json: show.Json = False) -> None:
+    """List endpoints with the traffic split they serve now.
+
+    Example: rota endpoints list
+    """
+    with opened(ctx) as platform:
+        metadata = platform.repositories.metadata
+        found = [(endpoint, current_release(metadata, endpoint.name)) for endpoint in metadata.find(Endpoint)]
+    if json:
+        show.write_json([{"endpoint": plain(endpoint), "release": plain(release)} for endpoint, release in found])
+        return
+    columns = {
+        "endpoint": lambda e: e[0].name,
+        "model": lambda e: e[0].model,
+        "revision": lambda e: e[1].revision if e[1] else "",
+        "traffic": lambda e: split(e[1]),
+        "since": lambda e: show.when(e[1].since_us) if e[1] else "",
+        "rollout": lambda e: e[1].rollout if e[1] else "",
+    }
+    show.listing(found, columns, as_json=False, empty="no endpoint is declared; add a rota.Endpoint to the project and `rota apply`")
+
+
+def split(release: Release | None) -> str:
+    """The traffic split of a release in one line."""
+    if release is None:
+        return "nothing yet"
+    return ", ".join(f"v{route.number} {route.role} {route.weight} %" if route.role != "shadow" else f"v{route.number} shadow" for route in release.routes)

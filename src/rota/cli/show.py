@@ -1,0 +1,87 @@
+"""How commands print: a table or a list of facts for people, JSON for programs; nothing is ever cut off."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rota.records.record import plain
+from rota.records.time import Micros, iso
+
+R = TypeVar("R")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")]
+PIPED_WIDTH = 200
+_COLOURS = {
+    **dict.fromkeys(("succeeded", "approved", "promoted", "resolved", "finished", "pass"), "green"),
+    **dict.fromkeys(("failed", "blocked", "rejected", "rolled_back", "critical", "open", "fail"), "red"),
+    **dict.fromkeys(("running", "parked", "queued", "canary", "shadow", "warning", "acknowledged", "inconclusive"), "yellow"),
+}
+
+
+def listing(found: Sequence[R], columns: Mapping[str, Callable[[R], object]], *, as_json: bool, empty: str) -> None:
+    """Records as a table with these columns, or as JSON with all their fields."""
+    if as_json:
+        write_json([plain(each) for each in found])
+    elif not found:
+        print(empty)
+    else:
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for each in found:
+            table.add_row(*(_cell(column(each)) for column in columns.values()))
+        console().print(table)
+
+
+def facts(named: Mapping[str, object], *, as_json: bool, record: object = None) -> None:
+    """Names and values below each other; JSON shows `record` instead when one is given."""
+    if as_json:
+        write_json(plain(named if record is None else record))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in named.items():
+        table.add_row(name, _cell(value))
+    console().print(table)
+
+
+def write_json(value: Any) -> None:
+    """Indented JSON; a lone surrogate or a NaN never makes the output unreadable."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def console() -> Console:
+    """A console as wide as the terminal; a pipe is given a fixed width, so that output is the same everywhere."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(width=PIPED_WIDTH, highlight=False)
+
+
+def when(at_us: Micros | None) -> str:
+    """A moment to the second, or "" for none."""
+    return "" if at_us is None else iso(at_us - at_us % 1_000_000).replace("T", " ").removesuffix("Z")
+
+
+def lasted(start_us: Micros | None, end_us: Micros | None) -> str:
+    """How long something took."""
+    if start_us is None or end_us is None:
+        return ""
+    seconds = (end_us - start_us) / 1e6
+    return f"{seconds:.3f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3_600:.1f} h"
+
+
+def figures(values: Mapping[str, Any]) -> str:
+    """Named numbers in one line."""
+    return "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+
+
+def _cell(value: object) -> Text:
+    """Plain text, so that brackets in a name are never taken for markup and control characters never reach the terminal."""
+    if isinstance(value, dict | list | tuple):
+        value = json.dumps(plain(value))
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    clean = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return Text(clean, style=_COLOURS.get(clean, ""), overflow="fold")

@@ -1,0 +1,73 @@
+"""Releases: what an endpoint serves, revision by revision, and whether the prediction processes really serve it."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rota.errors import InvalidInput, NotFound, Refused
+from rota.manage import registry
+from rota.ports.metadata import Batch, Metadata
+from rota.records.model import Alias
+from rota.records.release import Endpoint, Release, Rollout, Route, Serving
+from rota.records.signal import Event
+from rota.records.time import Micros
+
+CONVERGE_S = 30.0
+LOOK_S = 0.02
+
+
+def current_release(metadata: Metadata, endpoint: str) -> Release | None:
+    """The newest release of an endpoint."""
+    newest = metadata.find(Release, {"endpoint": endpoint}, order="-revision", limit=1)
+    return newest[0] if newest else None
+
+
+def next_release(before: Release | None, endpoint: Endpoint, routes: tuple[Route, ...], *, now_us: Micros, rollout: str) -> Release:
+    """The release after `before`; raises `InvalidInput` when the answering weights do not sum to 100."""
+    total = sum(route.weight for route in routes if route.role != "shadow")
+    if total != 100:
+        raise InvalidInput(f"endpoint {endpoint.name!r}: the weights of {len(routes)} routes sum to {total}, they must sum to 100")
+    revision = before.revision + 1 if before else 1
+    salt = before.salt if before else endpoint.name
+    return Release(endpoint.name, revision, routes, endpoint.rollout.unit, now_us, rollout, salt)
+
+
+def await_convergence(metadata: Metadata, release: Mapping[str, Any], processes: int) -> dict[str, Any]:
+    """Wait until the prediction processes serve a release, at most CONVERGE_S; `refused` says why a process would not load it."""
+    endpoint, revision = str(release["endpoint"]), int(release["revision"])
+    deadline = time.monotonic() + CONVERGE_S
+    while True:
+        serving = metadata.find(Serving, {"endpoint": endpoint})
+        if refused := next((s for s in serving if s.error and s.revision >= revision), None):
+            return {"converged": False, "refused": f"prediction process {refused.process} refused revision {revision}: {refused.error}"}
+        there = [s.process for s in serving if s.revision >= revision]
+        if len(there) >= processes or time.monotonic() > deadline:
+            return {"converged": len(there) >= processes, "processes": sorted(there), "refused": ""}
+        time.sleep(LOOK_S)
+
+
+def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str, now_us: Micros) -> Release:
+    """Return an endpoint at once to the version that was champion before the current one: a governance act."""
+    current = current_release(metadata, endpoint.name)
+    if current is None:
+        raise NotFound(f"endpoint {endpoint.name!r} serves nothing yet, so there is nothing to roll back", endpoint=endpoint.name)
+    active = [r for r in metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us", limit=10) if r.ended_us is None]
+    if active:
+        raise Refused(f"rollout {active[0].id} of endpoint {endpoint.name!r} is under way; `rota rollout abort {active[0].id}` ends it")
+    previous = next(
+        (r for r in metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us") if r.state == "promoted" and r.champion), None
+    )
+    if previous is None:
+        raise NotFound(f"endpoint {endpoint.name!r} never had another champion to return to", endpoint=endpoint.name)
+    version = registry.get(metadata, endpoint.model, previous.champion)
+    batch = Batch()
+    release = next_release(
+        current, endpoint, (Route(version.model, version.number, version.bundle, "stable", 100),), now_us=now_us, rollout=f"rollback:{actor}"
+    )
+    batch.create(release)
+    registry.move_alias(batch, metadata, Alias(version.model, registry.CHAMPION, version.number, now_us, reason), actor=actor)
+    batch.audit(actor, "endpoint.rollback", endpoint.name, now_us, to=version.number, reason=reason)
+    body = {"endpoint": endpoint.name, "state": "rolled_back", "message": f"back to version {version.number}: {reason}"}
+    batch.event(Event("rollout.changed", f"rollback.{endpoint.name}.{release.revision}", now_us, body))
+    metadata.commit(batch)
+    return release

@@ -1,0 +1,187 @@
+"""The rollout: shadow, canary steps, promotion or rollback, as one durable run.
+
+(state, verdict)          -> state          traffic of the candidate
+(none,   no champion)     -> promoted       100 %
+(none,   champion)        -> shadow         0 %, mirrored (only when the strategy asks for it)
+(shadow, pass)            -> canary         first step, still mirrored for a paired comparison
+(canary, pass)            -> canary         next step
+(canary, pass, last step) -> promoted       100 %, alias champion moves
+(any,    fail)            -> rolled_back    0 %
+(any,    inconclusive)    -> same           one more hold, up to `patience`, then rolled_back
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from rota.deploy import judge
+from rota.deploy.releases import await_convergence, current_release, next_release
+from rota.errors import NotFound, Refused
+from rota.manage import registry
+from rota.manage.durable import Context, Work
+from rota.manage.repositories import Repositories
+from rota.records.model import Alias, ModelVersion
+from rota.records.record import plain
+from rota.records.release import Endpoint, Release, Rollout, RolloutState, Route
+from rota.records.signal import Event
+from rota.records.time import HOUR_US, Micros, iso, micros
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutWorkflow:
+    """Delivers one version to one endpoint."""
+
+    repositories: Repositories
+    prediction_processes: int = 1
+
+    def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        endpoint = self._endpoint(arguments["endpoint"])
+        version = registry.get(self.repositories.metadata, arguments["model"], arguments["number"])
+        self._await_turn(context, endpoint)
+        begun = context.step("start", lambda work: self._start(work, endpoint, version))
+        if begun["champion"] == 0:
+            return self._promote(context, endpoint, version, "first version, nothing to compare with")
+        for stage, (state, weight, hold_us) in enumerate(_stages(endpoint)):
+            if reason := self._stage(context, endpoint, version, (stage, state, weight, hold_us)):
+                return self._roll_back(context, endpoint, version, reason)
+        return self._promote(context, endpoint, version, "every step passed")
+
+    def _endpoint(self, name: str) -> Endpoint:
+        endpoint = self.repositories.metadata.get(Endpoint, name)
+        if endpoint is None:
+            raise NotFound(f"there is no endpoint {name!r}; declare it in the project and `rota apply`", endpoint=name)
+        return endpoint
+
+    def _await_turn(self, context: Context, endpoint: Endpoint) -> None:
+        """One rollout an endpoint: a later one waits, looking once an hour of the platform's time."""
+        look = 0
+        while True:
+            seen = context.step(f"look {look}", lambda work: {"busy": self._busy(work, endpoint), "at_us": work.now_us})
+            if not seen["busy"]:
+                return
+            context.sleep_until(seen["at_us"] + HOUR_US)
+            look += 1
+
+    def _busy(self, work: Work, endpoint: Endpoint) -> str:
+        newest = self.repositories.metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us", limit=10)
+        return next((r.id for r in newest if r.ended_us is None and r.id != work.run.id), "")
+
+    def _start(self, work: Work, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:
+        if version.status != "approved":
+            raise Refused(f"{version.id} is {version.status}; only an approved version is delivered (`rota models approve {version.id}`)")
+        champion = registry.aliased(self.repositories.metadata, version.model)
+        number = champion.number if champion else 0
+        first = _stages(endpoint)[0][0] if champion else "canary"
+        work.batch.put(Rollout(work.run.id, endpoint.name, version.model, version.number, number, first, 0, work.now_us))
+        work.used(f"model_version:{version.id}", f"approval:{version.id}")
+        work.made(f"rollout:{work.run.id}")
+        _announce(work, endpoint, first, f"version {version.number} begins")
+        return {"champion": number}
+
+    def _stage(self, context: Context, endpoint: Endpoint, version: ModelVersion, stage: tuple[int, RolloutState, int, Micros]) -> str:
+        """Set the traffic, hold, judge; the reason to roll back, or "" to go on."""
+        number, state, weight, hold_us = stage
+        label = f"{number} {state} {weight}%"
+        set_at = context.step(f"traffic {label}", lambda work: self._set_traffic(work, endpoint, version, stage))
+        seen = context.step(
+            f"converged {label}", lambda _: await_convergence(self.repositories.metadata, set_at["release"], self.prediction_processes)
+        )
+        if seen["refused"]:
+            return str(seen["refused"])
+        for hold in range(endpoint.rollout.patience + 1):
+            context.sleep_until(set_at["at_us"] + hold_us * (hold + 1))
+            outcome = context.step(f"judge {label} hold {hold}", lambda work: self._judge(work, endpoint, label))
+            if outcome["outcome"] == "fail":
+                return str(outcome["reason"])
+            if outcome["outcome"] == "pass":
+                return ""
+        return f"still inconclusive after {endpoint.rollout.patience + 1} holds of {label}: {outcome['reason']}"
+
+    def _set_traffic(self, work: Work, endpoint: Endpoint, version: ModelVersion, stage: tuple[int, RolloutState, int, Micros]) -> dict[str, Any]:
+        number, state, weight, _ = stage
+        champion = registry.aliased(self.repositories.metadata, version.model)
+        assert champion is not None
+        routes = [_route(champion, "stable", 100 - weight)]
+        if weight:
+            routes.append(_route(version, "canary", weight))
+        routes.append(_route(version, "shadow", 0))
+        release = self._release(work, endpoint, tuple(routes))
+        rollout = self._rollout(work)
+        work.batch.put(msgspec.structs.replace(rollout, state=state, step=number), replacing=rollout)
+        _announce(work, endpoint, state, f"version {version.number} gets {weight} % of the traffic")
+        return {"at_us": work.now_us, "release": plain(release)}
+
+    def _judge(self, work: Work, endpoint: Endpoint, label: str) -> dict[str, Any]:
+        rollout = self._rollout(work)
+        verdicts = judge.examine(self.repositories, endpoint, rollout, now_us=work.now_us)
+        outcome, reason = judge.combine(verdicts)
+        entry = {"at_us": work.now_us, "stage": label, "outcome": outcome, "verdicts": [plain(verdict) for verdict in verdicts]}
+        work.batch.put(msgspec.structs.replace(rollout, history=(*rollout.history, entry)), replacing=rollout)
+        work.batch.audit("judge", f"rollout.{outcome}", work.run.id, work.now_us, stage=label, reason=reason)
+        return {"outcome": outcome, "reason": reason}
+
+    def _promote(self, context: Context, endpoint: Endpoint, version: ModelVersion, reason: str) -> dict[str, Any]:
+        def work_(work: Work) -> dict[str, Any]:
+            release = self._release(work, endpoint, (_route(version, "stable", 100),))
+            registry.move_alias(
+                work.batch,
+                self.repositories.metadata,
+                Alias(version.model, registry.CHAMPION, version.number, work.now_us, reason),
+                actor=work.run.id,
+            )
+            self._end(work, endpoint, "promoted", reason)
+            return {"state": "promoted", "reason": reason, "release": plain(release)}
+
+        done: dict[str, Any] = context.step("promote", work_)
+        context.step("converged promote", lambda _: await_convergence(self.repositories.metadata, done["release"], self.prediction_processes))
+        return {"state": "promoted", "reason": reason}
+
+    def _roll_back(self, context: Context, endpoint: Endpoint, version: ModelVersion, reason: str) -> dict[str, Any]:
+        def work_(work: Work) -> dict[str, Any]:
+            champion = registry.aliased(self.repositories.metadata, version.model)
+            assert champion is not None
+            release = self._release(work, endpoint, (_route(champion, "stable", 100),))
+            work.batch.audit("judge", "rollout.rollback", work.run.id, work.now_us, version=version.number, to=champion.number, reason=reason)
+            self._end(work, endpoint, "rolled_back", reason)
+            return {"release": plain(release)}
+
+        done = context.step("roll back", work_)
+        context.step("converged roll back", lambda _: await_convergence(self.repositories.metadata, done["release"], self.prediction_processes))
+        return {"state": "rolled_back", "reason": reason}
+
+    def _release(self, work: Work, endpoint: Endpoint, routes: tuple[Route, ...]) -> Release:
+        before = current_release(self.repositories.metadata, endpoint.name)
+        release = next_release(before, endpoint, routes, now_us=work.now_us, rollout=work.run.id)
+        work.batch.create(release)
+        work.made(f"release:{endpoint.name}@{release.revision}")
+        return release
+
+    def _rollout(self, work: Work) -> Rollout:
+        rollout = self.repositories.metadata.get(Rollout, work.run.id)
+        assert rollout is not None
+        return rollout
+
+    def _end(self, work: Work, endpoint: Endpoint, state: RolloutState, reason: str) -> None:
+        rollout = self._rollout(work)
+        ended = msgspec.structs.replace(rollout, state=state, ended_us=work.now_us, reason=reason)
+        work.batch.put(ended, replacing=rollout)
+        _announce(work, endpoint, state, f"version {rollout.candidate}: {reason}")
+
+
+def _stages(endpoint: Endpoint) -> list[tuple[RolloutState, int, Micros]]:
+    """(state, percent, hold) of each stage in order."""
+    strategy = endpoint.rollout
+    shadow_us = micros(strategy.shadow)
+    stages: list[tuple[RolloutState, int, Micros]] = [("shadow", 0, shadow_us)] if shadow_us else []
+    return stages + [("canary", weight, micros(strategy.hold)) for weight in strategy.steps]
+
+
+def _route(version: ModelVersion, role: Any, weight: int) -> Route:
+    return Route(version.model, version.number, version.bundle, role, weight)
+
+
+def _announce(work: Work, endpoint: Endpoint, state: RolloutState, message: str) -> None:
+    body = {"endpoint": endpoint.name, "state": state, "message": message, "at": iso(work.now_us)}
+    work.batch.event(Event("rollout.changed", work.run.id, work.now_us, body))

@@ -1,0 +1,49 @@
+"""Every error that Rota raises on purpose.
+
+RotaError
+├── InvalidInput   the caller's value is wrong: change the value
+├── NotFound       the named thing does not exist: check the name, or create it
+├── Conflict       someone else changed or created the thing first: read again, then decide
+├── Refused        a gate, a policy or a state forbids the act: satisfy it, or ask whoever owns it
+├── Corrupt        stored bytes are not what was stored: restore them; never retried
+├── Unavailable    an engine did not answer: the one error that may be retried
+└── LostLease      another worker owns the run now: stop working on it at once
+
+A class exists because a caller acts differently on it. HTTP status codes are mapped in `rota.server`, not here.
+"""
+
+
+class RotaError(Exception):
+    """Base of all errors of Rota; `facts` carries the names and values of the message as fields."""
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class InvalidInput(RotaError):
+    """The caller's value is wrong; the message names the thing, the value seen and what is expected."""
+
+
+class NotFound(RotaError):
+    """The named thing does not exist."""
+
+
+class Conflict(RotaError):
+    """The thing was changed or created by someone else in the meantime."""
+
+
+class Refused(RotaError):
+    """A gate, a policy or the state of the thing forbids the act."""
+
+
+class Corrupt(RotaError):
+    """Stored bytes do not match their digest or format."""
+
+
+class Unavailable(RotaError):
+    """An engine did not answer; retrying later may succeed."""
+
+
+class LostLease(RotaError):
+    """The lease of a run was taken over by another worker; nothing was written."""

@@ -1,0 +1,311 @@
+"""The loop: which event starts what. The only text in which the circle is closed.
+
+    event               condition                                    reaction
+    schedule.fired      a pipeline's schedule trigger                run "train"
+    schedule.fired      a monitor's schedule                         run "monitor"
+    data.arrived        enough new rows for a new_data trigger       run "train"
+    alert.raised        a pipeline has an on_alert trigger for it    run "train"
+    alert.raised        always                                       the alert's people are told
+    version.registered  the model's policy is automatic              approval by policy
+    version.approved    the policy is not manual                     run "rollout"
+
+A trigger that does not start a run says why in the audit log. Every reaction commits together with the cursor over the
+event log, and the runs it starts have ids derived from the event: each event acts once, whoever handles it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from rota.errors import Conflict, Refused, RotaError
+from rota.manage import registry, schedules
+from rota.manage.repositories import Repositories
+from rota.ports.alerts import AlertSink
+from rota.ports.metadata import Batch, Metadata
+from rota.records.model import ModelVersion
+from rota.records.release import Endpoint, Rollout
+from rota.records.run import Deployed, Run, Trigger
+from rota.records.signal import Alert, Cursor, Event, Monitor, ScheduleState
+from rota.records.time import Micros, iso
+from rota.train import triggers
+
+logger = logging.getLogger("rota.loop")
+
+CONSUMER = "loop"
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """Runs to start and facts to store because of one event."""
+
+    runs: tuple[Run, ...] = ()
+    batch: Batch = field(default_factory=Batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Fires schedules and reacts to events; any number of workers may do so at once."""
+
+    repositories: Repositories
+    environment: str
+    sinks: tuple[AlertSink, ...] = ()
+
+    def advance(self) -> bool:
+        """Fire what is due and react to what happened since; False when there was nothing to do."""
+        fired = self.fire_schedules()
+        reacted = self.react()
+        return fired or reacted
+
+    def fire_schedules(self) -> bool:
+        """Turn each due schedule into one event; ticks that were missed coalesce into the newest."""
+        now_us = self.repositories.clock.now_us()
+        fired = False
+        for name, expression, since_us in self.schedules():
+            fired |= self._fire(name, expression, since_us, now_us)
+        return fired
+
+    def react(self) -> bool:
+        """Handle every new event in order."""
+        metadata = self.repositories.metadata
+        cursor = metadata.get(Cursor, CONSUMER) or Cursor(CONSUMER, 0)
+        events = metadata.events(cursor.position)
+        for event in events:
+            following = Cursor(CONSUMER, event.position)
+            if not self._handle(event, cursor, following):
+                return True
+            cursor = following
+        return bool(events)
+
+    def schedules(self) -> list[tuple[str, str, Micros]]:
+        """Name, cron expression and start of every schedule in force; monitors first, so that training sees their alerts."""
+        metadata = self.repositories.metadata
+        watched = [(f"monitor/{monitor.endpoint.name}", monitor.schedule, 0) for monitor in metadata.find(Monitor)]
+        return watched + [
+            (f"train/{deployed.pipeline}/{number}", trigger.spec, deployed.since_us)
+            for deployed in _deployed(metadata, self.environment)
+            for number, trigger in enumerate(deployed.definition.triggers)
+            if trigger.kind == "schedule"
+        ]
+
+    def waiting(self) -> list[str]:
+        """What could go on right now: unread events, due schedules, runnable runs. Empty when the loop is at rest.
+
+        Events are read before and after the runs: a run comes from a handled event and ends with a new one, so an unmoved
+        cursor without unread events proves that nothing slipped through in between.
+        """
+        cursor = self.repositories.metadata.get(Cursor, CONSUMER)
+        found = self._unread(cursor) + self._runnable()
+        if found:
+            return found
+        after = self.repositories.metadata.get(Cursor, CONSUMER)
+        return self._unread(after) if after == cursor else ["events were handled meanwhile"]
+
+    def _unread(self, cursor: Cursor | None) -> list[str]:
+        events = self.repositories.metadata.events(cursor.position if cursor else 0, limit=10)
+        return [f"event {event.kind} {event.subject}" for event in events]
+
+    def _runnable(self) -> list[str]:
+        now_us = self.repositories.clock.now_us()
+        due = [f"schedule {name}" for name, expression, since_us in self.schedules() if self._due(name, expression, since_us, now_us)]
+        runs = self.repositories.runs.find(statuses=("queued", "running", "parked"), limit=100)
+        return due + [f"run {run.id} {run.status}" for run in runs if run.status != "parked" or run.wake_us <= now_us]
+
+    def _due(self, name: str, expression: str, since_us: Micros, now_us: Micros) -> Micros | None:
+        state = self.repositories.metadata.get(ScheduleState, name)
+        return schedules.latest_tick(expression, after_us=state.last_us if state else since_us, until_us=now_us)
+
+    def _fire(self, name: str, expression: str, since_us: Micros, now_us: Micros) -> bool:
+        tick = self._due(name, expression, since_us, now_us)
+        if tick is None:
+            return False
+        before = self.repositories.metadata.get(ScheduleState, name)
+        batch = Batch()
+        batch.put(ScheduleState(name, tick), replacing=before)
+        batch.event(Event("schedule.fired", name, now_us, {"tick_us": tick, "cron": expression}))
+        try:
+            self.repositories.metadata.commit(batch)
+        except Conflict:  # another worker fired this tick
+            return False
+        return True
+
+    def _handle(self, event: Event, cursor: Cursor, following: Cursor) -> bool:
+        """React to one event and move the cursor in one commit; False when another worker was faster."""
+        batch = Batch()
+        for rule in RULES.get(event.kind, ()):
+            try:
+                reaction = rule(self, event)
+            except RotaError as error:
+                logger.exception("rule failed", extra={"action": "rule_failed", "rule": rule.__name__, "event": event.position})
+                batch.audit("rota", "loop.error", event.subject, event.at_us, rule=rule.__name__, error=str(error))
+                continue
+            for run in reaction.runs:
+                self.repositories.runs.submit(run)
+            batch.puts += reaction.batch.puts
+            batch.events += reaction.batch.events
+            batch.edges += reaction.batch.edges
+            batch.audits += reaction.batch.audits
+        batch.put(following, replacing=cursor if cursor.position else None)
+        try:
+            self.repositories.metadata.commit(batch)
+        except Conflict:
+            return False
+        return True
+
+
+def start_training(loop: Loop, pipeline: str, trigger: Trigger, *, cause: str, run_id: str) -> Reaction:
+    """A training run for this cause, or an audit entry that says why not."""
+    repositories = loop.repositories
+    now_us = repositories.clock.now_us()
+    deployed = repositories.metadata.get(Deployed, pipeline, loop.environment)
+    if deployed is None:
+        raise Refused(f"pipeline {pipeline!r} is not deployed in environment {loop.environment!r}; `rota apply` deploys it", pipeline=pipeline)
+    recent = repositories.runs.find(workflow="train", subject=pipeline, limit=50)
+    decision = triggers.decide(deployed.definition, trigger, recent, now_us=now_us)
+    delivering = _active_rollout(repositories.metadata, pipeline)
+    if decision.start and delivering and trigger.kind != "manual":
+        decision = triggers.Decision(False, f"version {delivering.candidate} is still being rolled out")
+    batch = Batch()
+    if not decision.start:
+        batch.audit("rota", "trigger.skip", pipeline, now_us, trigger=cause, reason=decision.reason)
+        return Reaction(batch=batch)
+    run = Run(
+        id=run_id,
+        workflow="train",
+        subject=pipeline,
+        arguments={"pipeline": pipeline, "environment": loop.environment},
+        created_us=now_us,
+        trigger=cause,
+    )
+    batch.link(f"run:{run.id}", [cause], now_us)
+    return Reaction((run,), batch)
+
+
+def _train_on_schedule(loop: Loop, event: Event) -> Reaction:
+    room, _, rest = event.subject.partition("/")
+    if room != "train":
+        return Reaction()
+    pipeline, _, number = rest.rpartition("/")
+    deployed = loop.repositories.metadata.get(Deployed, pipeline, loop.environment)
+    if deployed is None:
+        return Reaction()
+    trigger = deployed.definition.triggers[int(number)]
+    tick = iso(event.body["tick_us"])
+    return start_training(loop, pipeline, trigger, cause=f"schedule:{trigger.spec} at {tick}", run_id=f"train.{pipeline}.{event.position}")
+
+
+def _monitor_on_schedule(loop: Loop, event: Event) -> Reaction:
+    room, _, endpoint = event.subject.partition("/")
+    if room != "monitor":
+        return Reaction()
+    now_us = loop.repositories.clock.now_us()
+    cause = f"schedule:{event.subject}"
+    return Reaction((Run(f"monitor.{endpoint}.{event.position}", "monitor", endpoint, {"endpoint": endpoint}, now_us, cause),))
+
+
+def _train_on_new_data(loop: Loop, event: Event) -> Reaction:
+    runs, batch = list[Run](), Batch()
+    for deployed in _deployed(loop.repositories.metadata, loop.environment):
+        trigger = next((t for t in deployed.definition.triggers if t.kind == "new_data"), None)
+        if trigger is None or deployed.definition.dataset.labels.name != event.subject:
+            continue
+        recent = loop.repositories.runs.find(workflow="train", subject=deployed.pipeline, limit=1)
+        since_us = recent[0].created_us if recent else 0
+        if _rows_since(loop.repositories.metadata, event.subject, since_us, event) < trigger.rows:
+            continue
+        reaction = start_training(
+            loop, deployed.pipeline, trigger, cause=f"new_data:{event.subject}@{event.position}", run_id=f"train.{deployed.pipeline}.{event.position}"
+        )
+        runs += reaction.runs
+        batch.audits += reaction.batch.audits
+        batch.edges += reaction.batch.edges
+    return Reaction(tuple(runs), batch)
+
+
+def _train_on_alert(loop: Loop, event: Event) -> Reaction:
+    runs, batch = list[Run](), Batch()
+    for deployed in _deployed(loop.repositories.metadata, loop.environment):
+        endpoint = loop.repositories.metadata.get(Endpoint, str(event.body["endpoint"]))
+        trigger = next((t for t in deployed.definition.triggers if t.kind == "alert" and t.spec == event.body["kind"]), None)
+        if trigger is None or endpoint is None or endpoint.model != deployed.pipeline:
+            continue
+        reaction = start_training(
+            loop, deployed.pipeline, trigger, cause=f"alert:{event.subject}", run_id=f"train.{deployed.pipeline}.{event.position}"
+        )
+        runs += reaction.runs
+        batch.audits += reaction.batch.audits
+        batch.edges += reaction.batch.edges
+    return Reaction(tuple(runs), batch)
+
+
+def _tell_people(loop: Loop, event: Event) -> Reaction:
+    alert = loop.repositories.metadata.get(Alert, event.subject)
+    for sink in loop.sinks if alert else ():
+        assert alert is not None
+        try:
+            sink.deliver(alert)
+        except RotaError as error:  # the alert is stored and shown; a deaf receiver must not stop the loop
+            logger.error("alert not delivered", extra={"action": "alert_not_delivered", "alert": alert.id, "error": str(error)})
+    return Reaction()
+
+
+def _review_by_policy(loop: Loop, event: Event) -> Reaction:
+    metadata = loop.repositories.metadata
+    version = registry.get(metadata, str(event.body["model"]), int(event.body["number"]))
+    if registry.policy(metadata, version.model).level != "automatic" or version.status != "registered":
+        return Reaction()
+    evidence = {"run": version.run, "evaluation": version.evaluation, "metrics": dict(version.metrics), "dataset": version.dataset}
+    now_us = loop.repositories.clock.now_us()
+    batch = registry.decide(version, "approve", reviewer="policy:automatic", reason="both gates passed", now_us=now_us, evidence=evidence)
+    return Reaction(batch=batch)
+
+
+def _start_rollout(loop: Loop, event: Event) -> Reaction:
+    metadata = loop.repositories.metadata
+    version = registry.get(metadata, str(event.body["model"]), int(event.body["number"]))
+    if registry.policy(metadata, version.model).level == "manual":
+        return Reaction()
+    return Reaction(tuple(rollout_run(endpoint, version, now_us=loop.repositories.clock.now_us()) for endpoint in _endpoints(metadata, version)))
+
+
+def rollout_run(endpoint: Endpoint, version: ModelVersion, *, now_us: Micros, trigger: str = "") -> Run:
+    """The run that delivers a version to an endpoint; its id makes delivering the same version twice impossible."""
+    arguments = {"endpoint": endpoint.name, "model": version.model, "number": version.number}
+    return Run(f"rollout.{endpoint.name}.{version.number}", "rollout", endpoint.name, arguments, now_us, trigger or f"approval:{version.id}")
+
+
+def _endpoints(metadata: Metadata, version: ModelVersion) -> list[Endpoint]:
+    return metadata.find(Endpoint, {"model": version.model})
+
+
+def _deployed(metadata: Metadata, environment: str) -> list[Deployed]:
+    return metadata.find(Deployed, {"environment": environment})
+
+
+def _active_rollout(metadata: Metadata, model: str) -> Rollout | None:
+    for endpoint in metadata.find(Endpoint, {"model": model}):
+        for rollout in metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us", limit=1):
+            if rollout.ended_us is None:
+                return rollout
+    return None
+
+
+def _rows_since(metadata: Metadata, source: str, since_us: Micros, newest: Event) -> int:
+    """Rows of a source that arrived after a moment, up to and with the newest event."""
+    rows, position = 0, 0
+    while events := metadata.events(position):
+        rows += sum(
+            int(e.body["rows"])
+            for e in events
+            if e.kind == "data.arrived" and e.subject == source and e.at_us > since_us and e.position <= newest.position
+        )
+        position = events[-1].position
+    return rows
+
+
+RULES: Mapping[str, tuple[Callable[[Loop, Event], Reaction], ...]] = {
+    "schedule.fired": (_train_on_schedule, _monitor_on_schedule),
+    "data.arrived": (_train_on_new_data,),
+    "alert.raised": (_train_on_alert, _tell_people),
+    "version.registered": (_review_by_policy,),
+    "version.approved": (_start_rollout,),
+}

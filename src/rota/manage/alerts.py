@@ -1,0 +1,75 @@
+"""Alerts: one per endpoint, kind and subject for as long as the breach lasts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from rota.errors import NotFound, Refused
+from rota.ports.metadata import Batch, Metadata
+from rota.records.signal import Alert, AlertKind, Event
+from rota.records.time import Micros, iso
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """What a monitor or a gate saw; whether it becomes a new alert depends on what is open already."""
+
+    kind: AlertKind
+    subject: str
+    severity: Literal["warning", "critical"]
+    message: str
+    evidence: Mapping[str, Any]
+
+
+def open_alerts(metadata: Metadata, endpoint: str) -> list[Alert]:
+    """Alerts of an endpoint that are not resolved, newest first."""
+    found = metadata.find(Alert, {"endpoint": endpoint}, order="-raised_us")
+    return [alert for alert in found if alert.status != "resolved"]
+
+
+def raise_or_touch(batch: Batch, metadata: Metadata, endpoint: str, breach: Breach, *, now_us: Micros, run: str) -> Alert | None:
+    """Add the breach to the batch: a new alert with its event, or only a newer `last_seen_us` when one is open (then None)."""
+    for alert in open_alerts(metadata, endpoint):
+        if (alert.kind, alert.subject) == (breach.kind, breach.subject):
+            batch.put(msgspec.structs.replace(alert, last_seen_us=now_us), replacing=alert)
+            return None
+    alert = Alert(
+        id=f"{endpoint}.{breach.kind}.{breach.subject}.{now_us}",
+        endpoint=endpoint,
+        kind=breach.kind,
+        subject=breach.subject,
+        severity=breach.severity,
+        message=breach.message,
+        evidence=breach.evidence,
+        raised_us=now_us,
+        last_seen_us=now_us,
+        monitor_run=run,
+    )
+    batch.create(alert)
+    body = {"endpoint": endpoint, "kind": breach.kind, "subject": breach.subject, "severity": breach.severity, "message": breach.message}
+    batch.event(Event("alert.raised", alert.id, now_us, body))
+    batch.link(f"alert:{alert.id}", [f"run:{run}"], now_us)
+    return alert
+
+
+def resolve(batch: Batch, alert: Alert, *, now_us: Micros, actor: str, reason: str) -> None:
+    """Close an alert; its end is an audited act."""
+    batch.put(msgspec.structs.replace(alert, status="resolved", resolved_us=now_us), replacing=alert)
+    batch.audit(actor, "alert.resolve", alert.id, now_us, reason=reason)
+
+
+def acknowledge(metadata: Metadata, alert_id: str, *, actor: str, now_us: Micros) -> Alert:
+    """Mark an open alert as seen by a person."""
+    alert = metadata.get(Alert, alert_id)
+    if alert is None:
+        raise NotFound(f"there is no alert {alert_id!r}; `rota monitor alerts` lists them", alert=alert_id)
+    if alert.status != "open":
+        raise Refused(f"alert {alert_id!r} is {alert.status} since {iso(alert.last_seen_us)}; only an open one is acknowledged", alert=alert_id)
+    seen = msgspec.structs.replace(alert, status="acknowledged")
+    batch = Batch()
+    batch.put(seen, replacing=alert)
+    batch.audit(actor, "alert.acknowledge", alert_id, now_us)
+    metadata.commit(batch)
+    return seen

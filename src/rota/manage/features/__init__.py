@@ -1,0 +1,1 @@
+"""The feature repository: one definition of a feature, computed alike for training (offline) and for serving (online)."""

@@ -1,0 +1,77 @@
+"""Looking back over the log: what was answered, month by month, beside what another version would have answered."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from rota.errors import NotFound
+from rota.manage import labels, loading, predictions, transformation
+from rota.manage.features.parity import parity
+from rota.manage.repositories import Repositories
+from rota.ports.models import ModelFormat
+from rota.records.model import ModelVersion
+from rota.records.record import decode
+from rota.records.time import Micros
+from rota.stats.metrics import evaluate
+
+PARITY_ROWS = 20_000
+
+
+def by_month(repositories: Repositories, formats: Mapping[str, ModelFormat], endpoint: str, other: ModelVersion) -> list[dict[str, Any]]:
+    """A row a month: labelled predictions, metrics of the answers given, and metrics of `other` on the very same logged features."""
+    rows = _labelled(repositories, endpoint)
+    loaded = loading.load(repositories.blobs, formats, other.bundle)
+    again = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, rows))
+    rows = rows.with_columns(pl.Series("again", again), pl.col("day").str.slice(0, 7).alias("month"))
+    months = [(str(key[0]), part) for key, part in rows.partition_by("month", as_dict=True, maintain_order=True).items()]
+    return [_compared(name, part) for name, part in [*months, ("all", rows)]]
+
+
+def check_parity(repositories: Repositories, formats: Mapping[str, ModelFormat], endpoint: str, *, rows: int = PARITY_ROWS) -> dict[str, Any]:
+    """Recompute the features of logged predictions, evenly spread over the log, and count the cells that serving saw otherwise."""
+    logged = predictions.read(repositories.tables, endpoint, 0, _end(repositories))
+    logged = logged.filter((pl.col("role") != "shadow") & (pl.col("error") == ""))
+    if logged.is_empty():
+        raise NotFound(f"endpoint {endpoint!r} has no logged predictions yet", endpoint=endpoint)
+    sample = logged.gather_every(max(1, logged.height // rows))
+    version = repositories.metadata.get(ModelVersion, sample["model"][0], int(sample["number"][0]))
+    if version is None:
+        raise NotFound(f"the log names version {sample['number'][0]}, which the registry does not know", endpoint=endpoint)
+    service = loading.load(repositories.blobs, formats, version.bundle).bundle.features
+    requests = pl.DataFrame([_request(text, service.request_fields) for text in sample["request"].to_list()], infer_schema_length=None)
+    served = sample.select("prediction_id", "at_us", *service.feature_names).hstack(requests)
+    differing = parity(repositories.tables, service, served)
+    return {
+        "rows": served.height,
+        "cells": served.height * len(service.feature_names),
+        "different": differing.height,
+        "examples": differing.head(10).to_dicts(),
+    }
+
+
+def _labelled(repositories: Repositories, endpoint: str) -> pl.DataFrame:
+    predictions.flush(repositories.journal, repositories.tables, endpoint)
+    labels.flush(repositories.journal, repositories.tables, endpoint)
+    end_us = _end(repositories)
+    rows = labels.joined(repositories.tables, endpoint, 0, end_us, known_until_us=end_us)
+    rows = rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "") & pl.col("label").is_not_null())
+    if rows.is_empty():
+        raise NotFound(f"endpoint {endpoint!r} has no labelled predictions yet; report labels first", endpoint=endpoint)
+    return rows
+
+
+def _compared(month: str, rows: pl.DataFrame) -> dict[str, Any]:
+    truth, given, again = (rows[name].to_numpy() for name in ("label", "answer", "again"))
+    problem: Any = "classification" if np.isin(truth, (0.0, 1.0)).all() else "regression"
+    return {"month": month, "rows": rows.height, "served": evaluate(problem, truth, given), "other": evaluate(problem, truth, again)}
+
+
+def _request(text: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    row = decode(text, dict[str, Any])
+    return {name: row.get(name) for name in fields}
+
+
+def _end(repositories: Repositories) -> Micros:
+    return repositories.clock.now_us() + 1

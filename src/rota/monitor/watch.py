@@ -1,0 +1,217 @@
+"""The monitor run: the newest days of the prediction log, counted, compared and measured; what breaks becomes an alert.
+
+Collect (journals become tables) -> examine (a slice a day, its findings, its measured performance) -> alerts raised, touched
+or resolved, all in the step's one commit. A day is examined once; days missed while nothing ran are caught up.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from rota.errors import NotFound
+from rota.manage import alerts, datasets, labels, predictions, registry, slices
+from rota.manage.alerts import Breach
+from rota.manage.durable import Context, Work
+from rota.manage.features.feed import Feed
+from rota.manage.repositories import Repositories
+from rota.monitor import measure
+from rota.records.data import Bins, DatasetVersion, Schema, Source
+from rota.records.record import plain
+from rota.records.signal import Alert, AlertKind, Event, Monitor, MonitorSlice
+from rota.records.time import DAY_US, Micros, iso
+from rota.stats import concept_drift
+from rota.stats.schema import validate
+
+MATURING_DAYS = 3
+RECENT_DAYS = 14
+FAULT: AlertKind = "distribution_skew"
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorWorkflow:
+    """Examines an endpoint's complete days that were not examined yet."""
+
+    repositories: Repositories
+    feed: Feed
+
+    def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        endpoint = str(arguments["endpoint"])
+        context.step("collect", lambda work: self._collect(work, endpoint))
+        days = context.step("days", lambda work: self._days(work, endpoint))
+        raised: list[str] = []
+        for day in days:
+            raised += context.step(f"examine {iso(day)[:10]}", partial(self._examine, endpoint, day))
+        return {"days": len(days), "alerts": raised}
+
+    def _collect(self, work: Work, endpoint: str) -> dict[str, int]:
+        """Move what was acknowledged into the tables and say so."""
+        repositories = self.repositories
+        moved = {"predictions": predictions.flush(repositories.journal, repositories.tables, endpoint)}
+        moved["labels"] = labels.flush(repositories.journal, repositories.tables, endpoint)
+        if moved["labels"]:
+            work.batch.event(Event("label.arrived", endpoint, work.now_us, {"rows": moved["labels"]}))
+        for source in repositories.metadata.find(Source):
+            rows = self.feed.flush(source.name)
+            if rows:
+                moved[source.name] = rows
+                work.batch.event(Event("data.arrived", source.name, work.now_us, {"rows": rows}))
+        return moved
+
+    def _days(self, work: Work, endpoint: str) -> list[Micros]:
+        """Complete UTC days with predictions that have no slice yet, oldest first."""
+        newest = self.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=1)
+        start_us = newest[0].end_us if newest else 0
+        logged = predictions.read(self.repositories.tables, endpoint, start_us, slices.day_of(work.now_us), features=False)
+        return sorted({slices.day_of(at_us) for at_us in logged["at_us"].to_list()})
+
+    def _examine(self, endpoint: str, day: Micros, work: Work) -> list[str]:
+        monitor = self.repositories.metadata.get(Monitor, endpoint)
+        if monitor is None:
+            raise NotFound(f"endpoint {endpoint!r} has no monitor; declare rota.Monitor in the project and `rota apply`", endpoint=endpoint)
+        schema = self._schema(monitor.endpoint.model)
+        rows = self._rows(endpoint, day, work.now_us)
+        today = rows.filter(pl.col("at_us") >= day)
+        slice_ = measure.day_slice(endpoint, day, today, schema.bins, run=work.run.id)
+        work.batch.put(slice_)
+        past = self._past(endpoint, schema, day)
+        days = _days_of(schema.bins, [*past, slice_], rows)
+        breaches = self._schema_breaches(schema, today) + self._distribution_breaches(monitor, schema, days, day)
+        measured = self._measured_again(work, endpoint, day, rows, schema)
+        breaches += self._performance_breaches(monitor, past, measured)
+        self._link(work, monitor, day)
+        return self._settle_alerts(work, endpoint, breaches, day)
+
+    def _schema(self, model: str) -> Schema:
+        found = self.repositories.metadata.find(Schema, {"name": model}, order="-version", limit=1)
+        if not found:
+            raise NotFound(f"model {model!r} has no schema yet; the first training run freezes one", model=model)
+        return found[0]
+
+    def _rows(self, endpoint: str, day: Micros, now_us: Micros) -> pl.DataFrame:
+        """Answered log rows of the newest days with their labels, enough to see a fault and to let labels mature."""
+        reach = (slices.FAULT_DAYS + slices.FAULT_REFERENCE_DAYS) * DAY_US
+        rows = labels.joined(self.repositories.tables, endpoint, day - reach, day + DAY_US, known_until_us=now_us)
+        return rows.filter((pl.col("role") != "shadow") & (pl.col("error") == ""))
+
+    def _past(self, endpoint: str, schema: Schema, day: Micros) -> list[MonitorSlice]:
+        """Slices before a day, oldest first; before the first served day, those of the data that the schema came from."""
+        found = self.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=120)
+        served = sorted((s for s in found if s.start_us < day), key=lambda s: s.start_us)
+        name, _, number = schema.dataset.partition("@")
+        first = served[0].start_us if served else day
+        if len(served) >= 110:
+            return served
+        dataset = self.repositories.metadata.get(DatasetVersion, name, int(number))
+        if dataset is None:
+            return served
+        rows = datasets.read(self.repositories.tables, dataset).filter(pl.col(datasets.AT) < first)
+        cut = slices.cut(rows, datasets.AT, schema.bins, newest=0)
+        trained = [
+            MonitorSlice(endpoint, start, start + DAY_US, 0, 0, {n: tuple(c[i].tolist()) for n, c in cut.counts.items()}, {}, {})
+            for i, start in enumerate(cut.starts_us)
+        ]
+        return trained + served
+
+    def _schema_breaches(self, schema: Schema, today: pl.DataFrame) -> list[Breach]:
+        """Structure first: vanished, new or retyped features, and too many nulls."""
+        columns = [name for name in today.columns if "__" in name]
+        found = validate(schema, today.select(columns)) if today.height else ()
+        return [
+            Breach("schema_skew", a.feature, "critical", a.message, {"anomaly": a.kind, "observed": a.observed, "threshold": a.threshold})
+            for a in found
+            if a.severity == "fail"
+        ]
+
+    def _distribution_breaches(self, monitor: Monitor, schema: Schema, days: slices.Days, day: Micros) -> list[Breach]:
+        window = slices.Window(monitor.reference_days, monitor.gap_days, monitor.expected_days_between_false_alarms)
+        left_out = self._faulty_days(monitor.endpoint.name)
+        breaches = []
+        for finding in slices.examine(schema.bins, days, window, left_out=left_out):
+            if finding.fault is not None:
+                evidence = {"fault": finding.fault.name, "day_us": day, **finding.fault.evidence}
+                breaches.append(Breach(FAULT, finding.feature, "critical", finding.fault.message, evidence))
+            elif finding.drift.alarm:
+                message = f"{finding.feature}: {finding.drift.effect:.0f} of 100 rows lie elsewhere than in the {finding.drift.slices} days before"
+                breaches.append(Breach("drift", finding.feature, "warning", message, {"day_us": day, **_plain_verdict(finding.drift)}))
+        return breaches
+
+    def _faulty_days(self, endpoint: str) -> dict[str, frozenset[Micros]]:
+        """Days of each feature in which a fault was seen: they must not become the reference of what is normal."""
+        found: dict[str, set[Micros]] = {}
+        for alert in self.repositories.metadata.find(Alert, {"endpoint": endpoint, "kind": FAULT}):
+            first = int(alert.evidence["day_us"]) - (slices.FAULT_DAYS - 1) * DAY_US
+            last = slices.day_of(alert.last_seen_us)
+            found.setdefault(alert.subject, set()).update(range(first, last, DAY_US))
+        return {feature: frozenset(days) for feature, days in found.items()}
+
+    def _measured_again(self, work: Work, endpoint: str, day: Micros, rows: pl.DataFrame, schema: Schema) -> list[MonitorSlice]:
+        """The newest slices again with the labels that came since; labels need days to arrive."""
+        again = []
+        for start in (day - back * DAY_US for back in range(MATURING_DAYS, 0, -1)):
+            before = self.repositories.metadata.get(MonitorSlice, endpoint, start)
+            if before is not None:
+                inside = rows.filter((pl.col("at_us") >= start) & (pl.col("at_us") < start + DAY_US))
+                fresh = measure.day_slice(endpoint, start, inside, schema.bins, run=work.run.id)
+                work.batch.put(fresh)
+                again.append(fresh)
+        return again
+
+    def _performance_breaches(self, monitor: Monitor, past: Sequence[MonitorSlice], again: Sequence[MonitorSlice]) -> list[Breach]:
+        """Does the endpoint err more than the difficulty of its rows explains? Judged on days whose labels have matured."""
+        newest = {s.start_us: s for s in (*past, *again)}
+        served = [newest[start].performance["all"] for start in sorted(newest) if newest[start].performance]
+        series = [p["excess"] for p in served if "excess" in p and p["labelled"] >= measure.LEAST_LABELLED]
+        recent, reference = series[-RECENT_DAYS:], series[:-RECENT_DAYS][-monitor.reference_days :]
+        verdict = concept_drift.performance_alarm(reference, recent, days_between_false_alarms=monitor.expected_days_between_false_alarms)
+        if not verdict.alarm:
+            return []
+        message = (
+            f"{monitor.endpoint.name} errs more than its rows are hard: excess Brier loss {verdict.excess:+.4f} above usual in the newest "
+            f"{concept_drift.NEWEST_DAYS} days (t {verdict.t:.1f} of {verdict.t_needed:.1f}, "
+            f"evidence {verdict.evidence:.0f} of {verdict.evidence_needed:.0f})"
+        )
+        return [Breach("performance", "brier", "critical", message, _plain_verdict(verdict))]
+
+    def _link(self, work: Work, monitor: Monitor, day: Micros) -> None:
+        """The slice came from this run and speaks about the champion of the day."""
+        node = f"monitor_slice:{monitor.endpoint.name}@{day}"
+        work.made(node)
+        champion = registry.aliased(self.repositories.metadata, monitor.endpoint.model)
+        if champion is not None:
+            work.batch.link(node, [f"model_version:{champion.id}"], work.now_us)
+
+    def _settle_alerts(self, work: Work, endpoint: str, breaches: Sequence[Breach], day: Micros) -> list[str]:
+        """Raise what is new, touch what goes on, resolve what is over."""
+        metadata = self.repositories.metadata
+        seen = {(breach.kind, breach.subject) for breach in breaches}
+        raised = []
+        for breach in breaches:
+            alert = alerts.raise_or_touch(work.batch, metadata, endpoint, breach, now_us=work.now_us, run=work.run.id)
+            if alert is not None:
+                raised.append(alert.id)
+        for alert in alerts.open_alerts(metadata, endpoint):
+            if alert.kind == "gate":
+                over = not any(other.severity == "critical" and other.kind != "gate" for other in alerts.open_alerts(metadata, endpoint))
+            else:
+                over = (alert.kind, alert.subject) not in seen
+            if over and alert.last_seen_us < work.now_us:
+                alerts.resolve(work.batch, alert, now_us=work.now_us, actor=work.run.id, reason=f"no longer seen on {iso(day)[:10]}")
+        return raised
+
+
+def _days_of(bins: Sequence[Bins], past: Sequence[MonitorSlice], rows: pl.DataFrame) -> slices.Days:
+    """Stored counts of every day and sampled values of the newest, in one value."""
+    starts = tuple(s.start_us for s in past)
+    counts = {b.name: np.array([s.counts[b.name] for s in past]) for b in bins if all(b.name in s.counts for s in past)}
+    newest = starts[-(slices.FAULT_DAYS + slices.FAULT_REFERENCE_DAYS) :]
+    parts = {start: rows.filter((pl.col("at_us") >= start) & (pl.col("at_us") < start + DAY_US)) for start in newest}
+    values = {b.name: tuple(slices.sample(parts[start][b.name]) for start in newest) for b in bins if b.type != "string" and b.name in rows.columns}
+    return slices.Days(starts, counts, values)
+
+
+def _plain_verdict(verdict: Any) -> dict[str, Any]:
+    return {name: value for name, value in plain(verdict).items() if not (isinstance(value, float) and not np.isfinite(value))}

@@ -1,0 +1,147 @@
+"""A project: the Rota definitions of one Python file, and what applying them would change."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from rota.errors import InvalidInput, RotaError
+from rota.ports.metadata import Batch, Metadata
+from rota.records.data import FeatureService, FeatureView, Source
+from rota.records.kinds import BY_RECORD, key_of
+from rota.records.model import ReleasePolicy
+from rota.records.record import Record
+from rota.records.release import Endpoint
+from rota.records.run import Deployed, PipelineRelease, TrainingPipeline
+from rota.records.signal import Event, Monitor
+from rota.records.time import Micros
+
+FEATURES = (Source, FeatureView, FeatureService)
+DECLARABLE = (*FEATURES, TrainingPipeline, Endpoint, Monitor, ReleasePolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What a project file declares, sources before views before services, pipelines last."""
+
+    name: str
+    file: Path
+    records: tuple[Record, ...]
+
+    @property
+    def pipelines(self) -> tuple[TrainingPipeline, ...]:
+        return tuple(record for record in self.records if isinstance(record, TrainingPipeline))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between a project and what is stored."""
+
+    what: Literal["add", "change", "keep"]
+    kind: str
+    name: str
+
+
+def load(file: Path) -> Project:
+    """Import a project file and collect its definitions; the file runs with its own directory first on the path."""
+    if not file.is_file():
+        raise InvalidInput(f"there is no project file {str(file)!r}; give the path of a Python file with Rota definitions", file=str(file))
+    module = _import(file)
+    found: list[Record] = []
+    for value in vars(module).values():
+        for record in _declared(value):
+            if record not in found:
+                found.append(record)
+    if not found:
+        raise InvalidInput(
+            f"project file {str(file)!r} declares nothing; assign a rota.FeatureView or rota.TrainingPipeline to a name", file=str(file)
+        )
+    found.sort(key=lambda record: DECLARABLE.index(type(record)))
+    _check_unique(found, file)
+    return Project(file.resolve().parent.name, file.resolve(), tuple(found))
+
+
+def plan(metadata: Metadata, project: Project, *, environment: str) -> list[Change]:
+    """What `apply` would add or change, nothing written."""
+    changes = []
+    for record in project.records:
+        if isinstance(record, TrainingPipeline):
+            deployed = metadata.get(Deployed, record.name, environment)
+            before: Record | None = deployed.definition if deployed else None
+            kind, name = "pipeline", record.name
+        else:
+            key = key_of(record)
+            before, kind, name = metadata.get(type(record), *key), BY_RECORD[type(record)].name, "@".join(key)
+        changes.append(Change("add" if before is None else "keep" if before == record else "change", kind, name))
+    return changes
+
+
+def apply(metadata: Metadata, project: Project, release: PipelineRelease, *, environment: str, actor: str, now_us: Micros) -> list[Change]:
+    """Store the definitions and make the release the active one of every pipeline, in one batch."""
+    changes = plan(metadata, project, environment=environment)
+    batch = Batch()
+    batch.put(release)
+    for record, change in zip(project.records, changes, strict=True):
+        if isinstance(record, TrainingPipeline):
+            _deploy(batch, metadata, record, release, environment=environment, now_us=now_us)
+        elif change.what != "keep":
+            batch.put(record)
+            batch.audit(actor, f"{change.kind}.{change.what}", change.name, now_us)
+    metadata.commit(batch)
+    return changes
+
+
+def _deploy(batch: Batch, metadata: Metadata, pipeline: TrainingPipeline, release: PipelineRelease, *, environment: str, now_us: Micros) -> None:
+    before = metadata.get(Deployed, pipeline.name, environment)
+    if before is not None and (before.release, before.definition) == (release.digest, pipeline):
+        return
+    batch.put(Deployed(pipeline.name, environment, release.digest, pipeline, now_us), replacing=before)
+    body = {"environment": environment, "release": release.digest, "before": before.release if before else ""}
+    batch.event(Event("pipeline.deployed", pipeline.name, now_us, body))
+    batch.audit("rota", "pipeline.deploy", pipeline.name, now_us, **body)
+
+
+def _declared(value: object) -> Iterator[Record]:
+    """A definition and everything it is made of, so that naming a pipeline is enough to apply its sources."""
+    if isinstance(value, FeatureView):
+        yield value.source
+    elif isinstance(value, FeatureService):
+        for view in value.stored_views:
+            yield from _declared(view)
+    elif isinstance(value, TrainingPipeline):
+        yield from _declared(value.dataset.features)
+        yield value.dataset.labels
+    elif isinstance(value, Monitor):
+        yield value.endpoint
+    if isinstance(value, DECLARABLE):
+        yield value
+
+
+def _check_unique(records: list[Record], file: Path) -> None:
+    seen: dict[tuple[type[Record], str], Record] = {}
+    for record in records:
+        name = record.name if isinstance(record, TrainingPipeline) else "@".join(key_of(record))
+        if seen.setdefault((type(record), name), record) != record:
+            raise InvalidInput(f"project file {str(file)!r} declares {type(record).__name__} {name!r} twice and differently", name=name)
+
+
+def _import(file: Path) -> ModuleType:
+    directory = str(file.resolve().parent)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, directory)
+    sys.modules[file.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except RotaError:
+        raise
+    except Exception as error:
+        raise InvalidInput(f"project file {str(file)!r} cannot be imported: {type(error).__name__}: {error}", file=str(file)) from error
+    finally:
+        sys.path.remove(directory)
+    return module

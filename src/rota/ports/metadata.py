@@ -1,0 +1,83 @@
+"""Metadata: records by key, found by indexed fields, changed only in atomic batches together with their consequences."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+from rota.records.record import Record
+from rota.records.signal import AuditEntry, Edge, Event
+from rota.records.time import Micros
+
+R = TypeVar("R", bound=Record)
+
+
+class Anything:
+    """Marks a put that does not care what was stored before."""
+
+
+ANYTHING = Anything()
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Store a record; `replacing` is the value it must replace (None: nothing may be there; ANYTHING: unconditional)."""
+
+    record: Record
+    replacing: Record | Anything | None = ANYTHING
+
+
+@dataclass(slots=True)
+class Batch:
+    """Changes that happen together or not at all."""
+
+    puts: list[Put] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    audits: list[AuditEntry] = field(default_factory=list)
+
+    def put(self, record: Record, *, replacing: Record | Anything | None = ANYTHING) -> None:
+        self.puts.append(Put(record, replacing))
+
+    def create(self, record: Record) -> None:
+        """Store a record under a key that must be free."""
+        self.puts.append(Put(record, None))
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def audit(self, actor: str, action: str, subject: str, at_us: Micros, **body: Any) -> None:
+        self.audits.append(AuditEntry(actor, action, subject, at_us, body))
+
+    def link(self, effect: str, causes: Collection[str], at_us: Micros) -> None:
+        """Record that `effect` came from each of `causes` (lineage nodes)."""
+        self.edges.extend(Edge(cause, effect, at_us) for cause in causes)
+
+
+class Metadata(Protocol):
+    """The repository of records, events, lineage and audit.
+
+    Law:
+    - `commit` is atomic and durable on return (survives kill -9 of any process at any moment). It raises `Conflict` and
+      writes nothing when one `replacing` does not equal what is stored (compared by value).
+    - Events get growing positions in commit order: a reader that saw position n never later sees a new event below n.
+    - Audit entries get positions 1, 2, 3 ... without a gap; hash = SHA-256 over the previous hash and the entry; there is
+      no verb that changes or removes one.
+    - A repeated edge is stored once. `edges` returns the direct neighbours only; walking is `manage.lineage`'s work.
+    - `find` filters by equality on key or index fields (any other field raises `InvalidInput`), orders by one of them
+      ("-" prefix: descending; default: key), and is stable. `get` of a missing key is None.
+    - Thread-safe; several processes may use one store; a busy store is waited for, then `Unavailable`.
+    """
+
+    def get(self, kind: type[R], *key: str | int) -> R | None: ...
+
+    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", limit: int = 1_000) -> list[R]: ...
+
+    def commit(self, batch: Batch) -> None: ...
+
+    def events(self, after: int, *, limit: int = 1_000) -> list[Event]: ...
+
+    def edges(self, nodes: Collection[str], direction: Literal["causes", "effects"]) -> list[Edge]: ...
+
+    def audit(self, after: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]: ...
+
+    def close(self) -> None: ...

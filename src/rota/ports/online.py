@@ -1,0 +1,31 @@
+"""Online: the newest feature row of each entity, by key, at microsecond cost."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+Merge = Callable[[bytes | None, bytes], bytes]
+
+
+class Online(Protocol):
+    """A byte store for online feature rows; encoding and TTL are `manage.features`' business.
+
+    Law:
+    - `read` returns one value or None for each key, in order, all from one consistent snapshot; it never blocks on a writer.
+    - `update` applies merge(old, new) for each (key, new) in order in ONE atomic transaction: readers see all of it or
+      nothing, and a kill leaves all or nothing. `position` = (stream, number) is stored in the same transaction; an update
+      whose number is not above the stream's last one is already applied and changes nothing (returns False).
+    - Keys are 1-500 bytes, else `InvalidInput`. A full store raises `Unavailable` naming its size and setting.
+    - Thread-safe and multi-process; one writer at a time, others wait.
+    """
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
+
+    def update(self, rows: Iterable[tuple[bytes, bytes]], merge: Merge, *, position: tuple[str, int] | None = None) -> bool: ...
+
+    def position(self, stream: str) -> int:
+        """The last number applied of a stream, or -1."""
+        ...
+
+    def delete(self, prefix: bytes) -> int: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,57 @@
+"""Runs: the durable queue. A run is claimed under a lease; each finished step commits with everything it caused."""
+
+from collections.abc import Collection
+from typing import Any, Protocol
+
+from rota.ports.metadata import Batch
+from rota.records.run import Lease, Run, RunStatus, Step
+from rota.records.time import Micros
+
+
+class Runs(Protocol):
+    """The journal and queue of durable runs. Times called `now_us` are the platform's clock; leases use the engine's own.
+
+    Law:
+    - `submit` stores a queued run once: a second run with the same id changes nothing and returns False, so a schedule's
+      deterministic id fires once. `batch` commits with it, or not at all when the id exists. With `exclusive`, also
+      False (nothing stored) while another run of the same workflow and subject has not ended.
+    - `claim` gives the oldest runnable run (queued; parked with wake_us <= now_us or a signal waiting; running with an
+      expired lease) to exactly one caller, with a fence larger than any before, or None. `workflows` limits the choice.
+    - `record`, `park`, `finish` and `renew` raise `LostLease` and write nothing when the lease's fence is not the
+      newest. `record` is idempotent by step name: the first result stays and a second raises `Conflict`.
+    - `record` and `finish` commit `batch` in the same transaction as the step or the ending.
+    - `park` gives the lease back: nothing is held while a run waits. `signal` stores a payload by name (a repeated name
+      keeps the first) and wakes the run; a signal sent before the run waits is not lost.
+    - Everything survives kill -9 at any moment. Thread-safe, multi-process.
+    """
+
+    def submit(self, run: Run, batch: Batch | None = None, *, exclusive: bool = False) -> bool: ...
+
+    def claim(self, worker: str, now_us: Micros, *, lease_s: float, workflows: Collection[str] | None = None) -> Lease | None: ...
+
+    def renew(self, lease: Lease, *, lease_s: float) -> None: ...
+
+    def journal(self, run_id: str) -> list[Step]: ...
+
+    def record(self, lease: Lease, step: Step, batch: Batch) -> None: ...
+
+    def park(self, lease: Lease, *, wake_us: Micros, waiting_for: str = "") -> None: ...
+
+    def finish(
+        self, lease: Lease, status: RunStatus, *, ended_us: Micros, result: Any = None, error: str = "", batch: Batch | None = None
+    ) -> None: ...
+
+    def signal(self, run_id: str, name: str, payload: Any) -> None: ...
+
+    def signals(self, run_id: str) -> dict[str, Any]: ...
+
+    def find(
+        self,
+        *,
+        id: str = "",
+        workflow: str = "",
+        subject: str = "",
+        statuses: Collection[RunStatus] = (),
+        newest_first: bool = True,
+        limit: int = 1_000,
+    ) -> list[Run]: ...

@@ -1,0 +1,72 @@
+"""The table of stored nouns: under which key each is kept and by which fields it can be found.
+
+A new noun costs one struct and one row here; every metadata store and every migration follows from this table.
+"""
+
+from dataclasses import dataclass
+
+from rota.records.data import DatasetVersion, FeatureService, FeatureView, Schema, Source
+from rota.records.model import Alias, Approval, ModelVersion, ReleasePolicy
+from rota.records.record import Record
+from rota.records.release import Endpoint, Release, Rollout, Serving
+from rota.records.run import Deployed, ExperimentRun, PipelineRelease
+from rota.records.signal import Alert, Cursor, Monitor, MonitorSlice, ScheduleState
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`key` fields name a record for good; `index` fields are kept as columns so that `find` can filter and order by them."""
+
+    name: str
+    record: type[Record]
+    key: tuple[str, ...]
+    index: tuple[str, ...] = ()
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("source", Source, ("name",)),
+    Kind("feature_view", FeatureView, ("name",)),
+    Kind("feature_service", FeatureService, ("name",)),
+    Kind("schema", Schema, ("name", "version"), ("frozen_us",)),
+    Kind("dataset_version", DatasetVersion, ("name", "number"), ("created_us",)),
+    Kind("pipeline_release", PipelineRelease, ("digest",), ("project", "created_us")),
+    Kind("deployed", Deployed, ("pipeline", "environment"), ("since_us",)),
+    Kind("experiment_run", ExperimentRun, ("id",), ("experiment", "started_us")),
+    Kind("model_version", ModelVersion, ("model", "number"), ("created_us", "status", "run")),
+    Kind("alias", Alias, ("model", "alias"), ("since_us",)),
+    Kind("approval", Approval, ("model", "number", "at_us"), ("decision",)),
+    Kind("release_policy", ReleasePolicy, ("model",)),
+    Kind("endpoint", Endpoint, ("name",), ("model",)),
+    Kind("release", Release, ("endpoint", "revision"), ("since_us",)),
+    Kind("serving", Serving, ("endpoint", "process"), ("at_us",)),
+    Kind("rollout", Rollout, ("id",), ("endpoint", "state", "started_us")),
+    Kind("alert", Alert, ("id",), ("endpoint", "kind", "status", "raised_us")),
+    Kind("monitor", Monitor, ("endpoint.name",)),
+    Kind("monitor_slice", MonitorSlice, ("endpoint", "start_us"), ("end_us",)),
+    Kind("cursor", Cursor, ("consumer",)),
+    Kind("schedule_state", ScheduleState, ("name",), ("last_us",)),
+)
+BY_RECORD = {kind.record: kind for kind in KINDS}
+BY_NAME = {kind.name: kind for kind in KINDS}
+
+
+def key_of(record: Record) -> tuple[str, ...]:
+    """The key parts of a record as texts; numbers are zero-padded so that keys sort as their numbers do."""
+    return key_parts(*(_follow(record, path) for path in BY_RECORD[type(record)].key))
+
+
+def key_parts(*parts: object) -> tuple[str, ...]:
+    """Key parts as the stores keep them."""
+    return tuple(f"{part:020d}" if isinstance(part, int) else str(part) for part in parts)
+
+
+def node(record: Record) -> str:
+    """The lineage node of a record, for example "model_version:flights@2"."""
+    kind = BY_RECORD[type(record)]
+    return f"{kind.name}:" + "@".join(str(_follow(record, path)) for path in kind.key)
+
+
+def _follow(record: object, path: str) -> object:
+    for name in path.split("."):
+        record = getattr(record, name)
+    return record

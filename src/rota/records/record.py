@@ -1,0 +1,55 @@
+"""What all records share: frozen msgspec structs, one JSON codec, checked names, content digests.
+
+Structs rather than dataclasses because unions of them carry a tag, so a FeatureService reads back as it was written
+(docs/decisions/0002-records.md). A field is added with a default; a field is removed one release after its last reader.
+"""
+
+import hashlib
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from rota.errors import Corrupt, InvalidInput
+
+R = TypeVar("R")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class Record(msgspec.Struct, frozen=True, dict=False):
+    """A noun of Rota: immutable, comparable by value, JSON on the wire and in every store."""
+
+
+def encode(value: object) -> bytes:
+    """Canonical JSON of a record or of plain values: equal values give equal bytes."""
+    return _encoder.encode(value)
+
+
+def decode(data: bytes | str, kind: type[R]) -> R:
+    """The record that `encode` wrote; raises `Corrupt` when the bytes do not fit the type."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"stored {kind.__name__} cannot be read: {error}", kind=kind.__name__) from error
+
+
+def plain(value: object) -> Any:
+    """JSON-able builtins of a record (dicts, lists, numbers, texts)."""
+    return msgspec.to_builtins(value)
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of bytes as 64 hexadecimal digits, the name under which a blob is stored."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_name(what: str, name: object) -> str:
+    """The name itself when it is safe in paths, keys and URLs; raises `InvalidInput` otherwise."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{what} name {name!r} is not allowed; use 1-128 letters, digits, '_', '-' or '.', not starting with '-' or '.'",
+            what=what,
+            name=name,
+        )
+    return name

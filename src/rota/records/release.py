@@ -1,0 +1,135 @@
+"""Nouns of model deployment and serving: endpoints, releases with their traffic split, rollouts and their verdicts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from rota.errors import InvalidInput
+from rota.records.record import Record, check_name
+from rota.records.time import Micros, micros
+
+Role = Literal["stable", "canary", "shadow"]
+Outcome = Literal["pass", "fail", "inconclusive"]
+RolloutState = Literal["shadow", "canary", "promoted", "rolled_back"]
+
+
+class Analysis(Record, frozen=True):
+    """One question the judge asks of a rollout before each step.
+
+    error_rate: candidate - stable may exceed `bound` by chance only. latency_p95: candidate / stable at most `bound`.
+    metric: the candidate's loss may be worse than the stable one's by at most `bound`, on the same labelled predictions.
+    """
+
+    kind: Literal["error_rate", "latency_p95", "metric"]
+    bound: float
+    metric: str = ""
+
+
+class Canary(Record, frozen=True):
+    """Progressive delivery: shadow first, then growing shares of traffic, each held and judged before the next.
+
+    `steps` are percent of traffic; `shadow` is how long the candidate only mirrors (0s: not at all); an inconclusive
+    verdict extends a hold up to `patience` holds, then rolls back.
+    """
+
+    steps: Sequence[int] = (5, 25, 50)
+    hold: str = "30m"
+    shadow: str = "0s"
+    analysis: Sequence[Analysis] = ()
+    unit: str = ""
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "analysis"):
+            msgspec.structs.force_setattr(self, field, tuple(getattr(self, field)))
+        micros(self.hold), micros(self.shadow)
+        if list(self.steps) != sorted(set(self.steps)) or any(not 0 < step < 100 for step in self.steps):
+            raise InvalidInput(f"canary steps {list(self.steps)} must grow and lie between 1 and 99 percent", steps=list(self.steps))
+
+
+class Endpoint(Record, frozen=True):
+    """An address that predicts with a model's champion; new approved versions reach it by its rollout strategy."""
+
+    name: str
+    model: str
+    rollout: Canary = Canary()
+
+    def __post_init__(self) -> None:
+        check_name("endpoint", self.name)
+
+
+class Route(Record, frozen=True):
+    """A model version placed on an endpoint; the weights (percent) of the answering routes sum to 100, a shadow has 0."""
+
+    model: str
+    number: int
+    bundle: str
+    role: Role
+    weight: int
+
+
+class Release(Record, frozen=True):
+    """What an endpoint serves now. Prediction processes poll it and keep the last good one; `revision` grows by one."""
+
+    endpoint: str
+    revision: int
+    routes: tuple[Route, ...]
+    unit: str
+    since_us: Micros
+    rollout: str = ""
+    salt: str = ""
+
+
+class Serving(Record, frozen=True):
+    """What one prediction process really serves: its answer to a Release (`error` says why it refused one)."""
+
+    endpoint: str
+    process: str
+    revision: int
+    at_us: Micros
+    error: str = ""
+
+
+class Verdict(Record, frozen=True):
+    """The judge's answer to one analysis at one moment, with the figures it can be recomputed from."""
+
+    kind: str
+    outcome: Outcome
+    message: str
+    estimate: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    bound: float | None = None
+    rows: int = 0
+
+
+class Rollout(Record, frozen=True):
+    """The progressive delivery of one version; `history` holds each judged step."""
+
+    id: str
+    endpoint: str
+    model: str
+    candidate: int
+    champion: int
+    state: RolloutState
+    step: int
+    started_us: Micros
+    ended_us: Micros | None = None
+    reason: str = ""
+    history: tuple[Mapping[str, Any], ...] = ()
+
+
+def error_rate(*, margin: float = 0.01) -> Analysis:
+    """The candidate's share of failed predictions may exceed the stable one's by at most `margin`."""
+    return Analysis("error_rate", margin)
+
+
+def latency_p95(*, ratio: float = 1.2) -> Analysis:
+    """The candidate's 95th percentile of latency may be at most `ratio` times the stable one's."""
+    return Analysis("latency_p95", ratio)
+
+
+def metric(name: str, *, margin: float) -> Analysis:
+    """The candidate's loss ("log_loss" or "brier") may be worse than the stable one's by at most `margin`."""
+    return Analysis("metric", margin, name)

@@ -1,0 +1,219 @@
+"""Nouns of development, operationalization and continuous training: pipelines, releases, runs, steps, gates, triggers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from rota.errors import InvalidInput
+from rota.records.data import DatasetDefinition
+from rota.records.record import Record, check_name
+from rota.records.time import Micros, micros
+
+Problem = Literal["classification", "regression"]
+RunStatus = Literal["queued", "running", "parked", "succeeded", "blocked", "failed", "cancelled"]
+ENDED: frozenset[str] = frozenset({"succeeded", "blocked", "failed", "cancelled"})
+
+
+class Gate(Record, frozen=True):
+    """One condition of gate 2 on a candidate model.
+
+    threshold: metric at least (or at most, for a loss) `bound`. champion: metric not worse than the champion's on the same
+    rows by more than `bound`. slice: the threshold holds in every slice of `column` with at least `min_rows` rows.
+    """
+
+    kind: Literal["threshold", "champion", "slice"]
+    metric: str
+    bound: float
+    column: str | None = None
+    min_rows: int = 200
+
+
+class Trigger(Record, frozen=True):
+    """A cause of a PipelineRun: a cron schedule, so many new rows, an alert's kind, or a person."""
+
+    kind: Literal["schedule", "new_data", "alert", "manual", "code"]
+    spec: str = ""
+    rows: int = 0
+    cooldown: str = "0s"
+
+
+class TrainingPipeline(Record, frozen=True):
+    """A declared continuous-training pipeline: the fixed graph STEPS around the project's own training function.
+
+    `train` is given as the function itself or as "module:name" and is kept as this text, by which a worker imports it.
+    """
+
+    name: str
+    train: Any
+    dataset: DatasetDefinition
+    problem: Problem = "classification"
+    gates: Sequence[Gate] = ()
+    triggers: Sequence[Trigger] = ()
+    parameters: Mapping[str, Any] = {}
+    max_runs_per_week: int = 14
+    give_up_after: int = 5
+
+    STEPS = ("ingest", "validate_data", "transform", "train", "evaluate", "validate_model", "register")
+
+    def __post_init__(self) -> None:
+        check_name("pipeline", self.name)
+        msgspec.structs.force_setattr(self, "train", _reference(self.name, self.train))
+        for field in ("gates", "triggers"):
+            msgspec.structs.force_setattr(self, field, tuple(getattr(self, field)))
+        for gate in self.gates:
+            if gate.kind == "slice" and gate.column not in self.dataset.labels.fields:
+                raise InvalidInput(f"pipeline {self.name!r}: slice column {gate.column!r} is no field of the label source", pipeline=self.name)
+
+
+class PipelineRelease(Record, frozen=True):
+    """An immutable package of a project: source bundle, environment lock, commit; the digest names the content."""
+
+    digest: str
+    project: str
+    bundle: str
+    module: str
+    commit: str
+    dirty: bool
+    lock: str
+    python: str
+    created_us: Micros
+
+
+class Deployed(Record, frozen=True):
+    """Which release and definition of a pipeline is active in an environment."""
+
+    pipeline: str
+    environment: str
+    release: str
+    definition: TrainingPipeline
+    since_us: Micros
+
+
+class Run(Record, frozen=True):
+    """One execution of a durable workflow ("train", "rollout", "monitor" ...), owned by one worker at a time.
+
+    `fence` grows with every claim, so a worker that lost its lease can write nothing. A parked run waits for `wake_us`
+    (the platform's clock) or for a signal named `waiting_for`, and holds no thread.
+    """
+
+    id: str
+    workflow: str
+    subject: str
+    arguments: Mapping[str, Any]
+    created_us: Micros
+    trigger: str = "manual"
+    status: RunStatus = "queued"
+    started_us: Micros | None = None
+    ended_us: Micros | None = None
+    wake_us: Micros = 0
+    waiting_for: str = ""
+    worker: str = ""
+    fence: int = 0
+    attempts: int = 0
+    result: Any = None
+    error: str = ""
+
+
+class Step(Record, frozen=True):
+    """A finished step in a run's journal; replaying the run returns `result` instead of doing the work again."""
+
+    run: str
+    name: str
+    position: int
+    result: Any
+    started_us: Micros
+    ended_us: Micros
+    worker: str
+    fence: int
+
+
+class Lease(Record, frozen=True):
+    """The right to work on a run until the lease ends, unless it is renewed."""
+
+    run: Run
+    worker: str
+    fence: int
+
+
+class Evaluation(Record, frozen=True):
+    """Metrics of a model on one dataset version's test rows, whole and by slice."""
+
+    model: str
+    dataset: str
+    rows: int
+    metrics: Mapping[str, float]
+    slices: Mapping[str, Mapping[str, Mapping[str, float]]] = {}
+
+
+class GateResult(Record, frozen=True):
+    """What a gate saw and decided; `message` is the sentence a person reads."""
+
+    gate: str
+    passed: bool
+    message: str
+    observed: float | None = None
+    bound: float | None = None
+
+
+class ExperimentRun(Record, frozen=True):
+    """One tracked execution in development; `source` says what code, data and environment it had."""
+
+    id: str
+    experiment: str
+    name: str
+    status: Literal["running", "finished", "failed"]
+    started_us: Micros
+    ended_us: Micros | None = None
+    parameters: Mapping[str, Any] = {}
+    metrics: Mapping[str, float] = {}
+    tags: Mapping[str, str] = {}
+    source: Mapping[str, str] = {}
+
+
+def cron(expression: str, *, cooldown: str = "0s") -> Trigger:
+    """Start a run on a cron schedule (five fields, UTC of the platform's clock)."""
+    if len(expression.split()) != 5:
+        raise InvalidInput(f'cron expression {expression!r} needs five fields; for example "0 3 * * 1" is Mondays at 03:00', cron=expression)
+    return Trigger("schedule", expression, cooldown=cooldown)
+
+
+def new_data(rows: int, *, cooldown: str = "0s") -> Trigger:
+    """Start a run when so many new rows arrived since the last run."""
+    if rows < 1:
+        raise InvalidInput(f"new_data(rows={rows}): rows must be at least 1", rows=rows)
+    return Trigger("new_data", rows=rows, cooldown=cooldown)
+
+
+def on_alert(kind: str, *, cooldown: str = "7d") -> Trigger:
+    """Start a run when an alert of this kind is raised, at most once per cool-down."""
+    micros(cooldown)
+    return Trigger("alert", kind, cooldown=cooldown)
+
+
+def at_least(metric: str, bound: float) -> Gate:
+    """The candidate's metric must reach `bound` (for a loss: must not exceed it)."""
+    return Gate("threshold", metric, bound)
+
+
+def not_worse_than_champion(metric: str, *, margin: float = 0.0) -> Gate:
+    """The candidate may be worse than the champion, re-scored on the same test rows, by at most `margin`."""
+    return Gate("champion", metric, margin)
+
+
+def per_slice(column: str, metric: str, bound: float, *, min_rows: int = 200) -> Gate:
+    """The threshold must hold in every slice of a column that has at least `min_rows` test rows."""
+    return Gate("slice", metric, bound, column=column, min_rows=min_rows)
+
+
+def _reference(pipeline: str, function: object) -> str:
+    """Where a worker finds a training function; it must stand at the top level of its module."""
+    if isinstance(function, str):
+        return function
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not callable(function) or not module or not name.isidentifier():
+        raise InvalidInput(
+            f'pipeline {pipeline!r}: train={function!r} is no function at the top level of a module; give such a function, or "module:name"',
+            pipeline=pipeline,
+        )
+    return f"{module}:{name}"

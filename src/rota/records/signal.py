@@ -1,0 +1,144 @@
+"""Nouns that flow back: predictions, labels, events, alerts, lineage edges, audit entries, monitors."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from rota.errors import InvalidInput
+from rota.records.record import Record
+from rota.records.release import Endpoint
+from rota.records.time import Micros
+
+EventKind = Literal[
+    "commit.pushed",
+    "pipeline.deployed",
+    "schedule.fired",
+    "data.arrived",
+    "run.finished",
+    "version.registered",
+    "version.approved",
+    "rollout.changed",
+    "label.arrived",
+    "alert.raised",
+]
+AlertKind = Literal["schema_skew", "distribution_skew", "drift", "concept_drift", "performance", "efficiency", "gate"]
+
+
+class Event(Record, frozen=True):
+    """Something happened; append-only, read with a cursor. `position` is given by the store (0 = not stored yet)."""
+
+    kind: EventKind
+    subject: str
+    at_us: Micros
+    body: Mapping[str, Any] = {}
+    position: int = 0
+
+
+class Edge(Record, frozen=True):
+    """`effect` came from `cause`; both are nodes written kind:key, for example "run:r1" -> "model_version:flights@2"."""
+
+    cause: str
+    effect: str
+    at_us: Micros
+
+
+class AuditEntry(Record, frozen=True):
+    """One administrative act. The store numbers the entries and chains their hashes."""
+
+    actor: str
+    action: str
+    subject: str
+    at_us: Micros
+    body: Mapping[str, Any] = {}
+    position: int = 0
+    previous: str = ""
+    hash: str = ""
+
+
+class Alert(Record, frozen=True):
+    """A breach seen by a monitor: one alert per endpoint, kind and subject as long as it lasts."""
+
+    id: str
+    endpoint: str
+    kind: AlertKind
+    subject: str
+    severity: Literal["warning", "critical"]
+    message: str
+    evidence: Mapping[str, Any]
+    raised_us: Micros
+    last_seen_us: Micros
+    status: Literal["open", "acknowledged", "resolved"] = "open"
+    resolved_us: Micros | None = None
+    monitor_run: str = ""
+
+
+class Monitor(Record, frozen=True):
+    """Continuous monitoring of an endpoint: every `schedule` the newest slice of the prediction log is examined.
+
+    `expected_days_between_false_alarms` is what the team can live with; thresholds follow from it.
+    """
+
+    endpoint: Endpoint
+    schedule: str = "0 1 * * *"
+    expected_days_between_false_alarms: int = 90
+    reference_days: int = 90
+    gap_days: int = 7
+
+    def __post_init__(self) -> None:
+        if self.expected_days_between_false_alarms < 1:
+            raise InvalidInput(
+                f"expected_days_between_false_alarms={self.expected_days_between_false_alarms}: state at least 1 day", endpoint=self.endpoint.name
+            )
+
+
+class MonitorSlice(Record, frozen=True):
+    """What one monitor run counted in one slice of time: statistics per feature and measured performance per version."""
+
+    endpoint: str
+    start_us: Micros
+    end_us: Micros
+    rows: int
+    labelled: int
+    counts: Mapping[str, tuple[int, ...]]
+    performance: Mapping[str, Mapping[str, float]]
+    efficiency: Mapping[str, float]
+    run: str = ""
+
+
+class Prediction(Record, frozen=True):
+    """One row of the prediction log. `features` is what the model saw before transformation; `role` is the route's."""
+
+    prediction_id: str
+    endpoint: str
+    at_us: Micros
+    model: str
+    number: int
+    role: str
+    revision: int
+    unit: str
+    request: Mapping[str, Any]
+    features: Mapping[str, Any]
+    answer: float | None
+    latency_us: int
+    error: str = ""
+
+
+class Label(Record, frozen=True):
+    """The truth about a prediction, known at `at_us`; a later label for the same prediction replaces it."""
+
+    prediction_id: str
+    value: float
+    at_us: Micros
+
+
+class Cursor(Record, frozen=True):
+    """How far a consumer has read an append-only stream."""
+
+    consumer: str
+    position: int
+
+
+class ScheduleState(Record, frozen=True):
+    """The last tick of a schedule that was fired; the next ones follow from the cron expression."""
+
+    name: str
+    last_us: Micros

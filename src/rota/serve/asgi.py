@@ -1,0 +1,221 @@
+"""The HTTP face of a prediction process: a raw ASGI application, because a framework costs more than the prediction.
+
+    POST /v1/endpoints/{name}/predict   {"rows": [{...}], "ids": [...]?} -> {"predictions": [...], "logged": true}
+    GET  /v2, /v2/health/live, /v2/health/ready, /v2/models/{name}, /v2/models/{name}/ready
+    POST /v2/models/{name}/infer        Open Inference Protocol v2
+    GET  /metrics                       Prometheus text
+
+Errors are {"error": sentence, "facts": {...}} with the status of `STATUS`. Without rows that could be answered the status is 500.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from rota.errors import Conflict, Corrupt, InvalidInput, NotFound, Refused, RotaError, Unavailable
+from rota.serve import inference_protocol as oip
+from rota.serve.core import Answers, PredictionCore, Question
+from rota.serve.following import Follower
+from rota.serve.turns import Turns
+
+log = logging.getLogger("rota.serve")
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+STATUS: Mapping[type[RotaError], int] = {InvalidInput: 422, NotFound: 404, Conflict: 409, Refused: 403, Corrupt: 500, Unavailable: 503}
+RETRY_AFTER_S = 1
+T = TypeVar("T")
+_JSON = b"application/json"
+_PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+_encode = msgspec.json.Encoder().encode
+
+
+class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of /v1/endpoints/{name}/predict."""
+
+    rows: list[dict[str, Any]]
+    ids: list[str] | None = None
+
+
+_predict_decoder = msgspec.json.Decoder(PredictRequest)
+_infer_decoder = msgspec.json.Decoder(oip.InferRequest)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole HTTP response."""
+
+    status: int
+    body: bytes
+    kind: bytes = _JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class _Stop(Exception):
+    """Ends the handling of a request with a reply."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+
+
+class PredictionApp:
+    """The ASGI application of one process; its lifespan starts and stops the follower."""
+
+    def __init__(self, core: PredictionCore, follower: Follower, *, version: str = "0", max_request_bytes: int = 16_000_000) -> None:
+        self._core = core
+        self._follower = follower
+        self._version = version
+        self._max_bytes = max_request_bytes
+        self._turns = Turns(core)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._send(send, await self._reply(scope, receive))
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await asyncio.to_thread(self._follower.start)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await asyncio.to_thread(self._follower.stop)
+        await asyncio.to_thread(self._core.close)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+        endpoint = ""
+        try:
+            method, parts = scope["method"], tuple(scope["path"].strip("/").split("/"))
+            match parts:
+                case ("v1", "endpoints", endpoint, "predict"):
+                    reply = await self._predict(endpoint, await self._body(scope, receive, "POST"))
+                case ("v2", "models", endpoint, "infer"):
+                    reply = await self._infer(endpoint, await self._body(scope, receive, "POST"))
+                case _:
+                    _require(method, "GET", self._known(parts))
+                    return self._get(parts)
+        except _Stop as stop:
+            reply = stop.reply
+        except RotaError as error:
+            reply = _failure(STATUS.get(type(error), 500), str(error), **error.facts)
+        except Exception:  # the last resort: the caller learns that it failed, the log learns why
+            log.exception("a request failed", extra={"action": "request", "path": scope["path"][:200]})
+            reply = _failure(500, "the request failed inside; the process's log says why")
+        if endpoint in self._core.served:
+            self._core.counters.add("rota_requests_total", endpoint=endpoint, status=reply.status)
+        return reply
+
+    async def _predict(self, endpoint: str, body: bytes) -> Reply:
+        request = _decode(_predict_decoder, body)
+        answers = await self._turns.answer(self._prepare(endpoint, request.rows, request.ids))
+        return Reply(_status(answers), _encode(answers))
+
+    async def _infer(self, endpoint: str, body: bytes) -> Reply:
+        request = _decode(_infer_decoder, body)
+        served = self._core.served.get(endpoint) or self._not_served(endpoint)
+        question = self._prepare(endpoint, oip.rows_of(request, served.fields), request.parameters.prediction_ids)
+        answers = await self._turns.answer(question)
+        failed = next((answer for answer in answers.predictions if answer.error), None)
+        if failed:
+            return _failure(500, f"prediction {failed.prediction_id} failed: {failed.error}", prediction_id=failed.prediction_id)
+        return Reply(200, _encode(oip.response(endpoint, request, answers, question.served)))
+
+    def _prepare(self, endpoint: str, rows: list[dict[str, Any]], ids: list[str] | None) -> Question:
+        if endpoint not in self._core.served:
+            self._not_served(endpoint)
+        return self._core.prepare(endpoint, rows, ids)
+
+    def _known(self, parts: tuple[str, ...]) -> bool:
+        match parts:
+            case ("metrics",) | ("v2",) | ("v2", "health", "live" | "ready") | ("v2", "models", _) | ("v2", "models", _, "ready"):
+                return True
+        return False
+
+    def _get(self, parts: tuple[str, ...]) -> Reply:
+        match parts:
+            case ("metrics",):
+                return Reply(200, self._core.counters.text(self._gauges()).encode(), _PROMETHEUS)
+            case ("v2",):
+                return Reply(200, _encode(oip.server_metadata(self._version)))
+            case ("v2", "health", "live"):
+                return Reply(200, b'{"live":true}')
+            case ("v2", "health", "ready"):
+                return Reply(200, b'{"ready":true}') if self._follower.ready else _not_ready("not every endpoint is served yet", ready=False)
+            case ("v2", "models", endpoint, *rest):
+                served = self._core.served.get(endpoint) or self._not_served(endpoint)
+                return Reply(200, _encode({"name": endpoint, "ready": True} if rest else oip.model_metadata(endpoint, served)))
+        raise AssertionError(parts)
+
+    def _not_served(self, endpoint: str) -> NoReturn:
+        if endpoint in self._follower.known or not self._follower.ready:
+            raise _Stop(_not_ready(f"endpoint {endpoint!r} is not served yet", endpoint=endpoint))
+        raise NotFound(f"endpoint {endpoint!r} does not exist; served are {sorted(self._core.served)}", endpoint=endpoint)
+
+    def _gauges(self) -> dict[tuple[str, tuple[tuple[str, str | int], ...]], float]:
+        served = self._core.served
+        revisions = {("rota_release_revision", (("endpoint", name),)): float(each.release.revision) for name, each in served.items()}
+        return revisions | {("rota_ready", ()): float(self._follower.ready)}
+
+    async def _body(self, scope: Scope, receive: Receive, method: str) -> bytes:
+        """The request's body; refused by its announced size before a byte is read, and by its real size while reading."""
+        _require(scope["method"], method, known=True)
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if not announced.isdigit() or len(announced) > 18 or int(announced) > self._max_bytes:
+            self._too_large()
+        chunks, size, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Stop(_failure(400, "the caller left before the body was complete"))
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._max_bytes:
+                self._too_large()
+            more = message.get("more_body", False)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _too_large(self) -> NoReturn:
+        reply = _failure(413, f"the body is larger than {self._max_bytes} bytes; send fewer rows, or raise max_request_mb", limit=self._max_bytes)
+        raise _Stop(Reply(reply.status, reply.body, headers=((b"connection", b"close"),)))
+
+    async def _send(self, send: Send, reply: Reply) -> None:
+        headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+
+def _require(method: str, allowed: str, known: bool) -> None:
+    if not known:
+        raise NotFound("there is nothing at this path; predictions are at POST /v1/endpoints/{name}/predict")
+    if method != allowed:
+        reply = _failure(405, f"this path takes {allowed}, not {method}")
+        raise _Stop(Reply(405, reply.body, headers=((b"allow", allowed.encode()),)))
+
+
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the body does not have the expected form: {error}") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _Stop(_failure(400, f"the body is not JSON: {error}")) from None
+
+
+def _status(answers: Answers) -> int:
+    return 500 if answers.predictions and all(answer.error for answer in answers.predictions) else 200
+
+
+def _failure(status: int, message: str, **facts: object) -> Reply:
+    return Reply(status, _encode({"error": message, "facts": facts}))
+
+
+def _not_ready(message: str, **facts: object) -> Reply:
+    return Reply(503, _encode({"error": message, "facts": facts}), headers=((b"retry-after", b"%d" % RETRY_AFTER_S),))

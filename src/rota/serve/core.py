@@ -1,0 +1,235 @@
+"""The prediction core of one process, free of HTTP: rows in, answers out, and the log written before the answer.
+
+Requests that arrived together are answered together: one feature look-up, one call of each model version and one log
+entry for all of them. A canary that fails is covered by the stable version; a shadow scores after the answer. When the
+log cannot be written the answer is still given, marked as not logged, and the loss is counted.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import msgspec
+
+from rota.errors import NotFound, Unavailable
+from rota.manage import predictions as prediction_log
+from rota.ports.clock import Clock
+from rota.ports.journal import Journal
+from rota.records.signal import Prediction
+from rota.records.time import Micros
+from rota.serve import routing
+from rota.serve.counters import Counters
+from rota.serve.requests import Row, check_ids, check_rows
+from rota.serve.scoring import Lookup, Score, Served, Timer, score
+from rota.serve.shadows import ShadowThread
+
+log = logging.getLogger("rota.serve")
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the caller gets for one row; `answer` is None when `error` says why."""
+
+    prediction_id: str
+    answer: float | None
+    model: str
+    version: int
+    role: str
+    error: str = ""
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """The answers of one request, in its order; `logged` is False when the log could not take them."""
+
+    predictions: tuple[Answer, ...]
+    logged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A checked request."""
+
+    served: Served
+    rows: Sequence[Row]
+    ids: Sequence[str]
+
+
+class PredictionCore:
+    """Answers for every endpoint of a process; `switch` replaces what an endpoint serves between two answers. Thread-safe."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        *,
+        sync: bool = False,
+        shadow_capacity: int = 256,
+        random: Callable[[int], bytes] = os.urandom,
+        timer: Timer = time.perf_counter_ns,
+    ) -> None:
+        self.counters = Counters()
+        self.sync = sync
+        self._journal = journal
+        self._clock = clock
+        self._random = random
+        self._timer = timer
+        self._served: Mapping[str, Served] = {}
+        self._switching = threading.Lock()
+        self._shadows = ShadowThread(shadow_capacity)
+
+    @property
+    def served(self) -> Mapping[str, Served]:
+        """What is served now, by endpoint; an unchanging snapshot."""
+        return self._served
+
+    def switch(self, endpoint: str, served: Served | None) -> None:
+        """Serve this from now on (None: nothing); requests under way end with what they began with."""
+        with self._switching:
+            others = {name: old for name, old in self._served.items() if name != endpoint}
+            self._served = others if served is None else others | {endpoint: served}
+
+    def prepare(self, endpoint: str, rows: Sequence[Row], ids: Sequence[str] | None = None) -> Question:
+        """Check a request; raises `NotFound` for an endpoint not served here and `InvalidInput` naming row and field."""
+        served = self._served.get(endpoint)
+        if served is None:
+            raise NotFound(f"endpoint {endpoint!r} is not served here; served are {sorted(self._served)}", endpoint=endpoint)
+        checked = check_rows(rows, served.fields)
+        if ids is not None:
+            check_ids(ids, len(rows))
+        return Question(served, checked, ids if ids is not None else new_ids(len(rows), self._clock.now_us(), self._random))
+
+    def predict(self, endpoint: str, rows: Sequence[Row], ids: Sequence[str] | None = None) -> Answers:
+        """Answer one request. A repeated id is answered again and counts once in the log."""
+        return self.answer([self.prepare(endpoint, rows, ids)])[0]
+
+    def answer(self, questions: Sequence[Question]) -> list[Answers]:
+        """Answer several requests at once, in order."""
+        groups: dict[int, list[int]] = defaultdict(list)
+        for index, question in enumerate(questions):
+            groups[id(question.served)].append(index)
+        answers: dict[int, Answers] = {}
+        for indexes in groups.values():
+            answers.update(zip(indexes, self._answer_together([questions[index] for index in indexes]), strict=True))
+        return [answers[index] for index in range(len(questions))]
+
+    def close(self) -> None:
+        """Let the shadows finish."""
+        self._shadows.close()
+
+    def _answer_together(self, questions: Sequence[Question]) -> list[Answers]:
+        start = self._timer()
+        served = questions[0].served
+        rows = [row for question in questions for row in question.rows]
+        ids = [each for question in questions for each in question.ids]
+        units = [_unit(served.release.unit, row, each) for row, each in zip(rows, ids, strict=True)]
+        lookup = Lookup(rows, self._clock.now_us(), self._timer)
+        given, failed = _score_all(served, lookup, units)
+        if len(questions) > 1 and (failed or any(each.error for each in given)):
+            return [answers for question in questions for answers in self._answer_together([question])]  # nobody pays for a neighbour's row
+        scores = [*zip(range(len(rows)), given, strict=True), *failed]
+        logged = self._log(served, scores, lookup, ids, units)
+        self._count(served, scores, (self._timer() - start) / 1e9, len(questions))
+        if served.shadows:
+            self._offer_to_shadows(served, lookup, ids, units)
+        answers = map(_answer, ids, given)
+        return [Answers(tuple(islice(answers, len(question.rows))), logged) for question in questions]
+
+    def _log(self, served: Served, scores: Sequence[tuple[int, Score]], lookup: Lookup, ids: Sequence[str], units: Sequence[str]) -> bool:
+        release = served.release
+        entry = [
+            Prediction(
+                prediction_id=ids[position],
+                endpoint=release.endpoint,
+                at_us=lookup.now_us,
+                model=each.placed.route.model,
+                number=each.placed.route.number,
+                role=each.placed.route.role,
+                revision=release.revision,
+                unit=units[position],
+                request=lookup.rows[position],
+                features=each.features,
+                answer=each.answer,
+                latency_us=each.latency_us,
+                error=each.error,
+            )
+            for position, each in scores
+        ]
+        if not entry:
+            return True
+        try:
+            prediction_log.append(self._journal, release.endpoint, entry, sync=self.sync)
+        except Unavailable as error:
+            self.counters.add("rota_predictions_unlogged_total", len(entry), endpoint=release.endpoint)
+            log.warning("the prediction log cannot be written: %s", error, extra={"action": "log", "endpoint": release.endpoint})
+            return False
+        return True
+
+    def _count(self, served: Served, scores: Sequence[tuple[int, Score]], seconds: float, requests: int) -> None:
+        endpoint = served.release.endpoint
+        for _ in range(requests):
+            self.counters.observe(endpoint, seconds)
+        self._count_scores(endpoint, [each for _, each in scores])
+
+    def _count_scores(self, endpoint: str, scores: Sequence[Score]) -> None:
+        counts: dict[tuple[str, int, str, str], int] = defaultdict(int)
+        for each in scores:
+            route = each.placed.route
+            counts["rota_prediction_failures_total" if each.error else "rota_predictions_total", route.number, route.model, route.role] += 1
+        for (name, number, model, role), count in counts.items():
+            self.counters.add(name, count, endpoint=endpoint, model=model, version=number, role=role)
+
+    def _offer_to_shadows(self, served: Served, lookup: Lookup, ids: Sequence[str], units: Sequence[str]) -> None:
+        def work() -> None:
+            for shadow in served.shadows:
+                scores = score(shadow, lookup, range(len(ids)), served.stable)
+                self._log(served, list(enumerate(scores)), lookup, ids, units)
+                self._count_scores(served.release.endpoint, scores)
+
+        if not self._shadows.offer(work):
+            self.counters.add("rota_shadow_dropped_total", len(ids), endpoint=served.release.endpoint)
+
+
+def new_ids(count: int, now_us: Micros, random: Callable[[int], bytes]) -> list[str]:
+    """Prediction ids that sort by time: UUIDs version 7 (RFC 9562) of the platform's clock."""
+    noise = random(10 * count)
+    head = now_us // 1_000 << 80 | 0x7 << 76 | 0b10 << 62
+    return [_uuid_text(head, int.from_bytes(noise[at : at + 10])) for at in range(0, 10 * count, 10)]
+
+
+def _uuid_text(head: int, noise: int) -> str:
+    text = f"{head | (noise >> 62 & 0xFFF) << 64 | noise & (1 << 62) - 1:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _score_all(served: Served, lookup: Lookup, units: Sequence[str]) -> tuple[list[Score], list[tuple[int, Score]]]:
+    """The score each row's caller gets, and those of canaries that failed with their rows' positions."""
+    if len(served.placed) == 1:
+        return score(served.stable, lookup, range(len(units)), served.stable), []
+    chosen = [served.placed[routing.choose(served.release, unit)] for unit in units]
+    by_id = {id(placed): placed for placed in chosen}
+    positions: dict[int, list[int]] = defaultdict(list)
+    for position, placed in enumerate(chosen):
+        positions[id(placed)].append(position)
+    given: dict[int, Score] = {}
+    for key, group in positions.items():
+        given.update(zip(group, score(by_id[key], lookup, group, served.stable), strict=True))
+    failed = [(position, each) for position, each in given.items() if each.error and each.placed is not served.stable]
+    if failed:
+        again = [position for position, _ in failed]
+        given.update(zip(again, score(served.stable, lookup, again, served.stable), strict=True))
+    return [given[position] for position in range(len(units))], failed
+
+
+def _unit(field: str, row: Row, id: str) -> str:
+    """What routing holds on to: the release's unit field, or the prediction itself where the release or the row has none."""
+    value = row.get(field) if field else None
+    return id if value is None else str(value)
+
+
+def _answer(id: str, each: Score) -> Answer:
+    route = each.placed.route
+    return Answer(id, each.answer, route.model, route.number, route.role, each.error)

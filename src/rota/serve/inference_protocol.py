@@ -1,0 +1,106 @@
+"""Open Inference Protocol v2: one tensor for each request field in, one FP64 tensor "answer" out.
+
+Timestamps travel as INT64 microseconds or as BYTES with an ISO 8601 text; a null is a JSON null. Ids are given and returned
+as the parameter "prediction_ids".
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rota.errors import InvalidInput
+from rota.records.data import Type
+from rota.serve.core import Answers
+from rota.serve.scoring import Served
+
+DATATYPES: Mapping[Type, tuple[str, ...]] = {
+    "float": ("FP64", "FP32", "INT64", "INT32"),
+    "int": ("INT64", "INT32", "INT16", "INT8"),
+    "bool": ("BOOL",),
+    "string": ("BYTES",),
+    "timestamp": ("INT64", "BYTES"),
+}
+"""What is accepted for a field; the first is what the metadata names."""
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """A named column of values, flat, of shape [rows] or [rows, 1]."""
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    data: list[Any]
+    parameters: Mapping[str, Any] = {}
+
+
+class InferParameters(msgspec.Struct, frozen=True):
+    """Request parameters; others than ours are ignored, as the protocol asks."""
+
+    prediction_ids: list[str] | None = None
+
+
+class InferRequest(msgspec.Struct, frozen=True):
+    """The body of an inference request."""
+
+    inputs: tuple[Tensor, ...]
+    id: str = ""
+    parameters: InferParameters = InferParameters()
+    outputs: tuple[Mapping[str, Any], ...] = ()
+
+
+def rows_of(request: InferRequest, fields: Mapping[str, Type]) -> list[dict[str, Any]]:
+    """The request's tensors as rows; raises `InvalidInput` naming the tensor that does not fit."""
+    lengths = {_length(tensor) for tensor in request.inputs}
+    if len(lengths) != 1:
+        sizes = {tensor.name: len(tensor.data) for tensor in request.inputs}
+        raise InvalidInput(f"the input tensors must have the same number of rows; theirs are {sizes}", rows=sizes)
+    for tensor in request.inputs:
+        accepted = DATATYPES[fields[tensor.name]] if tensor.name in fields else None
+        if accepted and tensor.datatype not in accepted:
+            raise InvalidInput(f"tensor {tensor.name!r} has datatype {tensor.datatype!r}; send one of {accepted}", field=tensor.name)
+    names = [tensor.name for tensor in request.inputs]
+    return [dict(zip(names, values, strict=True)) for values in zip(*(tensor.data for tensor in request.inputs), strict=True)]
+
+
+def response(name: str, request: InferRequest, answers: Answers, served: Served) -> dict[str, Any]:
+    """The body of an inference response."""
+    versions = {answer.version for answer in answers.predictions} or {served.stable.route.number}
+    rows = len(answers.predictions)
+    return {
+        "model_name": name,
+        "model_version": str(versions.pop() if len(versions) == 1 else served.stable.route.number),
+        "id": request.id,
+        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [rows], "data": [answer.answer for answer in answers.predictions]}],
+        "parameters": {
+            "prediction_ids": [answer.prediction_id for answer in answers.predictions],
+            "versions": [answer.version for answer in answers.predictions],
+            "logged": answers.logged,
+        },
+    }
+
+
+def model_metadata(name: str, served: Served) -> dict[str, Any]:
+    """What the endpoint takes and gives."""
+    numbers = sorted({route.number for route in served.release.routes if route.role != "shadow"})
+    return {
+        "name": name,
+        "versions": [str(number) for number in numbers],
+        "platform": f"rota_{served.stable.model.bundle.format}",
+        "inputs": [{"name": field, "datatype": DATATYPES[kind][0], "shape": [-1]} for field, kind in served.fields.items()],
+        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [-1]}],
+    }
+
+
+def server_metadata(version: str) -> dict[str, Any]:
+    """Who answers."""
+    return {"name": "rota", "version": version, "extensions": []}
+
+
+def _length(tensor: Tensor) -> int:
+    rows: Sequence[int] = tensor.shape
+    if len(rows) not in (1, 2) or (len(rows) == 2 and rows[1] != 1) or rows[0] != len(tensor.data):
+        raise InvalidInput(
+            f"tensor {tensor.name!r} has shape {list(rows)} and {len(tensor.data)} values; its shape must be [rows] or [rows, 1]", field=tensor.name
+        )
+    return rows[0]

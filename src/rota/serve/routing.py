@@ -1,0 +1,59 @@
+"""Which model version answers which unit: sticky, and growing a canary's share never takes a unit away from it."""
+
+import hashlib
+
+from rota.errors import InvalidInput
+from rota.records.release import Release, Route
+
+_POINTS = 1 << 64
+
+
+def choose(release: Release, unit: str) -> Route:
+    """The answering route of a unit: always the same for one (salt, unit) as long as the weights stay.
+
+    The unit's point in [0, 100) is a hash; canaries take the lowest points, so a growing weight only adds units.
+    """
+    answering = answering_routes(release)
+    if len(answering) == 1:
+        return answering[0]
+    point = _point(release.salt, unit)
+    reached = 0
+    for route in answering:
+        reached += route.weight
+        if point < reached:
+            return route
+    return answering[-1]
+
+
+def answering_routes(release: Release) -> tuple[Route, ...]:
+    """The routes whose answer the caller may get, canaries first."""
+    return tuple(sorted((route for route in release.routes if route.role != "shadow" and route.weight > 0), key=lambda route: route.role == "stable"))
+
+
+def shadows(release: Release) -> tuple[Route, ...]:
+    """The routes that score the same requests without being heard."""
+    return tuple(route for route in release.routes if route.role == "shadow")
+
+
+def stable(release: Release) -> Route:
+    """The route that answers when another fails."""
+    return next(route for route in release.routes if route.role == "stable")
+
+
+def check(release: Release) -> None:
+    """Raises `InvalidInput` for a release that cannot be served."""
+    total = sum(route.weight for route in release.routes if route.role != "shadow")
+    stables = sum(route.role == "stable" for route in release.routes)
+    if total != 100 or stables != 1 or any(route.weight < 0 for route in release.routes):
+        raise InvalidInput(
+            f"release {release.revision} of endpoint {release.endpoint!r} has {stables} stable routes and answering weights that sum to {total}; "
+            "it needs one stable route and a sum of 100",
+            endpoint=release.endpoint,
+            revision=release.revision,
+        )
+
+
+def _point(salt: str, unit: str) -> float:
+    """Keyed BLAKE2b: a checksum such as CRC-32 would send the same units to every rollout's canary, whatever its salt."""
+    seed = hashlib.blake2b(salt.encode(), digest_size=16).digest()
+    return int.from_bytes(hashlib.blake2b(unit.encode(), digest_size=8, key=seed).digest()) / _POINTS * 100

@@ -1,0 +1,127 @@
+"""One model version scoring rows: features looked up, transformed, predicted; a failure is an answer of its own."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from rota.errors import InvalidInput, Refused
+from rota.manage.loading import LoadedModel
+from rota.records.data import Type
+from rota.records.release import Release, Route
+from rota.records.time import Micros
+from rota.serve import routing
+from rota.serve.requests import Row, check_rows
+
+log = logging.getLogger("rota.serve")
+Timer = Callable[[], int]
+"""A steady clock in nanoseconds."""
+LONGEST_ERROR = 500
+
+
+class Vectors(Protocol):
+    """Online features: one mapping of feature name to value for each request row, as of `now_us`. Thread-safe."""
+
+    def vectors(self, rows: Sequence[Row], now_us: Micros) -> Sequence[Mapping[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A model version in its place on an endpoint, with the source of its features. Versions with equal features share one source."""
+
+    route: Route
+    model: LoadedModel
+    source: Vectors
+    fields: Mapping[str, Type]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A release with everything loaded: what a prediction process answers from, replaced as a whole."""
+
+    release: Release
+    placed: Mapping[Route, Placed]
+    stable: Placed
+    shadows: tuple[Placed, ...]
+    fields: Mapping[str, Type]
+
+    @classmethod
+    def of(cls, release: Release, models: Mapping[str, LoadedModel], sources: Mapping[str, Vectors]) -> "Served":
+        """The release served with these models and feature sources, both by bundle digest."""
+        routing.check(release)
+        placed = {route: _place(route, models[route.bundle], sources[route.bundle]) for route in release.routes}
+        stable = placed[routing.stable(release)]
+        return cls(release, placed, stable, tuple(placed[route] for route in routing.shadows(release)), stable.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What one version made of one row; `answer` is None exactly when `error` says why."""
+
+    placed: Placed
+    answer: float | None
+    features: Mapping[str, Any]
+    latency_us: int
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Lookup:
+    """Feature vectors of some rows, read at one moment and once per source, whichever versions ask for them."""
+
+    rows: Sequence[Row]
+    now_us: Micros
+    timer: Timer
+    _found: dict[int, tuple[Sequence[Mapping[str, Any]], int]] = field(default_factory=dict)
+
+    def of(self, source: Vectors) -> tuple[Sequence[Mapping[str, Any]], int]:
+        """Vectors of all rows and the nanoseconds their reading took."""
+        if id(source) not in self._found:
+            start = self.timer()
+            vectors = source.vectors(self.rows, self.now_us)
+            self._found[id(source)] = (vectors, self.timer() - start)
+        return self._found[id(source)]
+
+
+def score(placed: Placed, lookup: Lookup, positions: Sequence[int], stable: Placed) -> list[Score]:
+    """The scores of the rows at `positions`, in that order; never raises: whatever goes wrong becomes each row's error."""
+    start, spent = lookup.timer(), 0
+    vectors: Sequence[Mapping[str, Any]] = [{}] * len(positions)
+    facts = {"action": "score", "model": placed.route.model, "version": placed.route.number, "role": placed.route.role}
+    try:
+        if placed is not stable and placed.fields != stable.fields:
+            check_rows([lookup.rows[position] for position in positions], placed.fields)
+        every, spent = lookup.of(placed.source)
+        start = lookup.timer()
+        vectors = [every[position] for position in positions]
+        answers: Sequence[float | None] = _answers(placed, vectors)
+        error = ""
+    except InvalidInput as problem:
+        log.warning("a version cannot read the request: %s", problem, extra=facts)
+        error, answers = str(problem), [None] * len(positions)
+    except Exception as problem:  # a model or an engine may raise anything, and the caller still gets an answer
+        log.exception("a version failed to score", extra=facts)
+        error, answers = f"{type(problem).__name__}: {problem}", [None] * len(positions)
+    latency_us = (lookup.timer() - start + spent) // 1_000
+    return [_scored(placed, answer, vector, latency_us, error[:LONGEST_ERROR]) for answer, vector in zip(answers, vectors, strict=True)]
+
+
+def _place(route: Route, model: LoadedModel, source: Vectors) -> Placed:
+    return Placed(route, model, source, model.bundle.features.request_fields)
+
+
+def _answers(placed: Placed, vectors: Sequence[Mapping[str, Any]]) -> list[float]:
+    answers = placed.model.predictor.predict(placed.model.transformer.matrix(vectors))
+    if answers.shape != (len(vectors),):
+        raise Refused(f"the model gave answers of shape {answers.shape} for {len(vectors)} rows")
+    plain: list[float] = np.asarray(answers, dtype=np.float64).tolist()
+    return plain
+
+
+def _scored(placed: Placed, answer: float | None, vector: Mapping[str, Any], latency_us: int, error: str) -> Score:
+    if answer is None or math.isfinite(answer):
+        return Score(placed, answer, vector, latency_us, error)
+    return Score(placed, None, vector, latency_us, f"the model answered {answer}")

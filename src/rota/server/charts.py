@@ -1,0 +1,134 @@
+"""A line chart of measured performance as plain numbers: what the template draws as SVG, without a script."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rota.records.signal import Alert, MonitorSlice
+from rota.records.time import DAY_US, Micros, iso
+
+METRICS = ("roc_auc", "log_loss", "brier", "rmse", "mae")
+ALL = "all"
+WIDTH, HEIGHT = 960, 240
+LEFT, RIGHT, TOP, BOTTOM = 52, 44, 18, 26
+COLOURS = 7
+MIN_LABELLED = 30
+"""A version's day with fewer labelled rows is not drawn: its AUC would be noise that stretches the axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One day of a line, and the sentence shown when it is pointed at."""
+
+    x: float
+    y: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One version: its stretches of consecutive days as SVG paths, its points, and where its name stands."""
+
+    name: str
+    colour: int
+    path: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An alert on the time axis."""
+
+    x: float
+    severity: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Everything in the units of the viewBox."""
+
+    title: str
+    lines: tuple[Line, ...]
+    ticks: tuple[tuple[float, str], ...]
+    days: tuple[tuple[float, str], ...]
+    marks: tuple[Mark, ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
+
+
+def performance(slices: Sequence[MonitorSlice], metric: str, alerts: Iterable[Alert]) -> Chart | None:
+    """The metric of each version over the days of ascending slices, alerts marked; None when nothing was measured."""
+    measured = _measured(slices, metric)
+    if not measured:
+        return None
+    days = [day for series in measured.values() for day, _ in series]
+    first, last = min(days), max(days)
+    ticks = _ticks([value for series in measured.values() for _, value in series])
+    low, high = ticks[0], ticks[-1]
+
+    def x(at_us: Micros) -> float:
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * (at_us - first) / max(last - first, DAY_US), 1)
+
+    def y(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low), 1)
+
+    def line(position: int, name: str, series: Sequence[tuple[Micros, float]]) -> Line:
+        points = tuple(Point(x(day), y(value), f"version {name}, {iso(day)[:10]}: {metric} {value:.4f}") for day, value in series)
+        return Line(name, position % COLOURS, _path(series, points), points)
+
+    return Chart(
+        title=metric,
+        lines=tuple(line(position, name, series) for position, (name, series) in enumerate(measured.items())),
+        ticks=tuple((y(value), f"{value:g}") for value in ticks),
+        days=tuple((x(day), iso(day)[:10]) for day in _calendar(first, last)),
+        marks=tuple(
+            Mark(x(alert.raised_us), alert.severity, f"{iso(alert.raised_us)[:10]} {alert.kind} of {alert.subject}: {alert.message}")
+            for alert in alerts
+            if first <= alert.raised_us <= last + DAY_US
+        ),
+    )
+
+
+def _measured(slices: Sequence[MonitorSlice], metric: str) -> dict[str, list[tuple[Micros, float]]]:
+    """(day, value) of each version that was measured by itself, oldest version first."""
+    newest = {each.start_us: each for each in slices}
+    found: dict[str, list[tuple[Micros, float]]] = {}
+    for day in sorted(newest):
+        for version, metrics in newest[day].performance.items():
+            if version != ALL and metric in metrics and metrics.get("labelled", math.inf) >= MIN_LABELLED and math.isfinite(metrics[metric]):
+                found.setdefault(version, []).append((day, metrics[metric]))
+    return dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0])))
+
+
+def _path(series: Sequence[tuple[Micros, float]], points: Sequence[Point]) -> str:
+    """An SVG path that is broken where days are missing."""
+    parts = []
+    for number, point in enumerate(points):
+        joined = number > 0 and series[number][0] - series[number - 1][0] <= DAY_US
+        parts.append(f"{'L' if joined else 'M'}{point.x} {point.y}")
+    return "".join(parts)
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """Round numbers around the values: 3 to 6 of them, the first below, the last above."""
+    low, high = min(values), max(values)
+    span = (high - low) or abs(high) or 1.0
+    raw = span / 4
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw)
+    start, end = math.floor(low / step), math.ceil(high / step)
+    if start == end:
+        end += 1
+    return [round(number * step, 12) for number in range(start, end + 1)]
+
+
+def _calendar(first: Micros, last: Micros) -> list[Micros]:
+    """At most six evenly spread days."""
+    days = (last - first) // DAY_US
+    step = max(1, math.ceil(days / 5))
+    return [first + number * DAY_US for number in range(0, days + 1, step)]

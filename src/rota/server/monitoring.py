@@ -1,0 +1,67 @@
+"""Continuous monitoring over HTTP: labels come in, alerts and measured slices go out."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from rota.errors import NotFound
+from rota.manage import alerts, registry
+from rota.monitor import compare
+from rota.records.record import plain
+from rota.records.release import Endpoint
+from rota.records.signal import Alert, MonitorSlice
+from rota.server.wire import body_as, listed, platform_of
+
+router = APIRouter()
+
+
+class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Truths about predictions."""
+
+    labels: list[dict[str, Any]]
+
+
+@router.post("/v1/endpoints/{endpoint}/labels")
+async def label(request: Request, endpoint: str) -> dict[str, int]:
+    """Report truths; they may come late, twice and in any order: the newest by `at_us` counts."""
+    labels = (await body_as(request, Labels)).labels
+    return {"accepted": await run_in_threadpool(platform_of(request).label, endpoint, labels)}
+
+
+@router.get("/v1/alerts")
+def list_alerts(request: Request, endpoint: str = "", status: str = "") -> list[object]:
+    where = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
+    return listed(platform_of(request).repositories.metadata.find(Alert, where, order="-raised_us"))
+
+
+@router.post("/v1/alerts/{alert}/acknowledge")
+def acknowledge(request: Request, alert: str) -> object:
+    repositories = platform_of(request).repositories
+    return plain(alerts.acknowledge(repositories.metadata, alert, actor="owner", now_us=repositories.clock.now_us()))
+
+
+@router.get("/v1/endpoints/{endpoint}/slices")
+def slices(request: Request, endpoint: str, limit: int = 400) -> list[object]:
+    """Measured slices of an endpoint, newest first."""
+    metadata = platform_of(request).repositories.metadata
+    return listed(metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=min(limit, 5_000)))
+
+
+@router.get("/v1/endpoints/{endpoint}/compare")
+def compare_months(request: Request, endpoint: str, version: int) -> list[dict[str, Any]]:
+    """Per month, the answers given beside what another version would have answered on the same logged features."""
+    platform = platform_of(request)
+    found = platform.repositories.metadata.get(Endpoint, endpoint)
+    if found is None:
+        raise NotFound(f"there is no endpoint {endpoint!r}", endpoint=endpoint)
+    other = registry.get(platform.repositories.metadata, found.model, version)
+    return compare.by_month(platform.repositories, platform.formats, endpoint, other)
+
+
+@router.get("/v1/endpoints/{endpoint}/parity")
+def check_parity(request: Request, endpoint: str, rows: int = compare.PARITY_ROWS) -> dict[str, Any]:
+    """Training == serving: features recomputed for logged predictions, and the cells that differ."""
+    platform = platform_of(request)
+    return compare.check_parity(platform.repositories, platform.formats, endpoint, rows=rows)

@@ -1,0 +1,251 @@
+"""The control plane's pages: what the loop is doing, for people. Rendered here, no script, nothing loaded from elsewhere.
+
+Each page shows records that a /v1 route gives as JSON. `/enter?token=...` turns the owner's token into a cookie.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from rota.deploy.releases import current_release
+from rota.errors import NotFound
+from rota.manage import chronicle, lineage, registry
+from rota.records.model import Alias, Approval, ModelVersion
+from rota.records.record import plain
+from rota.records.release import Endpoint, Rollout
+from rota.records.run import ENDED, Deployed, ExperimentRun
+from rota.records.signal import Alert, Edge, MonitorSlice
+from rota.records.time import Micros, iso
+from rota.server import charts
+from rota.server.wire import platform_of
+from rota.wiring import Platform
+
+router = APIRouter(include_in_schema=False)
+
+COOKIE = "rota_token"
+COOKIE_AGE_S = 30 * 86_400
+SHOWN_RUNS = 100
+SHOWN_DAYS = 400
+
+
+@router.get("/enter")
+def enter(request: Request, token: str = "") -> Response:
+    """Exchange the token in the address for a cookie that no script can read and no other site can send."""
+    if not hmac.compare_digest(token.encode(), request.app.state.token.encode()):
+        return problem(401, "This token is not the owner's. Open the address that `rota up` printed, or use the content of HOME/token.")
+    response = RedirectResponse("/", status_code=303)
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, token, max_age=COOKIE_AGE_S, httponly=True, samesite="strict", secure=secure)
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@router.get("/")
+def overview(request: Request) -> Response:
+    platform = platform_of(request)
+    repositories = platform.repositories
+    metadata = repositories.metadata
+    endpoints = [(endpoint, current_release(metadata, endpoint.name)) for endpoint in metadata.find(Endpoint)]
+    slices = metadata.find(MonitorSlice, order="-end_us", limit=1)
+    return _page(
+        "overview.html",
+        platform,
+        pipelines=metadata.find(Deployed, {"environment": platform.settings.environment}),
+        experiments=len(_tracked(platform)),
+        active=repositories.runs.find(statuses=("queued", "running", "parked"), limit=100),
+        training=repositories.runs.find(workflow="train", limit=SHOWN_RUNS),
+        versions=metadata.find(ModelVersion, order="-created_us", limit=SHOWN_RUNS),
+        champions=metadata.find(Alias),
+        rollouts=metadata.find(Rollout, order="-started_us", limit=SHOWN_RUNS),
+        endpoints=endpoints,
+        alerts=[alert for alert in metadata.find(Alert, order="-raised_us", limit=SHOWN_RUNS) if alert.status != "resolved"],
+        newest_slice=slices[0] if slices else None,
+        events=chronicle.newest_events(metadata, limit=25),
+    )
+
+
+@router.get("/models")
+def models(request: Request) -> Response:
+    platform = platform_of(request)
+    metadata = platform.repositories.metadata
+    aliases: dict[str, list[str]] = {}
+    for alias in metadata.find(Alias):
+        aliases.setdefault(f"{alias.model}@{alias.number}", []).append(alias.alias)
+    return _page("models.html", platform, versions=metadata.find(ModelVersion, order="-created_us"), aliases=aliases)
+
+
+@router.get("/models/{model}/{number}")
+def model(request: Request, model: str, number: int) -> Response:
+    platform = platform_of(request)
+    metadata = platform.repositories.metadata
+    version = registry.get(metadata, model, number)
+    return _page(
+        "model.html",
+        platform,
+        version=version,
+        aliases=[alias.alias for alias in metadata.find(Alias, {"model": model}) if alias.number == number],
+        approvals=metadata.find(Approval, {"model": model, "number": number}),
+        causes=_by_effect(lineage.walk(metadata, f"model_version:{version.id}", "causes")),
+        rollouts=[rollout for rollout in metadata.find(Rollout, order="-started_us") if (rollout.model, rollout.candidate) == (model, number)],
+    )
+
+
+@router.get("/runs")
+def runs(request: Request, workflow: str = "") -> Response:
+    platform = platform_of(request)
+    found = platform.repositories.runs.find(workflow=workflow, limit=SHOWN_RUNS)
+    return _page("runs.html", platform, runs=found, workflow=workflow, limit=SHOWN_RUNS)
+
+
+@router.get("/runs/{run_id}")
+def run(request: Request, run_id: str) -> Response:
+    platform = platform_of(request)
+    found = platform.repositories.runs.find(id=run_id, limit=1)
+    if not found:
+        raise NotFound(f"there is no run {run_id!r}; /runs lists the newest", run=run_id)
+    steps = platform.repositories.runs.journal(run_id)
+    gates = [gate for step in steps if isinstance(step.result, dict) for gate in step.result.get("gates", ())]
+    anomalies = [anomaly for step in steps if isinstance(step.result, dict) for anomaly in step.result.get("anomalies", ())]
+    longest = max((step.ended_us - step.started_us for step in steps), default=0)
+    return _page("run.html", platform, run=found[0], steps=steps, gates=gates, anomalies=anomalies, longest=longest)
+
+
+@router.get("/endpoints/{name}")
+def endpoint(request: Request, name: str) -> Response:
+    platform = platform_of(request)
+    metadata = platform.repositories.metadata
+    found = metadata.get(Endpoint, name)
+    if found is None:
+        raise NotFound(f"there is no endpoint {name!r}; known are {[each.name for each in metadata.find(Endpoint)]}", endpoint=name)
+    slices = metadata.find(MonitorSlice, {"endpoint": name}, order="-start_us", limit=SHOWN_DAYS)[::-1]
+    alerts = metadata.find(Alert, {"endpoint": name}, order="-raised_us")
+    drawn = [(metric, chart) for metric in charts.METRICS if (chart := charts.performance(slices, metric, alerts)) is not None]
+    rollouts = metadata.find(Rollout, {"endpoint": name}, order="-started_us")
+    return _page(
+        "endpoint.html",
+        platform,
+        endpoint=found,
+        release=current_release(metadata, name),
+        charts=drawn,
+        newest=slices[-1] if slices else None,
+        alerts=alerts,
+        rollouts=rollouts,
+    )
+
+
+@router.get("/alerts")
+def alerts(request: Request, status: str = "") -> Response:
+    platform = platform_of(request)
+    found = platform.repositories.metadata.find(Alert, {"status": status} if status else None, order="-raised_us")
+    return _page("alerts.html", platform, alerts=found, status=status)
+
+
+@router.get("/lineage/prediction/{prediction_id}")
+def prediction(request: Request, prediction_id: str) -> Response:
+    platform = platform_of(request)
+    repositories = platform.repositories
+    chain = lineage.prediction_chain(repositories.metadata, repositories.runs, repositories.tables, prediction_id)
+    return _page("prediction.html", platform, prediction_id=prediction_id, chain=chain)
+
+
+def wanted(request: Request) -> bool:
+    """Whether the caller is a browser asking for a page, so that errors should be readable pages too."""
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
+
+
+def problem(status: int, message: str) -> Response:
+    """An error as a page."""
+    return _html(_templates.get_template("problem.html").render(status=status, message=message, now=""), status)
+
+
+def _tracked(platform: Platform) -> list[ExperimentRun]:
+    return platform.repositories.metadata.find(ExperimentRun, limit=10_000)
+
+
+def _page(template: str, platform: Platform, **values: Any) -> Response:
+    values["now"] = iso(platform.repositories.clock.now_us())
+    return _html(_templates.get_template(template).render(values), 200)
+
+
+def _html(text: str, status: int) -> Response:
+    headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+    return HTMLResponse(text, status, headers)
+
+
+def _by_effect(edges: list[Edge]) -> dict[str, list[str]]:
+    """The causes of each node, in the order in which the walk reached them."""
+    found: dict[str, list[str]] = {}
+    for edge in edges:
+        found.setdefault(edge.effect, []).append(edge.cause)
+    return found
+
+
+def _moment(at_us: Micros | None) -> str:
+    return "" if at_us is None else iso(at_us - at_us % 1_000_000).replace("T", " ").removesuffix("Z")
+
+
+def _day(at_us: Micros) -> str:
+    return iso(at_us)[:10]
+
+
+def _lasted(start_us: Micros | None, end_us: Micros | None) -> str:
+    if start_us is None or end_us is None:
+        return ""
+    seconds = (end_us - start_us) / 1e6
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3_600:.1f} h"
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _small(value: object) -> Mapping[str, object]:
+    """Of a step's result, what fits on a line."""
+    named = value if isinstance(value, dict) else {"result": value}
+    return {name: each for name, each in named.items() if isinstance(each, str | int | float) and each != "" and len(str(each)) <= 90}
+
+
+def _brief(body: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_number(value)}" for name, value in _small(plain(body)).items())
+
+
+def _link(node: str) -> str:
+    """The page of a lineage node, or "" where there is none."""
+    kind, _, key = node.partition(":")
+    model, _, number = key.partition("@")
+    match kind:
+        case "model_version" if number.isdecimal():
+            return f"/models/{quote(model, safe='')}/{number}"
+        case "run":
+            return f"/runs/{quote(key, safe='')}"
+        case "prediction":
+            return f"/lineage/prediction/{quote(key, safe='')}"
+        case "release":
+            return f"/endpoints/{quote(model, safe='')}"
+    return ""
+
+
+def _environment() -> Environment:
+    made = Environment(loader=PackageLoader("rota.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"moment": _moment, "day": _day, "number": _number, "brief": _brief, "small": _small, "node_link": _link}
+    made.filters["segment"] = lambda text: quote(str(text), safe="")
+    made.globals |= {"lasted": _lasted, "ENDED": ENDED}
+    return made
+
+
+_templates = _environment()
+_style = (files("rota.server") / "templates" / "style.css").read_text()
+_templates.globals["style"] = Markup(_style)  # noqa: S704 - our own file, and the policy below admits nothing but its digest
+_digest = base64.b64encode(hashlib.sha256(_style.encode()).digest()).decode()
+_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_digest}'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)

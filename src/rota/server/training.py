@@ -1,0 +1,41 @@
+"""Development and continuous training over HTTP: pipelines, runs and their steps."""
+
+from fastapi import APIRouter, Request
+
+from rota.errors import NotFound
+from rota.records.record import plain
+from rota.records.run import Deployed, ExperimentRun
+from rota.server.wire import listed, platform_of
+
+router = APIRouter()
+
+
+@router.get("/v1/pipelines")
+def pipelines(request: Request) -> list[object]:
+    return listed(platform_of(request).repositories.metadata.find(Deployed))
+
+
+@router.get("/v1/runs")
+def runs(request: Request, workflow: str = "", subject: str = "", limit: int = 200) -> list[object]:
+    return listed(platform_of(request).repositories.runs.find(workflow=workflow, subject=subject, limit=min(limit, 10_000)))
+
+
+@router.get("/v1/runs/{run_id}")
+def run(request: Request, run_id: str) -> dict[str, object]:
+    repositories = platform_of(request).repositories
+    found = repositories.runs.find(id=run_id, limit=1)
+    if not found:
+        raise NotFound(f"there is no run {run_id!r}; `rota runs list` shows them", run=run_id)
+    return {"run": plain(found[0]), "steps": listed(repositories.runs.journal(run_id))}
+
+
+@router.get("/v1/experiment-runs")
+def experiment_runs(request: Request, experiment: str = "") -> list[object]:
+    where = {"experiment": experiment} if experiment else None
+    return listed(platform_of(request).repositories.metadata.find(ExperimentRun, where))
+
+
+@router.post("/v1/pipelines/{pipeline}/runs")
+def start(request: Request, pipeline: str) -> dict[str, object]:
+    """Start a training run by hand; 403 when one is active already."""
+    return {"run": platform_of(request).start_training(pipeline)}

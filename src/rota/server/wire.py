@@ -1,0 +1,32 @@
+"""What the route files share: the open platform behind a request, and its decoded body."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from fastapi import Request
+
+from rota.errors import InvalidInput
+from rota.records.record import plain
+from rota.wiring import Platform
+
+T = TypeVar("T")
+
+
+def platform_of(request: Request) -> Platform:
+    """The platform that the application was created over."""
+    platform: Platform = request.app.state.platform
+    return platform
+
+
+async def body_as(request: Request, shape: type[T]) -> T:
+    """The request's JSON body as a record; `InvalidInput` names the field that does not fit."""
+    try:
+        return msgspec.json.decode(await request.body() or b"{}", type=shape)
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"the request body does not fit: {error}") from error
+
+
+def listed(records: Sequence[Any]) -> list[Any]:
+    """Records as JSON."""
+    return [plain(record) for record in records]

@@ -1,0 +1,90 @@
+"""Settings: one frozen record, read once by `rota.wiring` from `rota.toml` and `ROTA_*` variables.
+
+Order: a variable beats the file, the file beats the default. Unknown keys are errors, so a typing mistake is seen.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from rota.errors import InvalidInput
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that can be configured; each field's comment gives unit, range and the default's reason."""
+
+    home: Path = Path(".rota")
+    """Directory of the embedded platform; created with mode 0700."""
+    host: str = "127.0.0.1"
+    """Address of both servers; loopback unless somebody decides otherwise."""
+    control_port: int = 7682
+    """Port of the control plane, 1-65535 (0: any free port; read it from HOME/ports.json)."""
+    prediction_port: int = 7683
+    """Port of the prediction processes, 1-65535 (0: any free port)."""
+    prediction_processes: int = 1
+    """Prediction processes sharing one socket, 1-64; a fitting number is one per core that serving may use."""
+    workers: int = 1
+    """Worker processes, 1-64."""
+    environment: str = "prod"
+    """Name under which pipelines are deployed here."""
+    clock: Literal["system", "replay"] = "system"
+    """replay: time stands still until it is advanced (replaying recorded data); system: the machine's clock."""
+    lease_s: float = 5.0
+    """Seconds a worker owns a run without renewing, 1-3600: a dead worker's run is taken over after this."""
+    poll_s: float = 0.1
+    """Seconds between two looks for work or for a new release, 0.01-60."""
+    sync: bool = False
+    """True: predictions, labels and pushes are acknowledged after fsync (they survive a power cut, not only a killed process)."""
+    online_size_mb: int = 4_096
+    """Largest size of the online store in megabytes, 16-1048576; the file is sparse and grows as needed."""
+    max_request_mb: int = 16
+    """Largest accepted HTTP body in megabytes, 1-1024."""
+    step_timeout_s: float = 3_600.0
+    """Seconds a training step may take before it is ended, 1-604800."""
+    metadata_url: str = ""
+    """SQLAlchemy URL of the metadata store; empty: SQLite in HOME/metadata.db."""
+    alert_webhook: str = ""
+    """URL that receives each alert as JSON; empty: alerts are only logged and stored."""
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidInput(f"setting {name} = {value} is out of range; it must lie between {low} and {high}", setting=name, value=value)
+
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "control_port": (0, 65_535),
+    "prediction_port": (0, 65_535),
+    "prediction_processes": (1, 64),
+    "workers": (1, 64),
+    "lease_s": (1, 3_600),
+    "poll_s": (0.01, 60),
+    "online_size_mb": (16, 1_048_576),
+    "max_request_mb": (1, 1_024),
+    "step_timeout_s": (1, 604_800),
+}
+
+
+def load(directory: Path = Path(), environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
+    """Settings of a directory's `rota.toml` (if there is one), the environment, and explicit overrides, later ones winning."""
+    file = directory / "rota.toml"
+    values: dict[str, Any] = {}
+    if file.exists():
+        try:
+            values = tomllib.loads(file.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"{file} is not valid TOML: {error}", file=str(file)) from error
+    values |= {name.removeprefix("ROTA_").lower(): text for name, text in environ.items() if name.startswith("ROTA_")}
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    unknown = sorted(set(values) - set(Settings.__struct_fields__))
+    if unknown:
+        raise InvalidInput(f"unknown settings {unknown} in {file} or ROTA_*; known are {list(Settings.__struct_fields__)}", unknown=unknown)
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"a setting in {file} or ROTA_* has a wrong type: {error}") from error

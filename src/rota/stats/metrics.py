@@ -1,0 +1,145 @@
+"""Metrics of a model on labelled rows: plain functions of (truth, answers), and the table that names them.
+
+`truth` is 0/1 and `answers` the probability of 1 for classification; both are numbers for regression. A metric that is not
+defined on the rows at hand (no rows, AUC with one class) is NaN, and `evaluate` leaves it out.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rota.errors import InvalidInput
+from rota.records.run import Problem
+
+Floats = NDArray[np.float64]
+LOG_LOSS_CLIP = 1e-15
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric's function, the problem it belongs to, and which direction is better."""
+
+    function: Callable[[Floats, Floats], float]
+    problem: Problem
+    higher_is_better: bool
+
+
+def evaluate(problem: Problem, truth: ArrayLike, answers: ArrayLike) -> dict[str, float]:
+    """Every metric of the problem that is defined on these rows.
+
+    Raises `InvalidInput` when the columns differ in length or hold NaN, and for a class other than 0 and 1.
+
+    >>> evaluate("regression", [1.0, 2.0], [1.0, 3.0])["mae"]
+    0.5
+    """
+    true, given = _checked(problem, truth, answers)
+    values = {name: metric.function(true, given) for name, metric in METRICS.items() if metric.problem == problem}
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def worse_by(metric: str, candidate: float, champion: float) -> float:
+    """How much worse the candidate's value is than the champion's; negative when it is better."""
+    if metric not in METRICS:
+        raise InvalidInput(f"unknown metric {metric!r}; known are {sorted(METRICS)}", metric=metric)
+    return champion - candidate if METRICS[metric].higher_is_better else candidate - champion
+
+
+def roc_auc(truth: Floats, answers: Floats) -> float:
+    """Area under the ROC curve = the share of (positive, negative) pairs in the right order, ties half (Mann and Whitney, 1947)."""
+    positives = float(truth.sum())
+    negatives = len(truth) - positives
+    if not positives or not negatives:
+        return math.nan
+    rank_sum = float(_average_ranks(answers)[truth == 1].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def average_precision(truth: Floats, answers: Floats) -> float:
+    """Sum of precision times the recall gained at each distinct answer, without interpolation."""
+    if not truth.sum():
+        return math.nan
+    order = np.argsort(-answers, kind="stable")
+    last_of_tie = np.append(np.flatnonzero(np.diff(answers[order])), len(order) - 1)
+    found = np.cumsum(truth[order])[last_of_tie]
+    return float(np.sum(np.diff(found, prepend=0.0) * found / (last_of_tie + 1)) / found[-1])
+
+
+def log_loss(truth: Floats, answers: Floats) -> float:
+    """Mean negative log-likelihood; answers are clipped 1e-15 away from 0 and 1, so one certain mistake costs 34.5, not infinity."""
+    if not len(truth):
+        return math.nan
+    clipped = np.clip(answers, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
+    return float(-np.mean(np.where(truth == 1, np.log(clipped), np.log1p(-clipped))))
+
+
+def brier(truth: Floats, answers: Floats) -> float:
+    """Mean squared difference of probability and outcome (Brier, 1950)."""
+    return float(np.mean((answers - truth) ** 2)) if len(truth) else math.nan
+
+
+def accuracy(truth: Floats, answers: Floats) -> float:
+    """Share of rows on the right side of 0.5; exactly 0.5 answers 1."""
+    return float(np.mean((answers >= 0.5) == (truth == 1))) if len(truth) else math.nan
+
+
+def expected_calibration_error(truth: Floats, answers: Floats, *, bins: int = 10) -> float:
+    """Mean |mean answer - share of positives| over equal-width bins, weighted by rows (Naeini, Cooper and Hauskrecht, 2015)."""
+    if not len(truth):
+        return math.nan
+    place = np.minimum((answers * bins).astype(np.int64), bins - 1)
+    gap = np.bincount(place, weights=answers - truth, minlength=bins)
+    return float(np.abs(gap).sum() / len(truth))
+
+
+def rmse(truth: Floats, answers: Floats) -> float:
+    """Root of the mean squared error."""
+    return math.sqrt(np.mean((answers - truth) ** 2)) if len(truth) else math.nan
+
+
+def mae(truth: Floats, answers: Floats) -> float:
+    """Mean absolute error."""
+    return float(np.mean(np.abs(answers - truth))) if len(truth) else math.nan
+
+
+def r2(truth: Floats, answers: Floats) -> float:
+    """Share of the variance explained; undefined when the truth does not vary."""
+    spread = float(np.sum((truth - truth.mean()) ** 2)) if len(truth) else 0.0
+    return 1 - float(np.sum((answers - truth) ** 2)) / spread if spread else math.nan
+
+
+METRICS: dict[str, Metric] = {
+    "roc_auc": Metric(roc_auc, "classification", True),
+    "average_precision": Metric(average_precision, "classification", True),
+    "log_loss": Metric(log_loss, "classification", False),
+    "brier": Metric(brier, "classification", False),
+    "accuracy": Metric(accuracy, "classification", True),
+    "expected_calibration_error": Metric(expected_calibration_error, "classification", False),
+    "rmse": Metric(rmse, "regression", False),
+    "mae": Metric(mae, "regression", False),
+    "r2": Metric(r2, "regression", True),
+}
+
+
+def _average_ranks(values: Floats) -> Floats:
+    """Ranks from 1; equal values share the mean of their ranks."""
+    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(sizes)
+    return np.asarray((last - (sizes - 1) / 2)[group], dtype=np.float64)
+
+
+def _checked(problem: Problem, truth: ArrayLike, answers: ArrayLike) -> tuple[Floats, Floats]:
+    true, given = np.asarray(truth, dtype=np.float64), np.asarray(answers, dtype=np.float64)
+    if true.shape != given.shape or true.ndim != 1:
+        raise InvalidInput(f"truth has shape {true.shape} and answers {given.shape}; give two columns of the same length")
+    if np.isnan(true).any() or np.isnan(given).any():
+        missing = int((np.isnan(true) | np.isnan(given)).sum())
+        raise InvalidInput(f"{missing} of {len(true)} rows have no truth or no answer; drop them before the metrics", rows=len(true), missing=missing)
+    if problem == "classification":
+        if not np.isin(true, (0.0, 1.0)).all():
+            raise InvalidInput("a classification's truth holds values other than 0 and 1; declare the problem as 'regression' or map the label")
+        if len(given) and not (given.min() >= 0 and given.max() <= 1):
+            raise InvalidInput(f"answers lie in {given.min():g}..{given.max():g}; a classification answers with probabilities in 0..1")
+    return true, given

@@ -1,0 +1,402 @@
+"""MetadataContract: the law of `rota.ports.metadata.Metadata` as tests. Needs pytest.
+
+A backend's test module subclasses it and gives the fixture `metadata`: an empty store. Where a store outlives its
+handle, give `reopened` too: a function that opens a second handle on the same store.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from rota.errors import Conflict, InvalidInput
+from rota.ports.metadata import Batch, Metadata
+from rota.records.data import Schema
+from rota.records.model import Alias
+from rota.records.record import Record, encode
+from rota.records.release import Endpoint
+from rota.records.run import ExperimentRun
+from rota.records.signal import AuditEntry, Cursor, Event, Monitor
+
+
+def alias(name: str = "champion", number: int = 1, *, model: str = "flights", since_us: int = 0) -> Alias:
+    return Alias(model, name, number, since_us)
+
+
+def pushed(subject: str) -> Event:
+    return Event("commit.pushed", subject, 7, {"by": "ada"})
+
+
+def store(metadata: Metadata, *records: Record) -> None:
+    batch = Batch()
+    for record in records:
+        batch.put(record)
+    metadata.commit(batch)
+
+
+class MetadataContract:
+    @pytest.fixture
+    def metadata(self) -> Metadata:
+        raise NotImplementedError("give a fixture `metadata` that returns an empty store")
+
+    @pytest.fixture
+    def reopened(self, metadata: Metadata) -> Callable[[], Metadata]:
+        return lambda: metadata
+
+    # --- records ---
+
+    def test_a_missing_key_is_none_and_an_empty_store_has_nothing(self, metadata: Metadata) -> None:
+        assert metadata.get(Alias, "flights", "champion") is None
+        assert metadata.find(Alias) == []
+        assert metadata.events(0) == []
+        assert list(metadata.audit()) == []
+        assert metadata.edges([], "causes") == metadata.edges(["run:r1"], "effects") == []
+
+    def test_a_record_reads_back_as_it_was_written(self, metadata: Metadata) -> None:
+        run = ExperimentRun(
+            "r1", "tuning", "tür ☕ '\" ; DROP TABLE", "running", 5, parameters={"deep": {"list": [1, 2.5, None, True]}}, metrics={"auc": 0.1}
+        )
+        store(metadata, run)
+        assert metadata.get(ExperimentRun, "r1") == run
+
+    def test_a_key_may_lie_inside_the_record(self, metadata: Metadata) -> None:
+        monitor = Monitor(Endpoint("flights", "delay"))
+        store(metadata, monitor)
+        assert metadata.get(Monitor, "flights") == monitor
+        assert metadata.find(Monitor, {"endpoint.name": "flights"}) == [monitor]
+
+    def test_the_last_put_stays(self, metadata: Metadata) -> None:
+        store(metadata, alias(number=1), alias(number=2))
+        store(metadata, alias(number=3))
+        assert metadata.find(Alias) == [alias(number=3)]
+
+    def test_what_the_caller_changes_later_does_not_change_the_store(self, metadata: Metadata) -> None:
+        parameters = {"rate": 0.1}
+        store(metadata, ExperimentRun("r1", "tuning", "a", "running", 5, parameters=parameters))
+        parameters["rate"] = 9.9
+        read = metadata.get(ExperimentRun, "r1")
+        assert read is not None
+        assert read.parameters == {"rate": 0.1}
+
+    def test_a_large_record_is_kept_whole(self, metadata: Metadata) -> None:
+        run = ExperimentRun("r1", "tuning", "a", "running", 5, tags={f"tag{number}": "x" * 1_000 for number in range(2_000)})
+        store(metadata, run)
+        assert metadata.get(ExperimentRun, "r1") == run
+
+    def test_what_would_not_read_back_is_refused_and_nothing_is_written(self, metadata: Metadata) -> None:
+        hostile: list[Record] = [
+            ExperimentRun("r1", "tuning", "a", "running", 5, metrics={"loss": float("nan")}),
+            ExperimentRun("r1", "tuning", "a", "running", 5, parameters={"model": object()}),
+            ExperimentRun("r1", "tuning", "half a character \ud800", "running", 5),
+            ExperimentRun("r1", "nul \x00", "a", "running", 5),
+            ExperimentRun("r1", "tuning", "a", "running", 2**63),
+            ExperimentRun("r1", "tuning", "a", "exploded", 5),  # type: ignore[arg-type]
+        ]
+        for record in hostile:
+            batch = Batch()
+            batch.put(alias())
+            batch.put(record)
+            with pytest.raises(InvalidInput):
+                metadata.commit(batch)
+        assert metadata.find(ExperimentRun) == []
+        assert metadata.find(Alias) == []
+
+    def test_only_registered_kinds_are_kept(self, metadata: Metadata) -> None:
+        with pytest.raises(InvalidInput, match="Event"):
+            store(metadata, pushed("abc"))
+        with pytest.raises(InvalidInput, match="Event"):
+            metadata.get(Event, "abc")
+        with pytest.raises(InvalidInput, match="named by"):
+            metadata.get(Alias, "flights")
+
+    # --- compare and swap ---
+
+    def test_create_needs_a_free_key(self, metadata: Metadata) -> None:
+        first, second = Batch(), Batch()
+        first.create(alias(number=1))
+        metadata.commit(first)
+        second.create(alias("other"))
+        second.create(alias(number=2))
+        with pytest.raises(Conflict, match="flights@champion"):
+            metadata.commit(second)
+        assert metadata.find(Alias) == [alias(number=1)]
+
+    def test_create_twice_in_one_batch_conflicts(self, metadata: Metadata) -> None:
+        batch = Batch()
+        batch.create(alias())
+        batch.create(alias())
+        with pytest.raises(Conflict):
+            metadata.commit(batch)
+        assert metadata.find(Alias) == []
+
+    def test_replacing_the_stored_value_succeeds_once(self, metadata: Metadata) -> None:
+        store(metadata, alias(number=1))
+        batch = Batch()
+        batch.put(alias(number=2), replacing=alias(number=1))
+        metadata.commit(batch)
+        with pytest.raises(Conflict):
+            metadata.commit(batch)
+        assert metadata.get(Alias, "flights", "champion") == alias(number=2)
+
+    def test_replacing_what_is_gone_or_another_record_conflicts(self, metadata: Metadata) -> None:
+        store(metadata, alias("other"))
+        for replacing in (alias(), alias("other"), Endpoint("flights", "delay")):
+            batch = Batch()
+            batch.put(alias(number=2), replacing=replacing)
+            with pytest.raises(Conflict):
+                metadata.commit(batch)
+        assert metadata.find(Alias) == [alias("other")]
+
+    def test_values_are_compared_not_their_spelling(self, metadata: Metadata) -> None:
+        written = ExperimentRun("r1", "tuning", "a", "running", 5, tags={"b": "1", "a": "2"})
+        same = ExperimentRun("r1", "tuning", "a", "running", 5, tags={"a": "2", "b": "1"})
+        store(metadata, written)
+        batch = Batch()
+        batch.put(msgspec.structs.replace(same, status="finished"), replacing=same)
+        metadata.commit(batch)
+        read = metadata.get(ExperimentRun, "r1")
+        assert read is not None
+        assert read.status == "finished"
+
+    def test_a_conflict_writes_nothing_of_the_batch(self, metadata: Metadata) -> None:
+        store(metadata, alias(number=1))
+        batch = Batch()
+        batch.put(alias("other"))
+        batch.event(pushed("abc"))
+        batch.link("b", ["a"], 1)
+        batch.audit("ada", "promote", "flights", 1)
+        batch.put(alias(number=3), replacing=alias(number=2))
+        with pytest.raises(Conflict):
+            metadata.commit(batch)
+        assert metadata.find(Alias) == [alias(number=1)]
+        assert metadata.events(0) == []
+        assert metadata.edges(["b"], "causes") == []
+        assert list(metadata.audit()) == []
+
+    def test_of_many_that_replace_the_same_value_one_wins(self, metadata: Metadata) -> None:
+        store(metadata, alias(number=0))
+
+        def attempt(number: int) -> bool:
+            batch = Batch()
+            batch.put(alias(number=number), replacing=alias(number=0))
+            try:
+                metadata.commit(batch)
+            except Conflict:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(attempt, range(1, 17)))
+        assert won.count(True) == 1
+        assert metadata.find(Alias) == [alias(number=1 + won.index(True))]
+
+    def test_threads_that_count_together_lose_nothing(self, metadata: Metadata) -> None:
+        store(metadata, Cursor("reader", 0))
+
+        def count(_: int) -> None:
+            while True:
+                old = metadata.get(Cursor, "reader")
+                assert old is not None
+                batch = Batch()
+                batch.put(Cursor("reader", old.position + 1), replacing=old)
+                batch.event(pushed("tick"))
+                try:
+                    return metadata.commit(batch)
+                except Conflict:
+                    continue
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(count, range(40)))
+        assert metadata.get(Cursor, "reader") == Cursor("reader", 40)
+        assert len(metadata.events(0)) == 40
+
+    # --- find ---
+
+    def test_find_filters_by_key_and_index_fields(self, metadata: Metadata) -> None:
+        store(metadata, alias("a", since_us=1), alias("b", since_us=2), alias("a", model="other", since_us=2))
+        assert metadata.find(Alias, {"model": "flights"}) == [alias("a", since_us=1), alias("b", since_us=2)]
+        assert metadata.find(Alias, {"model": "flights", "since_us": 2}) == [alias("b", since_us=2)]
+        assert metadata.find(Alias, {"model": "nobody"}) == []
+
+    def test_find_by_a_number_in_the_key(self, metadata: Metadata) -> None:
+        store(metadata, Schema("flights", 2, ()), Schema("flights", 10, ()))
+        assert metadata.find(Schema, {"version": 10}) == [Schema("flights", 10, ())]
+
+    @pytest.mark.parametrize("field", ["number", "reason", "nonsense", "", "since_us; --"])
+    def test_other_fields_are_refused(self, metadata: Metadata, field: str) -> None:
+        with pytest.raises(InvalidInput, match="cannot be found"):
+            metadata.find(Alias, {field: 1})
+        if field:
+            with pytest.raises(InvalidInput, match="cannot be found"):
+                metadata.find(Alias, order=field)
+
+    def test_a_value_of_the_wrong_type_is_refused(self, metadata: Metadata) -> None:
+        for where in ({"since_us": "1"}, {"model": 1}, {"since_us": True}, {"model": None}):
+            with pytest.raises(InvalidInput, match="looked up"):
+                metadata.find(Alias, where)  # type: ignore[arg-type]
+
+    def test_numbers_order_as_numbers_and_the_default_order_is_the_key(self, metadata: Metadata) -> None:
+        store(metadata, *(Schema("flights", version, ()) for version in (10, 9, 100, 1)))
+        assert [schema.version for schema in metadata.find(Schema)] == [1, 9, 10, 100]
+        assert [schema.version for schema in metadata.find(Schema, order="-version", limit=2)] == [100, 10]
+
+    def test_ties_are_broken_by_the_key_and_minus_is_the_exact_reverse(self, metadata: Metadata) -> None:
+        store(metadata, *(alias(name, since_us=since) for name, since in (("c", 1), ("a", 1), ("Z", 1), ("ä", 1), ("b", 0))))
+        names = [found.alias for found in metadata.find(Alias, order="since_us")]
+        assert names == ["b", "Z", "a", "c", "ä"]
+        assert [found.alias for found in metadata.find(Alias, order="-since_us")] == names[::-1]
+
+    def test_an_absent_value_orders_first(self, metadata: Metadata) -> None:
+        store(metadata, Schema("a", 1, (), frozen_us=5), Schema("b", 1, ()), Schema("c", 1, (), frozen_us=-5))
+        assert [schema.name for schema in metadata.find(Schema, order="frozen_us")] == ["b", "c", "a"]
+        assert [schema.name for schema in metadata.find(Schema, order="-frozen_us")] == ["a", "c", "b"]
+
+    def test_limit_bounds_every_reader(self, metadata: Metadata) -> None:
+        batch = Batch()
+        for number in range(5):
+            batch.put(alias(f"a{number}"))
+            batch.event(pushed(f"a{number}"))
+            batch.audit("ada", "promote", f"a{number}", number)
+        metadata.commit(batch)
+        for limit in (0, 3):
+            assert len(metadata.find(Alias, limit=limit)) == len(metadata.events(0, limit=limit)) == len(metadata.audit(limit=limit)) == limit
+        for read in (lambda: metadata.find(Alias, limit=-1), lambda: metadata.events(0, limit=-1), lambda: metadata.audit(limit=-1)):
+            with pytest.raises(InvalidInput, match="limit"):
+                read()
+
+    # --- events ---
+
+    def test_events_get_growing_positions_in_commit_order(self, metadata: Metadata) -> None:
+        for subjects in (("a", "b"), ("c",)):
+            batch = Batch()
+            for subject in subjects:
+                batch.event(pushed(subject))
+            metadata.commit(batch)
+        events = metadata.events(0)
+        assert [event.subject for event in events] == ["a", "b", "c"]
+        assert all(first.position < second.position for first, second in pairwise(events))
+        assert events[0] == msgspec.structs.replace(pushed("a"), position=events[0].position)
+        assert metadata.events(events[1].position) == events[2:]
+        assert metadata.events(events[2].position) == []
+
+    def test_a_reader_never_misses_an_event_below_what_it_saw(self, metadata: Metadata) -> None:
+        seen: list[int] = []
+        stop = threading.Event()
+
+        def write(writer: int) -> None:
+            for number in range(25):
+                batch = Batch()
+                batch.event(pushed(f"{writer}/{number}"))
+                metadata.commit(batch)
+
+        def follow() -> None:
+            while True:
+                last_round = stop.is_set()
+                seen.extend(event.position for event in metadata.events(seen[-1] if seen else 0))
+                if last_round:
+                    return
+
+        with ThreadPoolExecutor(5) as pool:
+            follower = pool.submit(follow)
+            for writer in [pool.submit(write, writer) for writer in range(4)]:
+                writer.result()
+            stop.set()
+            follower.result()
+        assert seen == [event.position for event in metadata.events(0)]
+        assert len(seen) == 100
+
+    # --- lineage ---
+
+    def test_edges_are_read_both_ways_and_only_one_hop(self, metadata: Metadata) -> None:
+        batch = Batch()
+        batch.link("run", ["release", "snapshot"], 1)
+        batch.link("model", ["run"], 2)
+        metadata.commit(batch)
+        assert [edge.cause for edge in metadata.edges(["run"], "causes")] == ["release", "snapshot"]
+        assert [edge.effect for edge in metadata.edges(["run"], "effects")] == ["model"]
+        assert {(edge.cause, edge.effect) for edge in metadata.edges(["model", "run"], "causes")} == {
+            ("run", "model"),
+            ("release", "run"),
+            ("snapshot", "run"),
+        }
+
+    def test_a_repeated_edge_is_stored_once(self, metadata: Metadata) -> None:
+        batch = Batch()
+        batch.link("b", ["a", "a"], 1)
+        metadata.commit(batch)
+        again = Batch()
+        again.link("b", ["a"], 9)
+        metadata.commit(again)
+        assert [(edge.cause, edge.effect, edge.at_us) for edge in metadata.edges(["a"], "effects")] == [("a", "b", 1)]
+
+    def test_thousands_of_nodes_at_once(self, metadata: Metadata) -> None:
+        batch = Batch()
+        for number in range(2_500):
+            batch.link(f"effect{number}", ["cause"], 1)
+        metadata.commit(batch)
+        assert len(metadata.edges([f"effect{number}" for number in range(2_500)], "causes")) == 2_500
+        assert len(metadata.edges(["cause"], "effects")) == 2_500
+
+    # --- audit ---
+
+    def test_audit_entries_are_numbered_without_a_gap_and_chained(self, metadata: Metadata) -> None:
+        for number in range(5):
+            batch = Batch()
+            batch.audit("ada", "promote", "flights", number, number=number, why={"b": 1.0, "a": [None]})
+            if number == 3:
+                batch.put(alias(), replacing=alias(number=7))  # a conflict, so this entry must leave no hole
+                with pytest.raises(Conflict):
+                    metadata.commit(batch)
+            else:
+                metadata.commit(batch)
+        entries = list(metadata.audit())
+        assert [entry.position for entry in entries] == [1, 2, 3, 4]
+        assert [entry.at_us for entry in entries] == [0, 1, 2, 4]
+        previous = ""
+        for entry in entries:
+            assert entry.previous == previous
+            assert entry.hash == hashlib.sha256(previous.encode() + encode(msgspec.structs.replace(entry, hash=""))).hexdigest()
+            previous = entry.hash
+        assert list(metadata.audit(2)) == entries[2:]
+
+    def test_forged_numbers_and_hashes_are_replaced(self, metadata: Metadata) -> None:
+        metadata.commit(Batch(audits=[AuditEntry("eve", "promote", "flights", 1, position=99, previous="x", hash="y")]))
+        entry = metadata.audit()[0]
+        assert (entry.position, entry.previous) == (1, "")
+        assert len(entry.hash) == 64
+
+    def test_the_chain_holds_when_many_write(self, metadata: Metadata) -> None:
+        def act(number: int) -> None:
+            batch = Batch()
+            batch.audit("ada", "promote", f"subject{number}", number)
+            metadata.commit(batch)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(act, range(40)))
+        entries = metadata.audit()
+        assert [entry.position for entry in entries] == list(range(1, 41))
+        assert [entry.previous for entry in entries] == ["", *(entry.hash for entry in entries[:-1])]
+
+    # --- the store as a whole ---
+
+    def test_an_empty_batch_changes_nothing(self, metadata: Metadata) -> None:
+        metadata.commit(Batch())
+        assert metadata.events(0) == []
+
+    def test_a_second_handle_sees_what_was_committed(self, metadata: Metadata, reopened: Callable[[], Metadata]) -> None:
+        batch = Batch()
+        batch.put(alias())
+        batch.event(pushed("abc"))
+        batch.link("b", ["a"], 1)
+        batch.audit("ada", "promote", "flights", 1)
+        metadata.commit(batch)
+        other = reopened()
+        assert other.get(Alias, "flights", "champion") == alias()
+        assert other.events(0) == metadata.events(0)
+        assert other.edges(["a"], "effects") == metadata.edges(["a"], "effects")
+        assert other.audit() == metadata.audit()
+        other.close()

@@ -1,0 +1,222 @@
+"""Continuous training: the standard pipeline as one durable run.
+
+ingest -> validate_data (gate 1) -> transform -> train -> evaluate -> validate_model (gate 2) -> register. Each step's result,
+its lineage and what it registered commit together; a run that is killed goes on behind its last finished step, and a gate that
+refuses ends the run as blocked with its reason, leaving no version behind.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from rota.errors import InvalidInput, NotFound
+from rota.manage import alerts, datasets, loading, registry, transformation
+from rota.manage.durable import Blocked, Context, Work
+from rota.manage.features.feed import Feed
+from rota.manage.repositories import Repositories
+from rota.ports.compute import Compute
+from rota.ports.models import ModelFormat
+from rota.records.data import DatasetVersion
+from rota.records.model import ModelBundle, ModelVersion, Transformation
+from rota.records.record import decode, encode, plain
+from rota.records.release import Endpoint
+from rota.records.run import Deployed, Evaluation, PipelineRelease
+from rota.stats import metrics
+from rota.train import data_gate, fitting, gates
+
+GOLDEN_ROWS = 32
+FIT = "rota.wiring:fit_in_child"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainWorkflow:
+    """Runs a deployed pipeline once. `release_tree` gives the directory of a release's sources."""
+
+    repositories: Repositories
+    feed: Feed
+    compute: Compute
+    formats: Mapping[str, ModelFormat]
+    release_tree: Callable[[PipelineRelease], Path]
+    timeout_s: float
+
+    def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        begun = context.step("begin", lambda work: self._begin(work, arguments))
+        deployed = msgspec.convert(begun["deployed"], Deployed)
+        dataset = msgspec.convert(context.step("ingest", lambda work: self._ingest(work, deployed)), DatasetVersion)
+        checked = context.step("validate_data", lambda work: self._validate_data(work, deployed, dataset))
+        if checked["refused"]:
+            raise Blocked(f"blocked by data validation: {checked['refused']}")
+        fitted = context.step("transform", lambda work: self._transform(work, dataset, deployed))
+        trained = context.step("train", lambda work: self._train(work, deployed, dataset, fitted["transformation"]))
+        scored = context.step("evaluate", lambda work: self._evaluate(work, deployed, dataset, trained["bundle"]))
+        judged = context.step("validate_model", lambda _: self._validate_model(deployed, scored))
+        if judged["refused"]:
+            raise Blocked(f"blocked by model validation: {judged['refused']}")
+        outcome: dict[str, Any] = context.step("register", lambda work: self._register(work, deployed, dataset, trained, scored))
+        return outcome
+
+    def _begin(self, work: Work, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Fix which definition and release this run uses, so that a deployment in the middle changes nothing."""
+        deployed = self.repositories.metadata.get(Deployed, arguments["pipeline"], arguments["environment"])
+        if deployed is None:
+            raise NotFound(f"pipeline {arguments['pipeline']!r} is not deployed in {arguments['environment']!r}; `rota apply` deploys it")
+        work.used(f"pipeline_release:{deployed.release}")
+        return {"deployed": plain(deployed)}
+
+    def _ingest(self, work: Work, deployed: Deployed) -> Any:
+        definition = deployed.definition.dataset
+        for source in datasets.source_names(definition):
+            self.feed.flush(source)
+        number = datasets.next_number(self.repositories.metadata, deployed.pipeline)
+        built = datasets.build(self.repositories.tables, deployed.pipeline, number, definition, now_us=work.now_us)
+        version = msgspec.structs.replace(built.version, run=work.run.id)
+        work.batch.create(version)
+        work.used(*(f"source:{source}@{at}" for source, at in version.sources.items()))
+        work.made(f"dataset_version:{version.name}@{version.number}")
+        return plain(version)
+
+    def _validate_data(self, work: Work, deployed: Deployed, dataset: DatasetVersion) -> dict[str, Any]:
+        """Gate 1. The first dataset of a pipeline becomes its schema; later ones are held against it."""
+        metadata = self.repositories.metadata
+        rows = datasets.read(self.repositories.tables, dataset)
+        schema = data_gate.frozen_schema(metadata, deployed.pipeline)
+        if schema is None:
+            schema = data_gate.infer(deployed.definition.dataset, rows, deployed.pipeline, dataset, now_us=work.now_us)
+            work.batch.create(schema)
+            work.batch.audit(work.run.id, "schema.freeze", f"{schema.name}@{schema.version}", work.now_us, dataset=schema.dataset)
+        endpoints = metadata.find(Endpoint, {"model": deployed.pipeline})
+        open_faults = [a for e in endpoints for a in alerts.open_alerts(metadata, e.name) if a.severity == "critical" and a.kind.endswith("_skew")]
+        result = data_gate.judge(schema, rows, open_faults)
+        statistics = self.repositories.blobs.put(encode({"statistics": result.statistics, "anomalies": result.anomalies}))
+        work.made(f"statistics:{statistics}")
+        work.used(f"schema:{schema.name}@{schema.version}")
+        refused = "; ".join(anomaly.message for anomaly in result.anomalies if anomaly.severity == "fail")
+        if refused:
+            self._raise_gate_alert(work, deployed, "data validation", refused)
+        return {"refused": refused, "anomalies": plain(result.anomalies), "schema": schema.version, "statistics": statistics}
+
+    def _transform(self, work: Work, dataset: DatasetVersion, deployed: Deployed) -> dict[str, Any]:
+        """Fit the transformation on the training rows only."""
+        rows = self._rows(dataset, test=False)
+        names = deployed.definition.dataset.features.feature_names
+        fitted = transformation.fit(datasets.feature_types(rows, names), rows)
+        blob = self.repositories.blobs.put(encode(fitted))
+        work.made(f"transformation:{blob}")
+        return {"transformation": blob}
+
+    def _train(self, work: Work, deployed: Deployed, dataset: DatasetVersion, blob: str) -> dict[str, Any]:
+        """Call the project's training function in a process of its own and keep the model as a bundle."""
+        blobs = self.repositories.blobs
+        release = self.repositories.metadata.get(PipelineRelease, deployed.release)
+        if release is None:
+            raise NotFound(f"pipeline release {deployed.release} is unknown; apply the project again", release=deployed.release)
+        fitted = decode(blobs.get(blob), Transformation)
+        rows = self._rows(dataset, test=False)
+        x, y = transformation.matrix(fitted, rows), rows[datasets.LABEL].to_numpy()
+        categorical = tuple(i for i, column in enumerate(fitted.columns) if column.type == "string")
+        columns = tuple(column.name for column in fitted.columns)
+        with tempfile.TemporaryDirectory(prefix="rota-train-") as name:
+            folder = Path(name)
+            fitting.save(folder, fitting.TrainingData(fitting.Rows(x, y), columns, categorical))
+            out = folder / "model"
+            arguments = {
+                "train": deployed.definition.train,
+                "folder": str(folder),
+                "out": str(out),
+                "parameters": dict(deployed.definition.parameters),
+            }
+            made = self.compute.run(FIT, arguments, path=self.release_tree(release), timeout_s=self.timeout_s)
+            model = out.read_bytes()
+        predictor = self.formats[made["format"]].loads(model)
+        golden = x[np.linspace(0, len(x) - 1, GOLDEN_ROWS, dtype=int)]
+        bundle = ModelBundle(
+            model=deployed.pipeline,
+            format=made["format"],
+            blob=blobs.put(model),
+            problem=deployed.definition.problem,
+            features=deployed.definition.dataset.features,
+            transformation=fitted,
+            golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in golden),
+            golden_answers=tuple(float(answer) for answer in predictor.predict(golden)),
+            dependencies=made["libraries"],
+        )
+        digest = blobs.put(encode(bundle))
+        work.made(f"bundle:{digest}")
+        return {"bundle": digest, "format": made["format"], "rows": len(x)}
+
+    def _evaluate(self, work: Work, deployed: Deployed, dataset: DatasetVersion, bundle: str) -> dict[str, Any]:
+        """Score candidate and champion on the same test rows."""
+        rows = self._rows(dataset, test=True)
+        champion = registry.aliased(self.repositories.metadata, deployed.pipeline)
+        scored = {"candidate": self._score(deployed, dataset, rows, f"candidate of {work.run.id}", bundle)}
+        if champion is not None:
+            work.used(f"model_version:{champion.id}")
+            scored["champion"] = self._score(deployed, dataset, rows, champion.id, champion.bundle)
+        blob = self.repositories.blobs.put(encode(scored))
+        work.made(f"evaluation:{blob}")
+        return {"evaluation": blob, **{name: plain(evaluation) for name, evaluation in scored.items()}}
+
+    def _score(self, deployed: Deployed, dataset: DatasetVersion, rows: pl.DataFrame, model: str, bundle: str) -> Evaluation:
+        loaded = loading.load(self.repositories.blobs, self.formats, bundle)
+        missing = [c.name for c in loaded.bundle.transformation.columns if c.name not in rows.columns]
+        if missing:
+            raise InvalidInput(
+                f"{model} needs the features {missing}, which dataset {dataset.name}@{dataset.number} does not have; give the new model a new name"
+            )
+        answers = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, rows))
+        truth = rows[datasets.LABEL].to_numpy()
+        problem = deployed.definition.problem
+        columns = sorted({gate.column for gate in deployed.definition.gates if gate.column})
+        slices = {column: _by_slice(problem, rows[column], truth, answers) for column in columns}
+        return Evaluation(model, f"{dataset.name}@{dataset.number}", rows.height, metrics.evaluate(problem, truth, answers), slices)
+
+    def _validate_model(self, deployed: Deployed, scored: Mapping[str, Any]) -> dict[str, Any]:
+        candidate = msgspec.convert(scored["candidate"], Evaluation)
+        champion = msgspec.convert(scored["champion"], Evaluation) if "champion" in scored else None
+        results = gates.judge(deployed.definition.gates, candidate, champion)
+        refused = "; ".join(result.message for result in results if not result.passed)
+        return {"refused": refused, "gates": plain(results)}
+
+    def _register(
+        self, work: Work, deployed: Deployed, dataset: DatasetVersion, trained: Mapping[str, Any], scored: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        version = ModelVersion(
+            model=deployed.pipeline,
+            number=registry.next_number(self.repositories.metadata, deployed.pipeline),
+            bundle=trained["bundle"],
+            format=trained["format"],
+            run=work.run.id,
+            dataset=f"{dataset.name}@{dataset.number}",
+            release=deployed.release,
+            created_us=work.now_us,
+            metrics=scored["candidate"]["metrics"],
+            parameters=dict(deployed.definition.parameters),
+            evaluation=scored["evaluation"],
+            trigger=work.run.trigger,
+        )
+        registry.register(work.batch, version)
+        work.made(f"model_version:{version.id}")
+        work.batch.link(f"model_version:{version.id}", [f"dataset_version:{version.dataset}", f"bundle:{version.bundle}"], work.now_us)
+        return {"version": version.number, "metrics": dict(version.metrics)}
+
+    def _raise_gate_alert(self, work: Work, deployed: Deployed, gate: str, message: str) -> None:
+        for endpoint in self.repositories.metadata.find(Endpoint, {"model": deployed.pipeline}):
+            breach = alerts.Breach("gate", gate, "critical", f"training of {deployed.pipeline} blocked by {gate}: {message}", {"run": work.run.id})
+            alerts.raise_or_touch(work.batch, self.repositories.metadata, endpoint.name, breach, now_us=work.now_us, run=work.run.id)
+
+    def _rows(self, dataset: DatasetVersion, *, test: bool) -> pl.DataFrame:
+        return datasets.read(self.repositories.tables, dataset).filter(pl.col(datasets.TEST) == test)
+
+
+def _by_slice(problem: Any, values: pl.Series, truth: np.ndarray, answers: np.ndarray) -> dict[str, dict[str, float]]:
+    found = {}
+    for value in values.drop_nulls().unique().sort().to_list():
+        inside = (values == value).fill_null(False).to_numpy()
+        found[str(value)] = {"rows": float(inside.sum()), **metrics.evaluate(problem, truth[inside], answers[inside])}
+    return found

@@ -1,0 +1,140 @@
+"""Journal: the law over every journal, and what only files can get wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rota.backends.memory_journal import MemoryJournal
+from rota.backends.segment_journal import SegmentJournal
+from rota.errors import Corrupt
+from rota.testing.storage import JournalContract, entries
+
+HEADER_BYTES = 12
+
+
+class TestSegmentJournal(JournalContract):
+    @pytest.fixture
+    def journal(self, tmp_path: Path) -> SegmentJournal:
+        return SegmentJournal(tmp_path / "log")
+
+
+class TestMemoryJournal(JournalContract):
+    @pytest.fixture
+    def journal(self) -> MemoryJournal:
+        return MemoryJournal()
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> tuple[SegmentJournal, Path, int]:
+    """A journal, its one segment of entries one, two, three that nobody holds, and its size."""
+    journal = SegmentJournal(tmp_path)
+    segment, end = journal.append("log", [b"one", b"two", b"three"])
+    journal.close()
+    return journal, tmp_path / "log" / segment, end
+
+
+def test_a_full_segment_is_left_for_a_new_one_and_can_be_dropped(tmp_path: Path) -> None:
+    journal = SegmentJournal(tmp_path, segment_bytes=1_000)
+    ends = dict(journal.append("log", [bytes([i]) * 300]) for i in range(10))
+    assert len(ends) == 4
+    assert entries(journal, "log") == [bytes([i]) * 300 for i in range(10)]
+    assert [journal.drop("log", segment, end) for segment, end in sorted(ends.items())] == [True] * 3 + [False]
+
+
+def test_every_tear_of_the_last_entry_hides_that_entry_only(left: tuple[SegmentJournal, Path, int]) -> None:
+    journal, path, end = left
+    for size in reversed(range(end - len(b"three") - HEADER_BYTES, end)):
+        os.truncate(path, size)
+        assert entries(journal, "log") == [b"one", b"two"], size
+
+
+def test_a_torn_segment_is_dropped_at_its_last_whole_entry(left: tuple[SegmentJournal, Path, int]) -> None:
+    journal, path, end = left
+    os.truncate(path, end - 1)
+    whole = list(journal.read("log"))[-1].end
+    assert journal.drop("log", path.name, end - 1) is False
+    assert journal.drop("log", path.name, whole) is True
+    assert not path.exists()
+
+
+def test_zeros_left_by_a_power_cut_are_a_torn_tail(left: tuple[SegmentJournal, Path, int]) -> None:
+    journal, path, _ = left
+    path.write_bytes(path.read_bytes() + b"\0" * 100_000)
+    assert entries(journal, "log") == [b"one", b"two", b"three"]
+
+
+@pytest.mark.parametrize("at", range(HEADER_BYTES + 3))
+def test_any_damaged_byte_of_an_inner_entry_is_corrupt(left: tuple[SegmentJournal, Path, int], at: int) -> None:
+    journal, path, _ = left
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x40
+    path.write_bytes(data)
+    with pytest.raises(Corrupt, match=path.name):
+        entries(journal, "log")
+    assert journal.drop("log", path.name, 0) is False
+
+
+def test_offsets_beyond_a_cut_segment_are_corrupt(left: tuple[SegmentJournal, Path, int]) -> None:
+    journal, path, end = left
+    os.truncate(path, 5)
+    with pytest.raises(Corrupt, match="restore"):
+        entries(journal, "log", {path.name: end})
+
+
+def test_a_reader_in_another_handle_follows_a_living_writer(tmp_path: Path) -> None:
+    writer, reader = SegmentJournal(tmp_path), SegmentJournal(tmp_path)
+    after: dict[str, int] = {}
+    for i in range(20):
+        segment, end = writer.append("log", [str(i).encode()])
+        chunks = list(reader.read("log", after))
+        assert [(chunk.segment, chunk.end, chunk.payloads) for chunk in chunks] == [(segment, end, (str(i).encode(),))]
+        assert reader.drop("log", segment, end) is False
+        after[segment] = end
+
+
+def test_a_forked_child_writes_its_own_segment(tmp_path: Path) -> None:
+    journal = SegmentJournal(tmp_path)
+    segment, _ = journal.append("log", [b"parent"])
+    child = os.fork()
+    if child == 0:
+        own, _ = journal.append("log", [b"child"])
+        os._exit(0 if own != segment else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert journal.append("log", [b"again"])[0] == segment
+    assert sorted(entries(journal, "log")) == [b"again", b"child", b"parent"]
+
+
+def test_empty_segments_of_the_dead_are_swept_when_a_new_one_opens(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    dead = tmp_path / "log" / "1700000000000000-1-00.seg"
+    dead.touch()
+    SegmentJournal(tmp_path).append("log", [b"x"])
+    assert not dead.exists()
+
+
+FILL = """
+import resource, sys
+from pathlib import Path
+from rota.backends.segment_journal import SegmentJournal
+from rota.errors import Unavailable
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+journal = SegmentJournal(Path(sys.argv[1]))
+stored = 0
+for i in range(5):
+    try:
+        journal.append("log", [bytes([i]) * 400])
+        stored += 1
+    except Unavailable as error:
+        print(error)
+found = [payload for chunk in journal.read("log") for payload in chunk.payloads]
+print(stored, len(found), {len(payload) for payload in found})
+"""
+
+
+def test_a_full_disk_is_unavailable_and_what_was_acknowledged_stays(tmp_path: Path) -> None:
+    said = subprocess.run([sys.executable, "-c", FILL, str(tmp_path)], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert all("limit is reached" in line and "free space" in line for line in said[:-1])
+    assert said[-1] == "4 4 {400}"

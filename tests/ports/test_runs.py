@@ -1,0 +1,80 @@
+"""Every queue keeps the law of the port, and the SQL one polls without disturbing writers."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory_runs import MemoryRuns
+from rota.backends.sql_engine import writing
+from rota.backends.sql_metadata import SqlMetadata
+from rota.backends.sql_runs import SqlRuns
+from rota.ports.metadata import Batch, Metadata
+from rota.ports.runs import Runs
+from rota.testing import FakeSeconds
+from rota.testing.runs import RunsContract, claim, queued, step
+
+
+class TestMemoryRuns(RunsContract):
+    @pytest.fixture
+    def metadata(self) -> Metadata:
+        return MemoryMetadata()
+
+    @pytest.fixture
+    def runs(self, metadata: MemoryMetadata, lease_clock: FakeSeconds) -> Runs:
+        return MemoryRuns(metadata, monotonic=lease_clock)
+
+
+class TestSqlRuns(RunsContract):
+    @pytest.fixture
+    def metadata(self, tmp_path: Path) -> Metadata:
+        return SqlMetadata(tmp_path / "metadata.db")
+
+    @pytest.fixture
+    def runs(self, metadata: SqlMetadata, lease_clock: FakeSeconds) -> Runs:
+        return SqlRuns(metadata.engine, lease_clock=lease_clock)
+
+
+@pytest.fixture
+def metadata(tmp_path: Path) -> SqlMetadata:
+    return SqlMetadata(tmp_path / "metadata.db")
+
+
+def test_idle_polling_never_takes_the_write_lock(metadata: SqlMetadata) -> None:
+    runs = SqlRuns(metadata.engine)
+    runs.submit(queued("parked"))
+    runs.park(claim(runs), wake_us=100)
+    runs.submit(queued("busy"))
+    claim(runs)
+    statements: list[str] = []
+    event.listen(metadata.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    assert runs.claim("w2", 99, lease_s=5) is None
+    assert "BEGIN IMMEDIATE" not in statements
+    assert [text for text in statements if text == "BEGIN"] == ["BEGIN"]
+    with writing(metadata.engine):  # somebody else writes for long: polling answers all the same
+        assert runs.claim("w2", 99, lease_s=5) is None
+
+
+def test_a_probe_that_saw_a_run_which_another_worker_took_gives_none(metadata: SqlMetadata) -> None:
+    runs, other = SqlRuns(metadata.engine), SqlRuns(metadata.engine)
+    runs.submit(queued())
+    taken = []
+
+    def steal(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if statement == "BEGIN IMMEDIATE" and not taken:
+            taken.append("started")
+            taken.append(claim(other, "w2"))
+
+    event.listen(metadata.engine, "before_cursor_execute", steal)
+    assert runs.claim("w1", 0, lease_s=5) is None
+    assert taken[1].worker == "w2"
+
+
+def test_two_handles_share_one_queue(tmp_path: Path, metadata: SqlMetadata) -> None:
+    here, there = SqlRuns(metadata.engine), SqlRuns(SqlMetadata(tmp_path / "metadata.db").engine)
+    here.submit(queued())
+    lease = claim(there, "w2")
+    assert here.claim("w1", 0, lease_s=5) is None
+    there.record(lease, step(lease), Batch())
+    assert here.journal("r1") == there.journal("r1") != []

@@ -1,0 +1,134 @@
+"""Small makers for serving: a linear model whose answers are known, features out of the request, a platform in memory."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rota.backends.memory_blobs import MemoryBlobs
+from rota.backends.memory_journal import MemoryJournal
+from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory_tables import MemoryTables
+from rota.errors import Corrupt
+from rota.manage import predictions
+from rota.ports.metadata import Batch
+from rota.records.data import Feature, FeatureService, OnDemandFeatureView
+from rota.records.model import ModelBundle, Transformation, TransformedColumn
+from rota.records.record import encode
+from rota.records.release import Endpoint, Release, Route
+from rota.serve.core import PredictionCore
+from rota.serve.following import Depot, Follower
+from rota.testing.clock import FakeClock
+
+NOON_US = 1_373_889_600_000_000
+SERVICE = FeatureService(
+    "delay", [OnDemandFeatureView("request", {"x": "float", "carrier": "string"}, {"x": Feature("x"), "carrier": Feature("carrier")})]
+)
+TRANSFORMATION = Transformation((TransformedColumn("request__x", "float"), TransformedColumn("request__carrier", "string", ("AA", "UA"))))
+
+
+class LinearFormat:
+    """A ModelFormat of JSON coefficients: answer = offset + sum of the row, NaN counting as 0; x = -666 breaks it, -999 gives NaN."""
+
+    name = "linear"
+
+    def accepts(self, model: Any) -> bool:
+        return isinstance(model, dict)
+
+    def dumps(self, model: Any) -> bytes:
+        return json.dumps(model).encode()
+
+    def loads(self, data: bytes) -> "LinearPredictor":
+        try:
+            return LinearPredictor(json.loads(data)["offset"])
+        except (ValueError, KeyError) as error:
+            raise Corrupt("not a linear model") from error
+
+    def libraries(self) -> dict[str, str]:
+        return {}
+
+
+@dataclass
+class LinearPredictor:
+    offset: float
+    calls: list[int] = field(default_factory=list)
+    broken: bool = False
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        self.calls.append(len(matrix))
+        if self.broken or (matrix[:, 0] == -666).any():
+            raise RuntimeError("the model broke")
+        answers = self.offset + np.nansum(matrix, axis=1)
+        return np.where(matrix[:, 0] == -999, np.nan, answers)
+
+
+class RequestVectors:
+    """Online features that come from the request alone."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def vectors(self, rows, now_us) -> list[Mapping[str, Any]]:
+        self.calls += 1
+        return [{"request__x": row["x"], "request__carrier": row["carrier"]} for row in rows]
+
+
+@dataclass
+class World:
+    """A platform in memory with one prediction process."""
+
+    clock: FakeClock = field(default_factory=lambda: FakeClock(NOON_US))
+    metadata: MemoryMetadata = field(default_factory=MemoryMetadata)
+    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    tables: MemoryTables = field(default_factory=MemoryTables)
+    sources: list[RequestVectors] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.core = PredictionCore(self.journal, self.clock)
+        self.depot = Depot(self.metadata, self.blobs, {"linear": LinearFormat()}, self._source)
+        self.follower = Follower(self.core, self.depot, clock=self.clock, process="host-0", retry_s=0.0)
+
+    def _source(self, service: FeatureService) -> RequestVectors:
+        self.sources.append(RequestVectors())
+        return self.sources[-1]
+
+    def bundle(self, offset: float, *, service: FeatureService = SERVICE, golden: float | None = None) -> str:
+        blob = self.blobs.put(LinearFormat().dumps({"offset": offset}))
+        answer = offset + 1.0 if golden is None else golden
+        bundle = ModelBundle("flights", "linear", blob, "regression", service, TRANSFORMATION, ((1.0, None),), (answer,))
+        return self.blobs.put(encode(bundle))
+
+    def route(self, number: int, role: str = "stable", weight: int = 100, **options: Any) -> Route:
+        """Version n answers 100 n + x + the carrier's code."""
+        return Route("flights", number, self.bundle(100.0 * number, **options), role, weight)
+
+    def release(self, *routes: Route, revision: int = 1, endpoint: str = "delay", unit: str = "", salt: str = "s") -> Release:
+        release = Release(endpoint, revision, routes or (self.route(1),), unit, self.clock.now_us(), salt=salt)
+        batch = Batch()
+        batch.put(Endpoint(endpoint, "flights"))
+        batch.put(release)
+        self.metadata.commit(batch)
+        return release
+
+    def serve(self, *routes: Route, **options: Any) -> None:
+        self.release(*routes, **options)
+        self.follower.poll()
+
+    def predictor(self, number: int, endpoint: str = "delay") -> LinearPredictor:
+        served = self.core.served[endpoint]
+        return next(placed.model.predictor for placed in served.placed.values() if placed.route.number == number)
+
+    def log(self, endpoint: str = "delay") -> list[dict[str, Any]]:
+        predictions.flush(self.journal, self.tables, endpoint)
+        return predictions.read(self.tables, endpoint, 0, 2**62).to_dicts()
+
+
+@pytest.fixture
+def world():
+    world = World()
+    yield world
+    world.core.close()

@@ -1,0 +1,38 @@
+"""One prediction process over a home directory, as `rota up` starts it: run with the home as argument; prints its port."""
+
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from rota.backends.blob_directory import BlobDirectory
+from rota.backends.clocks import SystemClock
+from rota.backends.lightgbm_format import LightGBMFormat
+from rota.backends.lmdb_online import LmdbOnline
+from rota.backends.segment_journal import SegmentJournal
+from rota.backends.sql_metadata import SqlMetadata
+from rota.manage.features.online import OnlineFeatures
+from rota.serve.asgi import PredictionApp
+from rota.serve.core import PredictionCore
+from rota.serve.following import Depot, Follower
+
+
+def main(home: Path) -> None:
+    clock, online = SystemClock(), LmdbOnline(home / "online", size_mb=64)
+    core = PredictionCore(SegmentJournal(home / "log"), clock)
+    depot = Depot(
+        SqlMetadata(home / "metadata.db"),
+        BlobDirectory(home / "blobs"),
+        {"lightgbm": LightGBMFormat()},
+        lambda service: OnlineFeatures(online, service),
+    )
+    app = PredictionApp(core, Follower(core, depot, clock=clock, process="host-0", poll_s=0.02))
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    sys.stdout.write(f"{listener.getsockname()[1]}\n")
+    sys.stdout.flush()
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,303 @@
+"""The HTTP face, called as a server would call it."""
+
+import asyncio
+import json
+
+import pytest
+
+from rota.errors import Unavailable
+from rota.serve.asgi import PredictionApp
+
+ROW = {"x": 1.0, "carrier": "UA"}
+PREDICT = "/v1/endpoints/delay/predict"
+
+
+class Client:
+    """An in-process ASGI client; each call is one request on one event loop."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def __call__(self, method, path, body=b"", *, headers=(), pieces=1):
+        return asyncio.run(self.ask(method, path, body, headers=headers, pieces=pieces))
+
+    async def ask(self, method, path, body=b"", *, headers=(), pieces=1):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        size = max(1, -(-len(data) // pieces))
+        parts = [data[at : at + size] for at in range(0, len(data), size)] or [b""]
+        messages = [{"type": "http.request", "body": part, "more_body": part is not parts[-1]} for part in parts]
+        sent = []
+
+        async def receive():
+            return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        await self.app({"type": "http", "method": method, "path": path, "headers": list(headers)}, receive, send)
+        assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+        found = dict(sent[0]["headers"])
+        assert int(found[b"content-length"]) == len(sent[1]["body"])
+        return Response(sent[0]["status"], found, sent[1]["body"])
+
+
+class Response:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+        self.json = json.loads(body) if headers[b"content-type"] == b"application/json" else None
+
+
+@pytest.fixture
+def client(world):
+    return Client(PredictionApp(world.core, world.follower, version="1.2", max_request_bytes=10_000))
+
+
+@pytest.fixture
+def served(world):
+    world.serve()
+    return world
+
+
+def test_a_prediction_is_answered_and_in_the_log(client, served):
+    reply = client("POST", PREDICT, {"rows": [ROW], "ids": ["p1"]})
+    assert reply.status == 200
+    assert reply.json == {
+        "predictions": [{"prediction_id": "p1", "answer": 102.0, "model": "flights", "version": 1, "role": "stable"}],
+        "logged": True,
+    }
+    assert [row["prediction_id"] for row in served.log()] == ["p1"]
+
+
+def test_a_body_may_arrive_in_pieces(client, served):
+    assert client("POST", PREDICT, {"rows": [ROW] * 20}, pieces=7).json["predictions"][19]["answer"] == 102.0
+
+
+def test_a_large_request_is_answered_on_a_thread_alike(world):
+    world.serve()
+    client = Client(PredictionApp(world.core, world.follower))
+    reply = client("POST", PREDICT, {"rows": [{**ROW, "x": float(n)} for n in range(1_000)]})
+    assert [answer["answer"] for answer in reply.json["predictions"]] == [101.0 + n for n in range(1_000)]
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_requests_of_one_turn_are_answered_together_each_with_its_own(client, served, sync):
+    served.core.sync = sync
+    served.predictor(1).calls.clear()
+
+    async def together():
+        rows = [[{**ROW, "x": float(n)}] for n in range(50)]
+        return await asyncio.gather(*(client.ask("POST", PREDICT, {"rows": row, "ids": [f"p{n}"]}) for n, row in enumerate(rows)))
+
+    replies = asyncio.run(together())
+    assert [reply.json["predictions"][0]["answer"] for reply in replies] == [101.0 + n for n in range(50)]
+    assert [reply.json["predictions"][0]["prediction_id"] for reply in replies] == [f"p{n}" for n in range(50)]
+    assert len(served.predictor(1).calls) <= 3
+    assert sum(served.predictor(1).calls) == 50
+    replies = [client("POST", PREDICT, {"rows": [ROW]}) for _ in range(2)]
+    assert sum(served.predictor(1).calls) == 52
+    assert len(served.log()) == 52
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "words"),
+    [
+        ("POST", PREDICT, b"{", 400, "not JSON"),
+        ("POST", PREDICT, b"", 400, "not JSON"),
+        ("POST", PREDICT, b"\xff\xfe", 400, "not JSON"),
+        ("POST", PREDICT, b'{"rows":[{"x":NaN}]}', 400, "not JSON"),
+        ("POST", PREDICT, b'{"rows":[{"x":' + b"[" * 4_000 + b"]" * 4_000 + b"}]}", 400, "not JSON"),
+        ("POST", PREDICT, b"[]", 422, "object"),
+        ("POST", PREDICT, b'{"rows":[1]}', 422, "object"),
+        ("POST", PREDICT, b'{"row":[]}', 422, "row"),
+        ("POST", PREDICT, b'{"rows":[{"x":1e400}]}', 422, "range"),
+        ("POST", PREDICT, b'{"rows":[{"x":' + b"9" * 400 + b',"carrier":""}]}', 422, "'x'"),
+        ("POST", PREDICT, b'{"rows":[{"x":1}]}', 422, "row 0 lacks the field 'carrier'"),
+        ("POST", PREDICT, b'{"rows":[{"x":"1","carrier":""}]}', 422, "'x'"),
+        ("POST", PREDICT, b'{"rows":[{"x":1,"carrier":""}],"ids":[]}', 422, "ids"),
+        ("POST", PREDICT, b'{"rows":[{"x":1,"carrier":""}],"ids":["a\\u0000"]}', 422, "not allowed"),
+        ("GET", PREDICT, b"", 405, "POST"),
+        ("POST", "/metrics", b"", 405, "GET"),
+        ("DELETE", "/v2/models/delay", b"", 405, "GET"),
+        ("POST", "/v1/endpoints/nowhere/predict", b'{"rows":[]}', 404, "'nowhere'"),
+        ("POST", "/v2/models/nowhere/infer", b'{"inputs":[]}', 404, "'nowhere'"),
+        ("GET", "/v2/models/nowhere", b"", 404, "'nowhere'"),
+        ("GET", "/", b"", 404, "path"),
+        ("GET", "/v1/endpoints/../../etc/passwd", b"", 404, "path"),
+        ("PUT", "/v9", b"", 404, "path"),
+    ],
+)
+def test_whatever_is_wrong_gets_its_status_and_a_sentence(client, served, method, path, body, status, words):
+    reply = client(method, path, body)
+    assert (reply.status, words in reply.json["error"]) == (status, True), reply.body
+    assert isinstance(reply.json["facts"], dict)
+    assert served.log() == []
+
+
+def test_a_bad_row_is_named_in_the_facts(client, served):
+    assert client("POST", PREDICT, {"rows": [ROW, {**ROW, "x": "a"}]}).json["facts"] == {"row": 1, "field": "x", "expected": "float"}
+
+
+def test_a_method_that_is_not_allowed_learns_which_is(client, served):
+    assert client("GET", PREDICT).headers[b"allow"] == b"POST"
+
+
+def test_a_body_over_the_limit_is_refused_by_its_announced_and_by_its_real_size(client, served):
+    for headers, body in [
+        ([(b"content-length", b"10001")], b""),
+        ([], b"x" * 10_001),
+        ([(b"content-length", b"9" * 5_000)], b""),
+        ([(b"content-length", b"-1")], b""),
+    ]:
+        reply = client("POST", PREDICT, body, headers=headers, pieces=3)
+        assert (reply.status, reply.headers[b"connection"]) == (413, b"close")
+
+
+def test_an_endpoint_not_loaded_yet_asks_to_come_back(client, world):
+    assert client("POST", PREDICT, {"rows": [ROW]}).status == 503
+    world.release(world.route(1, golden=7.0))
+    world.follower.poll()
+    for reply in (client("POST", PREDICT, {"rows": [ROW]}), client("GET", "/v2/models/delay/ready"), client("GET", "/v2/health/ready")):
+        assert (reply.status, reply.headers[b"retry-after"]) == (503, b"1")
+    assert client("GET", "/v2/health/live").status == 200
+
+
+def test_readiness_follows_the_releases(client, world):
+    world.serve()
+    for path in ("/v2/health/ready", "/v2/models/delay/ready", "/v2/health/live", "/v2"):
+        assert client("GET", path).status == 200
+    assert client("GET", "/v2").json == {"name": "rota", "version": "1.2", "extensions": []}
+
+
+def test_an_unlogged_answer_says_so(client, served, monkeypatch):
+    def full(*args, **options):
+        raise Unavailable("no space left")
+
+    monkeypatch.setattr(served.journal, "append", full)
+    reply = client("POST", PREDICT, {"rows": [ROW]})
+    assert (reply.status, reply.json["logged"]) == (200, False)
+    assert 'rota_predictions_unlogged_total{endpoint="delay"} 1' in client("GET", "/metrics").body.decode()
+
+
+def test_a_failing_model_is_a_500_only_when_no_row_was_answered(client, served):
+    bad = {**ROW, "x": -999.0}
+    assert client("POST", PREDICT, {"rows": [bad]}).status == 500
+    mixed = client("POST", PREDICT, {"rows": [ROW, bad]})
+    assert mixed.status == 200
+    assert mixed.json["predictions"][1]["answer"] is None
+    assert "nan" in mixed.json["predictions"][1]["error"]
+
+
+def infer(x, carrier, **options):
+    inputs = [
+        {"name": "x", "shape": [len(x)], "datatype": "FP64", "data": x},
+        {"name": "carrier", "shape": [len(carrier), 1], "datatype": "BYTES", "data": carrier},
+    ]
+    return {"inputs": inputs, **options}
+
+
+def test_the_inference_protocol_describes_the_endpoint(client, served):
+    assert client("GET", "/v2/models/delay").json == {
+        "name": "delay",
+        "versions": ["1"],
+        "platform": "rota_linear",
+        "inputs": [{"name": "carrier", "datatype": "BYTES", "shape": [-1]}, {"name": "x", "datatype": "FP64", "shape": [-1]}],
+        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [-1]}],
+    }
+
+
+def test_the_inference_protocol_predicts_what_the_other_path_predicts(client, served):
+    reply = client("POST", "/v2/models/delay/infer", infer([1.0, 2.0], ["UA", None], id="r7", parameters={"prediction_ids": ["a", "b"], "other": 1}))
+    assert reply.status == 200
+    assert reply.json == {
+        "model_name": "delay",
+        "model_version": "1",
+        "id": "r7",
+        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [2], "data": [102.0, 102.0]}],
+        "parameters": {"prediction_ids": ["a", "b"], "versions": [1, 1], "logged": True},
+    }
+    assert [row["prediction_id"] for row in served.log()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda body: body["inputs"].pop(), "lacks the field 'carrier'"),
+        (lambda body: body["inputs"].clear(), "same number of rows"),
+        (lambda body: body["inputs"][0].update(shape=[2]), "shape [2] and 1 values"),
+        (lambda body: body["inputs"][0].update(shape=[1, 1, 1]), "shape"),
+        (lambda body: body["inputs"][0].update(shape=[3], data=[1.0, 2.0, 3.0]), "same number of rows"),
+        (lambda body: body["inputs"][0].update(datatype="BYTES"), "datatype 'BYTES'"),
+        (lambda body: body["inputs"][0].update(data=["1"]), "'x'"),
+        (lambda body: body.pop("inputs"), "inputs"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named(client, served, change, words):
+    body = infer([1.0], ["UA"])
+    change(body)
+    reply = client("POST", "/v2/models/delay/infer", body)
+    assert (reply.status, words in reply.json["error"]) == (422, True), reply.body
+
+
+def test_a_failed_inference_is_a_500_with_its_id(client, served):
+    reply = client("POST", "/v2/models/delay/infer", infer([1.0, -999.0], ["UA", "UA"], parameters={"prediction_ids": ["a", "b"]}))
+    assert (reply.status, reply.json["facts"]) == (500, {"prediction_id": "b"})
+
+
+def test_metrics_count_what_happened(client, served):
+    for body in ({"rows": [ROW, ROW]}, {"rows": [{}]}):
+        client("POST", PREDICT, body)
+    text = client("GET", "/metrics").body.decode()
+    for line in (
+        'rota_requests_total{endpoint="delay",status="200"} 1',
+        'rota_requests_total{endpoint="delay",status="422"} 1',
+        'rota_predictions_total{endpoint="delay",model="flights",version="1",role="stable"} 2',
+        'rota_prediction_seconds_bucket{endpoint="delay",le="+Inf"} 1',
+        'rota_prediction_seconds_count{endpoint="delay"} 1',
+        'rota_release_revision{endpoint="delay"} 1',
+        "rota_ready 1",
+    ):
+        assert line in text.splitlines()
+
+
+def test_requests_for_unknown_names_do_not_grow_the_metrics(client, served):
+    for n in range(20):
+        client("POST", f"/v1/endpoints/e{n}/predict", {"rows": []})
+    assert "e7" not in client("GET", "/metrics").body.decode()
+
+
+def test_an_error_inside_is_a_500_that_tells_nothing_of_the_inside(client, served, monkeypatch):
+    def broken(*args):
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(served.core, "answer", broken)
+    reply = client("POST", PREDICT, {"rows": [ROW]})
+    assert reply.status == 500
+    assert b"secret" not in reply.body
+    monkeypatch.undo()
+    assert client("POST", PREDICT, {"rows": [ROW]}).status == 200
+
+
+def test_the_lifespan_starts_and_stops_the_follower(world):
+    app = PredictionApp(world.core, world.follower)
+    world.release()
+    sent, ready = [], []
+
+    async def live():
+        inbox, started = asyncio.Queue(), asyncio.Event()
+
+        async def send(message):
+            sent.append(message["type"])
+            started.set()
+
+        running = asyncio.create_task(app({"type": "lifespan"}, inbox.get, send))
+        await inbox.put({"type": "lifespan.startup"})
+        await started.wait()
+        ready.append(world.follower.ready)
+        await inbox.put({"type": "lifespan.shutdown"})
+        await running
+
+    asyncio.run(live())
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert ready == [True]
+    assert world.follower._thread is not None
+    assert not world.follower._thread.is_alive()

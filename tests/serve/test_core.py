@@ -1,0 +1,211 @@
+"""The prediction core: rows in, answers out, and whatever was answered is in the log."""
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rota.errors import InvalidInput, NotFound, Unavailable
+from rota.records.data import Feature, FeatureService, OnDemandFeatureView
+from rota.serve.core import Answer, new_ids
+
+ROW = {"x": 1.0, "carrier": "UA"}
+
+
+def test_a_row_is_answered_by_the_stable_version_and_logged(world):
+    world.serve(unit="carrier")
+    [answer] = world.core.predict("delay", [ROW], ["p1"]).predictions
+    assert answer == Answer("p1", 102.0, "flights", 1, "stable")
+    [row] = world.log()
+    assert (row["prediction_id"], row["answer"], row["number"], row["revision"], row["unit"]) == ("p1", 102.0, 1, 1, "UA")
+    assert (row["request__x"], row["request__carrier"], row["request"]) == (1.0, "UA", '{"carrier":"UA","x":1.0}')
+    assert row["at_us"] == world.clock.now_us()
+    assert row["latency_us"] >= 0
+
+
+def test_answers_keep_the_order_of_rows_whoever_made_them(world):
+    world.serve(world.route(1, weight=50), world.route(2, "canary", 50), unit="flight")
+    rows = [{"x": float(n), "carrier": "AA", "flight": f"f{n}"} for n in range(200)]
+    answers = world.core.predict("delay", rows).predictions
+    assert {answer.version for answer in answers} == {1, 2}
+    assert [answer.answer for answer in answers] == [100.0 * answer.version + n for n, answer in enumerate(answers)]
+    assert [answer.version for answer in world.core.predict("delay", rows).predictions] == [answer.version for answer in answers]
+
+
+def test_without_a_unit_the_prediction_id_decides(world):
+    world.serve(world.route(1, weight=50), world.route(2, "canary", 50))
+    first, again = (world.core.predict("delay", [ROW] * 50, [f"p{n}" for n in range(50)]).predictions for _ in range(2))
+    assert first == again
+    assert {answer.version for answer in first} == {1, 2}
+    assert len(world.log()) == 50
+
+
+def test_features_are_read_once_and_each_version_is_called_once(world):
+    world.serve(world.route(1, weight=50), world.route(2, "canary", 50), world.route(3, "shadow", 0))
+    for number in (1, 2, 3):
+        world.predictor(number).calls.clear()
+    world.core.predict("delay", [ROW] * 100)
+    world.core.close()
+    assert len(world.sources) == 1
+    assert world.sources[0].calls == 1
+    assert len(world.predictor(1).calls) == len(world.predictor(2).calls) == 1
+    assert world.predictor(3).calls == [100]
+
+
+def test_given_ids_are_kept_and_made_ones_sort_by_time():
+    earlier, later = (new_ids(100, now_us, lambda size: bytes(range(256)) * 4 if size > 999 else b"") for now_us in (10**15, 10**15 + 1_000))
+    assert max(earlier) < min(later)
+    made = uuid.UUID(later[0])
+    assert (made.version, made.variant) == (7, uuid.RFC_4122)
+    assert made.int >> 80 == (10**15 + 1_000) // 1_000
+
+
+def test_made_ids_are_distinct(world):
+    world.serve()
+    answers = world.core.predict("delay", [ROW] * 1_000).predictions
+    assert len({answer.prediction_id for answer in answers}) == 1_000
+
+
+def test_a_failing_canary_is_covered_by_the_stable_version_and_its_failure_is_logged(world):
+    world.serve(world.route(1, weight=0), world.route(2, "canary", 100))
+    world.predictor(2).broken = True
+    answers = world.core.predict("delay", [ROW], ["p1"])
+    assert answers.predictions == (Answer("p1", 102.0, "flights", 1, "stable"),)
+    assert {(row["role"], row["number"], row["answer"], bool(row["error"])) for row in world.log()} == {
+        ("canary", 2, None, True),
+        ("stable", 1, 102.0, False),
+    }
+    assert world.core.counters.value("rota_prediction_failures_total", role="canary", version=2) == 1
+
+
+def test_a_canary_that_answers_nan_is_covered_only_where_it_did(world):
+    world.serve(world.route(1, weight=0), world.route(2, "canary", 100), world.route(3, "shadow", 0))
+    answers = world.core.predict("delay", [ROW, {**ROW, "x": -999.0}]).predictions
+    assert [answer.version for answer in answers] == [2, 1]
+    assert answers[1].error == "the model answered nan"
+    assert answers[1].answer is None
+
+
+def test_a_failing_stable_version_gives_an_error_answer_that_is_logged(world):
+    world.serve()
+    answers = world.core.predict("delay", [{**ROW, "x": -666.0}], ["p1"])
+    assert answers.logged
+    assert answers.predictions[0].answer is None
+    assert "the model broke" in answers.predictions[0].error
+    assert world.log()[0]["error"] == "RuntimeError: the model broke"
+
+
+def test_one_hostile_row_does_not_fail_its_neighbours_requests(world):
+    world.serve()
+    good, bad = world.core.prepare("delay", [ROW], ["good"]), world.core.prepare("delay", [{**ROW, "x": -666.0}], ["bad"])
+    first, second, third = world.core.answer([good, bad, good])
+    assert first.predictions[0].answer == third.predictions[0].answer == 102.0
+    assert second.predictions[0].error
+    assert {row["prediction_id"]: bool(row["error"]) for row in world.log()} == {"good": False, "bad": True}
+
+
+def test_requests_that_arrive_together_share_one_call_and_one_entry(world):
+    world.serve()
+    world.serve(endpoint="other")
+    world.predictor(1).calls.clear()
+    questions = [world.core.prepare(name, [{**ROW, "x": float(n)}] * n) for n, name in enumerate(["delay", "other", "delay", "delay"])]
+    answers = world.core.answer(questions)
+    assert [[answer.answer for answer in each.predictions] for each in answers] == [[], [102.0], [103.0] * 2, [104.0] * 3]
+    assert sorted(world.predictor(1).calls) == [1, 5]  # both endpoints share the loaded model
+    assert [len(chunk.payloads) for chunk in world.journal.read("predictions/delay")] == [1]
+
+
+def test_a_shadow_scores_the_same_features_under_the_same_id_and_is_never_heard(world):
+    world.serve(world.route(1), world.route(2, "shadow", 0))
+    answers = world.core.predict("delay", [ROW], ["p1"])
+    world.core.close()
+    assert answers.predictions[0].version == 1
+    assert {(row["prediction_id"], row["role"], row["answer"], row["request__x"]) for row in world.log()} == {
+        ("p1", "stable", 102.0, 1.0),
+        ("p1", "shadow", 202.0, 1.0),
+    }
+
+
+def test_a_failing_shadow_is_logged_and_disturbs_nobody(world):
+    world.serve(world.route(1), world.route(2, "shadow", 0))
+    world.predictor(2).broken = True
+    assert world.core.predict("delay", [ROW]).predictions[0].answer == 102.0
+    world.core.close()
+    assert [row["error"] != "" for row in sorted(world.log(), key=lambda row: row["role"])] == [True, False]
+
+
+def test_a_slow_shadow_drops_and_counts_instead_of_slowing_the_answers(world):
+    world.serve(world.route(1), world.route(2, "shadow", 0))
+    gate, predict = threading.Event(), world.predictor(2).predict
+    world.predictor(2).predict = lambda matrix: (gate.wait(10), predict(matrix))[1]
+    for _ in range(300):
+        world.core.predict("delay", [ROW, ROW])
+    dropped = world.core.counters.value("rota_shadow_dropped_total", endpoint="delay")
+    gate.set()
+    world.core.close()
+    assert dropped in {2 * (300 - 256), 2 * (300 - 257)}
+    assert sum(row["role"] == "shadow" for row in world.log()) == 600 - dropped
+
+
+def test_when_the_log_cannot_be_written_the_answer_is_given_marked_and_the_loss_counted(world, monkeypatch):
+    def full(*args, **options):
+        raise Unavailable("no space left")
+
+    world.serve()
+    monkeypatch.setattr(world.journal, "append", full)
+    answers = world.core.predict("delay", [ROW] * 3)
+    assert not answers.logged
+    assert answers.predictions[0].answer == 102.0
+    assert world.core.counters.value("rota_predictions_unlogged_total") == 3
+    monkeypatch.undo()
+    assert world.core.predict("delay", [ROW]).logged
+
+
+def test_a_repeated_id_counts_once(world):
+    world.serve()
+    for _ in range(3):
+        world.core.predict("delay", [ROW], ["p1"])
+    assert len(world.log()) == 1
+
+
+def test_unknown_endpoints_and_bad_rows_are_refused_before_anything_is_logged(world):
+    world.serve()
+    with pytest.raises(NotFound, match="'nowhere'"):
+        world.core.predict("nowhere", [ROW])
+    with pytest.raises(InvalidInput, match="row 1 lacks the field 'x'"):
+        world.core.predict("delay", [ROW, {"carrier": "AA"}])
+    with pytest.raises(InvalidInput, match="ids"):
+        world.core.predict("delay", [ROW], [])
+    assert world.log() == []
+
+
+def test_no_rows_are_no_predictions(world):
+    world.serve()
+    assert world.core.predict("delay", []).predictions == ()
+    assert world.log() == []
+
+
+def test_a_canary_that_needs_a_field_callers_do_not_send_fails_alone(world):
+    wider = FeatureService("delay", [OnDemandFeatureView("request", {"x": "float", "carrier": "string", "new": "int"}, {"x": Feature("x")})])
+    world.serve(world.route(1, weight=0), world.route(2, "canary", 100, service=wider))
+    assert world.core.predict("delay", [ROW]).predictions[0].version == 1
+    assert "'new'" in next(row for row in world.log() if row["role"] == "canary")["error"]
+
+
+def test_threads_and_switches_mix_without_a_lost_or_torn_answer(world):
+    world.serve()
+    second = world.release(world.route(2), revision=2)
+    stop = threading.Event()
+
+    def ask(thread):
+        return [(answer.answer, answer.version) for n in range(100) for answer in world.core.predict("delay", [ROW], [f"{thread}-{n}"]).predictions]
+
+    with ThreadPoolExecutor(5) as pool:
+        asking = [pool.submit(ask, thread) for thread in range(4)]
+        world.follower.poll()
+        answers = [pair for each in asking for pair in each.result()]
+    stop.set()
+    assert second.revision == 2
+    assert set(answers) <= {(102.0, 1), (202.0, 2)}
+    assert len(world.log()) == 400

@@ -1,0 +1,45 @@
+"""A model is served only when it proves to be the one that was registered."""
+
+import msgspec
+import pytest
+
+from rota.errors import Corrupt, NotFound, Refused
+from rota.records.model import ModelBundle
+from rota.records.record import decode, encode
+from rota.manage.loading import load
+
+
+def test_a_bundle_becomes_a_warm_predictor(world):
+    model = load(world.blobs, world.depot.formats, world.bundle(5.0))
+    assert model.predictor.predict(model.transformer.matrix([{"request__x": 2.0, "request__carrier": "UA"}])).tolist() == [8.0]
+    assert {1, 32} <= set(model.predictor.calls)
+
+
+def test_a_model_that_does_not_answer_its_golden_rows_is_refused(world):
+    with pytest.raises(Refused, match="1 of 1 differ"):
+        load(world.blobs, world.depot.formats, world.bundle(5.0, golden=6.0 + 1e-7))
+
+
+def test_a_difference_within_rounding_is_no_difference(world):
+    load(world.blobs, world.depot.formats, world.bundle(1e6, golden=1e6 + 1 + 1e-6 * 0.5))
+
+
+def test_a_format_that_is_not_installed_is_refused_by_name(world):
+    with pytest.raises(Refused, match=r"install rota\[linear\]"):
+        load(world.blobs, {}, world.bundle(5.0))
+
+
+def test_missing_and_damaged_bundles_are_told_apart(world):
+    with pytest.raises(NotFound):
+        load(world.blobs, world.depot.formats, "0" * 64)
+    with pytest.raises(Corrupt):
+        load(world.blobs, world.depot.formats, world.blobs.put(b"{}"))
+    blob = world.blobs.put(b"no model")
+    bundle = msgspec.structs.replace(decode(world.blobs.get(world.bundle(5.0)), ModelBundle), blob=blob)
+    with pytest.raises(Corrupt):
+        load(world.blobs, world.depot.formats, world.blobs.put(encode(bundle)))
+
+
+def test_answers_that_are_not_numbers_do_not_pass_for_golden_ones(world):
+    with pytest.raises(Refused):
+        load(world.blobs, world.depot.formats, world.bundle(float("nan"), golden=1.0))

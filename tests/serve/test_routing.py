@@ -1,0 +1,65 @@
+"""Routing: sticky, proportional, and growing a canary keeps its units."""
+
+from itertools import pairwise
+
+import pytest
+
+from rota.errors import InvalidInput
+from rota.records.release import Release, Route
+from rota.serve import routing
+
+UNITS = [f"unit-{n}" for n in range(20_000)]
+
+
+def release(canary=0, *, salt="a", shadow=False):
+    routes = [Route("m", 1, "b1", "stable", 100 - canary), Route("m", 2, "b2", "canary", canary)]
+    return Release("e", 1, tuple(routes + [Route("m", 3, "b3", "shadow", 0)] * shadow), "", 0, salt=salt)
+
+
+def chosen(release):
+    return {unit for unit in UNITS if routing.choose(release, unit).role == "canary"}
+
+
+def test_a_unit_always_gets_the_same_version():
+    assert chosen(release(30)) == chosen(release(30))
+
+
+@pytest.mark.parametrize("weight", [1, 5, 50, 99])
+def test_the_share_of_units_is_the_weight(weight):
+    share = len(chosen(release(weight))) / len(UNITS)
+    assert share == pytest.approx(weight / 100, abs=4 * (weight / 100 * (1 - weight / 100) / len(UNITS)) ** 0.5)
+
+
+def test_a_growing_canary_keeps_every_unit_it_had():
+    shares = [chosen(release(weight)) for weight in (0, 5, 25, 50, 100)]
+    assert all(small <= large for small, large in pairwise(shares))
+    assert len(shares[0]) == 0
+    assert len(shares[-1]) == len(UNITS)
+
+
+def test_another_salt_draws_independent_units():
+    first, second = chosen(release(10, salt="a")), chosen(release(10, salt="b"))
+    assert len(first & second) / len(UNITS) == pytest.approx(0.01, abs=0.004)
+
+
+def test_sequential_and_odd_units_are_all_routed():
+    for unit in ("", "ü" * 1_000, "\x00", "1"):
+        assert routing.choose(release(50), unit).role in {"stable", "canary"}
+
+
+def test_shadows_are_listed_apart_and_never_chosen():
+    mirrored = release(50, shadow=True)
+    assert [route.number for route in routing.shadows(mirrored)] == [3]
+    assert {routing.choose(mirrored, unit).number for unit in UNITS[:500]} == {1, 2}
+    assert routing.stable(mirrored).number == 1
+
+
+@pytest.mark.parametrize("weights", [(90, 5), (100, 5), (110, -10)])
+def test_weights_that_are_no_shares_are_refused(weights):
+    with pytest.raises(InvalidInput, match="sum"):
+        routing.check(Release("e", 1, (Route("m", 1, "b1", "stable", weights[0]), Route("m", 2, "b2", "canary", weights[1])), "", 0))
+
+
+def test_a_release_without_a_stable_route_is_refused():
+    with pytest.raises(InvalidInput, match="stable"):
+        routing.check(Release("e", 1, (Route("m", 2, "b2", "canary", 100),), "", 0))
