@@ -50,6 +50,8 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.wiring import load as load
     from rota.wiring import track as track
 
+    __version__: str
+
 _HOMES: Mapping[str, str] = {
     "Canary": "rota.records.release",
     "Client": "rota.server.client",
@@ -94,13 +96,15 @@ _HOMES: Mapping[str, str] = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("rota")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rota' has no attribute {name!r}; its public names are {sorted(_HOMES)}")
-    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
-    return value
+if not TYPE_CHECKING:  # or else a checker would believe every misspelt name
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("rota")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'rota' has no attribute {name!r}; its public names are {sorted(_HOMES)}")
+        value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

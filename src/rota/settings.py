@@ -85,6 +85,11 @@ def load(directory: Path = Path(), environ: Mapping[str, str] = os.environ, **ov
     if unknown:
         raise InvalidInput(f"unknown settings {unknown} in {file} or ROTA_*; known are {list(Settings.__struct_fields__)}", unknown=unknown)
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        return msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"a setting in {file} or ROTA_* has a wrong type: {error}") from error
+
+
+def _path(kind: type[Any], value: object) -> object:
+    """Files and variables hold texts; `home` is a path."""
+    return Path(value) if kind is Path and isinstance(value, str) else value

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from rota.errors import Corrupt, NotFound, Refused
+from rota.manage.loading import load
 from rota.records.model import ModelBundle
 from rota.records.record import decode, encode
-from rota.manage.loading import load
 
 
 def test_a_bundle_becomes_a_warm_predictor(world):

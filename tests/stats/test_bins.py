@@ -1,7 +1,7 @@
 """Bins chosen on training data count any later slice, and the counts of slices add up."""
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -58,7 +58,7 @@ def test_null_and_nan_share_the_first_bin_and_infinities_go_to_the_ends():
 def test_booleans_integers_and_times_are_counted_as_numbers():
     flags = choose_bins("x", "bool", pl.Series([True, False]))
     assert count(flags, pl.Series([True, True, False, None])).tolist() == [1, 1, 2, 0]
-    times = pl.Series([datetime(2013, 1, day) for day in range(1, 29)])
+    times = pl.Series([datetime(2013, 1, day, tzinfo=UTC) for day in range(1, 29)])
     assert count(choose_bins("x", "timestamp", times), times).sum() == 28
 
 

@@ -35,10 +35,9 @@ def test_false_alarms_stay_within_the_budget(clustered, ordered):
 def shifted(counts: np.ndarray, days: int, share: float, to_bin: int, seed: int = 9) -> np.ndarray:
     """Move a share of the newest days' rows to one bin."""
     random, moved = np.random.default_rng(seed), counts.copy()
-    for row in moved[-days:]:
-        taken = random.binomial(row, share)
-        row -= taken
-        row[to_bin] += taken.sum()
+    taken = random.binomial(moved[-days:], share)
+    moved[-days:] -= taken
+    moved[-days:, to_bin] += taken.sum(axis=1)
     return moved
 
 

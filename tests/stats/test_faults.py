@@ -85,6 +85,7 @@ def test_nothing_is_said_with_too_little_to_go_by():
     days = summer(30)
     assert known_fault("temp", days[:10], [(day - 32) / 1.8 for day in days[28:]]) is None
     assert known_fault("temp", days[:28], []) is None
+    assert known_fault("temp", days[:28], [(days[28] - 32) / 1.8]) is None
     assert known_fault("temp", [np.full(50, np.nan)] * 28, [np.full(50, np.nan)] * 2) is None
 
 

@@ -54,7 +54,7 @@ def test_a_difference_without_effect_is_rarely_called_one_and_a_real_one_is_foun
 def test_pairing_makes_the_interval_narrower_when_rows_are_hard_for_both():
     random = np.random.default_rng(3)
     hardness = random.exponential(1, 2_000)
-    stable, candidate = hardness + random.normal(0, 0.05, 2_000), hardness + 0.1 + random.normal(0, 0.05, 2_000)
+    stable, candidate = hardness + random.normal(0, 0.05, 2_000), hardness + 0.05 + random.normal(0, 0.05, 2_000)
     paired, unpaired = paired_difference(candidate, stable), difference_of_means(candidate, stable)
     assert paired.lower > 0 > unpaired.lower
     assert paired.estimate == pytest.approx(unpaired.estimate)
@@ -115,7 +115,9 @@ def test_the_e_process_seldom_crosses_under_the_sign_flip_null_even_for_heavy_ta
 
 
 def test_the_e_process_grows_on_a_better_challenger_whatever_the_unit_of_the_loss():
-    days = np.random.default_rng(5).normal(0.5, 1.0, 90)
+    random = np.random.default_rng(5)
+    assert np.mean([e_process(random.normal(0.5, 1.0, 90)).max() > 20 for _ in range(200)]) > 0.9
+    days = random.normal(1.0, 1.0, 30)
     assert e_process(days)[-1] > 20
     assert e_process(days * 1e-6) == pytest.approx(e_process(days))
     assert e_process(-days)[-1] < 1

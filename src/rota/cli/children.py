@@ -70,7 +70,7 @@ def serve(ctx: typer.Context, fd: Fd = -1, name: Name = "serve-0") -> None:
 
 def _listen(application: Any, listener: socket.socket) -> None:
     config = uvicorn.Config(
-        application, loop="uvloop", http="httptools", lifespan="auto", access_log=False, log_config=None, timeout_graceful_shutdown=FINISH_WITHIN_S
+        application, loop="uvloop", http="httptools", lifespan="auto", access_log=False, server_header=False, log_config=None, timeout_graceful_shutdown=FINISH_WITHIN_S
     )
     uvicorn.Server(config).run(sockets=[listener])
 

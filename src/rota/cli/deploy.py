@@ -36,11 +36,15 @@ def deploy(
             raise Refused(f"{found.id} is {found.status}; only an approved version is delivered: `rota models approve {found.id} --reason ...`")
         targets = [each for each in metadata.find(Endpoint, {"model": found.model}) if endpoint in ("", each.name)]
         if not targets:
-            raise NotFound(f"model {found.model!r} has no endpoint{f' {endpoint!r}' if endpoint else ''}; declare one in the project and `rota apply`")
+            raise NotFound(
+                f"model {found.model!r} has no endpoint{f' {endpoint!r}' if endpoint else ''}; declare one in the project and `rota apply`"
+            )
         runs = [rollout_run(each, found, now_us=platform.repositories.clock.now_us(), trigger=f"person:{actor()}") for each in targets]
         started = [run.id for run in runs if platform.repositories.runs.submit(run)]
     if not started:
-        raise Refused(f"{found.id} was delivered before, by {runs[0].id}; a version is delivered once, `rota rollback` returns to an earlier champion")
+        raise Refused(
+            f"{found.id} was delivered before, by {runs[0].id}; a version is delivered once, `rota rollback` returns to an earlier champion"
+        )
     if json:
         show.write_json({"runs": started})
     else:

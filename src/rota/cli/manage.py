@@ -85,7 +85,9 @@ def schema(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Name of
         "feature": lambda c: c.name,
         "type": lambda c: c.type,
         "nulls at most": lambda c: f"{c.max_null_share:.1%}",
-        "domain": lambda c: f"{len(c.domain)} texts: {', '.join(c.domain[:5])}" if c.domain is not None else f"{_bound(c.minimum)} .. {_bound(c.maximum)}",
+        "domain": lambda c: (
+            f"{len(c.domain)} texts: {', '.join(c.domain[:5])}" if c.domain is not None else f"{_bound(c.minimum)} .. {_bound(c.maximum)}"
+        ),
     }
     show.listing(found[0].columns, columns, as_json=False, empty="the schema has no columns")
 

@@ -158,7 +158,10 @@ def effects(ctx: typer.Context, node: Node, json: show.Json = False) -> None:
 
 @audit.command("list")
 def list_audit(
-    ctx: typer.Context, after: Annotated[int, typer.Option(help="Only entries after this position.")] = 0, limit: show.Limit = 100, json: show.Json = False
+    ctx: typer.Context,
+    after: Annotated[int, typer.Option(help="Only entries after this position.")] = 0,
+    limit: show.Limit = 100,
+    json: show.Json = False,
 ) -> None:
     """List audit entries, oldest first.
 

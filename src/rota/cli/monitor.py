@@ -71,7 +71,9 @@ def slices(ctx: typer.Context, endpoint: OfEndpoint, limit: show.Limit = 30, jso
         "performance": lambda s: "; ".join(f"v{version}: {show.figures(metrics)}" for version, metrics in s.performance.items()),
         "efficiency": lambda s: show.figures(s.efficiency),
     }
-    show.listing(found, columns, as_json=json, empty=f"endpoint {endpoint!r} has no measured slice; its monitor runs on a schedule, or `rota monitor run`")
+    show.listing(
+        found, columns, as_json=json, empty=f"endpoint {endpoint!r} has no measured slice; its monitor runs on a schedule, or `rota monitor run`"
+    )
 
 
 @monitor.command()

@@ -1,6 +1,6 @@
 """Experiment tracking: what a person tries in development is a record, with its code, environment, parameters and results.
 
-    with tracker.run("late flights", "deeper trees", seeds=[7]) as run:
+    with tracker.run("late-flights", "deeper trees", seeds=[7]) as run:
         run.log_params(depth=8)
         run.log_metric("log_loss", 0.46)
         run.log_artifact("importance.svg", svg)

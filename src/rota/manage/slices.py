@@ -12,7 +12,7 @@ import polars as pl
 
 from rota.records.data import Bins
 from rota.records.time import DAY_US, Micros
-from rota.stats.bins import count
+from rota.stats.bins import as_numbers, place
 from rota.stats.drift import DriftVerdict, drift
 from rota.stats.faults import Fault, known_fault, known_text_fault
 
@@ -20,20 +20,17 @@ FAULT_DAYS = 2
 FAULT_REFERENCE_DAYS = 30
 SAMPLE = 500
 
-Counts = Mapping[str, np.ndarray]
-
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Counts of each feature in each day, and a sample of each number's values in the newest days; days ascend."""
+    """Counts (days, bins) of each feature in each day, ascending, and a sample of each number's values in the newest days."""
 
     starts_us: tuple[Micros, ...]
     counts: Mapping[str, np.ndarray]
     values: Mapping[str, tuple[np.ndarray, ...]]
 
-    def without(self, days: Mapping[str, frozenset[Micros]], feature: str) -> list[int]:
-        """Positions of the days that may serve as a feature's reference."""
-        left_out = days.get(feature, frozenset())
+    def usable(self, left_out: frozenset[Micros]) -> list[int]:
+        """Positions of the days that may serve as reference."""
         return [position for position, start in enumerate(self.starts_us) if start not in left_out]
 
 
@@ -61,21 +58,27 @@ def day_of(at_us: Micros) -> Micros:
 
 
 def cut(rows: pl.DataFrame, at: str, bins: Sequence[Bins], *, newest: int = FAULT_DAYS + FAULT_REFERENCE_DAYS) -> Days:
-    """Cut rows into days: counts of every day, values of the `newest` days (at most SAMPLE a day, evenly spread)."""
-    with_day = rows.with_columns((pl.col(at) - pl.col(at) % DAY_US).alias("_day")).sort(at, maintain_order=True)
-    parts = {int(key[0]): part for key, part in with_day.partition_by("_day", as_dict=True, maintain_order=True).items()}
-    starts = tuple(sorted(parts))
+    """Cut rows into days: counts of every day, and values of the `newest` days."""
+    rows = rows.sort(at, maintain_order=True)
+    days = rows[at].to_numpy() // DAY_US
+    starts = np.unique(days)
     present = [b for b in bins if b.name in rows.columns]
-    counts = {b.name: np.stack([count(b, parts[start][b.name]) for start in starts]) for b in present} if starts else {}
-    values = {b.name: tuple(sample(parts[start][b.name]) for start in starts[-newest:]) for b in present if b.type != "string"}
-    return Days(starts, counts, values)
+    counts = {b.name: _counted(b, rows[b.name], np.searchsorted(starts, days), len(starts)) for b in present}
+    values = sampled(rows, days, present, starts[-newest:] if newest else starts[:0])
+    return Days(tuple(int(start) * DAY_US for start in starts), counts, values)
 
 
-def sample(values: pl.Series) -> np.ndarray:
-    """At most SAMPLE values of a number, evenly spread over the rows, NaN = null."""
-    numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    step = max(1, len(numbers) // SAMPLE)
-    return np.asarray(numbers[::step][:SAMPLE])
+def sampled(rows: pl.DataFrame, days: np.ndarray, bins: Sequence[Bins], wanted: np.ndarray) -> dict[str, tuple[np.ndarray, ...]]:
+    """For each number at most SAMPLE values of each wanted day, evenly spread over its rows, NaN = null; `days` ascend."""
+    edges = [(int(np.searchsorted(days, day)), int(np.searchsorted(days, day, side="right"))) for day in wanted]
+    picked = [slice(start, end, max(1, (end - start) // SAMPLE)) for start, end in edges]
+    numbers = {b.name: as_numbers(b.name, rows[b.name]) for b in bins if b.type != "string" and b.name in rows.columns}
+    return {name: tuple(column[part][:SAMPLE] for part in picked) for name, column in numbers.items()}
+
+
+def _counted(bins: Bins, values: pl.Series, day: np.ndarray, days: int) -> np.ndarray:
+    cells = day * bins.size + place(bins, values)
+    return np.bincount(cells, minlength=days * bins.size).reshape(days, bins.size)
 
 
 def examine(bins: Sequence[Bins], days: Days, window: Window, *, left_out: Mapping[str, frozenset[Micros]] | None = None) -> list[Finding]:
@@ -88,7 +91,7 @@ def examine(bins: Sequence[Bins], days: Days, window: Window, *, left_out: Mappi
 
 def _finding(bins: Bins, days: Days, window: Window, left_out: Mapping[str, frozenset[Micros]], *, features: int) -> Finding:
     counts = days.counts[bins.name]
-    usable = days.without(left_out, bins.name)
+    usable = days.usable(left_out.get(bins.name, frozenset()))
     newest = range(max(0, len(days.starts_us) - window.gap), len(days.starts_us))
     reference = [position for position in usable if position < newest.start][-window.reference :]
     verdict = drift(

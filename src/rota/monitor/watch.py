@@ -5,7 +5,7 @@ or resolved, all in the step's one commit. A day is examined once; days missed w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from rota.manage.durable import Context, Work
 from rota.manage.features.feed import Feed
 from rota.manage.repositories import Repositories
 from rota.monitor import measure
-from rota.records.data import Bins, DatasetVersion, Schema, Source
+from rota.records.data import Bins, Schema, Source
 from rota.records.record import plain
 from rota.records.signal import Alert, AlertKind, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
@@ -28,6 +28,7 @@ from rota.stats.schema import validate
 
 MATURING_DAYS = 3
 RECENT_DAYS = 14
+REMEMBERED_DAYS = 120
 FAULT: AlertKind = "distribution_skew"
 
 
@@ -37,6 +38,7 @@ class MonitorWorkflow:
 
     repositories: Repositories
     feed: Feed
+    trained: dict[tuple[str, str, int], list[MonitorSlice]] = field(default_factory=dict)
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         endpoint = str(arguments["endpoint"])
@@ -95,26 +97,28 @@ class MonitorWorkflow:
         """Answered log rows of the newest days with their labels, enough to see a fault and to let labels mature."""
         reach = (slices.FAULT_DAYS + slices.FAULT_REFERENCE_DAYS) * DAY_US
         rows = labels.joined(self.repositories.tables, endpoint, day - reach, day + DAY_US, known_until_us=now_us)
-        return rows.filter((pl.col("role") != "shadow") & (pl.col("error") == ""))
+        return rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).sort("at_us")
 
     def _past(self, endpoint: str, schema: Schema, day: Micros) -> list[MonitorSlice]:
         """Slices before a day, oldest first; before the first served day, those of the data that the schema came from."""
-        found = self.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=120)
+        found = self.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=REMEMBERED_DAYS)
         served = sorted((s for s in found if s.start_us < day), key=lambda s: s.start_us)
-        name, _, number = schema.dataset.partition("@")
-        first = served[0].start_us if served else day
-        if len(served) >= 110:
+        if len(served) >= REMEMBERED_DAYS - MATURING_DAYS:
             return served
-        dataset = self.repositories.metadata.get(DatasetVersion, name, int(number))
-        if dataset is None:
-            return served
-        rows = datasets.read(self.repositories.tables, dataset).filter(pl.col(datasets.AT) < first)
-        cut = slices.cut(rows, datasets.AT, schema.bins, newest=0)
-        trained = [
-            MonitorSlice(endpoint, start, start + DAY_US, 0, 0, {n: tuple(c[i].tolist()) for n, c in cut.counts.items()}, {}, {})
-            for i, start in enumerate(cut.starts_us)
-        ]
-        return trained + served
+        return self._trained(endpoint, schema, served[0].start_us if served else day) + served
+
+    def _trained(self, endpoint: str, schema: Schema, until_us: Micros) -> list[MonitorSlice]:
+        """Slices of the data that the schema was inferred from; cut once by each process."""
+        key = (endpoint, schema.name, schema.version)
+        if key not in self.trained:
+            name, _, number = schema.dataset.partition("@")
+            rows = datasets.read(self.repositories.tables, datasets.get(self.repositories.metadata, name, int(number)))
+            days = slices.cut(rows, datasets.AT, schema.bins, newest=0)
+            self.trained[key] = [
+                MonitorSlice(endpoint, start, start + DAY_US, 0, 0, {n: tuple(c[i].tolist()) for n, c in days.counts.items()}, {}, {})
+                for i, start in enumerate(days.starts_us)
+            ]
+        return [s for s in self.trained[key] if s.start_us < until_us]
 
     def _schema_breaches(self, schema: Schema, today: pl.DataFrame) -> list[Breach]:
         """Structure first: vanished, new or retyped features, and too many nulls."""
@@ -207,10 +211,8 @@ def _days_of(bins: Sequence[Bins], past: Sequence[MonitorSlice], rows: pl.DataFr
     """Stored counts of every day and sampled values of the newest, in one value."""
     starts = tuple(s.start_us for s in past)
     counts = {b.name: np.array([s.counts[b.name] for s in past]) for b in bins if all(b.name in s.counts for s in past)}
-    newest = starts[-(slices.FAULT_DAYS + slices.FAULT_REFERENCE_DAYS) :]
-    parts = {start: rows.filter((pl.col("at_us") >= start) & (pl.col("at_us") < start + DAY_US)) for start in newest}
-    values = {b.name: tuple(slices.sample(parts[start][b.name]) for start in newest) for b in bins if b.type != "string" and b.name in rows.columns}
-    return slices.Days(starts, counts, values)
+    newest = np.array(starts[-(slices.FAULT_DAYS + slices.FAULT_REFERENCE_DAYS) :]) // DAY_US
+    return slices.Days(starts, counts, slices.sampled(rows, rows["at_us"].to_numpy() // DAY_US, bins, newest))
 
 
 def _plain_verdict(verdict: Any) -> dict[str, Any]:

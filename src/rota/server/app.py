@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
 from rota.server import data, loop, models, monitoring, pages, training
@@ -31,23 +33,39 @@ def create(platform: Platform) -> FastAPI:
     """The application over an open platform."""
     app = FastAPI(title="Rota control plane", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.state.platform = platform
-    token = owner_token(platform.settings.home)
-    limit = platform.settings.max_request_mb * 1_000_000
+    token = app.state.token = owner_token(platform.settings.home)
+    limit = app.state.max_request_bytes = platform.settings.max_request_mb * 1_000_000
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         if request.url.path not in OPEN_PATHS and not _authorised(request, token):
-            return _error(401, "a token is needed: send 'Authorization: Bearer TOKEN' with the content of HOME/token")
+            return _error(
+                request, 401, "a token is needed: send 'Authorization: Bearer TOKEN' with the content of HOME/token, or open /enter?token=TOKEN"
+            )
         if int(request.headers.get("content-length") or 0) > limit:
-            return _error(413, f"the request is larger than {limit} bytes; send smaller batches or raise ROTA_MAX_REQUEST_MB")
+            return _error(request, 413, f"the request is larger than {limit} bytes; send smaller batches or raise ROTA_MAX_REQUEST_MB")
         response = await call_next(request)
         response.headers["Cache-Control"] = "no-store"
         return response
 
     @app.exception_handler(RotaError)
-    async def translate(_: Request, error: RotaError) -> Response:
+    async def translate(request: Request, error: RotaError) -> Response:
         status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-        return _error(status, str(error), {name: str(value) for name, value in error.facts.items()})
+        return _error(request, status, str(error), {name: str(value) for name, value in error.facts.items()})
+
+    @app.exception_handler(HTTPException)
+    async def answer(request: Request, error: HTTPException) -> Response:
+        message = (
+            "there is nothing at this path; the pages begin at /, the routes are listed in /openapi.json"
+            if error.status_code == 404
+            else error.detail
+        )
+        return _error(request, error.status_code, message)
+
+    @app.exception_handler(RequestValidationError)
+    async def misfit(request: Request, error: RequestValidationError) -> Response:
+        faults = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
+        return _error(request, 422, f"the address does not fit: {'; '.join(faults)}")
 
     for room in (data, models, training, monitoring, loop, pages):
         app.include_router(room.router)
@@ -75,6 +93,8 @@ def _authorised(request: Request, token: str) -> bool:
     return hmac.compare_digest(given.encode(), token.encode())
 
 
-def _error(status: int, message: str, facts: dict[str, str] | None = None) -> JSONResponse:
+def _error(request: Request, status: int, message: str, facts: dict[str, str] | None = None) -> Response:
+    if pages.wanted(request):
+        return pages.problem(status, message)
     headers = {"Retry-After": "1"} if status == 503 else None
     return JSONResponse({"error": message, "facts": facts or {}}, status, headers)

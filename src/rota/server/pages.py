@@ -246,6 +246,4 @@ _templates = _environment()
 _style = (files("rota.server") / "templates" / "style.css").read_text()
 _templates.globals["style"] = Markup(_style)  # noqa: S704 - our own file, and the policy below admits nothing but its digest
 _digest = base64.b64encode(hashlib.sha256(_style.encode()).digest()).decode()
-_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_digest}'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
+_POLICY = f"default-src 'none'; style-src 'sha256-{_digest}'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"

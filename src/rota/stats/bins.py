@@ -41,7 +41,12 @@ def count(bins: Bins, values: pl.Series) -> Counts:
 
     Raises `InvalidInput` when the values are texts where the bins are of numbers, or the other way round.
     """
-    return _count_texts(bins, as_texts(bins.name, values)) if bins.type == "string" else _count_numbers(bins, as_numbers(bins.name, values))
+    return np.bincount(place(bins, values), minlength=bins.size).astype(np.int64)
+
+
+def place(bins: Bins, values: pl.Series) -> Counts:
+    """The bin of each value: int64, shape (rows,), each in 0 .. bins.size - 1. Raises as `count` does."""
+    return _place_texts(bins, as_texts(bins.name, values)) if bins.type == "string" else _place_numbers(bins, as_numbers(bins.name, values))
 
 
 def as_numbers(name: str, values: pl.Series) -> NDArray[np.float64]:
@@ -67,19 +72,16 @@ def _ranked(texts: pl.Series) -> list[str]:
     return table["value"].head(TOP_VALUES + RARE_LIMIT).to_list()
 
 
-def _count_numbers(bins: Bins, numbers: NDArray[np.float64]) -> Counts:
-    place = np.searchsorted(np.asarray(bins.edges, dtype=np.float64), numbers, side="left") + 1
-    place[np.isnan(numbers)] = 0
-    return np.bincount(place, minlength=bins.size).astype(np.int64)
+def _place_numbers(bins: Bins, numbers: NDArray[np.float64]) -> Counts:
+    found = np.searchsorted(np.asarray(bins.edges, dtype=np.float64), numbers, side="left").astype(np.int64) + 1
+    found[np.isnan(numbers)] = 0
+    return found
 
 
-def _count_texts(bins: Bins, texts: pl.Series) -> Counts:
+def _place_texts(bins: Bins, texts: pl.Series) -> Counts:
     rare, unseen = len(bins.values) + 1, len(bins.values) + 2
-    known = pl.DataFrame(
-        {"value": [*bins.values, *bins.rare], "bin": [*range(1, rare), *(rare for _ in bins.rare)]}, schema={"value": pl.String, "bin": pl.Int64}
-    )
-    seen = pl.DataFrame({"value": texts.drop_nulls()}).group_by("value").len().join(known, on="value", how="left")
-    counts = np.zeros(bins.size, dtype=np.int64)
-    np.add.at(counts, seen["bin"].fill_null(unseen).to_numpy(), seen["len"].to_numpy())
-    counts[0] = texts.null_count()
-    return counts
+    known = dict(zip(bins.values, range(1, rare), strict=True)) | dict.fromkeys(bins.rare, rare)
+    distinct = texts.unique().to_list()
+    bin_of = {text: 0 if text is None else known.get(text, unseen) for text in distinct}
+    table = pl.DataFrame({"value": list(bin_of), "bin": list(bin_of.values())}, schema={"value": pl.String, "bin": pl.Int64})
+    return texts.alias("value").to_frame().join(table, on="value", how="left", nulls_equal=True, maintain_order="left")["bin"].to_numpy()

@@ -52,8 +52,9 @@ def excess_loss(answers: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
 def performance_alarm(reference_days: ArrayLike, recent_days: ArrayLike, *, days_between_false_alarms: float) -> PerformanceVerdict:
     """Judge the day means of the excess loss since the reference's end, oldest first, against the reference's day means.
 
-    Checked daily, false alarms are at most one in `days_between_false_alarms` as long as days are independent and their
-    excess symmetric. Fewer than 30 reference days or 7 recent ones: "learning". Regression: give squared errors instead.
+    Checked daily, false alarms begin at most once in `days_between_false_alarms` as long as days are independent and their
+    excess symmetric; once raised, the evidence stays high for days. With fewer than 30 reference days or 7 recent ones the
+    state is "learning". For a regression give day means of squared errors instead.
     """
     if not days_between_false_alarms > 0:
         raise InvalidInput(f"days_between_false_alarms={days_between_false_alarms} must be positive")

@@ -1,8 +1,8 @@
 """Known data faults: does a broken feed explain what changed, rather than the world?
 
 A fault is named only when its inverse heals the newest slices completely: unconverted they lie further from the slices just
-before them than any reference slice ever did from its own past (by a factor of two), converted back they lie as near as
-reference slices usually do, and so in every newest slice. Our own rule, conservative on purpose: a named fault blocks
+before them than any reference slice ever did from its own past (by a factor of two), converted back they lie no further
+than reference slices did, and so in every newest slice. Our own rule, conservative on purpose: a named fault blocks
 retraining. A cold front moves the temperature far too, but no unit conversion puts it back to where it was yesterday.
 
 Slices are arrays of values, oldest first, NaN = null; a few hundred rows of each, or its quantiles, do as well as all.
@@ -20,9 +20,10 @@ from rota.records.data import Bins
 Floats = NDArray[np.float64]
 
 LEAST_REFERENCE = 28  # slices; with 14 of them one dry day of 2013 passed for a change of units, with 28 or more none did
+LEAST_NEWEST = 2  # slices; one foggy day of 2013 passed for another unit, no two in a row did
 LEAST_VALUES = 20  # in a slice
 BASE = 3  # newest reference slices that stand for "just before"
-FAR, NEAR_QUANTILE = 2.0, 1.0
+FAR = 2.0
 DECILES = np.arange(1, 10) / 10
 STUCK_MORE, NULLS_MORE, SHARE_MORE = 0.3, 0.05, 0.01
 
@@ -80,12 +81,12 @@ def known_fault(name: str, reference: Sequence[ArrayLike], current: Sequence[Arr
     """The data fault that explains every slice of `current` of a numeric feature, or None.
 
     `reference` are the slices before it, at least 28, the last of them just before `current`: no gap, as "just before" is
-    what a fault is told from the weather by. Give the two newest slices as `current`, and a fault is named on its second day.
+    what a fault is told from the weather by. Give the two newest slices as `current`, never fewer: a fault is named on its second day.
     """
     past, now = [_floats(values) for values in reference], [_floats(values) for values in current]
     now = [values for values in now if len(values) >= LEAST_VALUES]
     past = [values for values in past if len(values) >= LEAST_VALUES]
-    if not now or len(past) < LEAST_REFERENCE:
+    if len(now) < LEAST_NEWEST or len(past) < LEAST_REFERENCE:
         return None
     return _null_flood(name, past, now) or _stuck(name, past, now) or _converted(name, past, now)
 
@@ -97,7 +98,7 @@ def known_text_fault(bins: Bins, reference: ArrayLike, current: ArrayLike) -> Fa
     percentage point more than ever before. Both in every newest slice.
     """
     past, now = _rows(reference), _rows(current)
-    if not len(now) or len(past) < LEAST_REFERENCE:
+    if len(now) < LEAST_NEWEST or len(past) < LEAST_REFERENCE:
         return None
     unseen, unseen_before = float(now[:, -1].min()), float(past[:, -1].max())
     nulls, nulls_before = float(now[:, 0].min()), float(past[:, 0].max())
@@ -121,17 +122,17 @@ def _converted(name: str, past: list[Floats], now: list[Floats]) -> Fault | None
         return None
     trials = [trial for conversion in CONVERSIONS if (trial := _try(conversion, before, arrived)) is not None]
     healing = sorted((trial for trial in trials if trial.heals), key=lambda trial: trial.off)
-    if not healing or healing[0].arrived <= healing[0].far:
+    if not healing or healing[0].arrived <= FAR * healing[0].usual:
         return None
     best = healing[0]
     middle, healed = float(arrived[-1, 4]), float(best.conversion.undo(arrived)[-1, 4])
     usual = float(before[-BASE:, 4].mean())
     message = (
         f"{name}: {best.conversion.name}: the newest median is {middle:.4g} after {usual:.4g}; converted back it is {healed:.4g}, "
-        f"as near to the slices before as usual"
+        f"within the usual distance of the slices before"
     ) + "".join(f"; or {other.conversion.name}" for other in healing[1:])
-    evidence = {"median": middle, "median_before": usual, "median_converted": healed, "distance": best.arrived, "distance_far": best.far}
-    evidence |= {"distance_converted": best.converted, "distance_usual": best.near}
+    evidence = {"median": middle, "median_before": usual, "median_converted": healed, "distance": best.arrived}
+    evidence |= {"distance_converted": best.converted, "distance_usual": best.usual}
     return Fault(best.conversion.kind, best.conversion.name, message, evidence)
 
 
@@ -139,20 +140,20 @@ def _converted(name: str, past: list[Floats], now: list[Floats]) -> Fault | None
 class _Trial:
     """One conversion tried: distances to the slices just before, of what arrived (least) and of it converted back (largest).
 
-    Those are in the conversion's own scale; `off` is the converted distance in the feature's unit, by which trials compare.
+    `usual` is the largest such distance of a reference slice. These are in the conversion's own scale; `off` is the
+    converted distance in the feature's unit, by which trials compare.
     """
 
     conversion: Conversion
     arrived: float
     converted: float
-    far: float
-    near: float
+    usual: float
     natural_width: bool
     off: float
 
     @property
     def heals(self) -> bool:
-        return self.converted <= self.near and self.natural_width
+        return self.converted <= self.usual and self.natural_width
 
 
 def _try(conversion: Conversion, before: Floats, arrived: Floats) -> _Trial | None:
@@ -163,24 +164,18 @@ def _try(conversion: Conversion, before: Floats, arrived: Floats) -> _Trial | No
         if min(before.min(), arrived.min()) <= 0:
             return None
         before, arrived, back = np.log(before), np.log(arrived), np.log(back)
-    own = _own_distances(before, lags=len(arrived))
     base, width, width_back = before[-BASE:].mean(axis=0), before[:, -1] - before[:, 0], back[:, -1] - back[:, 0]
     outside, inside = (np.abs(deciles - base).mean(axis=1) for deciles in (arrived, back))
     rounding = 1e-9 * float(1 + np.abs(base).max())  # so that a constant feature can be healed too
     natural = bool(width_back.min() >= width.min() / 1.1 - rounding and width_back.max() <= width.max() * 1.1 + rounding)
-    near = max(float(np.quantile(own, NEAR_QUANTILE)), rounding)
-    return _Trial(conversion, float(outside.min()), float(inside.max()), FAR * float(own.max()), near, natural, off)
+    usual = max(_largest_own_distance(before, lags=len(arrived)), rounding)
+    return _Trial(conversion, float(outside.min()), float(inside.max()), usual, natural, off)
 
 
-def _own_distances(before: Floats, *, lags: int) -> Floats:
-    """How far reference slices lay from the mean of the BASE slices that ended 1 .. `lags` slices before them."""
-    return np.array(
-        [
-            np.abs(before[i] - before[i - lag - BASE + 1 : i - lag + 1].mean(axis=0)).mean()
-            for lag in range(1, lags + 1)
-            for i in range(lag + BASE - 1, len(before))
-        ]
-    )
+def _largest_own_distance(before: Floats, *, lags: int) -> float:
+    """How far a reference slice lay at most from the mean of the BASE slices that ended 1 .. `lags` slices before it."""
+    bases = np.lib.stride_tricks.sliding_window_view(before, BASE, axis=0).mean(axis=-1)
+    return max(float(np.abs(before[BASE - 1 + lag :] - bases[:-lag]).mean(axis=1).max()) for lag in range(1, lags + 1))
 
 
 def _null_flood(name: str, past: list[Floats], now: list[Floats]) -> Fault | None:

@@ -19,6 +19,8 @@ from rota.stats.bins import choose_bins
 from rota.stats.profile import column_statistics
 from rota.stats.schema import infer_schema, validate
 
+NULL_MARGIN = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class DataVerdict:
@@ -41,7 +43,15 @@ def infer(definition: DatasetDefinition, rows: pl.DataFrame, name: str, dataset:
     bins = tuple(choose_bins(feature, type_, training[feature]) for feature, type_ in types.items())
     statistics = describe(training, bins)
     schema = infer_schema(name, statistics, bins)
-    return msgspec.structs.replace(schema, bins=bins, dataset=f"{dataset.name}@{dataset.number}", frozen_us=now_us)
+    nulls = _daily_nulls(training, bins)
+    columns = tuple(msgspec.structs.replace(c, max_null_share=max(c.max_null_share, nulls.get(c.name, 0.0))) for c in schema.columns)
+    return msgspec.structs.replace(schema, columns=columns, bins=bins, dataset=f"{dataset.name}@{dataset.number}", frozen_us=now_us)
+
+
+def _daily_nulls(rows: pl.DataFrame, bins: Sequence[Bins]) -> dict[str, float]:
+    """Twice the share of nulls that each feature had on its worst day: gaps come in clumps, so an average tells nothing of a day."""
+    days = slices.cut(rows, datasets.AT, bins, newest=0)
+    return {name: min(1.0, NULL_MARGIN + 2 * float((counts[:, 0] / counts.sum(axis=1)).max())) for name, counts in days.counts.items()}
 
 
 def describe(rows: pl.DataFrame, bins: Sequence[Bins]) -> Statistics:

@@ -1,0 +1,87 @@
+"""A story to show: the records of a small loop, for tests of whatever displays them (command line, pages, dashboards)."""
+
+from typing import Any
+
+import msgspec
+
+from rota.ports.metadata import Batch, Metadata
+from rota.ports.runs import Runs
+from rota.records.data import ColumnSchema, DatasetDefinition, DatasetVersion, Entity, Feature, FeatureService, FeatureView, Schema, Source
+from rota.records.model import Alias, ModelVersion, VersionStatus
+from rota.records.record import Record
+from rota.records.release import Endpoint, Release, Rollout, Route
+from rota.records.run import Deployed, ExperimentRun, PipelineRelease, Run, TrainingPipeline
+from rota.records.signal import Alert, Event, Monitor, MonitorSlice
+from rota.records.time import DAY_US
+
+NOON_US = 1_373_889_600_000_000
+SOURCE = Source("arrivals", {"id": "string", "origin": "string", "at": "timestamp", "delay": "float"}, "at", id_field="id")
+VIEW = FeatureView("origin_delays", [Entity("airport", ["origin"])], SOURCE, {"last": Feature("delay")})
+SERVICE = FeatureService("delay", [VIEW])
+PIPELINE = TrainingPipeline("delay", "project:train", DatasetDefinition(SERVICE, SOURCE, Feature("delay > 15"), "at"))
+
+
+def tell(metadata: Metadata, runs: Runs) -> None:
+    """Store one pipeline, two versions of which one is approved and serves, a run, a rollout, an alert, a month of slices."""
+    batch = Batch()
+    endpoint = Endpoint("delay", "delay")
+    records: list[Record] = [
+        SOURCE,
+        VIEW,
+        SERVICE,
+        PipelineRelease("d" * 64, "flights", "b" * 64, "project", "c0ffee", False, "", "3.11.7", NOON_US),
+        Deployed("delay", "prod", "d" * 64, PIPELINE, NOON_US),
+        ExperimentRun("e1", "delay", "[bold]first[/bold]", "finished", NOON_US, metrics={"roc_auc": 0.7}),
+        DatasetVersion("delay", 1, "a" * 64, "datasets/delay/1", 0, 100, 80, 20, NOON_US, NOON_US + DAY_US, NOON_US + DAY_US // 2, NOON_US, run="r1"),
+        Schema("delay", 1, (ColumnSchema("origin_delays__last", "float", minimum=-5.0, maximum=60.0),), dataset="delay@1", frozen_us=NOON_US),
+        version(1, "approved"),
+        version(2, "registered"),
+        Alias("delay", "champion", 1, NOON_US),
+        endpoint,
+        Monitor(endpoint),
+        Release("delay", 1, (Route("delay", 1, "f" * 64, "stable", 100),), "", NOON_US),
+        Rollout("rollout.delay.1", "delay", "delay", 1, 0, "promoted", 0, NOON_US, NOON_US + 60_000_000, "first version, nothing to compare with"),
+        alert("last"),
+        *(day(number) for number in range(30)),
+    ]
+    for record in records:
+        batch.put(record)
+    for number in range(3):
+        batch.event(Event("run.finished", f"r{number}", NOON_US + number, {"status": "succeeded"}))
+        batch.audit("anna", "version.approve", f"delay@{number}", NOON_US + number, reason="good")
+    batch.link("model_version:delay@1", ["dataset_version:delay@1", "run:r1"], NOON_US)
+    metadata.commit(batch)
+    runs.submit(Run("r1", "train", "delay", {}, NOON_US, "manual"))
+
+
+def version(number: int, status: VersionStatus, **changes: Any) -> ModelVersion:
+    """A version of the model "delay"."""
+    metrics = {"roc_auc": 0.71, "log_loss": 0.52}
+    made = ModelVersion("delay", number, "f" * 64, "lightgbm", "r1", "delay@1", "d" * 64, NOON_US + number, status, metrics)
+    return msgspec.structs.replace(made, **changes)
+
+
+def alert(subject: str, **changes: Any) -> Alert:
+    """A drift alert on the endpoint "delay"."""
+    made = Alert(
+        id=f"delay.drift.{subject}",
+        endpoint="delay",
+        kind="drift",
+        subject=subject,
+        severity="critical",
+        message=f"{subject} drifts",
+        evidence={},
+        raised_us=NOON_US + 20 * DAY_US,
+        last_seen_us=NOON_US + 21 * DAY_US,
+        monitor_run="m1",
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def day(number: int) -> MonitorSlice:
+    """What the monitor measured on one day: version 1 until day 18, then version 2."""
+    start_us = NOON_US + number * DAY_US
+    wave = (number * 7 % 10) / 200
+    measured = {"roc_auc": 0.7 - wave, "log_loss": 0.5 + wave, "labelled": 500.0}
+    performance = {"all": measured, "1" if number < 18 else "2": measured}
+    return MonitorSlice("delay", start_us, start_us + DAY_US, 520, 500, {}, performance, {"answers": 520.0, "latency_p95_ms": 4.2})

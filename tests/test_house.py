@@ -1,0 +1,212 @@
+"""The house itself: floors, names, public surface, decisions. What is promised about the source tree is looked up in it."""
+
+import ast
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rota
+from rota import errors
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "rota"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+PUBLIC = [
+    "Canary",
+    "Client",
+    "Conflict",
+    "Corrupt",
+    "DatasetDefinition",
+    "Endpoint",
+    "Entity",
+    "Feature",
+    "FeatureService",
+    "FeatureView",
+    "InvalidInput",
+    "Monitor",
+    "NotFound",
+    "OnDemandFeatureView",
+    "Refused",
+    "ReleasePolicy",
+    "RotaError",
+    "Settings",
+    "Source",
+    "TimeSplit",
+    "TrainingData",
+    "TrainingPipeline",
+    "Unavailable",
+    "__version__",
+    "at_least",
+    "count",
+    "cron",
+    "error_rate",
+    "latency_p95",
+    "load",
+    "mean",
+    "metric",
+    "new_data",
+    "not_worse_than_champion",
+    "on_alert",
+    "per_slice",
+    "share",
+    "sql",
+    "step",
+    "total",
+    "track",
+]
+
+
+def test_the_import_contracts_hold():
+    done = subprocess.run([Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 kept, 0 broken" in done.stdout
+
+
+def test_importing_rota_loads_nothing_but_rota_and_the_standard_library():
+    assert loaded_by("import rota") == {"rota"}
+
+
+def test_declaring_features_loads_the_records_and_no_engine():
+    names = "rota.FeatureView, rota.mean, rota.TrainingPipeline, rota.Endpoint, rota.Monitor, rota.Settings, rota.Refused"
+    assert loaded_by(f"import rota; {names}") <= {"rota", "msgspec", "typing_extensions"}
+
+
+def test_asking_for_the_names_and_the_version_loads_nothing():
+    assert loaded_by("import rota; dir(rota), rota.__version__, hasattr(rota, 'no_such_name')") == {"rota"}
+
+
+def loaded_by(program: str) -> set[str]:
+    """Top-level packages, apart from the standard library's, that a fresh interpreter imports for a program."""
+    script = f"import sys, json; before = set(sys.modules)\n{program}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in json.loads(done.stdout)} - sys.stdlib_module_names
+
+
+def test_the_public_names_are_exactly_these():
+    assert dir(rota) == PUBLIC
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_every_public_name_is_there_and_says_what_it_is(name: str):
+    assert inspect.getdoc(getattr(rota, name)), f"rota.{name} has no docstring"
+
+
+def test_an_unknown_public_name_is_answered_with_the_known_ones():
+    with pytest.raises(AttributeError, match=r"no attribute 'FileSource'.*'Source'"):
+        rota.FileSource  # noqa: B018
+
+
+def test_checkers_read_the_same_public_names_as_python():
+    """The imports under TYPE_CHECKING and the table behind `__getattr__` are two texts of one list."""
+    tree = ast.parse((SOURCE / "__init__.py").read_text())
+    read = {alias.asname: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names if alias.asname}
+    assert read == rota._HOMES
+
+
+def test_a_strict_checker_sees_the_types_behind_the_names(tmp_path):
+    (tmp_path / "project.py").write_text("import rota\nview: rota.FeatureView\nreveal_type(rota.sql('x'))\nrota.mean('x')\nrota.Entitty\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", "project.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = [line.partition(":")[2] for line in done.stdout.splitlines() if line.startswith("project.py")]
+    assert 'Revealed type is "rota.records.data.Feature"' in found[0]
+    assert 'Missing named argument "window"' in found[1]
+    assert 'Module has no attribute "Entitty"' in found[2]
+    assert len(found) == 3
+
+
+def test_type_checking_hides_no_imports_elsewhere():
+    assert [path.name for path in MODULES if "TYPE_CHECKING" in path.read_text() and path != SOURCE / "__init__.py"] == []
+
+
+def test_no_module_is_called_by_a_name_that_says_nothing():
+    empty_words = {"utils", "util", "helpers", "helper", "common", "core", "base", "misc"}
+    assert [path.relative_to(SOURCE).as_posix() for path in MODULES if path.stem in empty_words] == []
+
+
+def test_no_file_is_an_empty_placeholder():
+    assert [str(path.relative_to(SOURCE)) for path in MODULES if path.name != "__init__.py" and not statements(path)] == []
+
+
+def statements(path: Path) -> list[ast.stmt]:
+    """What a file holds beside docstrings and comments."""
+    return [node for node in ast.parse(path.read_text()).body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+
+
+def test_every_module_begins_with_a_docstring():
+    assert [str(path.relative_to(SOURCE)) for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def test_the_error_tree_is_drawn_as_it_is():
+    drawn = re.findall(r"^[├└]── (\w+)  ", errors.__doc__ or "", re.MULTILINE)
+    defined = [name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__]
+    assert ["RotaError", *drawn] == defined
+    assert all(getattr(errors, name).__bases__ == (errors.RotaError,) for name in drawn)
+
+
+def test_decisions_are_short_and_numbered_without_a_gap():
+    pages = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        text = page.read_text()
+        assert len(text.splitlines()) <= 60, f"{page.name} is longer than 60 lines"
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Options", "Choice", "What would change our mind"], page.name
+        assert text.startswith(f"# {page.name[:4]}. "), page.name
+
+
+def test_the_table_of_engines_names_what_wiring_opens():
+    table = (ROOT / "docs" / "index.md").read_text().partition("## Ports and engines")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)\.py`", table)) - {"wiring"}
+    opened = set(re.findall(r"rota\.backends\.(\w+)", (SOURCE / "wiring.py").read_text()))
+    assert opened <= named, f"docs/index.md lacks {sorted(opened - named)}"
+    assert [name for name in named if not (SOURCE / "backends" / f"{name}.py").is_file()] == []
+    ports = {path.stem for path in (SOURCE / "ports").glob("[a-z]*.py")}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == ports
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.relative_to(ROOT)} links to {target}, which is not there"
+
+
+def test_test_files_have_names_of_their_own():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_no_file_names_a_path_of_somebodys_machine():
+    private = re.compile(r"(?<![\w.)}~>-])/(?:home|root|Users|work|workspace|mnt)/\w+")
+    found = [f"{path.relative_to(ROOT)}: {hit.group()}" for path in texts() for hit in private.finditer(path.read_text(errors="replace"))]
+    assert found == []
+
+
+def test_the_lock_names_no_index():
+    for lock in (ROOT / "requirements").glob("*.txt"):
+        text = lock.read_text()
+        assert not re.search(r"://|--(extra-)?index|--find-links|--trusted-host", text), lock.name
+        assert all("--hash=sha256:" in block for block in re.split(r"\n(?=\S)", text) if re.match(r"\w", block)), f"{lock.name}: a line without hash"
+
+
+def test_the_locks_agree_with_each_other():
+    pins = {lock.stem: set(re.findall(r"^(\S+==.*?) *\\?$", lock.read_text(), re.MULTILINE)) for lock in (ROOT / "requirements").glob("*.txt")}
+    assert pins["base"] < pins["demo"] < pins["dev"]
+
+
+def texts() -> Iterator[Path]:
+    """Every file of the repository that people read."""
+    folders = [ROOT / name for name in ("src", "tests", "docs", "requirements", "benchmarks", "examples", ".ci")]
+    for path in [*ROOT.glob("[!.]*"), *(path for folder in folders for path in folder.rglob("[!.]*"))]:
+        if path.is_file() and path.suffix in {"", ".py", ".md", ".toml", ".txt", ".html", ".js", ".json"}:
+            yield path
