@@ -44,9 +44,11 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.run import per_slice as per_slice
     from rota.records.signal import Monitor as Monitor
     from rota.server.client import Client as Client
+    from rota.server.running import up as up
     from rota.settings import Settings as Settings
     from rota.train.fitting import TrainingData as TrainingData
     from rota.train.fitting import step as step
+    from rota.wiring import apply as apply
     from rota.wiring import load as load
     from rota.wiring import track as track
 
@@ -76,6 +78,7 @@ _HOMES: Mapping[str, str] = {
     "TrainingData": "rota.train.fitting",
     "TrainingPipeline": "rota.records.run",
     "Unavailable": "rota.errors",
+    "apply": "rota.wiring",
     "at_least": "rota.records.run",
     "count": "rota.records.data",
     "cron": "rota.records.run",
@@ -93,6 +96,7 @@ _HOMES: Mapping[str, str] = {
     "step": "rota.train.fitting",
     "total": "rota.records.data",
     "track": "rota.wiring",
+    "up": "rota.server.running",
 }
 
 

@@ -14,6 +14,7 @@ event log, and the runs it starts have ids derived from the event: each event ac
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -26,12 +27,13 @@ from rota.records.model import ModelVersion
 from rota.records.release import Endpoint, Rollout
 from rota.records.run import Deployed, Run, Trigger
 from rota.records.signal import Alert, Cursor, Event, Monitor, ScheduleState
-from rota.records.time import Micros, iso
+from rota.records.time import SECOND_US, Micros, iso
 from rota.train import triggers
 
 logger = logging.getLogger("rota.loop")
 
 CONSUMER = "loop"
+LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Loop:
     repositories: Repositories
     environment: str
     sinks: tuple[AlertSink, ...] = ()
+    _looked: dict[str, float] = field(default_factory=dict)
 
     def advance(self) -> bool:
         """Fire what is due and react to what happened since; False when there was nothing to do."""
@@ -59,10 +62,20 @@ class Loop:
     def fire_schedules(self) -> bool:
         """Turn each due schedule into one event; ticks that were missed coalesce into the newest."""
         now_us = self.repositories.clock.now_us()
+        if not self._is_time(now_us):
+            return False
         fired = False
         for name, expression, since_us in self.schedules():
             fired |= self._fire(name, expression, since_us, now_us)
         return fired
+
+    def _is_time(self, now_us: Micros) -> bool:
+        """Whether to look at the schedules: at most each LOOK_S of real time, unless the clock has jumped ahead."""
+        real = time.monotonic()
+        if now_us - self._looked.get("at_us", 0) < LOOK_S * SECOND_US and real - self._looked.get("real", 0) < LOOK_S:
+            return False
+        self._looked.update(at_us=now_us, real=real)
+        return True
 
     def react(self) -> bool:
         """Handle every new event in order."""

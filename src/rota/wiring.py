@@ -2,7 +2,7 @@
 
 import importlib.util
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,9 +38,9 @@ from rota.records.release import Endpoint
 from rota.records.run import PipelineRelease, Run, Trigger
 from rota.records.signal import Label
 from rota.serve.asgi import PredictionApp
-from rota.serve.core import PredictionCore
 from rota.serve.embedded import EmbeddedModel, open_file
 from rota.serve.following import Depot, Follower
+from rota.serve.predicting import PredictionCore
 from rota.settings import Settings
 from rota.settings import load as load_settings
 from rota.train import fitting
@@ -222,15 +222,20 @@ def track(experiment: str, name: str = "", *, home: str | Path | None = None, se
 def work(platform: Platform, name: str, stop: threading.Event) -> None:
     """A worker process: react to events on one thread, execute runs on another, until told to stop."""
     worker = platform.worker(name)
+    events, runs = threading.Event(), threading.Event()
 
-    def keep(act: Any) -> None:
+    def keep(act: Callable[[], bool], mine: threading.Event, other: threading.Event) -> None:
+        """Act until told to stop; what one thread did is usually work for the other, so it is woken at once."""
         while not stop.is_set():
-            if not act():
-                stop.wait(platform.settings.poll_s)
+            if act():
+                other.set()
+            else:
+                mine.wait(platform.settings.poll_s)
+                mine.clear()
 
-    reacting = threading.Thread(target=keep, args=(platform.loop.advance,), name="loop", daemon=True)
+    reacting = threading.Thread(target=keep, args=(platform.loop.advance, events, runs), name="loop", daemon=True)
     reacting.start()
-    keep(worker.work_once)
+    keep(worker.work_once, runs, events)
     reacting.join()
 
 

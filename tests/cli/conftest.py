@@ -1,7 +1,7 @@
 """A real home on disk, and the command line over it."""
 
 import dataclasses
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,10 @@ class Home:
     def rota(self, *arguments: str) -> Result:
         return CliRunner().invoke(app, ["--home", str(self.path), *arguments])
 
+    def open(self) -> AbstractContextManager[wiring.Platform]:
+        """The platform itself, between two commands: a process opens a home once at a time."""
+        return wiring.opened(Settings(home=self.path))
+
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
@@ -31,12 +35,6 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @pytest.fixture
 def home(empty: Home) -> Home:
-    with wiring.opened(Settings(home=empty.path)) as platform:
+    with empty.open() as platform:
         story.tell(platform.repositories.metadata, platform.repositories.runs)
     return empty
-
-
-@pytest.fixture
-def platform(home: Home) -> Iterator[wiring.Platform]:
-    with wiring.opened(Settings(home=home.path)) as opened:
-        yield opened

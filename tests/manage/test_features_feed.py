@@ -23,7 +23,7 @@ from rota.errors import InvalidInput, NotFound, Refused, Unavailable
 from rota.manage.features import gate
 from rota.manage.features.feed import Feed
 from rota.manage.features.offline import historical
-from rota.manage.features.online import OnlineFeatures
+from rota.manage.features.online import OnlineFeatures, stored_view
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.records.record import encode
 from rota.records.signal import Cursor
@@ -198,6 +198,66 @@ def test_an_unfinished_flush_is_finished_by_the_next_one(make: Callable[[], tupl
     assert len(place.metadata.find(Cursor)) == 3
     place.another().flush("sales")
     assert place.tables.scan("sources/sales").collect()["id"].sort().to_list() == [1, 2, 3, 3]
+
+
+def test_two_flushes_at_once_store_every_row_once(make: Callable[[], tuple[Any, Any, Any]]) -> None:
+    """The slow one has claimed two rows, the fast one sees three: both store the two, then the fast one may go on."""
+    place = Place(make, service(identified=False))
+    other, working = place.another(), place.tables.append
+    place.feed.push("sales", [sale(1), sale(2)])
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        def fast(*more: Any, **others: Any) -> Any:
+            place.tables.append = working
+            working(*arguments, **options)
+            return working(*more, **others)
+
+        place.tables.append = fast
+        other.push("sales", [sale(3)])
+        other.flush("sales")
+        return working(*arguments, **options)
+
+    place.tables.append = slow
+    place.feed.flush("sales")
+    place.feed.flush("sales")
+    assert place.tables.scan("sources/sales").collect()["id"].sort().to_list() == [1, 2, 3]
+
+
+def test_a_flush_that_was_overtaken_stores_nothing_under_anothers_claim(
+    make: Callable[[], tuple[Any, Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(make, service(identified=False))
+    other, working = place.another(), place.tables.append
+    place.feed.push("sales", [sale(1)])
+
+    def overtaken(_: Source) -> int:
+        monkeypatch.undo()
+        other.flush("sales")
+        place.feed.push("sales", [sale(2), sale(3)])
+
+        def die(*_: Any, **__: Any) -> int:
+            raise Unavailable("not even begun")
+
+        place.tables.append = die
+        with pytest.raises(Unavailable):
+            other.flush("sales")
+        place.tables.append = working
+        return 0
+
+    monkeypatch.setattr(place.feed, "_catch_up", overtaken)
+    place.feed.flush("sales")
+    place.feed.flush("sales")
+    assert place.tables.scan("sources/sales").collect()["id"].sort().to_list() == [1, 2, 3]
+
+
+def test_what_the_store_keeps_of_an_entity_does_not_grow_for_ever(place: Place) -> None:
+    sizes = []
+    for hour in range(12):
+        place.clock.advance(START + 60 * hour * MINUTE)
+        place.feed.push("sales", [sale(100 * hour + i, at=place.clock.now_us() - 7 * i * MINUTE) for i in range(9)])
+        view = stored_view(place.service.stored_views[1])
+        sizes.append(len(place.online.read([view.key({"shop": "a"})])[0]))
+    assert max(sizes[2:]) == min(sizes[2:]) < 300
 
 
 def test_flushed_segments_of_ended_processes_are_dropped(place: Place) -> None:

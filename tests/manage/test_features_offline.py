@@ -126,6 +126,14 @@ def test_serving_knows_a_late_row_only_after_it_came() -> None:
     assert historical(tables, service, spine, timestamp="t", as_of="served")["windows__sum"].to_list() == [None, 3.0]
 
 
+def test_a_row_loaded_ahead_of_its_time_is_not_known_before_it() -> None:
+    tables = tables_with([{"id": 1, "shop": "a", "at": START + 10 * MINUTE, "amount": 3.0, "web": None, "created_us": START}])
+    spine = spine_of([("a", START + 9 * MINUTE), ("a", START + 10 * MINUTE)])
+    for as_of in ("event", "served"):
+        made = historical(tables, service, spine, timestamp="t", as_of=as_of)
+        assert made.select("newest__amount", "windows__sum").rows() == [(None, None), (3.0, 3.0)]
+
+
 def test_frames_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InvalidInput, match="already has the columns"):
         historical(MemoryTables(), service, spine_of([]).with_columns(newest__amount=1.0), timestamp="t")

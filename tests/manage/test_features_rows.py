@@ -30,7 +30,7 @@ def test_values_are_brought_into_their_declared_types() -> None:
     ("field", "value"),
     [
         ("id", "7"), ("id", True), ("id", 7.5), ("id", 2**63), ("id", None), ("at", "yesterday"), ("at", 1.5), ("at", 10**18), ("at", None),
-        ("at", ""),         ("amount", "3"), ("amount", True), ("amount", 10**400), ("amount", []), ("ok", 1), ("ok", "true"), ("note", 5),
+        ("at", ""), ("amount", "3"), ("amount", True), ("amount", 10**400), ("amount", []), ("ok", 1), ("ok", "true"), ("note", 5),
         ("note", b"x"), ("note", "\ud800"),
     ],
 )  # fmt: skip

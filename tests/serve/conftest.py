@@ -19,8 +19,8 @@ from rota.records.data import Feature, FeatureService, OnDemandFeatureView
 from rota.records.model import ModelBundle, Transformation, TransformedColumn
 from rota.records.record import encode
 from rota.records.release import Endpoint, Release, Route
-from rota.serve.core import PredictionCore
 from rota.serve.following import Depot, Follower
+from rota.serve.predicting import PredictionCore
 from rota.testing.clock import FakeClock
 
 NOON_US = 1_373_889_600_000_000

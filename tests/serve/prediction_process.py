@@ -14,8 +14,8 @@ from rota.backends.segment_journal import SegmentJournal
 from rota.backends.sql_metadata import SqlMetadata
 from rota.manage.features.online import OnlineFeatures
 from rota.serve.asgi import PredictionApp
-from rota.serve.core import PredictionCore
 from rota.serve.following import Depot, Follower
+from rota.serve.predicting import PredictionCore
 
 
 def main(home: Path) -> None:

@@ -89,3 +89,11 @@ def test_histograms_on_other_bins_are_refused():
         drift(np.ones((90, 4)), np.ones((3, 5)), ordered=True, features=1, days_between_false_alarms=90)
     with pytest.raises(InvalidInput, match="positive"):
         drift(np.ones((90, 4)), np.ones((3, 4)), ordered=True, features=0, days_between_false_alarms=90)
+
+
+def test_a_reference_slice_is_compared_with_the_others_not_with_itself():
+    """Of 40 slices one has all rows in the last bin: it lies 0.5 from the others' pool, only 0.4875 from a pool with itself."""
+    reference = np.tile([0, 250, 250], (40, 1))
+    reference[17] = [0, 0, 500]
+    verdict = drift(reference, reference[:3], ordered=True, features=1, days_between_false_alarms=10)
+    assert verdict.distance_limit == pytest.approx(0.5)

@@ -123,3 +123,13 @@ def test_the_e_process_grows_on_a_better_challenger_whatever_the_unit_of_the_los
     assert e_process(-days)[-1] < 1
     assert e_process(np.zeros(5)).tolist() == [1.0] * 5
     assert e_process([]).shape == (0,)
+
+
+def test_the_latency_bound_spends_half_of_alpha_on_the_candidates_share():
+    stable, candidate = np.arange(1_000_000) / 1_000_000, np.arange(1_000) / 1_000
+    level = Level(0.05, 1_000, "upper")
+    threshold = 0.95 - math.sqrt(0.05 * 0.95) * half_width(1_000_000, Level(0.025, 1_000, "upper"))
+    share = np.mean(candidate > threshold)
+    smooth = (share * 1_000 + 1) / 1_002
+    expected = share + math.sqrt(smooth * (1 - smooth)) * half_width(1_000, Level(0.025, 1_000, "upper"))
+    assert share_slower(candidate, stable, ratio=1.0, level=level).upper == pytest.approx(expected)

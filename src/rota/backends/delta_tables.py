@@ -41,6 +41,7 @@ class DeltaTables:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
+        self._newest: dict[str, DeltaTable] = {}  # never written through, so that a scan of it stays what it was
         with disk_errors("opening the tables", self._root):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -63,17 +64,18 @@ class DeltaTables:
         return pl.scan_delta(delta).select(columns)
 
     def version(self, table: str) -> int | None:
-        delta = self._open(table)
+        delta = self._read(table)
         return None if delta is None else delta.version()
 
     def sequence(self, table: str, writer: str) -> int:
-        return _sequence(self._open(table), writer)
+        return _sequence(self._read(table), writer)
 
     def compact(self, table: str) -> int:
         path = self._path(table)
         self._existing(table)
         with disk_errors(f"compacting table {table!r}", self._root), _only_writer(path):
-            delta = self._existing(table)
+            delta = self._open(table)
+            assert delta is not None
             with _delta_errors(table):
                 delta.optimize.compact(post_commithook_properties=_AFTER_COMMIT)
             return self._existing(table).version()
@@ -127,8 +129,18 @@ class DeltaTables:
         except TableNotFoundError:
             return None
 
-    def _existing(self, table: str) -> DeltaTable:
+    def _read(self, table: str) -> DeltaTable | None:
+        """The newest version for reading: the one read last, unless the log has the next version's commit by now."""
+        known = self._newest.get(table)
+        if known is not None and not (self._path(table) / _LOG / f"{known.version() + 1:020d}.json").exists():
+            return known
         delta = self._open(table)
+        if delta is not None:
+            self._newest[table] = delta
+        return delta
+
+    def _existing(self, table: str) -> DeltaTable:
+        delta = self._read(table)
         if delta is None:
             raise NotFound(f"there is no table {table!r} in {self._root}; append to it first, or see tables()", table=table)
         return delta

@@ -26,7 +26,9 @@ Name = Annotated[str, typer.Option(help="Name of the process in leases and logs.
 
 @commands.command()
 def server(ctx: typer.Context, fd: Fd = -1) -> None:
-    """Run one control-plane process: API and pages.
+    """Run one control-plane process.
+
+    It answers the HTTP API and shows the pages.
 
     Example: rota server
     """
@@ -41,7 +43,9 @@ def server(ctx: typer.Context, fd: Fd = -1) -> None:
 
 @commands.command()
 def worker(ctx: typer.Context, name: Name = "worker-0") -> None:
-    """Run one worker process: it reacts to events and executes runs.
+    """Run one worker process.
+
+    It reacts to events and executes runs.
 
     Example: rota worker --name worker-7
     """
@@ -56,7 +60,9 @@ def worker(ctx: typer.Context, name: Name = "worker-0") -> None:
 
 @commands.command()
 def serve(ctx: typer.Context, fd: Fd = -1, name: Name = "serve-0") -> None:
-    """Run one prediction process; several may share one socket.
+    """Run one prediction process.
+
+    Several may share one socket.
 
     Example: rota serve --name serve-7
     """
@@ -70,7 +76,14 @@ def serve(ctx: typer.Context, fd: Fd = -1, name: Name = "serve-0") -> None:
 
 def _listen(application: Any, listener: socket.socket) -> None:
     config = uvicorn.Config(
-        application, loop="uvloop", http="httptools", lifespan="auto", access_log=False, server_header=False, log_config=None, timeout_graceful_shutdown=FINISH_WITHIN_S
+        application,
+        loop="uvloop",
+        http="httptools",
+        lifespan="auto",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=FINISH_WITHIN_S,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

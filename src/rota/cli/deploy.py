@@ -25,7 +25,9 @@ def deploy(
     endpoint: Annotated[str, typer.Option(help="Only this endpoint; otherwise every endpoint of the model.")] = "",
     json: show.Json = False,
 ) -> None:
-    """Deliver an approved version to its endpoints, by each endpoint's rollout strategy.
+    """Deliver an approved version to its endpoints.
+
+    Each endpoint's rollout strategy is followed: shadow, canary steps, promotion or rollback.
 
     Example: rota deploy flight-delay@3
     """
@@ -58,7 +60,9 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
     json: show.Json = False,
 ) -> None:
-    """Return an endpoint at once to its previous champion; a governance act that is audited.
+    """Return an endpoint at once to its previous champion.
+
+    A governance act: who did it and why stands in the audit log.
 
     Example: rota rollback flight-delay --reason "complaints from the gate desk"
     """

@@ -34,7 +34,7 @@ def list_(
         "name": lambda r: r.name,
         "status": lambda r: r.status,
         "started": lambda r: show.when(r.started_us),
-        "metrics": lambda r: show.figures(r.metrics),
+        "metrics": lambda r: show.headline(r.metrics),
     }
     show.listing(found, columns, as_json=json, empty="no experiment runs yet; track one with rota.develop in your code")
 

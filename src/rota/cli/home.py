@@ -17,8 +17,8 @@ _NO_SETTINGS = (LOG, SUPERVISOR)
 def settings_of(ctx: typer.Context) -> settings.Settings:
     """The settings: `--home` beats ROTA_HOME beats rota.toml."""
     environ = {name: value for name, value in os.environ.items() if name not in _NO_SETTINGS}
-    home: Path | None = ctx.find_root().obj or (Path(environ["ROTA_HOME"]) if environ.get("ROTA_HOME") else None)
-    return settings.load(environ=environ, home=home)
+    chosen: Path | None = ctx.find_root().obj
+    return settings.load(environ=environ, home=chosen)
 
 
 def actor() -> str:

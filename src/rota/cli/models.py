@@ -57,7 +57,7 @@ def list_models(
         "alias": lambda v: ", ".join(named.get(v.id, [])),
         "created": lambda v: show.when(v.created_us),
         "trigger": lambda v: v.trigger,
-        "metrics": lambda v: show.figures(v.metrics),
+        "metrics": lambda v: show.headline(v.metrics),
     }
     show.listing(found, columns, as_json=json, empty="no model version yet; a training run that passes its gates registers one")
 

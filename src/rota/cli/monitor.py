@@ -11,6 +11,7 @@ from rota.errors import NotFound
 from rota.manage import alerts as alerting
 from rota.records.run import Run
 from rota.records.signal import Alert, Monitor, MonitorSlice
+from rota.server.charts import ALL
 
 commands = typer.Typer()
 monitor = typer.Typer(no_args_is_help=True, help="Alerts and measured slices: alerts, ack, slices, run.")
@@ -68,7 +69,7 @@ def slices(ctx: typer.Context, endpoint: OfEndpoint, limit: show.Limit = 30, jso
         "from": lambda s: show.when(s.start_us),
         "rows": lambda s: s.rows,
         "labelled": lambda s: s.labelled,
-        "performance": lambda s: "; ".join(f"v{version}: {show.figures(metrics)}" for version, metrics in s.performance.items()),
+        "performance": lambda s: "; ".join(f"v{version} {show.headline(found)}" for version, found in s.performance.items() if version != ALL),
         "efficiency": lambda s: show.figures(s.efficiency),
     }
     show.listing(

@@ -26,7 +26,9 @@ UP_WITHIN_S = 60.0
 
 @commands.command()
 def up(ctx: typer.Context) -> None:
-    """Run the whole platform on this machine: control plane, workers, prediction processes.
+    """Run the whole platform on this machine.
+
+    One supervisor with a control plane, workers and prediction processes; what dies is restarted.
 
     Example: rota up
     """
@@ -38,7 +40,7 @@ def up(ctx: typer.Context) -> None:
 
 @commands.command()
 def status(ctx: typer.Context, json: show.Json = False) -> None:
-    """Show processes, clock and waiting work of a running platform.
+    """Processes, clock and waiting work of a running platform.
 
     Example: rota status
     """
@@ -73,7 +75,9 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the platform up at the end, to look around.")] = False,
     home: Annotated[Path | None, typer.Option(help="Where to keep the demo's platform; otherwise a temporary directory.", show_default=False)] = None,
 ) -> None:
-    """Close the whole loop on recorded data: the flights that left New York in 2013.
+    """Close the whole loop on recorded data.
+
+    The flights that left New York in 2013 are predicted, watched and learned from, day by day.
 
     Example: rota demo --fast
     """

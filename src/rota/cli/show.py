@@ -12,6 +12,7 @@ from rich.text import Text
 
 from rota.records.record import plain
 from rota.records.time import Micros, iso
+from rota.server.charts import METRICS
 
 R = TypeVar("R")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -75,7 +76,13 @@ def lasted(start_us: Micros | None, end_us: Micros | None) -> str:
 
 def figures(values: Mapping[str, Any]) -> str:
     """Named numbers in one line."""
-    return "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+    shown = {name.removesuffix("_us"): when(value) if name.endswith("_us") and isinstance(value, int) else value for name, value in values.items()}
+    return "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items())
+
+
+def headline(metrics: Mapping[str, float]) -> str:
+    """The metrics that a list shows; `--json` and `show` have all."""
+    return figures({name: metrics[name] for name in METRICS if name in metrics} or metrics)
 
 
 def _cell(value: object) -> Text:

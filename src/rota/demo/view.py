@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ def _line(what: str, facts: Mapping[str, Any]) -> Text | None:
     date = data.date_of(facts["at_us"]) if "at_us" in facts else " " * 10
     if what == "run.finished" and body["workflow"] != "train":
         return None
-    told = {
+    told: dict[str, Callable[[], tuple[str, str]]] = {
         "alert.raised": lambda: (f"alert: {body['message']}", STYLES["gate" if body["kind"] == "gate" else "alert"]),
         "rollout.changed": lambda: (f"{body['state'].replace('_', ' ')}: {body['message']}", STYLES.get(body["state"], STYLES["rollout"])),
         "run.finished": lambda: (f"training {body['status']}: {facts['subject']}", STYLES["run"]),

@@ -49,7 +49,8 @@ class Source(Record, frozen=True):
                 raise InvalidInput(f"source {self.name!r} has no field {field!r}; its fields are {sorted(self.fields)}", source=self.name)
         if self.fields[self.timestamp_field] != "timestamp":
             raise InvalidInput(
-                f"source {self.name!r}: timestamp_field {self.timestamp_field!r} is declared {self.fields[self.timestamp_field]!r}; declare it 'timestamp'",
+                f"source {self.name!r}: timestamp_field {self.timestamp_field!r} is declared "
+                f"{self.fields[self.timestamp_field]!r}; declare it 'timestamp'",
                 source=self.name,
             )
 

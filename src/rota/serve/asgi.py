@@ -18,8 +18,8 @@ import msgspec
 
 from rota.errors import Conflict, Corrupt, InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.serve import inference_protocol as oip
-from rota.serve.core import Answers, PredictionCore, Question
 from rota.serve.following import Follower
+from rota.serve.predicting import Answers, PredictionCore, Question
 from rota.serve.turns import Turns
 
 log = logging.getLogger("rota.serve")

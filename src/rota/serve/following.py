@@ -19,7 +19,7 @@ from rota.ports.metadata import Batch, Metadata
 from rota.ports.models import ModelFormat
 from rota.records.data import FeatureService
 from rota.records.release import Endpoint, Release, Serving
-from rota.serve.core import PredictionCore
+from rota.serve.predicting import PredictionCore
 from rota.serve.scoring import Served, Vectors
 
 log = logging.getLogger("rota.serve")

@@ -11,7 +11,7 @@ import msgspec
 
 from rota.errors import InvalidInput
 from rota.records.data import Type
-from rota.serve.core import Answers
+from rota.serve.predicting import Answers
 from rota.serve.scoring import Served
 
 DATATYPES: Mapping[Type, tuple[str, ...]] = {

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from rota.serve.core import Answers, PredictionCore, Question
+from rota.serve.predicting import Answers, PredictionCore, Question
 
 log = logging.getLogger("rota.serve")
 LARGE_ROWS = 256

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from rota.records.signal import Alert, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
 
-METRICS = ("roc_auc", "log_loss", "brier", "rmse", "mae")
+METRICS = ("roc_auc", "log_loss", "rmse", "mae")
+"""The metrics that lists and charts show; a version's own page shows all."""
 ALL = "all"
 WIDTH, HEIGHT = 960, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 44, 18, 26
@@ -77,13 +78,13 @@ def performance(slices: Sequence[MonitorSlice], metric: str, alerts: Iterable[Al
     def y(value: float) -> float:
         return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low), 1)
 
-    def line(position: int, name: str, series: Sequence[tuple[Micros, float]]) -> Line:
+    def line(name: str, series: Sequence[tuple[Micros, float]]) -> Line:
         points = tuple(Point(x(day), y(value), f"version {name}, {iso(day)[:10]}: {metric} {value:.4f}") for day, value in series)
-        return Line(name, position % COLOURS, _path(series, points), points)
+        return Line(name, colour(name), _path(series, points), points)
 
     return Chart(
         title=metric,
-        lines=tuple(line(position, name, series) for position, (name, series) in enumerate(measured.items())),
+        lines=tuple(line(name, series) for name, series in measured.items()),
         ticks=tuple((y(value), f"{value:g}") for value in ticks),
         days=tuple((x(day), iso(day)[:10]) for day in _calendar(first, last)),
         marks=tuple(
@@ -92,6 +93,11 @@ def performance(slices: Sequence[MonitorSlice], metric: str, alerts: Iterable[Al
             if first <= alert.raised_us <= last + DAY_US
         ),
     )
+
+
+def colour(version: str | int) -> int:
+    """The colour of a version, the same wherever it is drawn; neighbours differ."""
+    return (int(version) - 1) % COLOURS if str(version).isdecimal() else COLOURS - 1
 
 
 def _measured(slices: Sequence[MonitorSlice], metric: str) -> dict[str, list[tuple[Micros, float]]]:

@@ -6,6 +6,7 @@ Each page shows records that a /v1 route gives as JSON. `/enter?token=...` turns
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -35,6 +36,7 @@ COOKIE = "rota_token"
 COOKIE_AGE_S = 30 * 86_400
 SHOWN_RUNS = 100
 SHOWN_DAYS = 400
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 @router.get("/enter")
@@ -211,7 +213,12 @@ def _number(value: object) -> str:
 def _small(value: object) -> Mapping[str, object]:
     """Of a step's result, what fits on a line."""
     named = value if isinstance(value, dict) else {"result": value}
+    named = {name.removesuffix("_us"): _moment(each) if name.endswith("_us") and isinstance(each, int) else each for name, each in named.items()}
     return {name: each for name, each in named.items() if isinstance(each, str | int | float) and each != "" and len(str(each)) <= 90}
+
+
+def _headline(metrics: Mapping[str, float]) -> Mapping[str, float]:
+    return {name: metrics[name] for name in charts.METRICS if name in metrics} or metrics
 
 
 def _brief(body: Mapping[str, Any]) -> str:
@@ -234,9 +241,15 @@ def _link(node: str) -> str:
     return ""
 
 
+def _short(text: str) -> str:
+    """A text with its long digests cut to what tells them apart."""
+    return _DIGEST.sub(lambda match: match[0][:12] + "\N{HORIZONTAL ELLIPSIS}", text)
+
+
 def _environment() -> Environment:
     made = Environment(loader=PackageLoader("rota.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {"moment": _moment, "day": _day, "number": _number, "brief": _brief, "small": _small, "node_link": _link}
+    made.filters |= {"colour": charts.colour, "short": _short, "headline": _headline}
     made.filters["segment"] = lambda text: quote(str(text), safe="")
     made.globals |= {"lasted": _lasted, "ENDED": ENDED}
     return made

@@ -210,8 +210,10 @@ def _vanished(bins: Bins, past: Floats, now: Floats) -> str:
 
 def _deciles(slices: list[Floats]) -> Floats:
     """Nine deciles of each slice's finite values, shape (slices, 9); NaN for a slice without any."""
-    finite = (values[np.isfinite(values)] for values in slices)
-    return np.stack([np.quantile(values, DECILES) if len(values) else np.full(len(DECILES), math.nan) for values in finite])
+    finite = (np.sort(values[np.isfinite(values)]) for values in slices)
+    empty = np.full(len(DECILES), math.nan)
+    # By hand, as numpy's quantile costs five times as much on slices of this size; the same linear interpolation.
+    return np.stack([np.interp(DECILES * (len(values) - 1), np.arange(len(values)), values) if len(values) else empty for values in finite])
 
 
 def _null_share(values: Floats) -> float:

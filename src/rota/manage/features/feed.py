@@ -51,6 +51,7 @@ class Feed:
         self._lock = threading.RLock()
         self._ends: dict[str, tuple[str, int]] = {}  # source -> where this process's last push ended
         self._compiled: dict[bytes, StoredView] = {}
+        self._by_source: dict[str, tuple[int, list[StoredView]]] = {}
         self._ids: dict[str, tuple[Source, list[StoredView], Ids]] = {}
 
     def register(self, definitions: Iterable[Definition]) -> list[Record]:
@@ -134,11 +135,15 @@ class Feed:
         return found
 
     def _views(self, source: str) -> list[StoredView]:
-        views = {prefix(view): view for view in registry.views_of(self._metadata, source)}
-        for key, view in views.items():
-            if key not in self._compiled:
-                self._compiled[key] = stored_view(view)
-        return [self._compiled[key] for key in views]
+        stamp = registry.catalog(self._metadata)
+        known = self._by_source.get(source)
+        if known is None or known[0] != stamp:
+            views = {prefix(view): view for view in registry.views_of(self._metadata, source)}
+            for key, view in views.items():
+                if key not in self._compiled:
+                    self._compiled[key] = stored_view(view)
+            known = self._by_source[source] = (stamp, [self._compiled[key] for key in views])
+        return known[1]
 
     def _ids_of(self, source: Source, views: list[StoredView]) -> Ids:
         known = self._ids.get(source.name)

@@ -4,13 +4,13 @@ as_of="event": by event time: the newest row with timestamp <= t, corrections of
 there from the start. For datasets: history that was loaded long afterwards counts as if it had been received in time.
 as_of="served": what serving could know: only rows that Rota had received by t, as the online store had them then.
 
-Window aggregates are differences of running sums in extended precision, and equal the online tiles.
+Window aggregates are differences of running sums, kept as 128-bit integers so that nothing is lost, and equal the online tiles.
 """
 
+import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput
@@ -25,8 +25,6 @@ from rota.records.time import Micros, micros
 AsOf = Literal["event", "served"]
 FAR_US = 2**62
 _ROW, _ENTITY, _PLACE, _EVENT, _ARRIVED, _SIGN = "_row", "_entity", "_place", "_event", "_arrived", "_sign"
-_NUMBERS = pl.col("^[cs][0-9]+$")
-Sums = np.ndarray[Any, np.dtype[np.longdouble]]
 
 
 def historical(
@@ -138,9 +136,10 @@ def _ties_resolved(view: FeatureView, found: pl.DataFrame) -> pl.DataFrame:
 def _windowed(question: _Question) -> list[pl.Series]:
     """Windowed features: what had come in by t, without what lies before the window."""
     view, at, served = question.view, question.at, question.as_of == "served"
-    weighted = question.found.with_columns(column * pl.col(_SIGN) for column in contributions(view))
-    before = _Running(question, weighted, _EVENT)
-    known = _Running(question, weighted, _ARRIVED) if served else before
+    columns = [f"{kind}{slot}" for slot in range(len(slots(view))) for kind in "cs"]
+    weighted, units = _exact(question.found.with_columns(column * pl.col(_SIGN) for column in contributions(view)), columns)
+    before = _Running(question, weighted, columns, _EVENT)
+    known = _Running(question, weighted, columns, _ARRIVED) if served else before
     total, newest_us = known.until(at), known.newest_until(at)
     alive = question.alive(newest_us)
     made, folded, hop_us = [], {}, micros(view.hop)
@@ -148,10 +147,11 @@ def _windowed(question: _Question) -> list[pl.Series]:
         window_us = micros(feature.window or "")
         if window_us not in folded:
             start = (at - window_us) // hop_us * hop_us
-            sums = total - before.until(start - 1)
-            folded[window_us] = sums + _late(question, weighted, start) if served else sums
+            sums = [all_ - outside for all_, outside in zip(total, before.until(start - 1), strict=True)]
+            sums = _with_late(question, weighted, columns, start, sums) if served else sums
+            folded[window_us] = [sum_.cast(pl.Float64) * unit for sum_, unit in zip(sums, units, strict=True)]
         slot = slots(view).index(feature.sql)
-        values = _finished(feature.aggregation or "count", folded[window_us][:, 2 * slot], folded[window_us][:, 2 * slot + 1])
+        values = _finished(feature.aggregation or "count", folded[window_us][2 * slot], folded[window_us][2 * slot + 1])
         made.append(pl.select(pl.when(alive).then(values).alias(f"{view.name}__{name}")).to_series())
     return made
 
@@ -165,55 +165,62 @@ def _ledger(view: FeatureView, found: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([found, replaced.drop_nulls(_ARRIVED)])
 
 
+def _exact(weighted: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, list[float]]:
+    """The contributions as 128-bit integers of a small unit, a power of two chosen for each column so that no sum overflows.
+
+    Running sums of floats lose what is small beside all that came before; integers lose nothing, in whatever order they add up.
+    """
+    largest = weighted.select(pl.col(columns).abs().max().fill_null(0.0)).row(0)
+    powers = [min(1_000, 124 - math.frexp(value)[1] - weighted.height.bit_length()) for value in largest]
+    scaled = [(pl.col(name) * 2.0**power).cast(pl.Int128) for name, power in zip(columns, powers, strict=True)]
+    return weighted.with_columns(scaled), [2.0**-power for power in powers]
+
+
 class _Running:
     """Running sums of the contributions of each entity, ordered by one of its times."""
 
-    def __init__(self, question: _Question, weighted: pl.DataFrame, time: str) -> None:
+    def __init__(self, question: _Question, weighted: pl.DataFrame, columns: list[str], time: str) -> None:
         ordered = weighted.sort(_ENTITY, time)
         places = ordered.select(_ENTITY, pl.int_range(pl.len(), dtype=pl.Int64).alias(_PLACE), pl.col(_EVENT).cum_max().over(_ENTITY), at=time)
-        values = ordered.select(_NUMBERS).to_numpy().astype(np.longdouble)
+        nothing = pl.DataFrame({name: [0] for name in columns}, schema=dict.fromkeys(columns, pl.Int128))
         self._question = question
-        self._sums = np.vstack([np.zeros((1, values.shape[1]), np.longdouble), np.cumsum(values, axis=0)])
+        self._sums = pl.concat([nothing, ordered.select(pl.col(columns).cum_sum())])
         starts = places.group_by(_ENTITY).agg(pl.col(_PLACE).min().alias("start"))
-        self._first = question.entities.to_frame(_ENTITY).join(starts, on=_ENTITY, how="left", maintain_order="left")["start"].fill_null(0).to_numpy()
+        self._first = question.entities.to_frame(_ENTITY).join(starts, on=_ENTITY, how="left", maintain_order="left")["start"].fill_null(0)
         self._newest = places[_EVENT]
         self._lookup = places.select(_ENTITY, _PLACE, "at").sort("at", maintain_order=True)
 
-    def until(self, moments: pl.Series) -> Sums:
-        """The sums over each asked entity's rows up to a moment: one row for each question, columns as in the ledger."""
+    def until(self, moments: pl.Series) -> list[pl.Series]:
+        """For each column the sums over each asked entity's rows up to a moment."""
         last = self._question.last(self._lookup, moments)
-        upto = np.where(last.is_null().to_numpy(), self._first, last.fill_null(0).to_numpy() + 1)
-        return np.asarray(self._sums[upto] - self._sums[self._first])
+        upto = pl.select(pl.when(last.is_null()).then(self._first).otherwise(last + 1)).to_series()
+        return [sums.gather(upto) - sums.gather(self._first) for sums in self._sums]
 
     def newest_until(self, moments: pl.Series) -> pl.Series:
         """The newest event time among those rows, or null where there is none."""
-        last = self._question.last(self._lookup, moments)
-        if not len(self._newest):
-            return last
-        return pl.select(pl.when(last.is_not_null()).then(self._newest[last.fill_null(0)])).to_series()
+        return self._newest.gather(self._question.last(self._lookup, moments))
 
 
-def _late(question: _Question, weighted: pl.DataFrame, start: pl.Series) -> Sums:
-    """Sums of rows that lie before the window but came in after t: they are in neither of the two running sums' difference.
+def _with_late(question: _Question, weighted: pl.DataFrame, columns: list[str], start: pl.Series, sums: list[pl.Series]) -> list[pl.Series]:
+    """The sums, with the rows put back that lie before the window but came in after t: what came in by t does not have them,
+    and what lies before the window does.
 
     Only rows that came later than a whole window matter, one step for each moment at which such rows came in.
     """
-    at = question.at
-    sums = np.zeros((len(at), len(weighted.select(_NUMBERS).columns)), np.longdouble)
-    known = at.drop_nulls()
+    known = question.at.drop_nulls()
     if not len(known):
         return sums
-    late = weighted.filter((pl.col(_ARRIVED) - pl.col(_EVENT) > (at - start).min()) & (pl.col(_ARRIVED) > known[0]))
+    late = weighted.filter((pl.col(_ARRIVED) - pl.col(_EVENT) > (question.at - start).min()) & (pl.col(_ARRIVED) > known[0]))
     for (moment,), came in late.group_by(_ARRIVED):
         waiting = int(known.search_sorted(moment, side="left"))
-        part = replace(question, entities=question.entities[:waiting], at=at[:waiting])
-        sums[:waiting] += _Running(part, came, _EVENT).until(start[:waiting] - 1)
+        part = replace(question, entities=question.entities[:waiting], at=question.at[:waiting])
+        missing = _Running(part, came, columns, _EVENT).until(start[:waiting] - 1)
+        sums = [pl.concat([old[:waiting] + more, old[waiting:]]) for old, more in zip(sums, missing, strict=True)]
     return sums
 
 
-def _finished(aggregation: str, count: Sums, total: Sums) -> pl.Series:
-    counts = np.rint(count.astype(np.float64)).astype(np.int64)
+def _finished(aggregation: str, count: pl.Series, total: pl.Series) -> pl.Series:
+    counts = count.round().cast(pl.Int64)
     if aggregation == "count":
-        return pl.Series(counts)
-    values = (total if aggregation == "sum" else total / np.maximum(counts, 1)).astype(np.float64)
-    return pl.select(pl.when(pl.Series(counts) > 0).then(pl.Series(values))).to_series()
+        return counts
+    return pl.select(pl.when(counts > 0).then(total if aggregation == "sum" else total / counts)).to_series()

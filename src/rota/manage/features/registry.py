@@ -10,8 +10,10 @@ from rota.ports.metadata import Batch, Metadata
 from rota.ports.tables import Tables
 from rota.records.data import Feature, FeatureService, FeatureView, OnDemandFeatureView, Source, Type
 from rota.records.record import Record
+from rota.records.signal import Cursor
 
 Definition = Source | FeatureView | OnDemandFeatureView | FeatureService
+CATALOG = "catalog"
 _SAMPLE = 10_000
 
 
@@ -38,8 +40,16 @@ def register(metadata: Metadata, tables: Tables, definitions: Iterable[Definitio
             batch.put(record, replacing=stored)
             changed.append(record)
     if changed:
+        before = metadata.get(Cursor, CATALOG)
+        batch.put(Cursor(CATALOG, before.position + 1 if before else 1), replacing=before)
         metadata.commit(batch)
     return list(changed)
+
+
+def catalog(metadata: Metadata) -> int:
+    """How often definitions have changed: who keeps something derived from them looks here whether it is still right."""
+    stamp = metadata.get(Cursor, CATALOG)
+    return stamp.position if stamp else 0
 
 
 def views_of(metadata: Metadata, source: str) -> list[FeatureView]:

@@ -8,7 +8,7 @@ import pytest
 
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.records.data import Feature, FeatureService, OnDemandFeatureView
-from rota.serve.core import Answer, new_ids
+from rota.serve.predicting import Answer, new_ids
 
 ROW = {"x": 1.0, "carrier": "UA"}
 

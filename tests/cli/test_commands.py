@@ -1,0 +1,279 @@
+"""The commands on a real home: what they print for people and for programs, what they change, and how they refuse."""
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+
+import polars as pl
+import pytest
+
+from rota.cli.app import ENTRIES, load
+from rota.ports.metadata import Batch
+from rota.records.model import Alias
+from rota.records.release import Rollout
+from rota.records.run import Run
+from rota.testing.story import NOON_US, alert, version
+
+LISTS = (
+    "experiments list",
+    "pipeline list",
+    "pipeline releases",
+    "runs list",
+    "rollout list",
+    "endpoints list",
+    "monitor alerts",
+    "monitor slices delay",
+    "data list",
+    "features list",
+    "sources list",
+    "models list",
+    "audit list",
+    "events list",
+)
+SHOWS = (
+    "experiments show e1",
+    "runs show r1",
+    "rollout show rollout.delay.1",
+    "data show delay@1",
+    "data schema delay",
+    "models show delay@champion",
+    "models policy delay",
+    "lineage causes model_version:delay@1",
+    "lineage effects run:r1",
+    "audit verify",
+    "features parity delay",
+)
+UNKNOWN = {
+    "experiments show nix": "rota experiments list",
+    "runs show nix": "rota runs list",
+    "rollout show nix": "rota rollout list",
+    "rollback nix --reason r": "rota endpoints list",
+    "deploy nix@1": "no version 1",
+    "deploy delay": "MODEL@NUMBER",
+    "data show delay@9": "rota data list",
+    "data show delay": "NAME@NUMBER",
+    "data schema nix": "first training run",
+    "features parity nix": "rota endpoints list",
+    "sources ingest nix": "the sources are ['arrivals']",
+    "models show delay@winner": "no alias 'winner'",
+    "models approve delay@9 --reason r": "it has [1, 2]",
+    "lineage causes nix": "kind:key",
+    "lineage prediction nix": "in no prediction log",
+    "monitor ack nix": "rota monitor alerts",
+    "monitor run nix": "no monitor",
+    "train nix": "rota apply",
+    "plan nix.py": "no project file",
+    "status": "rota up",
+}
+
+
+def all_commands():
+    for entry in ENTRIES:
+        found = load(entry.name)
+        for name, command in getattr(found, "commands", {"": found}).items():
+            yield f"{entry.name} {name}".strip(), command
+
+
+def test_the_help_lists_the_seven_processes_in_order_and_the_platform_last(empty):
+    panels = re.findall(r"─ (\d [A-Z][\w ]+|Platform) ─", empty.rota("--help").output)
+    assert [panel[0] for panel in panels] == ["1", "2", "3", "4", "5", "6", "7", "P"]
+
+
+def test_the_table_says_what_the_commands_themselves_say():
+    for entry in ENTRIES:
+        first = load(entry.name).help.strip().splitlines()[0]
+        assert first == entry.help, entry.name
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*found, id=found[0]) for found in all_commands()])
+def test_every_command_says_what_it_does_and_gives_an_example_of_itself(words, command):
+    assert command.help.splitlines()[0].endswith(".")
+    assert f"Example: rota {words}" in command.help
+
+
+@pytest.mark.parametrize("words", [*LISTS, *SHOWS])
+def test_what_is_stored_can_be_read_by_people_and_by_programs(home, words):
+    shown, parsed = home.rota(*words.split()), home.rota(*words.split(), "--json")
+    assert (shown.exit_code, parsed.exit_code) == (0, 0), shown.output + parsed.output
+    assert shown.output.strip()
+    assert json.loads(parsed.stdout)
+
+
+@pytest.mark.parametrize("words", LISTS)
+def test_an_empty_home_is_an_empty_list_and_a_sentence(empty, words):
+    shown, parsed = empty.rota(*words.split()), empty.rota(*words.split(), "--json")
+    assert shown.exit_code == 0
+    assert len(shown.output.strip().splitlines()) == 1
+    assert json.loads(parsed.stdout) == []
+
+
+@pytest.mark.parametrize(("words", "hint"), UNKNOWN.items())
+def test_an_error_is_one_line_on_stderr_with_a_way_on(home, words, hint):
+    result = home.rota(*words.split())
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("rota: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert hint in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["nix", "runs nix", "rollback delay", "models approve delay@1", "predict delay", "models policy delay sometimes", "runs list --limit 0"]
+)
+def test_a_wrong_use_exits_with_2(home, words):
+    assert home.rota(*words.split()).exit_code == 2
+
+
+def test_a_setting_that_does_not_exist_is_an_error_and_a_variable_of_the_process_is_not(home, monkeypatch):
+    monkeypatch.setenv("ROTA_SUPERVISOR_PID", "1")
+    monkeypatch.setenv("ROTA_LOG", "json")
+    assert home.rota("runs", "list").exit_code == 0
+    monkeypatch.setenv("ROTA_WORKRES", "3")
+    result = home.rota("runs", "list")
+    assert result.exit_code == 1
+    assert "workres" in result.stderr
+
+
+def test_the_home_comes_from_the_variable_unless_the_option_says_otherwise(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("ROTA_HOME", str(tmp_path / "other"))
+    assert "delay@1" in home.rota("models", "list").stdout
+    type(home)(tmp_path / "third").rota("models", "list")
+    assert not (tmp_path / "other").exists()
+
+
+def test_approving_is_audited_under_the_reviewers_name_and_done_once(home):
+    assert home.rota("models", "approve", "delay@2", "--reason", "better", "--reviewer", "anna").exit_code == 0
+    with home.open() as platform:
+        (newest,) = platform.repositories.metadata.audit(3)
+    assert (newest.actor, newest.action, newest.subject) == ("anna", "version.approve", "delay@2")
+    again = home.rota("models", "reject", "delay@2", "--reason", "no")
+    assert again.exit_code == 1
+    assert "already approved" in again.stderr
+
+
+def test_only_an_approved_version_is_delivered_and_only_once(home):
+    refused = home.rota("deploy", "delay@2")
+    assert refused.exit_code == 1
+    assert "only an approved version" in refused.stderr
+    assert json.loads(home.rota("deploy", "delay@champion", "--json").stdout) == {"runs": ["rollout.delay.1"]}
+    with home.open() as platform:
+        (run,) = platform.repositories.runs.find(workflow="rollout")
+    assert run.arguments == {"endpoint": "delay", "model": "delay", "number": 1}
+    assert "was delivered before" in home.rota("deploy", "delay@1").stderr
+
+
+def test_a_rollback_returns_to_the_champion_before_and_says_why(home):
+    assert "never had another champion" in home.rota("rollback", "delay", "--reason", "r").stderr
+    with home.open() as platform:
+        metadata = platform.repositories.metadata
+        batch = Batch()
+        batch.put(version(2, "approved"))
+        batch.put(Alias("delay", "champion", 2, NOON_US))
+        batch.put(Rollout("rollout.delay.2", "delay", "delay", 2, 1, "promoted", 3, NOON_US + 1, NOON_US + 2, "every step passed"))
+        metadata.commit(batch)
+    result = home.rota("rollback", "delay", "--reason", "complaints", "--json")
+    assert json.loads(result.stdout)["routes"][0]["number"] == 1
+    with home.open() as platform:
+        assert platform.repositories.metadata.get(Alias, "delay", "champion").number == 1
+        assert "complaints" in [entry.body.get("reason") for entry in platform.repositories.metadata.audit()]
+
+
+def test_a_policy_is_set_with_its_audit_entry(home):
+    assert json.loads(home.rota("models", "policy", "delay", "manual", "--json").stdout) == {"level": "manual", "model": "delay"}
+    with home.open() as platform:
+        (newest,) = platform.repositories.metadata.audit(3)
+    assert (newest.action, newest.body) == ("policy.set", {"before": "semi-automatic", "after": "manual"})
+
+
+def test_training_is_queued_for_a_worker_and_refused_while_one_is_active(home):
+    assert "active run r1" in home.rota("train", "delay").stderr
+    with home.open() as platform:
+        lease = platform.repositories.runs.claim("w", NOON_US, lease_s=60)
+        platform.repositories.runs.finish(lease, "succeeded", ended_us=NOON_US)
+    run = json.loads(home.rota("train", "delay", "--json").stdout)["run"]
+    assert json.loads(home.rota("runs", "show", run, "--json").stdout)["run"]["status"] == "queued"
+
+
+def test_a_monitor_run_is_queued_for_a_worker(home):
+    run = json.loads(home.rota("monitor", "run", "delay", "--json").stdout)["run"]
+    assert json.loads(home.rota("runs", "show", run, "--json").stdout)["run"]["arguments"] == {"endpoint": "delay"}
+
+
+def test_an_alert_is_acknowledged_once(home):
+    assert home.rota("monitor", "ack", "delay.drift.last").exit_code == 0
+    assert "only an open one" in home.rota("monitor", "ack", "delay.drift.last").stderr
+    assert json.loads(home.rota("monitor", "alerts", "--status", "open", "--json").stdout) == []
+
+
+def test_rows_of_every_file_format_are_pushed(home, tmp_path):
+    row = {"id": "a", "origin": "JFK", "at": NOON_US, "delay": 3.0}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n\n")
+    pl.DataFrame([row | {"id": "b"}]).write_csv(tmp_path / "rows.csv")
+    pl.DataFrame([row | {"id": "c"}]).write_parquet(tmp_path / "rows.parquet")
+    for suffix in ("jsonl", "csv", "parquet"):
+        result = home.rota("sources", "push", "arrivals", str(tmp_path / f"rows.{suffix}"), "--json")
+        assert json.loads(result.stdout) == {"source": "arrivals", "accepted": 1}
+    with home.open() as platform:
+        assert platform.feed.flush("arrivals") == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("no.csv", None, "cannot be read"),
+        ("x.xls", "", "suffix"),
+        ("x.jsonl", "[1]", "line 1 is a list"),
+        ("x.jsonl", '{"id": "a"}\n{', "line 2 is not JSON"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_its_line(home, tmp_path, name, content, hint):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    result = home.rota("sources", "push", "arrivals", str(tmp_path / name))
+    assert result.exit_code == 1
+    assert hint in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("tampering", "position", "reason"),
+    [
+        ("UPDATE audit SET body = replace(body, 'good', 'evil') WHERE position = 2", 2, "its content is not what was written"),
+        ("UPDATE audit SET hash = 'f' WHERE position = 3", 3, "its content is not what was written"),
+        ("DELETE FROM audit WHERE position = 1", 1, "an entry is missing"),
+        ("DELETE FROM audit WHERE position = 2", 2, "an entry is missing"),
+    ],
+)
+def test_the_audit_chain_breaks_at_the_first_entry_that_was_tampered_with(home, tampering, position, reason):
+    assert "3 entries, the chain is whole" in home.rota("audit", "verify").stdout
+    with closing(sqlite3.connect(home.path / "metadata.db")) as connection, connection:
+        for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {trigger}")
+        connection.execute(tampering)
+    result = home.rota("audit", "verify")
+    assert result.exit_code == 1
+    assert f"breaks at position {position}: {reason}" in result.stderr
+    assert json.loads(home.rota("audit", "verify", "--json").stdout)["entries"] == position - 1
+
+
+def test_names_are_printed_as_they_are_and_never_as_markup_or_terminal_commands(home):
+    with home.open() as platform:
+        batch = Batch()
+        batch.put(alert("x", id="[red]a[/red]", message="\x1b[2Jgone"))
+        platform.repositories.metadata.commit(batch)
+    shown = home.rota("monitor", "alerts").stdout
+    assert "[red]a[/red]" in shown
+    assert "gone" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_long_name_is_folded_and_never_cut_off(home):
+    with home.open() as platform:
+        platform.repositories.runs.submit(Run("n" * 300, "train", "other", {}, NOON_US + 1))
+    first_column = [line.split(" ")[0] for line in home.rota("runs", "list").stdout.splitlines()]
+    assert sum(cell.count("n") for cell in first_column if set(cell) == {"n"}) == 300
+
+
+def test_events_are_listed_newest_first_and_as_many_as_asked(home):
+    subjects = [event["subject"] for event in json.loads(home.rota("events", "list", "--limit", "2", "--json").stdout)]
+    assert subjects == ["r2", "r1"]
