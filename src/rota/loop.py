@@ -101,13 +101,13 @@ class Loop:
         ]
 
     def waiting(self) -> list[str]:
-        """What could go on right now: unread events, due schedules, runnable runs. Empty when the loop is at rest.
+        """What could go on right now: unread events, due schedules, runnable runs. Empty when the loop is at rest; the cheap questions come first.
 
         Events are read before and after the runs: a run comes from a handled event and ends with a new one, so an unmoved
         cursor without unread events proves that nothing slipped through in between.
         """
         cursor = self.repositories.metadata.get(Cursor, CONSUMER)
-        found = self._unread(cursor) + self._runnable()
+        found = self._unread(cursor) or self._runnable()
         if found:
             return found
         after = self.repositories.metadata.get(Cursor, CONSUMER)
@@ -119,9 +119,9 @@ class Loop:
 
     def _runnable(self) -> list[str]:
         now_us = self.repositories.clock.now_us()
-        due = [f"schedule {name}" for name, expression, since_us in self.schedules() if self._due(name, expression, since_us, now_us)]
         runs = self.repositories.runs.find(statuses=("queued", "running", "parked"), limit=100)
-        return due + [f"run {run.id} {run.status}" for run in runs if run.status != "parked" or run.wake_us <= now_us]
+        found = [f"run {run.id} {run.status}" for run in runs if run.status != "parked" or run.wake_us <= now_us]
+        return found or [f"schedule {name}" for name, expression, since_us in self.schedules() if self._due(name, expression, since_us, now_us)]
 
     def _due(self, name: str, expression: str, since_us: Micros, now_us: Micros) -> Micros | None:
         state = self.repositories.metadata.get(ScheduleState, name)

@@ -102,7 +102,10 @@ class DeltaTables:
                 if attempt == _COMMIT_TRIES - 1:
                     raise Unavailable(f"table {table!r}: {_COMMIT_TRIES} commits in a row met another writer's; retry later", table=table) from error
             else:
-                return self._existing(table).version()
+                if delta is None:
+                    return self._existing(table).version()
+                self._newest[table] = delta  # it stands at its own commit now, and nothing is written through it again
+                return delta.version()
         raise AssertionError("unreachable")
 
     def _write(self, table: str, delta: DeltaTable | None, rows: pl.DataFrame, batch: tuple[str, int] | None) -> None:

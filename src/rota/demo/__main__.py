@@ -13,9 +13,9 @@ from rota.demo.replay import END, PROJECT, START, Replay, report
 
 
 def main(*, fast: bool = False, as_json: bool = False, keep: bool = False, home: Path | None = None) -> dict[str, Any]:
-    """Run the demo and return its report; `fast` takes a share of the flights and an hourly rhythm."""
+    """Run the demo and return its report; `fast` takes a share of the flights and a rhythm of three hours."""
     started = time.monotonic()
-    year = data.load(share=0.15, tick_minutes=60) if fast else data.load()
+    year = data.load(share=0.12, tick_minutes=180) if fast else data.load()
     place = home or Path(tempfile.mkdtemp(prefix="rota-demo-"))
     with view.opened(as_json=as_json, first_day=data.date_of(START), days=(END - START) // (86_400 * data.US)) as screen:
         with rota.up(place, keep=keep, clock="replay", control_port=0, prediction_port=0, poll_s=0.02) as client:

@@ -25,8 +25,8 @@ class Breach:
 
 def open_alerts(metadata: Metadata, endpoint: str) -> list[Alert]:
     """Alerts of an endpoint that are not resolved, newest first."""
-    found = metadata.find(Alert, {"endpoint": endpoint}, order="-raised_us")
-    return [alert for alert in found if alert.status != "resolved"]
+    found = [alert for status in ("open", "acknowledged") for alert in metadata.find(Alert, {"endpoint": endpoint, "status": status})]
+    return sorted(found, key=lambda alert: alert.raised_us, reverse=True)
 
 
 def raise_or_touch(batch: Batch, metadata: Metadata, endpoint: str, breach: Breach, *, now_us: Micros, run: str) -> Alert | None:
@@ -66,7 +66,8 @@ def acknowledge(metadata: Metadata, alert_id: str, *, actor: str, now_us: Micros
     if alert is None:
         raise NotFound(f"there is no alert {alert_id!r}; `rota monitor alerts` lists them", alert=alert_id)
     if alert.status != "open":
-        raise Refused(f"alert {alert_id!r} is {alert.status} since {iso(alert.last_seen_us)}; only an open one is acknowledged", alert=alert_id)
+        when = f" since {iso(alert.resolved_us)}" if alert.resolved_us is not None else ""
+        raise Refused(f"alert {alert_id!r} is {alert.status}{when}; only an open one is acknowledged", alert=alert_id)
     seen = msgspec.structs.replace(alert, status="acknowledged")
     batch = Batch()
     batch.put(seen, replacing=alert)

@@ -22,12 +22,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from rota.errors import LostLease, Refused, RotaError, Unavailable
+from rota.errors import InvalidInput, LostLease, Refused, RotaError, Unavailable
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch
 from rota.ports.runs import Runs
+from rota.records.record import decode, encode
 from rota.records.run import Lease, Run, RunStatus, Step
 from rota.records.signal import Event
 from rota.records.time import Micros, iso
@@ -36,7 +37,11 @@ logger = logging.getLogger("rota.manage")
 
 FOREVER: Micros = 2**62
 RETRY_AFTER_S = (0.2, 1.0, 5.0)
+MAX_ATTEMPTS = 25
+"""Take-overs after which a run is given up: what kills its worker that often would go on killing workers."""
+LONGEST_ERROR = 20_000
 
+T = TypeVar("T")
 Workflow = Callable[["Context", Mapping[str, Any]], Any]
 
 
@@ -78,11 +83,13 @@ class Work:
 class Context:
     """What a workflow sees of its run."""
 
-    def __init__(self, runs: Runs, lease: Lease, clock: Clock) -> None:
+    def __init__(self, runs: Runs, lease: Lease, clock: Clock, *, pause: Callable[[float], None] = time.sleep) -> None:
         self._runs = runs
         self._lease = lease
         self._clock = clock
+        self._pause = pause
         self._journal = {step.position: step for step in runs.journal(lease.run.id)}
+        self._names: set[str] = set()
         self._position = 0
 
     @property
@@ -95,9 +102,14 @@ class Context:
     def step(self, name: str, work: Callable[[Work], Any]) -> Any:
         """Do the work once: a finished step's result comes from the journal, whoever did it and whenever.
 
+        The result is what JSON keeps of it (a tuple comes back as a list, NaN as None), the first time as in a replay.
         `work` may be repeated when its worker dies before the commit, so outside of the batch it must do only what can be
-        repeated. Raises `Refused` when the journal holds another step at this place: the run was begun by other code.
+        repeated. Raises `Refused` when the journal holds another step at this place: the run was begun by other code;
+        `InvalidInput` when the workflow uses a name twice.
         """
+        if name in self._names:
+            raise InvalidInput(f"run {self.run.id} has two steps named {name!r}; give each step of a workflow its own name", run=self.run.id, step=name)
+        self._names.add(name)
         position, self._position = self._position, self._position + 1
         if done := self._journal.get(position):
             if done.name != name:
@@ -108,12 +120,26 @@ class Context:
                 )
             return done.result
         started = time.time_ns() // 1_000
-        todo = Work(self.run, self._clock.now_us())
-        result = _retried(lambda: work(todo))
+        todo, result = self._retried(lambda: self._attempt(work))
         step = Step(self.run.id, name, position, result, started, time.time_ns() // 1_000, self._lease.worker, self._lease.fence)
-        self._runs.record(self._lease, step, todo.batch)
+        self._retried(lambda: self._runs.record(self._lease, step, todo.batch))
         logger.info("step finished", extra={"action": "step_finished", "run": self.run.id, "step": name})
         return result
+
+    def _attempt(self, work: Callable[[Work], Any]) -> tuple[Work, Any]:
+        """Each attempt starts with an empty batch: what a failed one had collected must not be committed twice."""
+        todo = Work(self.run, self._clock.now_us())
+        return todo, _plain(work(todo))
+
+    def _retried(self, act: Callable[[], T]) -> T:
+        """The one place that retries: an engine that did not answer is asked again three times."""
+        for wait_s in RETRY_AFTER_S:
+            try:
+                return act()
+            except Unavailable:
+                logger.warning("retrying", extra={"action": "retry", "run": self.run.id, "wait_s": wait_s})
+                self._pause(wait_s)
+        return act()
 
     def sleep_until(self, at_us: Micros) -> None:
         """Go on when the platform's clock has reached the moment."""
@@ -121,13 +147,13 @@ class Context:
             raise Parked(at_us)
 
     def wait_for(self, signal: str, *, until_us: Micros = FOREVER) -> Any:
-        """The signal's payload, or None when it did not come until then."""
-        signals = self._runs.signals(self.run.id)
-        if signal in signals:
-            return signals[signal]
-        if self._clock.now_us() >= until_us:
-            return None
-        raise Parked(until_us, signal)
+        """The signal's payload, or None when it did not come until then.
+
+        The answer is a step of its own: a signal that comes after the waiting ended does not change what a replay does.
+        """
+        if self._position not in self._journal and signal not in self._runs.signals(self.run.id) and self._clock.now_us() < until_us:
+            raise Parked(until_us, signal)
+        return self.step(f"{self._position}: wait for {signal}", lambda _: self._runs.signals(self.run.id).get(signal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +165,7 @@ class Worker:
     clock: Clock
     workflows: Mapping[str, Workflow]
     lease_s: float = 5.0
+    pause: Callable[[float], None] = time.sleep
 
     def work_once(self) -> bool:
         """Execute one runnable run as far as it goes; False when there was none."""
@@ -150,12 +177,18 @@ class Worker:
                 self._execute(lease)
         except LostLease:
             logger.warning("lease lost", extra={"action": "lease_lost", "run": lease.run.id, "worker": self.name})
+        except Unavailable as error:  # the queue itself: the run is taken over when the lease ends
+            logger.error("run left to a take-over", extra={"action": "run_left", "run": lease.run.id, "error": str(error)})
         return True
 
     def _execute(self, lease: Lease) -> None:
         run = lease.run
+        if run.attempts > MAX_ATTEMPTS:
+            self._finish(lease, "failed", error=f"given up: {MAX_ATTEMPTS} workers in a row died or lost this run; their logs say why")
+            return
         try:
-            result = self.workflows[run.workflow](Context(self.runs, lease, self.clock), run.arguments)
+            context = Context(self.runs, lease, self.clock, pause=self.pause)
+            result = _plain(self.workflows[run.workflow](context, run.arguments))
         except Parked as parked:
             self.runs.park(lease, wake_us=parked.wake_us, waiting_for=parked.waiting_for)
         except LostLease:
@@ -176,7 +209,7 @@ class Worker:
         batch = Batch()
         body = {"workflow": lease.run.workflow, "subject": lease.run.subject, "status": status}
         batch.event(Event("run.finished", lease.run.id, now_us, body))
-        self.runs.finish(lease, status, ended_us=now_us, result=result, error=error, batch=batch)
+        self.runs.finish(lease, status, ended_us=now_us, result=result, error=_storable(error), batch=batch)
         logger.info("run finished", extra={"action": "run_finished", "run": lease.run.id, "status": status, "at": iso(now_us)})
 
     @contextmanager
@@ -201,12 +234,14 @@ class Worker:
             thread.join()
 
 
-def _retried(work: Callable[[], Any]) -> Any:
-    """The one place that retries: an engine that did not answer is asked again three times."""
-    for wait_s in RETRY_AFTER_S:
-        try:
-            return work()
-        except Unavailable:
-            logger.warning("retrying", extra={"action": "retry", "wait_s": wait_s})
-            time.sleep(wait_s)
-    return work()
+def _plain(result: Any) -> Any:
+    """What the journal would give back of a result."""
+    try:
+        return decode(encode(result), object)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"a {type(result).__name__} cannot be kept as JSON: {error}; return plain values, and bulk data as a blob's digest") from error
+
+
+def _storable(error: str) -> str:
+    """An error's text as every engine keeps it: no NUL, no half characters, and the end of a very long one."""
+    return error[-LONGEST_ERROR:].replace("\0", "\\0").encode(errors="backslashreplace").decode()

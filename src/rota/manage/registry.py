@@ -1,5 +1,6 @@
 """The model registry: immutable numbered versions, movable aliases, approvals. Every change is one batch with its audit entry."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from rota.records.model import Alias, Approval, ModelVersion, ReleasePolicy
 from rota.records.signal import Event
 from rota.records.time import Micros
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
@@ -42,7 +44,7 @@ def resolve(metadata: Metadata, reference: str) -> ModelVersion:
     model, _, which = reference.partition("@")
     if not model or not which:
         raise InvalidInput(f'model reference {reference!r} is not MODEL@NUMBER or MODEL@ALIAS; for example "churn@3" or "churn@champion"')
-    if which.isdigit():
+    if _NUMBER.fullmatch(which):
         return get(metadata, model, int(which))
     alias = metadata.get(Alias, model, which)
     if alias is None:

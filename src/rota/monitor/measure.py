@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -18,20 +19,31 @@ ALL = "all"
 
 def day_slice(endpoint: str, day: Micros, rows: pl.DataFrame, bins: Sequence[Bins], *, run: str) -> MonitorSlice:
     """The slice of a day out of its answered rows; performance under "all" and under each version's number."""
-    labelled = rows.filter(pl.col("label").is_not_null())
-    versions = sorted(labelled["number"].unique().to_list())
-    groups = {ALL: labelled} | {str(number): labelled.filter(pl.col("number") == number) for number in versions}
     return MonitorSlice(
         endpoint=endpoint,
         start_us=day,
         end_us=day + DAY_US,
         rows=rows.height,
-        labelled=labelled.height,
+        labelled=int(rows["label"].is_not_null().sum()),
         counts={b.name: tuple(count(b, _column(rows, b)).tolist()) for b in bins},
-        performance={name: performance(group) for name, group in groups.items() if group.height},
+        performance=performances(rows),
         efficiency=efficiency(rows),
         run=run,
     )
+
+
+def with_newer_labels(slice_: MonitorSlice, rows: pl.DataFrame, *, run: str) -> MonitorSlice:
+    """The slice with its performance measured again; what was counted of the features cannot have changed."""
+    labelled = int(rows["label"].is_not_null().sum())
+    return msgspec.structs.replace(slice_, labelled=labelled, performance=performances(rows), run=run)
+
+
+def performances(rows: pl.DataFrame) -> dict[str, dict[str, float]]:
+    """Performance on the labelled rows, of all versions together and of each."""
+    labelled = rows.filter(pl.col("label").is_not_null())
+    versions = sorted(labelled["number"].unique().to_list())
+    groups = {ALL: labelled} | {str(number): labelled.filter(pl.col("number") == number) for number in versions}
+    return {name: performance(group) for name, group in groups.items() if group.height}
 
 
 def performance(labelled: pl.DataFrame) -> dict[str, float]:

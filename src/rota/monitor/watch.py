@@ -82,7 +82,7 @@ class MonitorWorkflow:
         past = self._past(endpoint, schema, day)
         days = _days_of(schema.bins, [*past, slice_], rows)
         breaches = self._schema_breaches(schema, today) + self._distribution_breaches(monitor, schema, days, day)
-        measured = self._measured_again(work, endpoint, day, rows, schema)
+        measured = self._measured_again(work, endpoint, day, rows)
         breaches += self._performance_breaches(monitor, past, measured)
         self._link(work, monitor, day)
         return self._settle_alerts(work, endpoint, breaches, day)
@@ -152,14 +152,14 @@ class MonitorWorkflow:
             found.setdefault(alert.subject, set()).update(range(first, last, DAY_US))
         return {feature: frozenset(days) for feature, days in found.items()}
 
-    def _measured_again(self, work: Work, endpoint: str, day: Micros, rows: pl.DataFrame, schema: Schema) -> list[MonitorSlice]:
+    def _measured_again(self, work: Work, endpoint: str, day: Micros, rows: pl.DataFrame) -> list[MonitorSlice]:
         """The newest slices again with the labels that came since; labels need days to arrive."""
         again = []
         for start in (day - back * DAY_US for back in range(MATURING_DAYS, 0, -1)):
             before = self.repositories.metadata.get(MonitorSlice, endpoint, start)
             if before is not None:
                 inside = rows.filter((pl.col("at_us") >= start) & (pl.col("at_us") < start + DAY_US))
-                fresh = measure.day_slice(endpoint, start, inside, schema.bins, run=work.run.id)
+                fresh = measure.with_newer_labels(before, inside, run=work.run.id)
                 work.batch.put(fresh)
                 again.append(fresh)
         return again

@@ -30,7 +30,7 @@ def decode(data: bytes | str, kind: type[R]) -> R:
     """The record that `encode` wrote; raises `Corrupt` when the bytes do not fit the type."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, InvalidInput, RecursionError) as error:
         raise Corrupt(f"stored {kind.__name__} cannot be read: {error}", kind=kind.__name__) from error
 
 

@@ -8,10 +8,12 @@ from rota.errors import InvalidInput
 Micros = int
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhdw])")
 SECOND_US = 1_000_000
 HOUR_US = 3_600 * SECOND_US
 DAY_US = 86_400 * SECOND_US
+LAST_US = 253_402_300_800 * SECOND_US - 1
+"""The last microsecond of the year 9999, beyond which a moment has no calendar date."""
 
 
 def micros(duration: str) -> Micros:
@@ -50,9 +52,11 @@ def parse_time(text: str) -> Micros:
 
 
 def iso(at_us: Micros) -> str:
-    """ISO 8601 text of a moment, to the second unless it has a fraction.
+    """ISO 8601 text of a moment, to the second unless it has a fraction; "never" past the year 9999.
 
     >>> iso(1373860800000000)
     '2013-07-15T04:00:00Z'
     """
+    if at_us > LAST_US:
+        return "never"
     return to_datetime(at_us).isoformat().replace("+00:00", "Z")

@@ -76,7 +76,7 @@ class Client:
                 return
             if time.monotonic() > deadline:
                 raise Unavailable(f"the loop did not come to rest within {timeout_s:g} s; it still has {waiting[:3]}")
-            time.sleep(0.02)
+            time.sleep(0.03)
 
     def close(self) -> None:
         for connection in self._connections.values():

@@ -118,7 +118,7 @@ def known_text_fault(bins: Bins, reference: ArrayLike, current: ArrayLike) -> Fa
 def _converted(name: str, past: list[Floats], now: list[Floats]) -> Fault | None:
     """Ask first which conversion heals best, then whether what arrived was far enough outside to need healing."""
     before, arrived = _deciles(past), _deciles(now)
-    if np.isnan(before).any() or np.isnan(arrived).any():
+    if np.isnan(before).any() or np.isnan(arrived).any() or not _is_far(before, arrived):
         return None
     trials = [trial for conversion in CONVERSIONS if (trial := _try(conversion, before, arrived)) is not None]
     healing = sorted((trial for trial in trials if trial.heals), key=lambda trial: trial.off)
@@ -154,6 +154,18 @@ class _Trial:
     @property
     def heals(self) -> bool:
         return self.converted <= self.usual and self.natural_width
+
+
+def _is_far(before: Floats, arrived: Floats) -> bool:
+    """Whether what arrived is outside in either scale; mostly it is not, and no conversion needs to be tried."""
+    views = [(before, arrived)]
+    if min(before.min(), arrived.min()) > 0:
+        views.append((np.log(before), np.log(arrived)))
+    for past, now in views:
+        outside = float(np.abs(now - past[-BASE:].mean(axis=0)).mean(axis=1).min())
+        if outside > FAR * _largest_own_distance(past, lags=len(now)):
+            return True
+    return False
 
 
 def _try(conversion: Conversion, before: Floats, arrived: Floats) -> _Trial | None:
