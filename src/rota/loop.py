@@ -15,10 +15,10 @@ event log, and the runs it starts have ids derived from the event: each event ac
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rota.errors import Conflict, Refused, RotaError
+from rota.errors import Conflict, Refused, RotaError, Unavailable
 from rota.manage import registry, schedules
 from rota.manage.repositories import Repositories
 from rota.ports.alerts import AlertSink
@@ -143,26 +143,37 @@ class Loop:
 
     def _handle(self, event: Event, cursor: Cursor, following: Cursor) -> bool:
         """React to one event and move the cursor in one commit; False when another worker was faster."""
-        batch = Batch()
+        runs, batch = list[Run](), Batch()
         for rule in RULES.get(event.kind, ()):
             try:
                 reaction = rule(self, event)
-            except RotaError as error:
+            except Unavailable:  # the event is still there when the engine is back
+                raise
+            except Exception as error:  # one bad event must not stand in the way of all that follow
                 logger.exception("rule failed", extra={"action": "rule_failed", "rule": rule.__name__, "event": event.position})
-                batch.audit("rota", "loop.error", event.subject, event.at_us, rule=rule.__name__, error=str(error))
+                batch.audit("rota", "loop.error", event.subject, event.at_us, rule=rule.__name__, error=f"{type(error).__name__}: {error}")
                 continue
-            for run in reaction.runs:
-                self.repositories.runs.submit(run)
+            runs += reaction.runs
             batch.puts += reaction.batch.puts
             batch.events += reaction.batch.events
             batch.edges += reaction.batch.edges
             batch.audits += reaction.batch.audits
         batch.put(following, replacing=cursor if cursor.position else None)
         try:
-            self.repositories.metadata.commit(batch)
+            self._store(runs, batch)
         except Conflict:
             return False
         return True
+
+    def _store(self, runs: Sequence[Run], batch: Batch) -> None:
+        """Submit the last run together with the batch, so that cursor, reasons and run are stored at once or not at all.
+
+        An event that starts several runs submits the others before; their ids make repeating that harmless.
+        """
+        for run in runs[:-1]:
+            self.repositories.runs.submit(run)
+        if not runs or not self.repositories.runs.submit(runs[-1], batch):
+            self.repositories.metadata.commit(batch)
 
 
 def start_training(loop: Loop, pipeline: str, trigger: Trigger, *, cause: str, run_id: str) -> Reaction:
@@ -172,25 +183,26 @@ def start_training(loop: Loop, pipeline: str, trigger: Trigger, *, cause: str, r
     deployed = repositories.metadata.get(Deployed, pipeline, loop.environment)
     if deployed is None:
         raise Refused(f"pipeline {pipeline!r} is not deployed in environment {loop.environment!r}; `rota apply` deploys it", pipeline=pipeline)
-    recent = repositories.runs.find(workflow="train", subject=pipeline, limit=50)
-    decision = triggers.decide(deployed.definition, trigger, recent, now_us=now_us)
+    if trigger.kind != "manual" and repositories.runs.find(id=run_id):  # begun for this very cause by a worker that did not get to store why
+        return _training(pipeline, loop.environment, cause=cause, run_id=run_id, now_us=now_us)
+    definition = deployed.definition
+    recent = repositories.runs.find(workflow="train", subject=pipeline, limit=max(50, definition.max_runs_per_week, definition.give_up_after))
+    decision = triggers.decide(definition, trigger, recent, now_us=now_us)
     delivering = _active_rollout(repositories.metadata, pipeline)
     if decision.start and delivering and trigger.kind != "manual":
         decision = triggers.Decision(False, f"version {delivering.candidate} is still being rolled out")
-    batch = Batch()
     if not decision.start:
+        batch = Batch()
         batch.audit("rota", "trigger.skip", pipeline, now_us, trigger=cause, reason=decision.reason)
         return Reaction(batch=batch)
-    run = Run(
-        id=run_id,
-        workflow="train",
-        subject=pipeline,
-        arguments={"pipeline": pipeline, "environment": loop.environment},
-        created_us=now_us,
-        trigger=cause,
-    )
-    batch.link(f"run:{run.id}", [cause], now_us)
-    return Reaction((run,), batch)
+    return _training(pipeline, loop.environment, cause=cause, run_id=run_id, now_us=now_us)
+
+
+def _training(pipeline: str, environment: str, *, cause: str, run_id: str, now_us: Micros) -> Reaction:
+    """The run, and the lineage edge from its cause."""
+    batch = Batch()
+    batch.link(f"run:{run_id}", [cause], now_us)
+    return Reaction((Run(run_id, "train", pipeline, {"pipeline": pipeline, "environment": environment}, now_us, cause),), batch)
 
 
 def _train_on_schedule(loop: Loop, event: Event) -> Reaction:

@@ -50,6 +50,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     alert_webhook: str = ""
     """URL that receives each alert as JSON; empty: alerts are only logged and stored."""
 
+    def __repr__(self) -> str:
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        hidden = {name: "..." for name in _SECRET if values[name]}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in (values | hidden).items())})"
+
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
@@ -57,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise InvalidInput(f"setting {name} = {value} is out of range; it must lie between {low} and {high}", setting=name, value=value)
 
 
+_SECRET = ("metadata_url", "alert_webhook")
+"""URLs that may hold a password or a token: never shown."""
 _RANGES: Mapping[str, tuple[float, float]] = {
     "control_port": (0, 65_535),
     "prediction_port": (0, 65_535),

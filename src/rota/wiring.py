@@ -1,6 +1,8 @@
 """Wiring: settings become an open platform. The only text that names a backend."""
 
 import importlib.util
+import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from rota.backends.sql_metadata import SqlMetadata
 from rota.backends.sql_runs import SqlRuns
 from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.tracking import TrackedRun, Tracker
-from rota.errors import InvalidInput, NotFound, Refused
+from rota.errors import InvalidInput, NotFound, Refused, Unavailable
 from rota.loop import Loop, start_training
 from rota.manage import labels, registry
 from rota.manage.durable import Worker, Workflow
@@ -45,6 +47,8 @@ from rota.settings import Settings
 from rota.settings import load as load_settings
 from rota.train import fitting
 from rota.train.continuous import TrainWorkflow
+
+logger = logging.getLogger("rota.wiring")
 
 FORMATS = {
     "lightgbm": ("rota.backends.lightgbm_format", "LightGBMFormat", "lightgbm"),
@@ -227,7 +231,12 @@ def work(platform: Platform, name: str, stop: threading.Event) -> None:
     def keep(act: Callable[[], bool], mine: threading.Event, other: threading.Event) -> None:
         """Act until told to stop; what one thread did is usually work for the other, so it is woken at once."""
         while not stop.is_set():
-            if act():
+            try:
+                acted = act()
+            except Unavailable as error:
+                logger.warning("an engine did not answer: %s", error, extra={"action": "unavailable", "worker": name})
+                acted = False
+            if acted:
                 other.set()
             else:
                 mine.wait(platform.settings.poll_s)
@@ -237,6 +246,15 @@ def work(platform: Platform, name: str, stop: threading.Event) -> None:
     reacting.start()
     keep(worker.work_once, runs, events)
     reacting.join()
+
+
+def _tried(act: Callable[[], bool]) -> bool:
+    """An engine that does not answer now is asked again at the next look."""
+    try:
+        return act()
+    except Unavailable as error:
+        logger.warning("an engine does not answer: %s", error, extra={"action": "unavailable"})
+        return False
 
 
 def _made(settings: Settings) -> Path:
@@ -255,6 +273,8 @@ def _label(position: int, row: Mapping[str, Any], now_us: int) -> Label:
         identity = row["prediction_id"]
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"label {position} does not fit ({type(error).__name__}: {error}); it needs prediction_id, value and at_us") from error
+    if not math.isfinite(value):
+        raise InvalidInput(f"label {position}: value {value} is not a finite number; leave out what is not known", position=position)
     if not isinstance(identity, str) or not 1 <= len(identity) <= 200:
         raise InvalidInput(f"label {position}: prediction_id {identity!r} is not a text of 1 to 200 characters", position=position)
     return Label(identity, value, at_us)

@@ -64,6 +64,7 @@ UNKNOWN = {
     "monitor run nix": "no monitor",
     "train nix": "rota apply",
     "plan nix.py": "no project file",
+    "down": "rota up",
     "status": "rota up",
 }
 

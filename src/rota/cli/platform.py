@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import importlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ import typer
 from rota.cli import show
 from rota.cli.home import settings_of
 from rota.cli.logs import configure
-from rota.errors import InvalidInput, RotaError
+from rota.errors import InvalidInput, RotaError, Unavailable
 from rota.server.client import Client
 from rota.server.processes import Supervisor, published
 from rota.settings import Settings
@@ -36,6 +37,23 @@ def up(ctx: typer.Context) -> None:
     configure("up")
     threading.Thread(target=_announce, args=(settings,), name="announce", daemon=True).start()
     Supervisor(settings).run()
+
+
+@commands.command()
+def down(ctx: typer.Context) -> None:
+    """Stop a running platform and wait until its processes are gone.
+
+    Example: rota down
+    """
+    settings = settings_of(ctx)
+    pid = int(str(published(settings.home)["pid"]))
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + UP_WITHIN_S
+    while (settings.home / "ports.json").exists():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the supervisor, pid {pid}, has not stopped within {UP_WITHIN_S:g} s; look at it with `ps -p {pid}`", pid=pid)
+        time.sleep(0.05)
+    print(f"{settings.home.resolve()} is down")
 
 
 @commands.command()
@@ -70,7 +88,7 @@ def status(ctx: typer.Context, json: show.Json = False) -> None:
 @commands.command()
 def demo(
     ctx: typer.Context,
-    fast: Annotated[bool, typer.Option("--fast", help="Replay a shorter time.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="A sample: about every eighth flight of March to July.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the platform up at the end, to look around.")] = False,
     home: Annotated[Path | None, typer.Option(help="Where to keep the demo's platform; otherwise a temporary directory.", show_default=False)] = None,

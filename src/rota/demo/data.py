@@ -60,7 +60,7 @@ class Year:
             )
 
 
-def load(*, share: float = 1.0, tick_minutes: int = 15) -> Year:
+def load(*, share: float = 1.0, tick_minutes: int = 60) -> Year:
     """The whole year; `share` < 1 keeps about that share of the flights, chosen by their id."""
     tick_us = tick_minutes * 60 * US
     flights = _with_arrival(_scheduled(_read("flights")))

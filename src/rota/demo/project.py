@@ -25,7 +25,7 @@ arrivals = rota.Source(
     },
     timestamp_field="published_at",
     id_field="flight_id",
-    description="Flights that have arrived, as the feed publishes them each quarter of an hour.",
+    description="Flights that have arrived, as the feed publishes them each hour.",
 )
 weather = rota.Source(
     "weather",
@@ -108,7 +108,7 @@ pipeline = rota.TrainingPipeline(
     "flight-delay",
     train=train,
     dataset=rota.DatasetDefinition(
-        features, labels=arrivals, label=rota.sql("arr_delay > 15"), timestamp="asked_at", window="400d", split=rota.TimeSplit(test="7d")
+        features, labels=arrivals, label=rota.sql("arr_delay > 15"), timestamp="asked_at", window="180d", split=rota.TimeSplit(test="7d")
     ),
     gates=[
         rota.at_least("roc_auc", 0.6),

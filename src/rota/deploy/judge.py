@@ -80,7 +80,8 @@ def _metric(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> Verdict
     level = sequential.Level(ALPHA / 2, SLICES_TUNED_FOR)
     interval = sequential.paired_difference(differences, np.zeros(len(differences)), level)
     paired = int(hourly["rows"].sum())
-    text = f"{analysis.metric} {interval.estimate:+.4f} against stable on the same {paired} predictions in {interval.n} hours"
+    estimate = f"{interval.estimate:+.4f}" if interval.n else "not known yet"
+    text = f"{analysis.metric} {estimate} against stable on the same {paired} predictions in {interval.n} hours"
     return _verdict(analysis, interval, text, allowed=analysis.bound)
 
 

@@ -38,8 +38,9 @@ def await_convergence(metadata: Metadata, release: Mapping[str, Any], processes:
     deadline = time.monotonic() + CONVERGE_S
     while True:
         serving = metadata.find(Serving, {"endpoint": endpoint})
-        if refused := next((s for s in serving if s.error and s.revision >= revision), None):
-            return {"converged": False, "refused": f"prediction process {refused.process} refused revision {revision}: {refused.error}"}
+        # A process that refuses keeps serving, and reporting, the revision before; its error begins with the one it refused.
+        if refused := next((s for s in serving if s.error.startswith(f"revision {revision}:")), None):
+            return {"converged": False, "refused": f"prediction process {refused.process} refused {refused.error}"}
         there = [s.process for s in serving if s.revision >= revision]
         if len(there) >= processes or time.monotonic() > deadline:
             return {"converged": len(there) >= processes, "processes": sorted(there), "refused": ""}

@@ -6,10 +6,11 @@
 (shadow, pass)            -> canary         first step, still mirrored for a paired comparison
 (canary, pass)            -> canary         next step
 (canary, pass, last step) -> promoted       100 %, alias champion moves
-(any,    fail)            -> rolled_back    0 %
+(any,    fail, or broken) -> rolled_back    0 %
 (any,    inconclusive)    -> same           one more hold, up to `patience`, then rolled_back
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ import msgspec
 
 from rota.deploy import judge
 from rota.deploy.releases import await_convergence, current_release, next_release
-from rota.errors import NotFound, Refused
+from rota.errors import LostLease, NotFound, Refused
 from rota.manage import registry
 from rota.manage.durable import Context, Work
 from rota.manage.repositories import Repositories
@@ -27,6 +28,8 @@ from rota.records.record import plain
 from rota.records.release import Endpoint, Release, Rollout, RolloutState, Route
 from rota.records.signal import Event
 from rota.records.time import HOUR_US, Micros, iso, micros
+
+logger = logging.getLogger("rota.deploy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,23 @@ class RolloutWorkflow:
         begun = context.step("start", lambda work: self._start(work, endpoint, version))
         if begun["champion"] == 0:
             return self._promote(context, endpoint, version, "first version, nothing to compare with")
-        for stage, (state, weight, hold_us) in enumerate(_stages(endpoint)):
-            if reason := self._stage(context, endpoint, version, (stage, state, weight, hold_us)):
-                return self._roll_back(context, endpoint, version, reason)
+        try:
+            reason = self._stages(context, endpoint, version)
+        except LostLease:
+            raise
+        except Exception as error:  # a candidate that cannot be judged must not keep its share of the traffic
+            logger.exception("rollout broke", extra={"action": "rollout_broke", "run": context.run.id})
+            reason = f"the rollout broke: {type(error).__name__}: {error}"
+        if reason:
+            return self._roll_back(context, endpoint, version, reason)
         return self._promote(context, endpoint, version, "every step passed")
+
+    def _stages(self, context: Context, endpoint: Endpoint, version: ModelVersion) -> str:
+        """Walk through the stages; the reason to roll back, or "" when all passed."""
+        for number, (state, weight, hold_us) in enumerate(_stages(endpoint)):
+            if reason := self._stage(context, endpoint, version, (number, state, weight, hold_us)):
+                return reason
+        return ""
 
     def _endpoint(self, name: str) -> Endpoint:
         endpoint = self.repositories.metadata.get(Endpoint, name)

@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from rota.develop.provenance import captured, installed_packages
 from rota.errors import InvalidInput, NotFound, Refused
+from rota.manage.provenance import captured, installed_packages
 from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch, Metadata

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 
 import polars as pl
 
@@ -42,12 +41,13 @@ def get(metadata: Metadata, name: str, number: int) -> DatasetVersion:
 
 
 def build(tables: Tables, name: str, number: int, definition: DatasetDefinition, *, now_us: Micros) -> Built:
-    """Join labels and features as known at `now_us` and store the rows; doing it again gives the same rows and digest.
+    """Join labels and features as known at `now_us` and store the rows; doing it again gives the same rows, digest and table.
 
     Columns: `at_us` (when the prediction would have been made), the label source's own columns, one column a feature,
     `label` (float), `is_test` and `row`, the place in the order by time and source id.
     """
     check_name("dataset", name)
+    _check_columns(name, definition)
     spine = labelled_rows(tables, definition, now_us=now_us)
     if spine.is_empty():
         raise InvalidInput(
@@ -66,8 +66,8 @@ def build(tables: Tables, name: str, number: int, definition: DatasetDefinition,
             "both training and test need rows, so change the split or wait for more data",
             dataset=name,
         )
-    table = f"datasets/{name}/{number}"
-    digest = hashlib.sha256(_bytes(rows)).hexdigest()
+    digest = digest_of(rows)
+    table = f"datasets/{name}/{digest}"  # by content: a build that was killed before its record was committed leaves nothing that a later one reads
     table_version = tables.append(table, rows, batch=(digest, 0))
     version = DatasetVersion(
         name=name,
@@ -97,13 +97,13 @@ def labelled_rows(tables: Tables, definition: DatasetDefinition, *, now_us: Micr
     source = definition.labels
     if tables.version(f"sources/{source.name}") is None:
         return pl.DataFrame({AT: [], LABEL: []}, schema={AT: pl.Int64, LABEL: pl.Float64})
-    label = expressions.column(definition.label.sql, source.fields).cast(pl.Float64)
+    label = expressions.column(definition.label.sql, source.fields).cast(pl.Float64).fill_nan(None)
     rows = source_rows.current(source_rows.known(source_rows.stored(tables, source), now_us), source)
     at = pl.col(definition.timestamp)
     rows = rows.filter((pl.col(source.timestamp_field) <= now_us) & (at > now_us - micros(definition.window)) & (at <= now_us))
     rows = rows.with_columns(at.alias(AT), label.alias(LABEL)).filter(pl.col(LABEL).is_not_null())
-    order = [AT, source.id_field] if source.id_field else [AT]
-    return rows.sort(order, maintain_order=True)
+    order = [source.id_field] if source.id_field else rows.columns  # tables promise no order, so ties need one
+    return rows.sort([AT, *order], maintain_order=True)
 
 
 def source_names(definition: DatasetDefinition) -> list[str]:
@@ -121,8 +121,28 @@ def feature_types(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, Type]:
     return {name: "string" if rows.schema[name] == pl.String else "float" for name in names}
 
 
-def _bytes(rows: pl.DataFrame) -> bytes:
-    """The rows as uncompressed Arrow IPC, column by column: equal rows give equal bytes."""
-    buffer = BytesIO()
-    rows.rechunk().write_ipc(buffer, compression="uncompressed")
-    return buffer.getvalue()
+def digest_of(rows: pl.DataFrame) -> str:
+    """SHA-256 over names, types and values, column by column. Arrow bytes would not do: what lies under a null is not part of the rows."""
+    total = hashlib.sha256()
+    for column in rows:
+        nulls = column.is_null()
+        total.update(f"{column.name} {column.dtype} {column.len()};".encode())
+        total.update(nulls.to_numpy().tobytes())
+        if column.dtype == pl.String:
+            texts = column.fill_null("")
+            total.update(texts.str.len_bytes().to_numpy().tobytes())
+            total.update("".join(texts).encode())
+        else:
+            total.update(column.fill_null(value=False if column.dtype == pl.Boolean else 0).to_numpy().tobytes())
+    return total.hexdigest()
+
+
+def _check_columns(name: str, definition: DatasetDefinition) -> None:
+    """The label source's columns stand beside the dataset's own."""
+    taken = {ROW, TEST} | ({AT} if definition.timestamp != AT else set())
+    clash = sorted(taken & set(definition.labels.fields))
+    if clash:
+        raise InvalidInput(
+            f"dataset {name!r}: label source {definition.labels.name!r} has the fields {clash}, which a dataset needs for itself; rename them",
+            dataset=name,
+        )

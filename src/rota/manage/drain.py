@@ -11,6 +11,9 @@ import polars as pl
 from rota.ports.journal import Chunk, Journal
 from rota.ports.tables import Tables
 
+COMPACT_EVERY = 25
+"""Appends between two compactions: each scan opens every file, and a file costs about 0.2 ms."""
+
 
 def drain(journal: Journal, tables: Tables, name: str, frame_of: Callable[[Sequence[bytes]], pl.DataFrame]) -> int:
     """Append the new entries of stream `name` to table `name` and return how many rows that were.
@@ -21,11 +24,17 @@ def drain(journal: Journal, tables: Tables, name: str, frame_of: Callable[[Seque
     reached: dict[str, int] = {}
     for chunk in _new_chunks(journal, tables, name, reached):
         frame = frame_of(chunk.payloads)
-        tables.append(name, frame, batch=(chunk.segment, chunk.end))
+        tidy(tables, name, tables.append(name, frame, batch=(chunk.segment, chunk.end)))
         rows += frame.height
     for segment, end in reached.items():
         journal.drop(name, segment, end)
     return rows
+
+
+def tidy(tables: Tables, name: str, version: int) -> None:
+    """Put a table's small files together now and then, so that reading it stays as quick as it was."""
+    if version and version % COMPACT_EVERY == 0:
+        tables.compact(name)
 
 
 def _new_chunks(journal: Journal, tables: Tables, name: str, reached: dict[str, int]) -> Iterator[Chunk]:

@@ -8,6 +8,7 @@ with finished steps answered from the journal. Sleeping and waiting end the call
     queued    claimed            -> running         a worker
     parked    time or signal     -> running         a worker
     running   lease expired      -> running         another worker, with a larger fence
+    running   taken over too often -> failed        the last worker (MAX_ATTEMPTS)
     running   sleeps or waits    -> parked          its worker
     running   returned           -> succeeded       its worker
     running   a gate refused     -> blocked         its worker
@@ -24,11 +25,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
+
 from rota.errors import InvalidInput, LostLease, Refused, RotaError, Unavailable
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch
 from rota.ports.runs import Runs
-from rota.records.record import decode, encode
+from rota.records.record import encode
 from rota.records.run import Lease, Run, RunStatus, Step
 from rota.records.signal import Event
 from rota.records.time import Micros, iso
@@ -38,7 +41,7 @@ logger = logging.getLogger("rota.manage")
 FOREVER: Micros = 2**62
 RETRY_AFTER_S = (0.2, 1.0, 5.0)
 MAX_ATTEMPTS = 25
-"""Take-overs after which a run is given up: what kills its worker that often would go on killing workers."""
+"""Starts and take-overs after which a run is given up: what killed so many workers would go on killing."""
 LONGEST_ERROR = 20_000
 
 T = TypeVar("T")
@@ -108,7 +111,9 @@ class Context:
         `InvalidInput` when the workflow uses a name twice.
         """
         if name in self._names:
-            raise InvalidInput(f"run {self.run.id} has two steps named {name!r}; give each step of a workflow its own name", run=self.run.id, step=name)
+            raise InvalidInput(
+                f"run {self.run.id} has two steps named {name!r}; give each step of a workflow its own name", run=self.run.id, step=name
+            )
         self._names.add(name)
         position, self._position = self._position, self._position + 1
         if done := self._journal.get(position):
@@ -184,7 +189,7 @@ class Worker:
     def _execute(self, lease: Lease) -> None:
         run = lease.run
         if run.attempts > MAX_ATTEMPTS:
-            self._finish(lease, "failed", error=f"given up: {MAX_ATTEMPTS} workers in a row died or lost this run; their logs say why")
+            self._finish(lease, "failed", error=f"given up after {MAX_ATTEMPTS} workers died over this run or lost it; their logs say why")
             return
         try:
             context = Context(self.runs, lease, self.clock, pause=self.pause)
@@ -237,9 +242,11 @@ class Worker:
 def _plain(result: Any) -> Any:
     """What the journal would give back of a result."""
     try:
-        return decode(encode(result), object)
+        return msgspec.json.decode(encode(result))
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"a {type(result).__name__} cannot be kept as JSON: {error}; return plain values, and bulk data as a blob's digest") from error
+        raise InvalidInput(
+            f"a {type(result).__name__} cannot be kept as JSON: {error}; return plain values, and bulk data as a blob's digest"
+        ) from error
 
 
 def _storable(error: str) -> str:

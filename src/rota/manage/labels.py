@@ -45,7 +45,8 @@ def joined(tables: Tables, endpoint: str, start_us: Micros, end_us: Micros, *, k
     Rows, order and columns of the predictions are those of `predictions.read`.
     """
     rows = predictions.read(tables, endpoint, start_us, end_us, features=features)
-    labels = _read(tables, endpoint, known_until_us).select("prediction_id", label="value", label_at_us="at_us")
+    asked = rows.lazy().select("prediction_id").unique()
+    labels = _read(tables, endpoint, known_until_us, of=asked).select("prediction_id", label="value", label_at_us="at_us")
     return rows.lazy().join(labels, on="prediction_id", how="left", maintain_order="left").collect()
 
 
@@ -53,10 +54,13 @@ def _name(endpoint: str) -> str:
     return f"labels/{check_name('endpoint', endpoint)}"
 
 
-def _read(tables: Tables, endpoint: str, known_until_us: Micros | None) -> pl.LazyFrame:
+def _read(tables: Tables, endpoint: str, known_until_us: Micros | None, *, of: pl.LazyFrame | None = None) -> pl.LazyFrame:
+    """The labels that count, of every prediction or (before anything is sorted) only of those in `of`."""
     name = _name(endpoint)
     rows = pl.LazyFrame(schema=COLUMNS) if tables.version(name) is None else tables.scan(name)
     known = rows if known_until_us is None else rows.filter(pl.col("at_us") <= known_until_us)
+    if of is not None:
+        known = known.join(of, on="prediction_id", how="semi")
     return known.sort("at_us", "received_us", "value").unique("prediction_id", keep="last", maintain_order=True)
 
 

@@ -61,7 +61,7 @@ def prediction_chain(metadata: Metadata, runs: Runs, tables: Tables, prediction_
         Link(
             f"model_version:{version.id}",
             f"version {version.number} of {version.model}, {version.status}",
-            {**plain(version), "bundle": version.bundle},
+            plain(version),
         )
     )
     chain.extend(_approval_links(metadata, version, prediction.at_us))
@@ -94,12 +94,12 @@ def _approval_links(metadata: Metadata, version: ModelVersion, until_us: Micros)
 
 def _training_links(metadata: Metadata, runs: Runs, version: ModelVersion) -> list[Link]:
     links = []
-    found = runs.find(id=version.run, limit=1)
+    found = runs.find(id=version.run, limit=1) if version.run else []
     run = found[0] if found else None
     if run is not None:
         links.append(Link(f"run:{run.id}", f"trained by run {run.id}, started by {run.trigger}", plain(run)))
     name, _, number = version.dataset.partition("@")
-    dataset = metadata.get(DatasetVersion, name, int(number)) if number else None
+    dataset = metadata.get(DatasetVersion, name, int(number)) if number.isascii() and number.isdigit() else None
     if dataset is not None:
         what = f"{dataset.rows} rows from {iso(dataset.start_us)} to {iso(dataset.end_us)}, sha256 {dataset.digest[:12]}"
         links.append(Link(f"dataset_version:{version.dataset}", what, plain(dataset)))

@@ -18,6 +18,8 @@ from rota.stats.faults import Fault, known_fault, known_text_fault
 
 FAULT_DAYS = 2
 FAULT_REFERENCE_DAYS = 30
+VALUE_DAYS = FAULT_DAYS + 2 * FAULT_REFERENCE_DAYS
+"""Days whose values are kept: with fewer, the days that a lasting fault leaves out would soon leave too few to judge it by."""
 SAMPLE = 500
 
 
@@ -57,7 +59,7 @@ def day_of(at_us: Micros) -> Micros:
     return at_us - at_us % DAY_US
 
 
-def cut(rows: pl.DataFrame, at: str, bins: Sequence[Bins], *, newest: int = FAULT_DAYS + FAULT_REFERENCE_DAYS) -> Days:
+def cut(rows: pl.DataFrame, at: str, bins: Sequence[Bins], *, newest: int = VALUE_DAYS) -> Days:
     """Cut rows into days: counts of every day, and values of the `newest` days."""
     rows = rows.sort(at, maintain_order=True)
     days = rows[at].to_numpy() // DAY_US
@@ -110,6 +112,8 @@ def _fault(bins: Bins, days: Days, usable: Sequence[int]) -> Fault | None:
     if bins.type == "string":
         counts = days.counts[bins.name]
         return known_text_fault(bins, counts[before], counts[-FAULT_DAYS:])
-    values = days.values[bins.name]
+    values = days.values.get(bins.name, ())
+    if len(values) < FAULT_DAYS:
+        return None
     first = total - len(values)
     return known_fault(bins.name, [values[position - first] for position in before if position >= first], list(values[-FAULT_DAYS:]))

@@ -1,6 +1,6 @@
 """Looking back over the log: what was answered, month by month, beside what another version would have answered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,17 @@ def by_month(repositories: Repositories, formats: Mapping[str, ModelFormat], end
     """A row a month: labelled predictions, metrics of the answers given, and metrics of `other` on the very same logged features."""
     rows = _labelled(repositories, endpoint)
     loaded = loading.load(repositories.blobs, formats, other.bundle)
-    again = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, rows))
+    seen = _with_features(rows, loaded.bundle.features.feature_names)
+    again = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, seen))
     rows = rows.with_columns(pl.Series("again", again), pl.col("day").str.slice(0, 7).alias("month"))
     months = [(str(key[0]), part) for key, part in rows.partition_by("month", as_dict=True, maintain_order=True).items()]
     return [_compared(name, part) for name, part in [*months, ("all", rows)]]
+
+
+def counts(repositories: Repositories, endpoint: str) -> dict[str, int]:
+    """Distinct predictions that were answered, and how many of them have a label: nothing acknowledged may be missing here."""
+    rows = _answered(repositories, endpoint)
+    return {"predictions": rows.height, "labels": int(rows["label"].is_not_null().sum())}
 
 
 def check_parity(repositories: Repositories, formats: Mapping[str, ModelFormat], endpoint: str, *, rows: int = PARITY_ROWS) -> dict[str, Any]:
@@ -41,7 +48,7 @@ def check_parity(repositories: Repositories, formats: Mapping[str, ModelFormat],
         raise NotFound(f"the log names version {sample['number'][0]}, which the registry does not know", endpoint=endpoint)
     service = loading.load(repositories.blobs, formats, version.bundle).bundle.features
     requests = pl.DataFrame([_request(text, service.request_fields) for text in sample["request"].to_list()], infer_schema_length=None)
-    served = sample.select("prediction_id", "at_us", *service.feature_names).hstack(requests)
+    served = _with_features(sample, service.feature_names).select("prediction_id", "at_us", *service.feature_names).hstack(requests)
     differing = parity(repositories.tables, service, served)
     return {
         "rows": served.height,
@@ -52,14 +59,23 @@ def check_parity(repositories: Repositories, formats: Mapping[str, ModelFormat],
 
 
 def _labelled(repositories: Repositories, endpoint: str) -> pl.DataFrame:
+    rows = _answered(repositories, endpoint).filter(pl.col("label").is_not_null())
+    if rows.is_empty():
+        raise NotFound(f"endpoint {endpoint!r} has no labelled predictions yet; report labels first", endpoint=endpoint)
+    return rows
+
+
+def _answered(repositories: Repositories, endpoint: str) -> pl.DataFrame:
     predictions.flush(repositories.journal, repositories.tables, endpoint)
     labels.flush(repositories.journal, repositories.tables, endpoint)
     end_us = _end(repositories)
     rows = labels.joined(repositories.tables, endpoint, 0, end_us, known_until_us=end_us)
-    rows = rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "") & pl.col("label").is_not_null())
-    if rows.is_empty():
-        raise NotFound(f"endpoint {endpoint!r} has no labelled predictions yet; report labels first", endpoint=endpoint)
-    return rows
+    return rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).unique("prediction_id", keep="first", maintain_order=True)
+
+
+def _with_features(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The log has no column yet for a feature that was null ever since."""
+    return rows.with_columns(pl.lit(None).alias(name) for name in names if name not in rows.columns)
 
 
 def _compared(month: str, rows: pl.DataFrame) -> dict[str, Any]:

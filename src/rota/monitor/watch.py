@@ -19,7 +19,7 @@ from rota.manage.durable import Context, Work
 from rota.manage.features.feed import Feed
 from rota.manage.repositories import Repositories
 from rota.monitor import measure
-from rota.records.data import Bins, Schema, Source
+from rota.records.data import Schema, Source
 from rota.records.record import plain
 from rota.records.signal import Alert, AlertKind, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
@@ -33,12 +33,20 @@ FAULT: AlertKind = "distribution_skew"
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """What this process need not read again: slices of the training data, and sampled values of each day it has seen."""
+
+    trained: tuple[MonitorSlice, ...]
+    values: dict[Micros, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True, slots=True)
 class MonitorWorkflow:
     """Examines an endpoint's complete days that were not examined yet."""
 
     repositories: Repositories
     feed: Feed
-    trained: dict[tuple[str, str, int], list[MonitorSlice]] = field(default_factory=dict)
+    remembered: dict[tuple[str, str, int], Remembered] = field(default_factory=dict)
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         endpoint = str(arguments["endpoint"])
@@ -80,7 +88,7 @@ class MonitorWorkflow:
         slice_ = measure.day_slice(endpoint, day, today, schema.bins, run=work.run.id)
         work.batch.put(slice_)
         past = self._past(endpoint, schema, day)
-        days = _days_of(schema.bins, [*past, slice_], rows)
+        days = self._days_of(endpoint, schema, [*past, slice_])
         breaches = self._schema_breaches(schema, today) + self._distribution_breaches(monitor, schema, days, day)
         measured = self._measured_again(work, endpoint, day, rows)
         breaches += self._performance_breaches(monitor, past, measured)
@@ -94,9 +102,8 @@ class MonitorWorkflow:
         return found[0]
 
     def _rows(self, endpoint: str, day: Micros, now_us: Micros) -> pl.DataFrame:
-        """Answered log rows of the newest days with their labels, enough to see a fault and to let labels mature."""
-        reach = (slices.FAULT_DAYS + slices.FAULT_REFERENCE_DAYS) * DAY_US
-        rows = labels.joined(self.repositories.tables, endpoint, day - reach, day + DAY_US, known_until_us=now_us)
+        """Answered log rows of a day and of those before it whose labels may still have been on their way."""
+        rows = labels.joined(self.repositories.tables, endpoint, day - MATURING_DAYS * DAY_US, day + DAY_US, known_until_us=now_us)
         return rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).sort("at_us")
 
     def _past(self, endpoint: str, schema: Schema, day: Micros) -> list[MonitorSlice]:
@@ -105,20 +112,40 @@ class MonitorWorkflow:
         served = sorted((s for s in found if s.start_us < day), key=lambda s: s.start_us)
         if len(served) >= REMEMBERED_DAYS - MATURING_DAYS:
             return served
-        return self._trained(endpoint, schema, served[0].start_us if served else day) + served
+        until_us = served[0].start_us if served else day
+        return [s for s in self._remembered(endpoint, schema).trained if s.start_us < until_us] + served
 
-    def _trained(self, endpoint: str, schema: Schema, until_us: Micros) -> list[MonitorSlice]:
-        """Slices of the data that the schema was inferred from; cut once by each process."""
+    def _remembered(self, endpoint: str, schema: Schema) -> Remembered:
         key = (endpoint, schema.name, schema.version)
-        if key not in self.trained:
+        if key not in self.remembered:
             name, _, number = schema.dataset.partition("@")
             rows = datasets.read(self.repositories.tables, datasets.get(self.repositories.metadata, name, int(number)))
-            days = slices.cut(rows, datasets.AT, schema.bins, newest=0)
-            self.trained[key] = [
+            days = slices.cut(rows, datasets.AT, schema.bins)
+            trained = tuple(
                 MonitorSlice(endpoint, start, start + DAY_US, 0, 0, {n: tuple(c[i].tolist()) for n, c in days.counts.items()}, {}, {})
                 for i, start in enumerate(days.starts_us)
-            ]
-        return [s for s in self.trained[key] if s.start_us < until_us]
+            )
+            newest = days.starts_us[-slices.VALUE_DAYS :]
+            values = {start: {name: column[i] for name, column in days.values.items()} for i, start in enumerate(newest)}
+            self.remembered[key] = Remembered(trained, values)
+        return self.remembered[key]
+
+    def _days_of(self, endpoint: str, schema: Schema, past: Sequence[MonitorSlice]) -> slices.Days:
+        """Stored counts of every day and sampled values of the newest, in one value; only days not seen yet are read."""
+        starts = tuple(s.start_us for s in past)
+        newest = starts[-slices.VALUE_DAYS :]
+        known = self._remembered(endpoint, schema).values
+        served = [start for start in newest if start not in known]
+        if served:
+            rows = predictions.read(self.repositories.tables, endpoint, served[0], served[-1] + DAY_US)
+            rows = rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).sort("at_us")
+            sampled = slices.sampled(rows, rows["at_us"].to_numpy() // DAY_US, schema.bins, np.array(served) // DAY_US)
+            known.update({start: {name: column[i] for name, column in sampled.items()} for i, start in enumerate(served)})
+        for old in [start for start in known if start < newest[0]]:
+            del known[old]
+        numbers = [b.name for b in schema.bins if b.type != "string" and all(b.name in known[start] for start in newest)]
+        counts = {b.name: np.array([s.counts[b.name] for s in past]) for b in schema.bins if all(b.name in s.counts for s in past)}
+        return slices.Days(starts, counts, {name: tuple(known[start][name] for start in newest) for name in numbers})
 
     def _schema_breaches(self, schema: Schema, today: pl.DataFrame) -> list[Breach]:
         """Structure first: vanished, new or retyped features, and too many nulls."""
@@ -205,14 +232,6 @@ class MonitorWorkflow:
             if over and alert.last_seen_us < work.now_us:
                 alerts.resolve(work.batch, alert, now_us=work.now_us, actor=work.run.id, reason=f"no longer seen on {iso(day)[:10]}")
         return raised
-
-
-def _days_of(bins: Sequence[Bins], past: Sequence[MonitorSlice], rows: pl.DataFrame) -> slices.Days:
-    """Stored counts of every day and sampled values of the newest, in one value."""
-    starts = tuple(s.start_us for s in past)
-    counts = {b.name: np.array([s.counts[b.name] for s in past]) for b in bins if all(b.name in s.counts for s in past)}
-    newest = np.array(starts[-(slices.FAULT_DAYS + slices.FAULT_REFERENCE_DAYS) :]) // DAY_US
-    return slices.Days(starts, counts, slices.sampled(rows, rows["at_us"].to_numpy() // DAY_US, bins, newest))
 
 
 def _plain_verdict(verdict: Any) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """A project: the Rota definitions of one Python file, and what applying them would change."""
 
 import importlib.util
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+import msgspec
+
 from rota.errors import InvalidInput, RotaError
+from rota.manage import schedules
 from rota.ports.metadata import Batch, Metadata
 from rota.records.data import FeatureService, FeatureView, Source
 from rota.records.kinds import BY_RECORD, key_of
@@ -49,7 +53,7 @@ def load(file: Path) -> Project:
     """Import a project file and collect its definitions; the file runs with its own directory first on the path."""
     if not file.is_file():
         raise InvalidInput(f"there is no project file {str(file)!r}; give the path of a Python file with Rota definitions", file=str(file))
-    module = _import(file)
+    module = _imported(file)
     found: list[Record] = []
     for value in vars(module).values():
         for record in _declared(value):
@@ -61,6 +65,7 @@ def load(file: Path) -> Project:
         )
     found.sort(key=lambda record: DECLARABLE.index(type(record)))
     _check_unique(found, file)
+    _check_schedules(found)
     return Project(file.resolve().parent.name, file.resolve(), tuple(found))
 
 
@@ -83,10 +88,10 @@ def apply(metadata: Metadata, project: Project, release: PipelineRelease, *, env
     """Store the definitions and make the release the active one of every pipeline, in one batch."""
     changes = plan(metadata, project, environment=environment)
     batch = Batch()
-    batch.put(release)
+    _store(batch, metadata, release)
     for record, change in zip(project.records, changes, strict=True):
         if isinstance(record, TrainingPipeline):
-            _deploy(batch, metadata, record, release, environment=environment, now_us=now_us)
+            _deploy(batch, metadata, record, release, environment=environment, actor=actor, now_us=now_us)
         elif change.what != "keep":
             batch.put(record)
             batch.audit(actor, f"{change.kind}.{change.what}", change.name, now_us)
@@ -94,14 +99,24 @@ def apply(metadata: Metadata, project: Project, release: PipelineRelease, *, env
     return changes
 
 
-def _deploy(batch: Batch, metadata: Metadata, pipeline: TrainingPipeline, release: PipelineRelease, *, environment: str, now_us: Micros) -> None:
+def _store(batch: Batch, metadata: Metadata, release: PipelineRelease) -> None:
+    """Equal sources are one release, made when it was first seen; the commit is the newest that has them."""
+    before = metadata.get(PipelineRelease, release.digest)
+    made = release if before is None else msgspec.structs.replace(release, created_us=before.created_us)
+    if made != before:
+        batch.put(made)
+
+
+def _deploy(
+    batch: Batch, metadata: Metadata, pipeline: TrainingPipeline, release: PipelineRelease, *, environment: str, actor: str, now_us: Micros
+) -> None:
     before = metadata.get(Deployed, pipeline.name, environment)
     if before is not None and (before.release, before.definition) == (release.digest, pipeline):
         return
     batch.put(Deployed(pipeline.name, environment, release.digest, pipeline, now_us), replacing=before)
     body = {"environment": environment, "release": release.digest, "before": before.release if before else ""}
     batch.event(Event("pipeline.deployed", pipeline.name, now_us, body))
-    batch.audit("rota", "pipeline.deploy", pipeline.name, now_us, **body)
+    batch.audit(actor, "pipeline.deploy", pipeline.name, now_us, **body)
 
 
 def _declared(value: object) -> Iterator[Record]:
@@ -128,20 +143,49 @@ def _check_unique(records: list[Record], file: Path) -> None:
             raise InvalidInput(f"project file {str(file)!r} declares {type(record).__name__} {name!r} twice and differently", name=name)
 
 
-def _import(file: Path) -> ModuleType:
-    directory = str(file.resolve().parent)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+def _check_schedules(records: list[Record]) -> None:
+    """A schedule that never fires is found here and not by the loop."""
+    for record in records:
+        if isinstance(record, Monitor):
+            schedules.check(record.schedule)
+        elif isinstance(record, TrainingPipeline):
+            for trigger in record.triggers:
+                if trigger.kind == "schedule":
+                    schedules.check(trigger.spec)
+
+
+def _imported(file: Path) -> ModuleType:
+    """The module of a project file. It and its neighbours leave `sys.modules` again: the next load sees what the files say then."""
+    directory, name = str(file.resolve().parent), file.stem
+    if file.suffix != ".py" or not name.isidentifier() or name in sys.stdlib_module_names:
+        raise InvalidInput(
+            f"project file {str(file)!r} cannot be imported by its name; a worker imports it as a module, so name it for example project.py",
+            file=str(file),
+        )
+    spec = importlib.util.spec_from_file_location(name, file.resolve())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    before = dict(sys.modules)
     sys.path.insert(0, directory)
-    sys.modules[file.stem] = module
+    sys.modules[name] = module
     try:
+        importlib.invalidate_caches()
         spec.loader.exec_module(module)
     except RotaError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidInput(f"project file {str(file)!r} cannot be imported: {type(error).__name__}: {error}", file=str(file)) from error
     finally:
         sys.path.remove(directory)
+        _forget(directory, before)
     return module
+
+
+def _forget(directory: str, before: Mapping[str, ModuleType]) -> None:
+    """Put back what stood in `sys.modules` under the names of a project's own modules."""
+    for name, module in list(sys.modules.items()):
+        if before.get(name) is not module and str(getattr(module, "__file__", None) or "").startswith(directory + os.sep):
+            del sys.modules[name]
+            if name in before:
+                sys.modules[name] = before[name]

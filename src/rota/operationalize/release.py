@@ -5,19 +5,21 @@ import io
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
 import zipfile
 from pathlib import Path
 
-from rota.errors import InvalidInput
+from rota.errors import Corrupt, InvalidInput
+from rota.manage import provenance
 from rota.ports.blobs import Blobs
-from rota.records.record import digest, encode
+from rota.records.record import encode
 from rota.records.run import PipelineRelease
 from rota.records.time import Micros
 
 SOURCE_SUFFIXES = (".py", ".toml", ".txt", ".lock", ".sql", ".json", ".md")
-SKIPPED = ("__pycache__", ".git", ".venv", ".rota", "node_modules")
+SKIPPED = ("__pycache__", "node_modules")
+NOT_SOURCES = ("pyvenv.cfg", "metadata.db")
+"""A folder that holds one of these is a virtual environment or a platform's home, whatever its name."""
 MAX_BYTES = 50_000_000
 LOCK_FILES = ("uv.lock", "requirements.lock", "requirements.txt", "pylock.toml")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -28,8 +30,8 @@ def build(blobs: Blobs, file: Path, *, now_us: Micros) -> PipelineRelease:
     directory = file.resolve().parent
     archive = _archive(directory)
     bundle = blobs.put(archive)
-    commit, dirty = _commit(directory)
-    lock = next((digest(path.read_bytes()) for name in LOCK_FILES if (path := directory / name).is_file()), "")
+    commit, dirty = provenance.commit_of(directory)
+    lock = blobs.put(_lock(directory))
     python = platform.python_version()
     identity = hashlib.sha256(encode([bundle, file.stem, lock, python])).hexdigest()
     return PipelineRelease(
@@ -38,7 +40,7 @@ def build(blobs: Blobs, file: Path, *, now_us: Micros) -> PipelineRelease:
         bundle=bundle,
         module=file.stem,
         commit=commit,
-        dirty=dirty,
+        dirty=bool(dirty),
         lock=lock,
         python=python,
         created_us=now_us,
@@ -50,48 +52,59 @@ def unpack(blobs: Blobs, release: PipelineRelease, root: Path) -> Path:
     target = root / release.digest
     if target.is_dir():
         return target
+    bundle = blobs.get(release.bundle)
     root.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=root))
-    with zipfile.ZipFile(io.BytesIO(blobs.get(release.bundle))) as archive:
-        archive.extractall(temporary)  # names were written by `_archive`, below; ZipFile strips absolute and parent parts
     try:
+        with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+            archive.extractall(temporary)  # names were written by `_archive`, below; ZipFile strips absolute and parent parts
         temporary.rename(target)
-    except OSError:  # another process was first
-        shutil.rmtree(temporary)
+    except zipfile.BadZipFile as error:
+        raise Corrupt(f"the bundle {release.bundle} of release {release.digest} is no archive: {error}", release=release.digest) from error
+    except OSError:
+        if not target.is_dir():  # else another process was first
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
 def _archive(directory: Path) -> bytes:
-    """A zip with sorted names and fixed times, so that equal trees give equal bytes."""
+    """A zip with sorted names, fixed times and no compression (zlib's output differs by build), so that equal trees give equal bytes."""
     buffer, total = io.BytesIO(), 0
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path in _source_files(directory):
-            data = path.read_bytes()
-            total += len(data)
+            total += path.stat().st_size
             if total > MAX_BYTES:
                 raise InvalidInput(
                     f"the project in {str(directory)!r} has more than {MAX_BYTES} bytes of sources at {str(path)!r}; move data out of it",
                     path=str(path),
                 )
-            archive.writestr(zipfile.ZipInfo(path.relative_to(directory).as_posix(), _EPOCH), data, compress_type=zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(_name(path, directory), _EPOCH), path.read_bytes())
     return buffer.getvalue()
+
+
+def _name(path: Path, directory: Path) -> str:
+    name = path.relative_to(directory).as_posix()
+    if not name.isprintable():
+        raise InvalidInput(f"the project in {str(directory)!r} has a file with the name {name!r}; rename it to a printable text", path=name)
+    return name
 
 
 def _source_files(directory: Path) -> list[Path]:
     found = []
     for root, folders, names in os.walk(directory):
-        folders[:] = [name for name in folders if name not in SKIPPED and not name.startswith(".")]
+        folders[:] = [name for name in folders if _holds_sources(Path(root, name))]
         found += [Path(root, name) for name in names if name.endswith(SOURCE_SUFFIXES)]
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
-def _commit(directory: Path) -> tuple[str, bool]:
-    """The Git commit of a directory and whether files differ from it; ("", False) outside of a repository."""
-    try:
-        head = subprocess.run(["git", "-C", str(directory), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
-        if head.returncode != 0:
-            return "", False
-        changed = subprocess.run(["git", "-C", str(directory), "status", "--porcelain", "."], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return "", False
-    return head.stdout.strip(), bool(changed.stdout.strip())
+def _holds_sources(folder: Path) -> bool:
+    hidden = folder.name.startswith(".") or folder.name in SKIPPED
+    return not hidden and not any((folder / name).exists() for name in NOT_SOURCES)
+
+
+def _lock(directory: Path) -> bytes:
+    """The environment: the project's own lock file, else every distribution that is installed here."""
+    found = next((path for name in LOCK_FILES if (path := directory / name).is_file()), None)
+    return found.read_bytes() if found else provenance.installed_packages()

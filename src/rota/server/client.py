@@ -70,13 +70,15 @@ class Client:
     def settle(self, *, timeout_s: float = 600.0) -> None:
         """Wait until the loop has done everything that can be done at the clock's present moment."""
         deadline = time.monotonic() + timeout_s
+        pause_s = 0.005
         while True:
             waiting = self.get("/v1/loop")["waiting"]
             if not waiting:
                 return
             if time.monotonic() > deadline:
                 raise Unavailable(f"the loop did not come to rest within {timeout_s:g} s; it still has {waiting[:3]}")
-            time.sleep(0.03)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.3, 0.1)
 
     def close(self) -> None:
         for connection in self._connections.values():

@@ -60,6 +60,12 @@ def compare_months(request: Request, endpoint: str, version: int) -> list[dict[s
     return compare.by_month(platform.repositories, platform.formats, endpoint, other)
 
 
+@router.get("/v1/endpoints/{endpoint}/log")
+def count_log(request: Request, endpoint: str) -> dict[str, int]:
+    """How many predictions the log holds, and how many of them have a label."""
+    return compare.counts(platform_of(request).repositories, endpoint)
+
+
 @router.get("/v1/endpoints/{endpoint}/parity")
 def check_parity(request: Request, endpoint: str, rows: int = compare.PARITY_ROWS) -> dict[str, Any]:
     """Training == serving: features recomputed for logged predictions, and the cells that differ."""

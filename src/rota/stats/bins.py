@@ -52,6 +52,8 @@ def place(bins: Bins, values: pl.Series) -> Counts:
 def as_numbers(name: str, values: pl.Series) -> NDArray[np.float64]:
     """Float64 with NaN for null; times become microseconds, booleans 0 and 1."""
     dtype = values.dtype
+    if dtype == pl.Float64:  # the common case, ten times cheaper than an expression
+        return values.to_numpy()
     if isinstance(dtype, pl.Datetime):
         values = values.dt.epoch("us")
     elif not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):

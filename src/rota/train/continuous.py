@@ -92,7 +92,7 @@ class TrainWorkflow:
             work.batch.audit(work.run.id, "schema.freeze", f"{schema.name}@{schema.version}", work.now_us, dataset=schema.dataset)
         endpoints = metadata.find(Endpoint, {"model": deployed.pipeline})
         open_faults = [a for e in endpoints for a in alerts.open_alerts(metadata, e.name) if a.severity == "critical" and a.kind.endswith("_skew")]
-        result = data_gate.judge(schema, rows, open_faults)
+        result = data_gate.judge(schema, rows, deployed.definition.dataset.features.feature_names, open_faults)
         statistics = self.repositories.blobs.put(encode({"statistics": result.statistics, "anomalies": result.anomalies}))
         work.made(f"statistics:{statistics}")
         work.used(f"schema:{schema.name}@{schema.version}")

@@ -61,12 +61,14 @@ def describe(rows: pl.DataFrame, bins: Sequence[Bins]) -> Statistics:
     return Statistics(rows.height, columns, *ends)
 
 
-def judge(schema: Schema, rows: pl.DataFrame, open_faults: Sequence[Alert]) -> DataVerdict:
-    """Hold the dataset's newest test days against the schema and against the days before them."""
+def judge(schema: Schema, rows: pl.DataFrame, features: Sequence[str], open_faults: Sequence[Alert]) -> DataVerdict:
+    """Hold the dataset's newest test days against the schema and against the days before them; `features` names its feature columns."""
     newest = rows.filter(pl.col(datasets.TEST))
-    statistics = describe(newest, schema.bins)
-    found = list(validate(schema, newest.select(statistics_columns(schema, newest))))
-    for finding in slices.examine(schema.bins, slices.cut(rows, datasets.AT, schema.bins), slices.Window()):
+    found = list(validate(schema, newest.select([name for name in features if name in newest.columns])))
+    retyped = {anomaly.feature for anomaly in found if anomaly.kind == "UNEXPECTED_DATA_TYPE"}
+    bins = [b for b in schema.bins if b.name not in retyped]
+    statistics = describe(newest, bins)
+    for finding in slices.examine(bins, slices.cut(rows, datasets.AT, bins), slices.Window()):
         if finding.fault is not None:
             evidence = {name: float(value) for name, value in finding.fault.evidence.items()}
             found.append(Anomaly(finding.feature, "KNOWN_FAULT", finding.fault.message, "fail", evidence=evidence))
@@ -79,8 +81,3 @@ def judge(schema: Schema, rows: pl.DataFrame, open_faults: Sequence[Alert]) -> D
             message = f"{alert.message} (alert open since {iso(alert.raised_us)})"
             found.append(Anomaly(alert.subject, "OPEN_ALERT", message, "fail"))
     return DataVerdict(statistics, tuple(found))
-
-
-def statistics_columns(schema: Schema, rows: pl.DataFrame) -> list[str]:
-    """The feature columns of a dataset: those of the schema, and any other feature column that is new."""
-    return [name for name in rows.columns if "__" in name] or [column.name for column in schema.columns]

@@ -8,7 +8,11 @@ from rota.stats.metrics import METRICS
 
 def judge(gates: Sequence[Gate], candidate: Evaluation, champion: Evaluation | None) -> list[GateResult]:
     """One result a gate. The champion's evaluation must be of the same rows; without a champion its gates pass."""
-    return [_GATES[gate.kind](gate, candidate, champion) for gate in gates]
+    return [_unknown(gate) if gate.metric not in METRICS else _GATES[gate.kind](gate, candidate, champion) for gate in gates]
+
+
+def _unknown(gate: Gate) -> GateResult:
+    return GateResult(gate.metric, False, f"metric {gate.metric!r} is unknown; known are {sorted(METRICS)}")
 
 
 def _threshold(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> GateResult:

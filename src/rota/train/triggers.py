@@ -18,8 +18,9 @@ class Decision:
 def decide(pipeline: TrainingPipeline, trigger: Trigger, recent: Sequence[Run], *, now_us: Micros) -> Decision:
     """May this trigger start a run? `recent` are the pipeline's runs, newest first.
 
-    One run at a time: a trigger during an active run coalesces into it. Then the trigger's own cool-down, the weekly budget,
-    and the dead-man stop: after `give_up_after` runs in a row without a new version only a person starts the next one.
+    One run at a time: a trigger during an active run coalesces into it. Then the cool-down, counted from the last run that a
+    trigger of the same kind started; the weekly budget; and the dead-man stop: after `give_up_after` runs in a row without a
+    new version only a person starts the next one.
     """
     active = next((run for run in recent if run.ended_us is None), None)
     if active is not None:

@@ -14,6 +14,7 @@ import msgspec
 import polars as pl
 
 from rota.errors import Conflict, InvalidInput, NotFound, Unavailable
+from rota.manage.drain import tidy
 from rota.manage.features import files, history, registry, rows, source_rows
 from rota.manage.features.deliveries import Delivery, Ids, Moved, Received, applied, applied_key, without_segment
 from rota.manage.features.files import Ingestion
@@ -210,7 +211,8 @@ class Feed:
         if start != chunk.start:
             return 0
         received = [_received(payload) for payload in chunk.payloads[:count]]
-        self._tables.append(source_rows.table(source), _as_columns(source, received), batch=(_writer(source, chunk.segment), end))
+        name = source_rows.table(source)
+        tidy(self._tables, name, self._tables.append(name, _as_columns(source, received), batch=(_writer(source, chunk.segment), end)))
         return count
 
     def _claimed(self, source: Source, chunk: Chunk) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Where a tracked run comes from, captured without asking: code, command, interpreter, machine and installed packages."""
+"""Where code comes from, captured without asking: commit, command, interpreter, machine and installed packages."""
 
 import platform
 import subprocess
@@ -12,10 +12,10 @@ MAX_COMMAND = 2_000
 
 def captured(directory: Path, command: list[str]) -> Mapping[str, str]:
     """The facts of this process; `commit` is empty and `dirty` "unknown" where `directory` is in no Git work tree."""
-    commit, dirty = _commit(directory)
+    commit, dirty = commit_of(directory)
     return {
         "commit": commit,
-        "dirty": dirty,
+        "dirty": "unknown" if dirty is None else "yes" if dirty else "no",
         "script": command[0] if command else "",
         "command": " ".join(command)[:MAX_COMMAND],
         "python": platform.python_version(),
@@ -30,13 +30,14 @@ def installed_packages() -> bytes:
     return "".join(f"{line}\n" for line in sorted(names)).encode()
 
 
-def _commit(directory: Path) -> tuple[str, str]:
+def commit_of(directory: Path) -> tuple[str, bool | None]:
+    """The Git commit of a directory and whether its files differ from it; ("", None) where there is no commit."""
     try:
         head = _git(directory, "rev-parse", "HEAD")
-        changed = _git(directory, "status", "--porcelain")
-    except (OSError, subprocess.SubprocessError):  # no Git, no repository, or no commit yet: a run is tracked all the same
-        return "", "unknown"
-    return head, "yes" if changed else "no"
+        changed = _git(directory, "status", "--porcelain", ".")
+    except (OSError, subprocess.SubprocessError):  # no Git, no repository, or no commit yet
+        return "", None
+    return head, bool(changed)
 
 
 def _git(directory: Path, *arguments: str) -> str:

@@ -1,0 +1,117 @@
+"""The judge on logs whose truth is known: pass, fail and inconclusive of each analysis, and verdicts that can be recomputed."""
+
+import math
+
+import msgspec
+import pytest
+
+from rota.deploy import judge
+from rota.errors import InvalidInput
+from rota.records.release import Analysis, Canary, Endpoint, Rollout, Verdict, error_rate, latency_p95, metric
+from rota.records.time import HOUR_US
+from rota.testing.story import NOON_US
+
+ROLLOUT = Rollout("rollout.delay.2", "delay", "delay", 2, 1, "canary", 0, NOON_US)
+
+
+def verdict(place, analysis, *, now_us=None):
+    endpoint = Endpoint("delay", "delay", Canary(analysis=[analysis]))
+    (found,) = judge.examine(place.repositories, endpoint, ROLLOUT, now_us=now_us or place.clock.now_us())
+    return found
+
+
+def both(place, count, *, stable=None, canary=None):
+    place.ask(count, **(stable or {}))
+    place.ask(count, number=2, role="canary", **(canary or {}))
+
+
+def hours(place, count, *, candidate, stable=0.5, truth=1.0, rows=2):
+    """Mirrored predictions in so many hours, all with one truth."""
+    for _ in range(count):
+        ids = place.ask(rows, answer=stable, truth=truth)
+        place.ask(rows, number=2, role="shadow", answer=candidate, ids=ids)
+        place.clock.advance(place.clock.now_us() + HOUR_US)
+
+
+@pytest.mark.parametrize(("count", "errors", "outcome"), [(2_000, 2, "pass"), (2_000, 400, "fail"), (40, 2, "inconclusive"), (0, 0, "inconclusive")])
+def test_the_share_of_errors(place, count, errors, outcome):
+    both(place, count, canary={"errors": errors})
+    found = verdict(place, error_rate(margin=0.1))
+    assert (found.outcome, found.rows) == (outcome, 2 * count)
+    assert f"error rate {errors}/{count} against 0/{count}" in found.message
+
+
+@pytest.mark.parametrize(("latency_us", "outcome"), [(1_000, "pass"), (3_000, "fail")])
+def test_the_latency(place, latency_us, outcome):
+    both(place, 3_000, canary={"latency_us": latency_us})
+    assert verdict(place, latency_p95(ratio=1.5)).outcome == outcome
+
+
+def test_latency_with_few_rows_is_inconclusive(place):
+    both(place, 20)
+    assert verdict(place, latency_p95(ratio=1.5)).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(("candidate", "count", "outcome"), [(0.6, 40, "pass"), (0.2, 40, "fail"), (0.6, 20, "inconclusive")])
+@pytest.mark.parametrize("loss", ["log_loss", "brier"])
+def test_the_loss_on_the_same_predictions_hour_by_hour(place, candidate, count, outcome, loss):
+    hours(place, count, candidate=candidate)
+    found = verdict(place, metric(loss, margin=0.02))
+    assert (found.outcome, found.rows) == (outcome, count)
+
+
+def test_the_paired_difference_of_an_hour_is_the_one_computed_by_hand(place):
+    ids = place.ask(2, answer=0.5, truth=1.0)
+    place.ask(2, number=2, role="shadow", answer=0.8, ids=ids)
+    more = place.ask(1, answer=0.9, truth=0.0)
+    place.ask(1, number=2, role="shadow", answer=0.4, ids=more)
+    place.ask(5, answer=0.1)  # no label yet
+    place.ask(3, answer=0.1, truth=1.0)  # not mirrored
+    place.clock.advance(NOON_US + HOUR_US)
+    place.ask(1, number=2, role="shadow", answer=0.7, ids=place.ask(1, answer=0.6, truth=1.0))
+    found = verdict(place, metric("log_loss", margin=0.02))
+    first = (2 * (math.log(0.5) - math.log(0.8)) + (math.log(0.1) - math.log(0.6))) / 3
+    second = math.log(0.6) - math.log(0.7)
+    assert found.estimate == pytest.approx((first + second) / 2)
+    assert "same 4 predictions in 2 hours" in found.message
+
+
+def test_an_unknown_loss_is_named_with_those_that_a_rollout_knows(place):
+    with pytest.raises(InvalidInput, match=r"'roc_auc' is unknown.*'brier', 'log_loss'"):
+        verdict(place, metric("roc_auc", margin=0.1))
+
+
+def test_rows_before_the_rollout_and_of_other_models_do_not_count(place):
+    place.ask(50, at_us=NOON_US - 1, errors=50)
+    both(place, 50)
+    assert "0/50 against 0/50" in verdict(place, error_rate(margin=0.1)).message
+
+
+def test_a_verdict_can_be_recomputed_later_from_the_log(place):
+    hours(place, 35, candidate=0.6)
+    both(place, 100, canary={"errors": 3})
+    moment = place.clock.now_us()
+    analyses = [error_rate(margin=0.1), latency_p95(ratio=1.5), metric("log_loss", margin=0.02)]
+    then = [verdict(place, analysis, now_us=moment) for analysis in analyses]
+    place.clock.advance(moment + HOUR_US)
+    hours(place, 5, candidate=0.01)
+    both(place, 100, canary={"errors": 100})
+    assert [verdict(place, analysis, now_us=moment) for analysis in analyses] == then
+    assert [verdict(place, analysis).outcome for analysis in analyses[:1]] == ["fail"]
+
+
+def test_a_failure_beats_what_is_open_and_everything_must_pass_to_pass():
+    def of(*outcomes):
+        return judge.combine([Verdict("error_rate", outcome, f"it {outcome}") for outcome in outcomes])
+
+    assert of("pass", "inconclusive", "fail") == ("fail", "it fail")
+    assert of("pass", "inconclusive") == ("inconclusive", "it inconclusive")
+    assert of("pass", "pass") == ("pass", "it pass; it pass")
+    assert of() == ("pass", "nothing to analyse")
+
+
+def test_a_verdict_is_stored_without_numbers_that_json_lacks(place):
+    found = verdict(place, Analysis("error_rate", 0.1))
+    assert (found.estimate, found.lower, found.upper) == (None, None, None)
+    assert "nan" not in found.message
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Verdict) == found

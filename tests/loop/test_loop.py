@@ -1,0 +1,345 @@
+"""The loop in one process: an alarm becomes a run, a run a version, a version a rollout; each event acts once."""
+
+import threading
+
+import msgspec
+import pytest
+
+from rota import loop as loop_module
+from rota.errors import InvalidInput, Refused, Unavailable
+from rota.loop import Loop
+from rota.manage import alerts, lineage, predictions
+from rota.ports.metadata import Batch
+from rota.records.data import Schema
+from rota.records.release import Release, Rollout
+from rota.records.run import Deployed, cron, new_data, on_alert
+from rota.records.signal import Event, MonitorSlice, ScheduleState
+from rota.records.time import DAY_US, HOUR_US
+
+
+def test_the_circle_closes_from_alarm_to_the_promotion_of_a_better_version(world):
+    world.history(10)
+    first = world.train()
+    assert first.status == "succeeded", first.error
+    assert [(version.number, version.status) for version in world.versions()] == [(1, "approved")]
+    assert [(rollout.candidate, rollout.state) for rollout in world.rollouts()] == [(1, "promoted")]
+    for _ in range(46):
+        world.live()
+    assert [alert.message for alert in world.alerts() if alert.kind == "performance"] == []
+
+    world.flipped = True
+    for _ in range(20):
+        ids = world.live()
+        if len(world.rollouts()) > 1 and world.rollouts()[-1].ended_us:
+            break
+    (alert,) = [alert for alert in world.alerts() if alert.kind == "performance"]
+    run = world.platform.repositories.runs.find(workflow="train")[0]
+    assert (run.trigger, run.status) == (f"alert:{alert.id}", "succeeded"), run.error
+    rollout = world.rollouts()[-1]
+    assert (rollout.candidate, rollout.champion, rollout.state) == (2, 1, "promoted"), rollout.reason
+    stages = [entry["stage"] for entry in rollout.history if entry["outcome"] == "pass"]
+    assert stages == ["0 shadow 0%", "1 canary 50%"]
+
+    ids = world.live()
+    predictions.flush(world.platform.repositories.journal, world.platform.repositories.tables, "ice")
+    repositories = world.platform.repositories
+    chain = {link.node for link in lineage.prediction_chain(repositories.metadata, repositories.runs, repositories.tables, ids[-1])}
+    assert {f"alert:{alert.id}", f"run:{run.id}", f"run:{alert.monitor_run}", "model_version:ice@2", "dataset_version:ice@2"} <= chain
+    measured = world.metadata.find(MonitorSlice, {"endpoint": "ice"}, order="-start_us", limit=1)[0]
+    assert measured.performance["2"]["roc_auc"] > 0.7
+
+
+def test_a_feed_that_changes_its_unit_is_named_blocks_training_and_is_forgiven_when_repaired(world):
+    world.history(10)
+    assert world.train().status == "succeeded"
+    for _ in range(32):
+        world.live()
+    world.celsius = True
+    for _ in range(3):
+        world.live()
+    (alert,) = [alert for alert in world.alerts() if alert.kind == "distribution_skew"]
+    assert alert.subject == "shop_weather__temp"
+    assert "Fahrenheit" in alert.message
+    blocked = world.train()
+    assert blocked.status == "blocked"
+    assert "blocked by data validation" in blocked.error
+    assert "shop_weather__temp" in blocked.error
+    assert len(world.versions()) == 1
+    assert [a.subject for a in world.alerts() if a.kind == "gate"] == ["data validation"]
+
+    world.celsius = False
+    for _ in range(7):
+        world.live()
+    assert {a.status for a in world.alerts() if a.kind in ("distribution_skew", "gate")} == {"resolved"}
+    world.clock.advance(world.clock.now_us() + 1)
+    again = world.train()
+    assert "data validation" not in again.error
+    assert again.status == "succeeded", again.error
+
+
+# What starts a run, and what does not
+
+
+def raise_alert(world, *, kind="performance", subject="brier"):
+    """An alert as a monitor would raise it, a second later than the one before."""
+    world.clock.advance(world.clock.now_us() + 1_000_000)
+    batch = Batch()
+    breach = alerts.Breach(kind, subject, "critical", f"{kind} of {subject}", {})
+    alert = alerts.raise_or_touch(batch, world.metadata, "ice", breach, now_us=world.clock.now_us(), run="m1")
+    world.metadata.commit(batch)
+    return alert
+
+
+def redeploy(world, **changes):
+    """The pipeline with other triggers or limits."""
+    before = world.metadata.get(Deployed, "ice", "prod")
+    batch = Batch()
+    batch.put(msgspec.structs.replace(before, definition=msgspec.structs.replace(before.definition, **changes)))
+    world.metadata.commit(batch)
+
+
+def react(world):
+    """React to everything, execute nothing."""
+    while world.platform.loop.react():
+        pass
+
+
+def training(world):
+    return world.platform.repositories.runs.find(workflow="train")
+
+
+def end(world, run_id, status="succeeded"):
+    runs = world.platform.repositories.runs
+    lease = runs.claim("w", world.clock.now_us(), lease_s=60, workflows=["train"])
+    assert lease.run.id == run_id
+    runs.finish(lease, status, ended_us=world.clock.now_us())
+
+
+def skipped(world):
+    return [entry.body["reason"] for entry in world.audits("trigger.skip")]
+
+
+def test_twenty_alerts_in_a_minute_start_one_run_and_say_so(world):
+    for number in range(20):
+        raise_alert(world, subject=f"s{number}")
+    react(world)
+    (run,) = training(world)
+    assert skipped(world) == [f"coalesced into active run {run.id}"] * 19
+
+
+def test_an_alert_within_the_cool_down_waits_and_says_until_when(world):
+    first = raise_alert(world)
+    react(world)
+    end(world, training(world)[0].id)
+    raise_alert(world, subject="later")
+    react(world)
+    assert [run.trigger for run in training(world)] == [f"alert:{first.id}"]
+    assert "cooling down until 2013-07-02" in skipped(world)[0]
+
+
+def test_the_weekly_budget_holds_and_says_so(world):
+    redeploy(world, triggers=[on_alert("performance", cooldown="0s")], max_runs_per_week=2)
+    for number in range(4):
+        raise_alert(world, subject=f"s{number}")
+        react(world)
+        if training(world)[0].ended_us is None:
+            end(world, training(world)[0].id)
+    assert len(training(world)) == 2
+    assert skipped(world) == ["weekly budget of 2 runs is used up"] * 2
+
+
+def test_after_enough_runs_without_a_version_the_loop_stops_and_says_so(world):
+    redeploy(world, triggers=[on_alert("performance", cooldown="0s")], give_up_after=3)
+    for number in range(5):
+        raise_alert(world, subject=f"s{number}")
+        react(world)
+        if training(world)[0].ended_us is None:
+            end(world, training(world)[0].id, "blocked")
+    assert len(training(world)) == 3
+    assert all("the last 3 runs made no version" in reason for reason in skipped(world))
+    assert world.platform.start_training("ice")
+
+
+def test_an_alert_during_a_rollout_is_skipped_with_its_reason(world):
+    batch = Batch()
+    batch.put(Rollout("rollout.ice.2", "ice", "ice", 2, 1, "canary", 0, world.clock.now_us()))
+    world.metadata.commit(batch)
+    raise_alert(world)
+    react(world)
+    assert training(world) == []
+    assert skipped(world) == ["version 2 is still being rolled out"]
+
+
+def test_an_alert_of_another_kind_starts_nothing(world):
+    raise_alert(world, kind="drift", subject="temp")
+    react(world)
+    assert training(world) == []
+    assert skipped(world) == []
+
+
+def test_new_rows_start_a_run_when_they_are_enough_counted_since_the_last_run(world):
+    redeploy(world, triggers=[new_data(100)])
+
+    def arrive(rows, source="sales"):
+        world.clock.advance(world.clock.now_us() + 1_000_000)
+        batch = Batch()
+        batch.event(Event("data.arrived", source, world.clock.now_us(), {"rows": rows}))
+        world.metadata.commit(batch)
+        react(world)
+        return len(training(world))
+
+    assert [arrive(60), arrive(500, "weather"), arrive(40)] == [0, 0, 1]
+    end(world, training(world)[0].id)
+    assert [arrive(99), arrive(1)] == [1, 2]
+
+
+def test_ticks_missed_while_nothing_ran_coalesce_into_one_event(world):
+    redeploy(world, triggers=[cron("0 3 * * *")])
+    world.clock.advance(world.clock.now_us() + 10 * DAY_US)
+    assert world.platform.loop.fire_schedules()
+    fired = [event for event in world.metadata.events(0) if event.kind == "schedule.fired"]
+    assert sorted(event.subject for event in fired) == ["monitor/ice", "train/ice/0"]
+    assert world.metadata.get(ScheduleState, "train/ice/0").last_us == world.clock.now_us() - 21 * HOUR_US
+    world.platform.loop._looked.clear()
+    assert not world.platform.loop.fire_schedules()
+    react(world)
+    assert sorted(run.workflow for run in world.platform.repositories.runs.find()) == ["monitor", "train"]
+
+
+def test_a_schedule_that_was_taken_away_between_tick_and_reaction_does_not_stop_the_loop(world):
+    redeploy(world, triggers=[cron("0 3 * * *")])
+    world.clock.advance(world.clock.now_us() + DAY_US)
+    world.platform.loop.fire_schedules()
+    redeploy(world, triggers=[])
+    react(world)
+    assert world.platform.loop.waiting() == [f"run {run.id} queued" for run in world.platform.repositories.runs.find()]
+    assert [entry.body["rule"] for entry in world.audits("loop.error")] == ["_train_on_schedule"]
+
+
+# Each event acts once
+
+
+def test_two_loops_that_take_turns_act_once_on_each_event(world):
+    loops = [Loop(world.platform.repositories, "prod") for _ in range(2)]
+    for number in range(6):
+        raise_alert(world, subject=f"s{number}")
+        while loops[number % 2].react():
+            pass
+        assert not loops[1 - number % 2].react()
+    assert len(training(world)) == 1
+    assert len(skipped(world)) == 5
+
+
+def test_many_loops_at_once_act_once_on_each_event(world):
+    redeploy(world, triggers=[on_alert("performance", cooldown="0s")])
+    for number in range(30):
+        raise_alert(world, subject=f"s{number}")
+    threads = [threading.Thread(target=lambda: [None for _ in iter(Loop(world.platform.repositories, "prod").react, False)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (run,) = training(world)
+    assert skipped(world) == [f"coalesced into active run {run.id}"] * 29
+    assert [edge.cause for edge in world.metadata.edges([f"run:{run.id}"], "causes")] == [run.trigger]
+
+
+def test_a_worker_that_dies_between_starting_a_run_and_moving_on_leaves_one_run_with_its_cause(world, monkeypatch):
+    react(world)
+    alert = raise_alert(world)
+    commit = world.metadata.commit
+
+    def dies(batch):
+        if batch.puts:  # the cursor
+            raise KeyboardInterrupt
+        commit(batch)
+
+    monkeypatch.setattr(world.metadata, "commit", dies)
+    with pytest.raises(KeyboardInterrupt):
+        react(world)
+    monkeypatch.setattr(world.metadata, "commit", commit)
+    react(world)
+    (run,) = training(world)
+    assert [edge.cause for edge in world.metadata.edges([f"run:{run.id}"], "causes")] == [f"alert:{alert.id}"]
+    assert skipped(world) == []
+
+
+def test_a_rule_that_fails_is_audited_and_the_next_event_is_handled(world, monkeypatch):
+    def broken(loop, event):
+        raise InvalidInput("no such thing")
+
+    monkeypatch.setitem(loop_module.RULES, "alert.raised", (broken, *loop_module.RULES["alert.raised"]))
+    raise_alert(world)
+    react(world)
+    assert len(training(world)) == 1
+    assert [(entry.body["rule"], entry.body["error"]) for entry in world.audits("loop.error")] == [("broken", "InvalidInput: no such thing")]
+
+
+def test_an_engine_that_is_away_loses_no_event(world, monkeypatch):
+    def away(loop, event):
+        raise Unavailable("the database is locked")
+
+    raise_alert(world)
+    monkeypatch.setitem(loop_module.RULES, "alert.raised", (away,))
+    with pytest.raises(Unavailable):
+        react(world)
+    monkeypatch.undo()
+    react(world)
+    assert len(training(world)) == 1
+
+
+def test_a_deaf_receiver_of_alerts_stops_nothing(world):
+    class Sink:
+        def __init__(self, deaf):
+            self.heard, self.deaf = [], deaf
+
+        def deliver(self, alert):
+            if self.deaf:
+                raise Unavailable("connection refused")
+            self.heard.append(alert.id)
+
+    sinks = (Sink(deaf=True), Sink(deaf=False))
+    alert = raise_alert(world)
+    while Loop(world.platform.repositories, "prod", sinks).react():
+        pass
+    assert sinks[1].heard == [alert.id]
+    assert len(training(world)) == 1
+
+
+# A person's acts
+
+
+def test_training_by_hand_is_refused_while_a_run_is_active(world):
+    run_id = world.platform.start_training("ice")
+    with pytest.raises(Refused, match=f"coalesced into active run {run_id}"):
+        world.platform.start_training("ice")
+    with pytest.raises(Refused, match="'nobody' is not deployed"):
+        world.platform.start_training("nobody")
+
+
+def test_a_label_that_is_no_number_is_refused_before_it_is_kept(world):
+    for value in (float("nan"), float("inf"), "late", None):
+        with pytest.raises(InvalidInput, match="label 1"):
+            world.platform.label("ice", [{"prediction_id": "a", "value": 1}, {"prediction_id": "b", "value": value}])
+    assert list(world.platform.repositories.journal.read("labels/ice")) == []
+
+
+def test_a_candidate_worse_than_the_champion_is_blocked_and_leaves_no_version(world):
+    world.history(10)
+    assert world.train().status == "succeeded"
+    redeploy(world, parameters={"rounds": 1})
+    world.clock.advance(world.clock.now_us() + 1)
+    blocked = world.train()
+    assert blocked.status == "blocked"
+    assert "log_loss: champion" in blocked.error
+    assert "worse (margin 0.1)" in blocked.error
+    assert len(world.versions()) == 1
+    assert len(world.metadata.find(Release)) == 1
+    assert len(world.metadata.find(Schema)) == 1
+
+
+def test_applying_the_same_project_again_changes_nothing(world, tmp_path):
+    before = len(world.metadata.events(0))
+    changes = world.platform.apply(tmp_path / "project" / "project.py")
+    assert {change.what for change in changes} == {"keep"}
+    assert len(world.metadata.events(0)) == before

@@ -1,0 +1,468 @@
+"""Durable runs: abandoned, taken over, parked, refused, killed; each finished step happened once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory_runs import MemoryRuns
+from rota.backends.sql_metadata import SqlMetadata
+from rota.backends.sql_runs import SqlRuns
+from rota.errors import InvalidInput, LostLease, Unavailable
+from rota.manage.chronicle import verify_audit
+from rota.manage.durable import MAX_ATTEMPTS, RETRY_AFTER_S, Blocked, Worker
+from rota.ports.metadata import Batch
+from rota.records.model import Alias
+from rota.records.run import Run
+from rota.records.signal import Event
+from rota.testing import FakeClock, FakeSeconds
+
+
+class World:
+    """A store, a queue whose leases pass by hand, and workers with one workflow."""
+
+    def __init__(self):
+        self.metadata, self.seconds, self.clock = MemoryMetadata(), FakeSeconds(), FakeClock(1_000)
+        self.runs = MemoryRuns(self.metadata, monotonic=self.seconds)
+        self.paused = []
+
+    def submit(self, id="r1", **arguments):
+        self.runs.submit(Run(id, "flow", "flights", arguments, 0))
+
+    def worker(self, flow, name="w1"):
+        return Worker(name, self.runs, self.clock, {"flow": flow}, lease_s=30, pause=self.paused.append)
+
+    def work(self, flow, name="w1"):
+        return self.worker(flow, name).work_once()
+
+    def abandon(self, flow, name="w1", error=KeyboardInterrupt):
+        with pytest.raises(error):
+            self.work(flow, name)
+        self.seconds.pass_by(31)
+
+    @property
+    def run(self):
+        return self.runs.find(id="r1")[0]
+
+    def subjects(self):
+        return [entry.subject for entry in self.metadata.audit()]
+
+
+@pytest.fixture
+def world():
+    world = World()
+    world.submit()
+    return world
+
+
+def effect(work, name):
+    """An event, an edge and an audit entry: all three, or the step did not happen."""
+    work.batch.event(Event("data.arrived", name, work.now_us))
+    work.batch.audit("rota", "step", name, work.now_us)
+    work.made(f"thing:{name}")
+    return name
+
+
+def three_steps(done, dies_at=None, error=KeyboardInterrupt):
+    def flow(context, arguments):
+        def work(name):
+            def act(todo):
+                done.append(name)
+                effect(todo, name)
+                if name == dies_at:
+                    raise error
+                return name
+
+            return act
+
+        return [context.step(name, work(name)) for name in ("a", "b", "c")]
+
+    return flow
+
+
+def test_without_runs_a_worker_has_nothing_to_do():
+    assert World().work(lambda context, arguments: None) is False
+
+
+def test_a_run_ends_with_its_result_and_one_event(world):
+    assert world.work(three_steps([]))
+    assert (world.run.status, world.run.result, world.run.error) == ("succeeded", ["a", "b", "c"], "")
+    assert world.metadata.events(0)[-1].kind == "run.finished"
+    assert world.metadata.events(0)[-1].body == {"workflow": "flow", "subject": "flights", "status": "succeeded"}
+    assert world.work(three_steps([])) is False
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("dies_at", ["a", "b", "c"])
+def test_a_finished_step_is_not_done_again_after_a_take_over(world, dies_at, error):
+    first, second = [], []
+    world.abandon(three_steps(first, dies_at, error), "w1", error)
+    assert world.work(three_steps(second), "w2")
+    assert first[:-1] + second == ["a", "b", "c"]
+    assert second[0] == dies_at  # begun and not finished: done anew
+    assert world.subjects() == ["a", "b", "c"]
+    assert [event.subject for event in world.metadata.events(0)] == ["a", "b", "c", "r1"]
+    assert [edge.effect for edge in world.metadata.edges(["run:r1"], "effects")] == ["thing:a", "thing:b", "thing:c"]
+    assert (world.run.result, world.run.worker, world.run.attempts) == (["a", "b", "c"], "w2", 2)
+
+
+def test_a_run_is_not_taken_while_its_worker_lives(world):
+    def flow(context, arguments):
+        world.seconds.pass_by(29)
+        assert world.work(three_steps([]), "w2") is False
+        return "mine"
+
+    world.work(flow)
+    assert (world.run.result, world.run.worker) == ("mine", "w1")
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing_and_goes_on(world):
+    def late(context, arguments):
+        world.seconds.pass_by(31)
+        assert world.work(three_steps([]), "w2")
+        return context.step("a", lambda work: effect(work, "late"))
+
+    assert world.work(late, "w1") is True
+    assert world.subjects() == ["a", "b", "c"]
+    assert (world.run.status, world.run.worker) == ("succeeded", "w2")
+    assert world.work(late) is False
+
+
+def test_a_step_whose_batch_conflicts_leaves_nothing(world):
+    taken = Batch()
+    taken.create(Alias("flights", "champion", 1, 0))
+    world.metadata.commit(taken)
+
+    def flow(context, arguments):
+        def work(todo):
+            effect(todo, "a")
+            todo.batch.create(Alias("flights", "champion", 2, 0))
+
+        context.step("a", work)
+
+    world.work(flow)
+    assert (world.run.status, world.run.error.startswith("Conflict:")) == ("failed", True)
+    assert world.runs.journal("r1") == []
+    assert world.subjects() == []
+    assert world.metadata.edges(["run:r1"], "effects") == []
+    assert [event.kind for event in world.metadata.events(0)] == ["run.finished"]
+
+
+def test_a_run_that_other_code_began_is_refused_by_name(world):
+    world.abandon(three_steps([], "b"))
+
+    def renamed(context, arguments):
+        context.step("z", lambda work: effect(work, "z"))
+
+    world.work(renamed, "w2")
+    assert world.run.status == "failed"
+    assert "has step 'a' at place 0, this code has 'z'" in world.run.error
+    assert world.subjects() == ["a"]
+
+
+def test_a_step_name_used_twice_is_refused_before_its_work(world):
+    done = []
+
+    def flow(context, arguments):
+        for _ in range(2):
+            context.step("a", done.append)
+
+    world.work(flow)
+    assert len(done) == 1
+    assert "two steps named 'a'" in world.run.error
+
+
+def test_a_step_returns_the_same_the_first_time_and_replayed(world):
+    seen = []
+
+    def flow(context, arguments):
+        seen.append(context.step("a", lambda work: {"pair": (1, 2), "nan": float("nan")}))
+        context.step("b", lambda work: (_ for _ in ()).throw(KeyboardInterrupt) if len(seen) == 1 else None)
+
+    world.abandon(flow)
+    world.work(flow)
+    assert seen == [{"pair": [1, 2], "nan": None}] * 2
+
+
+@pytest.mark.parametrize("flow", [lambda context, _: object(), lambda context, _: context.step("a", lambda work: object())], ids=["run", "step"])
+def test_a_result_that_cannot_be_kept_ends_the_run_as_failed(world, flow):
+    world.work(flow)
+    assert world.run.status == "failed"
+    assert "object cannot be kept as JSON" in world.run.error
+
+
+def test_an_error_keeps_its_traceback_and_a_hostile_text_does_not_hinder_the_ending(world):
+    def flow(context, arguments):
+        raise ValueError("nul \0, half a character \ud800, long " + "x" * 1_000_000 + " end")
+
+    world.work(flow)
+    assert world.run.status == "failed"
+    assert world.run.error.rstrip().endswith("end")
+    assert len(world.run.error) < 30_000
+
+
+def test_a_gate_ends_the_run_as_blocked_with_its_reason(world):
+    def flow(context, arguments):
+        context.step("a", lambda work: effect(work, "a"))
+        raise Blocked("roc_auc 0.61 is below 0.65")
+
+    world.work(flow)
+    assert (world.run.status, world.run.error, world.run.result) == ("blocked", "roc_auc 0.61 is below 0.65", None)
+    assert world.metadata.events(0)[-1].body["status"] == "blocked"
+    assert world.subjects() == ["a"]
+
+
+def test_an_engine_that_did_not_answer_is_asked_again_and_nothing_is_committed_twice(world):
+    tries = []
+
+    def work(todo):
+        effect(todo, "a")
+        tries.append(1)
+        if len(tries) < 3:
+            raise Unavailable("no answer")
+        return len(tries)
+
+    world.work(lambda context, arguments: context.step("a", work))
+    assert (world.run.status, world.run.result) == ("succeeded", 3)
+    assert world.paused == list(RETRY_AFTER_S[:2])
+    assert world.subjects() == ["a"]
+
+
+def test_an_engine_that_never_answers_fails_the_run(world):
+    def work(todo):
+        raise Unavailable("no answer")
+
+    world.work(lambda context, arguments: context.step("a", work))
+    assert (world.run.status, world.run.error) == ("failed", "Unavailable: no answer")
+    assert world.paused == list(RETRY_AFTER_S)
+
+
+def test_a_queue_that_is_away_for_a_moment_costs_no_work(world, monkeypatch):
+    record, away = world.runs.record, [Unavailable("busy"), Unavailable("busy")]
+
+    def sometimes(*args):
+        if away:
+            raise away.pop()
+        record(*args)
+
+    monkeypatch.setattr(world.runs, "record", sometimes)
+    done = []
+    world.work(three_steps(done))
+    assert done == ["a", "b", "c"]
+    assert world.run.status == "succeeded"
+
+
+def test_a_queue_that_stays_away_leaves_the_run_to_a_take_over(world, monkeypatch):
+    def away(*args, **kwargs):
+        raise Unavailable("gone")
+
+    monkeypatch.setattr(world.runs, "finish", away)
+    assert world.work(three_steps([])) is True
+    monkeypatch.undo()
+    world.seconds.pass_by(31)
+    done = []
+    world.work(three_steps(done), "w2")
+    assert done == []
+    assert (world.run.status, world.subjects()) == ("succeeded", ["a", "b", "c"])
+
+
+def test_a_run_that_kills_every_worker_is_given_up(world):
+    for _ in range(MAX_ATTEMPTS):
+        world.abandon(three_steps([], "a"))
+    done = []
+    world.work(three_steps(done))
+    assert done == []
+    assert world.run.status == "failed"
+    assert "given up" in world.run.error
+
+
+def test_sleeping_holds_nothing_and_wakes_exactly_in_time(world):
+    woken = []
+
+    def flow(context, arguments):
+        until = context.step("begin", lambda work: work.now_us + 500)
+        context.sleep_until(until)
+        woken.append(context.now_us())
+        return "rested"
+
+    assert world.work(flow)
+    assert (world.run.status, world.run.wake_us, world.run.worker) == ("parked", 1_500, "")
+    world.seconds.pass_by(10_000)
+    world.clock.advance(1_499)
+    assert world.work(flow) is False
+    world.submit("r2")
+    assert world.work(lambda context, arguments: "other") is True  # the worker is free for others
+    world.clock.advance(1_500)
+    assert world.work(flow) is True
+    assert (world.run.result, woken, world.run.attempts) == ("rested", [1_500], 1)
+
+
+def waiting(context, arguments):
+    return {"said": context.wait_for("approve", until_us=2_000)}
+
+
+def test_a_signal_sent_before_the_run_waits_is_not_lost(world):
+    world.runs.signal("r1", "approve", {"by": "anna"})
+    world.work(waiting)
+    assert world.run.result == {"said": {"by": "anna"}}
+
+
+def test_a_signal_wakes_a_parked_run_and_another_one_does_not_end_its_waiting(world):
+    world.work(waiting)
+    assert (world.run.status, world.run.waiting_for) == ("parked", "approve")
+    assert world.work(waiting) is False
+    world.runs.signal("r1", "noise", 1)
+    world.work(waiting)
+    assert world.run.status == "parked"
+    world.runs.signal("r1", "approve", "yes")
+    world.runs.signal("r1", "approve", "no")
+    world.work(waiting)
+    assert world.run.result == {"said": "yes"}
+
+
+def test_waiting_ends_without_an_answer_when_the_time_is_over(world):
+    world.work(waiting)
+    world.clock.advance(2_000)
+    world.work(waiting)
+    assert world.run.result == {"said": None}
+
+
+def test_a_signal_after_the_waiting_ended_does_not_change_the_replay(world):
+    def flow(context, arguments):
+        said = context.wait_for("approve", until_us=2_000)
+        return context.step("approved" if said else "timed out", lambda work: effect(work, str(said)))
+
+    def killed(context, arguments):
+        flow(context, arguments)
+        raise KeyboardInterrupt
+
+    world.clock.advance(2_000)
+    world.abandon(killed)
+    world.runs.signal("r1", "approve", "too late")
+    world.work(flow, "w2")
+    assert (world.run.status, world.run.result) == ("succeeded", "None")
+
+
+def test_the_lease_is_renewed_while_the_work_lasts():
+    metadata = MemoryMetadata()
+    runs = MemoryRuns(metadata)
+    runs.submit(Run("r1", "flow", "flights", {}, 0))
+
+    def flow(context, arguments):
+        deadline = time.monotonic() + 0.6
+        while time.monotonic() < deadline:
+            assert runs.claim("thief", 0, lease_s=1) is None
+            time.sleep(0.02)
+        return "kept"
+
+    Worker("w1", runs, FakeClock(), {"flow": flow}, lease_s=0.2).work_once()
+    assert runs.find(id="r1")[0].result == "kept"
+
+
+def test_a_workflow_cannot_swallow_its_parking(world):
+    def flow(context, arguments):
+        try:
+            context.sleep_until(9_000)
+        except Exception as error:
+            raise AssertionError from error
+
+    world.work(flow)
+    assert world.run.status == "parked"
+
+
+def test_a_stolen_run_is_reported_to_whoever_records(world):
+    lease = world.runs.claim("w1", 0, lease_s=30)
+    world.seconds.pass_by(31)
+    world.work(three_steps([]), "w2")
+    with pytest.raises(LostLease):
+        world.runs.renew(lease, lease_s=30)
+
+
+def test_an_unknown_workflow_is_left_to_a_worker_that_knows_it(world):
+    assert Worker("w1", world.runs, world.clock, {"other": waiting}).work_once() is False
+    assert world.run.status == "queued"
+
+
+def test_invalid_input_says_its_kind(world):
+    def flow(context, arguments):
+        raise InvalidInput("x = 7")
+
+    world.work(flow)
+    assert world.run.error == "InvalidInput: x = 7"
+
+
+CHILD = """
+import os, sys, time
+from pathlib import Path
+from rota.backends.sql_metadata import SqlMetadata
+from rota.backends.sql_runs import SqlRuns
+from rota.manage.durable import Worker
+from rota.records.signal import Event
+from rota.testing import FakeClock
+
+home, name, stop_at = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+def stop(place):
+    if place == stop_at:
+        os.write(1, b"here\\n")
+        time.sleep(60)
+
+def flow(context, arguments):
+    def act(number):
+        def work(todo):
+            stop(f"before {number}")
+            with (home / "effects").open("a") as file:
+                file.write(f"{number}\\n")
+            todo.batch.audit(name, "step", f"s{number}", number)
+            todo.batch.event(Event("data.arrived", f"s{number}", number))
+            todo.made(f"thing:{number}")
+            stop(f"inside {number}")
+            return number * number
+        return work
+    total = 0
+    for number in range(6):
+        total += context.step(f"s{number}", act(number))
+        stop(f"after {number}")
+    return total
+
+metadata = SqlMetadata(home / "metadata.db")
+worker = Worker(name, SqlRuns(metadata.engine), FakeClock(), {"flow": flow}, lease_s=0.4)
+deadline = time.monotonic() + 20
+while metadata.events(0)[-1:] == [] or metadata.events(0)[-1].kind != "run.finished":
+    assert time.monotonic() < deadline
+    if not worker.work_once():
+        time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("place", ["before 0", "inside 2", "after 3", "inside 5", "after 5"])
+def test_a_worker_killed_in_the_middle_is_finished_by_another_process(tmp_path: Path, place):
+    metadata = SqlMetadata(tmp_path / "metadata.db")
+    runs = SqlRuns(metadata.engine)
+    runs.submit(Run("r1", "flow", "flights", {}, 0))
+    with subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), "first", place], stdout=subprocess.PIPE, text=True) as first:
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline() == "here\n"
+        finally:
+            os.kill(first.pid, signal.SIGKILL)
+    subprocess.run([sys.executable, "-c", CHILD, str(tmp_path), "second", "nowhere"], check=True, timeout=60)
+    run = runs.find(id="r1")[0]
+    assert (run.status, run.result, run.worker, run.attempts) == ("succeeded", sum(n * n for n in range(6)), "second", 2)
+    steps = [f"s{n}" for n in range(6)]
+    assert [entry.subject for entry in metadata.audit()] == steps
+    assert [event.subject for event in metadata.events(0)] == [*steps, "r1"]
+    assert len(metadata.edges(["run:r1"], "effects")) == 6
+    assert verify_audit(metadata).reason == ""
+    when, number = place.split()
+    done_by_first = int(number) + (when == "after")
+    assert [entry.actor for entry in metadata.audit()] == ["first"] * done_by_first + ["second"] * (6 - done_by_first)
+    effects = (tmp_path / "effects").read_text().split()
+    assert sorted(set(effects)) == [str(n) for n in range(6)]
+    assert len(effects) == 6 + (when == "inside")  # what is outside of the batch may be repeated, once
+    metadata.close()

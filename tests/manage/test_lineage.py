@@ -1,0 +1,144 @@
+"""Lineage: walking the graph, and the whole chain behind one prediction."""
+
+import msgspec
+import pytest
+
+from rota.backends.memory_journal import MemoryJournal
+from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory_runs import MemoryRuns
+from rota.backends.memory_tables import MemoryTables
+from rota.errors import NotFound
+from rota.manage import predictions, registry
+from rota.manage.lineage import prediction_chain, walk
+from rota.ports.metadata import Batch
+from rota.records.data import DatasetVersion
+from rota.records.run import Run
+from rota.records.signal import Prediction
+from rota.testing import story
+from rota.testing.story import NOON_US
+
+
+@pytest.fixture
+def metadata():
+    return MemoryMetadata()
+
+
+def linked(metadata, *pairs):
+    batch = Batch()
+    for cause, effect in pairs:
+        batch.link(effect, [cause], 1)
+    metadata.commit(batch)
+
+
+def pairs(edges):
+    return [(edge.cause, edge.effect) for edge in edges]
+
+
+def test_a_walk_goes_both_ways_nearest_first(metadata):
+    linked(metadata, ("a", "b"), ("b", "c"), ("x", "c"), ("c", "d"), ("other", "thing"))
+    assert pairs(walk(metadata, "d", "causes")) == [("c", "d"), ("b", "c"), ("x", "c"), ("a", "b")]
+    assert pairs(walk(metadata, "b", "effects")) == [("b", "c"), ("c", "d")]
+    assert walk(metadata, "nothing", "causes") == []
+
+
+def test_a_walk_in_a_circle_ends_with_each_edge_once(metadata):
+    circle = [("a", "b"), ("b", "c"), ("c", "a"), ("a", "a")]
+    linked(metadata, *circle)
+    assert sorted(pairs(walk(metadata, "a", "causes"))) == sorted(circle)
+    assert sorted(pairs(walk(metadata, "a", "effects"))) == sorted(circle)
+
+
+def test_a_diamond_is_walked_once_and_depth_ends_a_walk(metadata):
+    diamond = [("top", "left"), ("top", "right"), ("left", "end"), ("right", "end")]
+    linked(metadata, *diamond)
+    assert sorted(pairs(walk(metadata, "end", "causes"))) == sorted(diamond)
+    assert sorted(pairs(walk(metadata, "end", "causes", depth=1))) == [("left", "end"), ("right", "end")]
+
+
+def test_a_walk_is_bounded(metadata):
+    linked(metadata, *((f"n{level}-{i}", f"n{level + 1}-{j}") for level in range(40) for i in range(3) for j in range(3)))
+    assert len(walk(metadata, "n40-0", "causes")) == 3 + 11 * 9
+
+
+class World:
+    """The story of `rota.testing`, told on to its end: an alert, the retraining it caused, the prediction of that version."""
+
+    def __init__(self, metadata):
+        self.metadata, self.runs, self.tables, self.journal = metadata, MemoryRuns(metadata), MemoryTables(), MemoryJournal()
+        story.tell(metadata, self.runs)
+        self.runs.submit(Run("r2", "train", "delay", {}, NOON_US, f"alert:{story.alert('last').id}"))
+        dataset = metadata.get(DatasetVersion, "delay", 1)
+        batch = Batch()
+        batch.put(msgspec.structs.replace(dataset, sources={"arrivals": 4}))
+        batch.put(story.version(1, "registered", run="r2"))
+        metadata.commit(batch)
+        metadata.commit(
+            registry.decide(registry.get(metadata, "delay", 1), "approve", reviewer="anna", reason="better", now_us=NOON_US + 5, evidence={})
+        )
+
+    def predict(self, identity="p1", **changes):
+        made = Prediction(identity, "delay", NOON_US + 9, "delay", 1, "stable", 1, "u", {"id": "x"}, {"origin_delays__last": 3.0}, 0.25, 900)
+        predictions.append(self.journal, "delay", [msgspec.structs.replace(made, **changes)])
+        predictions.flush(self.journal, self.tables, "delay")
+
+    def chain(self, identity="p1"):
+        return prediction_chain(self.metadata, self.runs, self.tables, identity)
+
+
+@pytest.fixture
+def world(metadata):
+    world = World(metadata)
+    world.predict()
+    return world
+
+
+def test_the_chain_behind_a_prediction_is_whole_and_in_order(world):
+    chain = world.chain()
+    alert = story.alert("last").id
+    assert [link.node for link in chain] == [
+        "prediction:p1",
+        "release:delay@1",
+        "rollout:rollout.delay.1",
+        "model_version:delay@1",
+        f"approval:delay@1@{NOON_US + 5}",
+        "run:r2",
+        "dataset_version:delay@1",
+        "source:arrivals",
+        f"pipeline_release:{'d' * 64}",
+        f"alert:{alert}",
+        "run:m1",
+    ]
+    told = {link.node.split(":")[0]: link.what for link in chain[:-1]}
+    assert told["prediction"] == "answered 0.2500 at 2013-07-15T12:00:00.000009Z as stable"
+    assert told["release"] == "endpoint served v1 stable 100% since 2013-07-15T12:00:00Z"
+    assert told["approval"].startswith("approve by anna")
+    assert told["run"] == f"trained by run r2, started by alert:{alert}"
+    assert told["source"] == "table version 4"
+    assert told["pipeline_release"] == "code c0ffee, lock none"
+    assert told["alert"].endswith("last drifts")
+    assert chain[0].facts["features"] == {"origin_delays__last": 3.0}
+
+
+def test_an_approval_after_the_prediction_did_not_let_it_happen(world):
+    world.predict("early", at_us=NOON_US + 4)
+    assert not [link for link in world.chain("early") if link.node.startswith("approval:")]
+
+
+def test_an_unknown_prediction_is_not_found(world):
+    for identity in ("nothing", "", "p1' OR 1=1 --"):
+        with pytest.raises(NotFound, match="is in no prediction log"):
+            world.chain(identity)
+
+
+def test_what_is_gone_is_left_out_and_a_failed_prediction_has_a_chain_too(world):
+    world.predict("old", model="forgotten", number=9, revision=77, answer=None, error="timeout")
+    assert [(link.node, link.what.split(" at ")[0]) for link in world.chain("old")] == [("prediction:old", "no answer")]
+
+
+@pytest.mark.parametrize("dataset", ["", "delay", "delay@", "delay@x", "delay@²", "delay@7"])
+def test_a_version_from_elsewhere_has_no_run_of_ours(world, dataset):
+    batch = Batch()
+    batch.put(story.version(3, "approved", run="", dataset=dataset, release=""))
+    world.metadata.commit(batch)
+    world.predict("p3", number=3)
+    assert [link.node for link in world.chain("p3")] == ["prediction:p3", "release:delay@1", "model_version:delay@3"]

@@ -1,0 +1,42 @@
+"""Looking back: answers given beside those of another version on the same rows, and features recomputed cell by cell."""
+
+import pytest
+
+from rota.errors import NotFound
+from rota.monitor import compare
+
+
+def test_a_version_compared_with_itself_answers_the_same_and_features_are_the_same(world):
+    world.history(10)
+    world.train()
+    for _ in range(3):
+        world.live()
+    repositories, formats = world.platform.repositories, world.platform.formats
+    (version,) = world.versions()
+    month, everything = compare.by_month(repositories, formats, "ice", version)
+    assert (month["month"], month["rows"], everything["month"]) == ("2013-07", 480, "all")
+    assert month["served"] == pytest.approx(month["other"])
+    found = compare.check_parity(repositories, formats, "ice", rows=100)
+    assert (found["different"], found["cells"]) == (0, 2 * found["rows"])
+    assert found["rows"] >= 100
+
+
+def test_there_is_nothing_to_compare_before_there_are_predictions_and_labels(world):
+    world.history(10)
+    world.train()
+    repositories, formats = world.platform.repositories, world.platform.formats
+    with pytest.raises(NotFound, match="no labelled predictions"):
+        compare.by_month(repositories, formats, "ice", world.versions()[0])
+    with pytest.raises(NotFound, match="no logged predictions"):
+        compare.check_parity(repositories, formats, "ice")
+
+
+def test_a_feature_that_was_never_there_is_compared_as_null(world):
+    world.history(10)
+    world.train()
+    world.clock.advance(world.clock.now_us() + 40 * 86_400_000_000)
+    world.core.predict("ice", [{"shop": "s0", "kind": "cone"}], ["p1"])
+    world.platform.label("ice", [{"prediction_id": "p1", "value": 1.0}])
+    repositories, formats = world.platform.repositories, world.platform.formats
+    assert compare.by_month(repositories, formats, "ice", world.versions()[0])[0]["rows"] == 1
+    assert compare.check_parity(repositories, formats, "ice")["different"] == 0
