@@ -138,10 +138,12 @@ class Platform:
     def apply(self, file: Path, *, actor: str = "owner") -> list[projects.Change]:
         """Build a release of a project and make its definitions the ones in force."""
         project = projects.load(file)
+        changes = projects.plan(self.repositories.metadata, project, environment=self.settings.environment)
         self.feed.register([r for r in project.records if isinstance(r, projects.FEATURES)])
         now_us = self.repositories.clock.now_us()
         release = releases.build(self.repositories.blobs, file, now_us=now_us)
-        return projects.apply(self.repositories.metadata, project, release, environment=self.settings.environment, actor=actor, now_us=now_us)
+        projects.apply(self.repositories.metadata, project, release, environment=self.settings.environment, actor=actor, now_us=now_us)
+        return changes
 
     def plan(self, file: Path) -> list[projects.Change]:
         """What `apply` would change."""

@@ -18,9 +18,9 @@ from rota.backends.memory_blobs import MemoryBlobs
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.sql_engine import open_engine
 from rota.backends.sql_metadata import SqlMetadata
-from rota.manage.provenance import captured, installed_packages
 from rota.develop.tracking import Tracker
 from rota.errors import InvalidInput, NotFound, Refused
+from rota.manage.provenance import captured, installed_packages
 from rota.records.run import ExperimentRun
 from rota.testing.clock import FakeClock
 

@@ -20,6 +20,7 @@ from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.segment_journal import SegmentJournal
 from rota.errors import InvalidInput, NotFound, Refused, Unavailable
+from rota.manage.features.registry import CATALOG
 from rota.manage.features import gate
 from rota.manage.features.feed import Feed
 from rota.manage.features.offline import historical
@@ -195,7 +196,7 @@ def test_an_unfinished_flush_is_finished_by_the_next_one(make: Callable[[], tupl
             place.feed.flush("sales")
         place.tables.append = working
         place.feed.push("sales", [sale(3)])
-    assert len(place.metadata.find(Cursor)) == 3
+    assert len([c for c in place.metadata.find(Cursor) if c.consumer != CATALOG]) == 3
     place.another().flush("sales")
     assert place.tables.scan("sources/sales").collect()["id"].sort().to_list() == [1, 2, 3, 3]
 

@@ -56,7 +56,7 @@ ENTRIES = (
     Entry("audit", "models", MANAGE, "Who did what: list, verify."),
     Entry("events", "models", MANAGE, "What happened: list."),
     Entry("up", "platform", PLATFORM, "Run the whole platform on this machine."),
-    Entry("down", "platform", PLATFORM, "Stop a running platform."),
+    Entry("down", "platform", PLATFORM, "Stop a running platform and wait until its processes are gone."),
     Entry("status", "platform", PLATFORM, "Processes, clock and waiting work of a running platform."),
     Entry("demo", "platform", PLATFORM, "Close the whole loop on recorded data."),
     Entry("server", "children", PLATFORM, "Run one control-plane process."),

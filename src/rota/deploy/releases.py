@@ -54,7 +54,7 @@ def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str
         raise NotFound(f"endpoint {endpoint.name!r} serves nothing yet, so there is nothing to roll back", endpoint=endpoint.name)
     active = [r for r in metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us", limit=10) if r.ended_us is None]
     if active:
-        raise Refused(f"rollout {active[0].id} of endpoint {endpoint.name!r} is under way; `rota rollout abort {active[0].id}` ends it")
+        raise Refused(f"rollout {active[0].id} of endpoint {endpoint.name!r} is under way; wait until it has ended by itself")
     previous = next(
         (r for r in metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us") if r.state == "promoted" and r.champion), None
     )

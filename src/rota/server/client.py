@@ -78,7 +78,7 @@ class Client:
             if time.monotonic() > deadline:
                 raise Unavailable(f"the loop did not come to rest within {timeout_s:g} s; it still has {waiting[:3]}")
             time.sleep(pause_s)
-            pause_s = min(pause_s * 1.3, 0.1)
+            pause_s = min(pause_s * 1.2, 0.05)
 
     def close(self) -> None:
         for connection in self._connections.values():
