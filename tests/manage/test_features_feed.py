@@ -20,11 +20,11 @@ from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.segment_journal import SegmentJournal
 from rota.errors import InvalidInput, NotFound, Refused, Unavailable
-from rota.manage.features.registry import CATALOG
 from rota.manage.features import gate
 from rota.manage.features.feed import Feed
 from rota.manage.features.offline import historical
 from rota.manage.features.online import OnlineFeatures, stored_view
+from rota.manage.features.registry import CATALOG
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.records.record import encode
 from rota.records.signal import Cursor
