@@ -64,6 +64,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 _SECRET = ("metadata_url", "alert_webhook")
 """URLs that may hold a password or a token: never shown."""
+NOT_SETTINGS = frozenset({"ROTA_LOG", "ROTA_SUPERVISOR_PID"})
+"""Variables of the entry points: the form of the log, and who started a child."""
+
 _RANGES: Mapping[str, tuple[float, float]] = {
     "control_port": (0, 65_535),
     "prediction_port": (0, 65_535),
@@ -86,7 +89,7 @@ def load(directory: Path = Path(), environ: Mapping[str, str] = os.environ, **ov
             values = tomllib.loads(file.read_text())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidInput(f"{file} is not valid TOML: {error}", file=str(file)) from error
-    values |= {name.removeprefix("ROTA_").lower(): text for name, text in environ.items() if name.startswith("ROTA_")}
+    values |= {name.removeprefix("ROTA_").lower(): text for name, text in environ.items() if name.startswith("ROTA_") and name not in NOT_SETTINGS}
     values |= {name: value for name, value in overrides.items() if value is not None}
     unknown = sorted(set(values) - set(Settings.__struct_fields__))
     if unknown:
