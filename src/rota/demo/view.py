@@ -106,7 +106,9 @@ def show(report: Mapping[str, Any], *, as_json: bool, kept: Path | None) -> None
     )
     console.print(f"the whole run took {report['seconds']:.0f} s")
     if kept:
-        console.print(f"\nthe platform stays up; look with `ROTA_HOME={kept} rota status`, stop it with `ROTA_HOME={kept} rota down`")
+        port, token = json.loads((kept / "ports.json").read_text())["control"], (kept / "token").read_text().strip()
+        console.print(f"\nthe platform stays up, look around at http://127.0.0.1:{port}/enter?token={token}")
+        console.print(f"stop it with: rota --home {kept} down")
 
 
 def _months(months: list[dict[str, Any]]) -> Table:
