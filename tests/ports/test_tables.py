@@ -80,7 +80,7 @@ def test_an_unreadable_log_is_unavailable_and_says_which_table(tmp_path: Path) -
     tables.append("flights", flights(1))
     (tmp_path / "flights" / "_delta_log" / f"{0:020d}.json").write_text("{not json")
     with pytest.raises(Unavailable, match="flights"):
-        tables.scan("flights")
+        DeltaTables(tmp_path).scan("flights")
 
 
 FILL = """

@@ -81,7 +81,7 @@ class Replay:
         self.labels += [
             {"prediction_id": row["flight_id"], "value": float(row["arr_delay"] > 15), "at_us": row["published_at"]}
             for row in tick.arrivals
-            if row["asked_at"] >= START
+            if row["asked_at"] > START
         ]
         if tick.flights:
             answers = self.client.predict(NAME, tick.flights, ids=[flight["flight_id"] for flight in tick.flights])
