@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from rota.records.data import Bins
+from rota.records.schema import Bins
 from rota.stats.bins import as_numbers, choose_bins, count
 from rota.stats.drift import DriftVerdict, drift
 from rota.stats.faults import known_fault, known_text_fault

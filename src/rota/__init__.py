@@ -16,19 +16,26 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.errors import Refused as Refused
     from rota.errors import RotaError as RotaError
     from rota.errors import Unavailable as Unavailable
-    from rota.records.data import DatasetDefinition as DatasetDefinition
+    from rota.records.data import Contract as Contract
     from rota.records.data import Entity as Entity
     from rota.records.data import Feature as Feature
     from rota.records.data import FeatureService as FeatureService
     from rota.records.data import FeatureView as FeatureView
     from rota.records.data import OnDemandFeatureView as OnDemandFeatureView
     from rota.records.data import Source as Source
-    from rota.records.data import TimeSplit as TimeSplit
     from rota.records.data import count as count
+    from rota.records.data import last as last
+    from rota.records.data import maximum as maximum
     from rota.records.data import mean as mean
+    from rota.records.data import minimum as minimum
     from rota.records.data import share as share
     from rota.records.data import sql as sql
     from rota.records.data import total as total
+    from rota.records.dataset import Dataset as Dataset
+    from rota.records.dataset import DatasetDefinition as DatasetDefinition
+    from rota.records.dataset import GroupSplit as GroupSplit
+    from rota.records.dataset import RandomSplit as RandomSplit
+    from rota.records.dataset import TimeSplit as TimeSplit
     from rota.records.model import ReleasePolicy as ReleasePolicy
     from rota.records.release import Canary as Canary
     from rota.records.release import Endpoint as Endpoint
@@ -42,6 +49,7 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.run import not_worse_than_champion as not_worse_than_champion
     from rota.records.run import on_alert as on_alert
     from rota.records.run import per_slice as per_slice
+    from rota.records.schema import ColumnSchema as ColumnSchema
     from rota.records.signal import Monitor as Monitor
     from rota.server.client import Client as Client
     from rota.server.running import up as up
@@ -57,9 +65,17 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
 _HOMES: Mapping[str, str] = {
     "Canary": "rota.records.release",
     "Client": "rota.server.client",
+    "Contract": "rota.records.data",
+    "GroupSplit": "rota.records.dataset",
+    "RandomSplit": "rota.records.dataset",
+    "last": "rota.records.data",
+    "maximum": "rota.records.data",
+    "minimum": "rota.records.data",
+    "ColumnSchema": "rota.records.schema",
     "Conflict": "rota.errors",
     "Corrupt": "rota.errors",
-    "DatasetDefinition": "rota.records.data",
+    "Dataset": "rota.records.dataset",
+    "DatasetDefinition": "rota.records.dataset",
     "Endpoint": "rota.records.release",
     "Entity": "rota.records.data",
     "Feature": "rota.records.data",
@@ -74,7 +90,7 @@ _HOMES: Mapping[str, str] = {
     "RotaError": "rota.errors",
     "Settings": "rota.settings",
     "Source": "rota.records.data",
-    "TimeSplit": "rota.records.data",
+    "TimeSplit": "rota.records.dataset",
     "TrainingData": "rota.train.fitting",
     "TrainingPipeline": "rota.records.run",
     "Unavailable": "rota.errors",

@@ -10,9 +10,9 @@ from rota.errors import InvalidInput, Refused, Unavailable
 from rota.loop import Loop
 from rota.manage import alerts, lineage, predictions
 from rota.ports.metadata import Batch
-from rota.records.data import Schema
 from rota.records.release import Release, Rollout
 from rota.records.run import Deployed, cron, new_data, on_alert
+from rota.records.schema import Schema
 from rota.records.signal import Event, MonitorSlice, ScheduleState
 from rota.records.time import DAY_US, HOUR_US
 

@@ -10,7 +10,8 @@ from rota.backends.memory_tables import MemoryTables
 from rota.errors import InvalidInput, NotFound
 from rota.manage import datasets
 from rota.ports.metadata import Batch
-from rota.records.data import DatasetDefinition, Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source, TimeSplit
+from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
+from rota.records.dataset import DatasetDefinition, TimeSplit
 from rota.records.time import DAY_US, HOUR_US, parse_time
 
 NOW = parse_time("2013-07-15T04:00:00Z")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rota.errors import InvalidInput, Refused
 from rota.manage.features import expressions, gate, terms
-from rota.records.data import Type
+from rota.records.schema import Type
 
 COLUMNS: dict[str, Type] = {"x": "float", "y": "float", "i": "int", "j": "int", "b": "bool", "s": "string", "t": "timestamp"}
 JULY = 1_373_893_323_000_000  # 2013-07-15T13:02:03Z, a Monday

@@ -11,7 +11,7 @@ from rota.errors import NotFound
 from rota.manage import predictions, registry
 from rota.manage.lineage import prediction_chain, walk
 from rota.ports.metadata import Batch
-from rota.records.data import DatasetVersion
+from rota.records.dataset import DatasetVersion
 from rota.records.run import Run
 from rota.records.signal import Prediction
 from rota.testing import story

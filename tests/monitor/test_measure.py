@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from rota.monitor import measure
-from rota.records.data import Bins
+from rota.records.schema import Bins
 from rota.records.time import DAY_US
 
 BINS = [Bins("v__x", "float", edges=(1.0, 2.0)), Bins("v__kind", "string", values=("a",)), Bins("v__gone", "float", edges=(0.0,))]

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from rota.errors import InvalidInput
-from rota.records.data import Schema, Statistics
+from rota.records.schema import Schema, Statistics
 from rota.stats.bins import choose_bins
 from rota.stats.profile import column_statistics
 from rota.stats.schema import infer_schema, validate

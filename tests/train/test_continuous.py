@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from rota.ports.metadata import Batch
-from rota.records.data import DatasetVersion
+from rota.records.dataset import DatasetVersion
 from rota.records.run import Deployed
 
 

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from rota.manage import datasets
-from rota.records.data import DatasetDefinition, DatasetVersion, Entity, Feature, FeatureService, FeatureView, Source
+from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
+from rota.records.dataset import DatasetDefinition, DatasetVersion
 from rota.records.time import DAY_US
 from rota.testing.story import NOON_US, alert
 from rota.train import data_gate

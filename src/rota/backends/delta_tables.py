@@ -6,8 +6,10 @@ compact it at once, both succeed and the rows are then there twice. Readers take
 
 import fcntl
 import os
+import shutil
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
@@ -80,6 +82,22 @@ class DeltaTables:
                 delta.optimize.compact(post_commithook_properties=_AFTER_COMMIT)
             return self._existing(table).version()
 
+    def drop(self, table: str) -> None:
+        path = self._path(table)
+        if not (path / _LOG).is_dir():
+            return
+        with disk_errors(f"dropping table {table!r}", self._root), _only_writer(path):
+            self._newest.pop(table, None)
+            # The log goes first, in one step: without it there is no table, whatever else a kill leaves lying about.
+            gone = path / f"_dropped-{uuid.uuid4().hex}"
+            with suppress(FileNotFoundError):
+                (path / _LOG).rename(gone)
+            for left in path.iterdir():
+                if left.suffix == ".parquet":
+                    left.unlink()
+                elif left.name.startswith("_dropped-"):
+                    shutil.rmtree(left)
+
     def tables(self, prefix: str = "") -> list[str]:
         found = []
         for folder, subfolders, _ in os.walk(self._root):
@@ -134,8 +152,8 @@ class DeltaTables:
 
     def _read(self, table: str) -> DeltaTable | None:
         """The newest version for reading: the one read last, unless the log has the next version's commit by now."""
-        known = self._newest.get(table)
-        if known is not None and not (self._path(table) / _LOG / f"{known.version() + 1:020d}.json").exists():
+        known, log = self._newest.get(table), self._path(table) / _LOG
+        if known is not None and (log / f"{known.version():020d}.json").exists() and not (log / f"{known.version() + 1:020d}.json").exists():
             return known
         delta = self._open(table)
         if delta is not None:

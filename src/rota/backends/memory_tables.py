@@ -56,5 +56,11 @@ class MemoryTables:
             raise NotFound(f"there is no table {table!r} to compact; append to it first, or see tables()", table=table)
         return version
 
+    def drop(self, table: str) -> None:
+        with self._lock:
+            self._versions.pop(check_path("table", table), None)
+            for key in [key for key in self._sequences if key[0] == table]:
+                del self._sequences[key]
+
     def tables(self, prefix: str = "") -> list[str]:
         return sorted(name for name in list(self._versions) if name.startswith(prefix))

@@ -10,8 +10,9 @@ from rota.errors import InvalidInput, NotFound
 from rota.manage.features import expressions, offline, source_rows
 from rota.ports.metadata import Metadata
 from rota.ports.tables import Tables
-from rota.records.data import DatasetDefinition, DatasetVersion, Type
+from rota.records.dataset import DatasetDefinition, DatasetVersion, TimeSplit
 from rota.records.record import check_name
+from rota.records.schema import Type
 from rota.records.time import Micros, iso, micros
 
 LABEL = "label"
@@ -57,6 +58,8 @@ def build(tables: Tables, name: str, number: int, definition: DatasetDefinition,
         )
     rows = offline.historical(tables, definition.features, spine, timestamp=AT, known_until_us=now_us)
     newest = int(rows[AT].max())  # type: ignore[arg-type]
+    if not isinstance(definition.split, TimeSplit):
+        raise NotImplementedError
     test_from_us = newest + 1 - micros(definition.split.test)
     rows = rows.with_columns((pl.col(AT) >= test_from_us).alias(TEST)).with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
     test_rows = int(rows[TEST].sum())

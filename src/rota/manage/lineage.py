@@ -9,7 +9,7 @@ from rota.manage import predictions
 from rota.ports.metadata import Metadata
 from rota.ports.runs import Runs
 from rota.ports.tables import Tables
-from rota.records.data import DatasetVersion
+from rota.records.dataset import DatasetVersion
 from rota.records.model import Approval, ModelVersion
 from rota.records.record import plain
 from rota.records.release import Release, Rollout

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from rota.records.data import Bins
+from rota.records.schema import Bins
 from rota.records.time import DAY_US, Micros
 from rota.stats.bins import as_numbers, place
 from rota.stats.drift import DriftVerdict, drift

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput
-from rota.records.data import Type
 from rota.records.model import Transformation, TransformedColumn
+from rota.records.schema import Type
 from rota.records.time import from_datetime
 
 

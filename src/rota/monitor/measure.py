@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from rota.records.data import Bins
+from rota.records.schema import Bins
 from rota.records.signal import MonitorSlice
 from rota.records.time import DAY_US, Micros
 from rota.stats.bins import count

@@ -19,8 +19,9 @@ from rota.manage.durable import Context, Work
 from rota.manage.features.feed import Feed
 from rota.manage.repositories import Repositories
 from rota.monitor import measure
-from rota.records.data import Schema, Source
+from rota.records.data import Source
 from rota.records.record import plain
+from rota.records.schema import Schema
 from rota.records.signal import Alert, AlertKind, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
 from rota.stats import concept_drift

@@ -17,6 +17,7 @@ class Tables(Protocol):
     - `scan` reads one version lazily (default: newest) and raises `NotFound` for an unknown table or version. Row order
       is not promised. `version` is the newest version, or None where there is no table.
     - `compact` rewrites small files without changing any row and keeps every version readable.
+    - `drop` removes a table with all its versions (a scan that was opened before may fail); a missing table is a no-op.
     - Two writers at once are both stored (retry inside); a kill in the middle leaves the old version.
     - Names are slash-separated safe names ("sources/flights"); anything else raises `InvalidInput`.
     """
@@ -32,5 +33,7 @@ class Tables(Protocol):
         ...
 
     def compact(self, table: str) -> int: ...
+
+    def drop(self, table: str) -> None: ...
 
     def tables(self, prefix: str = "") -> list[str]: ...

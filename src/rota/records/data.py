@@ -1,4 +1,4 @@
-"""Nouns of the dataset and feature repository: sources, features, datasets, schema, statistics, anomalies."""
+"""Nouns of the feature repository: entities, sources and their contracts, features, views, services."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -7,10 +7,10 @@ import msgspec
 
 from rota.errors import InvalidInput
 from rota.records.record import Record, check_name
+from rota.records.schema import ColumnSchema, Type
 from rota.records.time import Micros, micros
 
-Type = Literal["float", "int", "bool", "string", "timestamp"]
-Aggregation = Literal["mean", "sum", "count", "share"]
+Aggregation = Literal["mean", "sum", "count", "share", "min", "max", "last"]
 
 
 class Entity(Record, frozen=True):
@@ -27,11 +27,36 @@ class Entity(Record, frozen=True):
             raise InvalidInput(f"entity {self.name!r} has no join keys; give at least one column name", entity=self.name)
 
 
+class Contract(Record, frozen=True):
+    """What the owner of a source promises about its rows: checked whenever rows come in.
+
+    `columns` are expectations on fields (see `ColumnSchema`), `freshness` is how old the newest row may be after an
+    ingestion. `on_break`: "refuse" takes none of the rows, "quarantine" keeps the rows that break it apart with the reason.
+    """
+
+    owner: str
+    columns: tuple[ColumnSchema, ...] = ()
+    freshness: str | None = None
+    on_break: Literal["refuse", "quarantine"] = "quarantine"
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.owner.strip():
+            raise InvalidInput("a contract has no owner; name the person or team that is told when it is broken")
+        msgspec.structs.force_setattr(self, "columns", tuple(self.columns))
+        if self.freshness is not None:
+            micros(self.freshness)
+
+
 class Source(Record, frozen=True):
-    """A named stream of rows in the offline store, filled by files (`path`), by pushes, or by both.
+    """A named stream of rows in the offline store, filled by files (`path`), a database (`url`), tables, pushes, or several of them.
 
     `timestamp_field` is when a row's facts became known to the world; `fields` fixes the columns and their types.
-    Rows with the same `id_field` are one row: the one created last wins.
+    Rows with the same `id_field` are one row: the one created last wins. `created_field` is the column with the moment at
+    which a row of a file or database was created (Feast's created_timestamp_column); pushed rows are created when received.
+    `path` is a file, a glob or an s3:// glob; `url` a SQLAlchemy URL in which ${NAME} stands for a variable of the environment, so
+    that no secret is stored, and `query` a table name or SELECT there. Ingestion from a database is incremental by the column `watermark`
+    (default: the created field, else the timestamp field) and looks back by `lateness` for rows that appear late.
     """
 
     name: str
@@ -41,10 +66,17 @@ class Source(Record, frozen=True):
     path: str | None = None
     owner: str = ""
     description: str = ""
+    created_field: str | None = None
+    url: str | None = None
+    query: str | None = None
+    watermark: str | None = None
+    lateness: str = "0s"
+    contract: Contract | None = None
+    tags: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("source", self.name)
-        for field in filter(None, (self.timestamp_field, self.id_field)):
+        for field in filter(None, (self.timestamp_field, self.id_field, self.created_field, self.watermark)):
             if field not in self.fields:
                 raise InvalidInput(f"source {self.name!r} has no field {field!r}; its fields are {sorted(self.fields)}", source=self.name)
         if self.fields[self.timestamp_field] != "timestamp":
@@ -53,10 +85,16 @@ class Source(Record, frozen=True):
                 f"{self.fields[self.timestamp_field]!r}; declare it 'timestamp'",
                 source=self.name,
             )
+        if (self.url is None) != (self.query is None):
+            raise InvalidInput(f"source {self.name!r}: url and query come together; give both or neither", source=self.name)
+        micros(self.lateness)
 
 
 class Feature(Record, frozen=True):
-    """One feature: a scalar SQL expression over the row, or an aggregation of it over a trailing window."""
+    """One feature: a scalar expression over the row, or an aggregation of it over a trailing window.
+
+    `sql` is the expression's text: scalar SQL, or the source of a Python column function (see `rota.transform`).
+    """
 
     sql: str
     aggregation: Aggregation | None = None
@@ -87,6 +125,7 @@ class FeatureView(Record, frozen=True, tag=True):
     hop: str = "15m"
     owner: str = ""
     description: str = ""
+    tags: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("feature view", self.name)
@@ -121,6 +160,7 @@ class OnDemandFeatureView(Record, frozen=True, tag=True):
     features: Mapping[str, Feature]
     owner: str = ""
     description: str = ""
+    tags: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("on-demand feature view", self.name)
@@ -130,11 +170,27 @@ class OnDemandFeatureView(Record, frozen=True, tag=True):
             raise InvalidInput(f"on-demand view {self.name!r} declares a window; only a FeatureView over a source can", view=self.name)
 
 
+class FeatureViewVersion(Record, frozen=True):
+    """A definition that a feature view has had: a change of what its values follow from makes the next number.
+
+    Models keep the version they were trained with; `retired_us` is when its online rows were given up.
+    """
+
+    name: str
+    number: int
+    view: FeatureView | OnDemandFeatureView
+    created_us: Micros
+    retired_us: Micros | None = None
+
+
 class FeatureService(Record, frozen=True):
     """The features that one model uses, in order. A feature's full name is `view__feature`."""
 
     name: str
     views: Sequence[FeatureView | OnDemandFeatureView]
+    owner: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("feature service", self.name)
@@ -166,142 +222,6 @@ class FeatureService(Record, frozen=True):
         return fields
 
 
-class TimeSplit(Record, frozen=True):
-    """The newest `test` of the window is held out; everything before it trains."""
-
-    test: str = "7d"
-
-    def __post_init__(self) -> None:
-        micros(self.test)
-
-
-class DatasetDefinition(Record, frozen=True):
-    """A task's data: features joined to labelled rows.
-
-    Label rows come from the source `labels`; `timestamp` is the column with the moment at which the prediction would have
-    been made, and a row takes part once its source row is known (source timestamp <= the build's time) and its label is
-    not null. `window` is how far back the dataset reaches.
-    """
-
-    features: FeatureService
-    labels: Source
-    label: Feature
-    timestamp: str
-    window: str = "365d"
-    split: TimeSplit = TimeSplit()
-
-    def __post_init__(self) -> None:
-        if self.labels.fields.get(self.timestamp) != "timestamp":
-            raise InvalidInput(f"label source {self.labels.name!r} has no timestamp field {self.timestamp!r}", source=self.labels.name)
-        micros(self.window)
-
-
-class ColumnSchema(Record, frozen=True):
-    """Expectation on one feature, as inferred from training data and then frozen.
-
-    `domain` bounds texts, `minimum` and `maximum` bound numbers; `max_null_share` is in 0..1. `policy` says for each
-    anomaly kind whether it fails the data gate, warns or is ignored (absent = the gate's default).
-    """
-
-    name: str
-    type: Type
-    max_null_share: float = 1.0
-    domain: tuple[str, ...] | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    policy: Mapping[str, Literal["fail", "warn", "ignore"]] = {}
-
-
-class Bins(Record, frozen=True):
-    """Fixed bins of one feature, chosen on training data so that later slices can be counted and added up.
-
-    Numbers: bin 0 holds nulls, bin i holds edges[i-2] < x <= edges[i-1] with open ends (len(edges) + 2 bins in all).
-    Texts: bin 0 nulls, then one bin for each of `values`, then rare (seen in training outside `values`), then unseen.
-    """
-
-    name: str
-    type: Type
-    edges: tuple[float, ...] = ()
-    values: tuple[str, ...] = ()
-    rare: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        return len(self.edges) + 2 if self.type != "string" else len(self.values) + 3
-
-
-class Schema(Record, frozen=True):
-    """Expected columns of a dataset and the bins on which their distributions are compared from then on.
-
-    `version` counts the edits, `frozen_us` is when it became the data gate's law, `dataset` what it was inferred from.
-    """
-
-    name: str
-    version: int
-    columns: tuple[ColumnSchema, ...]
-    bins: tuple[Bins, ...] = ()
-    dataset: str = ""
-    digest: str = ""
-    frozen_us: Micros | None = None
-
-
-class ColumnStatistics(Record, frozen=True):
-    """What was counted of one feature in one slice of data; numbers only have the moments and quantiles."""
-
-    name: str
-    type: Type
-    count: int
-    nulls: int
-    counts: tuple[int, ...] = ()
-    mean: float | None = None
-    std: float | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    quantiles: tuple[float, ...] = ()
-    top: tuple[tuple[str, int], ...] = ()
-
-
-class Statistics(Record, frozen=True):
-    """Statistics of every feature of one slice [start_us, end_us)."""
-
-    rows: int
-    columns: tuple[ColumnStatistics, ...]
-    start_us: Micros = 0
-    end_us: Micros = 0
-
-
-class Anomaly(Record, frozen=True):
-    """One broken expectation; `kind` has TFDV's name where it has one (for example SCHEMA_MISSING_COLUMN)."""
-
-    feature: str
-    kind: str
-    message: str
-    severity: Literal["fail", "warn"]
-    observed: float | None = None
-    threshold: float | None = None
-    evidence: Mapping[str, str | float] = {}
-
-
-class DatasetVersion(Record, frozen=True):
-    """An immutable snapshot: `table` at `table_version`, with the digest of its rows and of everything it was built from."""
-
-    name: str
-    number: int
-    digest: str
-    table: str
-    table_version: int
-    rows: int
-    train_rows: int
-    test_rows: int
-    start_us: Micros
-    end_us: Micros
-    test_from_us: Micros
-    created_us: Micros
-    run: str = ""
-    statistics: str = ""
-    sources: Mapping[str, int] = {}
-
-
 def sql(text: str) -> Feature:
     """A feature that is a scalar SQL expression over the columns of its row; a column's name alone is one."""
     return Feature(text)
@@ -325,3 +245,18 @@ def share(text: str, *, window: str) -> Feature:
 def count(*, window: str) -> Feature:
     """How many rows a trailing window holds."""
     return Feature("1", "count", window)
+
+
+def minimum(text: str, *, window: str) -> Feature:
+    """The smallest value of an expression over the rows of a trailing window; rows where it is null do not count."""
+    return Feature(text, "min", window)
+
+
+def maximum(text: str, *, window: str) -> Feature:
+    """The largest value of an expression over the rows of a trailing window; rows where it is null do not count."""
+    return Feature(text, "max", window)
+
+
+def last(text: str, *, window: str) -> Feature:
+    """The value of an expression in the newest row of a trailing window for which it is not null."""
+    return Feature(text, "last", window)

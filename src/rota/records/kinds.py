@@ -5,11 +5,13 @@ A new noun costs one struct and one row here; every metadata store and every mig
 
 from dataclasses import dataclass
 
-from rota.records.data import DatasetVersion, FeatureService, FeatureView, Schema, Source
+from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
+from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.model import Alias, Approval, ModelVersion, ReleasePolicy
 from rota.records.record import Record
 from rota.records.release import Endpoint, Release, Rollout, Serving
 from rota.records.run import Deployed, ExperimentRun, PipelineRelease
+from rota.records.schema import Schema
 from rota.records.signal import Alert, Cursor, Monitor, MonitorSlice, ScheduleState
 
 
@@ -26,7 +28,10 @@ class Kind:
 KINDS: tuple[Kind, ...] = (
     Kind("source", Source, ("name",)),
     Kind("feature_view", FeatureView, ("name",)),
+    Kind("on_demand_feature_view", OnDemandFeatureView, ("name",)),
+    Kind("feature_view_version", FeatureViewVersion, ("name", "number"), ("created_us",)),
     Kind("feature_service", FeatureService, ("name",)),
+    Kind("dataset", Dataset, ("name",)),
     Kind("schema", Schema, ("name", "version"), ("frozen_us",)),
     Kind("dataset_version", DatasetVersion, ("name", "number"), ("created_us",)),
     Kind("pipeline_release", PipelineRelease, ("digest",), ("project", "created_us")),

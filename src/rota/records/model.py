@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from rota.records.data import FeatureService, Type
+from rota.records.data import FeatureService
 from rota.records.record import Record
 from rota.records.run import Problem
+from rota.records.schema import Type
 from rota.records.time import Micros
 
 VersionStatus = Literal["registered", "approved", "rejected"]

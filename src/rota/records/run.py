@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from rota.errors import InvalidInput
-from rota.records.data import DatasetDefinition
+from rota.records.dataset import DatasetDefinition
 from rota.records.record import Record, check_name
 from rota.records.time import Micros, micros
 

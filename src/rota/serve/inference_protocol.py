@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from rota.errors import InvalidInput
-from rota.records.data import Type
+from rota.records.schema import Type
 from rota.serve.predicting import Answers
 from rota.serve.scoring import Served
 

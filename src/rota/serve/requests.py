@@ -6,7 +6,7 @@ from typing import Any
 
 from rota.errors import InvalidInput
 from rota.manage.features.rows import coerce
-from rota.records.data import Type
+from rota.records.schema import Type
 
 Row = Mapping[str, Any]
 LONGEST_ID = 128

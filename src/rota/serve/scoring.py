@@ -10,8 +10,8 @@ import numpy as np
 
 from rota.errors import InvalidInput, Refused
 from rota.manage.loading import LoadedModel
-from rota.records.data import Type
 from rota.records.release import Release, Route
+from rota.records.schema import Type
 from rota.records.time import Micros
 from rota.serve import routing
 from rota.serve.requests import Row, check_rows

@@ -6,7 +6,8 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from rota.records.data import DatasetVersion, FeatureView, Source
+from rota.records.data import FeatureView, Source
+from rota.records.dataset import DatasetVersion
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from rota.errors import InvalidInput
-from rota.records.data import Bins, Type
+from rota.records.schema import Bins, Type
 
 NUMBER_BINS = 20
 TOP_VALUES = 30

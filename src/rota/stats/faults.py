@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rota.records.data import Bins
+from rota.records.schema import Bins
 
 Floats = NDArray[np.float64]
 

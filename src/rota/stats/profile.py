@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from rota.records.data import Bins, ColumnStatistics, Type
+from rota.records.schema import Bins, ColumnStatistics, Type
 from rota.stats.bins import as_numbers, as_texts, count
 
 # Ends, quartiles and enough in between to redraw the distribution.

@@ -13,7 +13,7 @@ from typing import Literal
 import polars as pl
 
 from rota.errors import InvalidInput
-from rota.records.data import Anomaly, Bins, ColumnSchema, ColumnStatistics, Schema, Statistics, Type
+from rota.records.schema import Anomaly, Bins, ColumnSchema, ColumnStatistics, Schema, Statistics, Type
 from rota.stats.bins import as_numbers
 
 Policy = Literal["fail", "warn", "ignore"]

@@ -15,11 +15,11 @@ import pytest
 
 from rota.errors import Conflict, InvalidInput
 from rota.ports.metadata import Batch, Metadata
-from rota.records.data import Schema
 from rota.records.model import Alias
 from rota.records.record import Record, encode
 from rota.records.release import Endpoint
 from rota.records.run import ExperimentRun
+from rota.records.schema import Schema
 from rota.records.signal import AuditEntry, Cursor, Event, Monitor
 
 

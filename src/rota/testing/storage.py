@@ -228,6 +228,21 @@ class TablesContract(Contract):
             with pytest.raises(NotFound, match="flights"):
                 tables.scan("flights", version=version)
 
+    def test_a_dropped_table_is_gone_and_its_name_is_free(self, tables: Tables) -> None:
+        tables.append("old/one", pl.DataFrame({"a": [1]}), batch=("writer", 3))
+        tables.append("old/one/within", pl.DataFrame({"a": [5]}))
+        tables.scan("old/one").collect()
+        tables.drop("old/one")
+        tables.drop("old/one")
+        assert tables.version("old/one") is None
+        assert tables.sequence("old/one", "writer") == -1
+        assert tables.tables("old") == ["old/one/within"]
+        with pytest.raises(NotFound):
+            tables.scan("old/one")
+        assert tables.append("old/one", pl.DataFrame({"b": ["x"]}), batch=("writer", 0)) == 0
+        assert tables.scan("old/one").collect().to_dicts() == [{"b": "x"}]
+        assert tables.scan("old/one/within").collect().to_dicts() == [{"a": 5}]
+
     def test_tables_are_listed_by_prefix_and_may_lie_within_each_other(self, tables: Tables) -> None:
         for name in ("sources/flights", "sources/flights/late", "sources/weather", "log"):
             tables.append(name, flights(len(name)))

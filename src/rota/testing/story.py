@@ -6,11 +6,13 @@ import msgspec
 
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.runs import Runs
-from rota.records.data import ColumnSchema, DatasetDefinition, DatasetVersion, Entity, Feature, FeatureService, FeatureView, Schema, Source
+from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
+from rota.records.dataset import DatasetDefinition, DatasetVersion
 from rota.records.model import Alias, ModelVersion, VersionStatus
 from rota.records.record import Record
 from rota.records.release import Endpoint, Release, Rollout, Route
 from rota.records.run import Deployed, ExperimentRun, PipelineRelease, Run, TrainingPipeline
+from rota.records.schema import ColumnSchema, Schema
 from rota.records.signal import Alert, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US
 

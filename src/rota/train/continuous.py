@@ -22,7 +22,7 @@ from rota.manage.features.feed import Feed
 from rota.manage.repositories import Repositories
 from rota.ports.compute import Compute
 from rota.ports.models import ModelFormat
-from rota.records.data import DatasetVersion
+from rota.records.dataset import DatasetVersion
 from rota.records.model import ModelBundle, ModelVersion, Transformation
 from rota.records.record import decode, encode, plain
 from rota.records.release import Endpoint

@@ -12,7 +12,8 @@ import polars as pl
 
 from rota.manage import datasets, slices
 from rota.ports.metadata import Metadata
-from rota.records.data import Anomaly, Bins, DatasetDefinition, DatasetVersion, Schema, Statistics
+from rota.records.dataset import DatasetDefinition, DatasetVersion
+from rota.records.schema import Anomaly, Bins, Schema, Statistics
 from rota.records.signal import Alert
 from rota.records.time import Micros, iso
 from rota.stats.bins import choose_bins

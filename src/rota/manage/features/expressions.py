@@ -15,7 +15,7 @@ from sqlglot.errors import SqlglotError
 from rota.errors import InvalidInput
 from rota.manage.features import scalars, terms
 from rota.manage.features.terms import Term, Writer
-from rota.records.data import Type
+from rota.records.schema import Type
 
 Row = Mapping[str, Any]
 _LONGEST = 10_000  # characters of one SQL text

@@ -15,7 +15,7 @@ import polars as pl
 
 from rota.errors import Conflict, InvalidInput, NotFound, Unavailable
 from rota.manage.drain import tidy
-from rota.manage.features import files, history, registry, rows, source_rows
+from rota.manage.features import history, ingestion, registry, rows, source_rows
 from rota.manage.features.deliveries import Delivery, Ids, Moved, Received, applied, applied_key, without_segment
 from rota.manage.features.files import Ingestion
 from rota.manage.features.online import StoredView, stored_view
@@ -96,16 +96,9 @@ class Feed:
         return flushed
 
     def ingest(self, source: str, path: str | Path | None = None) -> Ingestion:
-        """Read files of a source (its own `path`, or another path or glob) into the offline table; already stored rows are left out.
-
-        A file is taken once by its content; with an id field a row is taken once by its values, a changed row is a correction.
-        """
-        found = self._source(source)
-        pattern = path if path is not None else found.path
-        if pattern is None:
-            raise InvalidInput(f"source {source!r} has no path; give one to ingest from", source=source)
+        """Read files of a source (its own `path`, or another path or glob) into the offline table (see `ingestion.ingest`)."""
         with self._lock:
-            return files.total(source, [self._ingest_file(found, file) for file in files.paths(pattern)])
+            return ingestion.ingest(self._tables, self._clock, self._source(source), path)
 
     def materialize(self, view: str) -> int:
         """Rebuild the online rows of a view, and of every other view over its source, from all rows up to now; returns how many keys.
@@ -237,22 +230,6 @@ class Feed:
         for segment in self._ends_applied(source.name):
             if self._journal.drop(_PUSH + source.name, segment, self._flushed(source, segment)):
                 self._online.update([(applied_key(source.name), segment.encode())], without_segment)
-
-    def _ingest_file(self, source: Source, path: Path) -> Ingestion:
-        name, batch = source_rows.table(source), (f"ingest/{files.digest(path)}", 1)
-        contents = files.read(path, source)
-        if self._tables.sequence(name, batch[0]) >= batch[1]:
-            return Ingestion(source.name, 1, contents.rows_in, 0, contents.rows.height, len(contents.rejections), tuple(contents.rejections[:100]))
-        new = contents.rows
-        if source.id_field is not None:
-            stored = source_rows.current(source_rows.stored(self._tables, source), source)
-            new = new.unique(source.id_field, keep="last", maintain_order=True).join(
-                stored, on=list(source.fields), how="anti", nulls_equal=True, maintain_order="left"
-            )
-        self._tables.append(name, new.with_columns(pl.lit(self._clock.now_us(), dtype=pl.Int64).alias(CREATED)), batch=batch)
-        rejections = tuple(contents.rejections[:100])
-        _log.info("rows ingested", extra={"action": "ingest", "source": source.name, "rows": new.height, "rejected": len(contents.rejections)})
-        return Ingestion(source.name, 1, contents.rows_in, new.height, contents.rows.height - new.height, len(contents.rejections), rejections)
 
     def _rebuild(self, source: Source) -> int | None:
         """Make the online state from the table and the journal's rest and put it in place; None when the source moved meanwhile."""

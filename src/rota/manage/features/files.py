@@ -12,8 +12,9 @@ from polars.exceptions import PolarsError
 
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features import expressions, rows, scalars
-from rota.records.data import Source, Type
+from rota.records.data import Source
 from rota.records.record import Record
+from rota.records.schema import Type
 
 _NULLS = ["", "NA", "NaN", "nan", "null", "NULL", "None"]
 _TEXT_BOOLS = {"true": True, "True": True, "TRUE": True, "1": True, "false": False, "False": False, "FALSE": False, "0": False}

@@ -10,7 +10,7 @@ import polars as pl
 from rota.errors import Refused
 from rota.manage.features import expressions
 from rota.manage.features.terms import DTYPES
-from rota.records.data import Type
+from rota.records.schema import Type
 
 _MOST_EDGES = 2_000
 _EDGES: dict[str, list[Any]] = {

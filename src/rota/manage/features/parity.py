@@ -6,7 +6,8 @@ import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.features.gate import same
-from rota.manage.features.offline import AsOf, historical
+from rota.manage.features.offline import historical
+from rota.manage.features.question import AsOf
 from rota.ports.tables import Tables
 from rota.records.data import FeatureService
 

@@ -8,8 +8,9 @@ from rota.errors import InvalidInput, RotaError
 from rota.manage.features import expressions, gate, source_rows, windows
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.tables import Tables
-from rota.records.data import Feature, FeatureService, FeatureView, OnDemandFeatureView, Source, Type
+from rota.records.data import Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.records.record import Record
+from rota.records.schema import Type
 from rota.records.signal import Cursor
 
 Definition = Source | FeatureView | OnDemandFeatureView | FeatureService

@@ -14,7 +14,8 @@ import polars as pl
 from rota.errors import InvalidInput
 from rota.manage.features.scalars import FIRST_US, INT_MAX, INT_MIN, LAST_US
 from rota.manage.features.terms import DTYPES
-from rota.records.data import FeatureService, Source, Type
+from rota.records.data import FeatureService, Source
+from rota.records.schema import Type
 from rota.records.time import Micros, from_datetime, parse_time
 
 Row = Mapping[str, Any]

@@ -4,7 +4,8 @@ import polars as pl
 
 from rota.manage.features import rows
 from rota.ports.tables import Tables
-from rota.records.data import Source, Type
+from rota.records.data import Source
+from rota.records.schema import Type
 from rota.records.time import Micros
 
 CREATED = "created_us"

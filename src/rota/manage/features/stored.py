@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from rota.manage.features import expressions
-from rota.records.data import Feature, FeatureView, Type
+from rota.records.data import Feature, FeatureView
 from rota.records.record import encode
+from rota.records.schema import Type
 from rota.records.time import Micros, micros
 
 ROW = b"R"

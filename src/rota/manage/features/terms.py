@@ -29,7 +29,7 @@ import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.features import scalars
-from rota.records.data import Type
+from rota.records.schema import Type
 from rota.records.time import DAY_US, HOUR_US, SECOND_US, parse_time
 
 Kind = Type | Literal["null"]

@@ -1,0 +1,109 @@
+"""Nouns of the dataset repository: definitions, splits, immutable versions."""
+
+from collections.abc import Mapping
+
+from rota.errors import InvalidInput
+from rota.records.data import Feature, FeatureService, Source
+from rota.records.record import Record, check_name
+from rota.records.time import Micros, micros
+
+
+class TimeSplit(Record, frozen=True, tag="time"):
+    """The newest `test` of the window is held out; everything before it trains."""
+
+    test: str = "7d"
+
+    def __post_init__(self) -> None:
+        micros(self.test)
+
+
+class RandomSplit(Record, frozen=True, tag="random"):
+    """A share of the rows is held out, drawn by a stable hash of each row's identity: a row never changes sides.
+
+    `by` is the column that identifies a row (default: the label source's id field).
+    """
+
+    test: float = 0.2
+    by: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_share(self.test)
+
+
+class GroupSplit(Record, frozen=True, tag="group"):
+    """Whole groups are held out, by a stable hash of the column `by`: no group is on both sides."""
+
+    by: str
+    test: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_share(self.test)
+
+
+Split = TimeSplit | RandomSplit | GroupSplit
+
+
+class DatasetDefinition(Record, frozen=True):
+    """A task's data: features joined to labelled rows.
+
+    Label rows come from the source `labels`; `timestamp` is the column with the moment at which the prediction would have
+    been made, and a row takes part once its source row is known (source timestamp <= the build's time) and its label is
+    not null. `window` is how far back the dataset reaches. `filter` is a SQL condition over the label source's fields that
+    rows must meet.
+    """
+
+    features: FeatureService
+    labels: Source
+    label: Feature
+    timestamp: str
+    window: str = "365d"
+    split: Split = TimeSplit()
+    filter: str = ""
+
+    def __post_init__(self) -> None:
+        if self.labels.fields.get(self.timestamp) != "timestamp":
+            raise InvalidInput(f"label source {self.labels.name!r} has no timestamp field {self.timestamp!r}", source=self.labels.name)
+        micros(self.window)
+
+
+class Dataset(Record, frozen=True):
+    """A definition under a name in the catalog, so that it can be built and used without a pipeline (`rota data build NAME`)."""
+
+    name: str
+    definition: DatasetDefinition
+    owner: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = {}
+
+    def __post_init__(self) -> None:
+        check_name("dataset", self.name)
+
+
+class DatasetVersion(Record, frozen=True):
+    """An immutable snapshot: `table` at `table_version`, with the digest of its rows and of everything it was built from."""
+
+    name: str
+    number: int
+    digest: str
+    table: str
+    table_version: int
+    rows: int
+    train_rows: int
+    test_rows: int
+    start_us: Micros
+    end_us: Micros
+    test_from_us: Micros
+    created_us: Micros
+    run: str = ""
+    statistics: str = ""
+    sources: Mapping[str, int] = {}
+    environment: str = ""
+    schema: str = ""
+    quality: Mapping[str, float] = {}
+
+
+def _check_share(test: float) -> None:
+    if not 0 < test < 1:
+        raise InvalidInput(f"a split's test share is {test}; give a share between 0 and 1, for example 0.2", test=test)
