@@ -5,6 +5,7 @@
     schedule.fired      a monitor's schedule                         run "monitor"
     data.arrived        enough new rows for a new_data trigger       run "train"
     alert.raised        a pipeline has an on_alert trigger for it    run "train"
+    alert.lasting       as alert.raised, and it is still open        run "train"
     alert.raised        always                                       the alert's people are told
     version.registered  the model's policy is automatic              approval by policy
     version.approved    the policy is not manual                     run "rollout"
@@ -27,7 +28,7 @@ from rota.records.model import ModelVersion
 from rota.records.release import Endpoint, Rollout
 from rota.records.run import Deployed, Run, Trigger
 from rota.records.signal import Alert, Cursor, Event, Monitor, ScheduleState
-from rota.records.time import SECOND_US, Micros, iso
+from rota.records.time import SECOND_US, Micros, iso, micros
 from rota.train import triggers
 
 logger = logging.getLogger("rota.loop")
@@ -247,19 +248,37 @@ def _train_on_new_data(loop: Loop, event: Event) -> Reaction:
 
 
 def _train_on_alert(loop: Loop, event: Event) -> Reaction:
+    """An alert that goes on after its training was refused, or that a new version did not end, starts the next one when triggers allow it."""
     runs, batch = list[Run](), Batch()
+    alert = loop.repositories.metadata.get(Alert, event.subject)
+    if alert is None or alert.status == "resolved":
+        return Reaction()
     for deployed in _deployed(loop.repositories.metadata, loop.environment):
         endpoint = loop.repositories.metadata.get(Endpoint, str(event.body["endpoint"]))
         trigger = next((t for t in deployed.definition.triggers if t.kind == "alert" and t.spec == event.body["kind"]), None)
         if trigger is None or endpoint is None or endpoint.model != deployed.pipeline:
             continue
-        reaction = start_training(
+        reaction = _judged_first(loop, alert, trigger, deployed.pipeline) or start_training(
             loop, deployed.pipeline, trigger, cause=f"alert:{event.subject}", run_id=f"train.{deployed.pipeline}.{event.position}"
         )
         runs += reaction.runs
         batch.audits += reaction.batch.audits
         batch.edges += reaction.batch.edges
     return Reaction(tuple(runs), batch)
+
+
+def _judged_first(loop: Loop, alert: Alert, trigger: Trigger, pipeline: str) -> Reaction | None:
+    """A version promoted since the alert was raised serves for a cool-down before it is replaced: the alert still speaks of earlier days too."""
+    metadata, now_us = loop.repositories.metadata, loop.repositories.clock.now_us()
+    promoted = metadata.find(Rollout, {"endpoint": alert.endpoint, "state": "promoted"}, order="-started_us", limit=1)
+    ended_us = (promoted[0].ended_us or 0) if promoted else 0
+    until_us = ended_us + micros(trigger.cooldown)
+    if ended_us <= alert.raised_us or now_us >= until_us:
+        return None
+    batch = Batch()
+    reason = f"version {promoted[0].candidate} was promoted at {iso(ended_us)} and is judged until {iso(until_us)}"
+    batch.audit("rota", "trigger.skip", pipeline, now_us, trigger=f"alert:{alert.id}", reason=reason)
+    return Reaction(batch=batch)
 
 
 def _tell_people(loop: Loop, event: Event) -> Reaction:
@@ -331,6 +350,7 @@ RULES: Mapping[str, tuple[Callable[[Loop, Event], Reaction], ...]] = {
     "schedule.fired": (_train_on_schedule, _monitor_on_schedule),
     "data.arrived": (_train_on_new_data,),
     "alert.raised": (_train_on_alert, _tell_people),
+    "alert.lasting": (_train_on_alert,),
     "version.registered": (_review_by_policy,),
     "version.approved": (_start_rollout,),
 }

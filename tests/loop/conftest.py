@@ -61,7 +61,7 @@ pipeline = rota.TrainingPipeline(
         features, labels=sales, label=rota.sql("sold_out"), timestamp="asked_at", window="2d", split=rota.TimeSplit(test="12h")
     ),
     gates=[rota.at_least("roc_auc", 0.6), rota.not_worse_than_champion("log_loss", margin=0.1)],
-    triggers=[rota.on_alert("performance", cooldown="1d")],
+    triggers=[rota.on_alert("performance", cooldown="7d")],
 )
 policy = rota.ReleasePolicy("ice", "automatic")
 endpoint = rota.Endpoint(

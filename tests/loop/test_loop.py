@@ -134,7 +134,51 @@ def test_an_alert_within_the_cool_down_waits_and_says_until_when(world):
     raise_alert(world, subject="later")
     react(world)
     assert [run.trigger for run in training(world)] == [f"alert:{first.id}"]
-    assert "cooling down until 2013-07-02" in skipped(world)[0]
+    assert "cooling down until 2013-07-08" in skipped(world)[0]
+
+
+def test_an_alert_that_lasts_is_answered_again_once_the_cool_down_is_over(world):
+    alert = raise_alert(world)
+    react(world)
+    end(world, training(world)[0].id, "blocked")
+    raise_alert(world)
+    react(world)
+    assert len(training(world)) == 1
+    assert "cooling down until" in skipped(world)[0]
+    world.clock.advance(world.clock.now_us() + 7 * DAY_US)
+    assert raise_alert(world) is None
+    react(world)
+    assert [run.trigger for run in training(world)] == [f"alert:{alert.id}"] * 2
+
+
+def test_a_promoted_version_is_judged_for_a_cool_down_before_a_lasting_alert_starts_another(world):
+    redeploy(world, triggers=[on_alert("performance", cooldown="3d")])
+    raise_alert(world)
+    react(world)
+    end(world, training(world)[0].id)
+    world.clock.advance(world.clock.now_us() + 2 * DAY_US)
+    batch = Batch()
+    batch.put(Rollout("rollout.ice.2", "ice", "ice", 2, 1, "promoted", 0, world.clock.now_us() - DAY_US, ended_us=world.clock.now_us()))
+    world.metadata.commit(batch)
+    for _ in range(2):
+        world.clock.advance(world.clock.now_us() + DAY_US)
+        raise_alert(world)
+        react(world)
+    assert len(training(world)) == 1
+    assert "version 2 was promoted" in skipped(world)[-1]
+    world.clock.advance(world.clock.now_us() + DAY_US)
+    raise_alert(world)
+    react(world)
+    assert len(training(world)) == 2
+
+
+def test_an_alert_that_was_resolved_meanwhile_starts_nothing(world):
+    alert = raise_alert(world)
+    batch = Batch()
+    alerts.resolve(batch, alert, now_us=world.clock.now_us(), actor="anna", reason="mended")
+    world.metadata.commit(batch)
+    react(world)
+    assert training(world) == []
 
 
 def test_the_weekly_budget_holds_and_says_so(world):

@@ -34,11 +34,11 @@ def end(metadata, ended, now_us):
     metadata.commit(batch)
 
 
-def test_a_breach_that_lasts_is_one_alert_with_one_event(metadata):
+def test_a_breach_that_lasts_is_one_alert_that_says_each_time_that_it_lasts(metadata):
     first = saw(metadata, breach(), 10)
     assert [saw(metadata, breach(), at) for at in (20, 30)] == [None, None]
     assert alerts.open_alerts(metadata, "delay") == [msgspec.structs.replace(first, last_seen_us=30)]
-    assert [(event.kind, event.subject) for event in metadata.events(0)] == [("alert.raised", first.id)]
+    assert [(event.kind, event.subject) for event in metadata.events(0)] == [(f"alert.{what}", first.id) for what in ("raised", "lasting", "lasting")]
     assert metadata.events(0)[0].body["endpoint"] == "delay"
     assert [edge.cause for edge in metadata.edges([f"alert:{first.id}"], "causes")] == ["run:m1"]
 

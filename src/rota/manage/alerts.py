@@ -30,10 +30,14 @@ def open_alerts(metadata: Metadata, endpoint: str) -> list[Alert]:
 
 
 def raise_or_touch(batch: Batch, metadata: Metadata, endpoint: str, breach: Breach, *, now_us: Micros, run: str) -> Alert | None:
-    """Add the breach to the batch: a new alert with its event, or only a newer `last_seen_us` when one is open (then None)."""
+    """Add the breach to the batch: a new alert with its event, or that an open one lasts (then None).
+
+    An alert that lasts says so each time, so that a trigger which had to wait (a cool-down, a rollout, a block) gets another chance.
+    """
     for alert in open_alerts(metadata, endpoint):
         if (alert.kind, alert.subject) == (breach.kind, breach.subject):
             batch.put(msgspec.structs.replace(alert, last_seen_us=now_us), replacing=alert)
+            batch.event(Event("alert.lasting", alert.id, now_us, {"endpoint": endpoint, "kind": alert.kind, "raised_us": alert.raised_us}))
             return None
     alert = Alert(
         id=f"{endpoint}.{breach.kind}.{breach.subject}.{now_us}",

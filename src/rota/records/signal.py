@@ -19,6 +19,7 @@ EventKind = Literal[
     "rollout.changed",
     "label.arrived",
     "alert.raised",
+    "alert.lasting",
 ]
 AlertKind = Literal["schema_skew", "distribution_skew", "drift", "concept_drift", "performance", "efficiency", "gate"]
 
