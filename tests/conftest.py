@@ -1,9 +1,30 @@
-"""What every test stands on: the root of the source tree, and settings that do not leak in from the shell."""
+"""What every test stands on: the root of the source tree, settings that do not leak in from the shell, and real engines.
 
+An engine is a process of its own on a free port of 127.0.0.1, started when the first test asks for it and ended by its id.
+Where its program or library is missing the test is skipped with the command that installs it; `REQUIRE_ENGINES=1` (set by
+continuous integration) makes that an error instead.
+"""
+
+import importlib.util
 import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+START_S = 60
 
 
 @pytest.fixture(scope="session")
@@ -15,5 +36,155 @@ def root() -> Path:
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith("ROTA_"):
+        if name.startswith(("ROTA_", "AWS_")):
             monkeypatch.delenv(name)
+
+
+@dataclass(frozen=True)
+class S3:
+    """A running S3 server with one empty bucket. `env` is what a process needs in its environment to reach it."""
+
+    endpoint: str
+    bucket: str
+    env: Mapping[str, str]
+    folder: Path
+
+    def requests(self) -> list[str]:
+        """Every request so far: "METHOD PATH"."""
+        return (self.folder / "requests").read_text().splitlines()
+
+    def lose_answer(self, pattern: str) -> None:
+        """Let the next request whose "METHOD PATH" matches be carried out but answered by an error."""
+        (self.folder / "lose").write_text(pattern)
+
+    def url(self) -> str:
+        """A place within the bucket that no other test uses: s3://bucket/..."""
+        return f"s3://{self.bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """Moto's S3 server. Use `s3_env` besides where the test's own process talks to it."""
+    if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask_cors") is None:
+        _missing("moto's server", "pip install 'moto[s3]' flask flask-cors")
+    with tempfile.TemporaryDirectory() as folder:
+        port = _free_port()
+        endpoint = f"http://127.0.0.1:{port}"
+        keys = {"AWS_ACCESS_KEY_ID": "key-of-the-tests", "AWS_SECRET_ACCESS_KEY": "secret-of-the-tests", "AWS_REGION": "us-east-1"}
+        command = [sys.executable, str(Path(__file__).parent / "engines" / "s3_process.py"), str(port), folder, keys["AWS_ACCESS_KEY_ID"]]
+        with _running(command, lambda: _answers_http(endpoint)):
+            bucket = urllib.request.Request(f"{endpoint}/rota-tests", method="PUT")
+            urllib.request.urlopen(bucket, timeout=START_S).close()
+            yield S3(endpoint, "rota-tests", {**keys, "AWS_ENDPOINT_URL": endpoint}, Path(folder))
+
+
+@pytest.fixture
+def s3_env(s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The S3 server, with its address and keys in this process's environment."""
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    return s3
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Redis (or Valkey) that keeps nothing on disk: redis://127.0.0.1:PORT/0."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        _missing("redis-server", "apt-get install redis-server")
+    with tempfile.TemporaryDirectory() as folder:
+        port = _free_port()
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
+        with _running(command, lambda: _says(port, b"PING\r\n") == b"+PONG"):
+            yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real PostgreSQL without a password: postgresql://rota@127.0.0.1:PORT/postgres."""
+    initdb, postgres = _postgres_program("initdb"), _postgres_program("postgres")
+    user = _unprivileged_user()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        if user:
+            shutil.chown(folder, user)
+        data, port = f"{folder}/data", _free_port()
+        made = [initdb, "-D", data, "-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        subprocess.run(made, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
+        command = [postgres, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-c", "fsync=off"]
+        with _running(command, lambda: _postgres_ready(data), user=user, cwd=folder, stop=signal.SIGINT):
+            yield f"postgresql://rota@127.0.0.1:{port}/postgres"
+
+
+@contextmanager
+def _running(
+    command: list[str], answers: Callable[[], bool], *, user: str | None = None, cwd: str | None = None, stop: signal.Signals = signal.SIGTERM
+) -> Iterator[None]:
+    """A process that answered once, ended by its id whatever happens."""
+    with tempfile.TemporaryFile() as said, subprocess.Popen(command, user=user, cwd=cwd, stdout=said, stderr=said) as process:
+        try:
+            until = time.monotonic() + START_S
+            while not answers():
+                if process.poll() is not None or time.monotonic() > until:
+                    said.seek(0)
+                    pytest.fail(f"{command[0]} did not start: {said.read()[-2_000:].decode(errors='replace')}")
+                time.sleep(0.05)
+            yield
+        finally:
+            process.send_signal(stop)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+
+
+def _missing(what: str, command: str) -> None:
+    message = f"{what} is not installed here; to run this test: {command}"
+    if os.environ.get("REQUIRE_ENGINES"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers_http(endpoint: str) -> bool:
+    try:
+        urllib.request.urlopen(endpoint, timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _says(port: int, question: bytes) -> bytes:
+    """The first line of a server's answer, or nothing while it does not listen."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(question)
+            return connection.recv(100).strip()
+    except OSError:
+        return b""
+
+
+def _postgres_program(name: str) -> str:
+    """Debian keeps PostgreSQL's programs away from PATH."""
+    found = [*map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), *filter(None, [shutil.which(name)])]
+    if not found:
+        _missing("PostgreSQL", "apt-get install postgresql")
+    return found[-1]
+
+
+def _unprivileged_user() -> str | None:
+    """PostgreSQL refuses to run as root: the user it is to run as then."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def _postgres_ready(data: str) -> bool:
+    """The last line of its lock file says so; until then connections may be refused."""
+    with suppress(OSError):
+        return Path(data, "postmaster.pid").read_text().rstrip().endswith("ready")
+    return False

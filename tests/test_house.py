@@ -31,15 +31,20 @@ PUBLIC = [
     "Entity",
     "Feature",
     "FeatureService",
+    "FeatureStore",
     "FeatureView",
+    "Field",
+    "FileSource",
     "GroupSplit",
     "InvalidInput",
     "Monitor",
     "NotFound",
     "OnDemandFeatureView",
+    "PushSource",
     "RandomSplit",
     "Refused",
     "ReleasePolicy",
+    "RequestSource",
     "RotaError",
     "Settings",
     "Source",
@@ -63,12 +68,14 @@ PUBLIC = [
     "new_data",
     "not_worse_than_champion",
     "on_alert",
+    "outcomes",
     "per_slice",
     "share",
     "sql",
     "step",
     "total",
     "track",
+    "transform",
     "up",
 ]
 
@@ -109,8 +116,8 @@ def test_every_public_name_is_there_and_says_what_it_is(name: str):
 
 
 def test_an_unknown_public_name_is_answered_with_the_known_ones():
-    with pytest.raises(AttributeError, match=r"no attribute 'FileSource'.*'Source'"):
-        rota.FileSource  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'KafkaSource'.*'Source'"):
+        rota.KafkaSource  # noqa: B018
 
 
 def test_checkers_read_the_same_public_names_as_python():

@@ -1,4 +1,4 @@
-"""The README's blocks run as a reader would run them.
+"""The blocks of the README and of the guides run as a reader would run them.
 
 A block takes part when its fence says so: ```python run (all of them are one program, in order) or ```console run (lines
 after "$ " are commands; the lines below one are its output, where "..." stands for anything). `file=NAME` after `run` also
@@ -56,7 +56,8 @@ def run(document: str, folder: Path) -> None:
         if block.file:
             (folder / block.file).write_text(block.text)
         program += block.text
-        execute([sys.executable, "-c", program], folder, block)
+        (folder / "_program.py").write_text(program)
+        execute([sys.executable, "_program.py"], folder, block)
 
 
 def execute(arguments: list[str], folder: Path, block: Block) -> str:
@@ -75,9 +76,10 @@ def execute(arguments: list[str], folder: Path, block: Block) -> str:
     return done.stdout
 
 
-def test_the_readme_does_what_it_says(root, tmp_path):
-    text = (root / "README.md").read_text()
-    assert blocks(text), "no block of the README is marked to be run: ```python run or ```console run"
+@pytest.mark.parametrize("document", ["README.md", "docs/features.md"])
+def test_the_document_does_what_it_says(root, tmp_path, document):
+    text = (root / document).read_text()
+    assert blocks(text), f"no block of {document} is marked to be run: ```python run or ```console run"
     run(text, tmp_path)
 
 

@@ -82,9 +82,10 @@ def test_the_range_holds_for_code_as_well():
 
 
 def test_secrets_are_not_shown():
-    settings = Settings(metadata_url="postgresql://rota:hunter2@db/rota", alert_webhook="https://hooks/T0K3N")
+    settings = Settings(metadata_url="postgresql://rota:hunter2@db/rota", alert_webhook="https://hooks/T0K3N", online_url="redis://:s3sam3@cache")
     for shown in (repr(settings), str(settings), f"{settings}"):
         assert "hunter2" not in shown
         assert "T0K3N" not in shown
+        assert "s3sam3" not in shown
         assert "workers=1" in shown
     assert "alert_webhook=''" in repr(Settings())

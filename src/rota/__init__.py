@@ -16,18 +16,22 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.errors import Refused as Refused
     from rota.errors import RotaError as RotaError
     from rota.errors import Unavailable as Unavailable
+    from rota.manage.features.column_functions import transform as transform
+    from rota.manage.features.declarations import FileSource as FileSource
     from rota.records.data import Contract as Contract
     from rota.records.data import Entity as Entity
     from rota.records.data import Feature as Feature
     from rota.records.data import FeatureService as FeatureService
     from rota.records.data import FeatureView as FeatureView
     from rota.records.data import OnDemandFeatureView as OnDemandFeatureView
+    from rota.records.data import PushSource as PushSource
     from rota.records.data import Source as Source
     from rota.records.data import count as count
     from rota.records.data import last as last
     from rota.records.data import maximum as maximum
     from rota.records.data import mean as mean
     from rota.records.data import minimum as minimum
+    from rota.records.data import outcomes as outcomes
     from rota.records.data import share as share
     from rota.records.data import sql as sql
     from rota.records.data import total as total
@@ -36,6 +40,8 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.dataset import GroupSplit as GroupSplit
     from rota.records.dataset import RandomSplit as RandomSplit
     from rota.records.dataset import TimeSplit as TimeSplit
+    from rota.records.fields import Field as Field
+    from rota.records.fields import RequestSource as RequestSource
     from rota.records.model import ReleasePolicy as ReleasePolicy
     from rota.records.release import Canary as Canary
     from rota.records.release import Endpoint as Endpoint
@@ -56,6 +62,7 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.settings import Settings as Settings
     from rota.train.fitting import TrainingData as TrainingData
     from rota.train.fitting import step as step
+    from rota.wiring import FeatureStore as FeatureStore
     from rota.wiring import apply as apply
     from rota.wiring import load as load
     from rota.wiring import track as track
@@ -80,13 +87,18 @@ _HOMES: Mapping[str, str] = {
     "Entity": "rota.records.data",
     "Feature": "rota.records.data",
     "FeatureService": "rota.records.data",
+    "FeatureStore": "rota.wiring",
     "FeatureView": "rota.records.data",
+    "Field": "rota.records.fields",
+    "FileSource": "rota.manage.features.declarations",
     "InvalidInput": "rota.errors",
     "Monitor": "rota.records.signal",
     "NotFound": "rota.errors",
     "OnDemandFeatureView": "rota.records.data",
+    "PushSource": "rota.records.data",
     "Refused": "rota.errors",
     "ReleasePolicy": "rota.records.model",
+    "RequestSource": "rota.records.fields",
     "RotaError": "rota.errors",
     "Settings": "rota.settings",
     "Source": "rota.records.data",
@@ -106,12 +118,14 @@ _HOMES: Mapping[str, str] = {
     "new_data": "rota.records.run",
     "not_worse_than_champion": "rota.records.run",
     "on_alert": "rota.records.run",
+    "outcomes": "rota.records.data",
     "per_slice": "rota.records.run",
     "share": "rota.records.data",
     "sql": "rota.records.data",
     "step": "rota.train.fitting",
     "total": "rota.records.data",
     "track": "rota.wiring",
+    "transform": "rota.manage.features.column_functions",
     "up": "rota.server.running",
 }
 

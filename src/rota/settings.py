@@ -41,12 +41,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """True: predictions, labels and pushes are acknowledged after fsync (they survive a power cut, not only a killed process)."""
     online_size_mb: int = 4_096
     """Largest size of the online store in megabytes, 16-1048576; the file is sparse and grows as needed."""
+    online_url: str = ""
+    """URL of the Redis (6 or newer) or Valkey of the online features, as redis://:password@host:6379/0; empty: LMDB in HOME/online."""
+    online_namespace: str = "rota"
+    """What all keys in that server begin with: the same on every host of a platform, another one for each platform that shares the server."""
     max_request_mb: int = 16
     """Largest accepted HTTP body in megabytes, 1-1024."""
     step_timeout_s: float = 3_600.0
     """Seconds a training step may take before it is ended, 1-604800."""
     metadata_url: str = ""
     """SQLAlchemy URL of the metadata store; empty: SQLite in HOME/metadata.db."""
+    storage_url: str = ""
+    """s3://BUCKET/PREFIX of blobs and tables, reached with the AWS_* variables; empty: HOME/blobs and HOME/tables."""
     alert_webhook: str = ""
     """URL that receives each alert as JSON; empty: alerts are only logged and stored."""
 
@@ -60,9 +66,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InvalidInput(f"setting {name} = {value} is out of range; it must lie between {low} and {high}", setting=name, value=value)
+        if "@" in self.storage_url:
+            raise InvalidInput("setting storage_url holds credentials; they belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
 
-_SECRET = ("metadata_url", "alert_webhook")
+_SECRET = ("metadata_url", "alert_webhook", "online_url")
 """URLs that may hold a password or a token: never shown."""
 NOT_SETTINGS = frozenset({"ROTA_LOG", "ROTA_SUPERVISOR_PID"})
 """Variables of the entry points: the form of the log, and who started a child."""

@@ -9,32 +9,40 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from rota.backends.alert_sinks import LogSink, WebhookSink
 from rota.backends.blob_directory import BlobDirectory
 from rota.backends.clocks import ReplayClock, SystemClock
 from rota.backends.delta_tables import DeltaTables
+from rota.backends.file_input import FileInput
 from rota.backends.lmdb_online import LmdbOnline
 from rota.backends.local_processes import LocalProcesses
 from rota.backends.segment_journal import SegmentJournal
 from rota.backends.sql_engine import open_engine
+from rota.backends.sql_input import SqlInput
 from rota.backends.sql_metadata import SqlMetadata
 from rota.backends.sql_runs import SqlRuns
 from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.tracking import TrackedRun, Tracker
 from rota.errors import InvalidInput, NotFound, Refused, Unavailable
 from rota.loop import Loop, start_training
-from rota.manage import labels, registry
+from rota.manage import dataset_versions, datasets, labels, registry
 from rota.manage.durable import Worker, Workflow
 from rota.manage.features.feed import Feed
 from rota.manage.features.online import OnlineFeatures
+from rota.manage.features.registry import Change
+from rota.manage.features.store import Store
 from rota.manage.repositories import Repositories
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import project as projects
 from rota.operationalize import release as releases
+from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
+from rota.ports.inputs import Inputs
 from rota.ports.models import ModelFormat
+from rota.ports.online import Online
+from rota.ports.tables import Tables
 from rota.records.data import FeatureService
 from rota.records.release import Endpoint
 from rota.records.run import PipelineRelease, Run, Trigger
@@ -70,9 +78,18 @@ class Platform:
         return installed_formats()
 
     @cached_property
+    def inputs(self) -> Inputs:
+        """Files and databases of other people that sources are filled from."""
+        return Inputs(FileInput(), SqlInput())
+
+    @cached_property
     def feed(self) -> Feed:
         r = self.repositories
-        return Feed(r.metadata, r.tables, r.online, r.journal, r.clock)
+        return Feed(r.metadata, r.tables, r.online, r.journal, r.clock, inputs=self.inputs)
+
+    @cached_property
+    def features(self) -> Store:
+        return Store(self.repositories, self.feed, sync=self.settings.sync)
 
     @cached_property
     def loop(self) -> Loop:
@@ -102,7 +119,7 @@ class Platform:
 
         depot = Depot(r.metadata, r.blobs, self.formats, source_of)
         follower = Follower(core, depot, clock=r.clock, process=process, poll_s=self.settings.poll_s)
-        return PredictionApp(core, follower, max_request_bytes=self.settings.max_request_mb * 1_000_000)
+        return PredictionApp(core, follower, features=self.features, max_request_bytes=self.settings.max_request_mb * 1_000_000)
 
     def push(self, source: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Push rows into a source; returns how many were new."""
@@ -116,6 +133,13 @@ class Platform:
         taken = [_label(position, row, now_us) for position, row in enumerate(rows)]
         labels.append(self.repositories.journal, endpoint, taken, now_us, sync=self.settings.sync)
         return len(taken)
+
+    def build_dataset(self, name: str, *, actor: str = "owner") -> dataset_versions.Prepared:
+        """Build a dataset of the catalog from this home's sources; `new` is False when the newest version holds these very rows."""
+        definition = dataset_versions.get_definition(self.repositories.metadata, name).definition
+        for source in datasets.source_names(definition):
+            self.feed.refresh(source)
+        return dataset_versions.build_named(self.repositories, name, environment=self.settings.environment, actor=actor)
 
     def decide(self, model: str, number: int, decision: Literal["approve", "reject", "request_changes"], *, reviewer: str, reason: str) -> None:
         """Record a reviewer's decision on a version."""
@@ -135,17 +159,17 @@ class Platform:
             raise Refused(f"no run of {pipeline!r} was started: another one was a moment earlier", pipeline=pipeline)
         return run.id
 
-    def apply(self, file: Path, *, actor: str = "owner") -> list[projects.Change]:
+    def apply(self, file: Path, *, actor: str = "owner") -> list[Change]:
         """Build a release of a project and make its definitions the ones in force."""
         project = projects.load(file)
         changes = projects.plan(self.repositories.metadata, project, environment=self.settings.environment)
-        self.feed.register([r for r in project.records if isinstance(r, projects.FEATURES)])
+        self.feed.register([r for r in project.records if isinstance(r, projects.FEATURES)], actor=actor)
         now_us = self.repositories.clock.now_us()
         release = releases.build(self.repositories.blobs, file, now_us=now_us)
         projects.apply(self.repositories.metadata, project, release, environment=self.settings.environment, actor=actor, now_us=now_us)
         return changes
 
-    def plan(self, file: Path) -> list[projects.Change]:
+    def plan(self, file: Path) -> list[Change]:
         """What `apply` would change."""
         return projects.plan(self.repositories.metadata, projects.load(file), environment=self.settings.environment)
 
@@ -165,13 +189,14 @@ def open_platform(settings: Settings | None = None) -> Platform:
     """Open the platform of the settings' home; the home is made when it is new."""
     settings = settings or load_settings()
     home = _made(settings)
+    blobs, tables = _storage(settings)
     engine = open_engine(settings.metadata_url or home / "metadata.db")
     repositories = Repositories(
         metadata=SqlMetadata(engine),
         runs=SqlRuns(engine),
-        blobs=BlobDirectory(home / "blobs"),
-        tables=DeltaTables(home / "tables"),
-        online=LmdbOnline(home / "online", size_mb=settings.online_size_mb, sync=settings.sync),
+        blobs=blobs,
+        tables=tables,
+        online=_online(settings),
         journal=SegmentJournal(home / "log"),
         clock=_clock(settings),
     )
@@ -219,7 +244,7 @@ def track(experiment: str, name: str = "", *, home: str | Path | None = None, se
     folder = _made(settings)
     metadata = SqlMetadata(open_engine(settings.metadata_url or folder / "metadata.db"))
     try:
-        with Tracker(metadata, BlobDirectory(folder / "blobs"), _clock(settings)).run(experiment, name, seeds=seeds) as run:
+        with Tracker(metadata, _storage(settings)[0], _clock(settings)).run(experiment, name, seeds=seeds) as run:
             yield run
     finally:
         metadata.close()
@@ -265,6 +290,27 @@ def _made(settings: Settings) -> Path:
     return home
 
 
+def _online(settings: Settings) -> Online:
+    """The store of online features: LMDB in the home, or a server."""
+    if settings.online_url:
+        if importlib.util.find_spec("redis") is None:
+            raise InvalidInput("online_url needs the library redis: pip install 'rota[redis]'", setting="online_url")
+        opened: Online = importlib.import_module("rota.backends.redis_online").RedisOnline(settings.online_url, namespace=settings.online_namespace)
+        return opened
+    return LmdbOnline(settings.home.resolve() / "online", size_mb=settings.online_size_mb, sync=settings.sync)
+
+
+def _storage(settings: Settings) -> tuple[Blobs, Tables]:
+    """The stores of large things: directories of the home, or a bucket."""
+    if settings.storage_url:
+        if importlib.util.find_spec("obstore") is None:
+            raise InvalidInput("storage_url needs the library obstore: pip install 'rota[s3]'", setting="storage_url")
+        blobs, tables = importlib.import_module("rota.backends.s3_storage").open_storage(settings.storage_url)
+        return blobs, tables
+    home = settings.home.resolve()
+    return BlobDirectory(home / "blobs"), DeltaTables(home / "tables")
+
+
 def _clock(settings: Settings) -> Clock:
     return ReplayClock(settings.home.resolve() / "clock") if settings.clock == "replay" else SystemClock()
 
@@ -282,7 +328,32 @@ def _label(position: int, row: Mapping[str, Any], now_us: int) -> Label:
     return Label(identity, value, at_us)
 
 
-def apply(file: str | Path, *, home: str | Path | None = None, **settings: Any) -> list[projects.Change]:
+def apply(file: str | Path, *, home: str | Path | None = None, **settings: Any) -> list[Change]:
     """Register everything a project file declares in a home, and make its release the active one."""
     with opened(load_settings(home=Path(home) if home else None, **settings)) as platform:
         return platform.apply(Path(file))
+
+
+class FeatureStore(Store):
+    """The feature repository of a home for a program of its own, with Feast's names; a context manager that closes it at the end.
+
+    `home` is the directory of the platform (otherwise ROTA_HOME, `rota.toml`, or .rota); a running platform may share it.
+
+    >>> with rota.FeatureStore() as store:                               # doctest: +SKIP
+    ...     store.get_online_features(["weather:temp"], [{"origin": "JFK"}]).to_dict()
+    {'origin': ['JFK'], 'weather__temp': [39.02]}
+    """
+
+    def __init__(self, home: str | Path | None = None, **settings: Any) -> None:
+        self._platform = open_platform(load_settings(home=None if home is None else str(home), **settings))
+        super().__init__(self._platform.repositories, self._platform.feed, sync=self._platform.settings.sync)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every engine; closing twice is the same."""
+        self._platform.close()

@@ -1,6 +1,8 @@
 """Feature SQL: the same answer for one row and for a column, and nothing but expressions."""
 
 import math
+import zoneinfo
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rota.errors import InvalidInput, Refused
-from rota.manage.features import expressions, gate, terms
+from rota.manage.features import expressions, gate, terms, time_terms
 from rota.records.schema import Type
 
 COLUMNS: dict[str, Type] = {"x": "float", "y": "float", "i": "int", "j": "int", "b": "bool", "s": "string", "t": "timestamp"}
@@ -58,6 +60,28 @@ def both_ways(sql: str, **row: Any) -> Any:
         ("cast(t as text)", {"t": JULY}, "2013-07-15T13:02:03Z"),
         ("x > 1", {"x": None}, None),
         ("b and x > 1", {"b": False, "x": None}, False),
+        ("log2(x)", {"x": 8.0}, 3.0),
+        ("round(degrees(atan2(x, y)), 6)", {"x": 1.0, "y": -1.0}, 135.0),
+        ("asin(x)", {"x": 2.0}, None),
+        ("round(2 * 6371 * asin(sqrt(power(sin(radians(x) / 2), 2))), 3)", {"x": 1.0}, 111.195),
+        ("sign(x) * trunc(y)", {"x": -3.0, "y": 2.9}, -2.0),
+        ("mod(i, 3)", {"i": -5}, -2),
+        ("left(s, 2) || right(s, 1)", {"s": "añb"}, "añb"),
+        ("right(s, 0)", {"s": "abc"}, ""),
+        ("substring(s from 2 for 2)", {"s": "日本語x"}, "本語"),
+        ("replace(s, 'a', '$0')", {"s": "banana"}, "b$0n$0n$0"),
+        ("starts_with(s, 'ba')", {"s": "banana"}, True),
+        ("s like '%n_n%'", {"s": "banana"}, True),
+        ("s like 'ba\\%'", {"s": "banana"}, False),
+        ("s like 'a.c'", {"s": "abc"}, False),
+        ("s like '%'", {"s": "two\nlines"}, True),
+        ("date_trunc('week', t)", {"t": JULY}, JULY - 13 * 3_600_000_000 - 123_000_000),
+        ("extract(week from t)", {"t": JULY}, 29),
+        ("extract(quarter from t)", {"t": JULY}, 3),
+        ("extract(second from t)", {"t": JULY + 500_000}, 3.5),
+        ("extract(hour from t at time zone 'America/New_York')", {"t": JULY}, 9),
+        ("date_part('hour', t)", {"t": JULY}, 13),
+        ("extract(hour from t at time zone 'Asia/Kolkata')", {"t": 2**62}, None),
         ("b or x > 1", {"b": True, "x": None}, True),
         ("b and x > 1", {"b": True, "x": None}, None),
         ("not b", {"b": None}, None),
@@ -96,6 +120,33 @@ def both_ways(sql: str, **row: Any) -> Any:
 )
 def test_an_expression_means_the_same_online_and_offline(sql: str, row: dict[str, Any], expected: Any) -> None:
     assert both_ways(sql, **row) == expected
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "Pacific/Auckland", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"])
+def test_local_time_is_what_the_clocks_of_the_zone_show(zone: str) -> None:
+    """Each minute around the changes of 2013 and 2024, and each 37 hours since 1970, against the standard library."""
+    known = zoneinfo.ZoneInfo(zone)
+    starts = [start for start in time_terms.offsets(zone)[0] if 0 < start < 1_735_689_600_000_000]
+    moments = [start + shift for start in starts[-40:] for shift in (-1, 0, 1, 3_600_000_000)] + list(
+        range(0, 1_735_689_600_000_000, 37 * 3_600_000_000)
+    )
+    frame = pl.DataFrame({"t": moments})
+    offline = frame.select(expressions.column(f"t at time zone '{zone}'", {"t": "timestamp"})).to_series().to_list()
+    for at_us, found in zip(moments, offline, strict=True):
+        shown = datetime.fromtimestamp(at_us // 1_000_000, known)
+        assert found == time_terms.local(zone, at_us) == at_us + round(shown.utcoffset().total_seconds()) * 1_000_000
+
+
+def test_an_unknown_zone_or_unit_is_refused_by_name() -> None:
+    with pytest.raises(InvalidInput, match="no time zone 'Mars/Base'"):
+        expressions.type_of("t at time zone 'Mars/Base'", COLUMNS)
+    with pytest.raises(InvalidInput, match=r"date_trunc\('era'|unknown"):
+        expressions.type_of("date_trunc('decade', t)", COLUMNS)
+
+
+def test_a_misspelt_function_is_answered_with_the_one_that_was_meant() -> None:
+    with pytest.raises(InvalidInput, match=r"did you mean substring\?"):
+        expressions.type_of("substrin(s, 1)", COLUMNS)
 
 
 def test_one_function_computes_all_features_in_order() -> None:

@@ -13,18 +13,21 @@ import polars as pl
 import pytest
 
 from rota.backends.delta_tables import DeltaTables
+from rota.backends.file_input import FileInput
 from rota.backends.lmdb_online import LmdbOnline
 from rota.backends.memory_journal import MemoryJournal
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.segment_journal import SegmentJournal
+from rota.backends.sql_input import SqlInput
 from rota.errors import InvalidInput, NotFound, Refused, Unavailable
 from rota.manage.features import gate
 from rota.manage.features.feed import Feed
 from rota.manage.features.offline import historical
 from rota.manage.features.online import OnlineFeatures, stored_view
 from rota.manage.features.registry import CATALOG
+from rota.ports.inputs import Inputs
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.records.record import encode
 from rota.records.signal import Cursor
@@ -53,7 +56,7 @@ class Place:
         self.feed.register([features])
 
     def another(self) -> Feed:
-        return Feed(self.metadata, self.tables, self.online, self.journal, self.clock)
+        return Feed(self.metadata, self.tables, self.online, self.journal, self.clock, inputs=Inputs(FileInput(), SqlInput()))
 
     def serves(self, name: str = "a") -> tuple[Any, Any, Any]:
         """(newest amount, count, sum) of a shop, online now."""

@@ -59,6 +59,56 @@ def test_a_foreign_table_with_a_type_we_do_not_keep_is_refused_by_name(tmp_path:
         DeltaTables(tmp_path).append("foreign", flights(1))
 
 
+def test_a_drop_that_dies_while_deleting_leaves_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = DeltaTables(tmp_path)
+    for i in range(4):
+        tables.append("t", flights(i))
+    deleted: list[Path] = []
+
+    def dies_at_the_second(path: Path) -> None:
+        if deleted:
+            raise SystemExit
+        deleted.append(path)
+        unlink(path)
+
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", dies_at_the_second)
+    with pytest.raises(SystemExit):
+        tables.drop("t")
+    monkeypatch.undo()
+    assert len(deleted) == 1
+    assert (tables.version("t"), tables.tables()) == (None, [])
+    assert tables.append("t", flights(9)) == 0
+    assert ids_of(tables.scan("t")) == [9]
+
+
+def test_a_table_that_was_dropped_and_made_again_elsewhere_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    here, there = DeltaTables(tmp_path), DeltaTables(tmp_path)
+    here.append("t", flights(1))
+    assert ids_of(here.scan("t")) == [1]
+    there.drop("t")
+    there.append("t", flights(2))
+    assert ids_of(here.scan("t")) == [2]
+
+
+def test_what_a_killed_creator_was_about_to_put_in_place_is_no_table(tmp_path: Path) -> None:
+    log = tmp_path / "t" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / f"{0:020d}.json#1").write_text("half")
+    tables = DeltaTables(tmp_path)
+    assert (tables.version("t"), tables.tables()) == (None, [])
+    assert tables.append("t", flights(1)) == 0
+
+
+@pytest.mark.parametrize(
+    "configuration", [{"delta.enableDeletionVectors": "true"}, {"delta.columnMapping.mode": "name"}], ids=lambda c: next(iter(c))
+)
+def test_a_foreign_table_whose_files_are_not_its_rows_is_refused_by_name(tmp_path: Path, configuration: dict[str, str]) -> None:
+    write_deltalake(tmp_path / "foreign", flights(1), configuration=configuration)
+    with pytest.raises(InvalidInput, match=r"deletionVectors|columnMapping"):
+        DeltaTables(tmp_path).scan("foreign")
+
+
 WRITE = """
 import sys
 from pathlib import Path

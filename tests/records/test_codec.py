@@ -73,7 +73,7 @@ def test_a_record_does_not_change():
 
 
 def test_plain_values_are_json():
-    assert plain(Entity("e", ["a"])) == {"name": "e", "join_keys": ("a",), "description": ""}
+    assert plain(Entity("e", ["a"])) == {"name": "e", "join_keys": ("a",), "description": "", "owner": "", "tags": {}}
 
 
 @pytest.mark.parametrize("name", ["a", "A.b-c_9", "_x", "9", "x" * 128])

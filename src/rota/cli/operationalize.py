@@ -9,12 +9,13 @@ import typer
 from rota.cli import show
 from rota.cli.home import actor
 from rota.cli.opening import opened
-from rota.operationalize.project import Change
+from rota.manage.features.registry import Change
 from rota.records.run import Deployed, PipelineRelease
 
 commands = typer.Typer()
 pipeline = typer.Typer(no_args_is_help=True, help="Deployed pipelines and their releases: list, releases.")
 commands.add_typer(pipeline, name="pipeline")
+_WHAT = {"stay": "stays (not declared here)"}
 ProjectFile = Annotated[Path, typer.Argument(help="Python file with the project's definitions.")]
 
 
@@ -27,7 +28,7 @@ def plan(ctx: typer.Context, file: ProjectFile = Path("project.py"), json: show.
     with opened(ctx) as platform:
         changes = platform.plan(file)
     _show_changes(changes, json=json)
-    if not json and all(change.what == "keep" for change in changes):
+    if not json and all(change.what in ("keep", "stay") for change in changes):
         print("nothing would change but the release of the code, if the sources differ")
 
 
@@ -83,5 +84,10 @@ def releases(ctx: typer.Context, limit: show.Limit = 100, json: show.Json = Fals
 
 
 def _show_changes(changes: Sequence[Change], *, json: bool) -> None:
-    columns = {"what": lambda c: c.what, "kind": lambda c: c.kind.replace("_", " "), "name": lambda c: c.name}
+    columns = {
+        "what": lambda c: _WHAT.get(c.what, c.what),
+        "kind": lambda c: c.kind.replace("_", " "),
+        "name": lambda c: f"{c.name}@v{c.version}" if c.what == "change" and c.version else c.name,
+        "differs": lambda c: "; ".join(f"{d.what}: {d.before or 'none'} -> {d.after or 'none'}" for d in c.differences),
+    }
     show.listing(changes, columns, as_json=json, empty="the project declares nothing")

@@ -1,7 +1,8 @@
 """Rows in and out of files: JSON lines, CSV and Parquet by the file's suffix."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,34 @@ def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         else:
             raise InvalidInput(f"{file} has the suffix {file.suffix!r}; give a .jsonl, .csv or .parquet file", file=str(file))
     except OSError as error:
+        raise Unavailable(f"{file} cannot be written: {error}", file=str(file)) from error
+
+
+def write_frame(file: Path, frame: pl.DataFrame) -> None:
+    """Write a frame to a .parquet or .csv file whose directory exists; the file appears whole or not at all."""
+    if file.suffix not in (".parquet", ".csv"):
+        raise InvalidInput(f"{file} has the suffix {file.suffix!r}; give a .parquet or .csv file", file=str(file))
+    with _whole(file) as partial:
+        if file.suffix == ".parquet":
+            frame.write_parquet(partial)
+        else:
+            frame.write_csv(partial)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text to a file whose directory exists; the file appears whole or not at all."""
+    with _whole(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[Path]:
+    partial = file.with_name(file.name + ".partial")
+    try:
+        yield partial
+        partial.replace(file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
         raise Unavailable(f"{file} cannot be written: {error}", file=str(file)) from error
 
 

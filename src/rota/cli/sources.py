@@ -7,12 +7,15 @@ import typer
 
 from rota.cli import rows, show
 from rota.cli.opening import opened
+from rota.manage.features import intakes, pulls, rejects
+from rota.manage.features import sources as known
 from rota.records.data import Source
 from rota.records.record import plain
 
 commands = typer.Typer()
-sources = typer.Typer(no_args_is_help=True, help="Sources of rows: list, push, ingest.")
+sources = typer.Typer(no_args_is_help=True, help="Sources of rows: list, show, test, push, ingest, rejects, status.")
 commands.add_typer(sources, name="sources")
+Name = Annotated[str, typer.Argument(help="Name of the source.")]
 
 
 @sources.command("list")
@@ -27,16 +30,77 @@ def list_sources(ctx: typer.Context, json: show.Json = False) -> None:
         "source": lambda s: s.name,
         "timestamp": lambda s: s.timestamp_field,
         "id": lambda s: s.id_field or "",
-        "files": lambda s: s.path or "",
+        "filled by": _filled_by,
         "fields": lambda s: ", ".join(f"{name} {kind}" for name, kind in s.fields.items()),
     }
     show.listing(found, columns, as_json=json, empty="no source is stored; `rota apply project.py` stores those of a project")
 
 
+@sources.command("show")
+def show_source(ctx: typer.Context, name: Name, limit: show.Limit = 10, json: show.Json = False) -> None:
+    """Show a source, its contract, how it stands, and its newest ingestions.
+
+    Example: rota sources show weather
+    """
+    with opened(ctx) as platform:
+        r = platform.repositories
+        source = known.get(r.metadata, name)
+        status = known.status(r.metadata, r.tables, source, r.clock.now_us())
+        history = intakes.history(r.metadata, name, limit=limit)
+    if json:
+        show.write_json({"source": plain(source), "status": plain(status), "ingestions": plain(history)})
+        return
+    contract = source.contract
+    named = {
+        "source": source.name,
+        "description": source.description,
+        "owner": status.owner,
+        "filled by": _filled_by(source),
+        "fields": ", ".join(f"{field} {kind}" for field, kind in source.fields.items()),
+        "timestamp": source.timestamp_field,
+        "id": source.id_field or "",
+        "contract": f"version {contract.version} of {contract.owner}, on break: {contract.on_break}" if contract else "",
+        "rows": status.rows,
+        "newest": show.when(status.newest_us),
+        "stale": status.stale,
+        "rejects": status.rejected,
+    }
+    show.facts(named, as_json=False)
+    for each in history:
+        counts = f"{each.rows_in} read, {each.rows_out} stored, {each.known} known, {each.rejected} rejected"
+        print(f"{each.number}. {show.when(each.at_us)} {each.status} by {each.actor}: {counts} ({each.reason or each.origin})")
+
+
+@sources.command("test")
+def probe(
+    ctx: typer.Context,
+    name: Name,
+    path: Annotated[str, typer.Argument(help="File or glob; otherwise the source's own input.")] = "",
+    json: show.Json = False,
+) -> None:
+    """Look at a source's input: types found against those declared, and what of the first rows would be rejected; nothing is stored.
+
+    Example: rota sources test weather
+    """
+    with opened(ctx) as platform:
+        found = known.probe(platform.inputs, known.get(platform.repositories.metadata, name), path or None)
+    if json:
+        show.write_json(plain(found))
+        return
+    print(f"{found.rows} rows of {found.origin}")
+    for column in dict.fromkeys([*found.declared, *found.columns]):
+        declared, seen = found.declared.get(column), found.columns.get(column, "nothing")
+        note = "" if declared == seen else ", not declared" if declared is None else f", declared {declared}"
+        print(f"  {column}: {seen}{note}")
+    print(f"{found.rejected} of these rows would be rejected")
+    for each in found.rejections[:10]:
+        print(f"  row {each.row}: {each.reason}")
+
+
 @sources.command()
 def push(
     ctx: typer.Context,
-    source: Annotated[str, typer.Argument(help="Name of the source.")],
+    source: Name,
     file: Annotated[Path, typer.Argument(help="Rows in a .jsonl, .csv or .parquet file.")],
     json: show.Json = False,
 ) -> None:
@@ -55,14 +119,64 @@ def push(
 @sources.command()
 def ingest(
     ctx: typer.Context,
-    source: Annotated[str, typer.Argument(help="Name of the source.")],
-    path: Annotated[str, typer.Argument(help="File or glob; otherwise the source's own path.")] = "",
+    source: Name,
+    path: Annotated[str, typer.Argument(help="File or glob; otherwise the source's own files, database or outcomes.")] = "",
+    actor: Annotated[str, typer.Option(help="Who does it, for the history.")] = "owner",
     json: show.Json = False,
 ) -> None:
-    """Read files of a source into the offline table; rows that are stored already are left out.
+    """Take what is new of a source's input into the offline table; rows that are stored already are left out.
 
     Example: rota sources ingest weather "weather/*.parquet"
     """
     with opened(ctx) as platform:
-        done = platform.feed.ingest(source, path or None)
+        done = platform.feed.ingest(source, path or None, actor=actor)
     show.facts(plain(done), as_json=json)
+
+
+@sources.command("rejects")
+def list_rejects(ctx: typer.Context, name: Name, limit: show.Limit = 100, json: show.Json = False) -> None:
+    """List rows that were left out of a source, the newest first: file, row, why, and the row as it came.
+
+    Example: rota sources rejects weather
+    """
+    with opened(ctx) as platform:
+        r = platform.repositories
+        found = rejects.read(r.tables, known.get(r.metadata, name).name, limit=limit)
+    columns = {
+        "at": lambda row: show.when(row["at_us"]),
+        "file": lambda row: row["file"],
+        "row": lambda row: row["row"],
+        "reason": lambda row: row["reason"],
+        "raw": lambda row: row["raw"],
+    }
+    show.listing(found, columns, as_json=json, empty=f"nothing was rejected from source {name}")
+
+
+@sources.command("status")
+def list_status(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Name of a source; otherwise all.")] = "", json: show.Json = False
+) -> None:
+    """Show how fresh sources are, and which break what their contract says about it.
+
+    Example: rota sources status
+    """
+    with opened(ctx) as platform:
+        r = platform.repositories
+        wanted = [known.get(r.metadata, name)] if name else r.metadata.find(Source)
+        found = [known.status(r.metadata, r.tables, source, r.clock.now_us()) for source in wanted]
+    columns = {
+        "source": lambda s: s.source,
+        "rows": lambda s: s.rows,
+        "newest": lambda s: show.when(s.newest_us),
+        "age": lambda s: "" if s.age_s is None else show.lasted(0, int(s.age_s * 1e6)),
+        "at most": lambda s: s.freshness,
+        "rejects": lambda s: s.rejected,
+        "owner": lambda s: s.owner,
+        "state": lambda s: s.stale or "fresh",
+    }
+    show.listing(found, columns, as_json=json, empty="no source is stored; `rota apply project.py` stores those of a project")
+
+
+def _filled_by(source: Source) -> str:
+    database = f"{pulls.shown(source.url)} ({source.query})" if source.url else ""
+    return ", ".join(filter(None, (source.path, database))) or "pushes"

@@ -34,9 +34,9 @@ def flush(journal: Journal, tables: Tables, endpoint: str) -> int:
     return drain(journal, tables, _name(endpoint), _frame)
 
 
-def read(tables: Tables, endpoint: str, *, known_until_us: Micros | None = None) -> pl.DataFrame:
-    """The label that counts of each prediction, out of those known at `known_until_us` (default: out of all)."""
-    return _read(tables, endpoint, known_until_us).collect()
+def read(tables: Tables, endpoint: str, *, known_until_us: Micros | None = None, of: pl.LazyFrame | None = None) -> pl.DataFrame:
+    """The label that counts of each prediction (of the ids in `of`, or of all), out of those known at `known_until_us` (default: out of all)."""
+    return _read(tables, endpoint, known_until_us, of=of).collect()
 
 
 def joined(tables: Tables, endpoint: str, start_us: Micros, end_us: Micros, *, known_until_us: Micros, features: bool = True) -> pl.DataFrame:

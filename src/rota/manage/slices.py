@@ -91,6 +91,33 @@ def examine(bins: Sequence[Bins], days: Days, window: Window, *, left_out: Mappi
     return [_finding(b, days, window, left_out or {}, features=len(bins)) for b in bins if b.name in days.counts]
 
 
+def spoiled(bins: Sequence[Bins], days: Days) -> dict[str, frozenset[Micros]]:
+    """Days of each feature in which a known fault is seen when the days are walked through in their order.
+
+    A fault is named on its second day, by the days just before it; on its third these would be faulty themselves. So the days
+    found to be faulty serve as reference no more, as the monitor leaves out the days of its alerts. The walk covers the days
+    whose values are kept.
+    """
+    found = {b.name: frozenset(_spoiled(b, days)) for b in bins if b.name in days.counts}
+    return {name: faulty for name, faulty in found.items() if faulty}
+
+
+def _spoiled(bins: Bins, days: Days) -> set[Micros]:
+    faulty: set[Micros] = set()
+    for end in range(FAULT_DAYS + 1, len(days.starts_us)):  # the newest days are the business of `examine`
+        part = _until(days, bins.name, end)
+        if _fault(bins, part, part.usable(frozenset(faulty))) is not None:
+            faulty.update(part.starts_us[-FAULT_DAYS:])
+    return faulty
+
+
+def _until(days: Days, name: str, end: int) -> Days:
+    """The first `end` days of one feature; of a number as many values as fall into them."""
+    values = days.values.get(name, ())
+    kept = values[: max(0, len(values) - (len(days.starts_us) - end))]
+    return Days(days.starts_us[:end], {name: days.counts[name][:end]}, {name: kept} if kept else {})
+
+
 def _finding(bins: Bins, days: Days, window: Window, left_out: Mapping[str, frozenset[Micros]], *, features: int) -> Finding:
     counts = days.counts[bins.name]
     usable = days.usable(left_out.get(bins.name, frozenset()))

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from msgspec.structs import replace
 
 from rota.errors import NotFound
-from rota.manage import alerts, datasets, labels, predictions, registry, slices
+from rota.manage import alerts, datasets, labels, predictions, registry, schemas, slices
 from rota.manage.alerts import Breach
 from rota.manage.durable import Context, Work
 from rota.manage.features.feed import Feed
 from rota.manage.repositories import Repositories
+from rota.manage.schema_inference import as_model_sees
 from rota.monitor import measure
-from rota.records.data import Source
 from rota.records.record import plain
-from rota.records.schema import Schema
+from rota.records.schema import SERVING, Schema
 from rota.records.signal import Alert, AlertKind, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
 from rota.stats import concept_drift
@@ -65,12 +66,7 @@ class MonitorWorkflow:
         moved["labels"] = labels.flush(repositories.journal, repositories.tables, endpoint)
         if moved["labels"]:
             work.batch.event(Event("label.arrived", endpoint, work.now_us, {"rows": moved["labels"]}))
-        for source in repositories.metadata.find(Source):
-            rows = self.feed.flush(source.name)
-            if rows:
-                moved[source.name] = rows
-                work.batch.event(Event("data.arrived", source.name, work.now_us, {"rows": rows}))
-        return moved
+        return moved | self.feed.flush_all()
 
     def _days(self, work: Work, endpoint: str) -> list[Micros]:
         """Complete UTC days with predictions that have no slice yet, oldest first."""
@@ -86,7 +82,7 @@ class MonitorWorkflow:
         schema = self._schema(monitor.endpoint.model)
         rows = self._rows(endpoint, day, work.now_us)
         today = rows.filter(pl.col("at_us") >= day)
-        slice_ = measure.day_slice(endpoint, day, today, schema.bins, run=work.run.id)
+        slice_ = replace(measure.day_slice(endpoint, day, today, schema.bins, run=work.run.id), schema=schema.version)
         work.batch.put(slice_)
         past = self._past(endpoint, schema, day)
         days = self._days_of(endpoint, schema, [*past, slice_])
@@ -97,10 +93,10 @@ class MonitorWorkflow:
         return self._settle_alerts(work, endpoint, breaches, day)
 
     def _schema(self, model: str) -> Schema:
-        found = self.repositories.metadata.find(Schema, {"name": model}, order="-version", limit=1)
-        if not found:
+        found = schemas.serving(self.repositories.metadata, model)
+        if found is None:
             raise NotFound(f"model {model!r} has no schema yet; the first training run freezes one", model=model)
-        return found[0]
+        return found
 
     def _rows(self, endpoint: str, day: Micros, now_us: Micros) -> pl.DataFrame:
         """Answered log rows of a day and of those before it whose labels may still have been on their way."""
@@ -119,8 +115,7 @@ class MonitorWorkflow:
     def _remembered(self, endpoint: str, schema: Schema) -> Remembered:
         key = (endpoint, schema.name, schema.version)
         if key not in self.remembered:
-            name, _, number = schema.dataset.partition("@")
-            rows = datasets.read(self.repositories.tables, datasets.get(self.repositories.metadata, name, int(number)))
+            rows = self._training_rows(schema)
             days = slices.cut(rows, datasets.AT, schema.bins)
             trained = tuple(
                 MonitorSlice(endpoint, start, start + DAY_US, 0, 0, {n: tuple(c[i].tolist()) for n, c in days.counts.items()}, {}, {})
@@ -130,6 +125,13 @@ class MonitorWorkflow:
             values = {start: {name: column[i] for name, column in days.values.items()} for i, start in enumerate(newest)}
             self.remembered[key] = Remembered(trained, values)
         return self.remembered[key]
+
+    def _training_rows(self, schema: Schema) -> pl.DataFrame:
+        """The rows that a schema was inferred from; none where these were a file, which cannot be read again."""
+        name, _, number = schema.dataset.partition("@")
+        if not number.isdecimal():
+            return pl.DataFrame(schema={datasets.AT: pl.Int64})
+        return datasets.read(self.repositories.tables, datasets.get(self.repositories.metadata, name, int(number)))
 
     def _days_of(self, endpoint: str, schema: Schema, past: Sequence[MonitorSlice]) -> slices.Days:
         """Stored counts of every day and sampled values of the newest, in one value; only days not seen yet are read."""
@@ -145,13 +147,25 @@ class MonitorWorkflow:
         for old in [start for start in known if start < newest[0]]:
             del known[old]
         numbers = [b.name for b in schema.bins if b.type != "string" and all(b.name in known[start] for start in newest)]
-        counts = {b.name: np.array([s.counts[b.name] for s in past]) for b in schema.bins if all(b.name in s.counts for s in past)}
+        counts = self._counts(schema, past)
         return slices.Days(starts, counts, {name: tuple(known[start][name] for start in newest) for name in numbers})
+
+    def _counts(self, schema: Schema, past: Sequence[MonitorSlice]) -> dict[str, np.ndarray]:
+        """Counts of each feature in each day; a day that was counted on other bins, or before the feature, counts no rows."""
+        versions = {s.schema for s in past} - {0, schema.version}
+        others = {v: found.bins for v in versions if (found := self.repositories.metadata.get(Schema, schema.name, v)) is not None}
+        other_bins = {v: {b.name for b in schema.bins if b not in bins} for v, bins in others.items()}
+        counts = {}
+        for b in schema.bins:
+            days = [() if b.name in other_bins.get(s.schema, ()) else s.counts.get(b.name, ()) for s in past]
+            if any(len(day) == b.size for day in days):
+                counts[b.name] = np.array([day if len(day) == b.size else (0,) * b.size for day in days])
+        return counts
 
     def _schema_breaches(self, schema: Schema, today: pl.DataFrame) -> list[Breach]:
         """Structure first: vanished, new or retyped features, and too many nulls."""
         columns = [name for name in today.columns if "__" in name]
-        found = validate(schema, today.select(columns)) if today.height else ()
+        found = validate(schema, as_model_sees(today.select(columns)), environment=SERVING) if today.height else ()
         return [
             Breach("schema_skew", a.feature, "critical", a.message, {"anomaly": a.kind, "observed": a.observed, "threshold": a.threshold})
             for a in found

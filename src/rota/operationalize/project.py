@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 import msgspec
 
 from rota.errors import InvalidInput, RotaError
 from rota.manage import schedules
+from rota.manage.features import registry, versions
+from rota.manage.features.registry import Change
 from rota.ports.metadata import Batch, Metadata
-from rota.records.data import FeatureService, FeatureView, Source
+from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
+from rota.records.dataset import Dataset
 from rota.records.kinds import BY_RECORD, key_of
 from rota.records.model import ReleasePolicy
 from rota.records.record import Record
@@ -23,8 +25,8 @@ from rota.records.run import Deployed, PipelineRelease, TrainingPipeline
 from rota.records.signal import Event, Monitor
 from rota.records.time import Micros
 
-FEATURES = (Source, FeatureView, FeatureService)
-DECLARABLE = (*FEATURES, TrainingPipeline, Endpoint, Monitor, ReleasePolicy)
+FEATURES = (Source, FeatureView, OnDemandFeatureView, FeatureService)
+DECLARABLE = (*FEATURES, Dataset, TrainingPipeline, Endpoint, Monitor, ReleasePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,6 @@ class Project:
     @property
     def pipelines(self) -> tuple[TrainingPipeline, ...]:
         return tuple(record for record in self.records if isinstance(record, TrainingPipeline))
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One difference between a project and what is stored."""
-
-    what: Literal["add", "change", "keep"]
-    kind: str
-    name: str
 
 
 def load(file: Path) -> Project:
@@ -70,9 +63,33 @@ def load(file: Path) -> Project:
 
 
 def plan(metadata: Metadata, project: Project, *, environment: str) -> list[Change]:
-    """What `apply` would add or change, nothing written."""
+    """What `apply` would add or change, nothing written; and what is stored and not declared here, which stays."""
+    return [*_changes(metadata, project, environment), *registry.left(metadata, project.records)]
+
+
+def apply(metadata: Metadata, project: Project, release: PipelineRelease, *, environment: str, actor: str, now_us: Micros) -> list[Change]:
+    """Store the definitions and make the release the active one of every pipeline, in one batch."""
+    changes = _changes(metadata, project, environment)
+    batch = Batch()
+    _store(batch, metadata, release)
+    for record, change in zip(project.records, changes, strict=True):
+        if isinstance(record, TrainingPipeline):
+            _deploy(batch, metadata, record, release, environment=environment, actor=actor, now_us=now_us)
+        elif change.what != "keep":
+            batch.put(record)
+            for version in _versions(metadata, record, now_us):
+                batch.create(version)
+            batch.audit(actor, f"{change.kind}.{change.what}", change.name, now_us)
+    metadata.commit(batch)
+    return changes
+
+
+def _changes(metadata: Metadata, project: Project, environment: str) -> list[Change]:
     changes = []
     for record in project.records:
+        if isinstance(record, FEATURES):
+            changes.append(registry.change_of(metadata, record))
+            continue
         if isinstance(record, TrainingPipeline):
             deployed = metadata.get(Deployed, record.name, environment)
             before: Record | None = deployed.definition if deployed else None
@@ -84,19 +101,10 @@ def plan(metadata: Metadata, project: Project, *, environment: str) -> list[Chan
     return changes
 
 
-def apply(metadata: Metadata, project: Project, release: PipelineRelease, *, environment: str, actor: str, now_us: Micros) -> list[Change]:
-    """Store the definitions and make the release the active one of every pipeline, in one batch."""
-    changes = plan(metadata, project, environment=environment)
-    batch = Batch()
-    _store(batch, metadata, release)
-    for record, change in zip(project.records, changes, strict=True):
-        if isinstance(record, TrainingPipeline):
-            _deploy(batch, metadata, record, release, environment=environment, actor=actor, now_us=now_us)
-        elif change.what != "keep":
-            batch.put(record)
-            batch.audit(actor, f"{change.kind}.{change.what}", change.name, now_us)
-    metadata.commit(batch)
-    return changes
+def _versions(metadata: Metadata, record: Record, now_us: Micros) -> list[FeatureViewVersion]:
+    if not isinstance(record, versions.View):
+        return []
+    return versions.added(metadata, metadata.get(type(record), record.name), record, now_us)
 
 
 def _store(batch: Batch, metadata: Metadata, release: PipelineRelease) -> None:
@@ -124,11 +132,12 @@ def _declared(value: object) -> Iterator[Record]:
     if isinstance(value, FeatureView):
         yield value.source
     elif isinstance(value, FeatureService):
-        for view in value.stored_views:
+        for view in value.views:
             yield from _declared(view)
-    elif isinstance(value, TrainingPipeline):
-        yield from _declared(value.dataset.features)
-        yield value.dataset.labels
+    elif isinstance(value, TrainingPipeline | Dataset):
+        definition = value.dataset if isinstance(value, TrainingPipeline) else value.definition
+        yield from _declared(definition.features)
+        yield definition.labels
     elif isinstance(value, Monitor):
         yield value.endpoint
     if isinstance(value, DECLARABLE):

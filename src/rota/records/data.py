@@ -1,11 +1,13 @@
 """Nouns of the feature repository: entities, sources and their contracts, features, views, services."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import msgspec
 
 from rota.errors import InvalidInput
+from rota.records.fields import Declared, Field, RequestSource, span, typed
 from rota.records.record import Record, check_name
 from rota.records.schema import ColumnSchema, Type
 from rota.records.time import Micros, micros
@@ -13,18 +15,27 @@ from rota.records.time import Micros, micros
 Aggregation = Literal["mean", "sum", "count", "share", "min", "max", "last"]
 
 
-class Entity(Record, frozen=True):
-    """A thing that features describe, found by its join keys (for example an airport by `origin`)."""
+class Entity(Record, frozen=True, metaclass=Declared):
+    """A thing that features describe, found by its join keys (for example an airport by `origin`).
+
+    Written without them, `Entity(name="origin")` is found by the column of its own name, as in Feast.
+    """
 
     name: str
     join_keys: Sequence[str]
     description: str = ""
+    owner: str = ""
+    tags: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("entity", self.name)
         msgspec.structs.force_setattr(self, "join_keys", tuple(self.join_keys))
         if not self.join_keys:
             raise InvalidInput(f"entity {self.name!r} has no join keys; give at least one column name", entity=self.name)
+
+    @staticmethod
+    def _words(words: dict[str, Any]) -> dict[str, Any]:
+        return {"join_keys": [words["name"]]} | words if "name" in words else words
 
 
 class Contract(Record, frozen=True):
@@ -54,6 +65,7 @@ class Source(Record, frozen=True):
     `timestamp_field` is when a row's facts became known to the world; `fields` fixes the columns and their types.
     Rows with the same `id_field` are one row: the one created last wins. `created_field` is the column with the moment at
     which a row of a file or database was created (Feast's created_timestamp_column); pushed rows are created when received.
+    No `fields` at all means that they are not known here (see `rota.FileSource`): such a source can be declared, not registered.
     `path` is a file, a glob or an s3:// glob; `url` a SQLAlchemy URL in which ${NAME} stands for a variable of the environment, so
     that no secret is stored, and `query` a table name or SELECT there. Ingestion from a database is incremental by the column `watermark`
     (default: the created field, else the timestamp field) and looks back by `lateness` for rows that appear late.
@@ -76,6 +88,15 @@ class Source(Record, frozen=True):
 
     def __post_init__(self) -> None:
         check_name("source", self.name)
+        msgspec.structs.force_setattr(self, "fields", typed(self.fields))
+        self._check_fields()
+        if (self.url is None) != (self.query is None):
+            raise InvalidInput(f"source {self.name!r}: url and query come together; give both or neither", source=self.name)
+        micros(self.lateness)
+
+    def _check_fields(self) -> None:
+        if not self.fields:
+            return
         for field in filter(None, (self.timestamp_field, self.id_field, self.created_field, self.watermark)):
             if field not in self.fields:
                 raise InvalidInput(f"source {self.name!r} has no field {field!r}; its fields are {sorted(self.fields)}", source=self.name)
@@ -85,9 +106,6 @@ class Source(Record, frozen=True):
                 f"{self.fields[self.timestamp_field]!r}; declare it 'timestamp'",
                 source=self.name,
             )
-        if (self.url is None) != (self.query is None):
-            raise InvalidInput(f"source {self.name!r}: url and query come together; give both or neither", source=self.name)
-        micros(self.lateness)
 
 
 class Feature(Record, frozen=True):
@@ -109,34 +127,37 @@ class Feature(Record, frozen=True):
             micros(self.window)
 
 
-class FeatureView(Record, frozen=True, tag=True):
+class FeatureView(Record, frozen=True, tag=True, metaclass=Declared):
     """Features of an entity out of one source.
 
     A value older than `ttl` at the moment of asking is null, offline and online alike; `ttl=None` never expires.
     A windowed feature at time t covers the rows with floor(t - window, hop) <= timestamp <= t; `hop` is the grain of the
-    online tiles and the same rule holds offline. A view holds scalar features or windowed ones, not both.
+    online tiles and the same rule holds offline. A view holds scalar features or windowed ones, not both. `descriptions` says of a
+    feature, by its name, what it means.
+
+    Feast's form is understood: `schema=[Field(...), ...]` in place of `features` makes each field that is no join key the column
+    of its name, and `ttl` may be a timedelta.
     """
 
     name: str
     entities: Sequence[Entity]
     source: Source
-    features: Mapping[str, Feature]
+    features: Mapping[str, Feature] = {}
     ttl: str | None = None
     hop: str = "15m"
     owner: str = ""
     description: str = ""
     tags: Mapping[str, str] = {}
+    descriptions: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("feature view", self.name)
         msgspec.structs.force_setattr(self, "entities", tuple(self.entities))
-        for feature in self.features:
-            check_name("feature", feature)
-        if not self.features:
-            raise InvalidInput(f"feature view {self.name!r} has no features", view=self.name)
+        msgspec.structs.force_setattr(self, "ttl", span(self.ttl))
+        _check_features("feature view", self.name, self.features, self.descriptions)
         if len({feature.aggregation is None for feature in self.features.values()}) > 1:
             raise InvalidInput(f"feature view {self.name!r} mixes scalar and windowed features; declare two views", view=self.name)
-        missing = [key for key in self.join_keys if key not in self.source.fields]
+        missing = [key for key in self.join_keys if self.source.fields and key not in self.source.fields]
         if missing:
             raise InvalidInput(f"feature view {self.name!r}: source {self.source.name!r} lacks the join keys {missing}", view=self.name)
         micros(self.hop)
@@ -151,9 +172,27 @@ class FeatureView(Record, frozen=True, tag=True):
     def windowed(self) -> bool:
         return any(feature.aggregation for feature in self.features.values())
 
+    def __getitem__(self, names: Sequence[str]) -> "Picked":
+        """Some features of the view, for a `FeatureService`: `view[["conv_rate"]]`."""
+        return Picked(self, (names,) if isinstance(names, str) else tuple(names))
 
-class OnDemandFeatureView(Record, frozen=True, tag=True):
-    """Features computed from the request alone, by scalar SQL over its `inputs`."""
+    @staticmethod
+    def _words(words: dict[str, Any]) -> dict[str, Any]:
+        fields = words.pop("schema", None)
+        if fields is None:
+            return words
+        if words.get("features"):
+            raise InvalidInput(f"feature view {words.get('name', '')!r} has a schema and features; name the columns among these", schema=fields)
+        keys = {key for entity in words.get("entities", ()) for key in entity.join_keys}
+        values = [field for field in fields if field.name not in keys]
+        described = {field.name: field.description for field in values if field.description}
+        source: Source | None = words.get("source")
+        made = {name: _column(name, kind, source.fields if source else {}) for name, kind in typed(values).items()}
+        return words | {"features": made, "descriptions": described | dict(words.get("descriptions", {}))}
+
+
+class OnDemandFeatureView(Record, frozen=True, tag=True, metaclass=Declared):
+    """Features computed from the request alone, by scalar SQL over its `inputs` (a mapping of names to types, or a `RequestSource`)."""
 
     name: str
     inputs: Mapping[str, Type]
@@ -161,13 +200,32 @@ class OnDemandFeatureView(Record, frozen=True, tag=True):
     owner: str = ""
     description: str = ""
     tags: Mapping[str, str] = {}
+    descriptions: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("on-demand feature view", self.name)
-        for feature in self.features:
-            check_name("feature", feature)
+        inputs = self.inputs.fields if isinstance(self.inputs, RequestSource) else self.inputs
+        msgspec.structs.force_setattr(self, "inputs", typed(inputs))
+        _check_features("on-demand view", self.name, self.features, self.descriptions)
         if any(feature.aggregation for feature in self.features.values()):
             raise InvalidInput(f"on-demand view {self.name!r} declares a window; only a FeatureView over a source can", view=self.name)
+
+    def __getitem__(self, names: Sequence[str]) -> "Picked":
+        """Some features of the view, for a `FeatureService`."""
+        return Picked(self, (names,) if isinstance(names, str) else tuple(names))
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Some features of a view, as a `FeatureService` takes them; made by `view[["a", "b"]]`."""
+
+    view: FeatureView | OnDemandFeatureView
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.names if name not in self.view.features]
+        if unknown or not self.names:
+            raise InvalidInput(f"view {self.view.name!r} has no feature {unknown}; it has {list(self.view.features)}", view=self.view.name)
 
 
 class FeatureViewVersion(Record, frozen=True):
@@ -183,24 +241,45 @@ class FeatureViewVersion(Record, frozen=True):
     retired_us: Micros | None = None
 
 
-class FeatureService(Record, frozen=True):
-    """The features that one model uses, in order. A feature's full name is `view__feature`."""
+class FeatureService(Record, frozen=True, metaclass=Declared):
+    """The features that one model uses, in order. A feature's full name is `view__feature`.
+
+    `selected` names, in full and in order, the features that are read; empty means every feature of every view. The views
+    keep their whole definition then, for it is what their online rows are found by.
+    """
 
     name: str
     views: Sequence[FeatureView | OnDemandFeatureView]
     owner: str = ""
     description: str = ""
     tags: Mapping[str, str] = {}
+    selected: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_name("feature service", self.name)
-        msgspec.structs.force_setattr(self, "views", tuple(self.views))
+        picked = [each if isinstance(each, Picked) else Picked(each, tuple(each.features)) for each in self.views]
+        if not self.selected and any(isinstance(each, Picked) for each in self.views):
+            msgspec.structs.force_setattr(self, "selected", [f"{each.view.name}__{name}" for each in picked for name in each.names])
+        msgspec.structs.force_setattr(self, "views", tuple(each.view for each in picked))
+        msgspec.structs.force_setattr(self, "selected", tuple(self.selected))
         names = [view.name for view in self.views]
         if len(set(names)) != len(names):
             raise InvalidInput(f"feature service {self.name!r} names a view twice: {names}", service=self.name)
+        unknown = [name for name in self.selected if name not in self._all_names]
+        if unknown or len(set(self.selected)) != len(self.selected):
+            raise InvalidInput(f"feature service {self.name!r} selects {unknown or 'a feature twice'}; it has {self._all_names}", service=self.name)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
+        return tuple(self.selected) or self._all_names
+
+    @staticmethod
+    def _words(words: dict[str, Any]) -> dict[str, Any]:
+        """Feast calls the views `features`."""
+        return words | {"views": words.pop("features")} if "features" in words else words
+
+    @property
+    def _all_names(self) -> tuple[str, ...]:
         return tuple(f"{view.name}__{feature}" for view in self.views for feature in view.features)
 
     @property
@@ -220,6 +299,29 @@ class FeatureService(Record, frozen=True):
         for request in self.request_views:
             fields.update(request.inputs)
         return fields
+
+
+def PushSource(  # noqa: N802 - Feast's name of what is a source here
+    name: str,
+    *,
+    timestamp_field: str = "",
+    fields: Mapping[str, Any] | None = None,
+    schema: Sequence[Field] = (),
+    batch_source: Source | None = None,
+    **words: Any,
+) -> Source:
+    """A source that is filled by pushes; with a `batch_source` it has that one's fields and is filled from its files or database too.
+
+    `fields` (a mapping) or `schema` (a list of `Field`) names the columns; other words are those of `Source`.
+
+    >>> rota.PushSource("rides", timestamp_field="at", fields={"driver": "string", "at": "timestamp", "fare": "float"})  # doctest: +SKIP
+    """
+    if batch_source is not None:
+        return msgspec.structs.replace(batch_source, name=name, **words)
+    columns = typed(fields or schema)
+    if not columns or not timestamp_field:
+        raise InvalidInput(f"push source {name!r} needs its fields and timestamp_field, or a batch_source that has them", source=name)
+    return Source(name, columns, timestamp_field, **words)
 
 
 def sql(text: str) -> Feature:
@@ -260,3 +362,37 @@ def maximum(text: str, *, window: str) -> Feature:
 def last(text: str, *, window: str) -> Feature:
     """The value of an expression in the newest row of a trailing window for which it is not null."""
     return Feature(text, "last", window)
+
+
+def outcomes(endpoint: str, *, name: str = "", fields: Mapping[str, Any] | None = None, lateness: str = "1d", **words: Any) -> Source:
+    """A source of what became of an endpoint's predictions: one row for each labelled prediction, its newest label.
+
+    Its fields are `prediction_id` (the id), `asked_at`, `labelled_at` (the timestamp) and `value`, and those of `fields`: features
+    that the model saw ("view__feature"), fields of the request, or model, number, role, unit, answer, latency_us of the log.
+    A label that comes before its prediction is found within `lateness`. Other words are those of `Source`.
+    """
+    own: dict[str, Type] = {"prediction_id": "string", "asked_at": "timestamp", "labelled_at": "timestamp", "value": "float"}
+    known = own | typed(fields or {})
+    place = f"outcomes:{endpoint}"
+    return Source(name or f"{endpoint}.outcomes", known, "labelled_at", id_field="prediction_id", path=place, lateness=lateness, **words)
+
+
+def _check_features(what: str, view: str, features: Mapping[str, Feature], descriptions: Mapping[str, str]) -> None:
+    if not features:
+        raise InvalidInput(f"{what} {view!r} has no features", view=view)
+    for name in features:
+        check_name("feature", name)
+    strangers = sorted(descriptions.keys() - features.keys())
+    if strangers:
+        raise InvalidInput(f"{what} {view!r} describes {strangers}, which are none of its features {list(features)}", view=view)
+
+
+def _column(name: str, kind: Type, fields: Mapping[str, Type]) -> Feature:
+    """The feature that is a column; a whole number that a schema declares a float becomes one."""
+    column = f'"{name}"'  # it may be a word of SQL, such as "order" or "end"
+    found = fields.get(name, kind)
+    if found == kind:
+        return Feature(column)
+    if (found, kind) == ("int", "float"):
+        return Feature(f"CAST({column} AS DOUBLE)")
+    raise InvalidInput(f"the schema declares {name!r} as {kind}, the source has it as {found}; declare it {found}", field=name)

@@ -1,6 +1,8 @@
 """Nouns of the dataset repository: definitions, splits, immutable versions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from rota.errors import InvalidInput
 from rota.records.data import Feature, FeatureService, Source
@@ -51,7 +53,8 @@ class DatasetDefinition(Record, frozen=True):
     Label rows come from the source `labels`; `timestamp` is the column with the moment at which the prediction would have
     been made, and a row takes part once its source row is known (source timestamp <= the build's time) and its label is
     not null. `window` is how far back the dataset reaches. `filter` is a SQL condition over the label source's fields that
-    rows must meet.
+    rows must meet: a row for which it is false or null takes no part. `checks` are SQL conditions over the same fields that
+    healthy rows meet; rows that break one stay, and count against the version's consistency (null breaks nothing, as in SQL's CHECK).
     """
 
     features: FeatureService
@@ -61,9 +64,11 @@ class DatasetDefinition(Record, frozen=True):
     window: str = "365d"
     split: Split = TimeSplit()
     filter: str = ""
+    checks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.labels.fields.get(self.timestamp) != "timestamp":
+        msgspec.structs.force_setattr(self, "checks", tuple(self.checks))
+        if self.labels.fields and self.labels.fields.get(self.timestamp) != "timestamp":
             raise InvalidInput(f"label source {self.labels.name!r} has no timestamp field {self.timestamp!r}", source=self.labels.name)
         micros(self.window)
 
@@ -82,7 +87,13 @@ class Dataset(Record, frozen=True):
 
 
 class DatasetVersion(Record, frozen=True):
-    """An immutable snapshot: `table` at `table_version`, with the digest of its rows and of everything it was built from."""
+    """An immutable snapshot: `table` at `table_version`, with the digest of its rows and of everything it was built from.
+
+    `sources` pins the table version of every source read; `environment` is that of the home it was built in. `statistics` is
+    the blob of its `Profile`, `schema` the blob of the `Schema` inferred from its rows, `definition` the blob of the
+    `DatasetDefinition`. `quality` scores each dimension in 0..1 (see `rota.stats.quality`). `test_from_us` is the moment
+    of the first test row: behind it all rows are test rows with a `TimeSplit`, and only then.
+    """
 
     name: str
     number: int
@@ -102,6 +113,12 @@ class DatasetVersion(Record, frozen=True):
     environment: str = ""
     schema: str = ""
     quality: Mapping[str, float] = {}
+    split: Split | None = None
+    definition: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}@{self.number}"
 
 
 def _check_share(test: float) -> None:

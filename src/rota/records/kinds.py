@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
+from rota.records.intake import Ingestion, Intake, SeenFile
 from rota.records.model import Alias, Approval, ModelVersion, ReleasePolicy
 from rota.records.record import Record
 from rota.records.release import Endpoint, Release, Rollout, Serving
@@ -27,6 +28,9 @@ class Kind:
 
 KINDS: tuple[Kind, ...] = (
     Kind("source", Source, ("name",)),
+    Kind("intake", Intake, ("source", "writer")),
+    Kind("seen_file", SeenFile, ("source", "file")),
+    Kind("ingestion", Ingestion, ("source", "number"), ("status", "at_us")),
     Kind("feature_view", FeatureView, ("name",)),
     Kind("on_demand_feature_view", OnDemandFeatureView, ("name",)),
     Kind("feature_view_version", FeatureViewVersion, ("name", "number"), ("created_us",)),

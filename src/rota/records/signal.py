@@ -92,7 +92,10 @@ class Monitor(Record, frozen=True):
 
 
 class MonitorSlice(Record, frozen=True):
-    """What one monitor run counted in one slice of time: statistics per feature and measured performance per version."""
+    """What one monitor run counted in one slice of time: statistics per feature and measured performance per version.
+
+    `counts` are on the bins of version `schema` of the model's schema (0: written by an older release, which kept none).
+    """
 
     endpoint: str
     start_us: Micros
@@ -103,6 +106,7 @@ class MonitorSlice(Record, frozen=True):
     performance: Mapping[str, Mapping[str, float]]
     efficiency: Mapping[str, float]
     run: str = ""
+    schema: int = 0
 
 
 class Prediction(Record, frozen=True):

@@ -3,6 +3,7 @@
     POST /v1/endpoints/{name}/predict   {"rows": [{...}], "ids": [...]?} -> {"predictions": [...], "logged": true}
     GET  /v2, /v2/health/live, /v2/health/ready, /v2/models/{name}, /v2/models/{name}/ready
     POST /v2/models/{name}/infer        Open Inference Protocol v2
+    POST /get-online-features           online features, as Feast's feature server answers them (see `feature_requests`)
     GET  /metrics                       Prometheus text
 
 Errors are {"error": sentence, "facts": {...}} with the status of `STATUS`. Without rows that could be answered the status is 500.
@@ -17,7 +18,9 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from rota.errors import Conflict, Corrupt, InvalidInput, NotFound, Refused, RotaError, Unavailable
+from rota.serve import feature_requests
 from rota.serve import inference_protocol as oip
+from rota.serve.feature_requests import FeatureReader, FeatureRequest
 from rota.serve.following import Follower
 from rota.serve.predicting import Answers, PredictionCore, Question
 from rota.serve.turns import Turns
@@ -44,6 +47,7 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _predict_decoder = msgspec.json.Decoder(PredictRequest)
 _infer_decoder = msgspec.json.Decoder(oip.InferRequest)
+_feature_decoder = msgspec.json.Decoder(FeatureRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,19 @@ class _Stop(Exception):
 
 
 class PredictionApp:
-    """The ASGI application of one process; its lifespan starts and stops the follower."""
+    """The ASGI application of one process; its lifespan starts and stops the follower. Without `features` it answers predictions only."""
 
-    def __init__(self, core: PredictionCore, follower: Follower, *, version: str = "0", max_request_bytes: int = 16_000_000) -> None:
+    def __init__(
+        self,
+        core: PredictionCore,
+        follower: Follower,
+        *,
+        features: FeatureReader | None = None,
+        version: str = "0",
+        max_request_bytes: int = 16_000_000,
+    ) -> None:
         self._core = core
+        self._features = features
         self._follower = follower
         self._version = version
         self._max_bytes = max_request_bytes
@@ -99,6 +112,8 @@ class PredictionApp:
                     reply = await self._predict(endpoint, await self._body(scope, receive, "POST"))
                 case ("v2", "models", endpoint, "infer"):
                     reply = await self._infer(endpoint, await self._body(scope, receive, "POST"))
+                case ("get-online-features",) if self._features is not None:
+                    reply = await self._read_features(self._features, await self._body(scope, receive, "POST"))
                 case _:
                     _require(method, "GET", self._known(parts))
                     return self._get(parts)
@@ -127,6 +142,10 @@ class PredictionApp:
         if failed:
             return _failure(500, f"prediction {failed.prediction_id} failed: {failed.error}", prediction_id=failed.prediction_id)
         return Reply(200, _encode(oip.response(endpoint, request, answers, question.served)))
+
+    async def _read_features(self, features: FeatureReader, body: bytes) -> Reply:
+        """On a thread: the store may be a server elsewhere, and many rows take their time."""
+        return Reply(200, await asyncio.to_thread(lambda: feature_requests.answer(features, _decode(_feature_decoder, body))))
 
     def _prepare(self, endpoint: str, rows: list[dict[str, Any]], ids: list[str] | None) -> Question:
         if endpoint not in self._core.served:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
-from rota.server import data, loop, models, monitoring, pages, training
+from rota.server import data, dataset_pages, feature_pages, features, loop, models, monitoring, pages, schemas, sources, training
 from rota.wiring import Platform
 
 logger = logging.getLogger("rota.server")
@@ -67,7 +67,7 @@ def create(platform: Platform) -> FastAPI:
         faults = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
         return _error(request, 422, f"the address does not fit: {'; '.join(faults)}")
 
-    for room in (data, models, training, monitoring, loop, pages):
+    for room in (data, sources, schemas, features, models, training, monitoring, loop, pages, feature_pages, dataset_pages):
         app.include_router(room.router)
     return app
 

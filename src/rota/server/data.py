@@ -1,34 +1,14 @@
 """Data management over HTTP: push rows, see sources and datasets."""
 
-from typing import Any
-
-import msgspec
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 
-from rota.records.data import FeatureView, Source
-from rota.records.dataset import DatasetVersion
-from rota.server.wire import body_as, listed, platform_of
+from rota.manage import datasets, profile_charts, profiles
+from rota.records.data import FeatureView
+from rota.records.dataset import Dataset, DatasetVersion
+from rota.records.record import plain
+from rota.server.wire import listed, platform_of
 
 router = APIRouter()
-
-
-class Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rows pushed into a source."""
-
-    rows: list[dict[str, Any]]
-
-
-@router.post("/v1/sources/{source}/rows")
-async def push(request: Request, source: str) -> dict[str, int]:
-    """Push rows: all or none; acknowledged once they are safe and visible online. Rows seen before count as 0."""
-    rows = (await body_as(request, Rows)).rows
-    return {"accepted": await run_in_threadpool(platform_of(request).push, source, rows)}
-
-
-@router.get("/v1/sources")
-def sources(request: Request) -> list[object]:
-    return listed(platform_of(request).repositories.metadata.find(Source))
 
 
 @router.get("/v1/feature-views")
@@ -37,5 +17,32 @@ def feature_views(request: Request) -> list[object]:
 
 
 @router.get("/v1/datasets")
-def datasets(request: Request) -> list[object]:
+def dataset_versions(request: Request) -> list[object]:
+    """Dataset versions of any name."""
     return listed(platform_of(request).repositories.metadata.find(DatasetVersion))
+
+
+@router.get("/v1/dataset-definitions")
+def dataset_definitions(request: Request) -> list[object]:
+    """The datasets of the catalog, which can be built by name."""
+    return listed(platform_of(request).repositories.metadata.find(Dataset))
+
+
+@router.post("/v1/dataset-definitions/{name}/build")
+def build_dataset(request: Request, name: str) -> dict[str, object]:
+    """Build a dataset of the catalog; `new` is false when the newest version holds these very rows."""
+    made = platform_of(request).build_dataset(name)
+    return {"new": made.new, "version": plain(made.version)}
+
+
+@router.get("/v1/datasets/{name}/{number}")
+def dataset_version(request: Request, name: str, number: int) -> object:
+    return plain(datasets.get(platform_of(request).repositories.metadata, name, number))
+
+
+@router.get("/v1/datasets/{name}/{number}/profile")
+def dataset_profile(request: Request, name: str, number: int) -> dict[str, object]:
+    """The profile, and its charts as Vega-Lite specifications by column."""
+    repositories = platform_of(request).repositories
+    found = profiles.load(repositories.blobs, datasets.get(repositories.metadata, name, number))
+    return {"profile": plain(found), "charts": profile_charts.charts(found)}

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
-from rota.manage import chronicle, lineage, registry
+from rota.manage import chronicle, datasets, lineage, registry
 from rota.records.model import Alias, Approval, ModelVersion
 from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout
@@ -58,7 +58,7 @@ def overview(request: Request) -> Response:
     metadata = repositories.metadata
     endpoints = [(endpoint, current_release(metadata, endpoint.name)) for endpoint in metadata.find(Endpoint)]
     slices = metadata.find(MonitorSlice, order="-end_us", limit=1)
-    return _page(
+    return page(
         "overview.html",
         platform,
         pipelines=metadata.find(Deployed, {"environment": platform.settings.environment}),
@@ -82,7 +82,7 @@ def models(request: Request) -> Response:
     aliases: dict[str, list[str]] = {}
     for alias in metadata.find(Alias):
         aliases.setdefault(f"{alias.model}@{alias.number}", []).append(alias.alias)
-    return _page("models.html", platform, versions=metadata.find(ModelVersion, order="-created_us"), aliases=aliases)
+    return page("models.html", platform, versions=metadata.find(ModelVersion, order="-created_us"), aliases=aliases)
 
 
 @router.get("/models/{model}/{number}")
@@ -90,7 +90,7 @@ def model(request: Request, model: str, number: int) -> Response:
     platform = platform_of(request)
     metadata = platform.repositories.metadata
     version = registry.get(metadata, model, number)
-    return _page(
+    return page(
         "model.html",
         platform,
         version=version,
@@ -105,7 +105,7 @@ def model(request: Request, model: str, number: int) -> Response:
 def runs(request: Request, workflow: str = "") -> Response:
     platform = platform_of(request)
     found = platform.repositories.runs.find(workflow=workflow, limit=SHOWN_RUNS)
-    return _page("runs.html", platform, runs=found, workflow=workflow, limit=SHOWN_RUNS)
+    return page("runs.html", platform, runs=found, workflow=workflow, limit=SHOWN_RUNS)
 
 
 @router.get("/runs/{run_id}")
@@ -118,7 +118,7 @@ def run(request: Request, run_id: str) -> Response:
     gates = [gate for step in steps if isinstance(step.result, dict) for gate in step.result.get("gates", ())]
     anomalies = [anomaly for step in steps if isinstance(step.result, dict) for anomaly in step.result.get("anomalies", ())]
     longest = max((step.ended_us - step.started_us for step in steps), default=0)
-    return _page("run.html", platform, run=found[0], steps=steps, gates=gates, anomalies=anomalies, longest=longest)
+    return page("run.html", platform, run=found[0], steps=steps, gates=gates, anomalies=anomalies, longest=longest)
 
 
 @router.get("/endpoints/{name}")
@@ -132,7 +132,7 @@ def endpoint(request: Request, name: str) -> Response:
     alerts = metadata.find(Alert, {"endpoint": name}, order="-raised_us")
     drawn = [(metric, chart) for metric in charts.METRICS if (chart := charts.performance(slices, metric, alerts)) is not None]
     rollouts = metadata.find(Rollout, {"endpoint": name}, order="-started_us")
-    return _page(
+    return page(
         "endpoint.html",
         platform,
         endpoint=found,
@@ -148,7 +148,7 @@ def endpoint(request: Request, name: str) -> Response:
 def alerts(request: Request, status: str = "") -> Response:
     platform = platform_of(request)
     found = platform.repositories.metadata.find(Alert, {"status": status} if status else None, order="-raised_us")
-    return _page("alerts.html", platform, alerts=found, status=status)
+    return page("alerts.html", platform, alerts=found, status=status)
 
 
 @router.get("/lineage/prediction/{prediction_id}")
@@ -156,7 +156,7 @@ def prediction(request: Request, prediction_id: str) -> Response:
     platform = platform_of(request)
     repositories = platform.repositories
     chain = lineage.prediction_chain(repositories.metadata, repositories.runs, repositories.tables, prediction_id)
-    return _page("prediction.html", platform, prediction_id=prediction_id, chain=chain)
+    return page("prediction.html", platform, prediction_id=prediction_id, chain=chain)
 
 
 def wanted(request: Request) -> bool:
@@ -173,9 +173,15 @@ def _tracked(platform: Platform) -> list[ExperimentRun]:
     return platform.repositories.metadata.find(ExperimentRun, limit=10_000)
 
 
-def _page(template: str, platform: Platform, **values: Any) -> Response:
+def page(template: str, platform: Platform, **values: Any) -> Response:
+    """One of our templates as a page, with the platform's time."""
     values["now"] = iso(platform.repositories.clock.now_us())
     return _html(_templates.get_template(template).render(values), 200)
+
+
+def rendered(template: str, **values: Any) -> str:
+    """One of our templates as text."""
+    return _templates.get_template(template).render(values)
 
 
 def _html(text: str, status: int) -> Response:
@@ -232,6 +238,8 @@ def _link(node: str) -> str:
     match kind:
         case "model_version" if number.isdecimal():
             return f"/models/{quote(model, safe='')}/{number}"
+        case "dataset_version" if number.isdecimal():
+            return f"/datasets/{quote(key, safe='@')}"
         case "run":
             return f"/runs/{quote(key, safe='')}"
         case "prediction":
@@ -251,7 +259,7 @@ def _environment() -> Environment:
     made.filters |= {"moment": _moment, "day": _day, "number": _number, "brief": _brief, "small": _small, "node_link": _link}
     made.filters |= {"colour": charts.colour, "short": _short, "headline": _headline}
     made.filters["segment"] = lambda text: quote(str(text), safe="")
-    made.globals |= {"lasted": _lasted, "ENDED": ENDED}
+    made.globals |= {"lasted": _lasted, "ENDED": ENDED, "split_words": datasets.split_words}
     return made
 
 
@@ -259,4 +267,4 @@ _templates = _environment()
 _style = (files("rota.server") / "templates" / "style.css").read_text()
 _templates.globals["style"] = Markup(_style)  # noqa: S704 - our own file, and the policy below admits nothing but its digest
 _digest = base64.b64encode(hashlib.sha256(_style.encode()).digest()).decode()
-_POLICY = f"default-src 'none'; style-src 'sha256-{_digest}'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+_POLICY = f"default-src 'none'; style-src 'sha256-{_digest}'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

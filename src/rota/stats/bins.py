@@ -15,6 +15,9 @@ NUMBER_BINS = 20
 TOP_VALUES = 30
 # Texts beyond this many are not remembered and count as unseen: an id column must not become a record of megabytes.
 RARE_LIMIT = 10_000
+# Values from which edges are taken; of more, as many evenly spread ones. The standard error of a quantile's rank is at most 0.1 points.
+EDGE_VALUES = 250_000
+BLOCK = 65_536  # values that stay in the processor's cache while they are compared with every edge
 
 Counts = NDArray[np.int64]
 
@@ -30,6 +33,7 @@ def choose_bins(name: str, type: Type, values: pl.Series) -> Bins:
         return Bins(name, type, values=tuple(ranked[:TOP_VALUES]), rare=tuple(sorted(ranked[TOP_VALUES : TOP_VALUES + RARE_LIMIT])))
     numbers = as_numbers(name, values)
     finite = numbers[np.isfinite(numbers)]
+    finite = finite[:: max(1, len(finite) // EDGE_VALUES)]
     distinct = np.unique(finite)
     if len(distinct) > NUMBER_BINS:
         distinct = np.unique(np.quantile(finite, np.arange(1, NUMBER_BINS) / NUMBER_BINS, method="inverted_cdf"))
@@ -41,7 +45,35 @@ def count(bins: Bins, values: pl.Series) -> Counts:
 
     Raises `InvalidInput` when the values are texts where the bins are of numbers, or the other way round.
     """
-    return np.bincount(place(bins, values), minlength=bins.size).astype(np.int64)
+    if bins.type == "string":
+        table = as_texts(bins.name, values).alias("value").value_counts(name="len")
+        return count_values(bins, table)
+    numbers = as_numbers(bins.name, values)
+    present = len(numbers) - int(np.count_nonzero(np.isnan(numbers)))
+    return from_above(len(numbers) - present, present, above(np.asarray(bins.edges, dtype=np.float64), numbers))
+
+
+def count_values(bins: Bins, table: pl.DataFrame) -> Counts:
+    """Counts of a text feature out of its distinct values: columns `value` (null allowed) and `len`."""
+    placed = _placed(bins, table)
+    return np.bincount(placed["bin"].to_numpy(), weights=placed["len"].to_numpy(), minlength=bins.size).astype(np.int64)
+
+
+def above(edges: NDArray[np.float64], numbers: NDArray[np.float64]) -> Counts:
+    """How many numbers lie above each edge; NaN lies above none. A fifth of the cost of searching each number's place."""
+    found = np.zeros(len(edges), dtype=np.int64)
+    beyond = np.empty(BLOCK, dtype=np.bool_)
+    for start in range(0, len(numbers), BLOCK):
+        block = numbers[start : start + BLOCK]
+        out = beyond[: len(block)]
+        for position, edge in enumerate(edges):
+            found[position] += np.count_nonzero(np.greater(block, edge, out=out))
+    return found
+
+
+def from_above(nulls: int, present: int, beyond: Counts) -> Counts:
+    """Bin counts out of how many numbers lie above each edge."""
+    return np.concatenate([[nulls], -np.diff(np.concatenate([[present], beyond, [0]]))]).astype(np.int64)
 
 
 def place(bins: Bins, values: pl.Series) -> Counts:
@@ -81,9 +113,12 @@ def _place_numbers(bins: Bins, numbers: NDArray[np.float64]) -> Counts:
 
 
 def _place_texts(bins: Bins, texts: pl.Series) -> Counts:
+    return _placed(bins, texts.alias("value").to_frame())["bin"].to_numpy()
+
+
+def _placed(bins: Bins, table: pl.DataFrame) -> pl.DataFrame:
+    """The table with the bin of each `value`, in its order."""
     rare, unseen = len(bins.values) + 1, len(bins.values) + 2
     known = dict(zip(bins.values, range(1, rare), strict=True)) | dict.fromkeys(bins.rare, rare)
-    distinct = texts.unique().to_list()
-    bin_of = {text: 0 if text is None else known.get(text, unseen) for text in distinct}
-    table = pl.DataFrame({"value": list(bin_of), "bin": list(bin_of.values())}, schema={"value": pl.String, "bin": pl.Int64})
-    return texts.alias("value").to_frame().join(table, on="value", how="left", nulls_equal=True, maintain_order="left")["bin"].to_numpy()
+    bin_of = pl.DataFrame({"value": [None, *known], "bin": [0, *known.values()]}, schema={"value": pl.String, "bin": pl.Int64})
+    return table.join(bin_of, on="value", how="left", nulls_equal=True, maintain_order="left").with_columns(pl.col("bin").fill_null(unseen))

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput, NotFound
-from rota.manage import alerts, datasets, loading, registry, transformation
+from rota.manage import alerts, dataset_versions, datasets, loading, registry, schemas, transformation
 from rota.manage.durable import Blocked, Context, Work
 from rota.manage.features.feed import Feed
 from rota.manage.repositories import Repositories
@@ -72,31 +72,35 @@ class TrainWorkflow:
     def _ingest(self, work: Work, deployed: Deployed) -> Any:
         definition = deployed.definition.dataset
         for source in datasets.source_names(definition):
-            self.feed.flush(source)
-        number = datasets.next_number(self.repositories.metadata, deployed.pipeline)
-        built = datasets.build(self.repositories.tables, deployed.pipeline, number, definition, now_us=work.now_us)
-        version = msgspec.structs.replace(built.version, run=work.run.id)
+            self.feed.refresh(source)
+        prepared = dataset_versions.prepare(self.repositories, deployed.pipeline, definition, environment=deployed.environment, now_us=work.now_us)
+        version = prepared.version
+        if not prepared.new:
+            work.used(f"dataset_version:{version.id}")
+            return plain(version)
+        version = msgspec.structs.replace(version, run=work.run.id)
         work.batch.create(version)
-        work.used(*(f"source:{source}@{at}" for source, at in version.sources.items()))
-        work.made(f"dataset_version:{version.name}@{version.number}")
+        work.used(*dataset_versions.source_nodes(version))
+        work.made(f"dataset_version:{version.id}")
         return plain(version)
 
     def _validate_data(self, work: Work, deployed: Deployed, dataset: DatasetVersion) -> dict[str, Any]:
-        """Gate 1. The first dataset of a pipeline becomes its schema; later ones are held against it."""
+        """Gate 1. The first dataset of a pipeline becomes its schema; later ones are held against it, and follow changed features."""
         metadata = self.repositories.metadata
         rows = datasets.read(self.repositories.tables, dataset)
-        schema = data_gate.frozen_schema(metadata, deployed.pipeline)
-        if schema is None:
-            schema = data_gate.infer(deployed.definition.dataset, rows, deployed.pipeline, dataset, now_us=work.now_us)
-            work.batch.create(schema)
-            work.batch.audit(work.run.id, "schema.freeze", f"{schema.name}@{schema.version}", work.now_us, dataset=schema.dataset)
+        present = schemas.law(metadata, deployed.pipeline)
+        schema = data_gate.law(present, deployed.pipeline, deployed.definition.dataset, rows, dataset, now_us=work.now_us)
+        if schema is not present:
+            base = schemas.newest_version(metadata, deployed.pipeline)
+            schema = schemas.add(work.batch, schema, base=base, author=work.run.id, now_us=work.now_us)
         endpoints = metadata.find(Endpoint, {"model": deployed.pipeline})
         open_faults = [a for e in endpoints for a in alerts.open_alerts(metadata, e.name) if a.severity == "critical" and a.kind.endswith("_skew")]
-        result = data_gate.judge(schema, rows, deployed.definition.dataset.features.feature_names, open_faults)
+        controls = data_gate.controls(self.repositories, schema, dataset)
+        result = data_gate.judge(schema, rows, deployed.definition.dataset.features.feature_names, open_faults, controls)
         statistics = self.repositories.blobs.put(encode({"statistics": result.statistics, "anomalies": result.anomalies}))
         work.made(f"statistics:{statistics}")
         work.used(f"schema:{schema.name}@{schema.version}")
-        refused = "; ".join(anomaly.message for anomaly in result.anomalies if anomaly.severity == "fail")
+        refused = data_gate.refusal(schema, result)
         if refused:
             self._raise_gate_alert(work, deployed, "data validation", refused)
         return {"refused": refused, "anomalies": plain(result.anomalies), "schema": schema.version, "statistics": statistics}

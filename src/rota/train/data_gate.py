@@ -1,7 +1,8 @@
 """Gate 1: is the fresh data what the schema says, and unlike the days before for no faulty reason?
 
-Schema anomalies fail, a drifting distribution warns (drift is why one retrains), a known fault fails: a feed that changed its
-unit would train the model on nonsense. An open critical data alert of monitoring fails too: it saw the fault being served.
+The law is the schema that was frozen last, in its environment TRAINING; what each anomaly does stands in the schema's policies.
+By default schema anomalies fail, a drifting distribution warns (drift is why one retrains), a known fault fails: a feed that
+changed its unit would train the model on nonsense. An open critical data alert of monitoring fails too: it saw the fault being served.
 """
 
 from collections.abc import Sequence
@@ -11,16 +12,18 @@ import msgspec
 import polars as pl
 
 from rota.manage import datasets, slices
+from rota.manage.repositories import Repositories
+from rota.manage.schema_inference import as_model_sees, describe, following, of_dataset
 from rota.ports.metadata import Metadata
 from rota.records.dataset import DatasetDefinition, DatasetVersion
-from rota.records.schema import Anomaly, Bins, Schema, Statistics
-from rota.records.signal import Alert
+from rota.records.release import Endpoint
+from rota.records.schema import TRAINING, Anomaly, ColumnStatistics, Schema, Statistics
+from rota.records.signal import Alert, MonitorSlice
 from rota.records.time import Micros, iso
-from rota.stats.bins import choose_bins
-from rota.stats.profile import column_statistics
-from rota.stats.schema import infer_schema, validate
+from rota.stats.schema import decide, validate
 
-NULL_MARGIN = 0.05
+SERVED_DAYS = 7
+FOUND_HERE = ("KNOWN_FAULT", "OPEN_ALERT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,45 +34,85 @@ class DataVerdict:
     anomalies: tuple[Anomaly, ...]
 
 
-def frozen_schema(metadata: Metadata, pipeline: str) -> Schema | None:
-    """The newest frozen schema of a pipeline."""
-    found = metadata.find(Schema, {"name": pipeline}, order="-version", limit=20)
-    return next((schema for schema in found if schema.frozen_us is not None), None)
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What the schema's comparators compare with: statistics of the data before, and of what is being served."""
+
+    previous: Statistics | None = None
+    serving: Statistics | None = None
+
+
+def law(present: Schema | None, name: str, definition: DatasetDefinition, rows: pl.DataFrame, dataset: DatasetVersion, *, now_us: Micros) -> Schema:
+    """The schema that a pipeline's data are held against, `present` itself unless there is none yet or features were changed.
+
+    The first dataset becomes the law. When an applied release changed the features, the law follows: what it says of the
+    unchanged ones stays, the others are inferred (docs/decisions/0010-schema-follows-release.md).
+    """
+    if present is None:
+        return infer(definition, rows, name, dataset, now_us=now_us)
+    followed = following(present, definition, rows, dataset)
+    return present if followed is present else msgspec.structs.replace(followed, frozen_us=_after(present, now_us))
 
 
 def infer(definition: DatasetDefinition, rows: pl.DataFrame, name: str, dataset: DatasetVersion, *, now_us: Micros) -> Schema:
-    """The schema of a dataset's training rows, frozen at once; `rota data schema` shows it."""
-    training = rows.filter(~pl.col(datasets.TEST))
-    types = datasets.feature_types(rows, definition.features.feature_names)
-    bins = tuple(choose_bins(feature, type_, training[feature]) for feature, type_ in types.items())
-    statistics = describe(training, bins)
-    schema = infer_schema(name, statistics, bins)
-    nulls = _daily_nulls(training, bins)
-    columns = tuple(msgspec.structs.replace(c, max_null_share=max(c.max_null_share, nulls.get(c.name, 0.0))) for c in schema.columns)
-    return msgspec.structs.replace(schema, columns=columns, bins=bins, dataset=f"{dataset.name}@{dataset.number}", frozen_us=now_us)
+    """The schema of a dataset's training rows, frozen at once; `rota data schema show` shows it."""
+    return msgspec.structs.replace(of_dataset(definition, rows, name, dataset), frozen_us=now_us)
 
 
-def _daily_nulls(rows: pl.DataFrame, bins: Sequence[Bins]) -> dict[str, float]:
-    """Twice the share of nulls that each feature had on its worst day: gaps come in clumps, so an average tells nothing of a day."""
-    days = slices.cut(rows, datasets.AT, bins, newest=0)
-    return {name: min(1.0, NULL_MARGIN + 2 * float((counts[:, 0] / counts.sum(axis=1)).max())) for name, counts in days.counts.items()}
+def controls(repositories: Repositories, schema: Schema, dataset: DatasetVersion) -> Controls:
+    """Statistics for the comparators that the schema has: of the dataset version before, and of the newest days served."""
+    before = repositories.metadata.get(DatasetVersion, dataset.name, dataset.number - 1)
+    limits = schema.constraints
+    drifts = any(column.drift for column in schema.columns) or (limits.min_fraction, limits.max_fraction) != (None, None)
+    previous = describe(datasets.newest(datasets.read(repositories.tables, before)), schema.bins) if before is not None and drifts else None
+    return Controls(previous, _served(repositories.metadata, schema) if any(column.skew for column in schema.columns) else None)
 
 
-def describe(rows: pl.DataFrame, bins: Sequence[Bins]) -> Statistics:
-    """Statistics of every binned feature."""
-    columns = tuple(column_statistics(b.name, b.type, rows[b.name], b) for b in bins if b.name in rows.columns)
-    ends = (int(rows[datasets.AT].min()), int(rows[datasets.AT].max()) + 1) if rows.height else (0, 0)  # type: ignore[arg-type]
-    return Statistics(rows.height, columns, *ends)
+def _served(metadata: Metadata, schema: Schema) -> Statistics | None:
+    """What monitoring counted of the newest days served by the model of the schema's name, on the schema's bins."""
+    counted = [
+        one
+        for endpoint in metadata.find(Endpoint, {"model": schema.name})
+        for one in metadata.find(MonitorSlice, {"endpoint": endpoint.name}, order="-start_us", limit=SERVED_DAYS)
+    ]
+    columns = []
+    for bins in schema.bins:
+        counts = [one.counts[bins.name] for one in counted if len(one.counts.get(bins.name, ())) == bins.size]
+        if counts:
+            total = tuple(sum(column) for column in zip(*counts, strict=True))
+            columns.append(ColumnStatistics(bins.name, bins.type, sum(total), total[0], total))
+    return Statistics(sum(one.rows for one in counted), tuple(columns)) if counted else None
 
 
-def judge(schema: Schema, rows: pl.DataFrame, features: Sequence[str], open_faults: Sequence[Alert]) -> DataVerdict:
-    """Hold the dataset's newest test days against the schema and against the days before them; `features` names its feature columns."""
-    newest = rows.filter(pl.col(datasets.TEST))
-    found = list(validate(schema, newest.select([name for name in features if name in newest.columns])))
-    retyped = {anomaly.feature for anomaly in found if anomaly.kind == "UNEXPECTED_DATA_TYPE"}
+def _after(schema: Schema, now_us: Micros) -> Micros:
+    return max(now_us, (schema.frozen_us or 0) + 1)
+
+
+def refusal(schema: Schema, verdict: DataVerdict) -> str:
+    """Why the data are refused, and what to do when they are right after all; "" when they are not refused."""
+    failed = [anomaly for anomaly in verdict.anomalies if anomaly.severity == "fail"]
+    if not failed:
+        return ""
+    stated = "; ".join(anomaly.message for anomaly in failed)
+    if all(anomaly.kind in FOUND_HERE for anomaly in failed):
+        return stated
+    name = schema.name
+    return f"{stated} (where the data are right, change the law: `rota data schema edit {name} --freeze`, or `infer {name} --from-pipeline --freeze`)"
+
+
+def judge(schema: Schema, rows: pl.DataFrame, features: Sequence[str], open_faults: Sequence[Alert], controls: Controls | None = None) -> DataVerdict:
+    """Hold the dataset's newest days (a time split's test days) against the schema and against the days before them.
+
+    `features` names its feature columns. The newest days are also what the schema's bounds on the number of rows are about.
+    """
+    newest, control = datasets.newest(rows), controls or Controls()
+    columns = as_model_sees(newest.select([name for name in features if name in newest.columns]))
+    broken = validate(schema, columns, environment=TRAINING, previous=control.previous, serving=control.serving)
+    retyped = {anomaly.feature for anomaly in broken if anomaly.kind == "UNEXPECTED_DATA_TYPE"}
     bins = [b for b in schema.bins if b.name not in retyped]
-    statistics = describe(newest, bins)
-    for finding in slices.examine(bins, slices.cut(rows, datasets.AT, bins), slices.Window()):
+    days = slices.cut(rows, datasets.AT, bins)
+    found = []
+    for finding in slices.examine(bins, days, slices.Window(), left_out=slices.spoiled(bins, days)):
         if finding.fault is not None:
             evidence = {name: float(value) for name, value in finding.fault.evidence.items()}
             found.append(Anomaly(finding.feature, "KNOWN_FAULT", finding.fault.message, "fail", evidence=evidence))
@@ -81,4 +124,4 @@ def judge(schema: Schema, rows: pl.DataFrame, features: Sequence[str], open_faul
         if alert.subject not in named:
             message = f"{alert.message} (alert open since {iso(alert.raised_us)})"
             found.append(Anomaly(alert.subject, "OPEN_ALERT", message, "fail"))
-    return DataVerdict(statistics, tuple(found))
+    return DataVerdict(describe(newest, bins), (*broken, *decide(schema, found)))

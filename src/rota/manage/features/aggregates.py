@@ -1,14 +1,16 @@
-"""Windowed features offline: differences of running sums, kept as 128-bit integers so that nothing is lost; they equal the online tiles."""
+"""Windowed features offline: differences of running sums, kept as 128-bit integers so that nothing is lost; they equal the online tiles.
+
+Min, max and last have no differences; `rota.manage.features.extremes` finds them.
+"""
 
 import math
 from dataclasses import replace
 
 import polars as pl
 
+from rota.manage.features.extremes import Extremes
 from rota.manage.features.question import ARRIVED, ENTITY, EVENT, PLACE, SIGN, Question
-from rota.manage.features.source_rows import CREATED
-from rota.manage.features.windows import contributions, slots
-from rota.records.data import FeatureView
+from rota.manage.features.windows import FOLDED, contributions, folded_slots, slots
 from rota.records.time import micros
 
 
@@ -22,8 +24,13 @@ def windowed(question: Question) -> list[pl.Series]:
     total, newest_us = known.until(at), known.newest_until(at)
     alive = question.alive(newest_us)
     made, folded, hop_us = [], {}, micros(view.hop)
+    extremes = Extremes(question) if folded_slots(view) else None
     for name, feature in view.features.items():
         window_us = micros(feature.window or "")
+        if extremes is not None and feature.aggregation in FOLDED:
+            values = extremes.answer(feature)
+            made.append(pl.select(pl.when(alive).then(values).alias(f"{view.name}__{name}")).to_series())
+            continue
         if window_us not in folded:
             start = (at - window_us) // hop_us * hop_us
             sums = [all_ - outside for all_, outside in zip(total, before.until(start - 1), strict=True)]
@@ -35,20 +42,13 @@ def windowed(question: Question) -> list[pl.Series]:
     return made
 
 
-def ledger(view: FeatureView, found: pl.DataFrame) -> pl.DataFrame:
-    """Each received row with sign +1, and with -1 from the moment on at which a later row with its id replaced it."""
-    identity = view.source.id_field
-    if identity is None:
-        return found
-    replaced = found.sort(CREATED, maintain_order=True).with_columns(pl.col(ARRIVED).shift(-1).over(identity), pl.lit(-1.0).alias(SIGN))
-    return pl.concat([found, replaced.drop_nulls(ARRIVED)])
-
-
 def _exact(weighted: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, list[float]]:
     """The contributions as 128-bit integers of a small unit, a power of two chosen for each column so that no sum overflows.
 
     Running sums of floats lose what is small beside all that came before; integers lose nothing, in whatever order they add up.
     """
+    if not columns:
+        return weighted, []
     largest = weighted.select(pl.col(columns).abs().max().fill_null(0.0)).row(0)
     powers = [min(1_000, 124 - math.frexp(value)[1] - weighted.height.bit_length()) for value in largest]
     scaled = [(pl.col(name) * 2.0**power).cast(pl.Int128) for name, power in zip(columns, powers, strict=True)]
@@ -63,7 +63,7 @@ class _Running:
         places = ordered.select(ENTITY, pl.int_range(pl.len(), dtype=pl.Int64).alias(PLACE), pl.col(EVENT).cum_max().over(ENTITY), at=time)
         nothing = pl.DataFrame({name: [0] for name in columns}, schema=dict.fromkeys(columns, pl.Int128))
         self._question = question
-        self._sums = pl.concat([nothing, ordered.select(pl.col(columns).cum_sum())])
+        self._sums = pl.concat([nothing, ordered.select(pl.col(columns).cum_sum())]) if columns else pl.DataFrame()
         starts = places.group_by(ENTITY).agg(pl.col(PLACE).min().alias("start"))
         self._first = question.entities.to_frame(ENTITY).join(starts, on=ENTITY, how="left", maintain_order="left")["start"].fill_null(0)
         self._newest = places[EVENT]

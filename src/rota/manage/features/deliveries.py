@@ -1,33 +1,42 @@
 """One update of the online store from a stretch of a source's push journal: exactly once, whoever applies it and however often.
 
 Three kinds of keys, in this order in the store and in an update (their first bytes sort that way):
-- how far each journal segment of the source is applied. An update that does not start where the last one ended raises
-  `Moved`, and nothing of it is written; so a retry, a second process or a restart cannot apply a stretch twice.
-- the ids lately received, hashed over buckets, each with the row as it was. A row that comes again changes nothing; a
-  corrected row first takes back what the earlier one had added to the window tiles. A bucket forgets ids that no window reaches.
+- how far each journal segment of the source is applied, and which definitions the online rows were made for. An update that does
+  not start where the last one ended, or that knows older definitions, raises `Moved`, and nothing of it is written; so a
+  retry, a second process or a restart cannot apply a stretch twice, and none of its rows is missing in a view that is new.
+- the ids lately received, hashed over buckets, each with the row as it was. A row that comes again changes nothing but the time
+  it was created; a corrected row first takes back what the earlier one had added to the window tiles. A bucket forgets ids
+  that no window reaches.
 - the rows and tiles of the views.
+
+A store writes each key once: what the rows of a stretch do to one key is worked out in its one merge. Merges may be repeated
+from the first on (a store may have to begin again), so each of them says anew what those behind it need.
 """
 
 import hashlib
-import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import msgspec
+import polars as pl
 
 from rota.errors import RotaError
 from rota.manage.features import expressions
-from rota.manage.features.online import StoredView, merge
-from rota.manage.features.windows import TILES, WindowView
+from rota.manage.features.online import StoredView
+from rota.manage.features.row_batches import FEWEST, RowBatches
+from rota.manage.features.rows import frame
+from rota.manage.features.source_rows import CREATED
+from rota.manage.features.stored import ROW, RowView, entity_names, newest
+from rota.manage.features.tiles import Part
+from rota.manage.features.windows import WindowView
 from rota.records.data import Source
 from rota.records.time import Micros
 
-_APPLIED, _IDS = b"\x00a", b"\x00i"
-_STEP = struct.Struct("<cI")
-_STEP_TAG = b"?"
-_BUCKETS = 4_096
-_pack = msgspec.msgpack.encode
+_APPLIED, _IDS = b"\x00a", b"\x00j"
+_STEP = b"?"
+_STAMP = ""
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class Moved(RotaError):
@@ -42,15 +51,28 @@ class Remembered(msgspec.Struct, array_like=True):
     row: msgspec.Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A checked row and when Rota received it."""
 
     created_us: Micros
     row: Mapping[str, Any]
 
 
+def columns(source: Source, received: Sequence[Received]) -> pl.DataFrame:
+    """Received rows as the source's table holds them; a field that the source got later is null."""
+    made = frame([row for _, row in received], source.fields)
+    return made.with_columns(pl.Series(CREATED, [created_us for created_us, _ in received], dtype=pl.Int64))
+
+
+class Change(NamedTuple):
+    """What a row does to the windows: an earlier row of its id that it replaces, and whether it says anything new."""
+
+    earlier: Received | None
+    new: bool
+
+
 Bucket = dict[bytes, Remembered]
+Pairs = list[tuple[bytes, bytes]]
 _read_bucket = msgspec.msgpack.Decoder(dict[bytes, Remembered]).decode
 _read_applied = msgspec.msgpack.Decoder(dict[str, int]).decode
 _read_row = msgspec.msgpack.Decoder(dict[str, Any]).decode
@@ -60,18 +82,28 @@ def applied_key(source: str) -> bytes:
     return _APPLIED + source.encode()
 
 
-def applied_value(ends: Mapping[str, int]) -> bytes:
-    return _pack(dict(sorted(ends.items())))
+def applied_value(ends: Mapping[str, int], stamp: int = 0) -> bytes:
+    return _pack(dict(sorted(ends.items())) | ({_STAMP: stamp} if stamp else {}))
 
 
 def applied(data: bytes | None) -> dict[str, int]:
     """How far each segment of a source is applied."""
-    return _read_applied(data) if data else {}
+    return {segment: end for segment, end in _read_applied(data).items() if segment != _STAMP} if data else {}
+
+
+def applied_stamp(data: bytes | None) -> int:
+    """Which state of the catalog the online rows of a source were last made for (see `registry.catalog`)."""
+    return _read_applied(data).get(_STAMP, 0) if data else 0
 
 
 def without_segment(old: bytes | None, segment: bytes) -> bytes:
     """The merge that takes a dropped segment off the list of how far a source is applied."""
-    return applied_value({name: end for name, end in applied(old).items() if name != segment.decode()})
+    return applied_value({name: end for name, end in applied(old).items() if name != segment.decode()}, applied_stamp(old))
+
+
+def with_stamp(old: bytes | None, stamp: bytes) -> bytes:
+    """The merge that raises the stamp."""
+    return applied_value(applied(old), max(applied_stamp(old), int.from_bytes(stamp, "big")))
 
 
 class Ids:
@@ -81,119 +113,174 @@ class Ids:
         self.windowed = [view for view in views if isinstance(view, WindowView)]
         self.needed = source.id_field is not None and bool(self.windowed)
         self.source = source
+        self._id = source.id_field or ""
+        self._start = _IDS + hashlib.blake2b(source.name.encode(), digest_size=8).digest()
         self._used = sorted(
             {source.timestamp_field}
             | {key for view in self.windowed for key in view.join_keys}
             | {name for view in self.windowed for sql in view.sqls for name in expressions.columns_of(sql, view.view.source.fields)}
         )
+        self.batches = {view.prefix: RowBatches(view) for view in views if isinstance(view, RowView)}
         self.horizon_us = max((view.keep * view.hop_us for view in self.windowed), default=0)
 
     def key(self, row: Mapping[str, Any]) -> tuple[bytes, bytes]:
         """The bucket's key and the id's place in it."""
-        data = hashlib.blake2b(repr(row[self.source.id_field or ""]).encode(), digest_size=16).digest()
-        bucket = int.from_bytes(data[:2], "big") % _BUCKETS
-        return _IDS + hashlib.blake2b(self.source.name.encode(), digest_size=8).digest() + bucket.to_bytes(2, "big"), data
+        place = hashlib.blake2b(repr(row[self._id]).encode(), digest_size=16).digest()
+        return self._start + place[:2], place
 
     def remembered(self, received: Received) -> Remembered:
-        row = {name: received.row.get(name) for name in self._used}
-        return Remembered(received.created_us, received.row[self.source.timestamp_field], msgspec.Raw(_pack(row)))
+        row = received.row
+        return Remembered(received.created_us, row[self.source.timestamp_field], msgspec.Raw(_pack({name: row.get(name) for name in self._used})))
 
     def encode(self, bucket: Bucket) -> bytes:
         """The bucket without the ids that no window can reach any more."""
-        oldest = max(entry.event_us for entry in bucket.values()) - self.horizon_us
+        oldest = max([entry.event_us for entry in bucket.values()]) - self.horizon_us
         return _pack({place: entry for place, entry in bucket.items() if entry.event_us >= oldest})
 
 
 class Delivery:
-    """The rows of one stretch of the journal as one `Online.update`: give it `pairs()` and `merge`."""
+    """The rows of one stretch of the journal as one `Online.update`: give it `pairs()` and `merge`.
 
-    def __init__(self, ids: Ids, views: Sequence[StoredView], received: Sequence[Received]) -> None:
+    `stamp` is the state of the catalog that `views` were read at.
+    """
+
+    def __init__(self, ids: Ids, views: Sequence[StoredView], received: Sequence[Received], stamp: int = 0) -> None:
         self._source = ids.source
         self._views = views
         self._received = received
         self._ids = ids
-        self._new: dict[int, bool] = {}  # row -> it counts (not a repetition, not older than what is known)
-        self._replaced: dict[int, Mapping[str, Any]] = {}  # row -> the earlier row it corrects
-        self._steps: list[tuple[WindowView | None, bytes, int, float]] = []
+        self._stamp = stamp
+        self._places = [ids.key(each.row) for each in received] if ids.needed else []
+        self._seen: dict[bytes, Remembered] = {}  # place -> what was remembered when the update was prepared
+        self._changes: list[Change] = [Change(None, new=True)] * len(received)
+        self._steps: list[Callable[[bytes | None], bytes]] = []
 
     def id_keys(self) -> list[bytes]:
         """The buckets whose present values `pairs` wants to know."""
-        return sorted({self._ids.key(received.row)[0] for received in self._received}) if self._ids.needed else []
+        return sorted({bucket for bucket, _ in self._places})
 
-    def pairs(self, segment: str, start: int, end: int, buckets: Mapping[bytes, bytes | None]) -> list[tuple[bytes, bytes]]:
+    def pairs(self, segment: str, start: int, end: int, buckets: Mapping[bytes, bytes | None]) -> Pairs:
         """Everything the update writes, in key order."""
-        pairs = [(applied_key(self._source.name), _pack([segment, start, end]))]
+        pairs = [(applied_key(self._source.name), self._step(partial(self._advance, segment, start, end)))]
         if self._ids.needed:
-            earlier = self._earlier(buckets)
-            pairs += [(self._ids.key(received.row)[0], self._step(None, b"", i, 1.0)) for i, received in enumerate(self._received)]
+            for data in filter(None, buckets.values()):
+                self._seen |= _read_bucket(data)
+            pairs += [
+                (bucket, self._step(partial(self._remember, rows))) for bucket, rows in _grouped([bucket for bucket, _ in self._places]).items()
+            ]
+        names: dict[tuple[str, ...], list[bytes | None]] = {}
         for view in self._views:
-            for i, received in enumerate(self._received):
-                if self._ids.needed and isinstance(view, WindowView):
-                    pairs += self._window_steps(view, i, earlier[i])
-                elif (key := view.key(received.row)) is not None:
-                    pairs.append((key, view.encode(received.row) if isinstance(view, WindowView) else view.encode(received.row, received.created_us)))
-        return sorted(pairs, key=lambda pair: pair[0])
+            if view.join_keys not in names:
+                names[view.join_keys] = entity_names([[each.row.get(key) for each in self._received] for key in view.join_keys])
+            pairs += self._tiles(view, names[view.join_keys]) if isinstance(view, WindowView) else self._rows(view, names[view.join_keys])
+        pairs.sort(key=lambda pair: pair[0])
+        return pairs
 
     def merge(self, old: bytes | None, new: bytes) -> bytes:
         """What `Online.update` calls inside its transaction, in key order."""
-        if new[:1] == _STEP_TAG:
-            view, key, index, sign = self._steps[_STEP.unpack(new)[1]]
-            return self._remember(index, old) if view is None else self._count(view, key, index, sign, old)
-        if new[:1] in (b"R", TILES):
-            return merge(old, new)
-        return self._advance(old, new)
+        if new[:1] == ROW:
+            return newest(old, new) if old else new
+        return self._steps[int.from_bytes(new[1:], "big")](old)
 
-    def _advance(self, old: bytes | None, new: bytes) -> bytes:
-        segment, start, end = msgspec.msgpack.decode(new)
-        ends = applied(old)
-        if ends.get(segment, 0) != start:
+    def _step(self, change: Callable[[bytes | None], bytes]) -> bytes:
+        self._steps.append(change)
+        return _STEP + (len(self._steps) - 1).to_bytes(4, "big")
+
+    def _advance(self, segment: str, start: int, end: int, old: bytes | None) -> bytes:
+        ends, stamp = applied(old), applied_stamp(old)
+        if ends.get(segment, 0) != start or stamp > self._stamp:
             raise Moved(f"segment {segment} of source {self._source.name!r} is applied to {ends.get(segment, 0)}, not to {start}")
-        return applied_value(ends | {segment: end})
+        return applied_value(ends | {segment: end}, stamp)
 
-    def _earlier(self, buckets: Mapping[bytes, bytes | None]) -> list[list[Mapping[str, Any]]]:
-        """For each row the earlier rows with its id, before the update and within it: whose tiles may have to give."""
-        arriving = {self._ids.key(received.row)[1] for received in self._received}
-        seen: dict[bytes, list[Mapping[str, Any]]] = {}
-        for data in filter(None, buckets.values()):
-            seen |= {place: [_read_row(entry.row)] for place, entry in _read_bucket(data).items() if place in arriving}
-        earlier = []
-        for received in self._received:
-            known = seen.setdefault(self._ids.key(received.row)[1], [])
-            earlier.append(list(known))
-            known.append(received.row)
-        return earlier
+    @cached_property
+    def _columns(self) -> pl.DataFrame:
+        return columns(self._source, self._received)
 
-    def _window_steps(self, view: WindowView, index: int, earlier: Sequence[Mapping[str, Any]]) -> list[tuple[bytes, bytes]]:
-        """Take the earlier row away from wherever it may be, then count the new one."""
-        taken = {key for key in map(view.key, earlier) if key is not None}
-        steps = [(key, self._step(view, key, index, -1.0)) for key in sorted(taken)]
-        key = view.key(self._received[index].row)
-        return steps if key is None else [*steps, (key, self._step(view, key, index, 1.0))]
+    def _rows(self, view: RowView, names: Sequence[bytes | None]) -> Pairs:
+        """The newest row of each entity."""
+        if len(self._received) < FEWEST:
+            stored = [view.encode(row, created_us) for created_us, row in self._received]
+        else:
+            stored = self._ids.batches[view.prefix].stored(self._columns)
+        best: dict[bytes, bytes] = {}
+        for name, data in zip(names, stored, strict=True):
+            if name is not None:
+                known = best.get(name)
+                best[name] = data if known is None else newest(known, data)
+        start = view.prefix
+        return [(start + name, data) for name, data in best.items()]
 
-    def _step(self, view: WindowView | None, key: bytes, index: int, sign: float) -> bytes:
-        self._steps.append((view, key, index, sign))
-        return _STEP.pack(_STEP_TAG, len(self._steps) - 1)
+    def _tiles(self, view: WindowView, names: Sequence[bytes | None]) -> Pairs:
+        """Each entity that a row belongs to now, or may have belonged to before it was corrected."""
+        touched = _grouped(names)
+        if not self._ids.needed:
+            parts = [view.part(row, created_us) for created_us, row in self._received]
+            return [(view.prefix + name, self._step(partial(self._add, view, [parts[i] for i in rows]))) for name, rows in touched.items()]
+        for name, i in self._left(view):
+            rows = touched.setdefault(name, [])
+            if i not in rows:
+                rows.append(i)
+        return [(view.prefix + name, self._step(partial(self._count, view, name, names, sorted(rows)))) for name, rows in touched.items()]
 
-    def _remember(self, index: int, old: bytes | None) -> bytes:
+    def _left(self, view: WindowView) -> list[tuple[bytes, int]]:
+        """The entities that earlier rows with the same id belonged to, before the update and within it, with the row's index."""
+        found: list[tuple[bytes, int]] = []
+        earlier: dict[bytes, set[bytes]] = {}
+        for i, (_, place) in enumerate(self._places):
+            names = earlier.get(place)
+            if names is None:
+                names = earlier[place] = set()
+                if place in self._seen:
+                    names.update(filter(None, [_name(view, _read_row(self._seen[place].row))]))
+            found += [(name, i) for name in names]
+            names.update(filter(None, [_name(view, self._received[i].row)]))
+        return found
+
+    def _remember(self, rows: Sequence[int], old: bytes | None) -> bytes:
         bucket: Bucket = _read_bucket(old) if old else {}
-        entry = self._ids.remembered(self._received[index])
-        _, place = self._ids.key(self._received[index].row)
-        known = bucket.get(place)
-        self._replaced.pop(index, None)
-        self._new[index] = known is None or (known.created_us <= entry.created_us and bytes(known.row) != bytes(entry.row))
-        if known is not None and self._new[index]:
-            self._replaced[index] = _read_row(known.row)
-        if known is None or known.created_us <= entry.created_us:
+        started: set[bytes] = set()
+        for i in rows:
+            place = self._places[i][1]
+            known, entry = bucket.get(place), self._ids.remembered(self._received[i])
+            if place not in started and known != self._seen.get(place):
+                raise Moved(f"a row of source {self._source.name!r} was corrected by another process at the same time")
+            started.add(place)
+            if known is None:
+                self._changes[i] = Change(None, new=True)
+            elif known.created_us > entry.created_us:
+                self._changes[i] = Change(None, new=False)
+                continue
+            else:
+                self._changes[i] = Change(Received(known.created_us, _read_row(known.row)), new=bytes(known.row) != bytes(entry.row))
             bucket[place] = entry
         return self._ids.encode(bucket)
 
-    def _count(self, view: WindowView, key: bytes, index: int, sign: float, old: bytes | None) -> bytes:
-        kept = old or b""
-        if not self._new[index]:
-            return kept
-        if sign > 0:
-            return merge(kept, view.encode(self._received[index].row))
-        replaced = self._replaced.get(index)
-        if replaced is None or not kept or view.key(replaced) != key:
-            return kept
-        return merge(kept, view.encode(replaced, -1.0))
+    @staticmethod
+    def _add(view: WindowView, parts: Sequence[Part], old: bytes | None) -> bytes:
+        return view.changed(old, [(None, part) for part in parts])
+
+    def _count(self, view: WindowView, name: bytes, names: Sequence[bytes | None], rows: Sequence[int], old: bytes | None) -> bytes:
+        changes: list[tuple[Part | None, Part | None]] = []
+        for i in rows:
+            earlier, new = self._changes[i]
+            if (earlier is None and not new) or (not new and not view.shape.plan):
+                continue
+            taken = view.part(earlier.row, earlier.created_us) if earlier is not None and _name(view, earlier.row) == name else None
+            added = view.part(self._received[i].row, self._received[i].created_us) if names[i] == name else None
+            if taken is not None or added is not None:
+                changes.append((taken, added))
+        return view.changed(old, changes) if changes else old or b""
+
+
+def _grouped(names: Sequence[bytes | None]) -> dict[bytes, list[int]]:
+    """The places of each name, without those that have none."""
+    groups: dict[bytes, list[int]] = {}
+    for i, name in enumerate(names):
+        if name is not None:
+            groups.setdefault(name, []).append(i)
+    return groups
+
+
+def _name(view: WindowView, row: Mapping[str, Any]) -> bytes | None:
+    (name,) = entity_names([[row.get(key)] for key in view.join_keys])
+    return name

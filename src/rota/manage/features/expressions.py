@@ -4,6 +4,8 @@ No part of a SQL text reaches the generated Python except numbers, quoted texts 
 `rota.manage.features.terms` has the table of what each operation answers.
 """
 
+import difflib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from rota.errors import InvalidInput
-from rota.manage.features import scalars, terms
+from rota.manage.features import column_functions, scalars, terms, text_terms, time_terms
 from rota.manage.features.terms import Term, Writer
 from rota.records.schema import Type
 
@@ -38,7 +40,17 @@ def compile_values(sqls: Sequence[str], columns: Mapping[str, Type]) -> Callable
 def column(sql: str, columns: Mapping[str, Type]) -> pl.Expr:
     """The expression over whole columns; the frame must hold them with the types of `terms.DTYPES`."""
     term = _read(sql, columns, Writer())
-    return term.column.cast(terms.DTYPES[term.type]).fill_nan(None) if term.type in ("float", "null") else term.column
+    if term.type not in ("float", "null"):
+        return term.column
+    made = term.column if term.type == "float" else term.column.cast(pl.Float64)
+    return made.map_batches(_nan_is_null, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def _nan_is_null(values: pl.Series) -> pl.Series:
+    """As `fill_nan`, whose expression computes what it is given three times over."""
+    values = values.cast(pl.Float64)
+    nan = values.is_nan()
+    return values.set(nan.fill_null(value=False), None) if nan.any() else values
 
 
 def type_of(sql: str, columns: Mapping[str, Type]) -> Type:
@@ -50,17 +62,36 @@ def type_of(sql: str, columns: Mapping[str, Type]) -> Type:
 def columns_of(sql: str, columns: Mapping[str, Type]) -> list[str]:
     """The columns that the expression reads."""
     _read(sql, columns, Writer())
+    if column_functions.is_code(sql):
+        return sorted(column_functions.parsed(sql).inputs)
     return sorted({node.name for node in _parse(sql).find_all(exp.Column)})
 
 
 def _function(features: Mapping[str, str], columns: Mapping[str, Type], shape: str) -> Any:
-    write = Writer()
-    results = {name: _finished(write, _read(sql, columns, write)) for name, sql in features.items()}
-    items = [f"{name!r}: {code}" if shape.startswith("{{") else code for name, code in results.items()]
-    body = "\n    ".join(["get = row.get", *write.lines, "return " + shape.format("".join(f"{item}, " for item in items))])
-    namespace: dict[str, Any] = {"__builtins__": {"float": float, "int": int, "str": str, "len": len, "abs": abs}, **scalars.FUNCTIONS}
+    complete, careful = Writer(nulls=False), Writer()
+    quick, slow = (_body(features, columns, write, shape) for write in (complete, careful))
+    lines = slow
+    if complete.columns and quick != slow:
+        fetched = [f"{name} = get({column!r})" for column, name in complete.columns.items()]
+        present = " and ".join(f"{name} is not None" for name in complete.columns.values())
+        lines = [*fetched, f"if {present}:", *(f"    {line}" for line in quick), *slow]
+    body = "\n    ".join(["get = row.get", *lines])
+    namespace: dict[str, Any] = {
+        "__builtins__": {"float": float, "int": int, "str": str, "len": len, "abs": abs},
+        **scalars.FUNCTIONS,
+        **time_terms.FUNCTIONS,
+        **complete.functions,
+        **careful.functions,
+    }
     exec(compile(f"def features(row):\n    {body}\n", "<feature expressions>", "exec"), namespace)  # noqa: S102 - only whitelisted nodes are in it
     return namespace["features"]
+
+
+def _body(features: Mapping[str, str], columns: Mapping[str, Type], write: Writer, shape: str) -> list[str]:
+    """The lines that compute all features and return them in their shape."""
+    results = {name: _finished(write, _read(sql, columns, write)) for name, sql in features.items()}
+    items = [f"{name!r}: {code}" if shape.startswith("{{") else code for name, code in results.items()]
+    return [*write.lines, "return " + shape.format("".join(f"{item}, " for item in items))]
 
 
 def _finished(write: Writer, term: Term) -> str:
@@ -70,6 +101,8 @@ def _finished(write: Writer, term: Term) -> str:
 
 
 def _read(sql: str, columns: Mapping[str, Type], write: Writer) -> Term:
+    if column_functions.is_code(sql):
+        return column_functions.term(sql, columns, write)
     tree = _parse(sql)
     try:
         return _term(tree, columns, write, 0)
@@ -111,7 +144,9 @@ def _term(node: exp.Expr, columns: Mapping[str, Type], write: Writer, depth: int
     rule = _RULES.get(type(node))
     if rule is None:
         name = node.name if isinstance(node, exp.Anonymous) else node.sql_name() if isinstance(node, exp.Func) else type(node).__name__
-        raise InvalidInput(f"{name.lower()} is unknown; there are: {', '.join(WHITELIST)}", function=name)
+        near = difflib.get_close_matches(name.lower(), WHITELIST, n=1, cutoff=0.75)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise InvalidInput(f"{name.lower()} is unknown{meant}; there are: {', '.join(WHITELIST)}", function=name)
     return rule(write, node, read)
 
 
@@ -119,7 +154,7 @@ def _column(node: exp.Column, columns: Mapping[str, Type], write: Writer) -> Ter
     if node.table or node.name not in columns:
         written = ".".join(part.name for part in node.parts)
         raise InvalidInput(f"there is no column {written!r}; the columns are {sorted(columns)}", column=written)
-    return Term(columns[node.name], write.value(f"get({node.name!r})"), pl.col(node.name))
+    return write.column(node.name, columns[node.name])
 
 
 Read = Callable[[exp.Expr | None], Term]
@@ -173,19 +208,35 @@ def _case(write: Writer, node: exp.Case, read: Read) -> Term:
 
 def _log(write: Writer, node: exp.Log, read: Read) -> Term:
     base, value = (node.this, node.expression) if node.expression is not None else (None, node.this)
-    if base is not None and base.name != "10":
-        raise InvalidInput("logarithms are ln(x) and log10(x); write ln(x) / ln(base) for another base")
-    return terms.function(write, "log10", read(value))
+    if base is not None and base.name not in ("2", "10"):
+        raise InvalidInput("logarithms are ln(x), log10(x) and log2(x); write ln(x) / ln(base) for another base")
+    return terms.function(write, "log2" if base is not None and base.name == "2" else "log10", read(value))
 
 
 def _trim(write: Writer, node: exp.Trim, read: Read) -> Term:
     if node.args.get("position") or node.expression is not None:
         raise InvalidInput("trim(text) removes spaces from both ends and takes nothing else")
-    return terms.text(write, "trim", read(node.this))
+    return text_terms.text(write, "trim", read(node.this))
 
 
 def _extract(write: Writer, node: exp.Extract, read: Read) -> Term:
-    return terms.part(write, node.name.lower(), read(node.expression))
+    return time_terms.part(write, node.name.lower(), read(node.expression))
+
+
+def _truncated(write: Writer, node: exp.TimestampTrunc, read: Read) -> Term:
+    return time_terms.truncated(write, node.args["unit"].name.lower(), read(node.this))
+
+
+def _at_zone(write: Writer, node: exp.AtTimeZone, read: Read) -> Term:
+    zone = node.args["zone"]
+    if not isinstance(zone, exp.Literal) or not zone.is_string:
+        raise InvalidInput("AT TIME ZONE takes a literal name, for example 'America/New_York'")
+    return time_terms.at_zone(write, read(node.this), zone.name)
+
+
+def _substring(write: Writer, node: exp.Substring, read: Read) -> Term:
+    places = [read(place) for place in (node.args.get("start"), node.args.get("length")) if place is not None]
+    return text_terms.cut(write, "substring", read(node.this), *places)
 
 
 def _cast(write: Writer, node: exp.Cast, read: Read) -> Term:
@@ -208,7 +259,7 @@ def _function_of_one(name: str) -> Rule:
 
 
 def _text_function(name: str) -> Rule:
-    return lambda write, node, read: terms.text(write, name, read(node.this))
+    return lambda write, node, read: text_terms.text(write, name, read(node.this))
 
 
 def _extreme(name: str) -> Rule:
@@ -253,19 +304,41 @@ _RULES: dict[type[exp.Expr], Rule] = {
     exp.Cos: _function_of_one("cos"),
     exp.Floor: _function_of_one("floor"),
     exp.Ceil: _function_of_one("ceil"),
+    exp.Cbrt: _function_of_one("cbrt"),
+    exp.Tanh: _function_of_one("tanh"),
+    exp.Tan: _function_of_one("tan"),
+    exp.Asin: _function_of_one("asin"),
+    exp.Acos: _function_of_one("acos"),
+    exp.Atan: _function_of_one("atan"),
+    exp.Atan2: lambda write, node, read: terms.angle(write, read(node.this), read(node.expression)),
+    exp.Radians: _function_of_one("radians"),
+    exp.Degrees: _function_of_one("degrees"),
+    exp.Sign: _function_of_one("sign"),
+    exp.Trunc: _function_of_one("trunc"),
+    exp.Pi: lambda _write, _node, _read: terms.constant(math.pi),
     exp.Pow: lambda write, node, read: terms.power(write, read(node.this), read(node.expression)),
     exp.Round: lambda write, node, read: terms.nearest(write, read(node.this), read(node.args["decimals"]) if node.args.get("decimals") else None),
     exp.Extract: _extract,
+    exp.TimestampTrunc: _truncated,
+    exp.AtTimeZone: _at_zone,
+    exp.Left: lambda write, node, read: text_terms.cut(write, "left", read(node.this), read(node.expression)),
+    exp.Right: lambda write, node, read: text_terms.cut(write, "right", read(node.this), read(node.expression)),
+    exp.Substring: _substring,
+    exp.Replace: lambda write, node, read: text_terms.replaced(write, read(node.this), read(node.expression), read(node.args["replacement"])),
+    exp.StartsWith: lambda write, node, read: text_terms.begins(write, read(node.this), read(node.expression)),
+    exp.Like: lambda write, node, read: text_terms.like(write, read(node.this), read(node.expression)),
     exp.Lower: _text_function("lower"),
     exp.Upper: _text_function("upper"),
     exp.Length: _text_function("length"),
     exp.Trim: _trim,
-    exp.Concat: lambda write, node, read: terms.concat(write, [read(value) for value in node.expressions], strict=False),
-    exp.DPipe: lambda write, node, read: terms.concat(write, [read(node.this), read(node.expression)], strict=True),
+    exp.Concat: lambda write, node, read: text_terms.concat(write, [read(value) for value in node.expressions], strict=False),
+    exp.DPipe: lambda write, node, read: text_terms.concat(write, [read(node.this), read(node.expression)], strict=True),
     exp.Cast: _cast,
+    exp.TryCast: _cast,
 }
 WHITELIST = (
-    "+ - * / %", "= <> < <= > >=", "and or not", "is null", "in", "between", "case", "if", "coalesce", "nullif", "least", "greatest",
-    "abs", "ln", "log10", "exp", "sqrt", "power", "floor", "ceil", "round", "sin", "cos", "extract", "lower", "upper", "length",
-    "trim", "concat", "||", "cast",
+    "+", "-", "*", "/", "%", "=", "<>", "<", "<=", ">", ">=", "and", "or", "not", "is null", "in", "between", "like", "case", "if", "coalesce",
+    "nullif", "least", "greatest", "abs", "sign", "ln", "log10", "log2", "exp", "sqrt", "cbrt", "power", "mod", "pi", "floor", "ceil", "round",
+    "trunc", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "tanh", "radians", "degrees", "extract", "date_trunc", "at time zone",
+    "lower", "upper", "length", "trim", "left", "right", "substring", "replace", "starts_with", "concat", "||", "cast", "try_cast",
 )  # fmt: skip

@@ -10,44 +10,41 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import polars as pl
-
-from rota.errors import Conflict, InvalidInput, NotFound, Unavailable
-from rota.manage.drain import tidy
-from rota.manage.features import history, ingestion, registry, rows, source_rows
-from rota.manage.features.deliveries import Delivery, Ids, Moved, Received, applied, applied_key, without_segment
-from rota.manage.features.files import Ingestion
+from rota.errors import InvalidInput, NotFound, RotaError, Unavailable
+from rota.manage.features import contracts, freshness, ingestion, materialization, references, registry, rows, versions
+from rota.manage.features.deliveries import Delivery, Ids, Moved, Received
+from rota.manage.features.freshness import ViewStatus
+from rota.manage.features.ingestion import Ingester
+from rota.manage.features.materialization import Progress, Work
 from rota.manage.features.online import StoredView, stored_view
 from rota.manage.features.registry import Definition
-from rota.manage.features.source_rows import CREATED
-from rota.manage.features.stored import prefix
+from rota.manage.features.stored import RowView, prefix
+from rota.manage.features.stream import AHEAD_US, PUSH, Stores, Stream, received
+from rota.manage.features.windows import WindowView
 from rota.ports.clock import Clock
+from rota.ports.inputs import Inputs
 from rota.ports.journal import Chunk, Journal
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Metadata
 from rota.ports.online import Online
 from rota.ports.tables import Tables
 from rota.records.data import FeatureView, Source
+from rota.records.intake import Ingestion
 from rota.records.record import Record
-from rota.records.signal import Cursor
-from rota.records.time import SECOND_US, iso
+from rota.records.time import iso
 
 _log = logging.getLogger("rota.manage")
-AHEAD_US = 60 * SECOND_US
-"""How far a pushed row may lie ahead of the platform's clock: clocks differ a little, the future is not known."""
-_CHUNK_BYTES = 4_000_000
 _TRIES = 100
-_PUSH = "push/"
 
 
 class Feed:
     """Takes rows in. Thread-safe; any number of processes may push and one store is enough for all of them."""
 
-    def __init__(self, metadata: Metadata, tables: Tables, online: Online, journal: Journal, clock: Clock) -> None:
+    def __init__(self, metadata: Metadata, tables: Tables, online: Online, journal: Journal, clock: Clock, *, inputs: Inputs | None = None) -> None:
+        self._stores = Stores(metadata, tables, online, journal, clock)
+        self._ingester = Ingester(metadata, tables, journal, clock, inputs)
         self._metadata = metadata
         self._tables = tables
         self._online = online
-        self._journal = journal
         self._clock = clock
         self._lock = threading.RLock()
         self._ends: dict[str, tuple[str, int]] = {}  # source -> where this process's last push ended
@@ -55,12 +52,14 @@ class Feed:
         self._by_source: dict[str, tuple[int, list[StoredView]]] = {}
         self._ids: dict[str, tuple[Source, list[StoredView], Ids]] = {}
 
-    def register(self, definitions: Iterable[Definition]) -> list[Record]:
+    def register(self, definitions: Iterable[Definition], *, actor: str = "owner") -> list[Record]:
         """Check, gate and store definitions (see `registry.register`). Materialize a new view over a source that has rows."""
-        return registry.register(self._metadata, self._tables, definitions)
+        return registry.register(self._metadata, self._tables, definitions, now_us=self._clock.now_us(), actor=actor)
 
     def push(self, source: str, events: Sequence[Mapping[str, Any]], *, sync: bool = False) -> int:
         """Take rows of a source in, all or none; returns how many. On return they survive kill -9 and can be read online.
+
+        A contract refuses rows that break it (`Refused`), or quarantines them: those are kept apart and not counted.
 
         Rows with an id that was pushed before are corrections (or repetitions, which change nothing). Raises `InvalidInput`
         naming field, value and row, `NotFound` for an unknown source; after `Unavailable` the same push may be repeated
@@ -68,55 +67,94 @@ class Feed:
         """
         found = self._source(source)
         checked = self._checked(found, events)
-        if not checked:
+        kept = contracts.kept(self._metadata, self._tables, found, checked, self._clock.now_us())
+        if not kept:
             return 0
+        stream = Stream(self._stores, found)
         with self._lock:
-            received = [Received(self._clock.now_us(), row) for row in checked]
+            now_us = self._clock.now_us()
+            taken = [Received(now_us, row) for row in kept]
             before = self._ends.get(source)
-            segment, end = self._journal.append(_PUSH + source, [_payload(each) for each in received], sync=sync)
+            segment, end = stream.append(taken, sync=sync)
             self._ends[source] = (segment, end)
-            if before is None or before[0] != segment or not self._apply(found, received, segment, before[1], end):
+            if before is None or before[0] != segment or not self._apply(found, taken, segment, before[1], end):
                 self._catch_up(found)
-        return len(events)
+        return len(events) - (len(checked) - len(kept))
 
     def recover(self) -> int:
         """Bring journal entries that a killed process had not yet applied into the online store; returns how many. Call it on start."""
-        streams = [stream.removeprefix(_PUSH) for stream in self._journal.streams() if stream.startswith(_PUSH)]
         with self._lock:
-            return sum(self._catch_up(self._source(source)) for source in streams)
+            return sum(self._catch_up(self._source(source)) for source in self._pushed())
 
     def flush(self, source: str) -> int:
-        """Carry journal entries into the table `sources/<name>` and drop finished segments; returns how many rows."""
-        found = self._source(source)
+        """Carry journal entries into the table `sources/<name>` and drop finished segments; returns how many rows.
+
+        Rows that reach the table are told of by one event `data.arrived` for each stretch.
+        """
+        stream = Stream(self._stores, self._source(source))
         flushed = 0
         with self._lock:
-            while moved := sum(self._flush_chunk(found, chunk) for chunk in self._unflushed(found)):
+            for segment in stream.ends():
+                stream.tell(segment)  # what a killed process carried and had not said yet
+            reached: dict[str, int] = {}
+            while moved := sum(self._carry(stream, chunk) for chunk in _noted(stream.uncarried(), reached)):
                 flushed += moved
-            self._drop_finished(found)
+                if all(stream.carried(segment) >= end for segment, end in reached.items()):
+                    break  # what was pushed meanwhile is for the next flush, or this one might never end
+            stream.drop_finished()
         return flushed
 
-    def ingest(self, source: str, path: str | Path | None = None) -> Ingestion:
-        """Read files of a source (its own `path`, or another path or glob) into the offline table (see `ingestion.ingest`)."""
-        with self._lock:
-            return ingestion.ingest(self._tables, self._clock, self._source(source), path)
+    def flush_all(self) -> dict[str, int]:
+        """`flush` every source that has pushed rows waiting; returns how many rows of each. For a worker to call now and then.
 
-    def materialize(self, view: str) -> int:
-        """Rebuild the online rows of a view, and of every other view over its source, from all rows up to now; returns how many keys.
-
-        Right whatever was pushed before or is pushed meanwhile: the exchange happens in one transaction, and only while the
-        source stands where the rebuild has read it. Rows dated later than now are left for a later call.
+        A source that cannot be flushed does not keep the others from it; its error is raised behind them.
         """
-        record = self._metadata.get(FeatureView, view)
-        if record is None:
-            raise NotFound(f"there is no feature view {view!r}; the views are {[each.name for each in self._metadata.find(FeatureView)]}", view=view)
-        source = self._source(record.source.name)
-        with self._lock:
-            for _ in range(_TRIES):
-                self.flush(source.name)
-                written = self._rebuild(source)
-                if written is not None:
-                    return written
-        raise Unavailable(f"rows of source {source.name!r} kept coming in from other processes while view {view!r} was rebuilt; try again", view=view)
+        moved: dict[str, int] = {}
+        failed: RotaError | None = None
+        for source in self._pushed():
+            try:
+                if rows_moved := self.flush(source):
+                    moved[source] = rows_moved
+            except RotaError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return moved
+
+    def ingest(self, source: str, path: str | Path | None = None, *, actor: str = "owner") -> Ingestion:
+        """Take what is new of a source's input (or of another path or glob) into the offline table (see `ingestion.ingest`)."""
+        return ingestion.ingest(self._ingester, self._source(source), path, actor=actor)
+
+    def ingest_table(self, source: str, table: Any, *, actor: str = "owner") -> Ingestion:
+        """Take a table (polars, pandas, Arrow, a list of dicts) into the offline table (see `ingestion.ingest_table`)."""
+        return ingestion.ingest_table(self._ingester, self._source(source), table, actor=actor)
+
+    def refresh(self, source: str) -> Ingestion | None:
+        """Carry what was pushed into the offline table and take in what is new of the source's input, if it has one."""
+        self.flush(source)
+        return ingestion.refresh(self._ingester, self._source(source))
+
+    def materialize(self, view: str, *, progress: Progress | None = None) -> int:
+        """Bring all rows up to now into the online rows of a view, and of every other view over its source; returns how many keys.
+
+        "view@v2" is that version alone (windowed: with the other windowed views of the source, whose remembered ids it shares).
+        Right whatever was pushed before or is pushed meanwhile: rows merge, the newest stays; tiles are exchanged in one
+        transaction, and only while the source stands where they were read. Rows dated later than now are left for a later call.
+        """
+        return self._materialize(view, progress, incremental=False)
+
+    def materialize_incremental(self, view: str, *, progress: Progress | None = None) -> int:
+        """As `materialize`, but only what the online store lacks is written, and nothing is read where no row came since the last time.
+
+        Returns how many keys were written. Rows that came out of files or databases reach the online store this way.
+        """
+        return self._materialize(view, progress, incremental=True)
+
+    def status(self, view: str) -> ViewStatus:
+        """How fresh a view ("view" or "view@v2") is."""
+        definition = self._view(view)
+        stream = Stream(self._stores, self._source(definition.source.name))
+        return freshness.status(view, stream, self._stored(definition))
 
     def forget(self, view: FeatureView) -> int:
         """Remove the online rows of one definition of a view that no model reads any more; returns how many."""
@@ -128,16 +166,31 @@ class Feed:
             raise NotFound(f"there is no source {name!r}; the sources are {[each.name for each in self._metadata.find(Source)]}", source=name)
         return found
 
-    def _views(self, source: str) -> list[StoredView]:
+    def _view(self, reference: str) -> FeatureView:
+        name, number = versions.named(reference) if "@v" in reference else (reference, None)
+        found = references.view(self._metadata, name, number)
+        if not isinstance(found, FeatureView):
+            raise InvalidInput(f"view {reference!r} is computed from the request; nothing of it is stored", view=reference)
+        return found
+
+    def _pushed(self) -> list[str]:
+        """The sources whose journal has entries."""
+        return [stream.removeprefix(PUSH) for stream in self._stores.journal.streams() if stream.startswith(PUSH)]
+
+    def _stored(self, view: FeatureView) -> StoredView:
+        key = prefix(view)
+        if key not in self._compiled:
+            self._compiled[key] = stored_view(view)
+        return self._compiled[key]
+
+    def _views(self, source: str) -> tuple[int, list[StoredView]]:
+        """The state of the catalog, and the views over a source as they are in it or later."""
         stamp = registry.catalog(self._metadata)
         known = self._by_source.get(source)
         if known is None or known[0] != stamp:
             views = {prefix(view): view for view in registry.views_of(self._metadata, source)}
-            for key, view in views.items():
-                if key not in self._compiled:
-                    self._compiled[key] = stored_view(view)
-            known = self._by_source[source] = (stamp, [self._compiled[key] for key in views])
-        return known[1]
+            known = self._by_source[source] = (stamp, [self._stored(view) for view in views.values()])
+        return known
 
     def _ids_of(self, source: Source, views: list[StoredView]) -> Ids:
         known = self._ids.get(source.name)
@@ -159,14 +212,14 @@ class Feed:
                 )
         return list({row[source.id_field]: row for row in checked}.values()) if source.id_field is not None else checked
 
-    def _apply(self, source: Source, received: Sequence[Received], segment: str, start: int, end: int) -> bool:
+    def _apply(self, source: Source, taken: Sequence[Received], segment: str, start: int, end: int) -> bool:
         """Bring one stretch of the journal online; False when the source does not stand at its start."""
-        views = self._views(source.name)
-        delivery = Delivery(self._ids_of(source, views), views, received)
+        stamp, views = self._views(source.name)
+        delivery = Delivery(self._ids_of(source, views), views, taken, stamp)
         keys = delivery.id_keys()
         buckets = dict(zip(keys, self._online.read(keys), strict=True))
         try:
-            self._online.update(delivery.pairs(segment, start, end, buckets), delivery.merge, position=(f"{_PUSH}{source.name}/{segment}", end))
+            self._online.update(delivery.pairs(segment, start, end, buckets), delivery.merge, position=(f"{PUSH}{source.name}/{segment}", end))
         except Moved:
             return False
         return True
@@ -174,96 +227,44 @@ class Feed:
     def _catch_up(self, source: Source) -> int:
         """Apply whatever of the journal is not online yet, from where the store says the source stands."""
         count = 0
+        stream = Stream(self._stores, source)
         for _ in range(_TRIES):
-            chunks = self._journal.read(_PUSH + source.name, self._ends_applied(source.name), max_bytes=_CHUNK_BYTES)
-            for chunk in chunks:
-                if not self._apply(source, [_received(payload) for payload in chunk.payloads], chunk.segment, chunk.start, chunk.end):
+            for chunk in stream.waiting():
+                if not self._apply(source, received(chunk), chunk.segment, chunk.start, chunk.end):
                     break
                 count += len(chunk.payloads)
             else:
                 return count
         raise Unavailable(f"other processes keep applying the pushes of source {source.name!r}; try again", source=source.name)
 
-    def _ends_applied(self, source: str) -> dict[str, int]:
-        return applied(self._online.read([applied_key(source)])[0])
-
-    def _flushed(self, source: Source, segment: str) -> int:
-        return max(0, self._tables.sequence(source_rows.table(source), _writer(source, segment)))
-
-    def _unflushed(self, source: Source) -> Iterator[Chunk]:
-        ends = {segment: self._flushed(source, segment) for segment in self._ends_applied(source.name)}
-        return self._journal.read(_PUSH + source.name, ends, max_bytes=_CHUNK_BYTES)
-
-    def _flush_chunk(self, source: Source, chunk: Chunk) -> int:
-        """Append one stretch to the table. Who flushes first says in metadata how far it goes; whoever comes next appends
-        the same rows under the same number, which the table takes once."""
-        if self._flushed(source, chunk.segment) != chunk.start:
+    def _carry(self, stream: Stream, chunk: Chunk) -> int:
+        """Append one stretch to the table."""
+        if stream.carried(chunk.segment) != chunk.start:
             return 0
-        self._catch_up(source)  # what is in the table is online: `materialize` builds on that
-        start, end, count = self._claimed(source, chunk)
-        if start != chunk.start:
-            return 0
-        received = [_received(payload) for payload in chunk.payloads[:count]]
-        name = source_rows.table(source)
-        tidy(self._tables, name, self._tables.append(name, _as_columns(source, received), batch=(_writer(source, chunk.segment), end)))
-        return count
+        self._catch_up(stream.source)  # what is in the table is online: `materialize` builds on that
+        return stream.carry(chunk)
 
-    def _claimed(self, source: Source, chunk: Chunk) -> tuple[int, int, int]:
-        """Start, end and number of entries of the stretch to flush: as an unfinished flush claimed it, or this chunk."""
-        names = [f"flush-{part}/{source.name}/{chunk.segment}" for part in ("start", "end", "entries")]
-        wanted = (chunk.start, chunk.end, len(chunk.payloads))
-        while True:
-            old = [self._metadata.get(Cursor, name) for name in names]
-            start, end, entries = (-1 if cursor is None else cursor.position for cursor in old)
-            if end > chunk.start:
-                return start, end, entries
-            batch = Batch()
-            for name, cursor, position in zip(names, old, wanted, strict=True):
-                batch.put(Cursor(name, position), replacing=cursor)
-            try:
-                self._metadata.commit(batch)
-            except Conflict:
-                continue
-            return wanted
-
-    def _drop_finished(self, source: Source) -> None:
-        for segment in self._ends_applied(source.name):
-            if self._journal.drop(_PUSH + source.name, segment, self._flushed(source, segment)):
-                self._online.update([(applied_key(source.name), segment.encode())], without_segment)
-
-    def _rebuild(self, source: Source) -> int | None:
-        """Make the online state from the table and the journal's rest and put it in place; None when the source moved meanwhile."""
-        ends = self._ends_applied(source.name)
-        flushed = {segment: self._flushed(source, segment) for segment in ends}
-        version = self._tables.version(source_rows.table(source))
-        chunks = list(self._journal.read(_PUSH + source.name, flushed, max_bytes=_CHUNK_BYTES))
-        if any(chunk.end > ends.get(chunk.segment, 0) for chunk in chunks) or any(
-            self._flushed(source, segment) != end for segment, end in flushed.items()
-        ):
-            return None
-        unflushed = _as_columns(source, [_received(payload) for chunk in chunks for payload in chunk.payloads])
-        found = pl.concat([source_rows.stored(self._tables, source, version=version), unflushed])
-        found = found.filter(pl.col(source.timestamp_field) <= self._clock.now_us())
-        views = self._views(source.name)
-        pairs = history.rebuilt(self._ids_of(source, views), views, found, ends)
-        try:
-            self._online.update(pairs, history.replace)
-        except Moved:
-            return None
-        return len(pairs) - 1
+    def _materialize(self, reference: str, progress: Progress | None, *, incremental: bool) -> int:
+        definition = self._view(reference)
+        source = self._source(definition.source.name)
+        stamp, views = self._views(source.name)
+        asked = [self._stored(definition)] if "@v" in reference else views
+        stream = Stream(self._stores, source)
+        work = Work(stream, self._ids_of(source, views), stamp, incremental, progress)
+        materialization.mark(stream, stamp)
+        self.flush(source.name)
+        written = sum(materialization.rows(work, view) for view in asked if isinstance(view, RowView))
+        if any(isinstance(view, WindowView) for view in asked):
+            windows = [view for view in views if isinstance(view, WindowView)]
+            with self._lock:
+                written += materialization.tiles(work, windows, lambda: self.flush(source.name), lambda: self._catch_up(source))
+        return written
 
 
-def _writer(source: Source, segment: str) -> str:
-    return f"{_PUSH}{source.name}/{segment}"
-
-
-def _payload(received: Received) -> bytes:
-    return msgspec.msgpack.encode([received.created_us, received.row])
-
-
-def _received(payload: bytes) -> Received:
-    return Received(*msgspec.msgpack.decode(payload))
-
-
-def _as_columns(source: Source, received: Sequence[Received]) -> pl.DataFrame:
-    return rows.frame([{**each.row, CREATED: each.created_us} for each in received], source_rows.fields(source))
+def _noted(chunks: Iterable[Chunk], reached: dict[str, int]) -> Iterator[Chunk]:
+    """The chunks, where each segment ends being noted when it is met first."""
+    known = frozenset(reached)
+    for chunk in chunks:
+        if chunk.segment not in known:
+            reached[chunk.segment] = chunk.end
+        yield chunk

@@ -1,76 +1,132 @@
-"""The online state of a source made anew from all of its rows, as `Feed.materialize` puts it in place."""
+"""The online state of a source made anew from its offline rows, as `Feed.materialize` puts it in place.
 
-from collections.abc import Mapping, Sequence
+Rows of scalar views merge: the newest stays, in whatever order and how often they come, so they are written in stretches.
+Tiles and remembered ids are exchanged, all in one update, for they are right for one state of the source only.
+A large source is read in parts of its entities; what is held at once is one part, and the records of windowed views.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
-from rota.manage.features import source_rows
-from rota.manage.features.deliveries import Bucket, Ids, Moved, Received, applied_key, applied_value
-from rota.manage.features.online import StoredView, merge
+from rota.manage.features import source_rows, tiles
+from rota.manage.features.deliveries import Bucket, Ids, Moved, Received, applied, applied_stamp, applied_value
+from rota.manage.features.row_batches import RowBatches
 from rota.manage.features.source_rows import CREATED
-from rota.manage.features.stored import ROW, RowView
-from rota.manage.features.windows import WindowView, contributions
+from rota.manage.features.stored import RowView, entity_names
+from rota.manage.features.windows import WindowView, contributions, folded_slots, slots, values_taken
+from rota.ports.tables import Tables
+from rota.records.data import Source
 from rota.records.time import Micros
 
 Pairs = list[tuple[bytes, bytes]]
+ROWS_AT_ONCE = 4_000_000
+"""Rows of a source that are held at once: some hundred bytes each."""
 _STANDS = b"="
+_LATEST = "_latest"
 
 
-def rebuilt(ids: Ids, views: Sequence[StoredView], found: pl.DataFrame, ends: Mapping[str, int]) -> Pairs:
-    """What one `Online.update` with `replace` writes: all rows `found` brought into all views, if the source stands at `ends`."""
+def newest(tables: Tables, view: RowView, *, version: int | None, now_us: Micros, at_once: int = ROWS_AT_ONCE) -> Iterator[tuple[float, Pairs]]:
+    """Key and bytes of each entity's newest row up to now, in parts: (share of the source that is done, pairs in key order)."""
+    batches = RowBatches(view)
+    source, keys = view.view.source, list(dict.fromkeys(view.join_keys))
+    identity = [source.id_field] if source.id_field else []
+    columns = list(dict.fromkeys([*batches.columns, *identity, CREATED]))
+    scan = source_rows.scan(tables, source, version=version, columns=columns).filter(pl.col(view.timestamp_field) <= now_us).drop_nulls(keys)
+    corrected = _corrected(tables, source, version)
+    parts = -(-scan.select(pl.len()).collect().item() // at_once)
+    for part in range(parts):
+        found = (scan if parts == 1 else scan.filter(pl.struct(keys).hash() % parts == part)).collect(engine="streaming")
+        yield (part + 1) / parts, batches.pairs(_newest_of(_standing(found, corrected, source), view.timestamp_field, keys))
+
+
+def rebuilt(ids: Ids, views: Sequence[WindowView], found: pl.DataFrame) -> Pairs:
+    """All rows `found` as the tiles of all windowed views and the remembered ids."""
     current = source_rows.current(found, ids.source)
-    pairs = [(applied_key(ids.source.name), _STANDS + applied_value(ends)), *_remembered(ids, current)]
-    for view in views:
-        pairs += _tiles(view, found, current) if isinstance(view, WindowView) else _newest_rows(view, current)
-    return sorted(pairs, key=lambda pair: pair[0])
+    return [*_remembered(ids, current), *(pair for view in views for pair in _tiles(view, found, current))]
+
+
+def standing(ends: Mapping[str, int], stamp: int) -> bytes:
+    """What `replace` takes at the key of how far a source is applied: the state that the other values were made for."""
+    return _STANDS + applied_value(ends, stamp)
 
 
 def replace(old: bytes | None, new: bytes) -> bytes:
-    """Newest rows merge, tiles and remembered ids are exchanged; raises `Moved` when a push came in between."""
-    if new[:1] == ROW:
-        return merge(old, new)
+    """Tiles and remembered ids are exchanged; raises `Moved` when a push came in between."""
     if new[:1] != _STANDS:
         return new
-    if (old or applied_value({})) != new[1:]:
+    if applied(old) != applied(new[1:]):
         raise Moved("rows were pushed while the online state was being rebuilt")
-    return new[1:]
+    return applied_value(applied(old), max(applied_stamp(old), applied_stamp(new[1:])))
 
 
-def _newest_rows(view: RowView, found: pl.DataFrame) -> Pairs:
-    keys, event = list(dict.fromkeys(view.join_keys)), pl.col(view.timestamp_field)
-    newest = found.drop_nulls(keys).filter(event == event.max().over(keys)).filter(pl.col(CREATED) == pl.col(CREATED).max().over(keys))
-    pairs = []
-    for row in newest.iter_rows(named=True):
-        key = view.key(row)
-        if key is not None:
-            pairs.append((key, view.encode(row, row[CREATED])))
-    return pairs
+def _corrected(tables: Tables, source: Source, version: int | None) -> pl.DataFrame | None:
+    """The ids that came more than once, with the time at which the row that counts was created."""
+    if source.id_field is None:
+        return None
+    scan = source_rows.scan(tables, source, version=version, columns=[source.id_field, CREATED])
+    counted = scan.group_by(source.id_field).agg(pl.col(CREATED).max().alias(_LATEST), pl.len().alias("_times"))
+    return counted.filter(pl.col("_times") > 1).drop("_times").collect(engine="streaming")
+
+
+def _standing(found: pl.DataFrame, corrected: pl.DataFrame | None, source: Source) -> pl.DataFrame:
+    """The rows that no later row of the same id has replaced."""
+    if corrected is None or not corrected.height:
+        return found
+    joined = found.join(corrected, on=source.id_field, how="left")
+    return joined.filter(pl.col(_LATEST).is_null() | (pl.col(CREATED) == pl.col(_LATEST))).drop(_LATEST)
+
+
+def _newest_of(found: pl.DataFrame, timestamp: str, keys: list[str]) -> pl.DataFrame:
+    """Each entity's rows with the latest event and created time; more than one only where both are equal."""
+    kept = found.filter(pl.col(timestamp) == pl.col(timestamp).max().over(keys))
+    return kept.filter(pl.col(CREATED) == pl.col(CREATED).max().over(keys))
 
 
 def _tiles(view: WindowView, found: pl.DataFrame, current: pl.DataFrame) -> Pairs:
     """The newest time of each entity over all rows, as pushes leave it; its tiles from the rows that count today."""
     keys, event = list(dict.fromkeys(view.join_keys)), pl.col(view.timestamp_field)
-    numbers = ["_tile", *(f"{kind}{slot}" for slot in range(len(view.sqls)) for kind in "cs")]
-    entities = found.drop_nulls(keys).group_by(keys).agg(event.max().alias("_newest"))
-    tiles = (
-        current.select(*keys, (event // view.hop_us).alias("_tile"), *contributions(view.view))
-        .group_by(*keys, "_tile")
-        .agg(pl.all().sum())
-        .join(entities, on=keys)
-        .filter(pl.col("_tile") > pl.col("_newest") // view.hop_us - view.keep)
-        .sort(*keys, "_tile")
-        .with_row_index("_row")
+    entities = found.drop_nulls(keys).group_by(keys).agg(event.max().alias("_newest")).sort(keys)
+    names = entity_names([entities[key].to_list() for key in view.join_keys])
+    entities = entities.select(*keys, "_newest", pl.int_range(pl.len(), dtype=pl.Int64).alias("_entity"))
+    rows = current.join(entities, on=keys).with_columns((event // view.hop_us).alias("_tile"))
+    rows = rows.filter(pl.col("_tile") > pl.col("_newest") // view.hop_us - view.keep)
+    made = _folded_tiles(view, rows, entities) if view.shape.plan else _summed_tiles(view, rows, entities)
+    return [(view.prefix + name, data) for name, data in zip(names, made, strict=True) if name is not None]
+
+
+def _summed(view: WindowView, rows: pl.DataFrame) -> pl.DataFrame:
+    """A row for each tile: entity, tile id, then its counts and sums."""
+    return rows.select("_entity", "_tile", *contributions(view.view)).group_by("_entity", "_tile").agg(pl.all().sum()).sort("_entity", "_tile")
+
+
+def _summed_tiles(view: WindowView, rows: pl.DataFrame, entities: pl.DataFrame) -> list[bytes]:
+    numbers = ["_tile", *(f"{kind}{slot}" for slot in range(view.shape.sums) for kind in "cs")]
+    summed = _summed(view, rows)
+    bounds = summed["_entity"].search_sorted(pl.int_range(entities.height + 1, dtype=pl.Int64, eager=True)).to_list()
+    data = np.ascontiguousarray(summed.select(pl.col(numbers).cast(pl.Float64)).to_numpy().astype("<f8")).tobytes()
+    size = 8 * view.shape.width
+    return [
+        tiles.sums_record(newest_us, view.keep, view.shape.width, data[size * first : size * last])
+        for newest_us, first, last in zip(entities["_newest"].to_list(), bounds, bounds[1:], strict=False)
+    ]
+
+
+def _folded_tiles(view: WindowView, rows: pl.DataFrame, entities: pl.DataFrame) -> list[bytes]:
+    """Records with min, max and last: row by row, as pushes make them, in the order in which the rows were created."""
+    event, counted = view.timestamp_field, [f"{kind}{slot}" for slot in range(len(slots(view.view))) for kind in "cs"]
+    taken = [f"v{slot}" for slot in range(len(folded_slots(view.view)))]
+    given = rows.select("_entity", "_tile", pl.col(event).alias("_event"), CREATED, *contributions(view.view), *values_taken(view.view)).sort(
+        "_entity", CREATED, "_event", maintain_order=True
     )
-    places = tiles.group_by(keys).agg(pl.col("_row").min().alias("_start"), pl.len().alias("_count"))
-    matrix = tiles.select(pl.col(numbers).cast(pl.Float64)).to_numpy().astype("<f8")
-    pairs = []
-    for row in entities.join(places, on=keys, how="left").iter_rows(named=True):
-        key = view.key(row)
-        start, count = row["_start"] or 0, row["_count"] or 0
-        if key is not None:
-            pairs.append((key, view.record(row["_newest"], np.ascontiguousarray(matrix[start : start + count]).tobytes())))
-    return pairs
+    records = [tiles.Tiles.empty(view.shape) for _ in range(entities.height)]
+    sums, values = len(counted), len(taken)
+    for entity, tile, event_us, created_us, *rest in given.iter_rows():
+        records[entity].gather(tiles.Part(tile, (event_us, created_us, tuple(rest[sums : sums + values])), rest[:sums]))
+    for record, newest_us in zip(records, entities["_newest"].to_list(), strict=True):
+        record.settle(newest_us)
+    return [record.dump() for record in records]
 
 
 def _remembered(ids: Ids, current: pl.DataFrame) -> Pairs:

@@ -27,18 +27,25 @@ def check_events(source: Source, rows: Sequence[Row]) -> list[dict[str, Any]]:
     Raises `InvalidInput` naming field, value and row for a wrong type, an unknown field, a null timestamp or a null id.
     """
     needed = {source.timestamp_field, *filter(None, (source.id_field,))}
+    declared = source.fields.keys()
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise InvalidInput(f"row {index} of source {source.name!r} is {row!r}; give an object with the fields {list(source.fields)}", row=index)
-        unknown = row.keys() - source.fields.keys()
-        if unknown:
-            names = sorted(map(str, unknown))
+        if not row.keys() <= declared:
+            names = sorted(map(str, row.keys() - declared))
             raise InvalidInput(
                 f"row {index} has fields that source {source.name!r} does not declare: {names}; its fields are {list(source.fields)}",
                 row=index,
                 field=names[0],
             )
-    return [_coerce(row, index, source.fields, needed) for index, row in enumerate(rows)]
+    columns = [[row.get(name) for row in rows] for name in source.fields]
+    try:
+        made = [_coerced(column, kind) for column, kind in zip(columns, source.fields.values(), strict=True)]
+    except InvalidInput:
+        made = []
+    if not made or any(None in column for name, column in zip(source.fields, made, strict=True) if name in needed):
+        return [_coerce(row, index, source.fields, needed) for index, row in enumerate(rows)]  # says which row and field it is
+    return [dict(zip(source.fields, values, strict=True)) for values in zip(*made, strict=True)]
 
 
 def check_requests(service: FeatureService, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -52,7 +59,7 @@ def check_requests(service: FeatureService, rows: Sequence[Row]) -> list[dict[st
 
 def frame(rows: Sequence[Row], fields: Mapping[str, Type]) -> pl.DataFrame:
     """Checked rows as columns."""
-    return pl.DataFrame([[row.get(name) for name in fields] for row in rows], schema=dtypes(fields), orient="row")
+    return pl.DataFrame({name: [row.get(name) for row in rows] for name in fields}, schema=dtypes(fields))
 
 
 def dtypes(fields: Mapping[str, Type]) -> dict[str, pl.DataType]:
@@ -101,6 +108,27 @@ def _coerce(row: Row, index: int, fields: Mapping[str, Type], needed: Collection
             raise InvalidInput(f"row {index}, field {name!r} is null or absent; every row needs it", row=index, field=name)
         made[name] = value
     return made
+
+
+def _coerced(column: list[Any], kind: Type) -> list[Any]:
+    """`coerce` of a whole column: as it is where all of its values are plain and fit."""
+    kinds = set(map(type, column))
+    kinds.discard(type(None))
+    if not kinds or (kinds == {_PLAIN[kind]} and _fits(column, kind)):
+        return column
+    convert = _COERCE[kind]
+    return [None if value is None else convert(value) for value in column]
+
+
+def _fits(column: list[Any], kind: Type) -> bool:
+    """Whether every value of the plain type is a value of the declared type."""
+    known = [value for value in column if value is not None] if None in column else column
+    if kind == "float":
+        return not any(map(math.isnan, known))
+    if kind in ("int", "timestamp"):
+        low, high = (INT_MIN, INT_MAX) if kind == "int" else (FIRST_US, LAST_US)
+        return bool(low <= min(known) and max(known) <= high)
+    return kind == "bool" or _encodable("".join(known))
 
 
 def _float(value: Any) -> float | None:
@@ -157,4 +185,5 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else text[:100] + "..."
 
 
+_PLAIN: dict[str, type] = {"float": float, "int": int, "bool": bool, "string": str, "timestamp": int}
 _COERCE: dict[str, Callable[[Any], Any]] = {"float": _float, "int": _int, "bool": _bool, "string": _string, "timestamp": _timestamp}

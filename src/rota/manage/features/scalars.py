@@ -61,6 +61,10 @@ def log10(a: float) -> float:
     return math.log10(a) if a > 0 else (-math.inf if a == 0 else math.nan)
 
 
+def log2(a: float) -> float:
+    return math.log2(a) if a > 0 else (-math.inf if a == 0 else math.nan)
+
+
 def exp(a: float) -> float:
     try:
         return math.exp(a)
@@ -78,6 +82,26 @@ def sin(a: float) -> float:
 
 def cos(a: float) -> float:
     return math.cos(a) if math.isfinite(a) else math.nan
+
+
+def tan(a: float) -> float:
+    return math.tan(a) if math.isfinite(a) else math.nan
+
+
+def asin(a: float) -> float:
+    return math.asin(a) if -1 <= a <= 1 else math.nan
+
+
+def acos(a: float) -> float:
+    return math.acos(a) if -1 <= a <= 1 else math.nan
+
+
+def sign(a: float) -> float:
+    return a if a == 0 or math.isnan(a) else math.copysign(1.0, a)
+
+
+def trunc(a: float) -> float:
+    return math.copysign(float(math.trunc(a)), a) if math.isfinite(a) else a
 
 
 def floor(a: float) -> float:
@@ -146,6 +170,14 @@ def month(a: int) -> int | None:
     return _date(a).month if FIRST_US <= a <= LAST_US else None
 
 
+def quarter(a: int) -> int | None:
+    return (_date(a).month + 2) // 3 if FIRST_US <= a <= LAST_US else None
+
+
+def week(a: int) -> int | None:
+    return _date(a).isocalendar().week if FIRST_US <= a <= LAST_US else None
+
+
 def day(a: int) -> int | None:
     return _date(a).day if FIRST_US <= a <= LAST_US else None
 
@@ -161,8 +193,9 @@ def _date(a: int) -> date:
 FUNCTIONS = {
     function.__name__: function
     for function in (
-        whole, divide, whole_remainder, remainder, power, ln, log10, exp, sqrt, sin, cos, floor, ceil, nearest, to_int,
-        text_to_float, text_to_int, float_to_text, time_to_text, least, greatest, year, month, day, doy,
+        whole, divide, whole_remainder, remainder, power, ln, log10, log2, exp, sqrt, sin, cos, tan, asin, acos, sign, trunc, floor, ceil,
+        nearest, to_int, text_to_float, text_to_int, float_to_text, time_to_text, least, greatest, year, quarter, month, week, day, doy,
+        math.cbrt, math.tanh, math.atan, math.atan2, math.radians, math.degrees,
     )
-}  # fmt: skip
+} | {f"math_{function.__name__}": function for function in (math.log, math.sqrt, math.sin, math.cos, math.asin, math.acos)}  # fmt: skip
 """What generated row code may call: nothing else is in its namespace."""

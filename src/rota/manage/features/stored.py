@@ -8,6 +8,7 @@ one MessagePack list. The first byte of a value is its format; another format ge
 """
 
 import hashlib
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,22 +25,28 @@ ROW = b"R"
 VIEW = b"v"
 """First byte of all keys of views; what steers an update has a smaller one, so it comes first in key order too."""
 _TIMES = struct.Struct("<cqq")
-_FORMATS = {"float": "d", "int": "q", "timestamp": "q", "bool": "?"}
+_EVENT = struct.Struct("<q")
+FORMATS = {"float": "d", "int": "q", "timestamp": "q", "bool": "?"}
 _EMPTY: dict[str, Any] = {"float": 0.0, "int": 0, "timestamp": 0, "bool": False, "string": None}
+_FOLDED = ("min", "max", "last")
 _LONGEST = 400
 _texts = msgspec.msgpack
 
 
 def prefix(view: FeatureView) -> bytes:
-    """The first bytes of all keys of a view: a digest of what its stored values follow from (not of ttl, owner, description)."""
+    """The first bytes of all keys of a view: a digest of what its stored values follow from (not of ttl, owner, description, nor of
+    columns that it does not use: a source may get new ones)."""
     source = view.source
+    used = {name for feature in view.features.values() for name in expressions.columns_of(feature.sql, source.fields)}
     definition = [
         view.name,
         [(key, source.fields[key]) for key in view.join_keys],
-        [source.name, source.timestamp_field, sorted(source.fields.items())],
+        [source.name, source.timestamp_field, sorted((name, source.fields[name]) for name in used)],
         layout(view),
         micros(view.hop) if view.windowed else None,
     ]
+    if any(feature.aggregation in _FOLDED for feature in view.features.values()):
+        definition.append(source.id_field)  # rows that have ids are kept in the tiles
     return VIEW + hashlib.blake2b(encode(definition), digest_size=7).digest()
 
 
@@ -50,6 +57,12 @@ def layout(view: FeatureView) -> list[tuple[str, Feature]]:
 
 def entity_key(start: bytes, values: Sequence[Any]) -> bytes | None:
     """The key of an entity; None when one of its join keys is null: nothing is stored of it."""
+    name = entity_name(values)
+    return None if name is None else start + name
+
+
+def entity_name(values: Sequence[Any]) -> bytes | None:
+    """What the keys of an entity in all views end with; None when one of its join keys is null."""
     parts = []
     for value in values:
         if value is None:
@@ -59,8 +72,20 @@ def entity_key(start: bytes, values: Sequence[Any]) -> bytes | None:
             parts.append(b"s%d:" % len(data) + data)
         else:
             parts.append(b"i%d;" % value)
-    key = b"".join(parts)
-    return start + (key if len(key) <= _LONGEST else b"h" + hashlib.blake2b(key, digest_size=32).digest())
+    name = b"".join(parts)
+    return name if len(name) <= _LONGEST else b"h" + hashlib.blake2b(name, digest_size=32).digest()
+
+
+def entity_names(columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
+    """`entity_name` of many entities, given as the columns of their join keys."""
+    if len(columns) > 1:
+        return [entity_name(values) for values in zip(*columns, strict=True)]
+    return [b"i%d;" % value if type(value) is int else entity_name((value,)) for value in columns[0]]
+
+
+def event_time(data: bytes) -> Micros:
+    """The newest event time of a stored value, a row or tiles: both have it behind their tag."""
+    return int(_EVENT.unpack_from(data, 1)[0])
 
 
 class Entities:
@@ -99,8 +124,11 @@ class RowView(Entities):
         self._texts = [i for i, kind in enumerate(kinds) if kind == "string"]
         self._fixed = [i for i, kind in enumerate(kinds) if kind != "string"]
         self._bytes = (len(kinds) + 7) // 8
-        self._struct = struct.Struct(f"<cqq{self._bytes}s" + "".join(_FORMATS[kinds[i]] for i in self._fixed))
-        self._no_nulls = bytes(self._bytes)
+        self._struct = struct.Struct(f"<cqq{self._bytes}s" + "".join(FORMATS[kinds[i]] for i in self._fixed))
+        self.unpack = self._struct.unpack_from
+        self.no_nulls = bytes(self._bytes)
+        self.plain = not self._texts  # then the fixed fields are the values, in their order
+        self.lives_us = math.inf if self.ttl_us is None else self.ttl_us
 
     def encode(self, row: Mapping[str, Any], created_us: Micros) -> bytes:
         """The stored bytes of one row of the source."""
@@ -119,21 +147,43 @@ class RowView(Entities):
         """The feature values at a moment, in the order of `layout`; all null for an unknown entity and for a row older than the view's ttl."""
         if not data:
             return self.empty
-        _, event_us, _, bitmap, *fixed = self._struct.unpack_from(data)
-        if self.ttl_us is not None and now_us - event_us > self.ttl_us:
+        found = self.unpack(data)
+        if now_us - found[1] > self.lives_us:
             return self.empty
-        if not self._texts and bitmap == self._no_nulls:
-            return tuple(fixed)
+        return found[4:] if self.plain and found[3] == self.no_nulls else self._spread(data, found)
+
+    def decode_all(self, datas: Sequence[bytes | None], now_us: Micros) -> list[tuple[Any, ...]]:
+        """`decode` of many; one loop, for most rows are alive and without nulls."""
+        unpack, oldest_us = self.unpack, now_us - self.lives_us
+        no_nulls = self.no_nulls if self.plain else None
+        made = []
+        for data in datas:
+            if not data:
+                made.append(self.empty)
+                continue
+            found = unpack(data)
+            if found[1] < oldest_us:
+                made.append(self.empty)
+            else:
+                made.append(found[4:] if found[3] == no_nulls else self._spread(data, found))
+        return made
+
+    def _spread(self, data: bytes, found: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The values of a row with texts or nulls, each in its place."""
         values = list(self._blank)
-        for i, value in zip(self._fixed, fixed, strict=True):
+        for i, value in zip(self._fixed, found[4:], strict=True):
             values[i] = value
         if self._texts:
             for i, value in zip(self._texts, _texts.decode(data[self._struct.size :]), strict=True):
                 values[i] = value
-        nulls = int.from_bytes(bitmap, "little")
-        return tuple(None if nulls >> i & 1 else value for i, value in enumerate(values))
+        nulls = int.from_bytes(found[3], "little")
+        return tuple([None if nulls >> i & 1 else value for i, value in enumerate(values)])
 
 
 def newest(old: bytes, new: bytes) -> bytes:
     """Of two rows of one entity: the later event, then the later created, then the larger bytes, in whatever order they come."""
-    return new if (*_TIMES.unpack_from(new)[1:], new) >= (*_TIMES.unpack_from(old)[1:], old) else old
+    _, new_event, new_created = _TIMES.unpack_from(new)
+    _, old_event, old_created = _TIMES.unpack_from(old)
+    if new_event != old_event:
+        return new if new_event > old_event else old
+    return new if (new_created, new) >= (old_created, old) else old

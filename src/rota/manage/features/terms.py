@@ -14,10 +14,10 @@ What a reader of a feature must know (the same online and offline, held by the r
 | a comparison with nan | false, and `<>` true (IEEE 754) |
 | least, greatest | ignore nulls; nan when any argument is nan |
 | round(2.5), cast(2.5 as int) | 3: half away from zero; a cast that does not fit is null |
-| floor, ceil, round of a float | a float; cast it for an int |
+| floor, ceil, trunc, round of a float | a float; cast it for an int |
 | concat | ignores nulls; `||` with a null is null |
 | a feature that ends as nan | null |
-| timestamps | integers of microseconds UTC; t1 - t2 is microseconds; dow Sunday = 0, isodow Monday = 1 |
+| timestamps | integers of microseconds UTC; t1 - t2 is microseconds; dow Sunday = 0, isodow Monday = 1, weeks as in ISO 8601 |
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ import polars as pl
 from rota.errors import InvalidInput
 from rota.manage.features import scalars
 from rota.records.schema import Type
-from rota.records.time import DAY_US, HOUR_US, SECOND_US, parse_time
+from rota.records.time import parse_time
 
 Kind = Type | Literal["null"]
 DTYPES: dict[str, pl.DataType] = {
@@ -58,13 +58,36 @@ class Term:
     size: int = 1
     literal: Any = None
 
+    def never_null(self) -> "Term":
+        return replace(self, nullable=False)
+
 
 class Writer:
-    """Lines of one generated function; equal code is written once, so features share their common parts."""
+    """Lines of one generated function; equal code is written once, so features share their common parts.
 
-    def __init__(self) -> None:
+    With `nulls=False` they are the lines for a row in which no column is null: most rows, and twice as quick.
+    """
+
+    def __init__(self, *, nulls: bool = True) -> None:
         self.lines: list[str] = []
+        self.columns: dict[str, str] = {}
+        self._nulls = nulls
+        self.functions: dict[str, Callable[..., Any]] = {}
         self._names: dict[str, str] = {}
+
+    def function(self, identity: str, function: Callable[..., Any]) -> str:
+        """The name under which generated code calls a function that belongs to this expression; equal identities share it."""
+        name = self._names.get(identity)
+        if name is None:
+            name = self._names[identity] = f"{'f' if self._nulls else 'g'}{len(self._names)}"
+            self.functions[name] = function
+        return name
+
+    def column(self, name: str, kind: Type) -> Term:
+        """A column of the row."""
+        if self._nulls:
+            return Term(kind, self.value(f"get({name!r})"), pl.col(name))
+        return Term(kind, self.columns.setdefault(name, f"c{len(self.columns)}"), pl.col(name), nullable=False)
 
     def value(self, code: str) -> str:
         name = self._names.get(code)
@@ -105,6 +128,8 @@ def arithmetic(write: Writer, operator: str, a: Term, b: Term) -> Term:
         return _float_arithmetic(write, operator, to_float(write, a), to_float(write, b))
     if operator == "%":
         return write.strict("int", f"whole_remainder({a.code}, {b.code})", _whole_remainder(a.column, b.column), (a, b), nullable=True)
+    if a.literal is not None and b.literal is not None and a.type == b.type == "int":
+        return constant(_FOLDED[operator](a.literal, b.literal))
     wide = _OPERATORS[operator](a.column.cast(pl.Int128), b.column.cast(pl.Int128))
     kind: Kind = "timestamp" if operator != "*" and (a.type == "timestamp") != (b.type == "timestamp") else "int"
     return write.strict(kind, f"whole({a.code} {operator} {b.code})", wide.cast(pl.Int64, strict=False), (a, b), nullable=True)
@@ -123,7 +148,8 @@ def compare(write: Writer, operator: str, a: Term, b: Term) -> Term:
     """= <> < <= > >= with Python's spelling of the operator."""
     a, b = _comparable(write, a, b)
     column: pl.Expr = _OPERATORS[operator](a.column, b.column)
-    if a.type == "float":
+    # Polars orders nan above all numbers: against a literal that is wrong only where something is asked to be larger than it.
+    if a.type == "float" and (b.literal is None or operator in (">", ">=")):
         unordered = (a.column.is_nan() | b.column.is_nan()) & a.column.is_not_null() & b.column.is_not_null()
         column = pl.when(unordered).then(pl.lit(operator == "!=")).otherwise(column)
         a = replace(a, size=3 * a.size)
@@ -214,21 +240,28 @@ def extreme(write: Writer, name: str, values: Sequence[Term]) -> Term:
 
 
 def function(write: Writer, name: str, a: Term) -> Term:
-    """LN, LOG10, EXP, SQRT, SIN, COS, FLOOR, CEIL and ABS."""
+    """LN, LOG10, LOG2, EXP, SQRT, CBRT, TANH, the trigonometric ones, SIGN, FLOOR, CEIL, TRUNC and ABS."""
     a = _number(a, name)
-    if a.type in _WHOLE and name in ("floor", "ceil"):
+    if a.type in _WHOLE and name in ("floor", "ceil", "trunc"):
         return a
     if name == "abs":
         if a.type == "float":
             return write.strict("float", f"(-{a.code} if {a.code} < 0 else {a.code})", a.column.abs(), (a,))
         return write.strict("int", f"whole(abs({a.code}))", a.column.cast(pl.Int128).abs().cast(pl.Int64, strict=False), (a,), nullable=True)
     a = to_float(write, a)
-    return write.strict("float", f"{name}({a.code})", _FUNCTIONS[name](a.column), (a,))
+    return write.strict("float", _INLINE.get(name, name + "({0})").format(a.code), _FUNCTIONS[name](a.column), (a,))
 
 
 def power(write: Writer, a: Term, b: Term) -> Term:
     a, b = to_float(write, _number(a, "power")), to_float(write, _number(b, "power"))
-    return write.strict("float", f"power({a.code}, {b.code})", a.column.pow(b.column), (a, b))
+    code = f"{a.code} * {a.code}" if b.literal == 2 else f"power({a.code}, {b.code})"
+    return write.strict("float", code, a.column.pow(b.column), (a, b))
+
+
+def angle(write: Writer, a: Term, b: Term) -> Term:
+    """ATAN2(y, x)."""
+    a, b = to_float(write, _number(a, "atan2")), to_float(write, _number(b, "atan2"))
+    return write.strict("float", f"atan2({a.code}, {b.code})", pl.arctan2(a.column, b.column), (a, b))
 
 
 def nearest(write: Writer, a: Term, digits: Term | None) -> Term:
@@ -243,37 +276,6 @@ def nearest(write: Writer, a: Term, digits: Term | None) -> Term:
     rounded = scaled.round(0, mode="half_away_from_zero") / 10.0**places
     column = pl.when(scaled.is_finite()).then(rounded).otherwise(a.column)
     return write.strict("float", f"nearest({a.code}, {places})", column, (replace(a, size=3 * a.size),))
-
-
-def part(write: Writer, name: str, a: Term) -> Term:
-    """EXTRACT(name FROM timestamp)."""
-    if a.type != "timestamp":
-        raise InvalidInput(f"extract({name} from ...) takes a timestamp, not {a.type}")
-    if name in _CLOCK:
-        unit, modulus, shift, first = _CLOCK[name]
-        return write.strict("int", f"({a.code} // {unit} + {shift}) % {modulus} + {first}", (a.column // unit + shift) % modulus + first, (a,))
-    if name not in _CALENDAR:
-        raise InvalidInput(f"extract({name} from ...) is unknown; the parts are {sorted([*_CLOCK, *_CALENDAR])}", part=name)
-    known = pl.when(a.column.is_between(scalars.FIRST_US, scalars.LAST_US)).then(a.column)
-    column = _CALENDAR[name](known.cast(pl.Datetime("us"))).cast(pl.Int64)
-    return write.strict("int", f"{name}({a.code})", column, (replace(a, size=2 * a.size),), nullable=True)
-
-
-def text(write: Writer, name: str, a: Term) -> Term:
-    """LOWER, UPPER, TRIM and LENGTH."""
-    a = _text(a, name)
-    kind, code, column = _TEXTS[name]
-    return write.strict(kind, code.format(a.code), column(a.column), (a,))
-
-
-def concat(write: Writer, values: Sequence[Term], *, strict: bool) -> Term:
-    """`||` (strict) and CONCAT, which takes a null for an empty text."""
-    values = [_text(value, "concat") for value in values]
-    columns = [value.column for value in values]
-    if strict:
-        return write.strict("string", " + ".join(value.code for value in values), pl.concat_str(columns), values)
-    parts = [f"({value.code} or '')" if value.nullable else value.code for value in values]
-    return replace(write.term("string", " + ".join(parts), pl.concat_str(columns, ignore_nulls=True), values), nullable=False)
 
 
 def cast(write: Writer, a: Term, kind: Type) -> Term:
@@ -317,7 +319,8 @@ def _typed_null(a: Term, kind: Any) -> Term:
 
 def _float_arithmetic(write: Writer, operator: str, a: Term, b: Term) -> Term:
     if operator == "/":
-        return write.strict("float", f"divide({a.code}, {b.code})", a.column / b.column, (a, b))
+        code = f"{a.code} / {b.code}" if b.literal else f"{a.code} / {b.code} if {b.code} else divide({a.code}, {b.code})"
+        return write.strict("float", code, a.column / b.column, (a, b))
     if operator == "%":
         return write.strict(
             "float", f"remainder({a.code}, {b.code})", pl.map_batches([a.column, b.column], _remainder, return_dtype=pl.Float64), (a, b)
@@ -362,7 +365,7 @@ def _truth(a: Term, operator: str) -> Term:
     return a
 
 
-def _text(a: Term, operator: str) -> Term:
+def as_text(a: Term, operator: str) -> Term:
     if a.type == "null":
         return _typed_null(a, "string")
     if a.type != "string":
@@ -383,6 +386,7 @@ def _by_value(function: Callable[[Any], Any], dtype: type[pl.DataType]) -> Calla
     return lambda column: column.map_batches(values, return_dtype=dtype())
 
 
+_FOLDED: dict[str, Callable[[int, int], int]] = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
 _OPERATORS: dict[str, Callable[[Any, Any], pl.Expr]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
@@ -397,31 +401,33 @@ _OPERATORS: dict[str, Callable[[Any, Any], pl.Expr]] = {
 _FUNCTIONS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "ln": lambda a: a.log(),
     "log10": _by_value(scalars.log10, pl.Float64),
+    "log2": _by_value(scalars.log2, pl.Float64),
     "exp": lambda a: a.exp(),
     "sqrt": lambda a: a.sqrt(),
+    "cbrt": lambda a: a.cbrt(),
+    "tanh": lambda a: a.tanh(),
     "sin": lambda a: a.sin(),
     "cos": lambda a: a.cos(),
+    "tan": lambda a: a.tan(),
+    "asin": lambda a: a.arcsin(),
+    "acos": lambda a: a.arccos(),
+    "atan": lambda a: a.arctan(),
+    "radians": lambda a: a.radians(),
+    "degrees": lambda a: a.degrees(),
+    "sign": lambda a: pl.when(a.is_nan()).then(a).otherwise(a.sign()),
     "floor": lambda a: a.floor(),
     "ceil": lambda a: a.ceil(),
+    "trunc": lambda a: pl.when(a < 0).then(a.ceil()).otherwise(a.floor()),
 }
-_CLOCK: dict[str, tuple[int, int, int, int]] = {
-    "hour": (HOUR_US, 24, 0, 0),
-    "minute": (60 * SECOND_US, 60, 0, 0),
-    "dow": (DAY_US, 7, 4, 0),
-    "isodow": (DAY_US, 7, 3, 1),
+_INLINE = {
+    "ln": "math_log({0}) if 0 < {0} else ln({0})",
+    "sqrt": "math_sqrt({0}) if 0 <= {0} else sqrt({0})",
+    "sin": "math_sin({0}) if -1e300 < {0} < 1e300 else sin({0})",
+    "cos": "math_cos({0}) if -1e300 < {0} < 1e300 else cos({0})",
+    "asin": "math_asin({0}) if -1 <= {0} <= 1 else asin({0})",
+    "acos": "math_acos({0}) if -1 <= {0} <= 1 else acos({0})",
 }
-_CALENDAR: dict[str, Callable[[pl.Expr], pl.Expr]] = {
-    "year": lambda a: a.dt.year(),
-    "month": lambda a: a.dt.month(),
-    "day": lambda a: a.dt.day(),
-    "doy": lambda a: a.dt.ordinal_day(),
-}
-_TEXTS: dict[str, tuple[Kind, str, Callable[[pl.Expr], pl.Expr]]] = {
-    "lower": ("string", "{}.lower()", lambda a: a.str.to_lowercase()),
-    "upper": ("string", "{}.upper()", lambda a: a.str.to_uppercase()),
-    "trim": ("string", "{}.strip(' ')", lambda a: a.str.strip_chars(" ")),
-    "length": ("int", "len({})", lambda a: a.str.len_chars().cast(pl.Int64)),
-}
+"""Where the argument is tame the library is called directly; the guarded function costs a second call."""
 _CASTS: dict[tuple[str, str], tuple[str, Callable[[pl.Expr], pl.Expr]]] = {
     ("float", "int"): ("to_int({})", lambda a: a.round(0, mode="half_away_from_zero").cast(pl.Int64, strict=False)),
     ("bool", "int"): ("int({})", lambda a: a.cast(pl.Int64)),

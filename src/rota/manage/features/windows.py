@@ -1,32 +1,34 @@
-"""Windowed aggregates online: one record per entity with a tile for each hop in which something happened.
+"""Windowed aggregates online: which tiles a view keeps of each entity, and what its windows answer out of them.
 
-A tile holds, for each distinct expression of the view, how many values there were and their sum. The window of length W
-at time t is the tiles from floor(t - W, hop) on: exactly the rows with floor(t - W, hop) <= timestamp <= t, because
-nothing that is stored happened after t. A late row goes to its own tile while the longest window can still reach it.
-Tiles add up: the merge of two records is the record of all their rows. Values that are null or not finite do not take part.
+The window of length W at time t is the tiles from floor(t - W, hop) on: exactly the rows with
+floor(t - W, hop) <= timestamp <= t, because nothing that is stored happened after t. A late row goes to its own tile while the
+longest window can still reach it. Values that are null or not finite do not take part.
 
-Record: tag "T", newest event time, tiles kept, width, then the tiles in order: id, count, sum, count, sum ... as float64
-(a tile id is timestamp // hop, exact in a float up to 2^53).
+count, sum, mean and share need the count and the sum of each expression; min, max and last fold values as they are, so whole
+numbers keep all digits, and last takes texts too. Of rows at one event time the one created last is the last, of those the
+one with the largest value. `rota.manage.features.tiles` has the record's bytes.
 """
 
 import math
-import struct
-from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from rota.errors import InvalidInput
-from rota.manage.features import expressions
-from rota.manage.features.stored import Entities, layout
-from rota.records.data import Aggregation, FeatureView
+from rota.manage.features import expressions, tiles
+from rota.manage.features.stored import Entities, event_time, layout
+from rota.manage.features.tiles import Part, Plan, Shape, Tiles, Value
+from rota.records.data import Aggregation, Feature, FeatureView
+from rota.records.schema import Type
 from rota.records.time import Micros, micros
 
-TILES = b"T"
-_HEAD = struct.Struct("<cqIH")
+TILES = (tiles.SUMS, tiles.VALUES)
+"""First bytes of the records of windowed views."""
+FOLDED = ("min", "max", "last")
 _MOST_TILES = 4_096
+add = tiles.joined
 
 
 class WindowView(Entities):
@@ -38,60 +40,83 @@ class WindowView(Entities):
         self.timestamp_field = view.source.timestamp_field
         self.ttl_us = micros(view.ttl) if view.ttl is not None else None
         self.hop_us = micros(view.hop)
-        self.sqls = slots(view)
-        self._compute = expressions.compile_values(self.sqls, view.source.fields)
-        self._width = 1 + 2 * len(self.sqls)
         self.keep = tiles_kept(view)
+        self.shape = Shape(self.keep, len(slots(view)), plan(view), view.source.id_field is not None)
+        self.sqls = [*slots(view), *folded_slots(view)]
         self.empty = (None,) * len(view.features)
-        windows = sorted({micros(feature.window or "") for feature in view.features.values()})
-        self._windows = [
-            (window, sorted({self.sqls.index(f.sql) for f in view.features.values() if micros(f.window or "") == window})) for window in windows
-        ]
-        self._features: list[tuple[Aggregation, tuple[int, int]]] = [
-            (feature.aggregation or "count", (micros(feature.window or ""), self.sqls.index(feature.sql))) for _, feature in layout(view)
-        ]
+        self._compute = expressions.compile_values(self.sqls, view.source.fields)
+        kinds = [expressions.type_of(sql, view.source.fields) for sql in self.sqls]
+        self._texts = [kind == "string" for kind in kinds[: self.shape.sums]]
+        self._takes = [_TAKES[kind] for kind in kinds[self.shape.sums :]]
+        self._answers = [self._answer(feature) for _, feature in layout(view)]
 
-    def encode(self, row: Mapping[str, Any], sign: float = 1.0) -> bytes:
-        """The record of one row; with sign -1 the record that takes the row away again."""
+    def part(self, row: Mapping[str, Any], created_us: Micros) -> Part:
+        """What a row adds to its entity's tiles."""
         event_us = row[self.timestamp_field]
-        tile = array("d", [event_us // self.hop_us])
-        for value in self._compute(row):
-            tile.extend(contribution(value, sign))
-        return self.record(event_us, tile.tobytes())
+        values, counted = self._compute(row), self.shape.sums
+        sums: list[float] = []
+        for value, text in zip(values, self._texts, strict=False):
+            if value is None:
+                sums += (0.0, 0.0)
+            elif text:
+                sums += (1.0, 0.0)
+            else:
+                number = float(value)
+                sums += (1.0, number) if math.isfinite(number) else (0.0, 0.0)
+        given = tuple([take(value) for take, value in zip(self._takes, values[counted:], strict=True)]) if self._takes else ()
+        return Part(event_us // self.hop_us, (event_us, created_us, given), sums)
 
-    def record(self, newest_us: Micros, tiles: bytes) -> bytes:
-        return _HEAD.pack(TILES, newest_us, self.keep, self._width) + tiles
+    def encode(self, row: Mapping[str, Any], created_us: Micros = 0) -> bytes:
+        """The record of one row."""
+        return self.changed(None, [(None, self.part(row, created_us))])
+
+    def changed(self, old: bytes | None, changes: Iterable[tuple[Part | None, Part | None]]) -> bytes:
+        """An entity's record after each (row it had counted, row that takes its place); either may be missing."""
+        record = Tiles.parse(old) if old else Tiles.empty(self.shape)
+        for taken, added in changes:
+            if taken is not None and added is not None and taken[:1] + taken[2:] == added[:1] + added[2:]:
+                record.renew(taken, added)
+                continue
+            if taken is not None:
+                record.take(taken)
+            if added is not None:
+                record.add(added)
+        return record.dump()
 
     def decode(self, data: bytes | None, now_us: Micros) -> tuple[Any, ...]:
         """The feature values at a moment, in the order of `layout`; all null for an unknown entity or one without rows for the view's ttl."""
         if not data:
             return self.empty
-        newest_us = _HEAD.unpack_from(data)[1]
-        if self.ttl_us is not None and now_us - newest_us > self.ttl_us:
+        if self.ttl_us is not None and now_us - event_time(data) > self.ttl_us:
             return self.empty
-        tiles = array("d")
-        tiles.frombytes(memoryview(data)[_HEAD.size :])
-        width, ids = self._width, tiles[:: self._width]
-        folded: dict[tuple[int, int], tuple[float, float]] = {}
-        for window_us, used in self._windows:
-            first = bisect_left(ids, (now_us - window_us) // self.hop_us) * width
-            for slot in used:
-                folded[window_us, slot] = (sum(tiles[first + 1 + 2 * slot :: width]), sum(tiles[first + 2 + 2 * slot :: width]))
-        return tuple([finish(aggregation, *folded[place]) for aggregation, place in self._features])
+        numbers, width = tiles.numbers_of(data), self.shape.width
+        ids = numbers[::width]
+        starts: dict[Micros, int] = {}
+        values = []
+        for window_us, answer in self._answers:
+            if window_us not in starts:
+                starts[window_us] = bisect_left(ids, (now_us - window_us) // self.hop_us) * width
+            values.append(answer(numbers, starts[window_us]))
+        return tuple(values)
 
+    def _answer(self, feature: Feature) -> tuple[Micros, Callable[[Sequence[Any], int], Any]]:
+        """The feature's window, and how it is read from the tiles that begin at a place."""
+        width, kind = self.shape.width, feature.aggregation or "count"
+        window_us = micros(feature.window or "")
+        if kind in FOLDED:
+            at = 1 + 2 * self.shape.sums + self.shape.plan.index((kind, folded_slots(self.view).index(feature.sql)))
 
-def contribution(value: Any, sign: float = 1.0) -> tuple[float, float]:
-    """What one value adds to its tile: a count and a sum."""
-    if value is None:
-        return 0.0, 0.0
-    if type(value) is str:
-        return sign, 0.0
-    value = float(value)
-    return (sign, sign * value) if math.isfinite(value) else (0.0, 0.0)
+            def fold(numbers: Sequence[Any], first: int) -> Any:
+                found = tiles.folded(kind, numbers[first + at :: width])
+                return found[2] if found is not None and kind == "last" else found
+
+            return window_us, fold
+        slot = 1 + 2 * slots(self.view).index(feature.sql)
+        return window_us, lambda numbers, first: finish(kind, sum(numbers[first + slot :: width]), sum(numbers[first + slot + 1 :: width]))
 
 
 def contributions(view: FeatureView) -> list[pl.Expr]:
-    """`contribution` over columns: c0, s0, c1, s1 ... for the distinct expressions of the view."""
+    """What rows count and sum, over columns: c0, s0, c1, s1 ... for each of `slots`."""
     columns = []
     for slot, sql in enumerate(slots(view)):
         value = expressions.column(sql, view.source.fields)
@@ -104,6 +129,17 @@ def contributions(view: FeatureView) -> list[pl.Expr]:
     return columns
 
 
+def values_taken(view: FeatureView) -> list[pl.Expr]:
+    """What rows give to min, max and last, over columns: v0, v1 ... for each of `folded_slots`."""
+    columns = []
+    for slot, sql in enumerate(folded_slots(view)):
+        value = expressions.column(sql, view.source.fields)
+        if expressions.type_of(sql, view.source.fields) == "float":
+            value = pl.when(value.is_finite()).then(value + 0.0)
+        columns.append(value.alias(f"v{slot}"))
+    return columns
+
+
 def finish(aggregation: Aggregation, count: float, total: float) -> float | int | None:
     """The aggregate of a window: an empty one has the count 0 and nothing else."""
     if aggregation == "count":
@@ -113,37 +149,20 @@ def finish(aggregation: Aggregation, count: float, total: float) -> float | int 
     return total if aggregation == "sum" else total / count
 
 
-def add(old: bytes, new: bytes) -> bytes:
-    """The record of the rows of both records."""
-    _, newest_us, keep, width = _HEAD.unpack_from(old)
-    _, other_us, *_ = _HEAD.unpack_from(new)
-    tiles, more = array("d"), array("d")
-    tiles.frombytes(memoryview(old)[_HEAD.size :])
-    more.frombytes(memoryview(new)[_HEAD.size :])
-    for start in range(0, len(more), width):
-        ids = tiles[::width]
-        place = bisect_left(ids, more[start])
-        at = place * width
-        if place < len(ids) and ids[place] == more[start]:
-            for i in range(1, width):
-                tiles[at + i] += more[start + i]
-        else:
-            tiles[at:at] = more[start : start + width]
-    del tiles[: _expired(tiles, keep, width)]
-    return _HEAD.pack(TILES, max(newest_us, other_us), keep, width) + tiles.tobytes()
-
-
-def _expired(tiles: Sequence[float], keep: int, width: int) -> int:
-    """Leading numbers that belong to tiles no window can reach any more."""
-    if not tiles:
-        return 0
-    ids = tiles[::width]
-    return bisect_left(ids, ids[-1] - keep + 1) * width
-
-
 def slots(view: FeatureView) -> list[str]:
-    """The distinct expressions of a windowed view."""
-    return sorted({feature.sql for feature in view.features.values()})
+    """The distinct expressions of a windowed view that are counted or summed."""
+    return sorted({feature.sql for feature in view.features.values() if feature.aggregation not in FOLDED})
+
+
+def folded_slots(view: FeatureView) -> list[str]:
+    """The distinct expressions of a windowed view of which there is a min, max or last."""
+    return sorted({feature.sql for feature in view.features.values() if feature.aggregation in FOLDED})
+
+
+def plan(view: FeatureView) -> Plan:
+    """The folded values that each tile of a view holds: which fold, and of which of `folded_slots`."""
+    sqls = folded_slots(view)
+    return tuple(sorted({(f.aggregation or "", sqls.index(f.sql)) for f in view.features.values() if f.aggregation in FOLDED}))
 
 
 def tiles_kept(view: FeatureView) -> int:
@@ -159,3 +178,14 @@ def tiles_kept(view: FeatureView) -> int:
             view=view.name,
         )
     return kept
+
+
+def _finite(value: float | None) -> float | None:
+    return value + 0.0 if value is not None and math.isfinite(value) else None  # -0.0 is 0.0: they compare equal
+
+
+def _whole(value: Value | None) -> Value | None:
+    return value
+
+
+_TAKES: Mapping[Type, Callable[[Any], Any]] = {"float": _finite, "int": _whole, "bool": _whole, "string": _whole, "timestamp": _whole}

@@ -1,0 +1,75 @@
+"""Tables of users as columns and back: polars, pandas, anything that speaks Arrow's C stream interface, or a list of dicts."""
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from rota.errors import InvalidInput, Unavailable
+
+
+def columns(table: Any, *, what: str) -> pl.DataFrame:
+    """A table as a polars frame; `what` names it in the error of one that cannot be read."""
+    try:
+        if isinstance(table, pl.LazyFrame):
+            return table.collect()
+        if isinstance(table, pl.DataFrame):
+            return table
+        if type(table).__module__.partition(".")[0] == "pandas":
+            return _from_pandas(table)
+        if hasattr(table, "__arrow_c_stream__"):
+            return pl.DataFrame(table)
+        if isinstance(table, Mapping):
+            return pl.DataFrame(dict(table), strict=False)
+        if isinstance(table, Sequence) and not isinstance(table, str | bytes):
+            return pl.DataFrame([dict(row) for row in table], infer_schema_length=None)
+    except (PolarsError, TypeError, ValueError, OverflowError, ImportError) as error:
+        raise InvalidInput(f"{what} cannot be read as a table: {type(error).__name__}: {error}") from error
+    raise InvalidInput(f"{what} is a {type(table).__name__}; give a polars, pandas or Arrow table, or a list of dicts")
+
+
+def timed(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """The frame with texts in the named columns read as ISO 8601 times; one without an offset is UTC."""
+    texts = [name for name in names if frame.schema.get(name) == pl.String]
+    try:
+        return frame.with_columns(pl.col(name).str.to_datetime(time_unit="us", time_zone="UTC") for name in texts)
+    except PolarsError as error:
+        raise InvalidInput(f"the columns {texts} hold texts that are no ISO 8601 times: {error}", columns=texts) from error
+
+
+def rows(table: Any, *, what: str) -> Sequence[Mapping[str, Any]]:
+    """A table as rows; a list of dicts is its own rows."""
+    if isinstance(table, Sequence) and not isinstance(table, str | bytes):
+        return table
+    return columns(table, what=what).to_dicts()
+
+
+def pandas(frame: pl.DataFrame) -> Any:
+    """The frame as a pandas one, made through numpy: integers and booleans with nulls become floats and objects, as pandas has it."""
+    try:
+        library = importlib.import_module("pandas")
+    except ImportError as error:
+        raise Unavailable("pandas is not installed; use .to_polars(), or `pip install pandas`") from error
+    return library.DataFrame({column.name: _naive(column).to_numpy() for column in frame})
+
+
+def _naive(column: pl.Series) -> pl.Series:
+    return column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if getattr(column.dtype, "time_zone", None) else column
+
+
+def _from_pandas(table: Any) -> pl.DataFrame:
+    """Column by column through numpy, so that pyarrow is not needed; a time is brought to UTC, a missing value of any kind is null."""
+    made = []
+    for name in table.columns:
+        column = table[name]
+        kind = getattr(column.dtype, "kind", "O")
+        if kind == "M":
+            made.append(pl.Series(str(name), column.to_numpy(dtype="datetime64[us]")))
+        elif kind in "iufb" and not column.isna().any():
+            made.append(pl.Series(str(name), column.to_numpy()))
+        else:
+            values = [None if missing else value for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)]
+            made.append(pl.Series(str(name), values))
+    return pl.DataFrame(made)

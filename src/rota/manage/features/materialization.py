@@ -1,0 +1,190 @@
+"""Materialization: rows of the offline table brought into the online rows of a view, all of them or what the store lacks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from rota.errors import Unavailable
+from rota.manage.features import history, source_rows
+from rota.manage.features.deliveries import Delivery, Ids, Moved, applied_key, applied_value, columns, with_stamp
+from rota.manage.features.online import merge
+from rota.manage.features.stored import RowView
+from rota.manage.features.stream import AHEAD_US, CHUNK_BYTES, Stream, received
+from rota.manage.features.windows import WindowView
+from rota.ports.metadata import ANYTHING, Batch
+from rota.records.record import Record
+from rota.records.signal import Cursor
+from rota.records.time import Micros
+
+Progress = Callable[[float, int], None]
+"""Called with the share of the work that is done (0..1) and the keys written so far."""
+_ROWS_A_COMMIT = 100_000
+_TRIES = 50
+_REBUILDS = 5
+
+
+class Materialized(Record, frozen=True):
+    """The last time that a view was materialized: when, from which version of the source's table, and how many keys it had."""
+
+    at_us: Micros
+    version: int
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One view to materialize, or all windowed views of a source, which share the remembered ids."""
+
+    stream: Stream
+    ids: Ids
+    stamp: int
+    incremental: bool = False
+    progress: Progress | None = None
+
+    def tell(self, share: float, keys: int) -> None:
+        if self.progress is not None:
+            self.progress(share, keys)
+
+
+def rows(work: Work, view: RowView) -> int:
+    """Bring the newest row of each entity online; returns how many keys were written.
+
+    Pushes may go on: rows merge, the newest stays. A kill leaves some of the rows there, which is harmless.
+    """
+    stream = work.stream
+    version = stream.stores.tables.version(source_rows.table(stream.source))
+    now_us = stream.stores.clock.now_us()
+    written = keys = 0
+    if not (work.incremental and _done(stream, view, version)):
+        for share, pairs in history.newest(stream.stores.tables, view, version=version, now_us=now_us):
+            keys += len(pairs)
+            for start in range(0, len(pairs), _ROWS_A_COMMIT):
+                part = pairs[start : start + _ROWS_A_COMMIT]
+                if work.incremental:
+                    part = _lacking(stream, part)
+                if part:
+                    stream.stores.online.update(part, merge)
+                written += len(part)
+                work.tell(share * min(1.0, (start + _ROWS_A_COMMIT) / len(pairs)), written)
+        _remember(stream, [view], version, now_us, keys)
+    work.tell(1.0, written)
+    return written
+
+
+def tiles(work: Work, views: Sequence[WindowView], flush: Callable[[], int], catch_up: Callable[[], int]) -> int:
+    """Exchange the tiles of all windowed views of the source; returns how many keys were written.
+
+    They are made from the table and the journal as they stand; what is pushed meanwhile is added to them, until the source
+    stands still for the moment of the exchange. That is one transaction.
+    """
+    stream = work.stream
+    for _ in range(_REBUILDS):
+        flush()
+        version = stream.stores.tables.version(source_rows.table(stream.source))
+        if work.incremental and all(_done(stream, view, version) for view in views):
+            return 0
+        made = _rebuilt(work, views, version)
+        if made is None:
+            continue
+        for _ in range(_TRIES):
+            _replay(work, views, made)
+            catch_up()
+            written = _exchanged(work, made)
+            if written is not None:
+                _remember(stream, views, version, made.at_us, len(made.values) - 1)
+                work.tell(1.0, written)
+                return written
+    name = stream.source.name
+    raise Unavailable(f"rows of source {name!r} kept coming in from other processes while its windows were rebuilt; try again", source=name)
+
+
+def last(stream: Stream, view: RowView | WindowView) -> Materialized | None:
+    """When and from what a definition of a view was last materialized."""
+    found = [stream.stores.metadata.get(Cursor, name) for name in _cursors(view)]
+    return None if any(cursor is None for cursor in found) else Materialized(*[cursor.position for cursor in found if cursor is not None])
+
+
+def mark(stream: Stream, stamp: int) -> None:
+    """From now on nothing is brought online by a process that knows an older catalog, and so perhaps not all views."""
+    stream.stores.online.update([(applied_key(stream.source.name), stamp.to_bytes(8, "big"))], with_stamp)
+
+
+@dataclass(slots=True)
+class _Made:
+    """Online values as they are to be, made of all rows up to `ends` of each segment."""
+
+    at_us: Micros
+    values: dict[bytes, bytes]
+    ends: dict[str, int]
+
+
+def _rebuilt(work: Work, views: Sequence[WindowView], version: int | None) -> _Made | None:
+    """The tiles of the table and the journal's rest; None when somebody carried rows from the one to the other meanwhile."""
+    stream, source, now_us = work.stream, work.stream.source, work.stream.stores.clock.now_us()
+    carried = {segment: stream.carried(segment) for segment in stream.ends()}
+    chunks = list(stream.uncarried())
+    rest = columns(source, [each for chunk in chunks for each in received(chunk)])
+    found = pl.concat([source_rows.stored(stream.stores.tables, source, version=version), rest])
+    if any(stream.carried(segment) != end for segment, end in carried.items()) or any(
+        chunk.start < carried.get(chunk.segment, 0) for chunk in chunks
+    ):
+        return None
+    ends = carried | {chunk.segment: chunk.end for chunk in chunks}
+    found = found.filter(pl.col(source.timestamp_field) <= now_us + AHEAD_US)
+    values = dict(history.rebuilt(work.ids, views, found))
+    return _Made(now_us, values | {applied_key(source.name): applied_value(ends, work.stamp)}, ends)
+
+
+def _replay(work: Work, views: Sequence[WindowView], made: _Made) -> None:
+    """Add what was journalled since."""
+    stream, values = work.stream, made.values
+    for chunk in stream.stores.journal.read(stream.name, made.ends, max_bytes=CHUNK_BYTES):
+        delivery = Delivery(work.ids, views, received(chunk), work.stamp)
+        buckets = {key: values.get(key) for key in delivery.id_keys()}
+        for key, new in delivery.pairs(chunk.segment, chunk.start, chunk.end, buckets):
+            values[key] = delivery.merge(values.get(key), new)
+        made.ends[chunk.segment] = chunk.end
+    online = stream.ends()
+    made.ends = {segment: end for segment, end in made.ends.items() if segment in online or end > stream.carried(segment)}  # dropped since
+
+
+def _exchanged(work: Work, made: _Made) -> int | None:
+    """Put the values in place; None when the source does not stand where they were made."""
+    stream, key = work.stream, applied_key(work.stream.source.name)
+    pairs = sorted(pair for pair in made.values.items() if pair[0] != key)
+    if work.incremental:
+        pairs = _different(stream, pairs)
+    try:
+        stream.stores.online.update([(key, history.standing(made.ends, work.stamp)), *pairs], history.replace)
+    except Moved:
+        return None
+    return len(pairs)
+
+
+def _lacking(stream: Stream, pairs: history.Pairs) -> history.Pairs:
+    """The rows that are newer than what the store has."""
+    stored = stream.stores.online.read([key for key, _ in pairs])
+    return [(key, new) for (key, new), old in zip(pairs, stored, strict=True) if old is None or merge(old, new) != old]
+
+
+def _different(stream: Stream, pairs: history.Pairs) -> history.Pairs:
+    stored = stream.stores.online.read([key for key, _ in pairs])
+    return [(key, new) for (key, new), old in zip(pairs, stored, strict=True) if old != new]
+
+
+def _done(stream: Stream, view: RowView | WindowView, version: int | None) -> bool:
+    known = last(stream, view)
+    return known is not None and known.version == (-1 if version is None else version)
+
+
+def _remember(stream: Stream, views: Sequence[RowView | WindowView], version: int | None, at_us: Micros, keys: int) -> None:
+    batch = Batch()
+    for view in views:
+        for name, position in zip(_cursors(view), (at_us, -1 if version is None else version, keys), strict=True):
+            batch.put(Cursor(name, position), replacing=ANYTHING)
+    stream.stores.metadata.commit(batch)
+
+
+def _cursors(view: RowView | WindowView) -> list[str]:
+    return [f"materialized-{part}/{view.view.name}/{view.prefix.hex()}" for part in ("at", "version", "keys")]

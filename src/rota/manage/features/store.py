@@ -1,0 +1,290 @@
+"""The feature store as its users see it: define, find, join to labels, read online, push, materialize; with Feast's names."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+
+from rota.errors import InvalidInput, NotFound
+from rota.manage.features import catalog, frames, offline, references, registry, versions
+from rota.manage.features.catalog import Entry, User
+from rota.manage.features.feed import Feed
+from rota.manage.features.freshness import ViewStatus
+from rota.manage.features.materialization import Progress
+from rota.manage.features.online import OnlineFeatures
+from rota.manage.features.online_response import OnlineResponse
+from rota.manage.features.question import AsOf
+from rota.manage.features.references import Features
+from rota.manage.features.registry import Change, Definition
+from rota.manage.features.versions import ALL, CATALOG
+from rota.manage.repositories import Repositories
+from rota.records.data import Entity, FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
+from rota.records.intake import Ingestion
+from rota.records.record import Record
+from rota.records.signal import Cursor
+
+N = TypeVar("N", Entity, Source)
+EVENT_TIMESTAMP = "event_timestamp"
+"""Feast's column with the moment at which a row of an entity frame asks."""
+_MOST_READERS = 1_000
+
+
+class HistoricalJob:
+    """A point-in-time join that runs when its rows are first asked for, and once."""
+
+    def __init__(self, join: Callable[[], pl.DataFrame]) -> None:
+        self._join = join
+        self._joined: pl.DataFrame | None = None
+
+    def to_polars(self) -> pl.DataFrame:
+        """The entity frame with one column for each feature: as many rows as it had, in its order."""
+        if self._joined is None:
+            self._joined = self._join()
+        return self._joined
+
+    def to_arrow(self) -> Any:
+        """The rows as a pyarrow table (needs pyarrow); `to_polars` speaks Arrow's C interface without it."""
+        try:
+            return self.to_polars().to_arrow()
+        except ModuleNotFoundError as error:
+            raise InvalidInput("pyarrow is not installed; the frame of .to_polars() can be given to whatever reads Arrow's C stream") from error
+
+    def to_df(self) -> Any:
+        """The rows as a pandas frame (needs pandas)."""
+        return frames.pandas(self.to_polars())
+
+
+class Store:
+    """The feature repository of a platform. `features` is everywhere a list of "view:feature" and "view@v2:feature", the name of a
+    service, or a `FeatureService`. Thread-safe."""
+
+    def __init__(self, repositories: Repositories, feed: Feed, *, sync: bool = False, look_s: float = 1.0) -> None:
+        self._repositories = repositories
+        self._metadata = repositories.metadata
+        self._feed = feed
+        self._sync = sync
+        self._look_s = look_s
+        self._readers: dict[Any, tuple[OnlineFeatures, Any]] = {}
+        self._stamp = -1
+        self._looked_at = -look_s
+
+    def plan(self, objects: Iterable[Definition | Entity] | Definition) -> list[Change]:
+        """What `apply` would add or change; a changed view tells what differs and which version it becomes."""
+        return registry.plan(self._metadata, _definitions(objects))
+
+    def apply(self, objects: Iterable[Definition | Entity] | Definition, *, actor: str = "owner") -> list[Record]:
+        """Check, gate and store definitions with all that they contain; returns what is new or changed.
+
+        A view whose values follow from something else than before becomes its next version; the older ones stay readable.
+        """
+        self._looked_at = -self._look_s
+        return self._feed.register(_definitions(objects), actor=actor)
+
+    def get_historical_features(
+        self, entity_df: Any, features: Features, *, full_feature_names: bool = True, as_of: AsOf = "event", timestamp: str = EVENT_TIMESTAMP
+    ) -> HistoricalJob:
+        """Join features to rows of entities, each as it was at the row's time.
+
+        `entity_df` is a polars, pandas or Arrow table or a list of dicts with the column `timestamp` (times, or ISO 8601 texts;
+        without an offset UTC), the join keys and the fields of on-demand views. `as_of="event"` takes what had happened by
+        then, late rows and corrections included; "served" takes what an online read would have answered then. No row is
+        dropped; what is not known is null.
+        """
+        service = references.service(self._metadata, features)
+        names = self._answer_names(service, full_feature_names)
+        moments = {timestamp, *(name for name, kind in service.request_fields.items() if kind == "timestamp")}
+        spine = frames.timed(frames.columns(entity_df, what="entity_df"), moments)
+        taken = [name for name in names.values() if name in spine.columns]
+        if taken:
+            raise InvalidInput(f"entity_df already has the columns {taken}; leave them out", columns=taken)
+        return HistoricalJob(lambda: self._joined(spine, service, timestamp, as_of).rename(names))
+
+    def get_online_features(
+        self, features: Features, entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], *, full_feature_names: bool = True
+    ) -> OnlineResponse:
+        """The newest features of some entities: `.to_dict()`, `.rows()`, `.statuses()`.
+
+        `entity_rows` is a list of dicts, or a mapping of columns. Definitions that change are seen within a second.
+        """
+        reader = self._reader(features)
+        return reader.read(entity_rows, self._repositories.clock.now_us(), full_feature_names=full_feature_names)
+
+    def push(self, source: str, rows: Any) -> int:
+        """Push rows (a list of dicts, or a table) into a source: online at once, in the history soon after, all or none. Returns how many."""
+        return self._feed.push(source, frames.rows(rows, what="the pushed table"), sync=self._sync)
+
+    def ingest(self, source: str, rows: Any = None, *, actor: str = "owner") -> Ingestion:
+        """Take new rows into a source's history: from its own files or database, from another path or glob, or out of a table.
+
+        They reach the online store by `materialize_incremental`; `push` does both at once.
+        """
+        if rows is None or isinstance(rows, str | Path):
+            return self._feed.ingest(source, rows, actor=actor)
+        return self._feed.ingest_table(source, rows, actor=actor)
+
+    def materialize(self, feature_views: Sequence[str] | None = None, *, progress: Progress | None = None) -> dict[str, int]:
+        """Bring everything known by now into the online rows of views (default: all); returns the keys written, by source.
+
+        Views over one source are done together; "view@v2" is that version alone. Unlike Feast's it takes no dates: the newest
+        row of each entity is what there is.
+        """
+        return {name: self._feed.materialize(view, progress=progress) for name, view in self._targets(feature_views).items()}
+
+    def materialize_incremental(self, feature_views: Sequence[str] | None = None, *, progress: Progress | None = None) -> dict[str, int]:
+        """As `materialize`, but reads and writes only what came into the history since the last time."""
+        return {name: self._feed.materialize_incremental(view, progress=progress) for name, view in self._targets(feature_views).items()}
+
+    def status(self, feature_views: Sequence[str] | None = None) -> list[ViewStatus]:
+        """How fresh views are (default: all): newest event and its age against the ttl, rows, last materialization."""
+        names = [view.name for view in self.list_feature_views()] if feature_views is None else _names(feature_views)
+        return [self._feed.status(name) for name in names]
+
+    def get_feature_view(self, name: str) -> FeatureView:
+        """A feature view by its name, or one of its versions by "name@v2"."""
+        found = self._view(name)
+        if not isinstance(found, FeatureView):
+            raise NotFound(f"{name!r} is an on-demand feature view; ask with get_on_demand_feature_view", view=name)
+        return found
+
+    def get_on_demand_feature_view(self, name: str) -> OnDemandFeatureView:
+        """An on-demand feature view by its name or "name@v2"."""
+        found = self._view(name)
+        if not isinstance(found, OnDemandFeatureView):
+            raise NotFound(f"{name!r} is a feature view over a source; ask with get_feature_view", view=name)
+        return found
+
+    def get_feature_service(self, name: str) -> FeatureService:
+        """A registered service."""
+        return references.registered(self._metadata, name)
+
+    def get_entity(self, name: str) -> Entity:
+        """An entity of some registered view."""
+        return _named(self.list_entities(), "entity", name)
+
+    def get_data_source(self, name: str) -> Source:
+        """A registered source."""
+        return _named(self.list_data_sources(), "source", name)
+
+    def list_feature_views(self) -> list[FeatureView]:
+        """The feature views in force."""
+        return self._metadata.find(FeatureView, limit=ALL)
+
+    def list_on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        """The on-demand feature views in force."""
+        return self._metadata.find(OnDemandFeatureView, limit=ALL)
+
+    def list_feature_services(self) -> list[FeatureService]:
+        """The registered services."""
+        return self._metadata.find(FeatureService, limit=ALL)
+
+    def list_data_sources(self) -> list[Source]:
+        """The registered sources."""
+        return self._metadata.find(Source, limit=ALL)
+
+    def list_entities(self) -> list[Entity]:
+        """Every entity of the registered views."""
+        found = {entity.name: entity for view in self.list_feature_views() for entity in view.entities}
+        return [found[name] for name in sorted(found)]
+
+    def list_versions(self, view: str) -> list[FeatureViewVersion]:
+        """Every version of a view, oldest first."""
+        references.view_of_any_age(self._metadata, view)
+        return versions.of(self._metadata, view)
+
+    def search(self, text: str = "", *, owner: str = "", tag: str = "", entity: str = "", type: str = "", kind: str = "") -> list[Entry]:
+        """Features, views, sources, services and datasets in whose text all words stand (see `catalog.search`)."""
+        return catalog.search(self._metadata, text, owner=owner, tag=tag, entity=entity, type=type, kind=kind)
+
+    def usage(self, reference: str) -> list[User]:
+        """Everybody who uses a view ("view") or one feature of it ("view:feature")."""
+        view, _, feature = reference.partition(":")
+        return catalog.usage(self._repositories, view, feature)
+
+    def retire(self, version: str, *, actor: str = "owner") -> int:
+        """Give up "view@v1" and remove its online rows; returns how many. Refused while a service, dataset, model version or
+        endpoint uses it. Doing it again removes what a killed process left."""
+        found = versions.get(self._metadata, *versions.named(version))
+        if found.retired_us is None:
+            users = [f"{user.kind.replace('_', ' ')} {user.name}" for user in catalog.users_of_version(self._repositories, found.name, found.number)]
+            now_us = self._repositories.clock.now_us()
+            self._metadata.commit(versions.retirement(found, users, self._metadata.get(Cursor, CATALOG), actor=actor, now_us=now_us))
+        view = found.view
+        if not isinstance(view, FeatureView) or registry.is_read(self._metadata, view):
+            return 0
+        return self._feed.forget(view)
+
+    def _view(self, name: str) -> FeatureView | OnDemandFeatureView:
+        return references.view(self._metadata, *(versions.named(name) if "@" in name else (name, None)))
+
+    def _joined(self, spine: pl.DataFrame, service: FeatureService, timestamp: str, as_of: AsOf) -> pl.DataFrame:
+        for source in {view.source.name for view in service.stored_views}:
+            try:
+                self._feed.flush(source)  # what was pushed a moment ago is part of the history
+            except NotFound:  # a service may be tried before it is registered
+                continue
+        return offline.historical(self._repositories.tables, service, spine, timestamp=timestamp, as_of=as_of)
+
+    def _reader(self, features: Features) -> OnlineFeatures:
+        """The compiled reader of a service, kept until definitions change; the second of the pair keeps the key's object alive."""
+        now_s = time.monotonic()
+        if now_s - self._looked_at >= self._look_s:
+            self._look(now_s)
+        key = features if isinstance(features, str) else id(features) if isinstance(features, FeatureService) else tuple(features)
+        kept = self._readers.get(key)
+        if kept is None:
+            reader = OnlineFeatures(self._repositories.online, references.service(self._metadata, features))
+            if len(self._readers) >= _MOST_READERS:
+                self._readers = {}
+            kept = self._readers[key] = (reader, features)
+        return kept[0]
+
+    def _look(self, now_s: float) -> None:
+        stamp = registry.catalog(self._metadata)
+        if stamp != self._stamp:
+            self._readers, self._stamp = {}, stamp
+        self._looked_at = now_s
+
+    def _targets(self, views: Sequence[str] | None) -> dict[str, str]:
+        """One view for each source of the asked ones, and each version that is named."""
+        if views is None:
+            return {view.source.name: view.name for view in self.list_feature_views()}
+        return {name if "@" in name else self.get_feature_view(name).source.name: name for name in _names(views)}
+
+    @staticmethod
+    def _answer_names(service: FeatureService, full: bool) -> dict[str, str]:
+        """Each full name with the name of its column in the answer."""
+        names = {name: name if full else _own_name(service, name) for name in service.feature_names}
+        twice = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
+        if twice:
+            raise InvalidInput(f"the features {twice} are in several views; ask with full_feature_names=True", features=twice)
+        return names
+
+
+def _names(views: Sequence[str]) -> Sequence[str]:
+    return [views] if isinstance(views, str) else views
+
+
+def _own_name(service: FeatureService, full_name: str) -> str:
+    """A feature's name without its view's."""
+    return next(feature for view in service.views for feature in view.features if f"{view.name}__{feature}" == full_name)
+
+
+def _definitions(objects: Iterable[Definition | Entity] | Definition) -> list[Definition]:
+    """What is stored of the objects: an entity is a part of its views."""
+    given = [objects] if isinstance(objects, Record) else list(objects)
+    strangers = [each for each in given if not isinstance(each, Definition | Entity)]
+    if strangers:
+        raise InvalidInput(
+            f"{type(strangers[0]).__name__} is no feature definition; apply sources, feature views, on-demand views and services here, "
+            "and a project's pipelines and endpoints with `rota apply`"
+        )
+    return [each for each in given if not isinstance(each, Entity)]
+
+
+def _named(found: Sequence[N], what: str, name: str) -> N:
+    for each in found:
+        if each.name == name:
+            return each
+    raise NotFound(f"there is no {what} {str(name)[:120]!r}; there are {[each.name for each in found[:20]] or 'none'}")

@@ -1,0 +1,98 @@
+"""Nouns of ingestion: how far an input has been taken in, what an ingestion did, what was left out and why."""
+
+from typing import Literal
+
+from rota.records.record import Record
+from rota.records.time import Micros
+
+
+class Counts(Record, frozen=True):
+    """Rows read, stored, known before, and rejected."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    known: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.rows_in + other.rows_in, self.rows_out + other.rows_out, self.known + other.known, self.rejected + other.rejected)
+
+
+class Intake(Record, frozen=True):
+    """How far one input (a content, a database, an endpoint's outcomes) has been taken into a source.
+
+    Chunk `number` is claimed here before its rows are appended under the same number; it is stored when it is `settled` or
+    the table has that number. `counts` and `until` (the watermark) hold with that chunk, `counts_before` and `before` without
+    it. `done`: a content that was taken to its end.
+    """
+
+    source: str
+    writer: str
+    origin: str = ""
+    number: int = 0
+    counts: Counts = Counts()
+    counts_before: Counts = Counts()
+    until: int | None = None
+    before: int | None = None
+    settled: bool = True
+    done: bool = False
+
+
+class SeenFile(Record, frozen=True):
+    """A file that was taken: while its stamp stays the same it need not be read again."""
+
+    source: str
+    file: str
+    stamp: str
+    writer: str
+
+
+class Rejection(Record, frozen=True):
+    """A row that was left out: its number in the input (from 1, without a header), why, and the row as it came."""
+
+    file: str
+    row: int
+    reason: str
+    raw: str = ""
+
+
+class Ingestion(Record, frozen=True):
+    """What an ingestion did: rows read, stored, already there, and rejected (the first hundred with their reasons).
+
+    `version` is the source's table version afterwards, `watermark` how far a database was read, `stale` what the contract's
+    freshness says. `number` 0 is an ingestion that found nothing new and is not kept in the history. One that is "running"
+    and whose process was killed is carried on by the next.
+    """
+
+    source: str
+    number: int
+    status: Literal["running", "done", "refused"] = "done"
+    files: int = 0
+    rows_in: int = 0
+    rows_out: int = 0
+    known: int = 0
+    rejected: int = 0
+    rejections: tuple[Rejection, ...] = ()
+    at_us: Micros = 0
+    actor: str = ""
+    origin: str = ""
+    watermark: int | None = None
+    version: int | None = None
+    reason: str = ""
+    stale: str = ""
+
+
+class SourceStatus(Record, frozen=True):
+    """How a source stands: its rows, the newest of them, and its contract."""
+
+    source: str
+    rows: int
+    newest_us: Micros | None
+    age_s: float | None
+    ingestions: int
+    last_ingestion_us: Micros | None
+    rejected: int
+    owner: str = ""
+    contract: int | None = None
+    freshness: str = ""
+    stale: str = ""

@@ -1,0 +1,34 @@
+"""The pages of datasets: the catalog with every version, one version with its profile, and the profile as a report of one file."""
+
+from fastapi import APIRouter, Request, Response
+
+from rota.manage import datasets, profiles
+from rota.records.dataset import Dataset, DatasetVersion
+from rota.records.profile import Profile
+from rota.server import pages, profile_view
+from rota.server.wire import platform_of
+
+router = APIRouter(include_in_schema=False)
+SHOWN_VERSIONS = 200
+
+
+@router.get("/datasets")
+def catalog(request: Request) -> Response:
+    platform = platform_of(request)
+    metadata = platform.repositories.metadata
+    versions = metadata.find(DatasetVersion, order="-created_us", limit=SHOWN_VERSIONS)
+    return pages.page("datasets.html", platform, definitions=metadata.find(Dataset), versions=versions)
+
+
+@router.get("/datasets/{dataset}")
+def version(request: Request, dataset: str) -> Response:
+    platform = platform_of(request)
+    found = datasets.get(platform.repositories.metadata, *datasets.parse(dataset))
+    if not found.statistics:
+        return pages.page("dataset.html", platform, version=found, profile=None)
+    return pages.page("dataset.html", platform, **profile_view.values(found, profiles.load(platform.repositories.blobs, found)))
+
+
+def report(found: DatasetVersion, profile: Profile) -> str:
+    """One HTML file with everything in it: it loads nothing, runs nothing, and can be mailed."""
+    return pages.rendered("profile_report.html", **profile_view.values(found, profile))

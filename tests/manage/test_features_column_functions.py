@@ -1,0 +1,166 @@
+"""Python column functions: one body, the same over a row and over columns, and nothing in it but arithmetic."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rota
+from rota.errors import InvalidInput
+from rota.manage.features import column_functions, expressions, gate
+from rota.records.schema import Type
+
+COLUMNS: dict[str, Type] = {"amount": "float", "distance": "float", "seats": "int", "weekend": "bool", "carrier": "string", "at": "timestamp"}
+
+
+@rota.transform
+def ratio(amount: float, distance: float, xp) -> float:
+    """Cost of a mile, logarithmic."""
+    rate = amount / distance
+    return xp.where((distance > 0) & (rate > 0), xp.log(rate), xp.nan)
+
+
+@rota.transform
+def weekend_aa(carrier, weekend, xp) -> bool:
+    return (carrier == "AA") & ~weekend | (carrier == "UA")
+
+
+@rota.transform
+def half_full(seats, xp) -> int:
+    return seats / 2
+
+
+def test_the_feature_holds_the_source_without_decorator_and_reads_its_parameters() -> None:
+    assert isinstance(ratio, rota.Feature)
+    assert ratio.sql.startswith("def ratio(amount: float, distance: float, xp) -> float:")
+    assert "@" not in ratio.sql
+    assert expressions.columns_of(ratio.sql, COLUMNS) == ["amount", "distance"]
+    assert [expressions.type_of(feature.sql, COLUMNS) for feature in (ratio, weekend_aa, half_full)] == ["float", "bool", "int"]
+
+
+def test_row_and_column_compute_the_same_values_with_nulls_where_any_input_is_null() -> None:
+    rows = [
+        {"amount": math.e * 2, "distance": 2.0, "seats": 5, "weekend": False, "carrier": "AA"},
+        {"amount": 1.0, "distance": 0.0, "seats": None, "weekend": None, "carrier": "UA"},
+        {"amount": None, "distance": 1.0, "seats": -3, "weekend": True, "carrier": "UA"},
+        {"amount": -1.0, "distance": 1.0, "seats": 2**53, "weekend": True, "carrier": None},
+    ]
+    features = {"ratio": ratio.sql, "aa": weekend_aa.sql, "half": half_full.sql, "plain": "amount + 1"}
+    compute = expressions.compile_row(features, COLUMNS)
+    online = [compute(row) for row in rows]
+    frame = pl.DataFrame(rows, schema_overrides={"seats": pl.Int64, "weekend": pl.Boolean})
+    offline = frame.select(expressions.column(sql, COLUMNS).alias(name) for name, sql in features.items()).to_dicts()
+    assert online == offline
+    assert [row["ratio"] for row in online] == [1.0, None, None, None]
+    assert [row["aa"] for row in online] == [True, None, True, None]
+    assert [row["half"] for row in online] == [3, None, -2, 2**52]
+
+
+@pytest.mark.parametrize("feature", [ratio, weekend_aa, half_full], ids=["float", "bool", "int"])
+def test_the_gate_holds_both_forms_against_the_edge_table(feature: rota.Feature) -> None:
+    assert gate.verify(feature.sql, COLUMNS) > 10
+
+
+def test_every_function_of_xp_passes_the_gate() -> None:
+    columns: dict[str, Type] = {"x": "float", "y": "float", "z": "float"}
+    for name, arguments in column_functions._ARGUMENTS.items():
+        inputs = list(columns)[:arguments]
+        condition = [f"{inputs[0]} > 0", *inputs[1:]] if name == "where" else inputs
+        yields = "bool" if name.startswith("is") else "float"
+        assert gate.verify(f"def f({', '.join(inputs)}, xp) -> {yields}:\n    return xp.{name}({', '.join(condition)})", columns)
+
+
+def test_a_view_with_a_column_function_is_keyed_by_its_source() -> None:
+    """The text is what the online rows follow from, so a changed body is another definition."""
+    assert ratio.sql != column_functions.transform(other_ratio).sql
+
+
+def other_ratio(amount, distance, xp) -> float:
+    return amount / distance
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "reason"),
+    [
+        ("return open('/etc/passwd')", 2, "Call may not stand here"),
+        ("return x.__class__", 2, "x.__class__ is unknown"),
+        ("return xp.__dict__", 2, "xp.__dict__ is unknown"),
+        ("return xp.load(x)", 2, "xp.load is unknown"),
+        ("return xp.where(x > 0, x)", 2, "takes 3 arguments"),
+        ("return xp", 2, "'xp' is neither a column"),
+        ("return other + x", 2, "'other' is neither a column"),
+        ("return [x for x in ()]", 2, "ListComp may not stand here"),
+        ("return x if x > 0 else 1", 2, "IfExp may not stand here"),
+        ("return 0 < x < 1", 2, "Compare may not stand here"),
+        ("return (lambda: x)()", 2, "Call may not stand here"),
+        ("return 99999999999999999999 + x", 2, r"up to 2\^53"),
+        ("y = x\n    if y > 0:\n        return y\n    return x", 3, r"xp\.where"),
+        ("import os\n    return x", 2, "assignments"),
+        ("__import__ = x\n    return x", 2, "is taken"),
+        ("y = x", 2, "its last line is `return value`"),
+        ("return x @ x", 2, "BinOp may not stand here"),
+    ],
+)
+def test_what_is_not_arithmetic_is_refused_with_its_line(body: str, line: int, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason) as refused:
+        column_functions.parsed(f"def f(x, xp) -> float:\n    {body}")
+    assert refused.value.facts["line"] == line
+
+
+@pytest.mark.parametrize(
+    "head", ["def f(x, xp):", "def f(xp) -> float:", "def f(x) -> float:", "def f(x, y=1, *, xp) -> float:", "def f(x, xp) -> list:"]
+)
+def test_a_signature_that_says_too_little_is_refused(head: str) -> None:
+    with pytest.raises(InvalidInput, match="column function 'f', line 1"):
+        column_functions.parsed(f"{head}\n    return x")
+
+
+def test_deep_huge_and_explosive_sources_end_in_an_error_or_a_number() -> None:
+    for text in ("x" + " + x" * 3_000, "-" * 5_000 + "x", "(" * 400 + "x" + ")" * 400):
+        with pytest.raises(InvalidInput):
+            column_functions.parsed(f"def f(x, xp) -> float:\n    return {text}")
+    function = column_functions.parsed("def f(x, xp) -> float:\n    return x + 9 ** 9 ** 9 ** 9")
+    assert function.row(1.0, xp=column_functions._ROW) == math.inf
+    with np.errstate(over="ignore"):
+        assert function.columns(np.array([1.0]), xp=column_functions._COLUMNS)[0] == math.inf
+
+
+def test_types_that_do_not_fit_and_columns_that_are_not_there_are_named() -> None:
+    with pytest.raises(InvalidInput, match="cannot be computed over"):
+        expressions.type_of("def f(carrier, xp) -> float:\n    return carrier + 1", COLUMNS)
+    with pytest.raises(InvalidInput, match=r"reads \['speed'\], which are no columns"):
+        expressions.type_of("def f(speed, xp) -> float:\n    return speed + 1", COLUMNS)
+
+
+NUMBERS = st.one_of(st.none(), st.floats(allow_nan=False, width=64), st.sampled_from([0.0, -0.0, math.inf, -math.inf]))
+TEXTS = st.recursive(
+    st.sampled_from(["x", "y", "2", "0.5", "xp.pi", "-1"]),
+    lambda inner: st.one_of(
+        st.builds("({} {} {})".format, inner, st.sampled_from(["+", "-", "*", "/"]), inner),
+        st.builds("xp.{}({})".format, st.sampled_from(["abs", "floor", "sqrt", "exp", "log", "arctan", "sign"]), inner),
+        st.builds("xp.{}({}, {})".format, st.sampled_from(["minimum", "maximum", "arctan2"]), inner, inner),
+        st.builds("xp.where({} {} {}, {}, {})".format, inner, st.sampled_from(["<", ">=", "==", "!="]), inner, inner, inner),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=TEXTS, rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=6))
+def test_any_function_means_the_same_online_and_offline(text: str, rows: list[tuple[float | None, float | None]]) -> None:
+    source = f"def f(x, y, xp) -> float:\n    return {text} + 0 * x + 0 * y"
+    columns: dict[str, Type] = {"x": "float", "y": "float"}
+    compute = expressions.compile_values([source], columns)
+    frame = pl.DataFrame(rows, schema={"x": pl.Float64, "y": pl.Float64}, orient="row")
+    offline = frame.select(expressions.column(source, columns)).to_series().to_list()
+    for (x, y), expected in zip(rows, offline, strict=True):
+        (found,) = compute({"x": x, "y": y})
+        assert gate.same(found, expected) or _chaotic(found, expected), (text, x, y)
+
+
+def _chaotic(a: float | None, b: float | None) -> bool:
+    """Last digits of huge cancelled numbers may differ between libraries; nothing else may."""
+    return a is not None and b is not None and math.isfinite(a) and math.isfinite(b) and math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6)
