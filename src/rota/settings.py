@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What all keys in that server begin with: the same on every host of a platform, another one for each platform that shares the server."""
     max_request_mb: int = 16
     """Largest accepted HTTP body in megabytes, 1-1024."""
+    housekeeping_s: float = 30.0
+    """Seconds between two rounds in which a worker carries pushed rows into the tables and sorts histories, 0.1-86400."""
     step_timeout_s: float = 3_600.0
     """Seconds a training step may take before it is ended, 1-604800."""
     metadata_url: str = ""
@@ -84,6 +86,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "poll_s": (0.01, 60),
     "online_size_mb": (16, 1_048_576),
     "max_request_mb": (1, 1_024),
+    "housekeeping_s": (0.1, 86_400),
     "step_timeout_s": (1, 604_800),
 }
 

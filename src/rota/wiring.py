@@ -25,10 +25,11 @@ from rota.backends.sql_metadata import SqlMetadata
 from rota.backends.sql_runs import SqlRuns
 from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.tracking import TrackedRun, Tracker
-from rota.errors import InvalidInput, NotFound, Refused, Unavailable
+from rota.errors import InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.loop import Loop, start_training
 from rota.manage import dataset_versions, datasets, labels, registry
 from rota.manage.durable import Worker, Workflow
+from rota.manage.features import clustered
 from rota.manage.features.feed import Feed
 from rota.manage.features.online import OnlineFeatures
 from rota.manage.features.registry import Change
@@ -43,7 +44,7 @@ from rota.ports.inputs import Inputs
 from rota.ports.models import ModelFormat
 from rota.ports.online import Online
 from rota.ports.tables import Tables
-from rota.records.data import FeatureService
+from rota.records.data import FeatureService, Source
 from rota.records.release import Endpoint
 from rota.records.run import PipelineRelease, Run, Trigger
 from rota.records.signal import Label
@@ -62,6 +63,8 @@ FORMATS = {
     "lightgbm": ("rota.backends.lightgbm_format", "LightGBMFormat", "lightgbm"),
     "skops": ("rota.backends.skops_format", "SkopsFormat", "skops"),
 }
+RESORT_TAIL = 0.1
+"""The share of a history that may lie unsorted behind its sorted copy before a worker sorts it anew."""
 """Model formats by name: backend module, class, and the library whose presence installs it."""
 
 
@@ -173,6 +176,13 @@ class Platform:
         """What `apply` would change."""
         return projects.plan(self.repositories.metadata, projects.load(file), environment=self.settings.environment)
 
+    def tend(self) -> None:
+        """What a worker does beside its runs: pushed rows reach the offline tables, and long histories are sorted for joins."""
+        r = self.repositories
+        self.feed.flush_all()
+        for source in r.metadata.find(Source):
+            clustered.compact(r.tables, r.metadata, source, least_tail=RESORT_TAIL)
+
     def close(self) -> None:
         """Close every engine."""
         if "compute" in self.__dict__:
@@ -269,19 +279,22 @@ def work(platform: Platform, name: str, stop: threading.Event) -> None:
                 mine.wait(platform.settings.poll_s)
                 mine.clear()
 
-    reacting = threading.Thread(target=keep, args=(platform.loop.advance, events, runs), name="loop", daemon=True)
-    reacting.start()
+    def tend() -> None:
+        while not stop.wait(platform.settings.housekeeping_s):
+            try:
+                platform.tend()
+            except RotaError as error:  # the next round tries again; what is left undone is only not yet tidy
+                logger.warning("housekeeping: %s", error, extra={"action": "housekeeping", "worker": name})
+
+    threads = [
+        threading.Thread(target=keep, args=(platform.loop.advance, events, runs), name="loop", daemon=True),
+        threading.Thread(target=tend, name="housekeeping", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
     keep(worker.work_once, runs, events)
-    reacting.join()
-
-
-def _tried(act: Callable[[], bool]) -> bool:
-    """An engine that does not answer now is asked again at the next look."""
-    try:
-        return act()
-    except Unavailable as error:
-        logger.warning("an engine does not answer: %s", error, extra={"action": "unavailable"})
-        return False
+    for thread in threads:
+        thread.join()
 
 
 def _made(settings: Settings) -> Path:

@@ -387,3 +387,17 @@ def test_applying_the_same_project_again_changes_nothing(world, tmp_path):
     changes = world.platform.apply(tmp_path / "project" / "project.py")
     assert {change.what for change in changes} == {"keep"}
     assert len(world.metadata.events(0)) == before
+
+
+def test_a_worker_carries_pushed_rows_into_the_tables_and_says_so_without_a_monitor(world):
+    redeploy(world, triggers=[new_data(rows=3)])
+    react(world)
+    now_us = world.clock.now_us()
+    row = {"shop": "a", "asked_at": now_us, "known_at": now_us, "kind": "ice", "sold_out": 1.0}
+    world.platform.push("sales", [{**row, "id": f"s{number}"} for number in range(3)])
+    world.platform.tend()
+    react(world)
+    assert [run.trigger.partition(":")[0] for run in training(world)] == ["new_data"]
+    world.platform.tend()
+    react(world)
+    assert len(training(world)) == 1

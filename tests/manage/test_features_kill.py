@@ -48,7 +48,8 @@ def push(home: Path, first: int) -> None:
     for number in range(first, first + 1_000_000, 3):
         rows = [{"id": n, "shop": SHOPS[n % 3], "at": START - n % 1_000, "amount": n} for n in range(number, number + 3)]
         feed.push("sales", rows)
-        print(number, flush=True)
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
 
 
 def work(home: Path, act: str) -> None:
@@ -56,11 +57,14 @@ def work(home: Path, act: str) -> None:
     feed = opened(home)
     for number in range(1_000_000):
         feed.flush_all() if act == "flush" else feed.materialize("windows")
-        print(number, flush=True)
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    {"push": push, "work": work}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[1] == "push" else sys.argv[3])  # type: ignore[operator]
+    if sys.argv[1] == "push":
+        push(Path(sys.argv[2]), int(sys.argv[3]))
+    work(Path(sys.argv[2]), sys.argv[3])
 
 
 class Child:

@@ -1,11 +1,13 @@
 """Windows online, offline and by counting on fingers: the same answer at every moment, whatever is late, tied, corrected or repeated."""
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -14,10 +16,12 @@ from rota.backends.memory_journal import MemoryJournal
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_tables import MemoryTables
+from rota.errors import InvalidInput
 from rota.manage.features.feed import Feed
 from rota.manage.features.offline import historical
-from rota.manage.features.online import stored_view
+from rota.manage.features.online import merge, stored_view
 from rota.manage.features.stored import layout
+from rota.manage.features.windows import WindowView
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.time import micros
 from rota.testing.clock import FakeClock
@@ -151,9 +155,20 @@ def clean(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "x": None if row["x"] is not None and math.isnan(row["x"]) else row["x"]}
 
 
-@settings(max_examples=25, deadline=None, phases=PHASES)
+@settings(max_examples=60, deadline=None, phases=PHASES)
 @given(shape=st.sampled_from(SHAPES), drawn=steps)
 def test_online_is_offline_is_the_rule(shape: Any, drawn: list[tuple[str, list[dict[str, Any]]]]) -> None:
+    _compare(shape, drawn)
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None, phases=PHASES)
+@given(shape=st.sampled_from(SHAPES), drawn=steps)
+def test_online_is_offline_is_the_rule_for_many_more(shape: Any, drawn: list[tuple[str, list[dict[str, Any]]]]) -> None:
+    _compare(shape, drawn)
+
+
+def _compare(shape: Any, drawn: list[tuple[str, list[dict[str, Any]]]]) -> None:
     world = PREPARED[shape].opened()
     served: list[tuple[str, int, dict[str, Any]]] = []
     before: list[dict[str, Any]] = []
@@ -181,3 +196,35 @@ def test_online_is_offline_is_the_rule(shape: Any, drawn: list[tuple[str, list[d
     if before:
         world.push(before)
         assert all(same(world.serves(name), world.counted(name, world.clock.now_us(), "served")) for name in ("a", "b"))
+
+
+def test_texts_and_unknown_types_are_refused_where_they_have_no_order() -> None:
+    source = Source("sales", FIELDS, "at")
+    feed = Feed(MemoryMetadata(), MemoryTables(), MemoryOnline(), MemoryJournal(), FakeClock(START))
+    for feature in (minimum("word", window="1h"), maximum("upper(word)", window="1h")):
+        with pytest.raises(InvalidInput, match=r"(min|max) takes float or int or bool or timestamp, but .* is string"):
+            feed.register([FeatureView("v", [shop], source, {"f": feature})])
+    with pytest.raises(InvalidInput, match="choose a longer hop"):
+        feed.register([FeatureView("v", [shop], source, {"f": last("word", window="365d")}, hop="1m")])
+
+
+def test_values_that_are_expired_are_null_and_records_without_folds_keep_their_bytes() -> None:
+    source = Source("sales", FIELDS, "at")
+    summed = WindowView(FeatureView("v", [shop], source, {"n": count(window="1h")}, ttl="30m"))
+    row = {"shop": "a", "at": START, "x": 2.0}
+    assert summed.encode(row, START) == struct.pack("<cqIH3d", b"T", START, 6, 3, START // (15 * MINUTE), 1.0, 1.0)
+    folded = WindowView(FeatureView("v", [shop], source, {"m": minimum("x", window="1h"), "l": last("x", window="1h")}, ttl="30m"))
+    data = folded.encode(row, START)
+    assert folded.decode(data, START + 30 * MINUTE) == (2.0, 2.0)
+    assert folded.decode(data, START + 30 * MINUTE + 1) == folded.decode(None, START) == (None, None)
+    assert folded.decode(merge(data, folded.encode({**row, "x": 1.0, "at": START + 1}, START)), START + MINUTE) == (1.0, 1.0)
+
+
+def test_a_busy_entity_forgets_rows_that_no_window_reaches() -> None:
+    view = WindowView(FeatureView("v", [shop], Source("sales", FIELDS, "at", id_field="id"), {"m": minimum("x", window="1h")}))
+    data, sizes = None, []
+    for hour in range(8):
+        rows = [{"shop": "a", "at": START + 60 * hour * MINUTE + i * MINUTE, "x": float(i)} for i in range(50)]
+        data = view.changed(data, [(None, view.part(row, START)) for row in rows])
+        sizes.append(len(data))
+    assert max(sizes[2:]) <= min(sizes[2:]) * 1.05

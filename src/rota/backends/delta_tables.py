@@ -20,7 +20,9 @@ from rota.errors import Corrupt, InvalidInput, NotFound, Unavailable
 
 _COMMIT_TRIES = 100
 _COMMIT_ID = "rota.commit"
-_TYPES: dict[str, pl.DataType] = {"long": pl.Int64(), "double": pl.Float64(), "string": pl.String(), "boolean": pl.Boolean()}
+_TYPES: dict[str, pl.DataType] = {
+    "long": pl.Int64(), "double": pl.Float64(), "float": pl.Float32(), "string": pl.String(), "boolean": pl.Boolean(),
+}  # fmt: skip
 _EXISTS = "A table already exists"
 
 
@@ -28,7 +30,7 @@ class DeltaTables:
     """Tables (port) below a directory or another place; other engines (Spark, DuckDB, pandas) may read the same tables.
 
     A batch's sequence is kept as a Delta application transaction, in the commit that holds its rows. `compact` never
-    vacuums. Columns are Int64, Float64, String and Boolean; a Delta table with others, with deletion vectors or with mapped
+    vacuums. Columns are Int64, Float64, Float32, String and Boolean; a Delta table with others, with deletion vectors or with mapped
     column names is refused by name.
     """
 

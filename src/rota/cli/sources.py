@@ -130,7 +130,16 @@ def ingest(
     """
     with opened(ctx) as platform:
         done = platform.feed.ingest(source, path or None, actor=actor)
-    show.facts(plain(done), as_json=json)
+    if json:
+        show.write_json(plain(done))
+        return
+    print(f"{source}: {done.rows_in} rows read from {done.origin}: {done.rows_out} stored, {done.known} known already, {done.rejected} rejected")
+    for rejection in done.rejections[:5]:
+        print(f"  {rejection.file} row {rejection.row}: {rejection.reason}")
+    if done.rejected:
+        print(f"`rota sources rejects {source}` shows what was left out")
+    if done.stale:
+        print(done.stale)
 
 
 @sources.command("rejects")

@@ -50,6 +50,7 @@ def quality_chart(profile: Profile) -> Spec:
     return {
         "$schema": SCHEMA,
         "description": "Quality by dimension",
+        "padding": {"left": 16, "top": 5, "right": 5, "bottom": 5},
         "width": WIDTH,
         "height": {"step": 18},
         "data": {"values": values},

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from rota.manage.features import copies, registry, source_rows
-from rota.manage.features.copies import TURN, Copy, Layout, layout_of
+from rota.manage.features.copies import TURN, Copy, Layout, layout_of, narrowed
 from rota.manage.features.source_rows import CREATED, REPLACED, REPLACED_EVENT
 from rota.ports.metadata import Metadata
 from rota.ports.tables import Tables
@@ -172,7 +172,7 @@ def _clustered(tables: Tables, layout: Layout, plan: Copy, buckets: list[int], r
     number = held.select(bucket).to_series()
     for each in buckets:
         rows = held.filter(number == each).sort(*layout.keys, event, CREATED)
-        yield each, rows.with_columns(_turns(rows, layout))
+        yield each, narrowed(rows).with_columns(_turns(rows, layout))
 
 
 def _turns(rows: pl.DataFrame, layout: Layout) -> pl.Series:

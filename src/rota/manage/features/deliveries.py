@@ -120,6 +120,8 @@ class Ids:
             | {key for view in self.windowed for key in view.join_keys}
             | {name for view in self.windowed for sql in view.sqls for name in expressions.columns_of(sql, view.view.source.fields)}
         )
+        self.columns = list(dict.fromkeys([*self._used, *filter(None, [source.id_field]), CREATED]))
+        """What of the source's rows the windows and the remembered ids are made of."""
         self.batches = {view.prefix: RowBatches(view) for view in views if isinstance(view, RowView)}
         self.horizon_us = max((view.keep * view.hop_us for view in self.windowed), default=0)
 

@@ -2,16 +2,16 @@
 
 Rows of scalar views merge: the newest stays, in whatever order and how often they come, so they are written in stretches.
 Tiles and remembered ids are exchanged, all in one update, for they are right for one state of the source only.
-A large source is read in parts of its entities; what is held at once is one part, and the records of windowed views.
+For scalar views a large source is read in parts of its entities, one held at once; windowed views hold the columns that they use.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
 
 from rota.manage.features import source_rows, tiles
-from rota.manage.features.deliveries import Bucket, Ids, Moved, Received, applied, applied_stamp, applied_value
+from rota.manage.features.deliveries import Bucket, Ids, Received
 from rota.manage.features.row_batches import RowBatches
 from rota.manage.features.source_rows import CREATED
 from rota.manage.features.stored import RowView, entity_names
@@ -23,7 +23,6 @@ from rota.records.time import Micros
 Pairs = list[tuple[bytes, bytes]]
 ROWS_AT_ONCE = 4_000_000
 """Rows of a source that are held at once: some hundred bytes each."""
-_STANDS = b"="
 _LATEST = "_latest"
 
 
@@ -45,20 +44,6 @@ def rebuilt(ids: Ids, views: Sequence[WindowView], found: pl.DataFrame) -> Pairs
     """All rows `found` as the tiles of all windowed views and the remembered ids."""
     current = source_rows.current(found, ids.source)
     return [*_remembered(ids, current), *(pair for view in views for pair in _tiles(view, found, current))]
-
-
-def standing(ends: Mapping[str, int], stamp: int) -> bytes:
-    """What `replace` takes at the key of how far a source is applied: the state that the other values were made for."""
-    return _STANDS + applied_value(ends, stamp)
-
-
-def replace(old: bytes | None, new: bytes) -> bytes:
-    """Tiles and remembered ids are exchanged; raises `Moved` when a push came in between."""
-    if new[:1] != _STANDS:
-        return new
-    if applied(old) != applied(new[1:]):
-        raise Moved("rows were pushed while the online state was being rebuilt")
-    return applied_value(applied(old), max(applied_stamp(old), applied_stamp(new[1:])))
 
 
 def _corrected(tables: Tables, source: Source, version: int | None) -> pl.DataFrame | None:

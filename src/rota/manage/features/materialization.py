@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import polars as pl
-
 from rota.errors import Unavailable
 from rota.manage.features import history, source_rows
-from rota.manage.features.deliveries import Delivery, Ids, Moved, applied_key, applied_value, columns, with_stamp
+from rota.manage.features.deliveries import Ids, applied_key, with_stamp
+from rota.manage.features.exchange import Exchange
 from rota.manage.features.online import merge
 from rota.manage.features.stored import RowView
-from rota.manage.features.stream import AHEAD_US, CHUNK_BYTES, Stream, received
+from rota.manage.features.stream import Stream
 from rota.manage.features.windows import WindowView
 from rota.ports.metadata import ANYTHING, Batch
 from rota.records.record import Record
@@ -20,8 +19,7 @@ from rota.records.time import Micros
 Progress = Callable[[float, int], None]
 """Called with the share of the work that is done (0..1) and the keys written so far."""
 _ROWS_A_COMMIT = 100_000
-_TRIES = 50
-_REBUILDS = 5
+_TRIES = 20
 
 
 class Materialized(Record, frozen=True):
@@ -73,30 +71,24 @@ def rows(work: Work, view: RowView) -> int:
 
 
 def tiles(work: Work, views: Sequence[WindowView], flush: Callable[[], int], catch_up: Callable[[], int]) -> int:
-    """Exchange the tiles of all windowed views of the source; returns how many keys were written.
-
-    They are made from the table and the journal as they stand; what is pushed meanwhile is added to them, until the source
-    stands still for the moment of the exchange. That is one transaction.
-    """
+    """Exchange the tiles of all windowed views of the source, all in one transaction; returns how many keys were written."""
     stream = work.stream
-    for _ in range(_REBUILDS):
+    for _ in range(_TRIES):
         flush()
         version = stream.stores.tables.version(source_rows.table(stream.source))
         if work.incremental and all(_done(stream, view, version) for view in views):
             return 0
-        made = _rebuilt(work, views, version)
-        if made is None:
+        now_us = stream.stores.clock.now_us()
+        exchange = Exchange(stream, work.ids, views, work.stamp)
+        if not exchange.prepare(version, catch_up):
             continue
-        for _ in range(_TRIES):
-            _replay(work, views, made)
-            catch_up()
-            written = _exchanged(work, made)
-            if written is not None:
-                _remember(stream, views, version, made.at_us, len(made.values) - 1)
-                work.tell(1.0, written)
-                return written
+        written = exchange.commit(changed_only=work.incremental)
+        if written is not None:
+            _remember(stream, views, version, now_us, exchange.keys)
+            work.tell(1.0, written)
+            return written
     name = stream.source.name
-    raise Unavailable(f"rows of source {name!r} kept coming in from other processes while its windows were rebuilt; try again", source=name)
+    raise Unavailable(f"other processes kept flushing source {name!r} while its windows were rebuilt; try again", source=name)
 
 
 def last(stream: Stream, view: RowView | WindowView) -> Materialized | None:
@@ -110,67 +102,10 @@ def mark(stream: Stream, stamp: int) -> None:
     stream.stores.online.update([(applied_key(stream.source.name), stamp.to_bytes(8, "big"))], with_stamp)
 
 
-@dataclass(slots=True)
-class _Made:
-    """Online values as they are to be, made of all rows up to `ends` of each segment."""
-
-    at_us: Micros
-    values: dict[bytes, bytes]
-    ends: dict[str, int]
-
-
-def _rebuilt(work: Work, views: Sequence[WindowView], version: int | None) -> _Made | None:
-    """The tiles of the table and the journal's rest; None when somebody carried rows from the one to the other meanwhile."""
-    stream, source, now_us = work.stream, work.stream.source, work.stream.stores.clock.now_us()
-    carried = {segment: stream.carried(segment) for segment in stream.ends()}
-    chunks = list(stream.uncarried())
-    rest = columns(source, [each for chunk in chunks for each in received(chunk)])
-    found = pl.concat([source_rows.stored(stream.stores.tables, source, version=version), rest])
-    if any(stream.carried(segment) != end for segment, end in carried.items()) or any(
-        chunk.start < carried.get(chunk.segment, 0) for chunk in chunks
-    ):
-        return None
-    ends = carried | {chunk.segment: chunk.end for chunk in chunks}
-    found = found.filter(pl.col(source.timestamp_field) <= now_us + AHEAD_US)
-    values = dict(history.rebuilt(work.ids, views, found))
-    return _Made(now_us, values | {applied_key(source.name): applied_value(ends, work.stamp)}, ends)
-
-
-def _replay(work: Work, views: Sequence[WindowView], made: _Made) -> None:
-    """Add what was journalled since."""
-    stream, values = work.stream, made.values
-    for chunk in stream.stores.journal.read(stream.name, made.ends, max_bytes=CHUNK_BYTES):
-        delivery = Delivery(work.ids, views, received(chunk), work.stamp)
-        buckets = {key: values.get(key) for key in delivery.id_keys()}
-        for key, new in delivery.pairs(chunk.segment, chunk.start, chunk.end, buckets):
-            values[key] = delivery.merge(values.get(key), new)
-        made.ends[chunk.segment] = chunk.end
-    online = stream.ends()
-    made.ends = {segment: end for segment, end in made.ends.items() if segment in online or end > stream.carried(segment)}  # dropped since
-
-
-def _exchanged(work: Work, made: _Made) -> int | None:
-    """Put the values in place; None when the source does not stand where they were made."""
-    stream, key = work.stream, applied_key(work.stream.source.name)
-    pairs = sorted(pair for pair in made.values.items() if pair[0] != key)
-    if work.incremental:
-        pairs = _different(stream, pairs)
-    try:
-        stream.stores.online.update([(key, history.standing(made.ends, work.stamp)), *pairs], history.replace)
-    except Moved:
-        return None
-    return len(pairs)
-
-
 def _lacking(stream: Stream, pairs: history.Pairs) -> history.Pairs:
     """The rows that are newer than what the store has."""
     stored = stream.stores.online.read([key for key, _ in pairs])
     return [(key, new) for (key, new), old in zip(pairs, stored, strict=True) if old is None or merge(old, new) != old]
-
-
-def _different(stream: Stream, pairs: history.Pairs) -> history.Pairs:
-    stored = stream.stores.online.read([key for key, _ in pairs])
-    return [(key, new) for (key, new), old in zip(pairs, stored, strict=True) if old != new]
 
 
 def _done(stream: Stream, view: RowView | WindowView, version: int | None) -> bool:

@@ -19,7 +19,7 @@ from rota.errors import InvalidInput, NotFound
 from rota.manage.features import expressions, nearest, rows, source_rows
 from rota.manage.features.aggregates import windowed
 from rota.manage.features.answers import Answers
-from rota.manage.features.copies import Layout, layout_of
+from rota.manage.features.copies import Layout, layout_of, widened
 from rota.manage.features.question import ARRIVED, ENTITY, EVENT, SIGN, AsOf, Question
 from rota.manage.features.source_rows import CREATED, REPLACED, REPLACED_EVENT
 from rota.manage.features.stretches import History, Standing, Stretch, standing
@@ -196,7 +196,7 @@ def _put(answers: Answers, view: FeatureView, stretch: Stretch, part: _Part, pla
     """Compute the features of the rows that were found, and of those only."""
     hit = np.flatnonzero(places >= 0)
     if len(hit):
-        answers.put(part.places[hit], _features(view, stretch.rows[places[hit]]))
+        answers.put(part.places[hit], _features(view, widened(stretch.rows[places[hit]])))
 
 
 def _windows(view: FeatureView, stretches: list[Stretch], part: _Part, as_of: AsOf) -> pl.DataFrame:

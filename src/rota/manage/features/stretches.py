@@ -113,6 +113,7 @@ class History:
             rows = rows.with_columns(
                 (pl.coalesce(pl.col(name), late[name]) if name in rows.columns else late[name]).alias(name) for name in (REPLACED, REPLACED_EVENT)
             )
+        rows = copies.widened(rows) if self._all_times else rows  # the others are widened when they are picked
         return Stretch(rows, TURN if copy.ties else None, _replaced(rows), clustered=True)
 
     def _first_by_id(self, late: pl.DataFrame) -> pl.DataFrame | None:
