@@ -10,7 +10,9 @@ class Answers:
     def __init__(self, height: int, template: pl.DataFrame) -> None:
         self._height = height
         self._schema = template.schema
-        self._floats = {name: np.full(height, np.nan) for name, dtype in self._schema.items() if dtype == pl.Float64}
+        floats = [name for name, dtype in self._schema.items() if dtype == pl.Float64]
+        # One block: memory that is asked for at once comes in large pages, which are quicker to fill here and there.
+        self._floats = dict(zip(floats, np.full((len(floats), height), np.nan), strict=True))
         self._parts: list[tuple[np.ndarray, pl.DataFrame]] = []
 
     def put(self, places: np.ndarray, values: pl.DataFrame) -> None:

@@ -196,7 +196,8 @@ def _put(answers: Answers, view: FeatureView, stretch: Stretch, part: _Part, pla
     """Compute the features of the rows that were found, and of those only."""
     hit = np.flatnonzero(places >= 0)
     if len(hit):
-        answers.put(part.places[hit], _features(view, widened(stretch.rows[places[hit]])))
+        read = stretch.rows.select(list(dict.fromkeys([view.source.timestamp_field, *_fields(view)])))
+        answers.put(part.places[hit], _features(view, widened(read[places[hit]])))
 
 
 def _windows(view: FeatureView, stretches: list[Stretch], part: _Part, as_of: AsOf) -> pl.DataFrame:
