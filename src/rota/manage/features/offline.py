@@ -88,6 +88,8 @@ class _Reader:
         self._known_until_us = known_until_us
         self._as_of: AsOf = as_of
         self._versions: dict[str, int | None] = {}
+        self._moments = at.fill_null(0).to_numpy()
+        self._places: dict[tuple[str, ...], np.ndarray] = {}
 
     def answers(self, view: FeatureView) -> list[pl.Series]:
         """The feature columns of a view."""
@@ -128,11 +130,16 @@ class _Reader:
             list(pool.map(answer, self._parts(stands, entities, in_order=view.windowed)))
         return answers.take()
 
+    def _complete(self, keys: tuple[str, ...], entities: pl.DataFrame) -> np.ndarray:
+        """Places of the rows of the spine that name an entity and a moment."""
+        if keys not in self._places:
+            named = entities.select(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).to_series()
+            self._places[keys] = np.flatnonzero((named & self._at.is_not_null()).to_numpy())
+        return self._places[keys]
+
     def _parts(self, stands: Standing, entities: pl.DataFrame, *, in_order: bool) -> Iterator[_Part]:
         """The rows that can have an answer, bucket by bucket."""
-        complete = pl.all_horizontal(pl.col(key).is_not_null() for key in stands.layout.keys)
-        places = np.flatnonzero((entities.select(complete).to_series() & self._at.is_not_null()).to_numpy())
-        at = self._at.fill_null(0).to_numpy()
+        places, at = self._complete(stands.layout.keys, entities), self._moments
         if in_order:
             places = places[np.argsort(at[places], kind="stable")]
         buckets = entities.select(stands.layout.bucket(stands.buckets)).to_series().fill_null(0).to_numpy()[places]
