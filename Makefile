@@ -1,4 +1,5 @@
-# The two commands: `make demo` runs the closed loop on a year of flights, `make test` is all of CI.
+# The two commands: `make demo` runs the closed loop on a year of flights, `make test` is what every change must pass.
+# `make slow` runs the tests that take longer than ten seconds each; CI runs both.
 # Needed beforehand: Python 3.11 or newer with venv, make, and a package registry. Nothing is installed outside of .venv.
 
 PYTHON ?= python3
@@ -10,13 +11,16 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 # What a user asks of the demo, for example `make demo DEMO="--fast --keep"`
 DEMO ?=
 
-.PHONY: demo test check lock wheel clean
+.PHONY: demo test slow check lock wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rota demo $(DEMO)
 
 test: check
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest -m 'not slow' --cov --cov-report=term
+
+slow: $(VENV)/.dev
+	$(BIN)/pytest -m slow
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import rota
-from rota.errors import InvalidInput, NotFound, Refused
+from rota.errors import InvalidInput, NotFound, Refused, Unavailable
 from rota.manage.features import registry
 from rota.ports.metadata import Batch
 from rota.records.dataset import DatasetVersion
@@ -242,6 +242,18 @@ def test_another_process_s_definitions_are_seen_at_the_next_look(tmp_path):
         registry.register(store._metadata, store._repositories.tables, [DEARER], now_us=1)  # as another process does
         store.materialize()
         assert store.get_online_features(["stats:fare"], [{"driver": 1}]).to_dict()["stats__fare"] == [4.0]
+
+
+def test_reads_go_on_while_the_metadata_store_is_away(ridden, monkeypatch):
+    asked = ("fares", [{"driver": 1, "km": 1.0}])
+    before = ridden.get_online_features(*asked).to_dict()
+
+    def away(_metadata):
+        raise Unavailable("the metadata store does not answer")
+
+    monkeypatch.setattr(registry, "catalog", away)
+    ridden._looked_at = -1.0
+    assert ridden.get_online_features(*asked).to_dict() == before
 
 
 def test_readers_of_ever_new_questions_do_not_pile_up(ridden, monkeypatch):

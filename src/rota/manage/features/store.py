@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from rota.errors import InvalidInput, NotFound
+from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.manage.features import catalog, frames, offline, references, registry, versions
 from rota.manage.features.catalog import Entry, User
 from rota.manage.features.feed import Feed
@@ -241,10 +241,14 @@ class Store:
         return kept[0]
 
     def _look(self, now_s: float) -> None:
-        stamp = registry.catalog(self._metadata)
+        """Forget what was compiled when definitions have changed; while the metadata store is away nobody can change them."""
+        self._looked_at = now_s
+        try:
+            stamp = registry.catalog(self._metadata)
+        except Unavailable:
+            return
         if stamp != self._stamp:
             self._readers, self._stamp = {}, stamp
-        self._looked_at = now_s
 
     def _targets(self, views: Sequence[str] | None) -> dict[str, str]:
         """One view for each source of the asked ones, and each version that is named."""
