@@ -193,7 +193,9 @@ def _observed(repositories: Repositories, data: str, schema: Schema) -> Observat
     if Path(data).suffix.lower() in schema_inference.READERS:
         return observe(schema_inference.batches(schema_inference.file_table(Path(data))), schema)
     rows = datasets.read(repositories.tables, _dataset(repositories, data))
-    return observe(rows.select([column.name for column in schema.columns if column.name in rows.columns]), schema)
+    rows = rows.select([column.name for column in schema.columns if column.name in rows.columns])
+    numbers = [column.name for column in schema.columns if column.type == "float" and column.name in rows.columns]
+    return observe(rows.with_columns(schema_inference.as_model_sees(rows.select(numbers))), schema)
 
 
 def _statistics(repositories: Repositories, data: str, schema: Schema) -> Statistics | None:

@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 import msgspec
 
@@ -163,6 +164,14 @@ def _check_schedules(records: list[Record]) -> None:
                     schedules.check(trigger.spec)
 
 
+class _Fresh(SourceFileLoader):
+    """Compiles what the file says now: bytecode is told apart by size and second, in which a file may be written twice."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def _imported(file: Path) -> ModuleType:
     """The module of a project file. It and its neighbours leave `sys.modules` again: the next load sees what the files say then."""
     directory, name = str(file.resolve().parent), file.stem
@@ -171,7 +180,7 @@ def _imported(file: Path) -> ModuleType:
             f"project file {str(file)!r} cannot be imported by its name; a worker imports it as a module, so name it for example project.py",
             file=str(file),
         )
-    spec = importlib.util.spec_from_file_location(name, file.resolve())
+    spec = importlib.util.spec_from_file_location(name, file.resolve(), loader=_Fresh(name, str(file.resolve())))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
