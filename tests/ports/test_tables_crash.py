@@ -106,6 +106,7 @@ def test_killed_while_appending_and_compacting(place: tuple[str, Opener, int]) -
 
 def test_killed_while_dropping(place: tuple[str, Opener, int]) -> None:
     address, opened, rounds = place
+    opened().append("log", ten(0), batch=("drain", 0))
     for _ in range(rounds):
         opened().append("log", pl.DataFrame({"id": range(10, 110)}), batch=("drain", 10))
         drop_s = 0.06 if address.startswith("s3://") else 0.004  # about what a drop takes
