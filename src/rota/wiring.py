@@ -34,6 +34,7 @@ from rota.manage.features.feed import Feed
 from rota.manage.features.online import OnlineFeatures
 from rota.manage.features.registry import Change
 from rota.manage.features.store import Store
+from rota.manage.features.versions import ALL
 from rota.manage.repositories import Repositories
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import project as projects
@@ -180,7 +181,7 @@ class Platform:
         """What a worker does beside its runs: pushed rows reach the offline tables, and long histories are sorted for joins."""
         r = self.repositories
         self.feed.flush_all()
-        for source in r.metadata.find(Source):
+        for source in r.metadata.find(Source, limit=ALL):
             clustered.compact(r.tables, r.metadata, source, least_tail=RESORT_TAIL)
 
     def close(self) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rota.errors import InvalidInput, NotFound, RotaError, Unavailable
-from rota.manage.features import contracts, freshness, ingestion, materialization, references, registry, rows, versions
+from rota.errors import InvalidInput, RotaError, Unavailable
+from rota.manage.features import contracts, freshness, ingestion, materialization, references, registry, rows, sources, versions
 from rota.manage.features.deliveries import Delivery, Ids, Moved, Received
 from rota.manage.features.freshness import ViewStatus
 from rota.manage.features.ingestion import Ingester
@@ -161,10 +161,7 @@ class Feed:
         return self._online.delete(prefix(view))
 
     def _source(self, name: str) -> Source:
-        found = self._metadata.get(Source, name)
-        if found is None:
-            raise NotFound(f"there is no source {name!r}; the sources are {[each.name for each in self._metadata.find(Source)]}", source=name)
-        return found
+        return sources.get(self._metadata, name)
 
     def _view(self, reference: str) -> FeatureView:
         name, number = versions.named(reference) if "@v" in reference else (reference, None)
