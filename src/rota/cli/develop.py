@@ -7,7 +7,7 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import NotFound
-from rota.records.run import ExperimentRun
+from rota.records.tracking import ExperimentRun
 
 commands = typer.Typer()
 experiments = typer.Typer(no_args_is_help=True, help="Tracked runs of development: list, show.")

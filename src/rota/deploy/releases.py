@@ -7,7 +7,7 @@ from typing import Any
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage import registry
 from rota.ports.metadata import Batch, Metadata
-from rota.records.model import Alias
+from rota.records.model import CHAMPION, Alias
 from rota.records.release import Endpoint, Release, Rollout, Route, Serving
 from rota.records.signal import Event
 from rota.records.time import Micros
@@ -66,7 +66,7 @@ def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str
         current, endpoint, (Route(version.model, version.number, version.bundle, "stable", 100),), now_us=now_us, rollout=f"rollback:{actor}"
     )
     batch.create(release)
-    registry.move_alias(batch, metadata, Alias(version.model, registry.CHAMPION, version.number, now_us, reason), actor=actor)
+    registry.move_alias(batch, metadata, Alias(version.model, CHAMPION, version.number, now_us, reason), actor=actor)
     batch.audit(actor, "endpoint.rollback", endpoint.name, now_us, to=version.number, reason=reason)
     body = {"endpoint": endpoint.name, "state": "rolled_back", "message": f"back to version {version.number}: {reason}"}
     batch.event(Event("rollout.changed", f"rollback.{endpoint.name}.{release.revision}", now_us, body))

@@ -23,7 +23,7 @@ from rota.errors import LostLease, NotFound, Refused
 from rota.manage import registry
 from rota.manage.durable import Context, Work
 from rota.manage.repositories import Repositories
-from rota.records.model import Alias, ModelVersion
+from rota.records.model import CHAMPION, Alias, ModelVersion
 from rota.records.record import plain
 from rota.records.release import Endpoint, Release, Rollout, RolloutState, Route
 from rota.records.signal import Event
@@ -144,7 +144,7 @@ class RolloutWorkflow:
             registry.move_alias(
                 work.batch,
                 self.repositories.metadata,
-                Alias(version.model, registry.CHAMPION, version.number, work.now_us, reason),
+                Alias(version.model, CHAMPION, version.number, work.now_us, reason),
                 actor=work.run.id,
             )
             self._end(work, endpoint, "promoted", reason)

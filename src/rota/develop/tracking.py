@@ -28,7 +28,7 @@ from rota.ports.clock import Clock
 from rota.ports.metadata import Batch, Metadata
 from rota.records.kinds import node
 from rota.records.record import check_name, encode
-from rota.records.run import ExperimentRun
+from rota.records.tracking import ExperimentRun
 
 MAX_NAME = 250
 ARTIFACT_TAG = "artifact."

@@ -8,13 +8,11 @@ import msgspec
 
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.ports.metadata import Batch, Metadata
-from rota.records.model import Alias, Approval, ModelVersion, ReleasePolicy
+from rota.records.model import CHAMPION, Alias, Approval, ModelVersion, ReleasePolicy
 from rota.records.signal import Event
 from rota.records.time import Micros
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 
 
 def next_number(metadata: Metadata, model: str) -> int:

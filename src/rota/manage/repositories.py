@@ -9,6 +9,7 @@ from rota.ports.metadata import Metadata
 from rota.ports.online import Online
 from rota.ports.runs import Runs
 from rota.ports.tables import Tables
+from rota.ports.tracking import Tracking
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +23,4 @@ class Repositories:
     online: Online
     journal: Journal
     clock: Clock
+    tracking: Tracking

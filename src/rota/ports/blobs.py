@@ -1,6 +1,6 @@
 """Blobs: immutable bytes named by their SHA-256."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 
@@ -10,12 +10,20 @@ class Blobs(Protocol):
     Law: `put` returns the digest (64 hex digits) and is atomic, durable on return and idempotent: no reader ever sees half a
     blob, and a kill leaves no visible rest. `get` checks the digest on every read and raises `Corrupt` on a mismatch,
     `NotFound` for an unknown digest, `InvalidInput` for a text that is no digest (never touching the engine).
-    `delete` of a missing blob is a no-op. Thread-safe, multi-process.
+    `put_stream` and `stream` do the same in pieces of bounded size, whatever the blob's (digest and size in bytes are returned;
+    an iterator that raises leaves nothing; `stream` raises `Corrupt` at the end, so what was read counts only when it ended).
+    `size` is in bytes, `NotFound` when there is none. `digests` names every blob; `delete` of a missing blob is a no-op. Thread-safe, multi-process.
     """
 
     def put(self, data: bytes) -> str: ...
 
+    def put_stream(self, chunks: Iterable[bytes]) -> tuple[str, int]: ...
+
     def get(self, digest: str) -> bytes: ...
+
+    def stream(self, digest: str) -> Iterator[bytes]: ...
+
+    def size(self, digest: str) -> int: ...
 
     def exists(self, digest: str) -> bool: ...
 

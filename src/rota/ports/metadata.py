@@ -34,6 +34,7 @@ class Batch:
     events: list[Event] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
     audits: list[AuditEntry] = field(default_factory=list)
+    removals: list[Record] = field(default_factory=list)
 
     def put(self, record: Record, *, replacing: Record | Anything | None = ANYTHING) -> None:
         self.puts.append(Put(record, replacing))
@@ -41,6 +42,10 @@ class Batch:
     def create(self, record: Record) -> None:
         """Store a record under a key that must be free."""
         self.puts.append(Put(record, None))
+
+    def remove(self, record: Record) -> None:
+        """Remove a record for good; it must still be as given. Retention and garbage collection only: what people decide is kept."""
+        self.removals.append(record)
 
     def event(self, event: Event) -> None:
         self.events.append(event)
@@ -58,7 +63,8 @@ class Metadata(Protocol):
 
     Law:
     - `commit` is atomic and durable on return (survives kill -9 of any process at any moment). It raises `Conflict` and
-      writes nothing when one `replacing` does not equal what is stored (compared by value).
+      writes nothing when one `replacing`, or one record to remove, does not equal what is stored (compared by value).
+      Puts are applied in order, then removals; what is removed is gone from `get` and `find`, its key free again.
     - Events get growing positions in commit order: a reader that saw position n never later sees a new event below n.
     - Audit entries get positions 1, 2, 3 ... without a gap; hash = SHA-256 over the previous hash and the entry; there is
       no verb that changes or removes one.

@@ -5,15 +5,28 @@ A new noun costs one struct and one row here; every metadata store and every mig
 
 from dataclasses import dataclass
 
+from rota.records.access import AccessToken
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.intake import Ingestion, Intake, SeenFile
-from rota.records.model import Alias, Approval, ModelVersion, ReleasePolicy
+from rota.records.model import (
+    Alias,
+    AliasMove,
+    Approval,
+    ModelCard,
+    ModelVersion,
+    PickleAllowance,
+    RegisteredModel,
+    ReleasePolicy,
+    ReviewRequest,
+    RiskAnswer,
+)
 from rota.records.record import Record
 from rota.records.release import Endpoint, Release, Rollout, Serving
-from rota.records.run import Deployed, ExperimentRun, PipelineRelease
+from rota.records.run import Deployed, PipelineRelease
 from rota.records.schema import Schema
-from rota.records.signal import Alert, Cursor, Monitor, MonitorSlice, ScheduleState
+from rota.records.signal import Alert, Cursor, Monitor, MonitorSlice, Note, ScheduleState
+from rota.records.tracking import ArtifactFile, LoggedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +53,16 @@ KINDS: tuple[Kind, ...] = (
     Kind("dataset_version", DatasetVersion, ("name", "number"), ("created_us",)),
     Kind("pipeline_release", PipelineRelease, ("digest",), ("project", "created_us")),
     Kind("deployed", Deployed, ("pipeline", "environment"), ("since_us",)),
-    Kind("experiment_run", ExperimentRun, ("id",), ("experiment", "started_us")),
-    Kind("model_version", ModelVersion, ("model", "number"), ("created_us", "status", "run")),
+    Kind("logged_model", LoggedModel, ("id",), ("experiment", "run", "created_us")),
+    Kind("artifact_file", ArtifactFile, ("root", "path"), ("digest",)),
+    Kind("registered_model", RegisteredModel, ("name",), ("project", "owner", "updated_us")),
+    Kind("model_version", ModelVersion, ("model", "number"), ("created_us", "status", "run", "owner", "experiment_run")),
     Kind("alias", Alias, ("model", "alias"), ("since_us",)),
+    Kind("alias_move", AliasMove, ("model", "alias", "move"), ("at_us", "number")),
+    Kind("review_request", ReviewRequest, ("model", "number", "at_us"), ("state",)),
+    Kind("risk_answer", RiskAnswer, ("model", "number", "question", "at_us")),
+    Kind("model_card", ModelCard, ("model", "number")),
+    Kind("pickle_allowance", PickleAllowance, ("model",)),
     Kind("approval", Approval, ("model", "number", "at_us"), ("decision",)),
     Kind("release_policy", ReleasePolicy, ("model",)),
     Kind("endpoint", Endpoint, ("name",), ("model",)),
@@ -52,6 +72,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("alert", Alert, ("id",), ("endpoint", "kind", "status", "raised_us")),
     Kind("monitor", Monitor, ("endpoint.name",)),
     Kind("monitor_slice", MonitorSlice, ("endpoint", "start_us"), ("end_us",)),
+    Kind("note", Note, ("node", "at_us", "author")),
+    Kind("access_token", AccessToken, ("id",), ("hash", "holder")),
     Kind("cursor", Cursor, ("consumer",)),
     Kind("schedule_state", ScheduleState, ("name",), ("last_us",)),
 )

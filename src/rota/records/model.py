@@ -5,11 +5,15 @@ from typing import Any, Literal
 
 from rota.records.data import FeatureService
 from rota.records.record import Record
+from rota.records.release import Canary
 from rota.records.run import Problem
 from rota.records.schema import Type
 from rota.records.time import Micros
 
-VersionStatus = Literal["registered", "approved", "rejected"]
+VersionStatus = Literal["registered", "in_review", "changes_requested", "approved", "rejected", "deleted"]
+RiskCategory = Literal["business", "legal", "ethical"]
+CHAMPION = "champion"
+CHALLENGER = "challenger"
 
 
 class TransformedColumn(Record, frozen=True):
@@ -44,8 +48,26 @@ class ModelBundle(Record, frozen=True):
     dependencies: Mapping[str, str] = {}
 
 
+class RegisteredModel(Record, frozen=True):
+    """A name under which versions are registered; `owner` answers for it."""
+
+    name: str
+    project: str = "default"
+    owner: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = {}
+    created_us: Micros = 0
+    updated_us: Micros = 0
+
+
 class ModelVersion(Record, frozen=True):
-    """An immutable numbered version of a model: what it is (bundle), where it comes from, how it was judged."""
+    """An immutable numbered version of a model: what it is (bundle), where it comes from, how it was judged.
+
+    What describes it may change (status, description, tags, owner), each time with an audit entry; what it is never does. A version
+    with an empty `bundle` cannot be served, `unservable` says why. `artifacts` is the root of its files when it came from
+    a tracked run, `source` the URI it was registered from; `signature` is a JSON text in MLflow's form; `input_example` and
+    `requirements` are blobs. `seal` signs a bundle that is kept as pickle.
+    """
 
     model: str
     number: int
@@ -61,6 +83,18 @@ class ModelVersion(Record, frozen=True):
     evaluation: str = ""
     statistics: str = ""
     trigger: str = "manual"
+    owner: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = {}
+    updated_us: Micros = 0
+    source: str = ""
+    artifacts: str = ""
+    signature: str = ""
+    input_example: str = ""
+    requirements: str = ""
+    unservable: str = ""
+    seal: str = ""
+    experiment_run: str = ""
 
     @property
     def id(self) -> str:
@@ -77,8 +111,60 @@ class Alias(Record, frozen=True):
     reason: str = ""
 
 
+class AliasMove(Record, frozen=True):
+    """One entry of an alias's history, numbered from 1; `number` is 0 when the alias was removed. Never changed, never removed.
+
+    `evidence` names what the move rests on: an approval, a rollout with its verdicts, or a person's reason.
+    """
+
+    model: str
+    alias: str
+    move: int
+    number: int
+    before: int
+    at_us: Micros
+    actor: str
+    reason: str
+    evidence: Mapping[str, Any] = {}
+
+
+class ReviewRequest(Record, frozen=True):
+    """Somebody asks for a decision on a version. The newest request of a version counts."""
+
+    model: str
+    number: int
+    at_us: Micros
+    requested_by: str
+    comment: str = ""
+    state: Literal["open", "approved", "rejected", "changes_requested", "withdrawn"] = "open"
+
+
+class RiskQuestion(Record, frozen=True):
+    """A question that must be answered before a version may be approved."""
+
+    id: str
+    category: RiskCategory
+    text: str
+    required: bool = True
+
+
+class RiskAnswer(Record, frozen=True):
+    """An answer to a risk question about a version; the newest counts, and an answer that is not `acceptable` blocks approval."""
+
+    model: str
+    number: int
+    question: str
+    at_us: Micros
+    answer: str
+    acceptable: bool
+    answered_by: str
+
+
 class Approval(Record, frozen=True):
-    """A governance decision on a version with its reviewer, reason and evidence."""
+    """A governance decision on a version with its reviewer, reason and evidence (offline gates and online results).
+
+    An approval past `expires_us` no longer opens a gate. `delivery` is how the release shall be delivered when the reviewer chose it.
+    """
 
     model: str
     number: int
@@ -87,14 +173,43 @@ class Approval(Record, frozen=True):
     reason: str
     evidence: Mapping[str, Any]
     at_us: Micros
+    expires_us: Micros | None = None
+    delivery: Canary | None = None
 
 
 class ReleasePolicy(Record, frozen=True):
     """How a model's versions are released.
 
     automatic: approved when both gates passed, and rolled out. semi-automatic: a person approves, the rollout starts by
-    itself. manual: a person approves and starts the rollout.
+    itself. manual: a person approves and starts the rollout. The policy of model "*" holds for models without one of their own.
+    `four_eyes`: who registered the version or asked for its review cannot approve it. `approvals`: how many different
+    people must approve. `valid`: how long an approval lasts ("" = for good). A `protected` alias points only at versions with a valid approval.
     """
 
     model: str
     level: Literal["automatic", "semi-automatic", "manual"] = "automatic"
+    four_eyes: bool = False
+    approvals: int = 1
+    valid: str = ""
+    questions: tuple[RiskQuestion, ...] = ()
+    protected: tuple[str, ...] = (CHAMPION,)
+
+
+class PickleAllowance(Record, frozen=True):
+    """Somebody with the permission allowed that versions of a model are kept as pickle, which runs code when it is loaded."""
+
+    model: str
+    allowed_by: str
+    reason: str
+    at_us: Micros
+    withdrawn_us: Micros | None = None
+
+
+class ModelCard(Record, frozen=True):
+    """What people wrote on a version's card, section by section; the rest of a card is made from metadata."""
+
+    model: str
+    number: int
+    sections: Mapping[str, str] = {}
+    edited_us: Micros = 0
+    edited_by: str = ""

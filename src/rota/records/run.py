@@ -156,21 +156,6 @@ class GateResult(Record, frozen=True):
     bound: float | None = None
 
 
-class ExperimentRun(Record, frozen=True):
-    """One tracked execution in development; `source` says what code, data and environment it had."""
-
-    id: str
-    experiment: str
-    name: str
-    status: Literal["running", "finished", "failed"]
-    started_us: Micros
-    ended_us: Micros | None = None
-    parameters: Mapping[str, Any] = {}
-    metrics: Mapping[str, float] = {}
-    tags: Mapping[str, str] = {}
-    source: Mapping[str, str] = {}
-
-
 def cron(expression: str, *, cooldown: str = "0s") -> Trigger:
     """Start a run on a cron schedule (five fields, UTC of the platform's clock)."""
     if len(expression.split()) != 5:

@@ -135,6 +135,25 @@ class Label(Record, frozen=True):
     at_us: Micros
 
 
+class Outcome(Record, frozen=True):
+    """What came of a prediction for the business: a named figure (a sale, a cost, a click) at the moment it was reported."""
+
+    prediction_id: str
+    name: str
+    value: float
+    at_us: Micros
+
+
+class Note(Record, frozen=True):
+    """What somebody wrote about a lineage node, afterwards; notes are added, never changed."""
+
+    node: str
+    at_us: Micros
+    author: str
+    text: str
+    tags: tuple[str, ...] = ()
+
+
 class Cursor(Record, frozen=True):
     """How far a consumer has read an append-only stream."""
 

@@ -1,6 +1,5 @@
 """The control plane as one FastAPI application: routes by process, one error mapping, one token."""
 
-import hmac
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -12,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
-from rota.server import data, dataset_pages, feature_pages, features, loop, models, monitoring, pages, schemas, sources, training
+from rota.server import access, data, dataset_pages, feature_pages, features, loop, models, monitoring, pages, schemas, sources, training
 from rota.wiring import Platform
 
 logger = logging.getLogger("rota.server")
@@ -38,10 +37,12 @@ def create(platform: Platform) -> FastAPI:
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        if request.url.path not in OPEN_PATHS and not _authorised(request, token):
+        identity = access.recognised(request, platform, token)
+        if identity is None and request.url.path not in OPEN_PATHS:
             return _error(
-                request, 401, "a token is needed: send 'Authorization: Bearer TOKEN' with the content of HOME/token, or open /enter?token=TOKEN"
+                request, 401, "a token is needed: send 'Authorization: Bearer TOKEN' (`rota token` prints yours), or open /enter?token=TOKEN"
             )
+        request.state.identity = identity
         if int(request.headers.get("content-length") or 0) > limit:
             return _error(request, 413, f"the request is larger than {limit} bytes; send smaller batches or raise ROTA_MAX_REQUEST_MB")
         response = await call_next(request)
@@ -69,6 +70,7 @@ def create(platform: Platform) -> FastAPI:
 
     for room in (data, sources, schemas, features, models, training, monitoring, loop, pages, feature_pages, dataset_pages):
         app.include_router(room.router)
+    access.check_routes(app)
     return app
 
 
@@ -86,11 +88,6 @@ def owner_token(home: Path) -> str:
         finally:
             temporary.unlink()
     return path.read_text().strip()
-
-
-def _authorised(request: Request, token: str) -> bool:
-    given = request.headers.get("authorization", "").removeprefix("Bearer ") or request.cookies.get(pages.COOKIE, "")
-    return hmac.compare_digest(given.encode(), token.encode())
 
 
 def _error(request: Request, status: int, message: str, facts: dict[str, str] | None = None) -> Response:

@@ -6,13 +6,14 @@ from rota.manage import datasets, profiles
 from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.profile import Profile
 from rota.server import pages, profile_view
+from rota.server.access import needs
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
 SHOWN_VERSIONS = 200
 
 
-@router.get("/datasets")
+@router.get("/datasets", dependencies=needs("data.read"))
 def catalog(request: Request) -> Response:
     platform = platform_of(request)
     metadata = platform.repositories.metadata
@@ -20,7 +21,7 @@ def catalog(request: Request) -> Response:
     return pages.page("datasets.html", platform, definitions=metadata.find(Dataset), versions=versions)
 
 
-@router.get("/datasets/{dataset}")
+@router.get("/datasets/{dataset}", dependencies=needs("data.read"))
 def version(request: Request, dataset: str) -> Response:
     platform = platform_of(request)
     found = datasets.get(platform.repositories.metadata, *datasets.parse(dataset))

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Request, Response
 from rota.manage.features import catalog, references, versions
 from rota.records.data import FeatureView
 from rota.server import pages
+from rota.server.access import needs
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
 SHOWN = 500
 
 
-@router.get("/features")
+@router.get("/features", dependencies=needs("data.read"))
 def features(request: Request, text: str = "", owner: str = "", tag: str = "", entity: str = "", type: str = "", kind: str = "") -> Response:
     platform = platform_of(request)
     asked = {"text": text, "owner": owner, "tag": tag, "entity": entity, "type": type, "kind": kind}
@@ -21,7 +22,7 @@ def features(request: Request, text: str = "", owner: str = "", tag: str = "", e
     return pages.page("features.html", platform, found=found[:SHOWN], count=len(found), asked=asked)
 
 
-@router.get("/features/{view}")
+@router.get("/features/{view}", dependencies=needs("data.read"))
 def feature_view(request: Request, view: str) -> Response:
     platform = platform_of(request)
     metadata = platform.repositories.metadata

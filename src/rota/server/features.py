@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from rota.errors import InvalidInput
 from rota.manage.features import references, versions
 from rota.records.record import plain
+from rota.server.access import needs
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()
@@ -41,19 +42,19 @@ class Materialization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     incremental: bool = False
 
 
-@router.get("/v1/features")
+@router.get("/v1/features", dependencies=needs("data.read"))
 def search(request: Request, text: str = "", owner: str = "", tag: str = "", entity: str = "", type: str = "", kind: str = "") -> list[object]:
     """The catalog: entries in which all words of the text stand."""
     return listed(platform_of(request).features.search(text, owner=owner, tag=tag, entity=entity, type=type, kind=kind))
 
 
-@router.get("/v1/features/status")
+@router.get("/v1/features/status", dependencies=needs("data.read"))
 def status(request: Request) -> list[object]:
     """Freshness of every view."""
     return listed(platform_of(request).features.status())
 
 
-@router.post("/v1/features/online")
+@router.post("/v1/features/online", dependencies=needs("data.read"))
 async def online(request: Request) -> Response:
     """The newest values, with status and event time of each."""
     asked = await body_as(request, Online)
@@ -62,7 +63,7 @@ async def online(request: Request) -> Response:
     return _json({"values": answer.to_dict(), "statuses": answer.statuses(), "event_times_us": answer.event_times()})
 
 
-@router.post("/v1/features/historical")
+@router.post("/v1/features/historical", dependencies=needs("data.read"))
 async def historical(request: Request) -> Response:
     """The rows with one column for each feature, as it was at the row's time."""
     asked = await body_as(request, Historical)
@@ -71,7 +72,7 @@ async def historical(request: Request) -> Response:
     return _json({"rows": await run_in_threadpool(_joined, request, asked)})
 
 
-@router.post("/v1/features/materialize")
+@router.post("/v1/features/materialize", dependencies=needs("data.write"))
 async def materialize(request: Request) -> dict[str, int]:
     """Bring views online; the answer counts by source."""
     asked = await body_as(request, Materialization)
@@ -79,7 +80,7 @@ async def materialize(request: Request) -> dict[str, int]:
     return await run_in_threadpool(store.materialize_incremental if asked.incremental else store.materialize, asked.feature_views)
 
 
-@router.get("/v1/feature-views/{view}")
+@router.get("/v1/feature-views/{view}", dependencies=needs("data.read"))
 def feature_view(request: Request, view: str) -> dict[str, object]:
     """A view with its versions and everybody who uses it."""
     platform = platform_of(request)
@@ -88,7 +89,7 @@ def feature_view(request: Request, view: str) -> dict[str, object]:
     return {"view": plain(found), "versions": listed(versions.of(metadata, view)), "users": listed(platform.features.usage(view))}
 
 
-@router.post("/v1/feature-views/{view}/versions/{number}/retire")
+@router.post("/v1/feature-views/{view}/versions/{number}/retire", dependencies=needs("data.write"))
 def retire(request: Request, view: str, number: int) -> dict[str, int]:
     """Give a version up and free its online rows."""
     return {"online_rows_removed": platform_of(request).features.retire(f"{view}@v{number}")}

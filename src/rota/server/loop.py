@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from rota.records.time import Micros, iso
+from rota.server.access import OPEN, needs
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()
@@ -16,13 +17,13 @@ class Moment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to_us: Micros
 
 
-@router.get("/healthz")
+@router.get("/healthz", dependencies=OPEN)
 def health() -> dict[str, str]:
     """Alive: tells nothing private."""
     return {"status": "ok"}
 
 
-@router.get("/v1/loop")
+@router.get("/v1/loop", dependencies=needs("platform.read"))
 def status(request: Request) -> dict[str, object]:
     """The clock and what could go on right now; an empty `waiting` means that the loop is at rest."""
     platform = platform_of(request)
@@ -30,7 +31,7 @@ def status(request: Request) -> dict[str, object]:
     return {"now_us": now_us, "now": iso(now_us), "waiting": platform.loop.waiting()}
 
 
-@router.post("/v1/clock")
+@router.post("/v1/clock", dependencies=needs("platform.operate"))
 async def advance(request: Request) -> dict[str, object]:
     """Move a replayed clock forward; refused on a platform that follows the world's clock."""
     moment = await body_as(request, Moment)
@@ -38,13 +39,13 @@ async def advance(request: Request) -> dict[str, object]:
     return {"now_us": moment.to_us}
 
 
-@router.get("/v1/events")
+@router.get("/v1/events", dependencies=needs("platform.read"))
 def events(request: Request, after: int = 0, limit: int = 1_000) -> list[object]:
     """Events after a position, oldest first."""
     return listed(platform_of(request).repositories.metadata.events(after, limit=min(limit, 10_000)))
 
 
-@router.get("/v1/audit")
+@router.get("/v1/audit", dependencies=needs("audit.read"))
 def audit(request: Request, after: int = 0, limit: int = 1_000) -> list[object]:
     """Audit entries after a position, oldest first, each with the hash that chains it to the one before."""
     return listed(platform_of(request).repositories.metadata.audit(after, limit=min(limit, 10_000)))

@@ -12,6 +12,7 @@ from rota.monitor import compare
 from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.signal import Alert, MonitorSlice
+from rota.server.access import needs
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()
@@ -23,33 +24,33 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: list[dict[str, Any]]
 
 
-@router.post("/v1/endpoints/{endpoint}/labels")
+@router.post("/v1/endpoints/{endpoint}/labels", dependencies=needs("outcome.write"))
 async def label(request: Request, endpoint: str) -> dict[str, int]:
     """Report truths; they may come late, twice and in any order: the newest by `at_us` counts."""
     labels = (await body_as(request, Labels)).labels
     return {"accepted": await run_in_threadpool(platform_of(request).label, endpoint, labels)}
 
 
-@router.get("/v1/alerts")
+@router.get("/v1/alerts", dependencies=needs("monitor.read"))
 def list_alerts(request: Request, endpoint: str = "", status: str = "") -> list[object]:
     where = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
     return listed(platform_of(request).repositories.metadata.find(Alert, where, order="-raised_us"))
 
 
-@router.post("/v1/alerts/{alert}/acknowledge")
+@router.post("/v1/alerts/{alert}/acknowledge", dependencies=needs("monitor.act"))
 def acknowledge(request: Request, alert: str) -> object:
     repositories = platform_of(request).repositories
     return plain(alerts.acknowledge(repositories.metadata, alert, actor="owner", now_us=repositories.clock.now_us()))
 
 
-@router.get("/v1/endpoints/{endpoint}/slices")
+@router.get("/v1/endpoints/{endpoint}/slices", dependencies=needs("monitor.read"))
 def slices(request: Request, endpoint: str, limit: int = 400) -> list[object]:
     """Measured slices of an endpoint, newest first."""
     metadata = platform_of(request).repositories.metadata
     return listed(metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=min(limit, 5_000)))
 
 
-@router.get("/v1/endpoints/{endpoint}/compare")
+@router.get("/v1/endpoints/{endpoint}/compare", dependencies=needs("monitor.read"))
 def compare_months(request: Request, endpoint: str, version: int) -> list[dict[str, Any]]:
     """Per month, the answers given beside what another version would have answered on the same logged features."""
     platform = platform_of(request)
@@ -60,13 +61,13 @@ def compare_months(request: Request, endpoint: str, version: int) -> list[dict[s
     return compare.by_month(platform.repositories, platform.formats, endpoint, other)
 
 
-@router.get("/v1/endpoints/{endpoint}/log")
+@router.get("/v1/endpoints/{endpoint}/log", dependencies=needs("monitor.read"))
 def count_log(request: Request, endpoint: str) -> dict[str, int]:
     """How many predictions the log holds, and how many of them have a label."""
     return compare.counts(platform_of(request).repositories, endpoint)
 
 
-@router.get("/v1/endpoints/{endpoint}/parity")
+@router.get("/v1/endpoints/{endpoint}/parity", dependencies=needs("monitor.read"))
 def check_parity(request: Request, endpoint: str, rows: int = compare.PARITY_ROWS) -> dict[str, Any]:
     """Training == serving: features recomputed for logged predictions, and the cells that differ."""
     platform = platform_of(request)

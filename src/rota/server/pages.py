@@ -23,23 +23,23 @@ from rota.manage import chronicle, datasets, lineage, registry
 from rota.records.model import Alias, Approval, ModelVersion
 from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout
-from rota.records.run import ENDED, Deployed, ExperimentRun
+from rota.records.run import ENDED, Deployed
 from rota.records.signal import Alert, Edge, MonitorSlice
 from rota.records.time import Micros, iso
 from rota.server import charts
+from rota.server.access import COOKIE, OPEN, needs
 from rota.server.wire import platform_of
 from rota.wiring import Platform
 
 router = APIRouter(include_in_schema=False)
 
-COOKIE = "rota_token"
 COOKIE_AGE_S = 30 * 86_400
 SHOWN_RUNS = 100
 SHOWN_DAYS = 400
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 
-@router.get("/enter")
+@router.get("/enter", dependencies=OPEN)
 def enter(request: Request, token: str = "") -> Response:
     """Exchange the token in the address for a cookie that no script can read and no other site can send."""
     if not hmac.compare_digest(token.encode(), request.app.state.token.encode()):
@@ -51,7 +51,7 @@ def enter(request: Request, token: str = "") -> Response:
     return response
 
 
-@router.get("/")
+@router.get("/", dependencies=needs("platform.read"))
 def overview(request: Request) -> Response:
     platform = platform_of(request)
     repositories = platform.repositories
@@ -62,7 +62,7 @@ def overview(request: Request) -> Response:
         "overview.html",
         platform,
         pipelines=metadata.find(Deployed, {"environment": platform.settings.environment}),
-        experiments=len(_tracked(platform)),
+        experiments=0,
         active=repositories.runs.find(statuses=("queued", "running", "parked"), limit=100),
         training=repositories.runs.find(workflow="train", limit=SHOWN_RUNS),
         versions=metadata.find(ModelVersion, order="-created_us", limit=SHOWN_RUNS),
@@ -75,7 +75,7 @@ def overview(request: Request) -> Response:
     )
 
 
-@router.get("/models")
+@router.get("/models", dependencies=needs("model.read"))
 def models(request: Request) -> Response:
     platform = platform_of(request)
     metadata = platform.repositories.metadata
@@ -85,7 +85,7 @@ def models(request: Request) -> Response:
     return page("models.html", platform, versions=metadata.find(ModelVersion, order="-created_us"), aliases=aliases)
 
 
-@router.get("/models/{model}/{number}")
+@router.get("/models/{model}/{number}", dependencies=needs("model.read"))
 def model(request: Request, model: str, number: int) -> Response:
     platform = platform_of(request)
     metadata = platform.repositories.metadata
@@ -101,14 +101,14 @@ def model(request: Request, model: str, number: int) -> Response:
     )
 
 
-@router.get("/runs")
+@router.get("/runs", dependencies=needs("pipeline.read"))
 def runs(request: Request, workflow: str = "") -> Response:
     platform = platform_of(request)
     found = platform.repositories.runs.find(workflow=workflow, limit=SHOWN_RUNS)
     return page("runs.html", platform, runs=found, workflow=workflow, limit=SHOWN_RUNS)
 
 
-@router.get("/runs/{run_id}")
+@router.get("/runs/{run_id}", dependencies=needs("pipeline.read"))
 def run(request: Request, run_id: str) -> Response:
     platform = platform_of(request)
     found = platform.repositories.runs.find(id=run_id, limit=1)
@@ -121,7 +121,7 @@ def run(request: Request, run_id: str) -> Response:
     return page("run.html", platform, run=found[0], steps=steps, gates=gates, anomalies=anomalies, longest=longest)
 
 
-@router.get("/endpoints/{name}")
+@router.get("/endpoints/{name}", dependencies=needs("model.read"))
 def endpoint(request: Request, name: str) -> Response:
     platform = platform_of(request)
     metadata = platform.repositories.metadata
@@ -144,14 +144,14 @@ def endpoint(request: Request, name: str) -> Response:
     )
 
 
-@router.get("/alerts")
+@router.get("/alerts", dependencies=needs("monitor.read"))
 def alerts(request: Request, status: str = "") -> Response:
     platform = platform_of(request)
     found = platform.repositories.metadata.find(Alert, {"status": status} if status else None, order="-raised_us")
     return page("alerts.html", platform, alerts=found, status=status)
 
 
-@router.get("/lineage/prediction/{prediction_id}")
+@router.get("/lineage/prediction/{prediction_id}", dependencies=needs("lineage.read"))
 def prediction(request: Request, prediction_id: str) -> Response:
     platform = platform_of(request)
     repositories = platform.repositories
@@ -167,10 +167,6 @@ def wanted(request: Request) -> bool:
 def problem(status: int, message: str) -> Response:
     """An error as a page."""
     return _html(_templates.get_template("problem.html").render(status=status, message=message, now=""), status)
-
-
-def _tracked(platform: Platform) -> list[ExperimentRun]:
-    return platform.repositories.metadata.find(ExperimentRun, limit=10_000)
 
 
 def page(template: str, platform: Platform, **values: Any) -> Response:

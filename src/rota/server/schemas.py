@@ -11,6 +11,7 @@ from rota.errors import InvalidInput, NotFound
 from rota.manage import schemas
 from rota.records.record import plain
 from rota.records.schema import Schema
+from rota.server.access import needs
 from rota.server.wire import body_as, listed, platform_of
 from rota.stats.schema import validate
 
@@ -37,13 +38,13 @@ class Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environment: str = ""
 
 
-@router.get("/v1/schemas")
+@router.get("/v1/schemas", dependencies=needs("data.read"))
 def versions(request: Request, name: str = "") -> list[object]:
     """Versions, newest first."""
     return listed(platform_of(request).repositories.metadata.find(Schema, {"name": name} if name else None, order="-version"))
 
 
-@router.get("/v1/schemas/{name}")
+@router.get("/v1/schemas/{name}", dependencies=needs("data.read"))
 def law(request: Request, name: str) -> object:
     """The version that is the law; 404 when none was frozen."""
     found = schemas.law(platform_of(request).repositories.metadata, name)
@@ -52,12 +53,12 @@ def law(request: Request, name: str) -> object:
     return plain(found)
 
 
-@router.get("/v1/schemas/{name}/versions/{version}")
+@router.get("/v1/schemas/{name}/versions/{version}", dependencies=needs("data.read"))
 def version(request: Request, name: str, version: int) -> object:
     return plain(schemas.get(platform_of(request).repositories.metadata, f"{name}@{version}"))
 
 
-@router.post("/v1/schemas/{name}/versions")
+@router.post("/v1/schemas/{name}/versions", dependencies=needs("data.write"))
 async def edit(request: Request, name: str) -> object:
     """Store an edited schema as the next version; 409 when another edit came first."""
     wanted = await body_as(request, Edit)
@@ -68,7 +69,7 @@ async def edit(request: Request, name: str) -> object:
     return plain(await run_in_threadpool(schemas.edit, repositories.metadata, wanted.schema, author=wanted.author, now_us=now_us))
 
 
-@router.post("/v1/schemas/{name}/versions/{version}/freeze")
+@router.post("/v1/schemas/{name}/versions/{version}/freeze", dependencies=needs("data.write"))
 async def freeze(request: Request, name: str, version: int) -> object:
     """Make a version the law."""
     author = (await body_as(request, Freeze)).author
@@ -77,7 +78,7 @@ async def freeze(request: Request, name: str, version: int) -> object:
     return plain(await run_in_threadpool(schemas.freeze, repositories.metadata, f"{name}@{version}", author=author, now_us=now_us))
 
 
-@router.post("/v1/schemas/{name}/validate")
+@router.post("/v1/schemas/{name}/validate", dependencies=needs("data.read"))
 async def anomalies(request: Request, name: str) -> list[object]:
     """Anomalies of some rows under the law, or under the newest version where none is frozen."""
     wanted = await body_as(request, Rows)

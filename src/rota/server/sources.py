@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from rota.manage.features import intakes, rejects, sources
 from rota.records.data import Source
 from rota.records.record import plain
+from rota.server.access import needs
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()
@@ -21,12 +22,12 @@ class Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: list[dict[str, Any]]
 
 
-@router.get("/v1/sources")
+@router.get("/v1/sources", dependencies=needs("data.read"))
 def list_sources(request: Request) -> list[object]:
     return listed(platform_of(request).repositories.metadata.find(Source))
 
 
-@router.get("/v1/sources/{source}")
+@router.get("/v1/sources/{source}", dependencies=needs("data.read"))
 def show_source(request: Request, source: str) -> dict[str, object]:
     """The definition of a source, and how it stands."""
     r = platform_of(request).repositories
@@ -34,28 +35,28 @@ def show_source(request: Request, source: str) -> dict[str, object]:
     return {"source": plain(found), "status": plain(sources.status(r.metadata, r.tables, found, r.clock.now_us()))}
 
 
-@router.post("/v1/sources/{source}/rows")
+@router.post("/v1/sources/{source}/rows", dependencies=needs("data.push"))
 async def push(request: Request, source: str) -> dict[str, int]:
     """Push rows: all or none; acknowledged once they are safe and visible online. Rows that a contract quarantines do not count."""
     rows = (await body_as(request, Rows)).rows
     return {"accepted": await run_in_threadpool(platform_of(request).push, source, rows)}
 
 
-@router.post("/v1/sources/{source}/ingest")
+@router.post("/v1/sources/{source}/ingest", dependencies=needs("data.write"))
 def ingest(request: Request, source: str) -> dict[str, Any]:
     """Take in what is new of the source's own files or database; a caller cannot name another path."""
     done: dict[str, Any] = plain(platform_of(request).feed.ingest(source, actor="http"))
     return done
 
 
-@router.get("/v1/sources/{source}/ingestions")
+@router.get("/v1/sources/{source}/ingestions", dependencies=needs("data.read"))
 def ingestions(request: Request, source: str, limit: Limit = 100) -> list[object]:
     """What was taken in, the newest first."""
     metadata = platform_of(request).repositories.metadata
     return listed(intakes.history(metadata, sources.get(metadata, source).name, limit=limit))
 
 
-@router.get("/v1/sources/{source}/rejects")
+@router.get("/v1/sources/{source}/rejects", dependencies=needs("data.read"))
 def rejected(request: Request, source: str, limit: Limit = 100) -> list[dict[str, Any]]:
     """Rows that were left out, the newest first: file, row, reason, and the row as it came."""
     r = platform_of(request).repositories

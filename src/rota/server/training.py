@@ -4,23 +4,24 @@ from fastapi import APIRouter, Request
 
 from rota.errors import NotFound
 from rota.records.record import plain
-from rota.records.run import Deployed, ExperimentRun
+from rota.records.run import Deployed
+from rota.server.access import needs
 from rota.server.wire import listed, platform_of
 
 router = APIRouter()
 
 
-@router.get("/v1/pipelines")
+@router.get("/v1/pipelines", dependencies=needs("pipeline.read"))
 def pipelines(request: Request) -> list[object]:
     return listed(platform_of(request).repositories.metadata.find(Deployed))
 
 
-@router.get("/v1/runs")
+@router.get("/v1/runs", dependencies=needs("pipeline.read"))
 def runs(request: Request, workflow: str = "", subject: str = "", limit: int = 200) -> list[object]:
     return listed(platform_of(request).repositories.runs.find(workflow=workflow, subject=subject, limit=min(limit, 10_000)))
 
 
-@router.get("/v1/runs/{run_id}")
+@router.get("/v1/runs/{run_id}", dependencies=needs("pipeline.read"))
 def run(request: Request, run_id: str) -> dict[str, object]:
     repositories = platform_of(request).repositories
     found = repositories.runs.find(id=run_id, limit=1)
@@ -29,13 +30,7 @@ def run(request: Request, run_id: str) -> dict[str, object]:
     return {"run": plain(found[0]), "steps": listed(repositories.runs.journal(run_id))}
 
 
-@router.get("/v1/experiment-runs")
-def experiment_runs(request: Request, experiment: str = "") -> list[object]:
-    where = {"experiment": experiment} if experiment else None
-    return listed(platform_of(request).repositories.metadata.find(ExperimentRun, where))
-
-
-@router.post("/v1/pipelines/{pipeline}/runs")
+@router.post("/v1/pipelines/{pipeline}/runs", dependencies=needs("train.start"))
 def start(request: Request, pipeline: str) -> dict[str, object]:
     """Start a training run by hand; 403 when one is active already."""
     return {"run": platform_of(request).start_training(pipeline)}

@@ -18,9 +18,9 @@ from rota.ports.metadata import Batch, Metadata
 from rota.records.model import Alias
 from rota.records.record import Record, encode
 from rota.records.release import Endpoint
-from rota.records.run import ExperimentRun
 from rota.records.schema import Schema
 from rota.records.signal import AuditEntry, Cursor, Event, Monitor
+from rota.records.tracking import ExperimentRun
 
 
 def alias(name: str = "champion", number: int = 1, *, model: str = "flights", since_us: int = 0) -> Alias:

@@ -11,7 +11,7 @@ from rota.records.dataset import DatasetDefinition, DatasetVersion
 from rota.records.model import Alias, ModelVersion, VersionStatus
 from rota.records.record import Record
 from rota.records.release import Endpoint, Release, Rollout, Route
-from rota.records.run import Deployed, ExperimentRun, PipelineRelease, Run, TrainingPipeline
+from rota.records.run import Deployed, PipelineRelease, Run, TrainingPipeline
 from rota.records.schema import ColumnSchema, Schema
 from rota.records.signal import Alert, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US
@@ -33,7 +33,6 @@ def tell(metadata: Metadata, runs: Runs) -> None:
         SERVICE,
         PipelineRelease("d" * 64, "flights", "b" * 64, "project", "c0ffee", False, "", "3.11.7", NOON_US),
         Deployed("delay", "prod", "d" * 64, PIPELINE, NOON_US),
-        ExperimentRun("e1", "delay", "[bold]first[/bold]", "finished", NOON_US, metrics={"roc_auc": 0.7}),
         DatasetVersion("delay", 1, "a" * 64, "datasets/delay/1", 0, 100, 80, 20, NOON_US, NOON_US + DAY_US, NOON_US + DAY_US // 2, NOON_US, run="r1"),
         Schema("delay", 1, (ColumnSchema("origin_delays__last", "float", minimum=-5.0, maximum=60.0),), dataset="delay@1", frozen_us=NOON_US),
         version(1, "approved"),
