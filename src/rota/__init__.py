@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tells checkers what `__getattr__` will answer
+    from rota.develop.tuning import Trial as Trial
+    from rota.develop.tracking import current_run as current_run
     from rota.errors import Conflict as Conflict
     from rota.errors import Corrupt as Corrupt
     from rota.errors import InvalidInput as InvalidInput
@@ -43,6 +45,7 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.fields import Field as Field
     from rota.records.fields import RequestSource as RequestSource
     from rota.records.model import ReleasePolicy as ReleasePolicy
+    from rota.records.project import UseCase as UseCase
     from rota.records.release import Canary as Canary
     from rota.records.release import Endpoint as Endpoint
     from rota.records.release import error_rate as error_rate
@@ -60,12 +63,16 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.server.client import Client as Client
     from rota.server.running import up as up
     from rota.settings import Settings as Settings
+    from rota.train.fitting import Rows as Rows
     from rota.train.fitting import TrainingData as TrainingData
     from rota.train.fitting import step as step
     from rota.wiring import FeatureStore as FeatureStore
     from rota.wiring import apply as apply
+    from rota.wiring import autolog as autolog
     from rota.wiring import load as load
+    from rota.wiring import read_dataset as read_dataset
     from rota.wiring import track as track
+    from rota.wiring import tune as tune
 
     __version__: str
 
@@ -106,9 +113,15 @@ _HOMES: Mapping[str, str] = {
     "TrainingData": "rota.train.fitting",
     "TrainingPipeline": "rota.records.run",
     "Unavailable": "rota.errors",
+    "UseCase": "rota.records.project",
+    "Rows": "rota.train.fitting",
+    "Trial": "rota.develop.tuning",
+    "tune": "rota.wiring",
     "apply": "rota.wiring",
+    "autolog": "rota.wiring",
     "at_least": "rota.records.run",
     "count": "rota.records.data",
+    "current_run": "rota.develop.tracking",
     "cron": "rota.records.run",
     "error_rate": "rota.records.release",
     "latency_p95": "rota.records.release",
@@ -120,6 +133,7 @@ _HOMES: Mapping[str, str] = {
     "on_alert": "rota.records.run",
     "outcomes": "rota.records.data",
     "per_slice": "rota.records.run",
+    "read_dataset": "rota.wiring",
     "share": "rota.records.data",
     "sql": "rota.records.data",
     "step": "rota.train.fitting",

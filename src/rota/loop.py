@@ -7,8 +7,10 @@
     alert.raised        a pipeline has an on_alert trigger for it    run "train"
     alert.lasting       as alert.raised, and it is still open        run "train"
     alert.raised        always                                       the alert's people are told
-    version.registered  the model's policy is automatic              approval by policy
-    version.approved    the policy is not manual                     run "rollout"
+    version.registered  policy automatic, gates passed, risk clear   approval by policy
+    risk.answered       as version.registered                        approval by policy
+    version.registered  it has files and no bundle yet               run "adopt"
+    version.approved    policy not manual, reviewer wants a rollout  run "rollout"; of a version without a bundle run "adopt" first
 
 A trigger that does not start a run says why in the audit log. Every reaction commits together with the cursor over the
 event log, and the runs it starts have ids derived from the event: each event acts once, whoever handles it.
@@ -18,13 +20,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from rota.errors import Conflict, Refused, RotaError, Unavailable
-from rota.manage import registry, schedules
+from rota.errors import Conflict, NotFound, Refused, RotaError, Unavailable
+from rota.manage import evidence, governance, registry, risk, schedules
 from rota.manage.repositories import Repositories
 from rota.ports.alerts import AlertSink
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import ModelVersion
+from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout
 from rota.records.run import Deployed, Run, Trigger
 from rota.records.signal import Alert, Cursor, Event, Monitor, ScheduleState
@@ -295,30 +299,83 @@ def _tell_people(loop: Loop, event: Event) -> Reaction:
 def _review_by_policy(loop: Loop, event: Event) -> Reaction:
     metadata = loop.repositories.metadata
     version = registry.get(metadata, str(event.body["model"]), int(event.body["number"]))
-    if registry.policy(metadata, version.model).level != "automatic" or version.status != "registered":
-        return Reaction()
-    evidence = {"run": version.run, "evaluation": version.evaluation, "metrics": dict(version.metrics), "dataset": version.dataset}
+    policy = registry.policy(metadata, version.model)
+    if policy.level != "automatic" or version.status != "registered" or not evidence.passed_gates(loop.repositories, version):
+        return Reaction()  # no policy speaks for a version that no gate has seen
     now_us = loop.repositories.clock.now_us()
-    batch = registry.decide(version, "approve", reviewer="policy:automatic", reason="both gates passed", now_us=now_us, evidence=evidence)
-    return Reaction(batch=batch)
+    if obstacles := risk.obstacles(policy, risk.answers(metadata, version)):
+        batch = Batch()
+        batch.audit("rota", "review.wait", version.id, now_us, reason="; ".join(obstacles))
+        return Reaction(batch=batch)
+    decision = governance.Decision("approve", governance.AUTOMATIC, "both gates passed")
+    return Reaction(batch=governance.decided(loop.repositories, version, decision, now_us=now_us)[1])
+
+
+def _adopt(loop: Loop, event: Event) -> Reaction:
+    """A version registered with a foreign model's files becomes one that can be served."""
+    version = registry.get(loop.repositories.metadata, str(event.body["model"]), int(event.body["number"]))
+    if version.bundle or not version.artifacts:
+        return Reaction()
+    return Reaction((_adopting(version, event, now_us=loop.repositories.clock.now_us()),))
+
+
+def _adopting(version: ModelVersion, event: Event, *, now_us: Micros, approval: Mapping[str, Any] | None = None) -> Run:
+    arguments: dict[str, Any] = {"model": version.model, "number": version.number}
+    if approval:
+        arguments["approval"] = dict(approval)
+    return Run(f"adopt.{version.model}.{version.number}.{event.position}", "adopt", version.id, arguments, now_us, f"model_version:{version.id}")
 
 
 def _start_rollout(loop: Loop, event: Event) -> Reaction:
     metadata = loop.repositories.metadata
     version = registry.get(metadata, str(event.body["model"]), int(event.body["number"]))
-    if registry.policy(metadata, version.model).level == "manual":
+    now_us = loop.repositories.clock.now_us()
+    if registry.policy(metadata, version.model).level == "manual" or not event.body.get("rollout", True):
         return Reaction()
-    return Reaction(tuple(rollout_run(endpoint, version, now_us=loop.repositories.clock.now_us()) for endpoint in _endpoints(metadata, version)))
+    if not version.bundle and version.artifacts and not event.body.get("adopted"):
+        return Reaction((_adopting(version, event, now_us=now_us, approval=event.body),))
+    if not version.bundle:
+        batch = Batch()
+        batch.audit("rota", "rollout.skip", version.id, now_us, reason=version.unservable or "it has no bundle to serve")
+        return Reaction(batch=batch)
+    delivery = event.body.get("delivery")
+    return Reaction(tuple(rollout_run(e, version, now_us=now_us, delivery=delivery) for e in registry.endpoints(metadata, version.model)))
 
 
-def rollout_run(endpoint: Endpoint, version: ModelVersion, *, now_us: Micros, trigger: str = "") -> Run:
-    """The run that delivers a version to an endpoint; its id makes delivering the same version twice impossible."""
-    arguments = {"endpoint": endpoint.name, "model": version.model, "number": version.number}
+def rollout_run(endpoint: Endpoint, version: ModelVersion, *, now_us: Micros, trigger: str = "", delivery: Mapping[str, Any] | None = None) -> Run:
+    """The run that delivers a version to an endpoint, by its strategy or by `delivery` (a Canary as plain values).
+
+    Its id makes delivering the same version twice impossible.
+    """
+    arguments: dict[str, Any] = {"endpoint": endpoint.name, "model": version.model, "number": version.number}
+    if delivery:
+        arguments["delivery"] = dict(delivery)
     return Run(f"rollout.{endpoint.name}.{version.number}", "rollout", endpoint.name, arguments, now_us, trigger or f"approval:{version.id}")
 
 
-def _endpoints(metadata: Metadata, version: ModelVersion) -> list[Endpoint]:
-    return metadata.find(Endpoint, {"model": version.model})
+def deliver(repositories: Repositories, version: ModelVersion, *, actor: str, endpoint: str = "") -> list[Run]:
+    """Start the rollouts of a version that may be released, on its endpoints or one of them, the way its reviewer chose."""
+    metadata, now_us = repositories.metadata, repositories.clock.now_us()
+    standing = governance.check_released(metadata, version, "a delivery", now_us=now_us)
+    if not version.bundle:
+        raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
+    targets = [each for each in registry.endpoints(metadata, version.model) if endpoint in ("", each.name)]
+    if not targets:
+        raise NotFound(f"model {version.model!r} has no endpoint{f' {endpoint!r}' if endpoint else ''}; declare one in the project and `rota apply`")
+    delivery = plain(standing.delivery) if standing.delivery else None
+    runs = [rollout_run(each, version, now_us=now_us, trigger=f"person:{actor}", delivery=delivery) for each in targets]
+    started = [run for run in runs if repositories.runs.submit(run, _delivered(version, run, actor=actor))]
+    if not started:
+        raise Refused(
+            f"{version.id} was delivered before, by {runs[0].id}; a version is delivered once, `rota rollback` returns to an earlier champion"
+        )
+    return started
+
+
+def _delivered(version: ModelVersion, run: Run, *, actor: str) -> Batch:
+    batch = Batch()
+    batch.audit(actor, "version.deliver", version.id, run.created_us, run=run.id, endpoint=run.subject)
+    return batch
 
 
 def _deployed(metadata: Metadata, environment: str) -> list[Deployed]:
@@ -351,6 +408,7 @@ RULES: Mapping[str, tuple[Callable[[Loop, Event], Reaction], ...]] = {
     "data.arrived": (_train_on_new_data,),
     "alert.raised": (_train_on_alert, _tell_people),
     "alert.lasting": (_train_on_alert,),
-    "version.registered": (_review_by_policy,),
+    "version.registered": (_review_by_policy, _adopt),
+    "risk.answered": (_review_by_policy,),
     "version.approved": (_start_rollout,),
 }

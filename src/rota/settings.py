@@ -21,6 +21,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Directory of the embedded platform; created with mode 0700."""
     host: str = "127.0.0.1"
     """Address of both servers; loopback unless somebody decides otherwise."""
+    allowed_hosts: str = ""
+    """Further names under which the control plane may be addressed, separated by commas, for example behind a proxy; it
+    answers to `host` and to this machine's loopback names, and to nothing else (a page elsewhere could rebind a name to it)."""
     control_port: int = 7682
     """Port of the control plane, 1-65535 (0: any free port; read it from HOME/ports.json)."""
     prediction_port: int = 7683
@@ -47,16 +50,30 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What all keys in that server begin with: the same on every host of a platform, another one for each platform that shares the server."""
     max_request_mb: int = 16
     """Largest accepted HTTP body in megabytes, 1-1024."""
+    max_artifact_mb: int = 10_240
+    """Largest accepted artifact file in megabytes, 1-1048576; files are streamed, so this bounds disk, not memory."""
     housekeeping_s: float = 30.0
     """Seconds between two rounds in which a worker carries pushed rows into the tables and sorts histories, 0.1-86400."""
     step_timeout_s: float = 3_600.0
     """Seconds a training step may take before it is ended, 1-604800."""
+    retention_trash_days: float = 30.0
+    """Days for which deleted tracked runs, experiments, logged models and versions are kept, 0-36500; then `rota gc` purges them."""
+    retention_pending_days: float = 7.0
+    """Days after which a logged model whose upload never ended counts as given up, 0-36500."""
+    retention_run_days: float = 365.0
+    """Days for which what a failed or blocked run made is kept, 0-36500; what a registered version rests on is kept for good."""
+    retention_grace_hours: float = 24.0
+    """Hours for which a blob that nothing names is left alone, 0-8760: longer than any upload takes."""
     metadata_url: str = ""
-    """SQLAlchemy URL of the metadata store; empty: SQLite in HOME/metadata.db."""
+    """URL of the metadata store, as postgresql://user:password@host:5432/database; empty: SQLite in HOME/metadata.db."""
     storage_url: str = ""
     """s3://BUCKET/PREFIX of blobs and tables, reached with the AWS_* variables; empty: HOME/blobs and HOME/tables."""
     alert_webhook: str = ""
     """URL that receives each alert as JSON; empty: alerts are only logged and stored."""
+    alert_private: bool = False
+    """True: that URL may lie in a private network and be plain http; otherwise only https to a public address, or loopback."""
+    signing_key: str = ""
+    """What signs models that are kept as pickle, at least 32 characters and the same on every host; empty: HOME/signing.key, made at first use."""
 
     def __repr__(self) -> str:
         values = {name: getattr(self, name) for name in self.__struct_fields__}
@@ -72,10 +89,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise InvalidInput("setting storage_url holds credentials; they belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
 
-_SECRET = ("metadata_url", "alert_webhook", "online_url")
-"""URLs that may hold a password or a token: never shown."""
-NOT_SETTINGS = frozenset({"ROTA_LOG", "ROTA_SUPERVISOR_PID"})
-"""Variables of the entry points: the form of the log, and who started a child."""
+_SECRET = ("metadata_url", "alert_webhook", "online_url", "signing_key")
+"""URLs that may hold a password or a token: never shown. Each may stand in a file named by ROTA_NAME_FILE instead."""
+SECRET_FILES = frozenset(f"ROTA_{name.upper()}_FILE" for name in _SECRET)
+NOT_SETTINGS = frozenset({"ROTA_LOG", "ROTA_SUPERVISOR_PID", "ROTA_TOKEN", "ROTA_TOKEN_FILE", "ROTA_REPRODUCES"}) | SECRET_FILES
+"""Variables of the entry points: the form of the log, who started a child, the token of who gives a command, and the run that is executed again."""
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "control_port": (0, 65_535),
@@ -86,8 +104,13 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "poll_s": (0.01, 60),
     "online_size_mb": (16, 1_048_576),
     "max_request_mb": (1, 1_024),
+    "max_artifact_mb": (1, 1_048_576),
     "housekeeping_s": (0.1, 86_400),
     "step_timeout_s": (1, 604_800),
+    "retention_trash_days": (0, 36_500),
+    "retention_pending_days": (0, 36_500),
+    "retention_run_days": (0, 36_500),
+    "retention_grace_hours": (0, 8_760),
 }
 
 
@@ -101,6 +124,7 @@ def load(directory: Path = Path(), environ: Mapping[str, str] = os.environ, **ov
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidInput(f"{file} is not valid TOML: {error}", file=str(file)) from error
     values |= {name.removeprefix("ROTA_").lower(): text for name, text in environ.items() if name.startswith("ROTA_") and name not in NOT_SETTINGS}
+    values |= {name: text for name in _SECRET if (text := secret(name, environ))}
     values |= {name: value for name, value in overrides.items() if value is not None}
     unknown = sorted(set(values) - set(Settings.__struct_fields__))
     if unknown:
@@ -109,6 +133,21 @@ def load(directory: Path = Path(), environ: Mapping[str, str] = os.environ, **ov
         return msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"a setting in {file} or ROTA_* has a wrong type: {error}") from error
+
+
+def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The secret in the variable ROTA_NAME, or in the file that ROTA_NAME_FILE names; "" when neither is set."""
+    variable = f"ROTA_{name.upper()}"
+    file = environ.get(f"{variable}_FILE", "")
+    if not file:
+        return environ.get(variable, "").strip()
+    if environ.get(variable):
+        raise InvalidInput(f"{variable} and {variable}_FILE are both set; leave one of them out", setting=name)
+    try:
+        return Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise InvalidInput(f"{variable}_FILE = {file!r} cannot be read: {why}", setting=name) from error
 
 
 def _path(kind: type[Any], value: object) -> object:

@@ -1,33 +1,50 @@
 """Wiring: settings become an open platform. The only text that names a backend."""
 
+import getpass
 import importlib.util
 import logging
 import math
+import os
+import secrets
+import sys
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
+
+import msgspec
+import polars as pl
 
 from rota.backends.alert_sinks import LogSink, WebhookSink
 from rota.backends.blob_directory import BlobDirectory
 from rota.backends.clocks import ReplayClock, SystemClock
 from rota.backends.delta_tables import DeltaTables
 from rota.backends.file_input import FileInput
+from rota.backends.format_shelf import FormatShelf
 from rota.backends.lmdb_online import LmdbOnline
 from rota.backends.local_processes import LocalProcesses
+from rota.backends.memory_journal import MemoryJournal
+from rota.backends.memory_online import MemoryOnline
+from rota.backends.private_files import private_file
 from rota.backends.segment_journal import SegmentJournal
 from rota.backends.sql_engine import open_engine
 from rota.backends.sql_input import SqlInput
 from rota.backends.sql_metadata import SqlMetadata
 from rota.backends.sql_runs import SqlRuns
+from rota.backends.sql_tracking import SqlTracking
 from rota.deploy.rollout import RolloutWorkflow
-from rota.develop.tracking import TrackedRun, Tracker
-from rota.errors import InvalidInput, NotFound, Refused, RotaError, Unavailable
-from rota.loop import Loop, start_training
-from rota.manage import dataset_versions, datasets, labels, registry
+from rota.develop import reproduction, search, tuning
+from rota.develop.autologging import Autologging
+from rota.develop.orphans import drain
+from rota.develop.tracking import Surroundings, TrackedRun, Tracker, current_run
+from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
+from rota.loop import Loop, deliver, start_training
+from rota.manage import access, chronicle, dataset_reading, dataset_versions, datasets, foreign_registration, garbage, labels, policies, registry
 from rota.manage.durable import Worker, Workflow
 from rota.manage.features import clustered
 from rota.manage.features.feed import Feed
@@ -35,20 +52,29 @@ from rota.manage.features.online import OnlineFeatures
 from rota.manage.features.registry import Change
 from rota.manage.features.store import Store
 from rota.manage.features.versions import ALL
+from rota.manage.foreign import Adopter
+from rota.manage.foreign_conversion import Order, convert
 from rota.manage.repositories import Repositories
+from rota.manage.retention import Rules
+from rota.manage.seals import PlatformSeals, Recognised
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import project as projects
 from rota.operationalize import release as releases
 from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
 from rota.ports.inputs import Inputs
-from rota.ports.models import ModelFormat
+from rota.ports.models import ModelFormat, Seals
 from rota.ports.online import Online
 from rota.ports.tables import Tables
+from rota.ports.tuning import Tuner
+from rota.records.access import Identity
 from rota.records.data import FeatureService, Source
+from rota.records.model import ModelVersion, RegisteredModel, ReleasePolicy
+from rota.records.record import plain
 from rota.records.release import Endpoint
-from rota.records.run import PipelineRelease, Run, Trigger
+from rota.records.run import ENDED, PipelineRelease, Run, Trigger
 from rota.records.signal import Label
+from rota.records.time import HOUR_US
 from rota.serve.asgi import PredictionApp
 from rota.serve.embedded import EmbeddedModel, open_file
 from rota.serve.following import Depot, Follower
@@ -62,11 +88,23 @@ logger = logging.getLogger("rota.wiring")
 
 FORMATS = {
     "lightgbm": ("rota.backends.lightgbm_format", "LightGBMFormat", "lightgbm"),
+    "xgboost": ("rota.backends.xgboost_format", "XGBoostFormat", "xgboost"),
+    "onnx": ("rota.backends.onnx_format", "OnnxFormat", "onnxruntime"),
+    "torch": ("rota.backends.torch_format", "TorchFormat", "torch"),
     "skops": ("rota.backends.skops_format", "SkopsFormat", "skops"),
+    "pickle": ("rota.backends.pickle_format", "PickleFormat", "cloudpickle"),
 }
+"""Model formats by name: backend module, class, and the library whose presence installs it. The first that accepts a model keeps it."""
+SHORTEST_KEY = 32
+SPOOL = "spool"
+"""The folder of the home in which logged metrics wait to be stored."""
+AUTOLOGGERS = {
+    "lightgbm": "rota.backends.autolog_lightgbm",
+    "sklearn": "rota.backends.autolog_sklearn",
+}
+"""Modules that let a library's fits log themselves, by the library whose presence installs them."""
 RESORT_TAIL = 0.1
 """The share of a history that may lie unsorted behind its sorted copy before a worker sorts it anew."""
-"""Model formats by name: backend module, class, and the library whose presence installs it."""
 
 
 @dataclass
@@ -75,11 +113,19 @@ class Platform:
 
     settings: Settings
     repositories: Repositories
+    identity: Identity = access.OWNER
+    """Who acts: whoever opens a home is its owner, unless an entry point knows better."""
+    _head_told_us: int = 0
+
+    @cached_property
+    def wall(self) -> Clock:
+        """The machine's clock, also where the platform follows a replayed one: tokens live and die by it."""
+        return SystemClock()
 
     @cached_property
     def formats(self) -> Mapping[str, ModelFormat]:
-        """The installed model formats; importing them loads their libraries, so this is done where models are used."""
-        return installed_formats()
+        """The installed model formats; each library is loaded when a model of its format is."""
+        return installed_formats(PlatformSeals(self.repositories.metadata, lambda: signing_key(self.settings)))
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -97,8 +143,14 @@ class Platform:
 
     @cached_property
     def loop(self) -> Loop:
-        sinks = (LogSink(), WebhookSink(self.settings.alert_webhook)) if self.settings.alert_webhook else (LogSink(),)
+        hook, private = self.settings.alert_webhook, self.settings.alert_private
+        sinks = (LogSink(), WebhookSink(hook, private=private)) if hook else (LogSink(),)
         return Loop(self.repositories, self.settings.environment, sinks)
+
+    @property
+    def adopter(self) -> Adopter:
+        """Makes registered versions from elsewhere servable."""
+        return Adopter(self.repositories, self.formats, self.compute)
 
     @cached_property
     def compute(self) -> LocalProcesses:
@@ -108,7 +160,7 @@ class Platform:
         """The durable workflows by name."""
         train = TrainWorkflow(self.repositories, self.feed, self.compute, self.formats, self._release_tree, self.settings.step_timeout_s)
         rollout = RolloutWorkflow(self.repositories, self.settings.prediction_processes)
-        return {"train": train, "rollout": rollout, "monitor": MonitorWorkflow(self.repositories, self.feed)}
+        return {"train": train, "rollout": rollout, "monitor": MonitorWorkflow(self.repositories, self.feed), "adopt": self.adopter}
 
     def worker(self, name: str) -> Worker:
         return Worker(name, self.repositories.runs, self.repositories.clock, self.workflows(), self.settings.lease_s)
@@ -145,44 +197,129 @@ class Platform:
             self.feed.refresh(source)
         return dataset_versions.build_named(self.repositories, name, environment=self.settings.environment, actor=actor)
 
-    def decide(self, model: str, number: int, decision: Literal["approve", "reject", "request_changes"], *, reviewer: str, reason: str) -> None:
-        """Record a reviewer's decision on a version."""
-        version = registry.get(self.repositories.metadata, model, number)
-        now_us = self.repositories.clock.now_us()
-        batch = registry.decide(version, decision, reviewer=reviewer, reason=reason, now_us=now_us)
-        self.repositories.metadata.commit(batch)
+    def register_model(
+        self, name: str, *, run: str, artifact: str = "model", description: str = "", tags: Mapping[str, str] | None = None, actor: str = "owner"
+    ) -> ModelVersion:
+        """Register what a tracked run kept under `artifact` as the next version of a model, which is made when it is new."""
+        r = self.repositories
+        with suppress(Conflict):  # the model is there
+            registry.create_model(r.metadata, RegisteredModel(name), actor=actor, now_us=r.clock.now_us())
+        source = f"runs:/{run}/{artifact}"
+        return registry.create_version(r, model=name, source=source, run=run, tags=tags, description=description, actor=actor)
 
-    def start_training(self, pipeline: str) -> str:
+    def register_fitted(
+        self, name: str, model: Any, *, input_example: Sequence[Mapping[str, Any]] = (), signature: str = "", actor: str = "owner", **said: Any
+    ) -> ModelVersion:
+        """Register a fitted model of any framework as the next version of a model; `said` are other fields of `foreign_registration.Offer`."""
+        adopter = self.adopter
+        offer = foreign_registration.of_model(model, name, adopter, input_example=input_example, signature=signature)
+        return foreign_registration.register(adopter, name, replace(offer, **said), actor=actor)
+
+    def register_file(
+        self, name: str, path: Path, *, signature: str = "", example: Path | None = None, actor: str = "owner", **said: Any
+    ) -> ModelVersion:
+        """Register a model file, or a directory with an MLmodel, as the next version of a model."""
+        offer = foreign_registration.of_path(path, signature=signature, example=example)
+        return foreign_registration.register(self.adopter, name, replace(offer, **said), actor=actor)
+
+    def deliver(self, model: str, number: int, *, endpoint: str = "", actor: str = "owner") -> list[str]:
+        """Start the rollouts of an approved version and return their ids."""
+        version = registry.live(self.repositories.metadata, model, number)
+        return [run.id for run in deliver(self.repositories, version, actor=actor, endpoint=endpoint)]
+
+    def apply_policy(self, file: Path, model: str = "", *, actor: str = "owner") -> ReleasePolicy:
+        """Put the policy of a file in force; its model is the one given, or the one that the file names."""
+        r = self.repositories
+        return policies.put(r.metadata, policies.read(file, model), actor=actor, now_us=r.clock.now_us())
+
+    def start_training(self, pipeline: str, *, actor: str = "owner") -> str:
         """Start a training run by hand and return its id; refused while one is active."""
-        run_id = f"train.{pipeline}.manual.{self.repositories.clock.now_us()}"
+        now_us = self.repositories.clock.now_us()
+        run_id = f"train.{pipeline}.manual.{now_us}"
         reaction = start_training(self.loop, pipeline, Trigger("manual"), cause="manual", run_id=run_id)
         if not reaction.runs:
             raise Refused(f"no run of {pipeline!r} was started: {reaction.batch.audits[0].body['reason']}", pipeline=pipeline)
         run: Run = reaction.runs[0]
+        reaction.batch.audit(actor, "train.start", pipeline, now_us, run=run_id)
         if not self.repositories.runs.submit(run, reaction.batch, exclusive=True):
             raise Refused(f"no run of {pipeline!r} was started: another one was a moment earlier", pipeline=pipeline)
         return run.id
+
+    def run_here(self, pipeline: str, *, actor: str = "owner", told: Callable[[str], None] = lambda _: None) -> Run:
+        """Execute a training run in this process, as a worker would, and return it as it ended; `told` hears each finished step."""
+        run_id = self.start_training(pipeline, actor=actor)
+        worker = Worker(
+            f"here-{run_id}", self.repositories.runs, self.repositories.clock, {"train": self.workflows()["train"]}, self.settings.lease_s
+        )
+        while True:
+            worker.work_once()
+            run = self.repositories.runs.find(id=run_id, limit=1)[0]
+            if run.status in ENDED:
+                break
+            time.sleep(self.settings.poll_s)  # another worker has it, or it waits for its turn
+        for step in self.repositories.runs.journal(run_id):
+            told(f"{step.name}: {(step.ended_us - step.started_us) / 1e6:.2f} s")
+        while self.loop.react():
+            pass
+        return run
 
     def apply(self, file: Path, *, actor: str = "owner") -> list[Change]:
         """Build a release of a project and make its definitions the ones in force."""
         project = projects.load(file)
         changes = projects.plan(self.repositories.metadata, project, environment=self.settings.environment)
+        policy = self._policy_beside(file, project)
+        if policy or any(change.kind == "release_policy" and change.what != "keep" for change in changes):
+            access.require(self.identity, "model.approve")  # who trains and deploys does not decide how releases are decided
         self.feed.register([r for r in project.records if isinstance(r, projects.FEATURES)], actor=actor)
         now_us = self.repositories.clock.now_us()
         release = releases.build(self.repositories.blobs, file, now_us=now_us)
         projects.apply(self.repositories.metadata, project, release, environment=self.settings.environment, actor=actor, now_us=now_us)
-        return changes
+        if policy is None:
+            return changes
+        before = self.repositories.metadata.get(ReleasePolicy, policy.model)
+        policies.put(self.repositories.metadata, policy, actor=actor, now_us=now_us)
+        return [*changes, Change("change" if before else "add", "release_policy", policy.model)]
 
     def plan(self, file: Path) -> list[Change]:
         """What `apply` would change."""
         return projects.plan(self.repositories.metadata, projects.load(file), environment=self.settings.environment)
 
     def tend(self) -> None:
-        """What a worker does beside its runs: pushed rows reach the offline tables, and long histories are sorted for joins."""
+        """What a worker does beside its runs: pushed rows reach the offline tables, long histories are sorted for joins, and what
+        killed programs had logged is stored."""
         r = self.repositories
+        drain(self.settings.home.resolve() / SPOOL, r.tracking)
         self.feed.flush_all()
         for source in r.metadata.find(Source, limit=ALL):
             clustered.compact(r.tables, r.metadata, source, least_tail=RESORT_TAIL)
+        self._tell_audit_head()
+
+    def collect_garbage(self, *, actor: str, dry_run: bool = False, progress: garbage.Progress = lambda _: None) -> garbage.Collection:
+        """Remove what retention lets go; what killed programs had logged is stored first, for it may name blobs."""
+        if not dry_run:
+            drain(self.settings.home.resolve() / SPOOL, self.repositories.tracking)
+        s = self.settings
+        rules = Rules(s.retention_trash_days, s.retention_pending_days, s.retention_run_days, s.retention_grace_hours)
+        return garbage.collect(self.repositories, rules, wall_us=self.wall.now_us(), actor=actor, dry_run=dry_run, progress=progress)
+
+    def _tell_audit_head(self) -> None:
+        """Once an hour the log says where the audit log ends; against such a line kept elsewhere a cut tail is found."""
+        now_us = self.wall.now_us()
+        if now_us - self._head_told_us >= HOUR_US:
+            self._head_told_us = now_us
+            head = chronicle.head(self.repositories.metadata)
+            logger.info("audit head %s", head, extra={"action": "audit_head", "position": head.position, "hash": head.hash})
+
+    def _policy_beside(self, file: Path, project: projects.Project) -> ReleasePolicy | None:
+        """The policy.toml beside a project file, when it changes something; without a model of its own it is the only pipeline's."""
+        path = file.resolve().parent / policies.FILE
+        if not path.is_file():
+            return None
+        named = [pipeline.name for pipeline in project.pipelines]
+        policy = policies.read(path, otherwise=named[0] if len(named) == 1 else "")
+        if any(isinstance(record, ReleasePolicy) and record.model == policy.model for record in project.records):
+            raise InvalidInput(f"the policy of {policy.model!r} stands in {str(file)!r} and in {str(path)!r}; keep one of them", file=str(file))
+        return None if self.repositories.metadata.get(ReleasePolicy, policy.model) == policy else policy
 
     def close(self) -> None:
         """Close every engine."""
@@ -210,6 +347,7 @@ def open_platform(settings: Settings | None = None) -> Platform:
         online=_online(settings),
         journal=SegmentJournal(home / "log"),
         clock=_clock(settings),
+        tracking=SqlTracking(engine),
     )
     return Platform(settings, repositories)
 
@@ -224,18 +362,29 @@ def opened(settings: Settings | None = None) -> Iterator[Platform]:
         platform.close()
 
 
-def installed_formats() -> dict[str, ModelFormat]:
-    """Every model format whose library is installed."""
-    found: dict[str, ModelFormat] = {}
-    for name, (module, class_name, library) in FORMATS.items():
-        if importlib.util.find_spec(library) is not None:
-            found[name] = getattr(importlib.import_module(module), class_name)()
-    return found
+def installed_formats(seals: Seals | None = None) -> Mapping[str, ModelFormat]:
+    """Every model format whose library is installed; without seals no pickle is loaded."""
+    return FormatShelf(FORMATS, sealed=frozenset({"pickle"}), seals=seals)
+
+
+def signing_key(settings: Settings) -> bytes:
+    """What signs pickled models: the setting, or HOME/signing.key, which is made at first use and readable by its owner only."""
+    if settings.signing_key:
+        if len(settings.signing_key) < SHORTEST_KEY:
+            raise InvalidInput(f"setting signing_key has {len(settings.signing_key)} characters; give at least {SHORTEST_KEY}", setting="signing_key")
+        return settings.signing_key.encode()
+    return private_file(_made(settings) / "signing.key", lambda: secrets.token_hex(32)).encode()
 
 
 def fit_in_child(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What the compute engine calls in a process of its own to fit a model."""
     return fitting.fit(arguments, installed_formats())
+
+
+def convert_in_child(arguments: Mapping[str, Any]) -> Any:
+    """What the compute engine calls in a process of its own to read a foreign model's file; it holds no key, and seals nothing."""
+    order = msgspec.convert(arguments, Order)
+    return plain(convert(order, installed_formats(Recognised() if order.pickle else None)))
 
 
 def load(path: str | Path) -> EmbeddedModel:
@@ -244,21 +393,168 @@ def load(path: str | Path) -> EmbeddedModel:
 
 
 @contextmanager
-def track(experiment: str, name: str = "", *, home: str | Path | None = None, seeds: Sequence[int] = ()) -> Iterator[TrackedRun]:
+def track(
+    experiment: str,
+    name: str = "",
+    *,
+    home: str | Path | None = None,
+    seeds: Sequence[int] = (),
+    tags: Mapping[str, str] | None = None,
+    nested: bool = False,
+    autolog: bool = False,
+) -> Iterator[TrackedRun]:
     """A tracked run in the home of the settings (`rota.toml`, ROTA_*), or in `home`; see `rota.develop.tracking`.
+
+    `nested`: a part of the run whose block this is in. `autolog`: fits of scikit-learn and LightGBM within the block log themselves.
 
     >>> with rota.track("tuning", "deeper trees", seeds=[7]) as run:   # doctest: +SKIP
     ...     run.log_params(depth=8)
     ...     run.log_metric("log_loss", 0.46)
     """
-    settings = load_settings(home=None if home is None else str(home))
-    folder = _made(settings)
-    metadata = SqlMetadata(open_engine(settings.metadata_url or folder / "metadata.db"))
+    with ExitStack() as left:
+        tracker = left.enter_context(_tracker(load_settings(home=None if home is None else str(home))))
+        outer = current_run()
+        if nested and (outer is None or outer.tracker is not tracker):
+            raise InvalidInput("nested=True needs the block of another run of the same home around it; leave it out, or open that run first")
+        if again := os.environ.get(reproduction.VARIABLE):
+            tags = {**(tags or {}), reproduction.REPRODUCES: again}
+        run = left.enter_context(tracker.run(experiment, name, seeds=seeds, tags=tags, parent=outer if nested else None))
+        if autolog:
+            left.enter_context(_autologging.enabled())
+        yield run
+
+
+def autolog(*, disable: bool = False, experiment: str = "autolog", home: str | Path | None = None) -> None:
+    """Let every fit of scikit-learn and LightGBM log itself from now on: parameters, metrics, signature and the fitted model.
+
+    A fit inside a tracked run belongs to it (from the second one on, to a child of it); one outside opens a run of its own in
+    `experiment`. Logging never breaks a fit: what goes wrong is a warning in the log. `disable=True` ends it and leaves the
+    libraries as they were.
+    """
+    if disable:
+        _autologging.disable()
+    else:
+        _autologging.enable(lambda name: track(experiment, name, home=home))
+
+
+def read_dataset(name: str, *, home: str | Path | None = None) -> pl.DataFrame:
+    """The rows of "NAME@NUMBER", or of the newest version of "NAME"; `is_test` tells the side of the split, `label` is the label.
+
+    The tracked run around the call is known to have read that version.
+
+    >>> rows = rota.read_dataset("flights@3")                            # doctest: +SKIP
+    """
+    with _tracker(load_settings(home=None if home is None else str(home))) as tracker:
+        return dataset_reading.read(tracker.repositories, name)
+
+
+@contextmanager
+def _tracker(settings: Settings) -> Iterator[Tracker]:
+    """The tracker of a home: that of the run around, or a new one, which first stores what killed processes left."""
+    spool = _made(settings) / SPOOL
+    outer = current_run()
+    if outer is not None and outer.tracker.surroundings.spool == spool:
+        yield outer.tracker
+        return
+    ticks: tuple[Callable[[], int], int] = (_clock(settings).now_us, 1) if settings.clock == "replay" else (time.time_ns, 1_000)
+    drawing = importlib.import_module("rota.backends.vega_drawing").VegaDrawing() if importlib.util.find_spec("vl_convert") else None
+    tracker = Tracker(
+        Surroundings(lambda: _development(settings), spool, *ticks, owner=_user(), formats=installed_formats, drawing=drawing),
+        new_id=lambda: uuid.uuid4().hex,
+    )
     try:
-        with Tracker(metadata, _storage(settings)[0], _clock(settings)).run(experiment, name, seeds=seeds) as run:
-            yield run
+        tracker.drain()
+        yield tracker
     finally:
-        metadata.close()
+        tracker.close()
+
+
+def _development(settings: Settings) -> Repositories:
+    """The stores that a program of a data scientist works with; it never touches online features and the journal, so none is opened."""
+    blobs, tables = _storage(settings)
+    engine = open_engine(settings.metadata_url or _made(settings) / "metadata.db")
+    return Repositories(
+        metadata=SqlMetadata(engine),
+        runs=SqlRuns(engine),
+        blobs=blobs,
+        tables=tables,
+        online=MemoryOnline(),
+        journal=MemoryJournal(),
+        clock=_clock(settings),
+        tracking=SqlTracking(engine),
+    )
+
+
+def _user() -> str:
+    with suppress(OSError, KeyError):  # a container may have no user of that number
+        return getpass.getuser()
+    return ""
+
+
+_autologging = Autologging(AUTOLOGGERS)
+
+
+def tune(
+    experiment: str,
+    objective: Callable[[tuning.Trial], float],
+    *,
+    trials: int = 20,
+    direction: Literal["minimize", "maximize"] = "minimize",
+    name: str = "tuning",
+    seed: int = 0,
+    learn_from: str = "",
+    home: str | Path | None = None,
+) -> tuning.Tuned:
+    """Search hyperparameters with Optuna: a tuning run with one child run a trial, the best one marked; see `rota.develop.tuning`.
+
+    Inside a run of the same experiment the search is a part of it, and has its inputs. `learn_from` is the id of an earlier tuning
+    run whose finished trials the search begins with.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise InvalidInput("tuning needs the library optuna: pip install 'rota[tune]'")
+    tuner: Tuner = importlib.import_module("rota.backends.optuna_tuner").OptunaTuner(direction, seed=seed)
+
+    def told(line: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"{line}\n")
+
+    outer = current_run()
+    part = outer.child(name, seeds=[seed]) if outer is not None and outer.experiment == experiment else None
+    with part or track(experiment, name, home=home, seeds=[seed]) as run:
+        if learn_from:
+            earlier = search.run(run.repositories.tracking, learn_from)
+            run.log_params(
+                {"tuning.learned_from": earlier.id, "tuning.learned": tuning.learn(tuner, search.children(run.repositories.tracking, earlier))}
+            )
+        return tuning.tune(run, tuner, objective, trials=trials, direction=direction, told=told)
+
+
+def register_model(
+    name: str,
+    *,
+    run: str = "",
+    artifact: str = "model",
+    model: Any = None,
+    input_example: Sequence[Mapping[str, Any]] = (),
+    home: str | Path | None = None,
+    **said: Any,
+) -> ModelVersion:
+    """Register the next version of a model, made when it is new: what a tracked run kept under `artifact`, or a fitted `model`.
+
+    A fitted model of any framework that is installed is told with `input_example`, rows (dicts) of the columns that it reads, in
+    their order; the version answers requests of these columns. Further words: `description`, `tags`; of a fitted model also
+    `signature` (MLflow's JSON) and `problem` ("classification" or "regression").
+
+    >>> rota.register_model("churn", run=run.id, artifact="model")       # doctest: +SKIP
+    >>> rota.register_model("churn", model=fitted, input_example=[{"age": 31.0, "plan": "basic"}])       # doctest: +SKIP
+    """
+    if bool(run) == (model is not None):
+        raise InvalidInput("register_model takes a run or a fitted model; give one of them")
+    with opened(load_settings(home=None if home is None else str(home))) as platform:
+        actor = getpass.getuser()
+        if run:
+            return platform.register_model(name, run=run, artifact=artifact, actor=actor, **said)
+        return platform.register_fitted(name, model, input_example=input_example, actor=actor, **said)
 
 
 def work(platform: Platform, name: str, stop: threading.Event) -> None:

@@ -1,5 +1,6 @@
 """`rota sources` on a real home: look at an input, take it in, see what came and what was left out."""
 
+import getpass
 import json
 import sqlite3
 from contextlib import closing
@@ -45,7 +46,7 @@ def test_a_look_at_an_input_tells_types_and_what_would_be_rejected_and_stores_no
 
 
 def test_what_was_taken_in_and_left_out_is_listed(promised):
-    done = asked(promised, "ingest", "arrivals", "--actor", "anna")
+    done = asked(promised, "ingest", "arrivals")
     assert (done["rows_in"], done["rows_out"], done["rejected"]) == (3, 1, 2)
     assert "more than 1d ago" in done["stale"]
     rejects = asked(promised, "rejects", "arrivals")
@@ -53,7 +54,7 @@ def test_what_was_taken_in_and_left_out_is_listed(promised):
     assert json.loads(rejects[0]["raw"])["delay"] == "many"
     assert "many is no float" in promised.rota("sources", "rejects", "arrivals").stdout
     shown = asked(promised, "show", "arrivals")
-    assert (shown["ingestions"][0]["actor"], shown["status"]["rejected"]) == ("anna", 2)
+    assert (shown["ingestions"][0]["actor"], shown["status"]["rejected"]) == (getpass.getuser(), 2)
     text = promised.rota("sources", "show", "arrivals").stdout
     assert "version 1 of anna" in text
     assert "3 read, 1 stored, 0 known, 2 rejected" in text

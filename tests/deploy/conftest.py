@@ -12,6 +12,7 @@ from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory_tracking import MemoryTracking
 from rota.deploy import releases
 from rota.deploy.rollout import RolloutWorkflow
 from rota.loop import rollout_run
@@ -25,7 +26,7 @@ from rota.records.run import Run
 from rota.records.signal import Label, Prediction
 from rota.records.time import HOUR_US
 from rota.testing import FakeClock, FakeSeconds
-from rota.testing.story import NOON_US, version
+from rota.testing.story import NOON_US, approval, version
 
 ENDPOINT = Endpoint("delay", "delay", Canary(shadow="1h", steps=[10, 50], hold="2h", analysis=[error_rate(margin=0.1)], patience=2))
 
@@ -42,9 +43,18 @@ class Place:
     def __post_init__(self) -> None:
         metadata = MemoryMetadata()
         runs = MemoryRuns(metadata, monotonic=self.seconds)
-        self.repositories = Repositories(metadata, runs, MemoryBlobs(), MemoryTables(), MemoryOnline(), MemoryJournal(), self.clock)
+        self.repositories = Repositories(
+            metadata, runs, MemoryBlobs(), MemoryTables(), MemoryOnline(), MemoryJournal(), self.clock, MemoryTracking(metadata)
+        )
         self.metadata, self.runs = metadata, runs
-        self.store(ENDPOINT, version(1, "approved"), version(2, "approved"), version(3, "approved"), Alias("delay", "champion", 1, NOON_US))
+        self.store(
+            ENDPOINT,
+            version(1, "approved"),
+            version(2, "approved"),
+            version(3, "approved"),
+            *(approval(n) for n in (1, 2, 3)),
+            Alias("delay", "champion", 1, NOON_US),
+        )
 
     def store(self, *records: Any) -> None:
         batch = Batch()

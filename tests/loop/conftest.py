@@ -15,6 +15,7 @@ from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory_tracking import MemoryTracking
 from rota.deploy import releases
 from rota.manage.features.online import OnlineFeatures
 from rota.manage.repositories import Repositories
@@ -176,7 +177,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     clock, metadata = FakeClock(START_US), MemoryMetadata()
-    repositories = Repositories(metadata, MemoryRuns(metadata), MemoryBlobs(), MemoryTables(), MemoryOnline(), MemoryJournal(), clock)
+    repositories = Repositories(metadata, MemoryRuns(metadata), MemoryBlobs(), MemoryTables(), MemoryOnline(), MemoryJournal(), clock, MemoryTracking(metadata))
     platform = Platform(Settings(home=tmp_path / "home"), repositories)
     platform.compute = InlineCompute()  # type: ignore[assignment]
     core = PredictionCore(repositories.journal, clock)

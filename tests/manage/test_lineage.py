@@ -1,20 +1,29 @@
-"""Lineage: walking the graph, and the whole chain behind one prediction."""
+"""Lineage: walking and drawing the graph, the whole chain behind one prediction, and notes about nodes."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
 
+from rota.backends.memory_blobs import MemoryBlobs
 from rota.backends.memory_journal import MemoryJournal
 from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
-from rota.errors import NotFound
-from rota.manage import predictions, registry
-from rota.manage.lineage import prediction_chain, walk
+from rota.backends.memory_tracking import MemoryTracking
+from rota.errors import InvalidInput, NotFound
+from rota.manage import lineage_drawing, notes, predictions
+from rota.manage.lineage import graph, walk
+from rota.manage.lineage_kinds import type_of
+from rota.manage.lineage_prediction import prediction_chain
+from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.dataset import DatasetVersion
 from rota.records.run import Run
-from rota.records.signal import Prediction
-from rota.testing import story
+from rota.records.signal import Note, Prediction
+from rota.testing import FakeClock, story
 from rota.testing.story import NOON_US
 
 
@@ -60,11 +69,88 @@ def test_a_walk_is_bounded(metadata):
     assert len(walk(metadata, "n40-0", "causes")) == 3 + 11 * 9
 
 
+def test_a_graph_has_both_directions_with_its_levels_and_says_when_it_is_cut(metadata):
+    linked(metadata, ("a", "b"), ("b", "c"), ("c", "d"), ("d", "e"), ("c", "c"), ("e", "c"))
+    found = graph(metadata, "c", depth=1)
+    assert found.levels == {"c": 0, "b": -1, "e": -1, "d": 1}
+    assert found.cut
+    whole = graph(metadata, "c", depth=9)
+    assert (len(whole.edges), whole.cut) == (6, False)
+    assert graph(metadata, "nothing").edges == ()
+
+
+def test_a_graph_of_thousands_is_cut_to_what_can_be_drawn(metadata):
+    linked(metadata, *(("middle", f"effect{number}") for number in range(3_000)), *((f"cause{number}", "middle") for number in range(3_000)))
+    found = graph(metadata, "middle", most=100)
+    assert found.cut
+    assert len(found.levels) == 101
+    drawn = lineage_drawing.picture(found)
+    assert len({(box.x, box.y) for box in drawn.boxes}) == 101
+    assert all(0 <= box.x < drawn.width and 0 <= box.y < drawn.height for box in drawn.boxes)
+
+
+HOSTILE = 'run:"]; }<script>alert(1)</script>\n--> n0\\'
+
+
+def test_a_node_of_any_name_stays_text_in_every_form(metadata):
+    linked(metadata, (HOSTILE, "model_version:a@1"), ("dataset_version:a@1", HOSTILE))
+    found = graph(metadata, "model_version:a@1")
+    dot, mermaid = lineage_drawing.as_dot(found), lineage_drawing.as_mermaid(found)
+    assert len(dot.splitlines()) == 2 + 3 + 2 + 1
+    assert re.fullmatch(r'(?:  n\d+(?:\(\["[^"<>\n]*"\]\)|\["[^"<>\n]*"\]| --> n\d+)\n)+', mermaid.removeprefix("flowchart LR\n"))
+    events = {edge["event"] for edge in lineage_drawing.as_json(found)["edges"]}
+    assert events == {"INPUT", "OUTPUT"}
+
+
+def test_kinds_are_told_in_ml_metadatas_words():
+    told = {node: (type_of(node).concept, type_of(node).name) for node in ("run:1", "model_version:a@1", "experiment:0", "manual", "new:1", "")}
+    assert told == {
+        "run:1": ("execution", "Run"),
+        "model_version:a@1": ("artifact", "Model"),
+        "experiment:0": ("context", "Experiment"),
+        "manual": ("artifact", "Trigger"),
+        "new:1": ("artifact", "Other"),
+        "": ("artifact", "Other"),
+    }
+
+
+def test_notes_are_added_by_many_at_once_and_read_in_order(metadata):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: notes.add(metadata, "run:r1", f"note {number}", author="anna", now_us=7), range(20)))
+    found = notes.of(metadata, "run:r1")
+    assert sorted(note.text for note in found) == sorted(f"note {number}" for number in range(20))
+    assert [note.at_us for note in found] == list(range(7, 27))
+    assert notes.of(metadata, "run:r2") == []
+
+
+@pytest.mark.parametrize(
+    ("node", "text", "tags"),
+    [
+        ("run:1", "", ()),
+        ("run:1", " \n", ()),
+        ("run:1", "x" * 10_001, ()),
+        ("run", "text", ()),
+        ("nix:1", "text", ()),
+        ("run:\0", "text", ()),
+        ("run:1", "text", ("",)),
+        ("run:1", "text", ("a",) * 21),
+        ("run:1", "text", ("x" * 101,)),
+    ],
+)
+def test_a_note_without_a_node_or_a_text_is_refused(metadata, node, text, tags):
+    with pytest.raises(InvalidInput):
+        notes.add(metadata, node, text, author="anna", now_us=1, tags=tags)
+    assert metadata.find(Note) == []
+
+
 class World:
     """The story of `rota.testing`, told on to its end: an alert, the retraining it caused, the prediction of that version."""
 
     def __init__(self, metadata):
         self.metadata, self.runs, self.tables, self.journal = metadata, MemoryRuns(metadata), MemoryTables(), MemoryJournal()
+        self.repositories = Repositories(
+            metadata, self.runs, MemoryBlobs(), self.tables, MemoryOnline(), self.journal, FakeClock(NOON_US), MemoryTracking(metadata)
+        )
         story.tell(metadata, self.runs)
         self.runs.submit(Run("r2", "train", "delay", {}, NOON_US, f"alert:{story.alert('last').id}"))
         dataset = metadata.get(DatasetVersion, "delay", 1)
@@ -72,9 +158,11 @@ class World:
         batch.put(msgspec.structs.replace(dataset, sources={"arrivals": 4}))
         batch.put(story.version(1, "registered", run="r2"))
         metadata.commit(batch)
-        metadata.commit(
-            registry.decide(registry.get(metadata, "delay", 1), "approve", reviewer="anna", reason="better", now_us=NOON_US + 5, evidence={})
-        )
+        approved = Batch()
+        approved.put(story.version(1, "approved", run="r2"))
+        approved.remove(story.approval(1))
+        approved.put(story.approval(1, at_us=NOON_US + 5))
+        metadata.commit(approved)
 
     def predict(self, identity="p1", **changes):
         made = Prediction(identity, "delay", NOON_US + 9, "delay", 1, "stable", 1, "u", {"id": "x"}, {"origin_delays__last": 3.0}, 0.25, 900)
@@ -82,7 +170,7 @@ class World:
         predictions.flush(self.journal, self.tables, "delay")
 
     def chain(self, identity="p1"):
-        return prediction_chain(self.metadata, self.runs, self.tables, identity)
+        return prediction_chain(self.repositories, identity)
 
 
 @pytest.fixture
@@ -103,7 +191,7 @@ def test_the_chain_behind_a_prediction_is_whole_and_in_order(world):
         f"approval:delay@1@{NOON_US + 5}",
         "run:r2",
         "dataset_version:delay@1",
-        "source:arrivals",
+        "source:arrivals@4",
         f"pipeline_release:{'d' * 64}",
         f"alert:{alert}",
         "run:m1",
@@ -111,7 +199,7 @@ def test_the_chain_behind_a_prediction_is_whole_and_in_order(world):
     told = {link.node.split(":")[0]: link.what for link in chain[:-1]}
     assert told["prediction"] == "answered 0.2500 at 2013-07-15T12:00:00.000009Z as stable"
     assert told["release"] == "endpoint served v1 stable 100% since 2013-07-15T12:00:00Z"
-    assert told["approval"].startswith("approve by anna")
+    assert told["approval"].startswith("approve by rosa")
     assert told["run"] == f"trained by run r2, started by alert:{alert}"
     assert told["source"] == "table version 4"
     assert told["pipeline_release"] == "code c0ffee, lock none"

@@ -1,5 +1,8 @@
-"""The model registry: numbers, references, decisions made once, aliases whose history is in the audit log."""
+"""The model registry: names, numbers that are never used again, references, what may change, aliases with their history."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
 import pytest
 
 from rota.backends.memory_metadata import MemoryMetadata
@@ -7,8 +10,13 @@ from rota.errors import Conflict, InvalidInput, NotFound, Refused
 from rota.manage import registry
 from rota.manage.chronicle import verify_audit
 from rota.ports.metadata import Batch
-from rota.records.model import Alias, Approval, ModelVersion, ReleasePolicy
-from rota.testing.story import version
+from rota.ports.tracking import Logged
+from rota.records.kinds import node
+from rota.records.model import Alias, AliasMove, Approval, ModelCard, ModelVersion, RegisteredModel, ReleasePolicy, RiskAnswer
+from rota.records.release import Endpoint
+from rota.records.run import Deployed
+from rota.records.tracking import ArtifactFile, ExperimentRun, LoggedModel, MetricPoint, RunInput
+from rota.testing.story import NOON_US, PIPELINE, approval, version
 
 
 @pytest.fixture
@@ -19,7 +27,7 @@ def metadata():
 def register(metadata, *numbers):
     for number in numbers:
         batch = Batch()
-        registry.register(batch, version(number, "registered"))
+        registry.register(batch, metadata, version(number, "registered"))
         metadata.commit(batch)
 
 
@@ -29,9 +37,26 @@ def move(metadata, number, reason="", alias="champion"):
     metadata.commit(batch)
 
 
-def decide(metadata, number, decision, now_us=5):
-    seen = registry.get(metadata, "delay", number)
-    metadata.commit(registry.decide(seen, decision, reviewer="anna", reason="looked at it", now_us=now_us, evidence={"roc_auc": 0.7}))
+def store(metadata, *records):
+    batch = Batch()
+    for record in records:
+        batch.put(record)
+    metadata.commit(batch)
+
+
+def tracked(repositories, run="a" * 32, **options):
+    """A tracked run of the default experiment with one metric and a file below "model"."""
+    repositories.tracking.create_run(ExperimentRun(run, "0", "deep trees", "finished", NOON_US))
+    points = [MetricPoint("auc", 0.8), MetricPoint("loss", float("nan"))]
+    data = [RunInput("delay", "d1", node="dataset_version:delay@4")]
+    repositories.tracking.log(run, Logged(metrics=points, parameters={"depth": "8"}, inputs=data))
+    store(repositories.metadata, ArtifactFile(f"0/{run}/artifacts", "model/MLmodel", "e" * 64, 3))
+    return run
+
+
+def create(repositories, **options):
+    told = {"model": "delay", "source": f"runs:/{'a' * 32}/model", "actor": "anna"} | options
+    return registry.create_version(repositories, **told)
 
 
 def test_numbers_start_at_one_and_grow_past_nine_and_without_regard_to_other_models(metadata):
@@ -100,17 +125,49 @@ def test_a_missing_version_names_those_that_exist(metadata):
         registry.resolve(metadata, "other@champion")
 
 
-def test_an_alias_keeps_its_history_in_the_audit_log(metadata):
+def test_an_alias_keeps_its_history_in_moves_and_in_the_audit_log(metadata):
     register(metadata, 1, 2)
     for number, reason in ((1, "first"), (2, "better"), (1, "rolled back")):
         move(metadata, number, reason)
-    history = [(a.actor, a.subject, a.body["before"], a.body["after"], a.body["reason"]) for a in metadata.audit() if a.action == "alias.move"]
-    assert history == [
+    told = [(a.actor, a.subject, a.body["before"], a.body["after"], a.body["reason"]) for a in metadata.audit() if a.action == "alias.move"]
+    assert told == [
         ("anna", "delay@champion", None, 1, "first"),
         ("anna", "delay@champion", 1, 2, "better"),
         ("anna", "delay@champion", 2, 1, "rolled back"),
     ]
+    moves = metadata.find(AliasMove, {"model": "delay", "alias": "champion"})
+    assert [(m.move, m.before, m.number, m.reason) for m in moves] == [(1, 0, 1, "first"), (2, 1, 2, "better"), (3, 2, 1, "rolled back")]
+    assert [edge.cause for edge in metadata.edges([node(moves[1])], "causes")] == ["model_version:delay@2"]
     assert verify_audit(metadata).reason == ""
+
+
+def test_where_an_alias_pointed_at_any_moment_is_known(metadata):
+    register(metadata, 1, 2)
+    for at_us, number in ((10, 1), (20, 2), (20, 1), (30, 2)):
+        batch = Batch()
+        registry.move_alias(batch, metadata, Alias("delay", "champion", number, at_us), actor="anna")
+        metadata.commit(batch)
+    batch = Batch()
+    registry.drop_alias(batch, metadata, metadata.get(Alias, "delay", "champion"), actor="anna", now_us=40, reason="retired")
+    metadata.commit(batch)
+    found = [registry.alias_at(metadata, "delay", "champion", at_us) for at_us in (9, 10, 19, 20, 29, 30, 39, 40, 99)]
+    assert [move and move.number for move in found] == [None, 1, 1, 1, 1, 2, 2, None, None]
+    assert registry.alias_at(metadata, "delay", "challenger", 99) is None
+
+
+def test_a_history_never_goes_back_in_time_when_the_clock_does(metadata):
+    register(metadata, 1, 2)
+    for number, at_us in ((1, 50), (2, 40)):
+        batch = Batch()
+        registry.move_alias(batch, metadata, Alias("delay", "champion", number, at_us), actor="anna")
+        metadata.commit(batch)
+    assert [move.at_us for move in metadata.find(AliasMove)] == [50, 50]
+
+
+@pytest.mark.parametrize("name", ["3", "v3", "V3", "latest", "LATEST", "", "a/b", "-x", "a b", "x" * 200])
+def test_an_alias_that_could_be_taken_for_a_version_is_refused(name):
+    with pytest.raises(InvalidInput):
+        registry.check_alias(name)
 
 
 def test_of_two_moves_from_one_state_one_wins(metadata):
@@ -124,55 +181,218 @@ def test_of_two_moves_from_one_state_one_wins(metadata):
     assert registry.resolve(metadata, "delay@champion").number == 1
 
 
-def test_an_approval_is_status_evidence_event_lineage_and_audit_at_once(metadata):
+def test_a_first_version_makes_its_model_and_the_next_leaves_it_alone(metadata):
     register(metadata, 1)
-    decide(metadata, 1, "approve")
-    assert registry.get(metadata, "delay", 1).status == "approved"
-    assert metadata.find(Approval) == [Approval("delay", 1, "approve", "anna", "looked at it", {"roc_auc": 0.7}, 5)]
-    assert metadata.events(0)[-1].kind == "version.approved"
-    assert [e.effect for e in metadata.edges(["model_version:delay@1"], "effects")] == ["approval:delay@1@5"]
-    entry = metadata.audit()[-1]
-    assert (entry.actor, entry.action, entry.body["before"], entry.body["after"]) == ("anna", "version.approve", "registered", "approved")
+    made = registry.get_model(metadata, "delay")
+    registry.update_model(metadata, "delay", actor="anna", now_us=9, description="minutes late", tags={"team": "ops"})
+    register(metadata, 2)
+    assert registry.get_model(metadata, "delay") == msgspec.structs.replace(made, description="minutes late", tags={"team": "ops"}, updated_us=9)
 
 
-@pytest.mark.parametrize("first", ["approve", "reject"])
-@pytest.mark.parametrize("second", ["approve", "reject"])
-def test_a_decision_is_made_once(metadata, first, second):
-    register(metadata, 1)
-    decide(metadata, 1, first)
-    with pytest.raises(Refused, match="a decision is made once"):
-        decide(metadata, 1, second, now_us=6)
-    assert len(metadata.find(Approval)) == 1
-
-
-def test_a_rejection_starts_nothing(metadata):
-    register(metadata, 1)
-    decide(metadata, 1, "reject")
-    assert registry.get(metadata, "delay", 1).status == "rejected"
-    assert [event.kind for event in metadata.events(0)] == ["version.registered"]
-
-
-def test_requested_changes_leave_the_decision_open(metadata):
-    register(metadata, 1)
-    decide(metadata, 1, "request_changes")
-    decide(metadata, 1, "approve", now_us=6)
-    assert [approval.decision for approval in metadata.find(Approval)] == ["request_changes", "approve"]
-
-
-def test_of_two_reviewers_at_once_one_decides(metadata):
-    register(metadata, 1)
-    seen = registry.get(metadata, "delay", 1)
-    batches = [registry.decide(seen, decision, reviewer="r", reason="", now_us=at) for at, decision in ((5, "approve"), (6, "reject"))]
-    metadata.commit(batches[0])
+def test_a_version_of_an_older_release_implies_its_model(metadata):
+    store(metadata, version(1, "approved"))
+    assert registry.get_model(metadata, "delay").name == "delay"
     with pytest.raises(Conflict):
-        metadata.commit(batches[1])
-    assert registry.get(metadata, "delay", 1).status == "approved"
-    assert len(metadata.find(Approval)) == 1
+        registry.create_model(metadata, RegisteredModel("delay"), actor="anna", now_us=1)
+    assert registry.update_model(metadata, "delay", actor="anna", now_us=2, owner="bea").owner == "bea"
+    assert registry.get_model(metadata, "delay").owner == "bea"
 
 
-def test_without_a_policy_a_person_approves(metadata):
+def test_a_name_is_taken_once_and_unknown_names_say_what_there_is(metadata):
+    made = registry.create_model(metadata, RegisteredModel("delay", tags={"a": "b"}), actor="anna", now_us=5)
+    assert (made.owner, made.created_us) == ("anna", 5)
+    with pytest.raises(Conflict, match="already"):
+        registry.create_model(metadata, RegisteredModel("delay"), actor="bea", now_us=6)
+    with pytest.raises(NotFound, match=r"there are \['delay'\]"):
+        registry.get_model(metadata, "dely")
+    with pytest.raises(InvalidInput):
+        registry.create_model(metadata, RegisteredModel("../delay"), actor="bea", now_us=6)
+
+
+def test_a_version_of_a_run_takes_its_metrics_parameters_data_and_a_copy_of_its_files(repositories):
+    metadata = repositories.metadata
+    registry.create_model(metadata, RegisteredModel("delay"), actor="anna", now_us=1)
+    run = tracked(repositories)
+    made = create(repositories, tags={"k": "v"}, description="first")
+    assert (made.number, made.registered_by, made.owner, made.experiment_run, made.dataset) == (1, "anna", "anna", run, "delay@4")
+    assert made.metrics == {"auc": 0.8}  # a NaN is no figure that anything could be compared with
+    assert made.parameters == {"depth": "8"}
+    store(metadata, ArtifactFile(f"0/{run}/artifacts", "model/MLmodel", "f" * 64, 4))
+    assert [(f.path, f.digest) for f in metadata.find(ArtifactFile, {"root": made.artifacts})] == [("MLmodel", "e" * 64)]
+    causes = {edge.cause for edge in metadata.edges([node(made)], "causes")}
+    assert causes == {f"experiment_run:{run}", "dataset_version:delay@4"}
+    assert registry.get(metadata, "delay", 1) == made
+
+
+def test_a_version_of_a_logged_model_or_of_another_version_knows_where_it_comes_from(repositories):
+    metadata = repositories.metadata
+    registry.create_model(metadata, RegisteredModel("delay"), actor="anna", now_us=1)
+    run, logged = tracked(repositories), "m-" + "0" * 32
+    store(metadata, LoggedModel(logged, "0", "model", run), ArtifactFile(f"0/models/{logged}/artifacts", "MLmodel", "d" * 64, 2))
+    first = create(repositories, source=f"models:/{logged}")
+    second = create(repositories, source="models:/delay/1")
+    assert [first.number, second.number, second.experiment_run] == [1, 2, run]
+    assert first.artifacts != second.artifacts
+    assert f"logged_model:{logged}" in {edge.cause for edge in metadata.edges([node(first)], "causes")}
+    assert "model_version:delay@1" in {edge.cause for edge in metadata.edges([node(second)], "causes")}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "http://169.254.169.254/latest",
+        "s3://bucket/model",
+        "runs:/" + "a" * 32 + "/../../secret",
+        "runs:/" + "a" * 32 + "/%2e%2e/secret",
+        "runs:/" + "a" * 32 + "/model#x",
+        "runs:/nix/model",
+        "models:/m-" + "1" * 32,
+        "models:/delay/99",
+        "models:/delay/" + "9" * 400,
+        "mlflow-artifacts://host/0/x/artifacts",
+        "mlflow-artifacts:/0/" + "a" * 32 + "/artifacts/../../..",
+        "",
+        "x" * 100_000,
+    ],
+    ids=range(15),
+)
+def test_a_source_that_is_not_kept_here_registers_nothing(repositories, source):
+    registry.create_model(repositories.metadata, RegisteredModel("delay"), actor="anna", now_us=1)
+    tracked(repositories)
+    with pytest.raises((InvalidInput, NotFound)):
+        create(repositories, source=source)
+    assert repositories.metadata.find(ModelVersion) == []
+
+
+def test_a_version_needs_a_model(repositories):
+    tracked(repositories)
+    with pytest.raises(NotFound, match="no model 'delay'"):
+        create(repositories)
+
+
+def test_many_registrations_at_once_get_numbers_without_a_gap(repositories):
+    registry.create_model(repositories.metadata, RegisteredModel("delay"), actor="anna", now_us=1)
+    tracked(repositories)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: create(repositories, actor=f"p{n}").number, range(40)))
+    assert sorted(made) == list(range(1, 41))
+    assert len([e for e in repositories.metadata.events(0) if e.kind == "version.registered"]) == 40
+
+
+def test_what_describes_a_version_changes_and_the_audit_log_keeps_both(metadata):
+    register(metadata, 1)
+    changed = registry.change_version(metadata, "delay", 1, actor="bea", now_us=9, description="new", tags={"a": "1", "b": "2"}, owner="bea")
+    changed = registry.change_version(metadata, "delay", 1, actor="bea", now_us=10, tags={"c": "3"}, removed_tags=["a"])
+    assert (changed.description, changed.owner, changed.tags, changed.updated_us) == ("new", "bea", {"b": "2", "c": "3"}, 10)
+    bodies = [entry.body for entry in metadata.audit() if entry.action == "version.change"]
+    assert bodies[1] == {"before": {"tags": {"a": "1", "b": "2"}}, "after": {"tags": {"b": "2", "c": "3"}}}
+    assert registry.change_version(metadata, "delay", 1, actor="bea", now_us=11, description="new") == changed
+    assert len([entry for entry in metadata.audit() if entry.action == "version.change"]) == 2
+
+
+def test_tags_set_at_once_by_many_are_all_there(repositories):
+    metadata = repositories.metadata
+    register(metadata, 1)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: registry.change_version(metadata, "delay", 1, actor="a", now_us=n, tags={f"k{n}": str(n)}), range(30)))
+    assert registry.get(metadata, "delay", 1).tags == {f"k{n}": str(n) for n in range(30)}
+
+
+def test_the_number_of_a_deleted_version_is_never_given_again(metadata):
+    register(metadata, 1, 2)
+    registry.delete_version(metadata, "delay", 2, actor="anna", now_us=9, reason="leak")
+    assert registry.next_number(metadata, "delay") == 3
+    assert registry.get(metadata, "delay", 2).status == "deleted"
+    assert [v.number for v in registry.versions(metadata, "delay")] == [1]
+    for act in (registry.live, registry.delete_version):
+        with pytest.raises(NotFound, match="was deleted"):
+            act(metadata, "delay", 2, **({} if act is registry.live else {"actor": "a", "now_us": 1}))
+
+
+def test_a_version_that_an_alias_names_or_an_endpoint_serves_is_not_deleted(metadata):
+    register(metadata, 1)
+    move(metadata, 1, alias="candidate")
+    with pytest.raises(Refused, match=r"aliases \['candidate'\]"):
+        registry.delete_version(metadata, "delay", 1, actor="anna", now_us=9)
+
+
+def test_a_deleted_model_hides_its_versions_and_its_name_goes_on_counting(metadata):
+    register(metadata, 1, 2)
+    move(metadata, 1, alias="candidate")
+    registry.delete_model(metadata, "delay", actor="anna", now_us=9)
+    with pytest.raises(NotFound):
+        registry.get_model(metadata, "delay")
+    assert registry.versions(metadata, "delay") == []
+    assert metadata.find(Alias) == []
+    assert [m.number for m in metadata.find(AliasMove)] == [1, 0]
+    registry.create_model(metadata, RegisteredModel("delay"), actor="bea", now_us=10)
+    register(metadata, registry.next_number(metadata, "delay"))
+    assert [v.number for v in registry.versions(metadata, "delay")] == [3]
+
+
+def test_deleting_a_model_with_a_protected_alias_takes_the_permission_to_release(metadata):
+    register(metadata, 1)
+    move(metadata, 1)
+    with pytest.raises(Refused, match=r"model\.release"):
+        registry.delete_model(metadata, "delay", actor="anna", now_us=9)
+    registry.delete_model(metadata, "delay", actor="anna", now_us=9, may_release=True)
+    assert metadata.get(Alias, "delay", "champion") is None
+
+
+@pytest.mark.parametrize("act", [registry.delete_model, lambda m, n, **o: registry.rename_model(m, n, "late", **o)])
+def test_a_served_model_is_neither_deleted_nor_renamed(metadata, act):
+    register(metadata, 1)
+    store(metadata, Endpoint("gate", "delay"))
+    with pytest.raises(Refused, match=r"endpoints \['gate'\]"):
+        act(metadata, "delay", actor="anna", now_us=9, may_release=True)
+
+
+def test_a_renamed_model_takes_everything_decided_about_it_along(metadata):
+    register(metadata, 1, 2)
+    store(
+        metadata,
+        version(1, "approved"),
+        approval(1),
+        ModelCard("delay", 1, {"use": "gates"}),
+        RiskAnswer("delay", 1, "bias", 3, "none", True, "rosa"),
+        ReleasePolicy("delay", "manual"),
+    )
+    move(metadata, 1, alias="candidate")
+    registry.rename_model(metadata, "delay", "late", actor="anna", now_us=9)
+    assert [(v.number, v.status) for v in registry.versions(metadata, "late")] == [(1, "approved"), (2, "registered")]
+    assert registry.resolve(metadata, "late@candidate").number == 1
+    assert [m.evidence for m in metadata.find(AliasMove, {"model": "late"})] == [{"renamed_from": "delay"}]
+    for kind in (Approval, ModelCard, RiskAnswer, ReleasePolicy):
+        assert [record.model for record in metadata.find(kind, {"model": "late"})] == ["late"]
+    assert {v.status for v in metadata.find(ModelVersion, {"model": "delay"})} == {"deleted"}
+    assert [edge.cause for edge in metadata.edges(["model_version:late@1"], "causes")] == ["model_version:delay@1"]
+    with pytest.raises(NotFound):
+        registry.get_model(metadata, "delay")
+
+
+def test_a_name_that_was_a_models_is_not_given_to_another(metadata):
+    register(metadata, 1)
+    registry.create_model(metadata, RegisteredModel("late"), actor="anna", now_us=1)
+    with pytest.raises(Conflict, match="'late' is, or was, another model"):
+        registry.rename_model(metadata, "delay", "late", actor="anna", now_us=9)
+    registry.rename_model(metadata, "delay", "later", actor="anna", now_us=9)
+    with pytest.raises(Conflict):
+        registry.rename_model(metadata, "later", "delay", actor="anna", now_us=10)
+
+
+def test_the_model_of_a_pipeline_keeps_its_name(metadata):
+    register(metadata, 1)
+    store(metadata, Deployed("delay", "prod", "d" * 64, PIPELINE, NOON_US))
+    with pytest.raises(Refused, match="pipeline 'delay'"):
+        registry.rename_model(metadata, "delay", "late", actor="anna", now_us=9)
+
+
+def test_without_a_policy_a_person_approves_and_a_star_speaks_for_all_others(metadata):
     assert registry.policy(metadata, "delay") == ReleasePolicy("delay", "semi-automatic")
-    batch = Batch()
-    batch.put(ReleasePolicy("delay"))
-    metadata.commit(batch)
+    store(metadata, ReleasePolicy("*", "manual", approvals=2))
+    assert registry.policy(metadata, "delay") == ReleasePolicy("delay", "manual", approvals=2)
+    store(metadata, ReleasePolicy("delay"))
     assert registry.policy(metadata, "delay").level == "automatic"
+    assert registry.policy(metadata, "other").level == "manual"

@@ -113,7 +113,7 @@ def test_no_server_is_unavailable_and_the_url_stays_secret(receiver: Receiver) -
     ],
 )
 def test_only_http_urls_are_taken(url: str) -> None:
-    with pytest.raises(InvalidInput, match="http://host"):
+    with pytest.raises(InvalidInput, match="https://host"):
         WebhookSink(url)
 
 

@@ -5,6 +5,8 @@ import resource
 import subprocess
 import sys
 import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,20 @@ def test_an_old_rest_of_a_killed_put_is_removed_and_a_young_one_is_left(tmp_path
     assert young.exists()
 
 
+def test_a_put_is_never_lost_to_an_expiry_at_the_same_time(tmp_path: Path) -> None:
+    blobs = BlobDirectory(tmp_path)
+    expired = 0
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(500):
+            digest = blobs.put(b"wanted")
+            os.utime(tmp_path / digest[:2] / digest, (1, 1))
+            expiring = pool.submit(blobs.expire, digest, 2_000_000)
+            pool.submit(blobs.put, b"wanted").result()
+            expired += expiring.result()
+            assert blobs.get(digest) == b"wanted"
+    assert expired
+
+
 FILL = """
 import resource, sys
 from pathlib import Path
@@ -66,10 +82,11 @@ from rota.errors import Unavailable
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 blobs = BlobDirectory(Path(sys.argv[1]))
 blobs.put(b"small")
-try:
-    blobs.put(b"x" * 200_000)
-except Unavailable as error:
-    print(error)
+for put in (lambda: blobs.put(b"x" * 200_000), lambda: blobs.put_stream([b"x" * 1_000] * 200)):
+    try:
+        put()
+    except Unavailable as error:
+        print(error)
 print(len(list(blobs.digests())), len(list((Path(sys.argv[1]) / "incoming").iterdir())))
 """
 
@@ -77,7 +94,19 @@ print(len(list(blobs.digests())), len(list((Path(sys.argv[1]) / "incoming").iter
 def test_a_full_disk_is_named_with_the_way_out_and_leaves_nothing(tmp_path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
     said = subprocess.run([sys.executable, "-c", FILL, str(tmp_path)], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert "limit is reached" in said[0]
-    assert "free space" in said[0]
-    assert str(tmp_path) in said[0]
-    assert said[1] == "1 0"
+    for message in said[:2]:
+        assert "limit is reached" in message
+        assert "free space" in message
+        assert str(tmp_path) in message
+    assert said[2] == "1 0"
+
+
+def test_a_stream_of_any_length_needs_little_memory(tmp_path: Path) -> None:
+    blobs = BlobDirectory(tmp_path)
+    tracemalloc.start()
+    digest, size = blobs.put_stream(bytes(100_000) for _ in range(1_000))
+    read = sum(map(len, blobs.stream(digest)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size == read == 100_000_000
+    assert peak < 8_000_000

@@ -1,5 +1,6 @@
 """Every queue keeps the law of the port, and the SQL one polls without disturbing writers."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,18 @@ class TestSqlRuns(RunsContract):
     @pytest.fixture
     def metadata(self, tmp_path: Path) -> Metadata:
         return SqlMetadata(tmp_path / "metadata.db")
+
+    @pytest.fixture
+    def runs(self, metadata: SqlMetadata, lease_clock: FakeSeconds) -> Runs:
+        return SqlRuns(metadata.engine, lease_clock=lease_clock)
+
+
+class TestPostgresRuns(RunsContract):
+    @pytest.fixture
+    def metadata(self, postgres_store: str) -> Iterator[Metadata]:
+        metadata = SqlMetadata(postgres_store)
+        yield metadata
+        metadata.close()
 
     @pytest.fixture
     def runs(self, metadata: SqlMetadata, lease_clock: FakeSeconds) -> Runs:

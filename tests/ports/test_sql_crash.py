@@ -1,4 +1,4 @@
-"""Real processes on one SQLite file: killed, frozen, and writing at once."""
+"""Real processes on one store, a SQLite file or a PostgreSQL database: killed, frozen, and writing at once."""
 
 import os
 import random
@@ -20,7 +20,6 @@ from rota.testing.runs import claim, queued, step
 
 IMPORTS = """
 import os, sys, time
-from pathlib import Path
 from rota.backends.sql_metadata import SqlMetadata
 from rota.backends.sql_runs import SqlRuns
 from rota.errors import LostLease
@@ -40,8 +39,9 @@ def batch_of(number):
     batch.audit(name, "promote", f"{name}-{number}", number)
     return batch
 
-file, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-metadata = SqlMetadata(file)
+tell("ready")
+url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+metadata = SqlMetadata(url)
 runs = SqlRuns(metadata.engine)
 """
 
@@ -65,7 +65,7 @@ while lease := runs.claim(name, 0, lease_s=0.3):
 """
 
 CLAIM_ALL = """
-tell("ready")
+tell("open")
 sys.stdin.read(1)
 while lease := runs.claim(name, 0, lease_s=60):
     tell(lease.run.id)
@@ -90,20 +90,23 @@ attempt("finish", lambda: runs.finish(lease, "failed", ended_us=1, batch=batch_o
 """
 
 Start = Callable[..., "subprocess.Popen[str]"]
+Opened = Callable[[], SqlMetadata]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A store that is not there yet."""
+    return f"sqlite:///{tmp_path}/metadata.db" if request.param == "sqlite" else request.getfixturevalue("postgres_empty")()
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "metadata.db"
-
-
-@pytest.fixture
-def start(file: Path) -> Iterator[Start]:
+def start(url: str) -> Iterator[Start]:
     children: list[subprocess.Popen[str]] = []
 
     def begin(script: str, name: str, count: int = 1) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", IMPORTS + script, str(file), name, str(count)]
+        command = [sys.executable, "-c", IMPORTS + script, url, name, str(count)]
         children.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert said(children[-1]) == "ready"
         return children[-1]
 
     yield begin
@@ -111,6 +114,25 @@ def start(file: Path) -> Iterator[Start]:
         if child.poll() is None:
             child.kill()
         child.communicate()
+
+
+@pytest.fixture
+def opened(url: str) -> Iterator[Opened]:
+    """Opens the store; closed at the end of the test."""
+    handles: list[SqlMetadata] = []
+
+    def open_store() -> SqlMetadata:
+        handles.append(SqlMetadata(url))
+        return handles[-1]
+
+    yield open_store
+    for handle in handles:
+        handle.close()
+
+
+def said(child: "subprocess.Popen[str]") -> str:
+    assert child.stdout is not None
+    return child.stdout.readline().strip()
 
 
 def lines_until_killed(child: "subprocess.Popen[str]", after: int) -> list[str]:
@@ -123,10 +145,10 @@ def lines_until_killed(child: "subprocess.Popen[str]", after: int) -> list[str]:
     return [line.strip() for line in lines if line.endswith("\n")]
 
 
-@pytest.mark.parametrize("after", [1, 7, 40])
-def test_every_commit_acknowledged_before_a_kill_is_there(file: Path, start: Start, after: int) -> None:
+@pytest.mark.parametrize("after", [1, pytest.param(7, marks=pytest.mark.slow), 40])
+def test_every_commit_acknowledged_before_a_kill_is_there(opened: Opened, start: Start, after: int) -> None:
     acknowledged = [int(line) for line in lines_until_killed(start(COMMIT, "w", 100_000), after)]
-    metadata = SqlMetadata(file)
+    metadata = opened()
     stored = sorted(alias.number for alias in metadata.find(Alias, limit=200_000))
     assert len(acknowledged) >= after
     assert stored[: len(acknowledged)] == acknowledged
@@ -136,23 +158,21 @@ def test_every_commit_acknowledged_before_a_kill_is_there(file: Path, start: Sta
     assert [entry.at_us for entry in metadata.audit(limit=200_000)] == stored
 
 
-def test_a_store_survives_kills_while_it_is_created(file: Path, start: Start) -> None:
-    for moment in (0.0, 0.005, 0.01, 0.02):
+def test_a_store_survives_kills_while_it_is_created(opened: Opened, start: Start) -> None:
+    for moment in (0.0, 0.02, 0.04, 0.08):
         child = start("tell('open')", "w")
-        while not file.exists() and child.poll() is None:
-            time.sleep(0.0005)
         time.sleep(moment)
         child.kill()
         child.wait()
-    metadata = SqlMetadata(file)
+    metadata = opened()
     metadata.commit(Batch(puts=[]))
     assert metadata.find(Alias) == []
 
 
-def test_eight_processes_that_write_at_once_lose_nothing(file: Path, start: Start) -> None:
+def test_eight_processes_that_write_at_once_lose_nothing(opened: Opened, start: Start) -> None:
     children = [start(COMMIT, f"w{number}", 40) for number in range(8)]  # they also race to create the file
     assert [child.wait(120) for child in children] == [0] * 8
-    metadata = SqlMetadata(file)
+    metadata = opened()
     assert len(metadata.find(Alias)) == 320
     assert len(metadata.edges(["cause"], "effects")) == 320
     entries = metadata.audit()
@@ -163,14 +183,13 @@ def test_eight_processes_that_write_at_once_lose_nothing(file: Path, start: Star
         assert [int(order) for writer, order in by_writer if writer == f"w{number}"] == list(range(40))
 
 
-def test_two_processes_that_claim_three_hundred_runs_never_share_one(file: Path, start: Start) -> None:
-    runs = SqlRuns(SqlMetadata(file).engine)
+def test_two_processes_that_claim_three_hundred_runs_never_share_one(opened: Opened, start: Start) -> None:
+    runs = SqlRuns(opened().engine)
     for number in range(300):
         runs.submit(queued(f"r{number}", created_us=number))
     children = [start(CLAIM_ALL, name) for name in ("w1", "w2")]
     for child in children:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
+        assert said(child) == "open"
     for child in children:
         assert child.stdin is not None
         child.stdin.write("g")
@@ -183,20 +202,21 @@ def test_two_processes_that_claim_three_hundred_runs_never_share_one(file: Path,
     assert len({run.fence for run in runs.find()}) == 300
 
 
-def test_a_run_killed_again_and_again_does_each_step_once(file: Path, start: Start) -> None:
-    runs = SqlRuns(SqlMetadata(file).engine)
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_does_each_step_once(opened: Opened, start: Start) -> None:
+    runs = SqlRuns(opened().engine)
     runs.submit(queued("r1"))
-    said: list[str] = []
+    done: list[str] = []
     for worker in range(3):
-        said += lines_until_killed(start(WORK_STEPS, f"w{worker}", 400), 12)
+        done += lines_until_killed(start(WORK_STEPS, f"w{worker}", 400), 12)
         wait_for_lease_to_end(runs)
     child = start(WORK_STEPS, "last", 60)
-    said += child.communicate(timeout=60)[0].splitlines()
-    metadata = SqlMetadata(file)
+    done += child.communicate(timeout=60)[0].splitlines()
+    metadata = opened()
     journal = runs.journal("r1")
-    assert len(set(said)) == len(said)  # no step was done twice
-    assert {f"r1 {done.name}" for done in journal} >= set(said) - {"r1 finished"}
-    assert sorted(alias.number for alias in metadata.find(Alias)) == [done.position for done in journal]  # steps and their batches are one
+    assert len(set(done)) == len(done)  # no step was done twice
+    assert {f"r1 {step.name}" for step in journal} >= set(done) - {"r1 finished"}
+    assert sorted(alias.number for alias in metadata.find(Alias)) == [step.position for step in journal]  # steps and their batches are one
     run = runs.find(id="r1")[0]
     assert (run.status, run.attempts, run.worker) == ("succeeded", 4, "last")
 
@@ -207,21 +227,20 @@ def wait_for_lease_to_end(runs: SqlRuns) -> None:
     assert runs.find(id="r1")[0].status == "running"
 
 
-def test_a_frozen_worker_whose_run_was_taken_over_writes_nothing(file: Path, start: Start) -> None:
-    metadata = SqlMetadata(file)
+def test_a_frozen_worker_whose_run_was_taken_over_writes_nothing(opened: Opened, start: Start) -> None:
+    metadata = opened()
     runs = SqlRuns(metadata.engine)
     runs.submit(queued("r1"))
     frozen = start(LOSE_LEASE, "frozen")
-    assert frozen.stdout is not None
-    assert frozen.stdout.readline() == "claimed\n"
+    assert said(frozen) == "claimed"
     os.kill(frozen.pid, signal.SIGSTOP)
     time.sleep(0.55)
     lease = claim(runs, "taker", lease_s=60)
     assert (lease.run.worker, lease.run.attempts) == ("taker", 2)
     runs.record(lease, step(lease, "mine"), Batch())
     os.kill(frozen.pid, signal.SIGCONT)
-    said, _ = frozen.communicate("g", timeout=60)
-    assert said.split("\n")[:4] == ["record lost", "renew lost", "park lost", "finish lost"]
+    answers, _ = frozen.communicate("g", timeout=60)
+    assert answers.split("\n")[:4] == ["record lost", "renew lost", "park lost", "finish lost"]
     assert [done.name for done in runs.journal("r1")] == ["mine"]
     assert metadata.find(Alias) == []
     runs.finish(lease, "succeeded", ended_us=5)
@@ -229,7 +248,7 @@ def test_a_frozen_worker_whose_run_was_taken_over_writes_nothing(file: Path, sta
         runs.renew(lease, lease_s=5)
 
 
-def test_a_child_forked_from_a_process_with_open_connections_opens_its_own(file: Path, start: Start) -> None:
+def test_a_child_forked_from_a_process_with_open_connections_opens_its_own(start: Start) -> None:
     script = """
 metadata.commit(batch_of(0))
 with metadata.engine.connect() as connection:

@@ -112,6 +112,34 @@ def test_an_acknowledged_blob_is_whole_and_a_killed_put_leaves_nothing_visible(t
     assert len(listed) <= len(acknowledged) + ROUNDS
 
 
+STREAMS = """
+import os, sys
+from pathlib import Path
+from rota.backends.blob_directory import BlobDirectory
+blobs = BlobDirectory(Path(sys.argv[1]))
+def chunks():
+    for number in range(30):
+        os.write(1, b"chunk\\n")
+        yield os.urandom(200_000)
+while True:
+    os.write(1, blobs.put_stream(chunks())[0].encode() + b"\\n")
+"""
+
+
+def test_an_upload_killed_between_its_chunks_is_not_there_and_an_acknowledged_one_is(tmp_path: Path) -> None:
+    acknowledged: set[str] = set()
+    for _ in range(ROUNDS):
+        printed = killed_after(STREAMS, tmp_path, lines=35 + random.randrange(30), extra_s=0)
+        acknowledged |= {line for line in printed if line != "chunk"}
+    blobs = BlobDirectory(tmp_path)
+    listed = list(blobs.digests())
+    assert acknowledged
+    assert acknowledged <= set(listed)
+    assert all(sum(map(len, blobs.stream(digest))) == blobs.size(digest) == 6_000_000 for digest in listed)
+    assert len(listed) <= len(acknowledged) + ROUNDS
+    assert any((tmp_path / "incoming").iterdir())
+
+
 TABLES = """
 import os, sys
 from pathlib import Path

@@ -12,6 +12,7 @@ from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory_tracking import MemoryTracking
 from rota.errors import Unavailable
 from rota.manage.features.feed import Feed
 from rota.manage.features.store import Store
@@ -39,6 +40,7 @@ def store() -> Store:
         online=MemoryOnline(),
         journal=MemoryJournal(),
         clock=clock,
+        tracking=MemoryTracking(metadata),
     )
     made = Store(repositories, Feed(metadata, repositories.tables, repositories.online, repositories.journal, clock))
     made.apply([FeatureService("drivers", [stats, asked])])

@@ -68,7 +68,7 @@ def test_the_clock_of_the_world_cannot_be_moved(owner):
 
 
 def test_a_decision_is_made_once(owner):
-    decision = {"decision": "approve", "reviewer": "anna", "reason": "better"}
+    decision = {"decision": "approve", "reason": "better"}
     assert owner.post("/v1/models/delay/2/decision", decision).json()["version"]["status"] == "approved"
     again = owner.post("/v1/models/delay/2/decision", decision)
     assert again.status == 403

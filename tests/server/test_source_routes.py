@@ -24,7 +24,7 @@ def test_a_source_is_taken_in_and_seen(owner, rows):
     done = owner.post("/v1/sources/arrivals/ingest", {})
     assert (done.status, done.json()["rows_out"], done.json()["rejected"]) == (200, 1, 1)
     assert owner.get("/v1/sources/arrivals").json()["status"]["rows"] == 1
-    assert [each["actor"] for each in owner.get("/v1/sources/arrivals/ingestions").json()] == ["http"]
+    assert [each["actor"] for each in owner.get("/v1/sources/arrivals/ingestions").json()] == ["owner"]
     (rejected,) = owner.get("/v1/sources/arrivals/rejects").json()
     assert (rejected["row"], rejected["reason"]) == (2, "field 'delay': many is no float")
 

@@ -7,6 +7,7 @@ arguments are those of `LightGBM/c_api.h`, version 4.
 
 import ctypes
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -18,9 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from rota.backends.model_envelope import check_size
 from rota.errors import Corrupt, InvalidInput, RotaError, Unavailable
+from rota.ports.models import ModelInputs
 
 _TYPES = {"Booster", "LGBMClassifier", "LGBMRegressor"}
+_ARCHIVED = frozenset({"collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"})
 _SEAL = "rota_sha256="
 _FLOAT64, _NORMAL, _ROW_MAJOR, _ALL = 1, 0, 1, -1  # C_API_DTYPE_FLOAT64, C_API_PREDICT_NORMAL, row-major, every iteration
 _PARAMETERS = b"num_threads=1"
@@ -36,6 +40,7 @@ class LightGBMFormat:
     """
 
     name = "lightgbm"
+    tolerance = 1e-9
 
     def accepts(self, model: Any) -> bool:
         return any(base.__module__.partition(".")[0] == "lightgbm" and base.__name__ in _TYPES for base in type(model).__mro__)
@@ -50,8 +55,32 @@ class LightGBMFormat:
         _check_categories(booster.pandas_categorical)
         return _sealed(booster.model_to_string())
 
+    def imported(self, file: bytes) -> bytes:
+        """A file that `save_model` wrote, or the skops archive of a scikit-learn wrapper (MLflow 3 writes one)."""
+        check_size("LightGBM", file)
+        if file.startswith(b"PK"):
+            return self.dumps(_unpacked(file))
+        try:
+            text = file.decode()
+            header = _header(text)
+            LightGBMPredictor(file)
+        except (Corrupt, UnicodeDecodeError) as error:
+            raise InvalidInput(f"this is no LightGBM model: {error}") from error
+        outputs = int(header.get("num_tree_per_iteration", "1"))
+        if outputs != 1:
+            raise InvalidInput(f"the LightGBM model has {outputs} outputs a row (multiclass); only binary and regression models are served")
+        return _sealed("\n".join(line for line in text.split("\n") if not line.startswith(_SEAL)))
+
     def loads(self, data: bytes) -> "LightGBMPredictor":
         return LightGBMPredictor(_unsealed(data))
+
+    def describe(self, data: bytes) -> ModelInputs:
+        """Texts are told for pandas' category columns when the model says which columns are categorical."""
+        text = _unsealed(data).decode()
+        header = _header(text)
+        names = tuple(header.get("feature_names", "").split(" "))
+        named = () if names == tuple(f"Column_{i}" for i in range(len(names))) else names
+        return ModelInputs(len(names), named, _texts(text), "classification" if header.get("objective", "").startswith("binary") else "regression")
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("lightgbm", "numpy")}
@@ -125,6 +154,23 @@ class _OneRow:
         return self._answer.copy()
 
 
+def _unpacked(archive: bytes) -> Any:
+    """The wrapper in a skops archive that holds nothing but LightGBM's own types and plain data."""
+    if importlib.util.find_spec("skops") is None:
+        raise InvalidInput("the LightGBM model lies in a skops archive; install the extra that reads it: pip install 'rota[sklearn]'")
+    skops = importlib.import_module("skops.io")
+    try:
+        unknown = sorted(set(skops.get_untrusted_types(data=archive)) - _ARCHIVED)
+        model = None if unknown else skops.loads(archive, trusted=sorted(_ARCHIVED))
+    except Exception as error:  # skops and the parts it calls raise many kinds on bytes that are no skops file
+        raise InvalidInput(f"this is no LightGBM model: its archive cannot be read ({type(error).__name__}: {error})") from error
+    if unknown:
+        raise InvalidInput(f"the skops archive holds types that are not loaded for safety: {unknown}", unknown=unknown)
+    if not LightGBMFormat().accepts(model):
+        raise InvalidInput(f"the skops archive holds a {type(model).__name__}, not a LightGBM model")
+    return model
+
+
 def _fitted_booster(model: Any) -> Any:
     try:
         return model.booster_
@@ -141,6 +187,26 @@ def _check_categories(categories: list[list[Any]] | None) -> None:
                 "train on the given matrix and name its columns in categorical_feature",
                 categories=json.dumps(found, default=str)[:200],
             )
+
+
+def _header(text: str) -> dict[str, str]:
+    """The lines "name=value" before the first tree."""
+    head = text.partition("\nTree=")[0]
+    return dict(line.split("=", 1) for line in head.split("\n") if "=" in line)  # type: ignore[misc]
+
+
+def _texts(text: str) -> dict[int, tuple[str, ...]]:
+    """The categories of pandas' category columns, by the columns that were categorical in training."""
+    _, _, listed = text.rpartition("\npandas_categorical:")
+    _, _, numbers = text.partition("\n[categorical_feature: ")
+    columns = [int(number) for number in numbers.partition("]")[0].split(",") if number.strip().isdecimal()]
+    try:
+        categories = json.loads(listed.partition("\n")[0] or "[]") or []
+    except ValueError:
+        return {}
+    if len(columns) != len(categories):
+        return {}
+    return {column: tuple(found) for column, found in zip(columns, categories, strict=True) if found and all(isinstance(each, str) for each in found)}
 
 
 def _sealed(text: str) -> bytes:

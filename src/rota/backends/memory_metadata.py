@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from rota.backends.stored_form import body_of, chained, checked_limit, field_of, key_for, kind_of, ordering, same, values_of
+from rota.backends.stored_form import body_of, chained, check_unchanged, checked_limit, field_of, key_for, kind_of, ordering, values_of
 from rota.errors import Conflict
 from rota.ports.metadata import Anything, Batch, Put
 from rota.records.kinds import KINDS, key_of, node
@@ -50,7 +50,7 @@ class MemoryMetadata:
     def commit(self, batch: Batch) -> None:
         """Everything that can fail happens on copies, which then take the place of the old rows in one go."""
         with self.lock:
-            records = self._with(batch.puts)
+            records = self._with(batch)
             events = [_event_body(event) for event in batch.events]
             edges = {(edge.cause, edge.effect): edge for edge in reversed(batch.edges)} | self._edges
             audit = list(self._audit)
@@ -80,12 +80,17 @@ class MemoryMetadata:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _with(self, puts: Sequence[Put]) -> dict[str, Rows]:
+    def _with(self, batch: Batch) -> dict[str, Rows]:
         records = dict(self._records)
-        for name in {kind_of(type(put.record)).name for put in puts}:
+        for name in {kind_of(type(record)).name for record in (*(put.record for put in batch.puts), *batch.removals)}:
             records[name] = dict(records[name])
-        for put in puts:
+        for put in batch.puts:
             _apply(records[kind_of(type(put.record)).name], put)
+        for record in batch.removals:
+            rows = records[kind_of(type(record)).name]
+            values_of(record)
+            check_unchanged(rows.get(key_of(record)), record, record)
+            del rows[key_of(record)]
         return records
 
 
@@ -97,10 +102,7 @@ def _apply(rows: Rows, put: Put) -> None:
         if stored is not None:
             raise Conflict(f"{node(put.record)} exists already; read it, then decide whether to replace it", node=node(put.record))
     elif not isinstance(put.replacing, Anything):
-        fits = type(put.replacing) is type(put.record) and stored is not None and same(stored, body_of(put.replacing), type(put.record))
-        if not fits:
-            seen = "is gone" if stored is None else "was changed by someone else"
-            raise Conflict(f"{node(put.record)} {seen}; read it again, then decide", node=node(put.record))
+        check_unchanged(stored, put.record, put.replacing)
     rows[key] = body
 
 

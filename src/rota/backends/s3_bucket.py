@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from ipaddress import ip_address
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import obstore
@@ -19,6 +19,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from rota.errors import Corrupt, InvalidInput, RotaError, Unavailable
+from rota.records.time import Micros, from_datetime
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
@@ -27,6 +28,9 @@ _OF_THE_STORE = (*_TAKEN, "AWS_REGION", "AWS_ENDPOINT_URL")
 _TRIES = 3
 _TIMEOUT_S = 30
 _CONNECT_S = 5
+_PIECE = 1_048_576
+_PART_BYTES = 8_388_608
+_PARTS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,14 @@ class Bucket:
         with self.errors(f"looking for {path}"):
             return int(obstore.head(self.store, path)["size"])
 
+    def written_us(self, path: str) -> Micros | None:
+        """When the object was last written, by the store's clock, or None where there is none."""
+        with self.errors(f"looking for {path}"):
+            try:
+                return from_datetime(obstore.head(self.store, path)["last_modified"])
+            except FileNotFoundError:
+                return None
+
     def read(self, path: str) -> bytes | None:
         """The object's bytes, or None where there is none."""
         with self.errors(f"reading {path}"):
@@ -97,6 +109,30 @@ class Bucket:
         """Store the object whole, in place of what was there."""
         with self.errors(f"storing {len(data)} bytes as {path}"):
             obstore.put(self.store, path, data)
+
+    def write_file(self, path: str, file: IO[bytes]) -> None:
+        """Store the rest of an open file as the object, in parts of bounded size that appear together."""
+        with self.errors(f"storing {path}"):
+            obstore.put(self.store, path, file, use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
+
+    def pieces(self, path: str) -> Iterator[bytes] | None:
+        """The object's bytes in pieces of bounded size, or None where there is none."""
+        with self.errors(f"reading {path}"):
+            try:
+                found = obstore.get(self.store, path)
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise
+                return None
+        return self._read_on(path, iter(found.stream(min_chunk_size=_PIECE)))
+
+    def _read_on(self, path: str, stream: Iterator[Any]) -> Iterator[bytes]:
+        while True:
+            with self.errors(f"reading {path}"):
+                piece = next(stream, None)
+            if piece is None:
+                return
+            yield bytes(piece)
 
     def create(self, path: str, data: bytes) -> bool:
         """Store the object unless there is one, in one step; whether it was stored."""

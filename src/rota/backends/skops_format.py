@@ -5,18 +5,20 @@ scikit-learn 1.9 hold besides. It lists names, not prefixes: "numpy" or "scipy" 
 """
 
 import importlib.metadata
+import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import skops.io
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator
 from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundException
 
+from rota.backends.model_envelope import LARGEST, check_size
+from rota.backends.sklearn_predictor import EstimatorPredictor, check_answers, describe
 from rota.errors import Corrupt, InvalidInput
+from rota.ports.models import ModelInputs
 
 _TRUSTED = frozenset(
     {
@@ -73,12 +75,13 @@ class SkopsFormat:
     """ModelFormat (port) for scikit-learn's own binary classifiers, regressors and pipelines of them."""
 
     name = "skops"
+    tolerance = 1e-9
 
     def accepts(self, model: Any) -> bool:
         return issubclass(type(model), BaseEstimator) and type(model).__module__.partition(".")[0] == "sklearn" and hasattr(type(model), "predict")
 
     def dumps(self, model: Any) -> bytes:
-        _check_answers(model)
+        check_answers(model)
         try:
             data: bytes = skops.io.dumps(model)
         except UnsupportedTypeException as error:
@@ -93,8 +96,26 @@ class SkopsFormat:
             )
         return data
 
-    def loads(self, data: bytes) -> "SkopsPredictor":
+    def imported(self, file: bytes) -> bytes:
+        check_size("skops", file)
         try:
+            check_answers(self._model(file))
+        except Corrupt as error:
+            raise InvalidInput(f"this skops file cannot be served: {error}", **error.facts) from error
+        return file
+
+    def loads(self, data: bytes) -> EstimatorPredictor:
+        return EstimatorPredictor(self._model(data))
+
+    def describe(self, data: bytes) -> ModelInputs:
+        return describe(self._model(data))
+
+    def libraries(self) -> dict[str, str]:
+        return {name: importlib.metadata.version(name) for name in ("scikit-learn", "skops", "numpy", "scipy")}
+
+    def _model(self, data: bytes) -> Any:
+        try:
+            _check_unpacked(data)
             unknown = _unknown_types(data)
             if unknown:
                 raise Corrupt(f"the skops model holds types that are not loaded for safety: {unknown}", unknown=unknown)
@@ -105,66 +126,16 @@ class SkopsFormat:
             raise Corrupt(f"these bytes are no readable skops model ({type(error).__name__}: {error}); restore the blob") from error
         if not self.accepts(model):
             raise Corrupt(f"the skops file holds a {type(model).__name__}, not a scikit-learn model")
-        return SkopsPredictor(model)
-
-    def libraries(self) -> dict[str, str]:
-        return {name: importlib.metadata.version(name) for name in ("scikit-learn", "skops", "numpy", "scipy")}
-
-
-class SkopsPredictor:
-    """A loaded estimator that starts no workers of its own and takes columns by position."""
-
-    def __init__(self, model: Any) -> None:
-        for part in _estimators(model):
-            vars(part).pop("feature_names_in_", None)  # else scikit-learn warns at each plain matrix
-            if "n_jobs" in vars(part):
-                part.n_jobs = None
-        self._model = model
-        self._classifies = is_classifier(model)
-
-    def predict(self, matrix: np.ndarray) -> np.ndarray:
-        if matrix.ndim != 2:
-            raise InvalidInput(f"the matrix has shape {matrix.shape}; the model needs (rows, columns)", shape=matrix.shape)
-        if not matrix.shape[0]:
-            return np.empty(0)
-        try:
-            answers = self._model.predict_proba(matrix)[:, 1] if self._classifies else self._model.predict(matrix)
-        except (ValueError, TypeError) as error:
-            raise InvalidInput(f"the {type(self._model).__name__} cannot predict {matrix.shape[0]} rows: {error}", shape=matrix.shape) from error
-        return np.ascontiguousarray(answers, dtype=np.float64).reshape(matrix.shape[0])
-
-
-def _check_answers(model: Any) -> None:
-    """Only models that give one number a row can be served."""
-    name = type(model).__name__
-    if is_classifier(model):
-        if not hasattr(model, "predict_proba"):
-            raise InvalidInput(
-                f"the {name} gives no probabilities; use a classifier with predict_proba, or wrap it in CalibratedClassifierCV", model=name
-            )
-        classes = getattr(model, "classes_", None)
-        if classes is None:
-            raise InvalidInput(f"the {name} is not fitted; call fit before it is registered", model=name)
-        if len(classes) != 2:
-            raise InvalidInput(f"the {name} knows {len(classes)} classes; only binary classifiers and regressors are served", model=name)
+        return model
 
 
 def _unknown_types(data: bytes) -> list[str]:
     return sorted(set(skops.io.get_untrusted_types(data=data)) - _TRUSTED)
 
 
-def _estimators(model: Any) -> Iterator[BaseEstimator]:
-    """The estimator and every estimator held in its attributes, lists and dicts."""
-    pending, seen = [model], set()
-    while pending:
-        found = pending.pop()
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
-        if isinstance(found, BaseEstimator):
-            yield found
-            pending.extend(vars(found).values())
-        elif isinstance(found, dict):
-            pending.extend(found.values())
-        elif isinstance(found, (list, tuple)) or (isinstance(found, np.ndarray) and found.dtype == object):
-            pending.extend(found)
+def _check_unpacked(data: bytes) -> None:
+    """A small archive may unpack to more than the memory holds."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > LARGEST:
+        raise Corrupt(f"the skops model unpacks to {size} bytes; it may have {LARGEST}", size=size)

@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from rota.backends.sql_engine import open_engine, reading, writing
+from rota.backends.postgres_engine import lock
+from rota.backends.sql_engine import open_engine, reading, write
 from rota.backends.sql_schema import KIND_TABLES, audit, edges, events
 from rota.backends.stored_form import (
     body_of,
     chained,
+    check_unchanged,
     checked_limit,
     field_of,
     key_for,
     kind_of,
     ordering,
-    same,
     values_of,
 )
 from rota.errors import Conflict
@@ -64,8 +65,7 @@ class SqlMetadata:
     def commit(self, batch: Batch) -> None:
         if is_empty(batch):
             return
-        with writing(self.engine) as connection:
-            apply_batch(connection, batch)
+        write(self.engine, lambda connection: apply_batch(connection, batch))
 
     def events(self, after: int, *, limit: int = 1_000) -> list[Event]:
         query = select(events).where(events.c.position > after).order_by(events.c.position).limit(checked_limit(limit))
@@ -92,30 +92,35 @@ class SqlMetadata:
 
 def is_empty(batch: Batch) -> bool:
     """Whether a batch changes nothing, so that no transaction is needed."""
-    return not (batch.puts or batch.events or batch.edges or batch.audits)
+    return not (batch.puts or batch.removals or batch.events or batch.edges or batch.audits)
 
 
 def apply_batch(connection: Connection, batch: Batch) -> None:
-    """Write a batch inside the caller's transaction; raises `Conflict` when a put does not replace what it says."""
+    """Write a batch inside the caller's transaction; raises `Conflict` when a put does not replace what it says, or a removal neither."""
     for put in batch.puts:
         _apply_put(connection, put)
-    if batch.events:
-        # Writers take turns, so positions are given in commit order. An engine with concurrent writers needs a lock here.
-        connection.execute(insert(events), [{"body": body_of(msgspec.structs.replace(event, position=0))} for event in batch.events])
+    for record in batch.removals:
+        _remove(connection, record)
     if batch.edges:
-        insert_new(connection, edges, [{"cause": edge.cause, "effect": edge.effect, "at_us": edge.at_us} for edge in batch.edges])
+        rows = [{"cause": edge.cause, "effect": edge.effect, "at_us": edge.at_us} for edge in batch.edges]
+        insert_new(connection, edges, sorted(rows, key=lambda row: (row["cause"], row["effect"])))  # one order for all writers
+    if batch.events or batch.audits:
+        lock(connection, "order")  # positions are given in commit order; last, as whoever has this turn waits for nobody else
+    if batch.events:
+        connection.execute(insert(events), [{"body": body_of(msgspec.structs.replace(event, position=0))} for event in batch.events])
     if batch.audits:
         _append_audits(connection, batch.audits)
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> bool:
     """Insert the rows whose key is free; whether a single row was inserted."""
-    statement = _insert(connection, table).on_conflict_do_nothing()
+    statement = dialect_insert(connection, table).on_conflict_do_nothing()
     result = connection.execution_options(preserve_rowcount=True).execute(statement, rows if len(rows) > 1 else rows[0])
     return result.rowcount == 1
 
 
-def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+def dialect_insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, which both engines write alike."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
@@ -125,7 +130,7 @@ def _apply_put(connection: Connection, put: Put) -> None:
     if isinstance(put.replacing, Anything):
         changed = {name: value for name, value in row.items() if not table.c[name].primary_key}
         keys = [column.name for column in table.primary_key]
-        connection.execute(_insert(connection, table).values(row).on_conflict_do_update(index_elements=keys, set_=changed))
+        connection.execute(dialect_insert(connection, table).values(row).on_conflict_do_update(index_elements=keys, set_=changed))
     elif put.replacing is None:
         if not insert_new(connection, table, [row]):
             raise Conflict(f"{node(put.record)} exists already; read it, then decide whether to replace it", node=node(put.record))
@@ -134,12 +139,16 @@ def _apply_put(connection: Connection, put: Put) -> None:
 
 
 def _replace(connection: Connection, table: Table, record: Record, replacing: Record, row: dict[str, str | int | None]) -> None:
-    here = and_(*(column == row[column.name] for column in table.primary_key))
-    stored = connection.scalar(select(table.c.body).where(here).with_for_update())
-    if stored is None or type(replacing) is not type(record) or not same(stored, body_of(replacing), type(record)):
-        seen = "is gone" if stored is None else "was changed by someone else"
-        raise Conflict(f"{node(record)} {seen}; read it again, then decide", node=node(record))
+    here = _at(table, row)
+    check_unchanged(connection.scalar(select(table.c.body).where(here).with_for_update()), record, replacing)
     connection.execute(update(table).where(here).values(row))
+
+
+def _remove(connection: Connection, record: Record) -> None:
+    table = KIND_TABLES[kind_of(type(record))]
+    here = _at(table, values_of(record))
+    check_unchanged(connection.scalar(select(table.c.body).where(here).with_for_update()), record, record)
+    connection.execute(delete(table).where(here))
 
 
 def _append_audits(connection: Connection, entries: Iterable[AuditEntry]) -> None:
@@ -152,6 +161,10 @@ def _append_audits(connection: Connection, entries: Iterable[AuditEntry]) -> Non
         rows.append({"position": position, "previous": previous, "hash": hash_, "body": body})
         previous = hash_
     connection.execute(insert(audit), rows)
+
+
+def _at(table: Table, row: Mapping[str, str | int | None]) -> ColumnElement[bool]:
+    return and_(*(column == row[column.name] for column in table.primary_key))
 
 
 def _has_key(table: Table, key: tuple[str, ...]) -> ColumnElement[bool]:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Double, Engine, Row, and_, cast, func, or_, select, update
 
+from rota.backends.postgres_engine import lock, lock_for
 from rota.backends.run_moves import check_lease_s, check_signal, check_step, claimed, ended, held, parked, submitted
-from rota.backends.sql_engine import reading, writing
+from rota.backends.sql_engine import reading, write, writing
 from rota.backends.sql_metadata import apply_batch, insert_new
 from rota.backends.sql_schema import runs, signals, steps
 from rota.backends.stored_form import body_of, checked_limit, json_of
@@ -26,23 +27,28 @@ from rota.records.time import Micros
 class SqlRuns:
     """`rota.ports.runs.Runs` on a database that `open_engine` opened.
 
-    `lease_clock` gives the seconds that leases are measured in; all workers of a store must share it, so on SQLite it is
-    the machine's wall clock.
+    `lease_clock` gives the seconds that leases are measured in; all workers of a store must share it, so by default it is
+    the machine's wall clock on SQLite and the server's on PostgreSQL.
     """
 
-    def __init__(self, engine: Engine, *, lease_clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, engine: Engine, *, lease_clock: Callable[[], float] | None = None) -> None:
         self.engine = engine
-        self._lease_clock = lease_clock
+        self._lease_clock = lease_clock or (_server_s if engine.dialect.name == "postgresql" else time.time)
 
     def submit(self, run: Run, batch: Batch | None = None, *, exclusive: bool = False) -> bool:
         row = _row_of(submitted(run)) | {"lease_until": 0.0, "signalled": False}
-        with writing(self.engine) as connection:
-            if exclusive and _has_open_run(connection, run):
-                return False
+
+        def work(connection: Connection) -> bool:
+            if exclusive:
+                lock_for(connection, f"run {run.workflow} {run.subject}")
+                if _has_open_run(connection, run):
+                    return False
             if not insert_new(connection, runs, [row]):
                 return False
             apply_batch(connection, batch or Batch())
-        return True
+            return True
+
+        return write(self.engine, work)
 
     def claim(self, worker: str, now_us: Micros, *, lease_s: float, workflows: Collection[str] | None = None) -> Lease | None:
         check_lease_s(lease_s)
@@ -55,6 +61,7 @@ class SqlRuns:
             row = connection.execute(oldest).first()
             if row is None:
                 return None
+            lock(connection, "fence")
             fence = (connection.scalar(select(func.max(runs.c.fence))) or 0) + 1
             run = claimed(_run_of(row), worker, fence, now_us)
             _store(connection, run, lease_until=self._lease_clock() + lease_s, signalled=False)
@@ -74,13 +81,16 @@ class SqlRuns:
     def record(self, lease: Lease, step: Step, batch: Batch) -> None:
         check_step(lease, step)
         row = {"run": step.run, "name": step.name, "position": step.position, "body": body_of(step)}
-        with writing(self.engine) as connection:
+
+        def work(connection: Connection) -> None:
             _held(connection, lease)
             if not insert_new(connection, steps, [row]):
                 raise Conflict(
                     f"run {step.run!r} has a result of step {step.name!r} already; replay it from the journal", run=step.run, step=step.name
                 )
             apply_batch(connection, batch)
+
+        write(self.engine, work)
 
     def park(self, lease: Lease, *, wake_us: Micros, waiting_for: str = "") -> None:
         early = select(signals.c.name).where(signals.c.run == lease.run.id, signals.c.name == waiting_for)
@@ -92,9 +102,11 @@ class SqlRuns:
                 _store(connection, run, signalled=True)
 
     def finish(self, lease: Lease, status: RunStatus, *, ended_us: Micros, result: Any = None, error: str = "", batch: Batch | None = None) -> None:
-        with writing(self.engine) as connection:
+        def work(connection: Connection) -> None:
             _store(connection, ended(_held(connection, lease), status, ended_us, result, error))
             apply_batch(connection, batch or Batch())
+
+        write(self.engine, work)
 
     def signal(self, run_id: str, name: str, payload: Any) -> None:
         check_signal(run_id, name)
@@ -136,6 +148,10 @@ _RUN_FIELDS = Run.__struct_fields__
 _JSON_FIELDS = ("arguments", "result")
 
 
+def _server_s() -> ColumnElement[float]:
+    return cast(func.extract("epoch", func.clock_timestamp()), Double)
+
+
 def _row_of(run: Run) -> dict[str, Any]:
     row = {name: getattr(run, name) for name in _RUN_FIELDS}
     return row | {name: json_of(row[name]) for name in _JSON_FIELDS} | {"ended": run.status in ENDED}
@@ -160,7 +176,7 @@ def _has_open_run(connection: Connection, run: Run) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _runnable(now_us: Micros, lease_now: float, workflows: Collection[str] | None) -> ColumnElement[bool]:
+def _runnable(now_us: Micros, lease_now: float | ColumnElement[float], workflows: Collection[str] | None) -> ColumnElement[bool]:
     due = or_(runs.c.wake_us <= now_us, runs.c.signalled)
     ready = or_(
         runs.c.status == "queued",

@@ -1,15 +1,29 @@
 """The tables of the SQL metadata store: one for each Kind of record, and those of events, lineage, audit and runs.
 
-SCHEMA_VERSION counts incompatible changes. A new Kind needs none: a missing table is created when the store is opened.
-Any other change of a table here: raise the number and add the step from the old layout in `sql_engine`.
+SCHEMA_VERSION counts the layouts. Whoever changes a table, adds a Kind or an index field raises the number and writes the
+step from the layout before as `migrations/versions/vNNNN_*.py`; an older Rota then refuses the store instead of harming it.
 """
 
-from sqlalchemy import DDL, BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, event
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    event,
+)
 
 from rota.backends.stored_form import fields_of
 from rota.records.kinds import KINDS, Kind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Keys sort by code point in every engine, as they do in Python; PostgreSQL's default collation would follow a language.
 _Name = Text().with_variant(Text(collation="C"), "postgresql")
@@ -29,6 +43,9 @@ def _table_of(kind: Kind) -> Table:
 KIND_TABLES = {kind: _table_of(kind) for kind in KINDS}
 
 version = Table("rota_schema", schema, Column("version", Integer, primary_key=True, autoincrement=False))
+revision = Table(
+    "alembic_version", schema, Column("version_num", String(32), nullable=False), PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
+)
 
 events = Table(
     "events",
@@ -102,6 +119,23 @@ signals = Table(
     Column("payload", Text, nullable=False),
 )
 
-for act in ("UPDATE", "DELETE"):
-    trigger = f"CREATE TRIGGER audit_no_{act.lower()} BEFORE {act} ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
-    event.listen(audit, "after_create", DDL(trigger).execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
+_REFUSED = "SELECT RAISE(ABORT, 'the audit log is append-only')"
+# INSERT OR REPLACE would delete without asking the trigger of DELETE.
+_REPLACED = "BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE position = NEW.position)"
+_RAISED = "RAISE EXCEPTION 'the audit log is append-only' USING ERRCODE = 'integrity_constraint_violation'"
+
+APPEND_ONLY: dict[str, tuple[str, ...]] = {
+    "sqlite": (
+        f"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN {_REFUSED}; END",
+        f"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN {_REFUSED}; END",
+        f"CREATE TRIGGER audit_no_replace {_REPLACED} BEGIN {_REFUSED}; END",
+    ),
+    "postgresql": (
+        f"CREATE FUNCTION rota_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {_RAISED}; END $$",
+        "CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit FOR EACH STATEMENT EXECUTE FUNCTION rota_append_only()",
+    ),
+}
+"""What lets the engine itself refuse to change the audit log."""
+for dialect, statements in APPEND_ONLY.items():
+    for statement in statements:
+        event.listen(audit, "after_create", DDL(statement).execute_if(dialect=dialect))  # type: ignore[no-untyped-call]

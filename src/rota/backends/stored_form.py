@@ -13,8 +13,8 @@ from operator import attrgetter
 
 import msgspec
 
-from rota.errors import Corrupt, InvalidInput
-from rota.records.kinds import BY_RECORD, Kind, key_parts
+from rota.errors import Conflict, Corrupt, InvalidInput
+from rota.records.kinds import BY_RECORD, Kind, key_parts, node
 from rota.records.record import Record, decode, digest, encode
 from rota.records.signal import AuditEntry
 
@@ -91,6 +91,13 @@ def json_of(value: object) -> str:
 def same(body: str, other: str, record: type[Record]) -> bool:
     """Whether two bodies hold equal records, also when an older version of the code wrote one of them with fewer fields."""
     return body == other or encode(decode(body, record)) == encode(decode(other, record))
+
+
+def check_unchanged(stored: str | None, record: Record, expected: Record) -> None:
+    """Raise `Conflict` unless the body stored under a record's key holds the value `expected`."""
+    if stored is None or type(expected) is not type(record) or not same(stored, body_of(expected), type(record)):
+        seen = "is gone" if stored is None else "was changed by someone else"
+        raise Conflict(f"{node(record)} {seen}; read it again, then decide", node=node(record))
 
 
 def ordering(kind: Kind, order: str) -> tuple[list[Field], bool]:

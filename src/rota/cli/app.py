@@ -36,25 +36,37 @@ class Entry:
 
 
 ENTRIES = (
-    Entry("experiments", "develop", DEVELOP, "Tracked runs of development: list, show."),
+    Entry("init", "develop", DEVELOP, "Begin a project that runs at once."),
+    Entry("project", "develop", DEVELOP, "What the project is for: show."),
+    Entry("experiments", "develop", DEVELOP, "Experiments: list, show, rename, delete, restore."),
+    Entry("runs", "runs", DEVELOP, "Runs of experiments and of workflows: list, show, search, compare, reproduce ..."),
     Entry("plan", "operationalize", OPERATIONALIZE, "What applying a project file would change."),
     Entry("apply", "operationalize", OPERATIONALIZE, "Build a release of a project and put its definitions in force."),
     Entry("pipeline", "operationalize", OPERATIONALIZE, "Deployed pipelines and their releases: list, releases."),
     Entry("train", "train", TRAIN, "Start a training run of a pipeline."),
-    Entry("runs", "train", TRAIN, "Durable runs of any workflow: list, show."),
     Entry("deploy", "deploy", DEPLOY, "Deliver an approved version to its endpoints."),
     Entry("rollout", "deploy", DEPLOY, "Progressive deliveries and their verdicts: list, show."),
     Entry("rollback", "deploy", DEPLOY, "Return an endpoint at once to its previous champion."),
-    Entry("endpoints", "serve", SERVE, "What each endpoint serves: list."),
+    Entry("endpoints", "serve", SERVE, "What each endpoint serves: list, create."),
     Entry("predict", "serve", SERVE, "Ask a running endpoint, for one row or a whole file."),
-    Entry("monitor", "monitor", MONITOR, "Alerts and measured slices: alerts, ack, slices, run."),
+    Entry("monitor", "monitor", MONITOR, "Alerts and measured slices: alerts, ack, slices, run, create, import."),
     Entry("data", "data", MANAGE, "Datasets and schemas: list, build, show, profile, diff, export, schema."),
     Entry("features", "features", MANAGE, "The feature catalog and values: list, search, show, usage, versions, get, historical ..."),
     Entry("sources", "sources", MANAGE, "Sources of rows: list, show, test, push, ingest, rejects, status."),
-    Entry("models", "models", MANAGE, "The model registry: list, show, approve, reject, policy."),
-    Entry("lineage", "models", MANAGE, "Where things come from: prediction, causes, effects."),
-    Entry("audit", "models", MANAGE, "Who did what: list, verify."),
-    Entry("events", "models", MANAGE, "What happened: list."),
+    Entry("models", "models", MANAGE, "Models, versions and their governance: list, show, register, alias, review, approve, policy ..."),
+    Entry(
+        "lineage",
+        "lineage",
+        MANAGE,
+        "Where things come from and what came of them: explain, prediction, row, causes, effects, graph, nodes, events.",
+    ),
+    Entry("note", "lineage", MANAGE, "What people wrote about runs, datasets, models: add, list."),
+    Entry("artifacts", "artifacts", MANAGE, "What runs and versions consist of: list, get, archive."),
+    Entry("gc", "retention", MANAGE, "Remove what retention lets go, and the bytes that nothing names any more."),
+    Entry("hold", "retention", MANAGE, "What garbage collection must keep whatever the rules say: place, lift, list."),
+    Entry("audit", "audit", MANAGE, "Who did what: list, verify, head."),
+    Entry("events", "audit", MANAGE, "What happened: list."),
+    Entry("token", "token", PLATFORM, "Who may do what: the owner's token, create, list, revoke, renew, roles, routes."),
     Entry("up", "platform", PLATFORM, "Run the whole platform on this machine."),
     Entry("down", "platform", PLATFORM, "Stop a running platform and wait until its processes are gone."),
     Entry("status", "platform", PLATFORM, "Processes, clock and waiting work of a running platform."),
@@ -84,7 +96,8 @@ class Rota(TyperGroup):
 def load(name: str) -> Any:
     """The command or group of one word, with its file imported."""
     module = importlib.import_module(f"rota.cli.{_FILES[name]}")
-    return getattr(typer.main.get_command(module.commands), "commands")[name]  # noqa: B009 - typer's group type is private
+    found = typer.main.get_command(module.commands)
+    return getattr(found, "commands", {name: found})[name]  # a file with one word is that word's command
 
 
 app = typer.Typer(

@@ -13,7 +13,6 @@ import uvicorn
 from rota import wiring
 from rota.cli.home import settings_of
 from rota.cli.logs import configure
-from rota.cli.opening import opened
 from rota.errors import InvalidInput, Unavailable
 from rota.server import app
 from rota.server.processes import end_with_supervisor
@@ -36,7 +35,7 @@ def server(ctx: typer.Context, fd: Fd = -1) -> None:
     end_with_supervisor()
     signal.signal(signal.SIGTERM, _leave)
     settings = settings_of(ctx)
-    with opened(ctx) as platform:
+    with wiring.opened(settings) as platform:
         platform.feed.recover()
         _listen(app.create(platform), _socket(fd, settings.host, settings.control_port))
 
@@ -51,10 +50,11 @@ def worker(ctx: typer.Context, name: Name = "worker-0") -> None:
     """
     configure(name)
     end_with_supervisor()
+    settings = settings_of(ctx)
     stop = threading.Event()
     for received in (signal.SIGTERM, signal.SIGINT):
         signal.signal(received, lambda *_: stop.set())
-    with opened(ctx) as platform:
+    with wiring.opened(settings) as platform:
         wiring.work(platform, name, stop)
 
 
@@ -70,7 +70,7 @@ def serve(ctx: typer.Context, fd: Fd = -1, name: Name = "serve-0") -> None:
     end_with_supervisor()
     signal.signal(signal.SIGTERM, _leave)
     settings = settings_of(ctx)
-    with opened(ctx) as platform:
+    with wiring.opened(settings) as platform:
         _listen(platform.prediction_app(name), _socket(fd, settings.host, settings.prediction_port))
 
 

@@ -10,7 +10,6 @@ import polars as pl
 import typer
 
 from rota.cli import rows, schema, show
-from rota.cli.home import actor
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
 from rota.manage import dataset_diff, datasets, profile_charts, profiles
@@ -43,7 +42,7 @@ def list_data(ctx: typer.Context, limit: show.Limit = 50, json: show.Json = Fals
 
     Example: rota data list
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = platform.repositories.metadata.find(DatasetVersion, order="-created_us", limit=limit)
     columns = {
         "dataset": lambda d: f"{d.name}@{d.number}",
@@ -66,7 +65,7 @@ def show_data(ctx: typer.Context, dataset: Version, json: show.Json = False) -> 
 
     Example: rota data show flight-delay@3
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = datasets.get(platform.repositories.metadata, *datasets.parse(dataset))
     times = {"start_us": "from", "end_us": "to", "test_from_us": "test from", "created_us": "created"}
     named = {times.get(field, field): show.when(value) if field in times else value for field, value in plain(found).items()}
@@ -81,7 +80,7 @@ def definitions(ctx: typer.Context, json: show.Json = False) -> None:
 
     Example: rota data definitions
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = platform.repositories.metadata.find(Dataset)
     columns = {
         "dataset": lambda d: d.name,
@@ -104,8 +103,8 @@ def build(ctx: typer.Context, name: Annotated[str, typer.Argument(help="A datase
 
     Example: rota data build late-flights
     """
-    with opened(ctx) as platform:
-        made = platform.build_dataset(name, actor=actor())
+    with opened(ctx, "data.write") as platform:
+        made = platform.build_dataset(name, actor=platform.identity.name)
     if json:
         show.write_json({"new": made.new, "version": plain(made.version)})
         return
@@ -128,7 +127,7 @@ def profile(
     """
     if output is not None and output.suffix not in (".html", ".json"):
         raise InvalidInput(f"{output} has the suffix {output.suffix!r}; give a .html or .json file", file=str(output))
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         version = datasets.get(platform.repositories.metadata, *datasets.parse(dataset))
         found = profiles.load(platform.repositories.blobs, version)
     everything = {"profile": plain(found), "charts": profile_charts.charts(found)}
@@ -156,7 +155,7 @@ def diff(
 
     Example: rota data diff flight-delay@2 flight-delay@3
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         r = platform.repositories
         old, new = (datasets.get(r.metadata, *datasets.parse(text)) for text in (before, after))
         found = dataset_diff.diff(r.tables, r.blobs, old, new)
@@ -187,7 +186,7 @@ def export(
 
     Example: rota data export flight-delay@3 --output flights.parquet --side test
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         version = datasets.get(platform.repositories.metadata, *datasets.parse(dataset))
         found = datasets.read(platform.repositories.tables, version)
     if side is not Side.BOTH:

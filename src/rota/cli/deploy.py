@@ -5,11 +5,9 @@ from typing import Annotated
 import typer
 
 from rota.cli import show
-from rota.cli.home import actor
 from rota.cli.opening import opened
 from rota.deploy.releases import roll_back
-from rota.errors import NotFound, Refused
-from rota.loop import rollout_run
+from rota.errors import NotFound
 from rota.manage import registry
 from rota.records.release import Endpoint, Rollout
 
@@ -27,26 +25,13 @@ def deploy(
 ) -> None:
     """Deliver an approved version to its endpoints.
 
-    Each endpoint's rollout strategy is followed: shadow, canary steps, promotion or rollback.
+    The strategy that the reviewer chose is followed, else that of each endpoint: shadow, canary steps, promotion or rollback.
 
     Example: rota deploy flight-delay@3
     """
-    with opened(ctx) as platform:
-        metadata = platform.repositories.metadata
-        found = registry.resolve(metadata, version)
-        if found.status != "approved":
-            raise Refused(f"{found.id} is {found.status}; only an approved version is delivered: `rota models approve {found.id} --reason ...`")
-        targets = [each for each in metadata.find(Endpoint, {"model": found.model}) if endpoint in ("", each.name)]
-        if not targets:
-            raise NotFound(
-                f"model {found.model!r} has no endpoint{f' {endpoint!r}' if endpoint else ''}; declare one in the project and `rota apply`"
-            )
-        runs = [rollout_run(each, found, now_us=platform.repositories.clock.now_us(), trigger=f"person:{actor()}") for each in targets]
-        started = [run.id for run in runs if platform.repositories.runs.submit(run)]
-    if not started:
-        raise Refused(
-            f"{found.id} was delivered before, by {runs[0].id}; a version is delivered once, `rota rollback` returns to an earlier champion"
-        )
+    with opened(ctx, "model.release") as platform:
+        found = registry.resolve(platform.repositories.metadata, version)
+        started = platform.deliver(found.model, found.number, endpoint=endpoint, actor=platform.identity.name)
     if json:
         show.write_json({"runs": started})
     else:
@@ -66,12 +51,12 @@ def rollback(
 
     Example: rota rollback flight-delay --reason "complaints from the gate desk"
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "model.release") as platform:
         metadata = platform.repositories.metadata
         found = metadata.get(Endpoint, endpoint)
         if found is None:
             raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
-        release = roll_back(metadata, found, actor=actor(), reason=reason, now_us=platform.repositories.clock.now_us())
+        release = roll_back(metadata, found, actor=platform.identity.name, reason=reason, now_us=platform.repositories.clock.now_us())
     named = {"endpoint": release.endpoint, "revision": release.revision, "serves": f"version {release.routes[0].number}", "reason": reason}
     show.facts(named, as_json=json, record=release)
 
@@ -87,7 +72,7 @@ def list_(
 
     Example: rota rollout list --endpoint flight-delay
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "model.read") as platform:
         where = {"endpoint": endpoint} if endpoint else None
         found = platform.repositories.metadata.find(Rollout, where, order="-started_us", limit=limit)
     columns = {
@@ -108,7 +93,7 @@ def show_(ctx: typer.Context, rollout: Annotated[str, typer.Argument(help="Id of
 
     Example: rota rollout show rollout.flight-delay.2
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "model.read") as platform:
         found = platform.repositories.metadata.get(Rollout, rollout)
     if found is None:
         raise NotFound(f"there is no rollout {rollout!r}; `rota rollout list` shows them", rollout=rollout)

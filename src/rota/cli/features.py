@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rota.cli import rows, show
-from rota.cli.home import actor
 from rota.cli.opening import opened
 from rota.errors import InvalidInput, NotFound
 from rota.manage import predictions
@@ -42,7 +41,7 @@ def list_features(ctx: typer.Context, json: show.Json = False) -> None:
 
     Example: rota features list
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found: list[versions.View] = [*platform.features.list_feature_views(), *platform.features.list_on_demand_feature_views()]
     if json:
         show.write_json([plain(view) for view in found])
@@ -74,7 +73,7 @@ def search(
 
     Example: rota features search delay --owner ops --tag domain=flights
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = platform.features.search(text, owner=owner, tag=tag, entity=entity, type=type, kind=kind)
     columns = {
         "kind": lambda e: e.kind.replace("_", " "),
@@ -94,7 +93,7 @@ def show_view(ctx: typer.Context, view: View, json: show.Json = False) -> None:
 
     Example: rota features show origin_delays
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = references.view_of_any_age(platform.repositories.metadata, view)
         newest = versions.newest(platform.repositories.metadata, view)
     facts = {
@@ -122,7 +121,7 @@ def usage(
 
     Example: rota features usage origin_delays:mean_3h
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = platform.features.usage(reference)
     columns = {
         "kind": lambda u: u.kind.replace("_", " "),
@@ -139,7 +138,7 @@ def list_versions(ctx: typer.Context, view: View, json: show.Json = False) -> No
 
     Example: rota features versions origin_delays
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = platform.features.list_versions(view)
     changes = {new.number: versions.differences(old.view, new.view) for old, new in pairwise(found)}
     if json:
@@ -164,8 +163,8 @@ def retire(
 
     Example: rota features retire origin_delays@v1
     """
-    with opened(ctx) as platform:
-        removed = platform.features.retire(version, actor=actor())
+    with opened(ctx, "data.write") as platform:
+        removed = platform.features.retire(version, actor=platform.identity.name)
     if json:
         show.write_json({"retired": version, "online_rows_removed": removed})
     else:
@@ -183,7 +182,7 @@ def get_online(
 
     Example: rota features get --entity origin=JFK origin_weather:temp origin_weather:precip
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         asked = _asked(references_)
         service = references.service(platform.repositories.metadata, asked)
         answer = platform.features.get_online_features(asked, [_entity_row(service, entity)])
@@ -214,7 +213,7 @@ def historical(
 
     Example: rota features historical --features delay --labels labels.csv --output joined.parquet --as-of served
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         asked = _asked(features)
         spine = _frame(labels)
         joined = platform.features.get_historical_features(spine, asked, as_of=as_of, timestamp=timestamp).to_polars()
@@ -237,7 +236,7 @@ def materialize(
 
     Example: rota features materialize origin_weather --incremental
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.write") as platform:
         act = platform.features.materialize_incremental if incremental else platform.features.materialize
         with _progress("materializing") as advance:
             done = act(views or None, progress=lambda share, _: advance(share))
@@ -252,7 +251,7 @@ def status(ctx: typer.Context, json: show.Json = False) -> None:
 
     Example: rota features status
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = [plain(each) for each in platform.features.status()]
     columns = {name.removesuffix("_us").replace("_", " "): partial(_fact, name) for name in (found[0] if found else {})}
     show.listing(found, columns, as_json=json, empty="no feature view is stored")
@@ -268,7 +267,7 @@ def compact(
 
     Example: rota features compact arrivals
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.write") as platform:
         repositories, store = platform.repositories, platform.features
         named = sources or sorted({view.source.name for view in store.list_feature_views()})
         done = []
@@ -303,7 +302,7 @@ def parity(
 
     Example: rota features parity flight-delay --limit 1000
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "monitor.read") as platform:
         compared, found = 0, []
         for service, served in _served(platform, endpoint, limit):
             for source in {view.source.name for view in service.stored_views}:

@@ -1,60 +1,293 @@
-"""Process 7 on the command line, the model side: registry, decisions, lineage, audit, events."""
+"""Process 7 on the command line, the registry: which models and versions there are, what describes them, where aliases point."""
 
-from enum import StrEnum
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from rota.cli import show
-from rota.cli.home import actor
+from rota.cli import adoption, governance, show
 from rota.cli.opening import opened
-from rota.errors import Corrupt, NotFound
-from rota.manage import chronicle, registry
-from rota.manage import lineage as walking
-from rota.ports.metadata import Batch
-from rota.records.model import Alias, Approval, ModelVersion, ReleasePolicy
+from rota.errors import InvalidInput
+from rota.manage import access, comparison, model_search, registry
+from rota.manage import governance as rules
+from rota.manage.filters import parse_filter, parse_order
+from rota.records.access import Permission
+from rota.records.filters import Query
+from rota.records.model import Alias, Approval, ModelVersion
 from rota.records.record import plain
+from rota.wiring import Platform
 
 commands = typer.Typer()
-models = typer.Typer(no_args_is_help=True, help="The model registry: list, show, approve, reject, policy.")
-lineage = typer.Typer(no_args_is_help=True, help="Where things come from: prediction, causes, effects.")
-audit = typer.Typer(no_args_is_help=True, help="Who did what: list, verify.")
-events = typer.Typer(no_args_is_help=True, help="What happened: list.")
-for _name, _group in (("models", models), ("lineage", lineage), ("audit", audit), ("events", events)):
-    commands.add_typer(_group, name=_name)
+models = typer.Typer(no_args_is_help=True, help="Models, versions and their governance: list, show, register, alias, review, approve, policy ...")
+alias = typer.Typer(
+    no_args_is_help=True, help="Where a model's aliases point, and pointed: set, remove, history.\n\nExample: rota models alias history flight-delay"
+)
+commands.add_typer(models, name="models")
+models.add_typer(governance.models)
+models.add_typer(adoption.models)
+models.add_typer(alias, name="alias")
 
 Version = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="A version by number or alias, for example churn@3 or churn@champion.")]
-Reason = Annotated[str, typer.Option(help="Why, for the audit log.")]
-Reviewer = Annotated[str, typer.Option(help="Who decides; otherwise the system's user name.", show_default=False)]
-Node = Annotated[str, typer.Argument(help="A lineage node, for example model_version:churn@3 or run:ID.")]
-
-
-class Level(StrEnum):
-    """How a model's versions are released."""
-
-    automatic = "automatic"
-    semi_automatic = "semi-automatic"
-    manual = "manual"
+Model = Annotated[str, typer.Argument(help="Name of the model.")]
+Thing = Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help="A model, or one of its versions.")]
+AliasName = Annotated[str, typer.Argument(metavar="MODEL@ALIAS", help="An alias of a model, for example churn@champion.")]
+Reason = Annotated[str, typer.Option(help="Why, for the history and the audit log.")]
 
 
 @models.command("list")
-def list_models(
+def list_versions(
     ctx: typer.Context, model: Annotated[str, typer.Option(help="Only this model.")] = "", limit: show.Limit = 100, json: show.Json = False
 ) -> None:
     """List model versions, newest first, with status, aliases and metrics.
 
     Example: rota models list --model flight-delay
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "model.read") as platform:
         metadata = platform.repositories.metadata
         found = metadata.find(ModelVersion, {"model": model} if model else None, order="-created_us", limit=limit)
-        named: dict[str, list[str]] = {}
-        for alias in metadata.find(Alias):
-            named.setdefault(f"{alias.model}@{alias.number}", []).append(alias.alias)
+        aliases = metadata.find(Alias, {"model": model} if model else None, limit=registry.ALL)
+    _list(found, aliases, json=json)
+
+
+@models.command()
+def search(
+    ctx: typer.Context,
+    filter: Annotated[str, typer.Argument(help="Conditions, for example \"metrics.auc > 0.8 and tags.team = 'ops'\".")] = "",
+    order: Annotated[list[str] | None, typer.Option(help='A field to sort by, for example "metrics.auc DESC".', show_default=False)] = None,
+    whole: Annotated[bool, typer.Option("--models", help="Find models instead of versions.")] = False,
+    limit: show.Limit = 100,
+    json: show.Json = False,
+) -> None:
+    """Find versions by name, tag, metric, parameter, owner, status, stage and alias; or models.
+
+    Example: rota models search "metrics.roc_auc > 0.7 and alias = 'champion'" --order "metrics.roc_auc DESC"
+    """
+    with opened(ctx, "model.read") as platform:
+        metadata = platform.repositories.metadata
+        if whole:
+            asked = Query(parse_filter(filter, "registered_model"), parse_order(order or [], "registered_model"), limit)
+            found = model_search.models(metadata, asked).items
+            columns = {"model": lambda m: m.name, "owner": lambda m: m.owner, "tags": lambda m: m.tags or "", "description": lambda m: m.description}
+            show.listing(found, columns, as_json=json, empty="no model is like that")
+            return
+        asked = Query(parse_filter(filter, "model_version"), parse_order(order or [], "model_version"), limit)
+        _list(model_search.versions(metadata, asked).items, metadata.find(Alias, limit=registry.ALL), json=json)
+
+
+@models.command("show")
+def show_version(ctx: typer.Context, version: Version, json: show.Json = False) -> None:
+    """Show a version: what it is, how it was judged, who decided, whether it may be released now.
+
+    Example: rota models show flight-delay@champion
+    """
+    with opened(ctx, "model.read") as platform:
+        metadata, now_us = platform.repositories.metadata, platform.repositories.clock.now_us()
+        found = registry.resolve(metadata, version)
+        approvals = rules.decisions(metadata, found)
+        standing = rules.standing(metadata, found, now_us=now_us)
+        aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}, limit=registry.ALL) if a.number == found.number]
+    if json:
+        told = {"approval_status": found.approval_status, "aliases": aliases, "released": standing.open, "missing": list(standing.missing)}
+        show.write_json({"version": plain(found), "approvals": [plain(approval) for approval in approvals], **told})
+        return
+    named = {name: value for name, value in plain(found).items() if name not in ("metrics", "parameters", "created_us", "updated_us") and value}
+    named |= {"aliases": ", ".join(aliases), "may be released": "; ".join(standing.missing) or "yes", "created": show.when(found.created_us)}
+    metrics = {f"metric {name}": value for name, value in found.metrics.items()}
+    parameters = {f"parameter {name}": value for name, value in found.parameters.items()}
+    show.facts(named | metrics | parameters | _told(approvals), as_json=False)
+
+
+@models.command()
+def register(
+    ctx: typer.Context,
+    model: Model,
+    run: Annotated[str, typer.Option(help="Id of the tracked run that made it.")] = "",
+    artifact: Annotated[str, typer.Option(help="The run's folder or logged model that holds the files.")] = "model",
+    file: Annotated[Path | None, typer.Option(help="Instead of a run: a model file, or a directory that MLflow wrote.", show_default=False)] = None,
+    signature: Annotated[str, typer.Option(help="With --file: the columns that it reads, as JSON in MLflow's form.")] = "",
+    example: Annotated[Path | None, typer.Option(help="With --file: a JSON file with example rows.", show_default=False)] = None,
+    description: Annotated[str, typer.Option(help="What the version is.")] = "",
+    json: show.Json = False,
+) -> None:
+    """Register the next version of a model, which is made when it is new: what a tracked run kept, or a file.
+
+    Example: rota models register flight-delay --run 4f2c81 --artifact model
+    """
+    if bool(run) == (file is not None):
+        raise typer.BadParameter("give either --run or --file", param_hint="--run / --file")
+    with opened(ctx, "model.register") as platform:
+        actor = platform.identity.name
+        if file is not None:
+            made = platform.register_file(model, file, signature=signature, example=example, description=description, actor=actor)
+        else:
+            made = platform.register_model(model, run=run, artifact=artifact, description=description, actor=actor)
+    adoption.told(made, json=json)
+
+
+@models.command()
+def tag(
+    ctx: typer.Context,
+    thing: Thing,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Tags to set.", show_default=False)] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Keys of tags to remove.", show_default=False)] = None,
+    json: show.Json = False,
+) -> None:
+    """Set and remove tags of a model or a version.
+
+    Example: rota models tag flight-delay@3 team=ops reviewed=yes --remove draft
+    """
+    _change(ctx, thing, {"tags": _pairs(tags or []), "removed_tags": remove or []}, json=json)
+
+
+@models.command()
+def describe(
+    ctx: typer.Context,
+    thing: Thing,
+    text: Annotated[str | None, typer.Argument(help="What it is, for whom, what it is not for.", show_default=False)] = None,
+    owner: Annotated[str | None, typer.Option(help="Who answers for it from now on.", show_default=False)] = None,
+    json: show.Json = False,
+) -> None:
+    """Say what a model or a version is, and who answers for it.
+
+    Example: rota models describe flight-delay@3 "trained without the storm of July" --owner anna
+    """
+    _change(ctx, thing, {"description": text, "owner": owner}, json=json)
+
+
+@models.command()
+def rename(ctx: typer.Context, model: Model, name: Annotated[str, typer.Argument(help="The new name.")], json: show.Json = False) -> None:
+    """Give a model another name; refused while an endpoint or a pipeline uses it.
+
+    Example: rota models rename flight-delay departure-delay
+    """
+    with opened(ctx, "model.register") as platform:
+        found = registry.rename_model(platform.repositories.metadata, model, name, **_act(platform), may_release=_may_release(platform))
+    show.facts({"model": found.name}, as_json=json, record=found)
+
+
+@models.command()
+def delete(ctx: typer.Context, thing: Thing, reason: Reason, json: show.Json = False) -> None:
+    """Delete a version, or a model with all of them; records stay for the audit, numbers are never used again.
+
+    Example: rota models delete flight-delay@2 --reason "trained on the wrong month"
+    """
+    with opened(ctx, "model.register") as platform:
+        metadata = platform.repositories.metadata
+        if "@" in thing:
+            found = registry.resolve(metadata, thing)
+            registry.delete_version(metadata, found.model, found.number, **_act(platform), reason=reason)
+            deleted = found.id
+        else:
+            registry.delete_model(metadata, thing, **_act(platform), reason=reason, may_release=_may_release(platform))
+            deleted = thing
+    show.facts({"deleted": deleted, "reason": reason}, as_json=json)
+
+
+@models.command()
+def compare(
+    ctx: typer.Context,
+    model: Model,
+    version: Annotated[list[int] | None, typer.Option(help="Only these numbers; otherwise every version.", show_default=False)] = None,
+    json: show.Json = False,
+) -> None:
+    """Compare versions on the same test rows, over their trainings, and by their online results.
+
+    Example: rota models compare flight-delay --version 3 --version 5
+    """
+    with opened(ctx, "model.read") as platform:
+        found = comparison.compare(platform.repositories, model, version or [])
+    if json:
+        show.write_json(plain(found))
+        return
+    named = {number: name for name, number in found.aliases.items()}
+    for table in found.tables:
+        print(f"on the test rows of {table.dataset}")
+        columns = {
+            "version": lambda s: f"{s.number} {named.get(s.number, '')}",
+            "rows": lambda s: s.rows,
+            "metrics": lambda s: show.headline(s.metrics),
+        }
+        show.listing(table.scored, columns, as_json=False, empty="")
+    over = {
+        "version": lambda t: t.number,
+        "trained": lambda t: show.when(t.at_us),
+        "on": lambda t: t.dataset,
+        "metrics": lambda t: show.headline(t.metrics),
+    }
+    show.listing(found.series, over, as_json=False, empty=f"model {model} has no version")
+    for served in found.online:
+        for endpoint, measured in served.performance.items():
+            print(f"version {served.number} on {endpoint}: {show.headline(measured)}")
+        for rollout in served.rollouts:
+            print(f"version {served.number} on {rollout.endpoint}: {rollout.state}, {rollout.reason}")
+
+
+@alias.command("set")
+def set_alias(
+    ctx: typer.Context,
+    name: AliasName,
+    number: Annotated[int, typer.Argument(min=1, help="Number of the version.")],
+    reason: Reason,
+    json: show.Json = False,
+) -> None:
+    """Point an alias at a version; a protected one only at an approved version.
+
+    Example: rota models alias set flight-delay@candidate 4 --reason "for the analysts"
+    """
+    model, word = _alias_of(name)
+    with opened(ctx, "model.read") as platform:
+        access.require(platform.identity, _hands(platform, model, word))
+        actor, may = platform.identity.name, _may_release(platform)
+        made = rules.move_alias(platform.repositories, model, word, number, actor=actor, reason=reason, may_release=may)
+    show.facts({"alias": name, "version": made.number, "reason": made.reason}, as_json=json, record=made)
+
+
+@alias.command("remove")
+def remove_alias(ctx: typer.Context, name: AliasName, reason: Reason, json: show.Json = False) -> None:
+    """Remove an alias; its history stays.
+
+    Example: rota models alias remove flight-delay@candidate --reason "no longer used"
+    """
+    model, word = _alias_of(name)
+    with opened(ctx, "model.read") as platform:
+        access.require(platform.identity, _hands(platform, model, word))
+        rules.remove_alias(platform.repositories, model, word, actor=platform.identity.name, reason=reason, may_release=_may_release(platform))
+    show.facts({"removed": name, "reason": reason}, as_json=json)
+
+
+@alias.command("history")
+def alias_history(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS]", help="A model, or one of its aliases.")], json: show.Json = False
+) -> None:
+    """Show every move of a model's aliases: who, when, why, from which evidence.
+
+    Example: rota models alias history flight-delay@champion
+    """
+    model, _, word = name.partition("@")
+    with opened(ctx, "model.read") as platform:
+        moves = rules.history(platform.repositories.metadata, model, word)
+    columns = {
+        "alias": lambda m: m.alias,
+        "#": lambda m: m.move,
+        "at": lambda m: show.when(m.at_us),
+        "from": lambda m: m.before or "",
+        "to": lambda m: m.number or "removed",
+        "by": lambda m: m.actor,
+        "reason": lambda m: m.reason,
+        "evidence": lambda m: ", ".join(m.evidence),
+    }
+    show.listing(moves, columns, as_json=json, empty=f"no alias of {name} ever moved")
+
+
+def _list(found: list[ModelVersion], aliases: list[Alias], *, json: bool) -> None:
+    named: dict[str, list[str]] = {}
+    for each in aliases:
+        named.setdefault(f"{each.model}@{each.number}", []).append(each.alias)
     columns = {
         "version": lambda v: v.id,
         "status": lambda v: v.status,
         "alias": lambda v: ", ".join(named.get(v.id, [])),
+        "owner": lambda v: v.owner,
         "created": lambda v: show.when(v.created_us),
         "trigger": lambda v: v.trigger,
         "metrics": lambda v: show.headline(v.metrics),
@@ -62,172 +295,54 @@ def list_models(
     show.listing(found, columns, as_json=json, empty="no model version yet; a training run that passes its gates registers one")
 
 
-@models.command("show")
-def show_model(ctx: typer.Context, version: Version, json: show.Json = False) -> None:
-    """Show a version: what it is, how it was judged, who approved it.
-
-    Example: rota models show flight-delay@champion
-    """
-    with opened(ctx) as platform:
+def _change(ctx: typer.Context, thing: str, changes: dict[str, Any], *, json: bool) -> None:
+    with opened(ctx, "model.register") as platform:
         metadata = platform.repositories.metadata
-        found = registry.resolve(metadata, version)
-        approvals = metadata.find(Approval, {"model": found.model, "number": found.number})
-    if json:
-        show.write_json({"version": plain(found), "approvals": [plain(approval) for approval in approvals]})
-        return
-    decisions = {f"{a.decision} {show.when(a.at_us)}": f"{a.reviewer}: {a.reason}" for a in approvals}
-    named = {name: value for name, value in plain(found).items() if name not in ("metrics", "parameters", "created_us")}
-    metrics = {f"metric {name}": value for name, value in found.metrics.items()}
-    parameters = {f"parameter {name}": value for name, value in found.parameters.items()}
-    show.facts(named | {"created": show.when(found.created_us)} | metrics | parameters | decisions, as_json=False)
+        if "@" in thing:
+            version = registry.resolve(metadata, thing)
+            changed = registry.change_version(metadata, version.model, version.number, **_act(platform), **changes)
+            show.facts({"version": changed.id, **_described(changed)}, as_json=json, record=changed)
+        else:
+            model = registry.update_model(metadata, thing, **_act(platform), **changes)
+            show.facts({"model": model.name, **_described(model)}, as_json=json, record=model)
 
 
-@models.command()
-def approve(ctx: typer.Context, version: Version, reason: Reason, reviewer: Reviewer = "", json: show.Json = False) -> None:
-    """Approve a registered version; unless the policy is manual, its rollout starts by itself.
-
-    Example: rota models approve flight-delay@3 --reason "better on every carrier"
-    """
-    _decide(ctx, version, "approve", reviewer=reviewer, reason=reason, json=json)
+def _described(record: object) -> dict[str, object]:
+    return {name: getattr(record, name) for name in ("owner", "description", "tags")}
 
 
-@models.command()
-def reject(ctx: typer.Context, version: Version, reason: Reason, reviewer: Reviewer = "", json: show.Json = False) -> None:
-    """Reject a registered version for good.
-
-    Example: rota models reject flight-delay@3 --reason "unfair to small carriers"
-    """
-    _decide(ctx, version, "reject", reviewer=reviewer, reason=reason, json=json)
-
-
-@models.command()
-def policy(
-    ctx: typer.Context,
-    model: Annotated[str, typer.Argument(help="Name of the model.")],
-    level: Annotated[Level | None, typer.Argument(help="The new level; without it the present one is shown.", show_default=False)] = None,
-    json: show.Json = False,
-) -> None:
-    """Show or set how a model's versions are released: automatic, semi-automatic or manual.
-
-    Example: rota models policy flight-delay semi-automatic
-    """
-    with opened(ctx) as platform:
-        metadata = platform.repositories.metadata
-        found = registry.policy(metadata, model)
-        if level is not None:
-            batch = Batch()
-            before, found = found, ReleasePolicy(model, level.value)
-            batch.put(found)
-            batch.audit(actor(), "policy.set", model, platform.repositories.clock.now_us(), before=before.level, after=found.level)
-            metadata.commit(batch)
-    show.facts({"model": found.model, "level": found.level}, as_json=json, record=found)
-
-
-@lineage.command()
-def prediction(ctx: typer.Context, id: Annotated[str, typer.Argument(help="Prediction id, as the caller got it.")], json: show.Json = False) -> None:
-    """Explain one prediction: release, version, approval, run, data, code, and the alert behind the run.
-
-    Example: rota lineage prediction 6d2c1a
-    """
-    with opened(ctx) as platform:
-        r = platform.repositories
-        chain = walking.prediction_chain(r.metadata, r.runs, r.tables, id)
-    if json:
-        show.write_json([{"node": link.node, "what": link.what, "facts": plain(link.facts)} for link in chain])
-    else:
-        show.facts({link.node: link.what for link in chain}, as_json=False)
-
-
-@lineage.command()
-def causes(ctx: typer.Context, node: Node, json: show.Json = False) -> None:
-    """Walk from a node to everything it came from, nearest first.
-
-    Example: rota lineage causes model_version:flight-delay@3
-    """
-    _walk(ctx, node, "causes", json=json)
-
-
-@lineage.command()
-def effects(ctx: typer.Context, node: Node, json: show.Json = False) -> None:
-    """Walk from a node to everything that came from it, nearest first.
-
-    Example: rota lineage effects dataset_version:flight-delay@3
-    """
-    _walk(ctx, node, "effects", json=json)
-
-
-@audit.command("list")
-def list_audit(
-    ctx: typer.Context,
-    after: Annotated[int, typer.Option(help="Only entries after this position.")] = 0,
-    limit: show.Limit = 100,
-    json: show.Json = False,
-) -> None:
-    """List audit entries, oldest first.
-
-    Example: rota audit list --after 100
-    """
-    with opened(ctx) as platform:
-        found = platform.repositories.metadata.audit(after, limit=limit)
-    columns = {
-        "#": lambda e: e.position,
-        "at": lambda e: show.when(e.at_us),
-        "actor": lambda e: e.actor,
-        "action": lambda e: e.action,
-        "subject": lambda e: e.subject,
-        "body": lambda e: e.body or "",
-        "hash": lambda e: e.hash[:12],
+def _told(approvals: list[Approval]) -> dict[str, object]:
+    return {
+        f"{a.decision} by {a.reviewer} {show.when(a.at_us)}": a.reason + (f" (until {show.when(a.expires_us)})" if a.expires_us else "")
+        for a in approvals
     }
-    show.listing(found, columns, as_json=json, empty="no audit entry there")
 
 
-@audit.command()
-def verify(ctx: typer.Context, json: show.Json = False) -> None:
-    """Recompute the hash chain of the audit log; exits with 1 and the position where it breaks.
-
-    Example: rota audit verify
-    """
-    with opened(ctx) as platform:
-        check = chronicle.verify_audit(platform.repositories.metadata)
-    if json:
-        show.write_json(plain(check))
-    if check.broken_at:
-        raise Corrupt(f"the audit log breaks at position {check.broken_at}: {check.reason}; the {check.entries} entries before it are sound")
-    if not json:
-        print(f"{check.entries} entries, the chain is whole")
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise InvalidInput(f"tag {text!r} is not KEY=VALUE; write for example team=ops")
+        pairs[key] = value
+    return pairs
 
 
-@events.command("list")
-def list_events(ctx: typer.Context, limit: show.Limit = 50, json: show.Json = False) -> None:
-    """List the newest events, newest first.
-
-    Example: rota events list --limit 20
-    """
-    with opened(ctx) as platform:
-        found = chronicle.newest_events(platform.repositories.metadata, limit=limit)
-    columns = {
-        "#": lambda e: e.position,
-        "at": lambda e: show.when(e.at_us),
-        "event": lambda e: e.kind,
-        "subject": lambda e: e.subject,
-        "body": lambda e: show.figures(e.body),
-    }
-    show.listing(found, columns, as_json=json, empty="nothing happened yet")
+def _alias_of(name: str) -> tuple[str, str]:
+    model, _, word = name.partition("@")
+    if not model or not word:
+        raise InvalidInput(f"alias {name!r} is not MODEL@ALIAS; for example churn@champion")
+    return model, word
 
 
-def _decide(ctx: typer.Context, version: str, decision: Literal["approve", "reject"], *, reviewer: str, reason: str, json: bool) -> None:
-    with opened(ctx) as platform:
-        metadata = platform.repositories.metadata
-        found = registry.resolve(metadata, version)
-        platform.decide(found.model, found.number, decision, reviewer=reviewer or actor(), reason=reason)
-        found = registry.get(metadata, found.model, found.number)
-    show.facts({"version": found.id, "status": found.status}, as_json=json, record=found)
+def _hands(platform: Platform, model: str, word: str) -> Permission:
+    """The permission to move an alias."""
+    return "model.release" if rules.is_protected(platform.repositories.metadata, model, word) else "model.register"
 
 
-def _walk(ctx: typer.Context, node: str, direction: Literal["causes", "effects"], *, json: bool) -> None:
-    with opened(ctx) as platform:
-        found = walking.walk(platform.repositories.metadata, node, direction)
-    if not found and not json:
-        raise NotFound(f"node {node!r} has no {direction}; nodes are written kind:key, for example model_version:churn@3", node=node)
-    columns = {"effect": lambda e: e.effect, "came from": lambda e: e.cause, "at": lambda e: show.when(e.at_us)}
-    show.listing(found, columns, as_json=json, empty="")
+def _may_release(platform: Platform) -> bool:
+    return platform.identity.may("model.release")
+
+
+def _act(platform: Platform) -> dict[str, Any]:
+    return {"actor": platform.identity.name, "now_us": platform.repositories.clock.now_us()}

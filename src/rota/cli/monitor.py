@@ -1,20 +1,21 @@
 """Process 6 on the command line: alerts, what each slice measured, and an extra monitor run."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rota.cli import show
-from rota.cli.home import actor
 from rota.cli.opening import opened
 from rota.errors import NotFound
 from rota.manage import alerts as alerting
+from rota.manage import endpoints, external_log
 from rota.records.run import Run
 from rota.records.signal import Alert, Monitor, MonitorSlice
 from rota.server.charts import ALL
 
 commands = typer.Typer()
-monitor = typer.Typer(no_args_is_help=True, help="Alerts and measured slices: alerts, ack, slices, run.")
+monitor = typer.Typer(no_args_is_help=True, help="Alerts and measured slices: alerts, ack, slices, run, create, import.")
 commands.add_typer(monitor, name="monitor")
 OfEndpoint = Annotated[str, typer.Argument(help="Name of the endpoint.")]
 
@@ -32,7 +33,7 @@ def alerts(
     Example: rota monitor alerts --status open
     """
     where = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
-    with opened(ctx) as platform:
+    with opened(ctx, "monitor.read") as platform:
         found = platform.repositories.metadata.find(Alert, where, order="-raised_us", limit=limit)
     columns = {
         "alert": lambda a: a.id,
@@ -51,9 +52,9 @@ def ack(ctx: typer.Context, alert: Annotated[str, typer.Argument(help="Id of an 
 
     Example: rota monitor ack flight-delay.performance.auc.1373860800000000
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "monitor.act") as platform:
         repositories = platform.repositories
-        seen = alerting.acknowledge(repositories.metadata, alert, actor=actor(), now_us=repositories.clock.now_us())
+        seen = alerting.acknowledge(repositories.metadata, alert, actor=platform.identity.name, now_us=repositories.clock.now_us())
     show.facts({"alert": seen.id, "status": seen.status, "message": seen.message}, as_json=json, record=seen)
 
 
@@ -63,7 +64,7 @@ def slices(ctx: typer.Context, endpoint: OfEndpoint, limit: show.Limit = 30, jso
 
     Example: rota monitor slices flight-delay --limit 7
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "monitor.read") as platform:
         found = platform.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=limit)
     columns = {
         "from": lambda s: show.when(s.start_us),
@@ -83,14 +84,59 @@ def run(ctx: typer.Context, endpoint: OfEndpoint, json: show.Json = False) -> No
 
     Example: rota monitor run flight-delay
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "monitor.act") as platform:
         repositories = platform.repositories
         if repositories.metadata.get(Monitor, endpoint) is None:
             raise NotFound(f"endpoint {endpoint!r} has no monitor; add a rota.Monitor to the project and `rota apply`", endpoint=endpoint)
         now_us = repositories.clock.now_us()
-        wanted = Run(f"monitor.{endpoint}.manual.{now_us}", "monitor", endpoint, {"endpoint": endpoint}, now_us, f"person:{actor()}")
+        wanted = Run(f"monitor.{endpoint}.manual.{now_us}", "monitor", endpoint, {"endpoint": endpoint}, now_us, f"person:{platform.identity.name}")
         repositories.runs.submit(wanted)
     if json:
         show.write_json({"run": wanted.id})
     else:
         print(f"{wanted.id} is queued; follow it with `rota runs show {wanted.id}`")
+
+
+@monitor.command()
+def create(
+    ctx: typer.Context,
+    endpoint: OfEndpoint,
+    schedule: Annotated[str, typer.Option(help="When it looks at the newest complete days, as a cron expression.")] = "0 1 * * *",
+    false_alarm_days: Annotated[int, typer.Option(help="Days between two false alarms that the team can live with.")] = 90,
+    json: show.Json = False,
+) -> None:
+    """Watch an endpoint from now on, for one that no project here declares a monitor of.
+
+    Example: rota monitor create churn --schedule "0 2 * * *" --false-alarm-days 60
+    """
+    with opened(ctx, "pipeline.deploy") as platform:
+        r = platform.repositories
+        by, now_us = platform.identity.name, r.clock.now_us()
+        made = endpoints.watch(r.metadata, endpoint, schedule=schedule, days_between_false_alarms=false_alarm_days, actor=by, now_us=now_us)
+    show.facts({"endpoint": endpoint, "schedule": made.schedule}, as_json=json, record=made)
+
+
+@monitor.command("import")
+def take(
+    ctx: typer.Context,
+    endpoint: OfEndpoint,
+    log: Annotated[Path | None, typer.Option(help="Predictions made elsewhere: .parquet, .csv or .jsonl.", show_default=False)] = None,
+    labels: Annotated[Path | None, typer.Option(help="Truths: a file with prediction_id and value.", show_default=False)] = None,
+    timestamp: Annotated[str, typer.Option(help="The log's column with each prediction's moment.")] = "at",
+    answer: Annotated[str, typer.Option(help="The log's column with what was answered.")] = "answer",
+    label: Annotated[str, typer.Option(help="The log's column with the truth, where it is known.")] = "label",
+    json: show.Json = False,
+) -> None:
+    """Bring predictions that were made elsewhere into an endpoint's log, to be monitored like Rota's own. Taking a file twice is harmless.
+
+    Example: rota monitor import churn --log predictions.parquet --labels truths.csv
+    """
+    if log is None and labels is None:
+        raise typer.BadParameter("give --log, --labels or both", param_hint="--log / --labels")
+    with opened(ctx, "pipeline.deploy") as platform:
+        r, sync = platform.repositories, platform.settings.sync
+        taken = external_log.take(r, endpoint, log, external_log.Columns(timestamp, answer, label), sync=sync) if log else {}
+        if labels:
+            taken = {"predictions": 0, "labels": 0} | taken
+            taken["labels"] += external_log.take_labels(r, endpoint, labels, sync=sync)
+    show.facts({"endpoint": endpoint, **taken}, as_json=json)

@@ -1,13 +1,59 @@
-"""The open platform of a command; importing this imports every engine."""
+"""The open platform of a command, and who gives the command; importing this imports every engine."""
 
-from contextlib import AbstractContextManager
+import getpass
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
 from rota import wiring
 from rota.cli.home import settings_of
+from rota.errors import NotFound, Refused
+from rota.manage import access
+from rota.records.access import Identity, Permission
+from rota.server import owner
+from rota.settings import secret
 
 
-def opened(ctx: typer.Context) -> AbstractContextManager[wiring.Platform]:
-    """The platform of the command's home, closed at the end of the command."""
-    return wiring.opened(settings_of(ctx))
+@contextmanager
+def opened(ctx: typer.Context, needs: Permission) -> Iterator[wiring.Platform]:
+    """The platform of the command's home for somebody whose role holds the permission, closed at the end of the command."""
+    settings = settings_of(ctx)
+    with wiring.opened(settings) as platform:
+        platform.identity = caller(platform)
+        access.require(platform.identity, needs)
+        yield platform
+
+
+def caller(platform: wiring.Platform, environ: Mapping[str, str] = os.environ) -> Identity:
+    """Who gives a command: the holder of the token in ROTA_TOKEN, else the system's user, who owns what he can read."""
+    given = secret("token", environ)
+    home = platform.settings.home.resolve()
+    if not given:
+        _check_readable(home)
+        return Identity(getpass.getuser(), "owner")
+    if access.same(given, _owners(home)):
+        return access.OWNER
+    found = access.recognise(platform.repositories.metadata, given, environment=platform.settings.environment, now_us=platform.wall.now_us())
+    if found is None:
+        raise Refused("the token in ROTA_TOKEN opens nothing here: it is unknown, revoked, expired, or of another environment")
+    if found.project:
+        raise Refused(f"the token in ROTA_TOKEN is limited to project {found.project!r}; such a token works over HTTP only", project=found.project)
+    return found
+
+
+def _check_readable(home: Path) -> None:
+    """Refuse who may not read the owner's token; a new home has none yet, and belongs to who made it."""
+    try:
+        owner.read(home)
+    except NotFound:
+        return
+
+
+def _owners(home: Path) -> str:
+    try:
+        return owner.read(home)
+    except (NotFound, Refused):
+        return ""

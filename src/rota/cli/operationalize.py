@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from rota.cli import show
-from rota.cli.home import actor
 from rota.cli.opening import opened
+from rota.errors import Refused
 from rota.manage.features.registry import Change
 from rota.records.run import Deployed, PipelineRelease
 
 commands = typer.Typer()
-pipeline = typer.Typer(no_args_is_help=True, help="Deployed pipelines and their releases: list, releases.")
+pipeline = typer.Typer(no_args_is_help=True, help="Deployed pipelines and their releases: list, releases, run.")
 commands.add_typer(pipeline, name="pipeline")
 _WHAT = {"stay": "stays (not declared here)"}
 ProjectFile = Annotated[Path, typer.Argument(help="Python file with the project's definitions.")]
@@ -25,7 +25,7 @@ def plan(ctx: typer.Context, file: ProjectFile = Path("project.py"), json: show.
 
     Example: rota plan project.py
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "pipeline.read") as platform:
         changes = platform.plan(file)
     _show_changes(changes, json=json)
     if not json and all(change.what in ("keep", "stay") for change in changes):
@@ -38,8 +38,8 @@ def apply(ctx: typer.Context, file: ProjectFile = Path("project.py"), json: show
 
     Example: rota apply project.py
     """
-    with opened(ctx) as platform:
-        changes = platform.apply(file, actor=actor())
+    with opened(ctx, "pipeline.deploy") as platform:
+        changes = platform.apply(file, actor=platform.identity.name)
     _show_changes(changes, json=json)
     if not json:
         print(f"applied {file}; `rota up` runs it, `rota train PIPELINE` starts a first training")
@@ -51,7 +51,7 @@ def list_(ctx: typer.Context, json: show.Json = False) -> None:
 
     Example: rota pipeline list
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "pipeline.read") as platform:
         found = platform.repositories.metadata.find(Deployed)
     columns = {
         "pipeline": lambda d: d.pipeline,
@@ -70,7 +70,7 @@ def releases(ctx: typer.Context, limit: show.Limit = 100, json: show.Json = Fals
 
     Example: rota pipeline releases --limit 5
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "pipeline.read") as platform:
         found = platform.repositories.metadata.find(PipelineRelease, order="-created_us", limit=limit)
     columns = {
         "release": lambda r: r.digest[:12],
@@ -81,6 +81,28 @@ def releases(ctx: typer.Context, limit: show.Limit = 100, json: show.Json = Fals
         "created": lambda r: show.when(r.created_us),
     }
     show.listing(found, columns, as_json=json, empty="no release yet; `rota apply project.py` builds one")
+
+
+@pipeline.command()
+def run(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a deployed pipeline.")],
+    local: Annotated[bool, typer.Option("--local", help="Execute it in this process instead of queueing it for a worker.")] = False,
+    json: show.Json = False,
+) -> None:
+    """Run a training pipeline: the same definition here, or by the workers of `rota up`.
+
+    Example: rota pipeline run flight-delay --local
+    """
+    with opened(ctx, "train.start") as platform:
+        if not local:
+            queued = platform.start_training(name, actor=platform.identity.name)
+            show.facts({"run": queued, "status": "queued"}, as_json=json)
+            return
+        done = platform.run_here(name, actor=platform.identity.name, told=(lambda _: None) if json else print)
+    show.facts({"run": done.id, "status": done.status, "result": done.result, "error": done.error}, as_json=json, record=done)
+    if done.status != "succeeded":
+        raise Refused(f"run {done.id} ended as {done.status}; `rota runs show {done.id}` tells its steps", run=done.id)
 
 
 def _show_changes(changes: Sequence[Change], *, json: bool) -> None:

@@ -7,7 +7,6 @@ import msgspec
 import typer
 
 from rota.cli import show
-from rota.cli.home import actor
 from rota.cli.opening import opened
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.manage import datasets, schema_inference, schemas
@@ -18,6 +17,7 @@ from rota.records.record import decode, encode, plain
 from rota.records.schema import ColumnSchema, Schema, Statistics
 from rota.stats.observed import Observation, observe
 from rota.stats.schema import validate
+from rota.wiring import Platform
 
 commands = typer.Typer(
     no_args_is_help=True, help="Schemas: list, infer, show, edit, freeze, diff, validate.\n\nExample: rota data schema show flight-delay"
@@ -37,7 +37,7 @@ def list_schemas(
 
     Example: rota data schema list flight-delay
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = platform.repositories.metadata.find(Schema, {"name": name} if name else None, order="-version", limit=limit)
     columns = {
         "schema": lambda s: f"{s.name}@{s.version}",
@@ -64,7 +64,7 @@ def infer(
 
     Example: rota data schema infer flight-delay@3 --freeze
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.write") as platform:
         repositories = platform.repositories
         path = Path(source)
         if path.suffix.lower() in schema_inference.READERS:
@@ -73,8 +73,8 @@ def infer(
         else:
             version = _newest_dataset(repositories, source) if from_pipeline else _dataset(repositories, source)
             inferred = schema_inference.of_version(repositories, version, name or version.name)
-        made = schemas.create(repositories.metadata, inferred, author=actor(), now_us=repositories.clock.now_us())
-        made = _frozen(repositories, made, wanted=freeze)
+        made = schemas.create(repositories.metadata, inferred, author=platform.identity.name, now_us=repositories.clock.now_us())
+        made = _frozen(platform, made, wanted=freeze)
     _print(made, law=None, as_json=json)
 
 
@@ -89,7 +89,7 @@ def show_schema(
 
     Example: rota data schema show flight-delay
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = schemas.get(platform.repositories.metadata, schema)
         law = schemas.law(platform.repositories.metadata, found.name)
     if output is not None:
@@ -115,13 +115,13 @@ def edit(
     Example: rota data schema edit flight-delay --set origin_weather__temp.maximum=130 --policy COMPARATOR_L_INFTY_HIGH=ignore
     """
     edits = Edits(setting or (), remove or (), policy or ())
-    with opened(ctx) as platform:
+    with opened(ctx, "data.write") as platform:
         repositories = platform.repositories
         before = schemas.get(repositories.metadata, name) if file is None else _read(file, name)
-        edited = schemas.edit(repositories.metadata, apply(before, edits), author=actor(), now_us=repositories.clock.now_us())
+        edited = schemas.edit(repositories.metadata, apply(before, edits), author=platform.identity.name, now_us=repositories.clock.now_us())
         if edited.version == before.version and not json:
             print(f"nothing changes; {name}@{edited.version} stays")
-        made = _frozen(repositories, edited, wanted=freeze)
+        made = _frozen(platform, edited, wanted=freeze)
         old = schemas.get(repositories.metadata, f"{name}@{before.version}")
     if json:
         show.write_json(plain(made))
@@ -136,9 +136,9 @@ def freeze(ctx: typer.Context, schema: Reference, json: show.Json = False) -> No
 
     Example: rota data schema freeze flight-delay@2
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.write") as platform:
         repositories = platform.repositories
-        made = schemas.freeze(repositories.metadata, schema, author=actor(), now_us=repositories.clock.now_us())
+        made = schemas.freeze(repositories.metadata, schema, author=platform.identity.name, now_us=repositories.clock.now_us())
     if json:
         show.write_json(plain(made))
     else:
@@ -151,7 +151,7 @@ def diff(ctx: typer.Context, before: Reference, after: Reference, json: show.Jso
 
     Example: rota data schema diff flight-delay@1 flight-delay@2
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         metadata = platform.repositories.metadata
         found = list(differences(schemas.get(metadata, before), schemas.get(metadata, after)))
     _print_differences(found, as_json=json)
@@ -171,7 +171,7 @@ def validate_data(
 
     Example: rota data schema validate flight-delay monday.parquet --environment SERVING
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         repositories = platform.repositories
         found = None if "@" in schema else schemas.law(repositories.metadata, schema)
         expected = found or schemas.get(repositories.metadata, schema)
@@ -220,10 +220,11 @@ def _newest_dataset(repositories: Repositories, pipeline: str) -> DatasetVersion
     return found[0]
 
 
-def _frozen(repositories: Repositories, made: Schema, *, wanted: bool) -> Schema:
+def _frozen(platform: Platform, made: Schema, *, wanted: bool) -> Schema:
     if not wanted:
         return made
-    return schemas.freeze(repositories.metadata, f"{made.name}@{made.version}", author=actor(), now_us=repositories.clock.now_us())
+    r = platform.repositories
+    return schemas.freeze(r.metadata, f"{made.name}@{made.version}", author=platform.identity.name, now_us=r.clock.now_us())
 
 
 def _read(file: Path, name: str) -> Schema:

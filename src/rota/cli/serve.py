@@ -11,12 +11,13 @@ from rota.cli.home import settings_of
 from rota.cli.opening import opened
 from rota.deploy.releases import current_release
 from rota.errors import InvalidInput
+from rota.manage import endpoints as declaring
 from rota.records.record import plain
 from rota.records.release import Endpoint, Release
 from rota.server.client import Client
 
 commands = typer.Typer()
-endpoints = typer.Typer(no_args_is_help=True, help="What each endpoint serves: list.")
+endpoints = typer.Typer(no_args_is_help=True, help="What each endpoint serves: list, create.")
 commands.add_typer(endpoints, name="endpoints")
 BATCH_ROWS = 500
 
@@ -60,7 +61,7 @@ def list_(ctx: typer.Context, json: show.Json = False) -> None:
 
     Example: rota endpoints list
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "model.read") as platform:
         metadata = platform.repositories.metadata
         found = [(endpoint, current_release(metadata, endpoint.name)) for endpoint in metadata.find(Endpoint)]
     if json:
@@ -74,7 +75,29 @@ def list_(ctx: typer.Context, json: show.Json = False) -> None:
         "since": lambda e: show.when(e[1].since_us) if e[1] else "",
         "rollout": lambda e: e[1].rollout if e[1] else "",
     }
-    show.listing(found, columns, as_json=False, empty="no endpoint is declared; add a rota.Endpoint to the project and `rota apply`")
+    show.listing(found, columns, as_json=False, empty="no endpoint is declared; add a rota.Endpoint to the project and `rota apply`, or `rota endpoints create`")
+
+
+@endpoints.command()
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the endpoint.")],
+    model: Annotated[str, typer.Option(help="The registered model that it answers with.")],
+    steps: Annotated[str, typer.Option(help="Percent of traffic that a new version gets step by step; empty: all at once.")] = "5,25,50",
+    hold: Annotated[str, typer.Option(help="How long each step is held and judged.")] = "30m",
+    shadow: Annotated[str, typer.Option(help="How long a new version only mirrors before its first step.")] = "0s",
+    unit: Annotated[str, typer.Option(help="The request field that traffic is split by; empty: each prediction by itself.")] = "",
+    json: show.Json = False,
+) -> None:
+    """Declare an endpoint of a registered model, for one that no project here declares.
+
+    Example: rota endpoints create churn --model churn --steps 10,50 --hold 1h
+    """
+    with opened(ctx, "pipeline.deploy") as platform:
+        r = platform.repositories
+        wanted = Endpoint(name, model, declaring.strategy(steps=steps, hold=hold, shadow=shadow, unit=unit))
+        made = declaring.create(r.metadata, wanted, actor=platform.identity.name, now_us=r.clock.now_us())
+    show.facts({"endpoint": made.name, "model": made.model, "steps": list(made.rollout.steps)}, as_json=json, record=made)
 
 
 def split(release: Release | None) -> str:

@@ -24,7 +24,7 @@ def list_sources(ctx: typer.Context, json: show.Json = False) -> None:
 
     Example: rota sources list
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = platform.repositories.metadata.find(Source)
     columns = {
         "source": lambda s: s.name,
@@ -42,7 +42,7 @@ def show_source(ctx: typer.Context, name: Name, limit: show.Limit = 10, json: sh
 
     Example: rota sources show weather
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         r = platform.repositories
         source = known.get(r.metadata, name)
         status = known.status(r.metadata, r.tables, source, r.clock.now_us())
@@ -82,7 +82,7 @@ def probe(
 
     Example: rota sources test weather
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         found = known.probe(platform.inputs, known.get(platform.repositories.metadata, name), path or None)
     if json:
         show.write_json(plain(found))
@@ -108,7 +108,7 @@ def push(
 
     Example: rota sources push weather today.jsonl
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.push") as platform:
         taken = platform.push(source, rows.read(file))
     if json:
         show.write_json({"source": source, "accepted": taken})
@@ -121,15 +121,14 @@ def ingest(
     ctx: typer.Context,
     source: Name,
     path: Annotated[str, typer.Argument(help="File or glob; otherwise the source's own files, database or outcomes.")] = "",
-    actor: Annotated[str, typer.Option(help="Who does it, for the history.")] = "owner",
     json: show.Json = False,
 ) -> None:
     """Take what is new of a source's input into the offline table; rows that are stored already are left out.
 
     Example: rota sources ingest weather "weather/*.parquet"
     """
-    with opened(ctx) as platform:
-        done = platform.feed.ingest(source, path or None, actor=actor)
+    with opened(ctx, "data.write") as platform:
+        done = platform.feed.ingest(source, path or None, actor=platform.identity.name)
     if json:
         show.write_json(plain(done))
         return
@@ -148,7 +147,7 @@ def list_rejects(ctx: typer.Context, name: Name, limit: show.Limit = 100, json: 
 
     Example: rota sources rejects weather
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         r = platform.repositories
         found = rejects.read(r.tables, known.get(r.metadata, name).name, limit=limit)
     columns = {
@@ -169,7 +168,7 @@ def list_status(
 
     Example: rota sources status
     """
-    with opened(ctx) as platform:
+    with opened(ctx, "data.read") as platform:
         r = platform.repositories
         wanted = [known.get(r.metadata, name)] if name else r.metadata.find(Source)
         found = [known.status(r.metadata, r.tables, source, r.clock.now_us()) for source in wanted]

@@ -48,7 +48,12 @@ def await_convergence(metadata: Metadata, release: Mapping[str, Any], processes:
 
 
 def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str, now_us: Micros) -> Release:
-    """Return an endpoint at once to the version that was champion before the current one: a governance act."""
+    """Return an endpoint at once to the version that was champion before the current one: a governance act with a reason.
+
+    It needs no approval, an expired one does not stand in its way: what served before is safer than what harms now.
+    """
+    if not reason.strip():
+        raise InvalidInput(f"the rollback of endpoint {endpoint.name!r} has no reason; say why, others will read it", endpoint=endpoint.name)
     current = current_release(metadata, endpoint.name)
     if current is None:
         raise NotFound(f"endpoint {endpoint.name!r} serves nothing yet, so there is nothing to roll back", endpoint=endpoint.name)
@@ -66,7 +71,9 @@ def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str
         current, endpoint, (Route(version.model, version.number, version.bundle, "stable", 100),), now_us=now_us, rollout=f"rollback:{actor}"
     )
     batch.create(release)
-    registry.move_alias(batch, metadata, Alias(version.model, CHAMPION, version.number, now_us, reason), actor=actor)
+    evidence = {"rollback": endpoint.name, "from": [route.number for route in current.routes if route.role == "stable"]}
+    moved = Alias(version.model, CHAMPION, version.number, now_us, reason)
+    registry.move_alias(batch, metadata, moved, actor=actor, evidence=evidence)
     batch.audit(actor, "endpoint.rollback", endpoint.name, now_us, to=version.number, reason=reason)
     body = {"endpoint": endpoint.name, "state": "rolled_back", "message": f"back to version {version.number}: {reason}"}
     batch.event(Event("rollout.changed", f"rollback.{endpoint.name}.{release.revision}", now_us, body))

@@ -20,12 +20,12 @@ import msgspec
 from rota.deploy import judge
 from rota.deploy.releases import await_convergence, current_release, next_release
 from rota.errors import LostLease, NotFound, Refused
-from rota.manage import registry
+from rota.manage import governance, registry
 from rota.manage.durable import Context, Work
 from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, Alias, ModelVersion
 from rota.records.record import plain
-from rota.records.release import Endpoint, Release, Rollout, RolloutState, Route
+from rota.records.release import Canary, Endpoint, Release, Rollout, RolloutState, Route
 from rota.records.signal import Event
 from rota.records.time import HOUR_US, Micros, iso, micros
 
@@ -40,7 +40,7 @@ class RolloutWorkflow:
     prediction_processes: int = 1
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        endpoint = self._endpoint(arguments["endpoint"])
+        endpoint = delivered(self._endpoint(arguments["endpoint"]), arguments.get("delivery"))
         version = registry.get(self.repositories.metadata, arguments["model"], arguments["number"])
         self._await_turn(context, endpoint)
         begun = context.step("start", lambda work: self._start(work, endpoint, version))
@@ -85,13 +85,15 @@ class RolloutWorkflow:
         return next((r.id for r in newest if r.ended_us is None and r.id != work.run.id), "")
 
     def _start(self, work: Work, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:
-        if version.status != "approved":
-            raise Refused(f"{version.id} is {version.status}; only an approved version is delivered (`rota models approve {version.id}`)")
+        released = governance.check_released(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
+        if not version.bundle:
+            raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
         champion = registry.aliased(self.repositories.metadata, version.model)
         number = champion.number if champion else 0
-        first = _stages(endpoint)[0][0] if champion else "canary"
+        stages = _stages(endpoint) if champion else []
+        first = stages[0][0] if stages else "canary"
         work.batch.put(Rollout(work.run.id, endpoint.name, version.model, version.number, number, first, 0, work.now_us))
-        work.used(f"model_version:{version.id}", f"approval:{version.id}")
+        work.used(f"model_version:{version.id}", *(governance.approval_node(approval) for approval in released.approvals))
         work.made(f"rollout:{work.run.id}")
         _announce(work, endpoint, first, f"version {version.number} begins")
         return {"champion": number}
@@ -146,6 +148,7 @@ class RolloutWorkflow:
                 self.repositories.metadata,
                 Alias(version.model, CHAMPION, version.number, work.now_us, reason),
                 actor=work.run.id,
+                evidence=_verdicts(self._rollout(work)),
             )
             self._end(work, endpoint, "promoted", reason)
             return {"state": "promoted", "reason": reason, "release": plain(release)}
@@ -184,6 +187,20 @@ class RolloutWorkflow:
         ended = msgspec.structs.replace(rollout, state=state, ended_us=work.now_us, reason=reason)
         work.batch.put(ended, replacing=rollout)
         _announce(work, endpoint, state, f"version {rollout.candidate}: {reason}")
+
+
+def delivered(endpoint: Endpoint, delivery: Mapping[str, Any] | None) -> Endpoint:
+    """The endpoint with the strategy that the reviewer chose; what judges it and splits its traffic stays the endpoint's unless he said otherwise."""
+    if not delivery:
+        return endpoint
+    chosen = msgspec.convert(delivery, Canary)
+    kept = {name: getattr(chosen, name) or getattr(endpoint.rollout, name) for name in ("analysis", "unit")}
+    return msgspec.structs.replace(endpoint, rollout=msgspec.structs.replace(chosen, **kept))
+
+
+def _verdicts(rollout: Rollout) -> dict[str, Any]:
+    """What a promotion rests on: the last judged step of each stage."""
+    return {"rollout": rollout.id, "steps": {str(step["stage"]): dict(step) for step in rollout.history}}
 
 
 def _stages(endpoint: Endpoint) -> list[tuple[RolloutState, int, Micros]]:

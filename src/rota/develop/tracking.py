@@ -1,188 +1,412 @@
-"""Experiment tracking: what a person tries in development is a record, with its code, environment, parameters and results.
+"""Experiment tracking inside a program: what a person tries is a run, with its code, environment, data, parameters and results.
 
-    with tracker.run("late-flights", "deeper trees", seeds=[7]) as run:
+    with rota.track("late-flights", "deeper trees", seeds=[7]) as run:
         run.log_params(depth=8)
-        run.log_metric("log_loss", 0.46)
+        run.log_metric("log_loss", 0.46, step=1)
         run.log_artifact("importance.svg", svg)
+        with run.child("trial 3") as trial: ...
 
-The record exists from the first moment on, as `running`. Logged values are stored at once, or at most `flush_s` later when
-values come fast, so that a killed process loses no more than that. A block that raises ends its run as `failed`.
+The record exists from the first moment on, as running. Metric points go through a spool (`rota.develop.spool`): they survive a
+kill of the process once the call returned and are in the store moments later, at the latest when the block ends. Everything
+else is in the store when the call returns. A block that raises ends its run as failed; KeyboardInterrupt and SIGTERM as killed.
 """
 
-import math
-import sys
+import os
+import random
+import signal
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
-import msgspec
+from rota.develop import foreign_data, keeping
+from rota.develop.flushing import Flusher
+from rota.develop.orphans import drain
+from rota.develop.spool import Header, Spool
+from rota.errors import Conflict, InvalidInput, NotFound, Refused
+from rota.manage import inputs, notebook, provenance
+from rota.manage.repositories import Repositories
+from rota.ports.drawing import Drawing
+from rota.ports.metadata import Batch
+from rota.ports.models import ModelFormat
+from rota.ports.tracking import Logged, Tracking
+from rota.records.time import Micros
+from rota.records.tracking import (
+    MAX_EXPERIMENT_NAME,
+    MAX_KEY,
+    MAX_PARAMETER,
+    MAX_TAG,
+    Experiment,
+    ExperimentRun,
+    LoggedModel,
+    RunInput,
+    TrackedStatus,
+)
 
-from rota.errors import InvalidInput, NotFound, Refused
-from rota.manage.provenance import captured, installed_packages
-from rota.ports.blobs import Blobs
-from rota.ports.clock import Clock
-from rota.ports.metadata import Batch, Metadata
-from rota.records.kinds import node
-from rota.records.record import check_name, encode
-from rota.records.tracking import ExperimentRun
+_current: ContextVar["TrackedRun | None"] = ContextVar("rota.current_run", default=None)
 
-MAX_NAME = 250
-ARTIFACT_TAG = "artifact."
-"""An artifact's digest is kept as the tag "artifact.NAME" of its run."""
+
+def current_run() -> "TrackedRun | None":
+    """The innermost run whose block this code is in; None outside of any. A new thread is outside."""
+    return _current.get()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a tracker works with. `repositories` opens the stores, once for each process: after a fork the child's are its own.
+
+    `ticks` tells a metric point's moment in `ticks_per_us` units of a microsecond.
+    """
+
+    repositories: Callable[[], Repositories]
+    spool: Path
+    ticks: Callable[[], int]
+    ticks_per_us: int
+    owner: str = ""
+    formats: Callable[[], Mapping[str, ModelFormat]] = dict
+    drawing: Drawing | None = None
+    flush_s: float = 0.2
 
 
 class Tracker:
-    """Opens runs in a metadata and a blob repository; `new_id` gives a run its id."""
+    """Opens runs; `new_id` gives a run its id (letters and digits). Thread-safe. `close` when the last block has ended."""
 
-    def __init__(self, metadata: Metadata, blobs: Blobs, clock: Clock, *, flush_s: float = 0.5, new_id: Callable[[], str] | None = None) -> None:
-        self.metadata = metadata
-        self.blobs = blobs
-        self.clock = clock
-        self.flush_s = flush_s
-        self._new_id = new_id or (lambda: uuid.uuid4().hex)
+    def __init__(self, surroundings: Surroundings, new_id: Callable[[], str]) -> None:
+        self.surroundings = surroundings
+        self.new_id = new_id
+        self._inherited: list[object] = []
+        self._open()
 
-    @contextmanager
     def run(
-        self, experiment: str, name: str = "", *, seeds: Sequence[int] = (), directory: Path = Path(), command: Sequence[str] | None = None
-    ) -> "Iterator[TrackedRun]":
-        """Track a block of code. `directory` lies in the code's Git work tree; `command` is this process's own by default."""
-        check_name("experiment", experiment)
-        run = TrackedRun(self, self._started(experiment, name, seeds, captured(directory, list(sys.argv if command is None else command))))
-        try:
-            yield run
-        except BaseException as error:
-            if run.record.status == "running":
-                run.set_tag("error", f"{type(error).__name__}: {error}"[:MAX_NAME])
-                run.end("failed")
-            raise
-        if run.record.status == "running":
-            run.end("finished")
+        self,
+        experiment: str,
+        name: str = "",
+        *,
+        seeds: Sequence[int] = (),
+        tags: Mapping[str, str] | None = None,
+        parent: "TrackedRun | None" = None,
+        directory: Path = Path(),
+    ) -> "TrackedRun":
+        """A run to be used as a context; `directory` lies in the work tree of its code. The experiment is made when it is new."""
+        identity, clock = self.new_id(), self.repositories.clock
+        if parent is None or parent.experiment != experiment:
+            found = experiment_named(self.tracking, experiment, clock.now_us())
+            source = provenance.capture(self.repositories.blobs, directory, seeds=seeds)
+        else:
+            found, source = parent.experiment_id, {**parent.source, "seeds": provenance.seeds_text(seeds) or parent.source.get("seeds", "")}
+        record = ExperimentRun(
+            id=identity,
+            experiment=found,
+            name=name or identity[:8],
+            status="running",
+            started_us=clock.now_us(),
+            owner=self.surroundings.owner,
+            parent=parent.id if parent else "",
+            tags={_key(key): _value("tag", key, text, MAX_TAG) for key, text in (tags or {}).items()},
+            source=source,
+        )
+        return TrackedRun(self, record, experiment)
 
-    def _started(self, experiment: str, name: str, seeds: Sequence[int], source: Mapping[str, str]) -> ExperimentRun:
-        identity = self._new_id()
-        facts = {**source, "seeds": ", ".join(str(seed) for seed in seeds), "packages": self.blobs.put(installed_packages())}
-        record = ExperimentRun(identity, experiment, name or identity[:8], "running", self.clock.now_us(), source=facts)
-        batch = Batch()
-        batch.create(record)
-        self.metadata.commit(batch)
-        return record
+    def drain(self, run: str = "") -> list[str]:
+        """Store what killed processes left in this spool."""
+        return drain(self.surroundings.spool, self.tracking, run=run)
+
+    @property
+    def repositories(self) -> Repositories:
+        """The stores of this process."""
+        if os.getpid() != self._process:
+            self._forked()
+        return self._repositories
+
+    @property
+    def tracking(self) -> Tracking:
+        return self.repositories.tracking
+
+    @property
+    def flusher(self) -> Flusher:
+        """The background thread of this process."""
+        if os.getpid() != self._process:
+            self._forked()
+        return self._flusher
+
+    def close(self) -> None:
+        """End the background thread and close the stores."""
+        self._flusher.close()
+        self._repositories.metadata.close()
+
+    def _open(self) -> None:
+        self._repositories = self.surroundings.repositories()
+        self._flusher = Flusher(self._repositories.tracking, self._repositories.clock, every_s=self.surroundings.flush_s)
+        self._process = os.getpid()
+
+    def _forked(self) -> None:
+        """Connections and threads do not survive a fork. The parent's are kept, not closed: closing would disturb the parent."""
+        self._inherited += [self._repositories, self._flusher]
+        self._open()
 
 
 class TrackedRun:
-    """A run while its block works. Thread-safe; `record` is what has been logged so far."""
+    """A run while its block works. Thread-safe."""
 
-    def __init__(self, tracker: Tracker, record: ExperimentRun) -> None:
-        self.record = record
-        self._tracker = tracker
-        self._lock = threading.RLock()
-        self._stored_s = time.monotonic()
-        self._timer: threading.Timer | None = None
+    def __init__(self, tracker: Tracker, record: ExperimentRun, experiment: str) -> None:
+        self.id = record.id
+        self.name = record.name
+        self.experiment = experiment
+        self.experiment_id = record.experiment
+        self.source = record.source
+        self.autologged = False
+        """Whether an automatic logger has used this run; a second fit gets a child."""
+        self.tracker = tracker
+        self._begun = record
+        self._process = os.getpid()
+        self._status: TrackedStatus = "scheduled"
+        self.inputs: tuple[RunInput, ...] = ()
+        """What this process noted that the run read."""
+        self._left = ExitStack()
 
     @property
-    def id(self) -> str:
-        return self.record.id
+    def record(self) -> ExperimentRun:
+        """The run as it is stored now; `flush` first to find every metric in it."""
+        return self.tracker.tracking.run(self.id) or self._begun
+
+    @property
+    def repositories(self) -> Repositories:
+        return self.tracker.repositories
+
+    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
+        """Keep a point of a metric, at step 0 when none is given; NaN and infinities are kept as they are.
+
+        Costs about a microsecond; survives a kill of this process once it returned, and is stored moments later.
+        Raises `Unavailable` when the disk of the spool is full, or four million points wait for a store that does not answer.
+        """
+        self._append(name, value, 0 if step is None else step)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Keep a point of several metrics."""
+        for name, value in metrics.items():
+            self._append(name, value, 0 if step is None else step)
+
+    def log_param(self, name: str, value: Any) -> None:
+        """Keep a parameter as text; it cannot be changed afterwards (`InvalidInput`)."""
+        self.log_params({name: value})
 
     def log_params(self, params: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Keep parameters; what JSON cannot hold is kept as its text. A repeated name replaces the earlier value."""
+        """Keep parameters as texts, all or none; none of them can be changed afterwards (`InvalidInput`)."""
         given = {**(params or {}), **more}
-        self._change(parameters={_checked(name): _plain(value) for name, value in given.items()})
+        self._log(Logged(parameters={_key(name): _value("parameter", name, value, MAX_PARAMETER) for name, value in given.items()}))
 
-    def log_metric(self, name: str, value: float) -> None:
-        """Keep a metric's newest value."""
-        self.log_metrics({name: value})
+    def set_tag(self, name: str, value: Any) -> None:
+        """Mark the run with a word of one's own; a later value replaces it."""
+        self.set_tags({name: value})
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Keep the newest values of several metrics.
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Mark the run with several words."""
+        self._log(Logged(tags={_key(name): _value("tag", name, value, MAX_TAG) for name, value in tags.items()}))
 
-        NaN and infinities are no results to compare runs by: such a value becomes the tag "metric.NAME" and the earlier
-        number, if any, stays.
-        """
-        numbers = {_checked(name): _number(name, value) for name, value in metrics.items()}
-        finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
-        self._change(metrics=finite, tags={f"metric.{name}": str(value) for name, value in numbers.items() if name not in finite})
+    def tag_child(self, child: str, name: str, value: Any) -> None:
+        """Mark a run inside this one, also after it has ended."""
+        record = self.tracker.tracking.run(child)
+        if record is None or record.parent != self.id:
+            raise NotFound(f"run {self.id!r} has no child {child!r}", run=self.id, child=child)
+        self.tracker.tracking.log(child, Logged(tags={_key(name): _value("tag", name, value, MAX_TAG)}))
 
-    def set_tag(self, name: str, value: str) -> None:
-        """Mark the run with a word of one's own."""
-        self._change(tags={_checked(name): str(value)})
+    def log_artifact(self, name: str | Path, data: bytes | None = None, folder: str = "") -> str:
+        """Keep bytes under a name, or the file at the path `name` under its file name; returns the digest."""
+        self._refuse_ended()
+        return keeping.artifact(self.repositories, self._begun, name, data, folder)
 
-    def log_artifact(self, name: str | Path, data: bytes | None = None) -> str:
-        """Keep bytes, or the file at the path `name` under its file name, and return the digest; stored when this returns."""
-        if data is None:
-            if not Path(name).is_file():
-                raise NotFound(f"there is no file {str(name)!r} to keep as an artifact; give its path, or a name and bytes", path=str(name))
-            name, data = Path(name).name, Path(name).read_bytes()
-        digest = self._tracker.blobs.put(data)
-        batch = Batch()
-        batch.link(f"blob:{digest}", [node(self.record)], self._tracker.clock.now_us())
-        with self._lock:
-            self._change(tags={ARTIFACT_TAG + _checked(str(name)): digest})
-            self._store(batch)
+    def log_artifacts(self, directory: str | Path, folder: str = "") -> list[str]:
+        """Keep every file below a directory; returns their digests. Links are left out."""
+        self._refuse_ended()
+        return keeping.artifacts_below(self.repositories, self._begun, Path(directory), folder)
+
+    def log_text(self, text: str, name: str) -> str:
+        """Keep a text as a file."""
+        return self.log_artifact(name, text.encode())
+
+    def log_dict(self, value: Any, name: str) -> str:
+        """Keep plain values (dicts, lists, numbers, texts) as a JSON file."""
+        return self.log_artifact(name, keeping.json_bytes(value))
+
+    def log_figure(self, figure: Any, name: str) -> str:
+        """Keep a figure: Matplotlib's in the form of the name's ending; an Altair chart or Vega-Lite dict as JSON, and as
+        SVG when vl-convert is installed (`pip install 'rota[ui]'`). Returns the digest of the file `name`."""
+        digest = ""
+        for path, data in keeping.figure(figure, name, self.tracker.surroundings.drawing).items():
+            digest = self.log_artifact(path, data)
         return digest
 
-    def end(self, status: Literal["finished", "failed"]) -> None:
+    def log_input(self, data: Any, name: str = "", *, context: str = "") -> RunInput:
+        """Tell which data the run used: a frame, a file or folder, a URI, or a `DatasetVersion` of this home.
+
+        What Rota did not read itself is known by its digest only and marked as untracked. Reading by `rota.read_dataset` or
+        `FeatureStore.get_historical_features` needs no call.
+        """
+        noted = foreign_data.described(data, name, context=context)
+        self._note(noted)
+        return noted
+
+    def log_model(self, model: Any, name: str = "model", *, step: int = 0, signature: str = "", input_example: bytes = b"") -> LoggedModel:
+        """Keep a fitted model in the first installed format that accepts it, ready to be registered.
+
+        `signature` is a JSON text in MLflow's form. Raises `InvalidInput` when no format accepts the model.
+        """
+        self._refuse_ended()
+        extras = {"signature.json": signature.encode(), "input_example.json": input_example}
+        files = {path: data for path, data in extras.items() if data}
+        return keeping.model(self.repositories, self._begun, model, name, formats=self.tracker.surroundings.formats(), files=files, step=step)
+
+    @contextmanager
+    def child(self, name: str = "", *, seeds: Sequence[int] = (), tags: Mapping[str, str] | None = None) -> Iterator["TrackedRun"]:
+        """A run inside this one, with its code and environment, and the inputs noted so far."""
+        with self.tracker.run(self.experiment, name, seeds=seeds, tags=tags, parent=self) as child:
+            for noted in self.inputs:
+                child._note(noted)  # noqa: SLF001 - one class
+            yield child
+
+    def flush(self) -> None:
+        """Store every metric point that was logged before."""
+        self.tracker.flusher.flush(self._spool)
+
+    def end(self, status: TrackedStatus = "finished") -> None:
         """Close the run before its block ends; nothing can be logged afterwards."""
-        with self._lock:
-            self._refuse_ended()
-            self.record = msgspec.structs.replace(self.record, status=status, ended_us=self._tracker.clock.now_us())
-            self._store(Batch())
+        self._refuse_ended()
+        self._end(status)
 
-    def _change(self, **fields: Mapping[str, Any]) -> None:
-        with self._lock:
-            self._refuse_ended()
-            self.record = msgspec.structs.replace(self.record, **{name: {**getattr(self.record, name), **new} for name, new in fields.items()})
-            if self._timer is None:
-                self._store_soon()
+    def __enter__(self) -> Self:
+        if self._status != "scheduled":
+            raise Refused(f"run {self.id!r} has had its block; track another one", run=self.id)
+        tracker, began = self.tracker, self._begun
+        header = Header(self.id, tracker.surroundings.ticks_per_us, ends=True)
+        self._spool = Spool(tracker.surroundings.spool, header, tracker.surroundings.ticks, full=self._full, forked=self._forked)
+        self._append = self._spool.append
+        self._spool.alive(began.started_us)  # before the record is there: whatever finds the one can end the other
+        batch = Batch()
+        batch.link(f"experiment_run:{self.id}", [f"experiment_run:{began.parent}"] if began.parent else [], began.started_us)
+        try:
+            tracker.tracking.create_run(began, batch)
+        except BaseException:
+            self._spool.close(remove=True)
+            raise
+        self._status = "running"
+        tracker.flusher.add(self._spool, self.id)
+        outer = _current.get()
+        self._left.callback(_step_out, _current.set(self), outer)
+        self._left.enter_context(inputs.noting(self._note))
+        self._left.enter_context(_terminated_as_error())
+        return self
 
-    def _store_soon(self) -> None:
-        """Store now, or leave it to a timer when the last time was a moment ago: also a block that falls silent is stored."""
-        wait_s = self._stored_s + self._tracker.flush_s - time.monotonic()
-        if wait_s <= 0:
-            self._store(Batch())
-        else:
-            self._timer = threading.Timer(wait_s, self._store_late)
-            self._timer.daemon = True
-            self._timer.start()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._left.close()
+        if self._status == "running":
+            status = _status_after(error)
+            self._end(status, "" if status == "finished" or error is None else f"{type(error).__name__}: {error}"[:MAX_TAG])
 
-    def _store_late(self) -> None:
-        with self._lock:
-            if self._timer is not None:
-                self._store(Batch())
+    def _end(self, status: TrackedStatus, error: str = "") -> None:
+        """Store the rest. What cannot be stored now stays in the spool, with the way the run ended."""
+        ended_us, stored = self.repositories.clock.now_us(), False
+        self._status = status
+        self._spool.ending(status, ended_us)
+        try:
+            self.tracker.flusher.flush(self._spool)
+            if os.getpid() == self._process:  # a forked child only adds its points: the run is its parent's
+                self._close(status, ended_us, error)
+            stored = True
+        finally:
+            self.tracker.flusher.remove(self._spool, lambda: self._spool.close(remove=stored))
 
-    def _store(self, batch: Batch) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        batch.put(self.record)
-        self._tracker.metadata.commit(batch)
-        self._stored_s = time.monotonic()
+    def _close(self, status: TrackedStatus, ended_us: Micros, error: str) -> None:
+        self.tracker.drain(self.id)  # of children that were forked and are gone
+        tags = {inputs.UNTRACKED: "true" if inputs.untracked(self.inputs) else "false", **({"error": error} if error else {})}
+        self.tracker.tracking.log(self.id, Logged(tags=tags))
+        written = notebook.executed()
+        if written is not None:
+            keeping.artifact(self.repositories, self._begun, "notebook.ipynb", written.source, "")
+        self.tracker.tracking.change_run(self.id, status=status, ended_us=ended_us)
+
+    def _full(self) -> None:
+        self.tracker.flusher.wake()
+
+    def _forked(self) -> None:
+        self.tracker.flusher.add(self._spool, self.id)
+
+    def _note(self, noted: RunInput) -> None:
+        batch = Batch()
+        batch.link(f"experiment_run:{self.id}", [noted.node] if noted.node else [], self.repositories.clock.now_us())
+        self._log(Logged(inputs=[noted]), batch)
+        self.inputs = (*self.inputs, noted)
+
+    def _log(self, logged: Logged, batch: Batch | None = None) -> None:
+        self._refuse_ended()
+        self.tracker.tracking.log(self.id, logged, batch)
 
     def _refuse_ended(self) -> None:
-        if self.record.status != "running":
-            raise Refused(f"run {self.id!r} has {self.record.status} and takes no more values; log inside its block", run=self.id)
+        if self._status != "running":
+            raise Refused(f"run {self.id!r} has {self._status} and takes no more values; log inside its block", run=self.id)
 
 
-def _checked(name: object) -> str:
-    if not isinstance(name, str) or not name or len(name) > MAX_NAME or not name.isprintable():
-        raise InvalidInput(f"{name!r} cannot name a parameter, metric, tag or artifact; use 1-{MAX_NAME} printable characters", name=name)
+def _step_out(token: Token["TrackedRun | None"], outer: "TrackedRun | None") -> None:
+    try:
+        _current.reset(token)
+    except ValueError:  # entered in one notebook cell and left in another: those are different contexts
+        _current.set(outer)
+
+
+def experiment_named(tracking: Tracking, name: str, now_us: Micros) -> str:
+    """The id of the experiment of a name; it is made when there is none."""
+    if not name or len(name) > MAX_EXPERIMENT_NAME or not name.isprintable():
+        raise InvalidInput(f"{name!r} cannot name an experiment; use 1-{MAX_EXPERIMENT_NAME} printable characters", name=name)
+    found = tracking.experiment_named(name)
+    if found is None:
+        made = Experiment(str(random.SystemRandom().randrange(10**17, 10**18)), name, created_us=now_us, updated_us=now_us)
+        try:
+            tracking.create_experiment(made)
+        except Conflict:  # another process was a moment earlier
+            found = tracking.experiment_named(name)
+        found = found or made
+    if found.deleted_us is not None:
+        raise Refused(f"experiment {name!r} is deleted; restore it (`rota experiments restore`) or choose another name", experiment=name)
+    return found.id
+
+
+def _key(name: object) -> str:
+    if not isinstance(name, str) or not name or len(name) > MAX_KEY or not name.isprintable():
+        raise InvalidInput(f"{name!r} cannot name a parameter or tag; use 1-{MAX_KEY} printable characters", name=name)
     return name
 
 
-def _number(name: str, value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]  # anything with __float__: numpy scalars, 0-d tensors
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"metric {name!r}: {value!r} is no number ({error})", metric=name) from error
+def _value(what: str, name: str, value: Any, most: int) -> str:
+    text = str(value)
+    if len(text) > most:
+        raise InvalidInput(f"{what} {name!r} has {len(text)} characters; at most {most} are kept: log it with log_text or log_dict", name=name)
+    return text
 
 
-def _plain(value: object) -> Any:
-    """A parameter as JSON gives it back: non-finite numbers and foreign types become texts."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
+class _Terminated(SystemExit):
+    """SIGTERM reached a block; 143 is what a shell says of a process that it ended."""
+
+
+@contextmanager
+def _terminated_as_error() -> Iterator[None]:
+    """Within the block SIGTERM is an error that unwinds it, where nobody else takes care of that signal."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _Terminated(143)
+
+    signal.signal(signal.SIGTERM, stop)
     try:
-        return msgspec.json.decode(encode(value))
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return str(value)[:MAX_NAME]
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _status_after(error: BaseException | None) -> TrackedStatus:
+    if isinstance(error, KeyboardInterrupt | _Terminated):
+        return "killed"
+    return "finished" if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)) else "failed"

@@ -1,19 +1,28 @@
-"""Access: tokens are made, recognised and revoked here; what a role may do is the table in `rota.records.access`."""
+"""Access: tokens are made, recognised and revoked here; what a role may do is the table in `rota.records.access`.
+
+Moments are the machine's, never a replayed clock's: moving that one must neither revive a token nor end it.
+"""
 
 import hashlib
+import hmac
 import secrets
 import uuid
+from typing import Literal
 
 import msgspec
 
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.ports.metadata import Batch, Metadata
-from rota.records.access import ROLES, AccessToken, Identity, Permission, Role
+from rota.records.access import PERMISSIONS, ROLES, AccessToken, Identity, Permission, Role
 from rota.records.record import check_name
-from rota.records.time import Micros
+from rota.records.time import Micros, micros
 
 OWNER = Identity("owner", "owner")
 PREFIX = "rota_"
+RESERVED = frozenset({"owner", "rota", "judge"})
+"""Names under which the owner's token and the platform itself stand in the audit log."""
+LISTED = 10_000
+State = Literal["valid", "expired", "revoked"]
 
 
 def create(
@@ -28,16 +37,14 @@ def create(
     environment: str = "",
 ) -> tuple[AccessToken, str]:
     """A new token and its secret, which is not stored and cannot be shown again."""
-    check_name("holder", holder)
-    if role not in ROLES:
-        raise InvalidInput(f"there is no role {role!r}; roles are {list(ROLES)}", role=role)
+    _check(holder, role, project, environment)
     if expires_us is not None and expires_us <= now_us:
         raise InvalidInput("the token would be expired already; give a later moment", expires_us=expires_us)
     secret = PREFIX + secrets.token_urlsafe(32)
     token = AccessToken(uuid.uuid4().hex[:12], holder, role, hash_of(secret), now_us, actor, expires_us, project, environment)
     batch = Batch()
     batch.create(token)
-    batch.audit(actor, "token.create", token.id, now_us, holder=holder, role=role, project=project, environment=environment)
+    batch.audit(actor, "token.create", token.id, now_us, holder=holder, role=role, project=project, environment=environment, expires_us=expires_us)
     metadata.commit(batch)
     return token, secret
 
@@ -57,14 +64,27 @@ def revoke(metadata: Metadata, token_id: str, *, actor: str, now_us: Micros) -> 
     return revoked
 
 
+def record_renewal(metadata: Metadata, *, actor: str, now_us: Micros) -> None:
+    """Note in the audit log that the owner's token was replaced."""
+    batch = Batch()
+    batch.audit(actor, "token.renew", "owner", now_us)
+    metadata.commit(batch)
+
+
+def tokens(metadata: Metadata, *, holder: str = "", limit: int = LISTED) -> list[AccessToken]:
+    """Tokens of everybody or of one holder, also those that open nothing any more, newest first."""
+    found = metadata.find(AccessToken, {"holder": holder} if holder else None, limit=LISTED)
+    return sorted(found, key=lambda token: (-token.created_us, token.id))[:limit]
+
+
 def recognise(metadata: Metadata, secret: str, *, environment: str, now_us: Micros) -> Identity | None:
     """Whose secret this is, or None when it opens nothing here."""
+    if not secret.startswith(PREFIX):
+        return None
     found = metadata.find(AccessToken, {"hash": hash_of(secret)}, limit=1)
-    if not found or found[0].revoked_us is not None:
+    if not found or state(found[0], now_us) != "valid" or found[0].environment not in ("", environment):
         return None
     token = found[0]
-    if (token.expires_us is not None and token.expires_us <= now_us) or token.environment not in ("", environment):
-        return None
     return Identity(token.holder, token.role, token.project, token.id)
 
 
@@ -72,9 +92,61 @@ def require(identity: Identity, permission: Permission) -> None:
     """Raise `Refused` unless the identity's role holds the permission."""
     if not identity.may(permission):
         holders = [role for role, held in ROLES.items() if permission in held]
-        raise Refused(f"{identity.name} ({identity.role}) lacks the permission {permission!r}; roles that have it: {holders}", permission=permission)
+        message = f"{identity.name} ({identity.role}) lacks the permission {permission!r} ({PERMISSIONS[permission]}); roles that have it: {holders}"
+        raise Refused(message, permission=permission, role=identity.role)
+
+
+def state(token: AccessToken, now_us: Micros) -> State:
+    """Whether the token opens anything at this moment."""
+    if token.revoked_us is not None:
+        return "revoked"
+    return "expired" if token.expires_us is not None and token.expires_us <= now_us else "valid"
+
+
+def described(token: AccessToken, now_us: Micros) -> dict[str, object]:
+    """What may be shown of a token: everything but the hash of its secret."""
+    shown = {name: value for name, value in msgspec.structs.asdict(token).items() if name != "hash"}
+    return shown | {"state": state(token, now_us)}
+
+
+def expiry(lasts: str, now_us: Micros) -> Micros | None:
+    """The moment at which a token that lasts so long ("90d", "12h") ends; None for "never"."""
+    if lasts == "never":
+        return None
+    lasting_us = micros(lasts)
+    if lasting_us <= 0:
+        raise InvalidInput(f"a token cannot last {lasts!r}; give a positive duration like 90d, or never", lasts=lasts)
+    return now_us + lasting_us
+
+
+def table() -> str:
+    """The one table of access as Markdown: each permission, what it allows, and the roles that hold it."""
+    roles = list(ROLES)
+    lines = [["permission", "allows to", *(role.replace("_", " ") for role in roles)]]
+    lines += [[name, what, *("x" if name in ROLES[role] else "" for role in roles)] for name, what in PERMISSIONS.items()]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    rows = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    return "\n".join([rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]])
+
+
+def same(secret: str, other: str) -> bool:
+    """Whether two secrets are equal, told in a time that does not depend on where they differ; an empty one equals none."""
+    return bool(secret) and hmac.compare_digest(secret.encode("utf-8", "surrogateescape"), other.encode("utf-8", "surrogateescape"))
 
 
 def hash_of(secret: str) -> str:
     """How a secret is stored; secrets are 256 random bits, so a plain SHA-256 cannot be searched."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _check(holder: str, role: str, project: str, environment: str) -> None:
+    check_name("holder", holder)
+    if holder in RESERVED:
+        raise InvalidInput(
+            f"nobody can hold a token as {holder!r}, the audit log uses this name for something else; give a person's or a program's name"
+        )
+    if role not in ROLES:
+        raise InvalidInput(f"there is no role {role!r}; roles are {list(ROLES)}", role=role)
+    for what, name in (("project", project), ("environment", environment)):
+        if name:
+            check_name(what, name)

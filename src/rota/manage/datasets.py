@@ -1,6 +1,5 @@
 """Datasets: a definition becomes an immutable version, joined point-in-time, with the digest of its very rows."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import polars as pl
 from rota.errors import InvalidInput, NotFound
 from rota.manage import splits
 from rota.manage.features import expressions, offline, source_rows
+from rota.manage.frame_digest import digest_of
 from rota.ports.metadata import Metadata
 from rota.ports.tables import Tables
 from rota.records.dataset import DatasetDefinition, DatasetVersion, GroupSplit, RandomSplit, TimeSplit
@@ -165,22 +165,6 @@ def split_words(version: DatasetVersion) -> str:
 def feature_types(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, Type]:
     """The type of each feature as the model sees it: a text is a category, anything else a number."""
     return {name: "string" if rows.schema[name] == pl.String else "float" for name in names}
-
-
-def digest_of(rows: pl.DataFrame) -> str:
-    """SHA-256 over names, types and values, column by column. Arrow bytes would not do: what lies under a null is not part of the rows."""
-    total = hashlib.sha256()
-    for column in rows:
-        nulls = column.is_null()
-        total.update(f"{column.name} {column.dtype} {column.len()};".encode())
-        total.update(nulls.to_numpy().tobytes())
-        if column.dtype == pl.String:
-            texts = column.fill_null("")
-            total.update(texts.str.len_bytes().to_numpy().tobytes())
-            total.update("".join(texts).encode())
-        else:
-            total.update(column.fill_null(value=False if column.dtype == pl.Boolean else 0).to_numpy().tobytes())
-    return total.hexdigest()
 
 
 def _type_of(name: str, what: str, text: str, fields: Mapping[str, Type]) -> Type:

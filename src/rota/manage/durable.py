@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from rota.errors import InvalidInput, LostLease, Refused, RotaError, Unavailable
+from rota.errors import Conflict, InvalidInput, LostLease, Refused, RotaError, Unavailable
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch
 from rota.ports.runs import Runs
@@ -40,6 +40,8 @@ logger = logging.getLogger("rota.manage")
 
 FOREVER: Micros = 2**62
 RETRY_AFTER_S = (0.2, 1.0, 5.0)
+CONFLICTS = 5
+"""How often a step is done again because others were faster, before its run fails."""
 MAX_ATTEMPTS = 25
 """Starts and take-overs after which a run is given up: what killed so many workers would go on killing."""
 LONGEST_ERROR = 20_000
@@ -106,9 +108,9 @@ class Context:
         """Do the work once: a finished step's result comes from the journal, whoever did it and whenever.
 
         The result is what JSON keeps of it (a tuple comes back as a list, NaN as None), the first time as in a replay.
-        `work` may be repeated when its worker dies before the commit, so outside of the batch it must do only what can be
-        repeated. Raises `Refused` when the journal holds another step at this place: the run was begun by other code;
-        `InvalidInput` when the workflow uses a name twice.
+        `work` may be repeated when its worker dies before the commit or somebody changed what it read, so outside of the batch
+        it must do only what can be repeated. Raises `Refused` when the journal holds another step at this place: the run was
+        begun by other code; `InvalidInput` when the workflow uses a name twice.
         """
         if name in self._names:
             raise InvalidInput(
@@ -124,6 +126,14 @@ class Context:
                     run=self.run.id,
                 )
             return done.result
+        for _ in range(CONFLICTS):
+            try:
+                return self._once(name, position, work)
+            except Conflict:  # somebody changed what the step had read: it is done again on what is there now
+                logger.warning("step again", extra={"action": "step_again", "run": self.run.id, "step": name})
+        return self._once(name, position, work)
+
+    def _once(self, name: str, position: int, work: Callable[[Work], Any]) -> Any:
         started = time.time_ns() // 1_000
         todo, result = self._retried(lambda: self._attempt(work))
         step = Step(self.run.id, name, position, result, started, time.time_ns() // 1_000, self._lease.worker, self._lease.fence)

@@ -6,6 +6,7 @@ table `predictions/<endpoint>`, where monitoring, the judge of rollouts and line
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -108,6 +109,37 @@ def find(tables: Tables, prediction_id: str, *, endpoint: str = "") -> Predictio
         if not rows.is_empty():
             return _prediction(name, rows.sort(pl.col("error") != "", maintain_order=True).row(0, named=True))
     return None
+
+
+def covered(tables: Tables, endpoint: str) -> tuple[Micros, Micros]:
+    """The first and the last moment in an endpoint's log; (0, -1) while it is empty."""
+    name = _name(endpoint)
+    if tables.version(name) is None:
+        return 0, -1
+    first, last = tables.scan(name, columns=["at_us"]).select(pl.col("at_us").min(), pl.col("at_us").max().alias("last")).collect().row(0)
+    return (0, -1) if first is None else (int(first), int(last))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How many predictions a version made at an endpoint, from when to when, and the ids of the first ones."""
+
+    count: int
+    first_us: Micros = 0
+    last_us: Micros = 0
+    examples: tuple[str, ...] = ()
+
+
+def of_version(tables: Tables, endpoint: str, number: int, *, examples: int = 5) -> Answered:
+    """The predictions that a version answered, without those it only mirrored."""
+    name = _name(endpoint)
+    if tables.version(name) is None:
+        return Answered(0)
+    rows = tables.scan(name, columns=["prediction_id", "at_us", "number", "role"]).filter((pl.col("number") == number) & (pl.col("role") != "shadow"))
+    once = rows.group_by("prediction_id").agg(pl.col("at_us").min())
+    counted = once.select(pl.len(), pl.col("at_us").min(), pl.col("at_us").max().alias("last")).collect().row(0)
+    first = once.sort("at_us", "prediction_id").head(examples).collect()["prediction_id"].to_list()
+    return Answered(counted[0], counted[1], counted[2], tuple(first)) if counted[0] else Answered(0)
 
 
 def _name(endpoint: str) -> str:

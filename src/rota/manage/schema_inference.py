@@ -33,15 +33,19 @@ def of_dataset(definition: DatasetDefinition, rows: pl.DataFrame, name: str, dat
 
     A day may have twice the share of nulls that the worst day of training had: gaps come in clumps.
     """
-    training = rows.filter(~pl.col(datasets.TEST))
-    types = datasets.feature_types(rows, definition.features.feature_names)
-    bins = tuple(choose_bins(feature, type_, training[feature]) for feature, type_ in types.items())
-    schema = infer_schema(name, describe(training, bins), bins, dataset=f"{dataset.name}@{dataset.number}")
-    nulls, known = _daily_nulls(training, bins), definitions(definition)
-    columns = tuple(
-        msgspec.structs.replace(c, max_null_share=max(c.max_null_share, nulls.get(c.name, 0.0)), definition=known.get(c.name, ""))
-        for c in schema.columns
-    )
+    training, known = rows.filter(~pl.col(datasets.TEST)), definitions(definition)
+    schema = of_features(training, definition.features.feature_names, name, dataset=dataset.id)
+    columns = tuple(msgspec.structs.replace(c, definition=known.get(c.name, "")) for c in schema.columns)
+    return msgspec.structs.replace(schema, columns=columns)
+
+
+def of_features(rows: pl.DataFrame, names: Sequence[str], name: str, *, dataset: str = "") -> Schema:
+    """The schema of features in rows with their moments (`datasets.AT`), whichever way they came; not frozen."""
+    types = datasets.feature_types(rows, names)
+    bins = tuple(choose_bins(feature, type_, rows[feature]) for feature, type_ in types.items())
+    schema = infer_schema(name, describe(rows, bins), bins, dataset=dataset)
+    nulls = _daily_nulls(rows, bins)
+    columns = tuple(msgspec.structs.replace(c, max_null_share=max(c.max_null_share, nulls.get(c.name, 0.0))) for c in schema.columns)
     return msgspec.structs.replace(schema, columns=columns)
 
 

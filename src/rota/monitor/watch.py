@@ -14,13 +14,14 @@ import polars as pl
 from msgspec.structs import replace
 
 from rota.errors import NotFound
-from rota.manage import alerts, datasets, labels, predictions, registry, schemas, slices
+from rota.manage import alerts, baselines, datasets, labels, predictions, registry, schemas, slices
 from rota.manage.alerts import Breach
 from rota.manage.durable import Context, Work
 from rota.manage.features.feed import Feed
 from rota.manage.repositories import Repositories
 from rota.manage.schema_inference import as_model_sees
 from rota.monitor import measure
+from rota.ports.metadata import Metadata
 from rota.records.record import plain
 from rota.records.schema import SERVING, Schema
 from rota.records.signal import Alert, AlertKind, Event, Monitor, MonitorSlice
@@ -70,10 +71,21 @@ class MonitorWorkflow:
 
     def _days(self, work: Work, endpoint: str) -> list[Micros]:
         """Complete UTC days with predictions that have no slice yet, oldest first."""
+        if not self._knows_normal(work, endpoint):
+            return []
         newest = self.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=1)
         start_us = newest[0].end_us if newest else 0
         logged = predictions.read(self.repositories.tables, endpoint, start_us, slices.day_of(work.now_us), features=False)
         return sorted({slices.day_of(at_us) for at_us in logged["at_us"].to_list()})
+
+    def _knows_normal(self, work: Work, endpoint: str) -> bool:
+        """Whether the model has a schema. One that was not trained here, and was given no baseline, learns it from its first served days."""
+        metadata = self.repositories.metadata
+        monitor = metadata.get(Monitor, endpoint)
+        if monitor is None or schemas.serving(metadata, monitor.endpoint.model) is not None or _is_trained_here(metadata, monitor.endpoint.model):
+            return True
+        learnt = baselines.learnt(self.repositories, work.batch, endpoint, monitor.endpoint.model, run=work.run.id, now_us=work.now_us)
+        return learnt is not None
 
     def _examine(self, endpoint: str, day: Micros, work: Work) -> list[str]:
         monitor = self.repositories.metadata.get(Monitor, endpoint)
@@ -95,7 +107,7 @@ class MonitorWorkflow:
     def _schema(self, model: str) -> Schema:
         found = schemas.serving(self.repositories.metadata, model)
         if found is None:
-            raise NotFound(f"model {model!r} has no schema yet; the first training run freezes one", model=model)
+            raise NotFound(f"model {model!r} has no schema yet; the first training run freezes one, `rota models baseline` too", model=model)
         return found
 
     def _rows(self, endpoint: str, day: Micros, now_us: Micros) -> pl.DataFrame:
@@ -247,6 +259,11 @@ class MonitorWorkflow:
             if over and alert.last_seen_us < work.now_us:
                 alerts.resolve(work.batch, alert, now_us=work.now_us, actor=work.run.id, reason=f"no longer seen on {iso(day)[:10]}")
         return raised
+
+
+def _is_trained_here(metadata: Metadata, model: str) -> bool:
+    champion = registry.aliased(metadata, model)
+    return champion is not None and champion.run != ""
 
 
 def _plain_verdict(verdict: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, O
 from rota.records.dataset import Dataset
 from rota.records.kinds import BY_RECORD, key_of
 from rota.records.model import ReleasePolicy
+from rota.records.project import UseCase
 from rota.records.record import Record
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, PipelineRelease, TrainingPipeline
@@ -27,7 +28,7 @@ from rota.records.signal import Event, Monitor
 from rota.records.time import Micros
 
 FEATURES = (Source, FeatureView, OnDemandFeatureView, FeatureService)
-DECLARABLE = (*FEATURES, Dataset, TrainingPipeline, Endpoint, Monitor, ReleasePolicy)
+DECLARABLE = (UseCase, *FEATURES, Dataset, TrainingPipeline, Endpoint, Monitor, ReleasePolicy)
 
 
 @dataclass(frozen=True, slots=True)

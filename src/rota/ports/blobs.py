@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from rota.records.time import Micros
+
 
 class Blobs(Protocol):
     """Content-addressed storage.
@@ -13,6 +15,9 @@ class Blobs(Protocol):
     `put_stream` and `stream` do the same in pieces of bounded size, whatever the blob's (digest and size in bytes are returned;
     an iterator that raises leaves nothing; `stream` raises `Corrupt` at the end, so what was read counts only when it ended).
     `size` is in bytes, `NotFound` when there is none. `digests` names every blob; `delete` of a missing blob is a no-op. Thread-safe, multi-process.
+    `touched_us` is when the bytes were last put (also when they were there already), by the store's own clock, `NotFound` when
+    there is none. `expire` deletes a blob that was last put before the moment and returns whether it did; a put that returns
+    while it does so is not lost.
     """
 
     def put(self, data: bytes) -> str: ...
@@ -28,5 +33,9 @@ class Blobs(Protocol):
     def exists(self, digest: str) -> bool: ...
 
     def delete(self, digest: str) -> None: ...
+
+    def touched_us(self, digest: str) -> Micros: ...
+
+    def expire(self, digest: str, before_us: Micros) -> bool: ...
 
     def digests(self) -> Iterator[str]: ...

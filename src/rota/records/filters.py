@@ -7,13 +7,17 @@ from typing import Generic, Literal, TypeVar
 T = TypeVar("T")
 
 Entity = Literal["attribute", "metric", "parameter", "tag", "dataset"]
-Operator = Literal["=", "!=", ">", ">=", "<", "<=", "LIKE", "ILIKE", "IN", "NOT IN"]
+Operator = Literal["=", "!=", ">", ">=", "<", "<=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"]
 View = Literal["active", "deleted", "all"]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One condition; `value` is a tuple for IN and NOT IN. LIKE is case-sensitive, with % and _ as wildcards."""
+    """One condition; `value` is a tuple for IN and NOT IN, "" for IS NULL and IS NOT NULL.
+
+    LIKE has % and _ as wildcards and no escape; it is case-sensitive, ILIKE takes the letters A-Z for a-z. Attributes of time
+    (start_time, end_time, creation_time, ...) are compared in whole milliseconds since 1970, as MLflow's clients see them, and sorted by the microsecond.
+    """
 
     entity: Entity
     key: str

@@ -21,8 +21,10 @@ from rota.records.model import (
     ReviewRequest,
     RiskAnswer,
 )
+from rota.records.project import UseCase
 from rota.records.record import Record
 from rota.records.release import Endpoint, Release, Rollout, Serving
+from rota.records.retention import Hold, Unclaimed
 from rota.records.run import Deployed, PipelineRelease
 from rota.records.schema import Schema
 from rota.records.signal import Alert, Cursor, Monitor, MonitorSlice, Note, ScheduleState
@@ -74,6 +76,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("monitor_slice", MonitorSlice, ("endpoint", "start_us"), ("end_us",)),
     Kind("note", Note, ("node", "at_us", "author")),
     Kind("access_token", AccessToken, ("id",), ("hash", "holder")),
+    Kind("use_case", UseCase, ("name",)),
+    Kind("hold", Hold, ("node", "at_us")),
+    Kind("unclaimed", Unclaimed, ("table",)),
     Kind("cursor", Cursor, ("consumer",)),
     Kind("schedule_state", ScheduleState, ("name",), ("last_us",)),
 )

@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from rota.errors import InvalidInput
 from rota.records.data import FeatureService
-from rota.records.record import Record
+from rota.records.record import Record, check_name
 from rota.records.release import Canary
 from rota.records.run import Problem
 from rota.records.schema import Type
-from rota.records.time import Micros
+from rota.records.time import Micros, micros
 
 VersionStatus = Literal["registered", "in_review", "changes_requested", "approved", "rejected", "deleted"]
 RiskCategory = Literal["business", "legal", "ethical"]
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+MAX_APPROVALS = 20
+"""How many people a policy may demand at most."""
 
 
 class TransformedColumn(Record, frozen=True):
@@ -34,7 +37,7 @@ class ModelBundle(Record, frozen=True):
     """Everything a prediction process needs, by digest: model bytes, transformation, features, golden rows.
 
     Golden rows are transformed matrix rows with the answers the model gave at registration; a process that cannot
-    reproduce them to 1e-9 refuses the bundle.
+    reproduce them to `tolerance` (absolute, and relative to answers beyond 1) refuses the bundle. `seal` signs model and blob where the bytes run code when they are loaded.
     """
 
     model: str
@@ -46,10 +49,12 @@ class ModelBundle(Record, frozen=True):
     golden_rows: tuple[tuple[float | None, ...], ...]
     golden_answers: tuple[float, ...]
     dependencies: Mapping[str, str] = {}
+    seal: str = ""
+    tolerance: float = 1e-9
 
 
 class RegisteredModel(Record, frozen=True):
-    """A name under which versions are registered; `owner` answers for it."""
+    """A name under which versions are registered; `owner` answers for it. The record of a deleted model stays, with its moment."""
 
     name: str
     project: str = "default"
@@ -58,6 +63,7 @@ class RegisteredModel(Record, frozen=True):
     tags: Mapping[str, str] = {}
     created_us: Micros = 0
     updated_us: Micros = 0
+    deleted_us: Micros | None = None
 
 
 class ModelVersion(Record, frozen=True):
@@ -95,10 +101,16 @@ class ModelVersion(Record, frozen=True):
     unservable: str = ""
     seal: str = ""
     experiment_run: str = ""
+    registered_by: str = ""
 
     @property
     def id(self) -> str:
         return f"{self.model}@{self.number}"
+
+    @property
+    def approval_status(self) -> str:
+        """The status in SageMaker's words: PendingManualApproval, Approved or Rejected."""
+        return {"approved": "Approved", "rejected": "Rejected", "deleted": "Rejected"}.get(self.status, "PendingManualApproval")
 
 
 class Alias(Record, frozen=True):
@@ -193,6 +205,19 @@ class ReleasePolicy(Record, frozen=True):
     valid: str = ""
     questions: tuple[RiskQuestion, ...] = ()
     protected: tuple[str, ...] = (CHAMPION,)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.approvals <= MAX_APPROVALS:
+            raise InvalidInput(f"policy of {self.model!r}: approvals = {self.approvals} must lie between 1 and {MAX_APPROVALS}", model=self.model)
+        if self.level == "automatic" and self.approvals > 1:
+            raise InvalidInput(f"policy of {self.model!r}: level automatic has no people, so approvals = {self.approvals} can never be reached")
+        if self.valid and micros(self.valid) < 1:
+            raise InvalidInput(f'policy of {self.model!r}: valid = {self.valid!r} would expire at once; write for example "90d", or leave it out')
+        ids = [check_name("risk question", question.id) for question in self.questions]
+        if twice := sorted({each for each in ids if ids.count(each) > 1}):
+            raise InvalidInput(f"policy of {self.model!r}: the questions {twice} are there twice; give each an id of its own", model=self.model)
+        for alias in self.protected:
+            check_name("protected alias", alias)
 
 
 class PickleAllowance(Record, frozen=True):

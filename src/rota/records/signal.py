@@ -15,6 +15,8 @@ EventKind = Literal[
     "data.arrived",
     "run.finished",
     "version.registered",
+    "review.requested",
+    "risk.answered",
     "version.approved",
     "rollout.changed",
     "label.arrived",

@@ -53,6 +53,11 @@ class RunInput(Record, frozen=True):
     profile: str = ""
     tags: Mapping[str, str] = {}
 
+    @property
+    def context(self) -> str | None:
+        """What the run used the data for ("training"), where the caller said so with MLflow's tag."""
+        return self.tags.get("mlflow.data.context")
+
 
 class RunOutput(Record, frozen=True):
     """A logged model that a run made at a step."""
@@ -90,6 +95,18 @@ class ExperimentRun(Record, frozen=True):
         return {point.key: point.value for point in self.latest}
 
 
+class ModelMetric(Record, frozen=True):
+    """The newest finite value of a metric that judges a logged model, on the named data ("" = not said), measured by `run`."""
+
+    key: str
+    value: float
+    step: int = 0
+    at_us: Micros = 0
+    run: str = ""
+    dataset: str = ""
+    digest: str = ""
+
+
 class LoggedModel(Record, frozen=True):
     """A model that a run logged; `pending` until its files are complete. The id is "m-" and 32 hexadecimal digits."""
 
@@ -103,6 +120,7 @@ class LoggedModel(Record, frozen=True):
     updated_us: Micros = 0
     tags: Mapping[str, str] = {}
     parameters: Mapping[str, str] = {}
+    metrics: tuple[ModelMetric, ...] = ()
     deleted_us: Micros | None = None
 
 

@@ -5,25 +5,32 @@
 
 import base64
 import binascii
-import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
 
-from rota.manage import access
+from rota.manage import access, scopes
 from rota.records.access import Identity, Permission
+from rota.server.owner import OwnerToken
 from rota.wiring import Platform
 
 COOKIE = "rota_token"
 
 
 def needs(permission: Permission) -> Sequence[Any]:
-    """The dependencies of a route: the caller's role must hold the permission."""
+    """The dependencies of a route: the caller's role must hold the permission, and what the address names be in his project."""
 
     async def check(request: Request) -> None:
-        access.require(identity_of(request), permission)
+        identity = identity_of(request)
+        access.require(identity, permission)
+        if identity.project:
+            path: str = request.scope["route"].path
+            repositories = request.app.state.platform.repositories
+            await run_in_threadpool(scopes.check_address, repositories, identity.project, permission, path, request.path_params)
 
     check.permission = permission  # type: ignore[attr-defined]  # read by `permission_of`
     return [Depends(check)]
@@ -31,15 +38,22 @@ def needs(permission: Permission) -> Sequence[Any]:
 
 OPEN: Sequence[Any] = [Depends(lambda: None)]
 """The dependencies of a route that needs no token; it tells nothing private."""
+ANYBODY: Sequence[Any] = [Depends(lambda: None)]
+"""The dependencies of a route that any valid token may call."""
 
 
 def permission_of(route: APIRoute) -> Permission | None:
-    """The permission that a route names; None for an open one."""
+    """The permission that a route names; None for one that needs none."""
     for dependency in route.dependencies:
         found: Permission | None = getattr(dependency.dependency, "permission", None)
         if found is not None:
             return found
     return None
+
+
+def is_open(route: APIRoute) -> bool:
+    """Whether the route answers without a token."""
+    return OPEN[0] in route.dependencies
 
 
 def identity_of(request: Request) -> Identity:
@@ -53,22 +67,51 @@ def actor_of(request: Request) -> str:
     return identity_of(request).name
 
 
-def recognised(request: Request, platform: Platform, owner_token: str) -> Identity | None:
+async def recognised(request: Request, platform: Platform, owner: OwnerToken) -> Identity | None:
     """The identity behind the request's bearer token, basic password or cookie, or None."""
-    secret = _secret(request)
+    return await identify(_secret(request), platform, owner)
+
+
+async def identify(secret: str, platform: Platform, owner: OwnerToken) -> Identity | None:
+    """Whose secret this is; asked of the store each time, so that a revoked token is refused from the next request on."""
     if not secret:
         return None
-    if hmac.compare_digest(secret.encode(), owner_token.encode()):
+    if access.same(secret, owner.now()):
         return access.OWNER
-    repositories = platform.repositories
-    return access.recognise(repositories.metadata, secret, environment=platform.settings.environment, now_us=repositories.clock.now_us())
+    environment, now_us = platform.settings.environment, platform.wall.now_us()
+    return await run_in_threadpool(access.recognise, platform.repositories.metadata, secret, environment=environment, now_us=now_us)
+
+
+def routes_of(routes: Iterable[BaseRoute]) -> Iterator[APIRoute]:
+    """Every route that we declared; FastAPI keeps those of an included router below it."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif (included := getattr(route, "original_router", None)) is not None:
+            yield from routes_of(included.routes)
+
+
+def table(routes: Iterable[BaseRoute]) -> str:
+    """Every route with the permission that it asks for, as Markdown."""
+    lines = {}
+    for route in routes_of(routes):
+        asked = permission_of(route) or ("no token" if is_open(route) else "any token")
+        lines |= {(route.path, method): f"| `{method} {route.path}` | {asked} |" for method in route.methods}
+    return "\n".join(["| route | asks for |", "|---|---|", *(lines[key] for key in sorted(lines))])
+
+
+def open_paths(app: FastAPI) -> frozenset[str]:
+    """The paths that answer without a token."""
+    return frozenset(route.path for route in routes_of(app.routes) if is_open(route))
 
 
 def check_routes(app: FastAPI) -> None:
-    """Default deny: a route without `needs` or OPEN is a mistake of ours."""
-    for route in app.routes:
-        if isinstance(route, APIRoute) and not route.dependencies:
+    """Default deny: a route without `needs`, ANYBODY or OPEN is a mistake of ours, and so is an open one that takes a name."""
+    for route in routes_of(app.routes):
+        if permission_of(route) is None and not is_open(route) and ANYBODY[0] not in route.dependencies:
             raise AssertionError(f"{route.methods} {route.path} names no permission")
+        if is_open(route) and "{" in route.path:
+            raise AssertionError(f"{route.methods} {route.path} takes a name, so it cannot be open")
 
 
 def _secret(request: Request) -> str:
@@ -79,6 +122,8 @@ def _secret(request: Request) -> str:
         case "basic":
             try:
                 return base64.b64decode(rest, validate=True).decode().partition(":")[2]
-            except (binascii.Error, UnicodeDecodeError):
+            except (binascii.Error, ValueError):
                 return ""
-    return request.cookies.get(COOKIE, "")
+        case "":
+            return request.cookies.get(COOKIE, "")
+    return ""

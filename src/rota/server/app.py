@@ -1,9 +1,6 @@
-"""The control plane as one FastAPI application: routes by process, one error mapping, one token."""
+"""The control plane as one application: routes by process behind the guard, and one mapping of errors to answers."""
 
-import logging
-import secrets
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections import Counter
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -11,10 +8,33 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
-from rota.server import access, data, dataset_pages, feature_pages, features, loop, models, monitoring, pages, schemas, sources, training
+from rota.records.access import Identity
+from rota.server import (
+    access,
+    artifacts,
+    data,
+    dataset_pages,
+    experiment_pages,
+    experiments,
+    feature_pages,
+    features,
+    governance,
+    lineage,
+    lineage_pages,
+    loop,
+    mlflow,
+    models,
+    monitoring,
+    pages,
+    retention,
+    schemas,
+    sources,
+    tokens,
+    training,
+)
+from rota.server.guard import Guard
+from rota.server.owner import OwnerToken
 from rota.wiring import Platform
-
-logger = logging.getLogger("rota.server")
 
 STATUS: dict[type[RotaError], int] = {
     InvalidInput: 422,
@@ -25,34 +45,41 @@ STATUS: dict[type[RotaError], int] = {
     Corrupt: 500,
     Unavailable: 503,
 }
-OPEN_PATHS = frozenset({"/healthz", "/enter"})
+ROUTERS = (
+    data,
+    sources,
+    schemas,
+    features,
+    models,
+    governance,
+    training,
+    monitoring,
+    loop,
+    lineage,
+    artifacts,
+    retention,
+    tokens,
+    mlflow,
+    pages,
+    lineage_pages,
+    feature_pages,
+    dataset_pages,
+    experiment_pages,
+    experiments,
+)
 
 
 def create(platform: Platform) -> FastAPI:
     """The application over an open platform."""
-    app = FastAPI(title="Rota control plane", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(title="Rota control plane", docs_url=None, redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False)
     app.state.platform = platform
-    token = app.state.token = owner_token(platform.settings.home)
-    limit = app.state.max_request_bytes = platform.settings.max_request_mb * 1_000_000
-
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        identity = access.recognised(request, platform, token)
-        if identity is None and request.url.path not in OPEN_PATHS:
-            return _error(
-                request, 401, "a token is needed: send 'Authorization: Bearer TOKEN' (`rota token` prints yours), or open /enter?token=TOKEN"
-            )
-        request.state.identity = identity
-        if int(request.headers.get("content-length") or 0) > limit:
-            return _error(request, 413, f"the request is larger than {limit} bytes; send smaller batches or raise ROTA_MAX_REQUEST_MB")
-        response = await call_next(request)
-        response.headers["Cache-Control"] = "no-store"
-        return response
+    app.state.max_request_bytes = platform.settings.max_request_mb * 1_000_000
+    owner = app.state.owner = OwnerToken(platform.settings.home.resolve())
 
     @app.exception_handler(RotaError)
     async def translate(request: Request, error: RotaError) -> Response:
         status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-        return _error(request, status, str(error), {name: str(value) for name, value in error.facts.items()})
+        return refuse(request, status, str(error), {name: str(value) for name, value in error.facts.items()})
 
     @app.exception_handler(HTTPException)
     async def answer(request: Request, error: HTTPException) -> Response:
@@ -61,36 +88,37 @@ def create(platform: Platform) -> FastAPI:
             if error.status_code == 404
             else error.detail
         )
-        return _error(request, error.status_code, message)
+        return refuse(request, error.status_code, message)
 
     @app.exception_handler(RequestValidationError)
     async def misfit(request: Request, error: RequestValidationError) -> Response:
         faults = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
-        return _error(request, 422, f"the address does not fit: {'; '.join(faults)}")
+        return refuse(request, 422, f"the address does not fit: {'; '.join(faults)}")
 
-    for room in (data, sources, schemas, features, models, training, monitoring, loop, pages, feature_pages, dataset_pages):
+    @app.exception_handler(Exception)
+    async def failed(request: Request, _: Exception) -> Response:
+        return refuse(request, 500, "the request failed inside; the control plane's log says why")
+
+    async def recognise(request: Request) -> Identity | None:
+        return await access.recognised(request, platform, owner)
+
+    for room in ROUTERS:
         app.include_router(room.router)
     access.check_routes(app)
+    paths, app.state.answers = access.open_paths(app), Counter()
+    app.add_middleware(Guard, settings=platform.settings, recognise=recognise, refuse=refuse, open_paths=paths, answers=app.state.answers)
     return app
 
 
-def owner_token(home: Path) -> str:
-    """The owner's token, made at first start and readable by the owner only."""
-    path = home / "token"
-    if not path.exists():
-        temporary = home / f"token.{secrets.token_hex(4)}"
-        temporary.touch(mode=0o600)
-        temporary.write_text(secrets.token_urlsafe(32))
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:  # another process made one at the same moment
-            logger.info("token exists", extra={"action": "token_exists"})
-        finally:
-            temporary.unlink()
-    return path.read_text().strip()
+def route_table() -> str:
+    """Every route of the control plane with the permission that it asks for, as Markdown."""
+    return access.table(route for room in ROUTERS for route in room.router.routes)
 
 
-def _error(request: Request, status: int, message: str, facts: dict[str, str] | None = None) -> Response:
+def refuse(request: Request, status: int, message: str, facts: dict[str, str] | None = None) -> Response:
+    """An error as whoever asked can read it: a page, MLflow's shape, or ours."""
+    if request.url.path.startswith(mlflow.PREFIXES):
+        return mlflow.error_response(request, status, message)
     if pages.wanted(request):
         return pages.problem(status, message)
     headers = {"Retry-After": "1"} if status == 503 else None

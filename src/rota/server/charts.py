@@ -1,7 +1,7 @@
 """A line chart of measured performance as plain numbers: what the template draws as SVG, without a script."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rota.records.signal import Alert, MonitorSlice
@@ -13,6 +13,8 @@ ALL = "all"
 WIDTH, HEIGHT = 960, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 44, 18, 26
 COLOURS = 7
+MAX_POINTS = 400
+"""Points of a drawn series: more than the pixels of a screen show nothing more."""
 MIN_LABELLED = 30
 """A version's day with fewer labelled rows is not drawn: its AUC would be noise that stretches the axis."""
 
@@ -54,6 +56,8 @@ class Chart:
     ticks: tuple[tuple[float, str], ...]
     days: tuple[tuple[float, str], ...]
     marks: tuple[Mark, ...]
+    across: str = "day and version"
+    named: bool = True
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -80,7 +84,7 @@ def performance(slices: Sequence[MonitorSlice], metric: str, alerts: Iterable[Al
 
     def line(name: str, series: Sequence[tuple[Micros, float]]) -> Line:
         points = tuple(Point(x(day), y(value), f"version {name}, {iso(day)[:10]}: {metric} {value:.4f}") for day, value in series)
-        return Line(name, colour(name), _path(series, points), points)
+        return Line(f"v{name}", colour(name), _path(series, points), points)
 
     return Chart(
         title=metric,
@@ -92,6 +96,36 @@ def performance(slices: Sequence[MonitorSlice], metric: str, alerts: Iterable[Al
             for alert in alerts
             if first <= alert.raised_us <= last + DAY_US
         ),
+    )
+
+
+def series(title: str, named: Mapping[str, Sequence[tuple[float, float]]], *, across: str = "step") -> Chart | None:
+    """Named series of (x, y) points, each sorted by x; what is not finite is left out. None when nothing is left."""
+    lines = {name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)] for name, points in named.items()}
+    lines = {name: _thinned(points) for name, points in lines.items() if points}
+    if not lines:
+        return None
+    xs, ys = [x for points in lines.values() for x, _ in points], [y for points in lines.values() for _, y in points]
+    first, last, ticks = min(xs), max(xs), _ticks(ys)
+
+    def place(point: tuple[float, float], name: str) -> Point:
+        x = LEFT + (WIDTH - LEFT - RIGHT) * ((point[0] - first) / (last - first) if last > first else 0.5)
+        y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (point[1] - ticks[0]) / (ticks[-1] - ticks[0])
+        return Point(round(x, 1), round(y, 1), f"{name}, {across} {point[0]:g}: {title} {point[1]:.6g}")
+
+    drawn = []
+    for number, (name, values) in enumerate(lines.items()):
+        points = tuple(place(value, name) for value in values)
+        path = "".join(f"{'L' if position else 'M'}{point.x} {point.y}" for position, point in enumerate(points))
+        drawn.append(Line(name, number % COLOURS, path, points))
+    return Chart(
+        title=title,
+        lines=tuple(drawn),
+        ticks=tuple((place((first, value), "").y, f"{value:g}") for value in ticks),
+        days=tuple((place((value, ticks[0]), "").x, f"{value:g}") for value in _steps(first, last)),
+        marks=(),
+        across=across,
+        named=False,
     )
 
 
@@ -109,6 +143,18 @@ def _measured(slices: Sequence[MonitorSlice], metric: str) -> dict[str, list[tup
             if version != ALL and metric in metrics and metrics.get("labelled", math.inf) >= MIN_LABELLED and math.isfinite(metrics[metric]):
                 found.setdefault(version, []).append((day, metrics[metric]))
     return dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0])))
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most MAX_POINTS of a long series, evenly spread, its first and last among them."""
+    if len(points) <= MAX_POINTS:
+        return list(points)
+    return [points[round(number * (len(points) - 1) / (MAX_POINTS - 1))] for number in range(MAX_POINTS)]
+
+
+def _steps(first: float, last: float) -> list[float]:
+    """Round numbers between two values."""
+    return [value for value in _ticks([first, last]) if first <= value <= last] if last > first else [first]
 
 
 def _path(series: Sequence[tuple[Micros, float]], points: Sequence[Point]) -> str:

@@ -15,7 +15,9 @@ from urllib.parse import urlencode
 
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.records.time import Micros
+from rota.server import owner
 from rota.server.processes import published
+from rota.settings import secret
 
 _ERRORS: Mapping[int, type[RotaError]] = {
     400: InvalidInput,
@@ -31,12 +33,15 @@ _ERRORS: Mapping[int, type[RotaError]] = {
 class Client:
     """Talks to the control plane and the prediction processes of one home over HTTP; one client a thread.
 
+    The control plane is shown `token`, else that of ROTA_TOKEN, else the owner's, which stands in the home.
+
     >>> client = Client(".rota")                                        # doctest: +SKIP
     >>> client.predict("flight-delay", [{"origin": "JFK", "distance": 733.0}])   # doctest: +SKIP
     """
 
-    def __init__(self, home: str | Path = ".rota", *, host: str = "127.0.0.1", patience_s: float = 30.0) -> None:
+    def __init__(self, home: str | Path = ".rota", *, host: str = "127.0.0.1", token: str = "", patience_s: float = 30.0) -> None:
         self.home = Path(home)
+        self._token = token or secret("token")
         self.host = host
         self.patience_s = patience_s
         self._connections: dict[str, http.client.HTTPConnection] = {}
@@ -113,7 +118,7 @@ class Client:
             connection = self._connections[server] = http.client.HTTPConnection(self.host, port, timeout=self.patience_s)
         headers = {"Content-Type": "application/json"}
         if server == "control":
-            headers["Authorization"] = f"Bearer {_token(self.home)}"
+            headers["Authorization"] = f"Bearer {self._token or _owners(self.home)}"
         connection.request(method, path, payload, headers)
         response = connection.getresponse()
         return response.status, response.read()
@@ -123,11 +128,11 @@ class Client:
             connection.close()
 
 
-def _token(home: Path) -> str:
+def _owners(home: Path) -> str:
     try:
-        return (home / "token").read_text().strip()
-    except FileNotFoundError:
-        raise Unavailable(f"there is no token in {home}; the control plane writes it when it starts") from None
+        return owner.read(home)
+    except NotFound as error:
+        raise Unavailable(str(error)) from None
 
 
 def _message(answer: bytes) -> str:

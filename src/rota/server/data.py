@@ -6,7 +6,7 @@ from rota.manage import datasets, profile_charts, profiles
 from rota.records.data import FeatureView
 from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.record import plain
-from rota.server.access import needs
+from rota.server.access import actor_of, needs
 from rota.server.wire import listed, platform_of
 
 router = APIRouter()
@@ -32,7 +32,7 @@ def dataset_definitions(request: Request) -> list[object]:
 @router.post("/v1/dataset-definitions/{name}/build", dependencies=needs("data.write"))
 def build_dataset(request: Request, name: str) -> dict[str, object]:
     """Build a dataset of the catalog; `new` is false when the newest version holds these very rows."""
-    made = platform_of(request).build_dataset(name)
+    made = platform_of(request).build_dataset(name, actor=actor_of(request))
     return {"new": made.new, "version": plain(made.version)}
 
 

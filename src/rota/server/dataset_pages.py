@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from rota.manage import datasets, profiles
+from rota.manage import datasets, notes, profiles
 from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.profile import Profile
 from rota.server import pages, profile_view
@@ -25,9 +25,10 @@ def catalog(request: Request) -> Response:
 def version(request: Request, dataset: str) -> Response:
     platform = platform_of(request)
     found = datasets.get(platform.repositories.metadata, *datasets.parse(dataset))
+    written = notes.of(platform.repositories.metadata, f"dataset_version:{found.id}")
     if not found.statistics:
-        return pages.page("dataset.html", platform, version=found, profile=None)
-    return pages.page("dataset.html", platform, **profile_view.values(found, profiles.load(platform.repositories.blobs, found)))
+        return pages.page("dataset.html", platform, version=found, profile=None, notes=written)
+    return pages.page("dataset.html", platform, notes=written, **profile_view.values(found, profiles.load(platform.repositories.blobs, found)))
 
 
 def report(found: DatasetVersion, profile: Profile) -> str:

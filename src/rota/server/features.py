@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from rota.errors import InvalidInput
 from rota.manage.features import references, versions
 from rota.records.record import plain
-from rota.server.access import needs
+from rota.server.access import actor_of, needs
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()
@@ -92,7 +92,7 @@ def feature_view(request: Request, view: str) -> dict[str, object]:
 @router.post("/v1/feature-views/{view}/versions/{number}/retire", dependencies=needs("data.write"))
 def retire(request: Request, view: str, number: int) -> dict[str, int]:
     """Give a version up and free its online rows."""
-    return {"online_rows_removed": platform_of(request).features.retire(f"{view}@v{number}")}
+    return {"online_rows_removed": platform_of(request).features.retire(f"{view}@v{number}", actor=actor_of(request))}
 
 
 def _json(value: object) -> Response:

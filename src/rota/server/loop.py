@@ -1,7 +1,9 @@
 """The loop over HTTP: is it at rest, what does its clock say, what happened."""
 
+from collections.abc import Mapping
+
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from rota.records.time import Micros, iso
@@ -21,6 +23,15 @@ class Moment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def health() -> dict[str, str]:
     """Alive: tells nothing private."""
     return {"status": "ok"}
+
+
+@router.get("/metrics", dependencies=OPEN)
+def metrics(request: Request) -> Response:
+    """How many requests were answered how, as Prometheus text: no name of anything."""
+    answers: Mapping[int, int] = request.app.state.answers
+    lines = ["# HELP rota_control_answers_total Answers of this control-plane process by status.", "# TYPE rota_control_answers_total counter"]
+    lines += [f'rota_control_answers_total{{status="{hundreds}xx"}} {answers[hundreds]}' for hundreds in (2, 3, 4, 5)]
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/v1/loop", dependencies=needs("platform.read"))

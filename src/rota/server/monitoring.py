@@ -12,7 +12,7 @@ from rota.monitor import compare
 from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.signal import Alert, MonitorSlice
-from rota.server.access import needs
+from rota.server.access import actor_of, needs
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()
@@ -40,7 +40,7 @@ def list_alerts(request: Request, endpoint: str = "", status: str = "") -> list[
 @router.post("/v1/alerts/{alert}/acknowledge", dependencies=needs("monitor.act"))
 def acknowledge(request: Request, alert: str) -> object:
     repositories = platform_of(request).repositories
-    return plain(alerts.acknowledge(repositories.metadata, alert, actor="owner", now_us=repositories.clock.now_us()))
+    return plain(alerts.acknowledge(repositories.metadata, alert, actor=actor_of(request), now_us=repositories.clock.now_us()))
 
 
 @router.get("/v1/endpoints/{endpoint}/slices", dependencies=needs("monitor.read"))

@@ -1,11 +1,10 @@
 """The control plane's pages: what the loop is doing, for people. Rendered here, no script, nothing loaded from elsewhere.
 
-Each page shows records that a /v1 route gives as JSON. `/enter?token=...` turns the owner's token into a cookie.
+Each page shows records that a /v1 route gives as JSON. `/enter?token=...` turns a token into a cookie.
 """
 
 import base64
 import hashlib
-import hmac
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -19,7 +18,9 @@ from markupsafe import Markup
 
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
-from rota.manage import chronicle, datasets, lineage, registry
+from rota.manage import chronicle, datasets, lineage, notes, registry
+from rota.manage.lineage_kinds import type_of
+from rota.records.filters import Query
 from rota.records.model import Alias, Approval, ModelVersion
 from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout
@@ -27,7 +28,7 @@ from rota.records.run import ENDED, Deployed
 from rota.records.signal import Alert, Edge, MonitorSlice
 from rota.records.time import Micros, iso
 from rota.server import charts
-from rota.server.access import COOKIE, OPEN, needs
+from rota.server.access import COOKIE, OPEN, identify, needs
 from rota.server.wire import platform_of
 from rota.wiring import Platform
 
@@ -40,10 +41,11 @@ _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 @router.get("/enter", dependencies=OPEN)
-def enter(request: Request, token: str = "") -> Response:
+async def enter(request: Request, token: str = "") -> Response:
     """Exchange the token in the address for a cookie that no script can read and no other site can send."""
-    if not hmac.compare_digest(token.encode(), request.app.state.token.encode()):
-        return problem(401, "This token is not the owner's. Open the address that `rota up` printed, or use the content of HOME/token.")
+    identity = await identify(token, request.app.state.platform, request.app.state.owner)
+    if identity is None:
+        return problem(401, "This token opens nothing here. Open the address that `rota up` printed, or /enter?token= with a token that you were given.")
     response = RedirectResponse("/", status_code=303)
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, token, max_age=COOKIE_AGE_S, httponly=True, samesite="strict", secure=secure)
@@ -62,7 +64,7 @@ def overview(request: Request) -> Response:
         "overview.html",
         platform,
         pipelines=metadata.find(Deployed, {"environment": platform.settings.environment}),
-        experiments=0,
+        experiments=repositories.tracking.search_experiments(Query(limit=1_000)).items,
         active=repositories.runs.find(statuses=("queued", "running", "parked"), limit=100),
         training=repositories.runs.find(workflow="train", limit=SHOWN_RUNS),
         versions=metadata.find(ModelVersion, order="-created_us", limit=SHOWN_RUNS),
@@ -97,6 +99,7 @@ def model(request: Request, model: str, number: int) -> Response:
         aliases=[alias.alias for alias in metadata.find(Alias, {"model": model}) if alias.number == number],
         approvals=metadata.find(Approval, {"model": model, "number": number}),
         causes=_by_effect(lineage.walk(metadata, f"model_version:{version.id}", "causes")),
+        notes=notes.of(metadata, f"model_version:{version.id}"),
         rollouts=[rollout for rollout in metadata.find(Rollout, order="-started_us") if (rollout.model, rollout.candidate) == (model, number)],
     )
 
@@ -118,7 +121,8 @@ def run(request: Request, run_id: str) -> Response:
     gates = [gate for step in steps if isinstance(step.result, dict) for gate in step.result.get("gates", ())]
     anomalies = [anomaly for step in steps if isinstance(step.result, dict) for anomaly in step.result.get("anomalies", ())]
     longest = max((step.ended_us - step.started_us for step in steps), default=0)
-    return page("run.html", platform, run=found[0], steps=steps, gates=gates, anomalies=anomalies, longest=longest)
+    written = notes.of(platform.repositories.metadata, f"run:{run_id}")
+    return page("run.html", platform, run=found[0], steps=steps, gates=gates, anomalies=anomalies, longest=longest, notes=written)
 
 
 @router.get("/endpoints/{name}", dependencies=needs("model.read"))
@@ -149,14 +153,6 @@ def alerts(request: Request, status: str = "") -> Response:
     platform = platform_of(request)
     found = platform.repositories.metadata.find(Alert, {"status": status} if status else None, order="-raised_us")
     return page("alerts.html", platform, alerts=found, status=status)
-
-
-@router.get("/lineage/prediction/{prediction_id}", dependencies=needs("lineage.read"))
-def prediction(request: Request, prediction_id: str) -> Response:
-    platform = platform_of(request)
-    repositories = platform.repositories
-    chain = lineage.prediction_chain(repositories.metadata, repositories.runs, repositories.tables, prediction_id)
-    return page("prediction.html", platform, prediction_id=prediction_id, chain=chain)
 
 
 def wanted(request: Request) -> bool:
@@ -228,21 +224,24 @@ def _brief(body: Mapping[str, Any]) -> str:
 
 
 def _link(node: str) -> str:
+    """Where a lineage node is shown: on its own page, else in the middle of its graph; "" for a text that is no node."""
+    return _own_page(node) or (f"/lineage?node={quote(node, safe='')}" if type_of(node).kind else "")
+
+
+def _own_page(node: str) -> str:
     """The page of a lineage node, or "" where there is none."""
     kind, _, key = node.partition(":")
-    model, _, number = key.partition("@")
-    match kind:
-        case "model_version" if number.isdecimal():
-            return f"/models/{quote(model, safe='')}/{number}"
-        case "dataset_version" if number.isdecimal():
-            return f"/datasets/{quote(key, safe='@')}"
-        case "run":
-            return f"/runs/{quote(key, safe='')}"
-        case "prediction":
-            return f"/lineage/prediction/{quote(key, safe='')}"
-        case "release":
-            return f"/endpoints/{quote(model, safe='')}"
-    return ""
+    name, _, number = key.partition("@")
+    whole, first = quote(key, safe=""), quote(name, safe="")
+    pages = {
+        "model_version": f"/models/{first}/{number}" if number.isdecimal() else "",
+        "dataset_version": f"/datasets/{quote(key, safe='@')}" if number.isdecimal() else "",
+        "run": f"/runs/{whole}",
+        "experiment_run": f"/experiments/runs/{whole}",
+        "prediction": f"/lineage/prediction/{whole}",
+        "release": f"/endpoints/{first}",
+    }
+    return pages.get(kind, "")
 
 
 def _short(text: str) -> str:
@@ -252,7 +251,7 @@ def _short(text: str) -> str:
 
 def _environment() -> Environment:
     made = Environment(loader=PackageLoader("rota.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"moment": _moment, "day": _day, "number": _number, "brief": _brief, "small": _small, "node_link": _link}
+    made.filters |= {"moment": _moment, "day": _day, "number": _number, "brief": _brief, "small": _small, "node_link": _link, "own_page": _own_page}
     made.filters |= {"colour": charts.colour, "short": _short, "headline": _headline}
     made.filters["segment"] = lambda text: quote(str(text), safe="")
     made.globals |= {"lasted": _lasted, "ENDED": ENDED, "split_words": datasets.split_words}

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import IO
 
 from rota.errors import InvalidInput, Refused, Unavailable
-from rota.settings import Settings
+from rota.settings import SECRET_FILES, Settings
 
 logger = logging.getLogger("rota.server")
 
@@ -125,7 +125,7 @@ class Supervisor:
         child.process = None
 
     def _start(self, child: Child) -> None:
-        environment = {**os.environ, **as_variables(self.settings), SUPERVISOR: str(os.getpid())}
+        environment = {**as_environment(self.settings), SUPERVISOR: str(os.getpid())}
         child.process = subprocess.Popen(child.command, pass_fds=child.fds, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
         child.started = time.monotonic()
         logger.info("child started", extra={"action": "child_started", "child": child.name, "pid": child.process.pid})
@@ -182,6 +182,12 @@ def published(home: Path) -> dict[str, object]:
     except json.JSONDecodeError as error:
         raise InvalidInput(f"{home / 'ports.json'} is damaged: {error}; remove it and start `rota up` again") from error
     return dict(found)
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a process that works for the platform: its settings, and no token of whoever started it."""
+    personal = SECRET_FILES | {"ROTA_TOKEN", "ROTA_TOKEN_FILE"}
+    return {name: value for name, value in os.environ.items() if name not in personal} | as_variables(settings)
 
 
 def as_variables(settings: Settings) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """A platform that runs for as long as a `with` block: `rota up` as a child of this process."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 from rota.errors import Unavailable
 from rota.server.client import Client
-from rota.server.processes import as_variables
+from rota.server.processes import as_environment
 from rota.settings import load
 
 START_S = 60.0
@@ -31,7 +30,7 @@ def up(home: str | Path = ".rota", *, keep: bool = False, **settings: Any) -> It
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "rota.cli", "up"],
-            env={**os.environ, **as_variables(configured)},
+            env=as_environment(configured),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

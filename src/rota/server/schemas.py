@@ -11,7 +11,7 @@ from rota.errors import InvalidInput, NotFound
 from rota.manage import schemas
 from rota.records.record import plain
 from rota.records.schema import Schema
-from rota.server.access import needs
+from rota.server.access import actor_of, needs
 from rota.server.wire import body_as, listed, platform_of
 from rota.stats.schema import validate
 
@@ -19,16 +19,9 @@ router = APIRouter()
 
 
 class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole schema, whose `version` is the one that was edited, and who edits it."""
+    """A whole schema, whose `version` is the one that was edited."""
 
     schema: Schema
-    author: str
-
-
-class Freeze(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who makes a version the law."""
-
-    author: str
 
 
 class Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,16 +59,14 @@ async def edit(request: Request, name: str) -> object:
         raise InvalidInput(f"the body is schema {wanted.schema.name!r}, the address says {name!r}", schema=name)
     repositories = platform_of(request).repositories
     now_us = repositories.clock.now_us()
-    return plain(await run_in_threadpool(schemas.edit, repositories.metadata, wanted.schema, author=wanted.author, now_us=now_us))
+    return plain(await run_in_threadpool(schemas.edit, repositories.metadata, wanted.schema, author=actor_of(request), now_us=now_us))
 
 
 @router.post("/v1/schemas/{name}/versions/{version}/freeze", dependencies=needs("data.write"))
-async def freeze(request: Request, name: str, version: int) -> object:
+def freeze(request: Request, name: str, version: int) -> object:
     """Make a version the law."""
-    author = (await body_as(request, Freeze)).author
     repositories = platform_of(request).repositories
-    now_us = repositories.clock.now_us()
-    return plain(await run_in_threadpool(schemas.freeze, repositories.metadata, f"{name}@{version}", author=author, now_us=now_us))
+    return plain(schemas.freeze(repositories.metadata, f"{name}@{version}", author=actor_of(request), now_us=repositories.clock.now_us()))
 
 
 @router.post("/v1/schemas/{name}/validate", dependencies=needs("data.read"))

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from rota.manage.features import intakes, rejects, sources
 from rota.records.data import Source
 from rota.records.record import plain
-from rota.server.access import needs
+from rota.server.access import actor_of, needs
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()
@@ -45,7 +45,7 @@ async def push(request: Request, source: str) -> dict[str, int]:
 @router.post("/v1/sources/{source}/ingest", dependencies=needs("data.write"))
 def ingest(request: Request, source: str) -> dict[str, Any]:
     """Take in what is new of the source's own files or database; a caller cannot name another path."""
-    done: dict[str, Any] = plain(platform_of(request).feed.ingest(source, actor="http"))
+    done: dict[str, Any] = plain(platform_of(request).feed.ingest(source, actor=actor_of(request)))
     return done
 
 

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Request
 
-from rota.errors import NotFound
+from rota.manage import executions
 from rota.records.record import plain
 from rota.records.run import Deployed
-from rota.server.access import needs
+from rota.server.access import actor_of, needs
 from rota.server.wire import listed, platform_of
 
 router = APIRouter()
@@ -24,13 +24,11 @@ def runs(request: Request, workflow: str = "", subject: str = "", limit: int = 2
 @router.get("/v1/runs/{run_id}", dependencies=needs("pipeline.read"))
 def run(request: Request, run_id: str) -> dict[str, object]:
     repositories = platform_of(request).repositories
-    found = repositories.runs.find(id=run_id, limit=1)
-    if not found:
-        raise NotFound(f"there is no run {run_id!r}; `rota runs list` shows them", run=run_id)
-    return {"run": plain(found[0]), "steps": listed(repositories.runs.journal(run_id))}
+    found, steps = executions.get(repositories, run_id), repositories.runs.journal(run_id)
+    return {"run": plain(found), "steps": listed(steps), "execution": plain(executions.describe(repositories, found, steps))}
 
 
 @router.post("/v1/pipelines/{pipeline}/runs", dependencies=needs("train.start"))
 def start(request: Request, pipeline: str) -> dict[str, object]:
     """Start a training run by hand; 403 when one is active already."""
-    return {"run": platform_of(request).start_training(pipeline)}
+    return {"run": platform_of(request).start_training(pipeline, actor=actor_of(request))}

@@ -9,22 +9,28 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
 
 from rota.errors import Conflict, InvalidInput
 from rota.ports.metadata import Batch, Metadata
-from rota.records.model import Alias
+from rota.records.model import Alias, ModelVersion
 from rota.records.record import Record, encode
 from rota.records.release import Endpoint
 from rota.records.schema import Schema
 from rota.records.signal import AuditEntry, Cursor, Event, Monitor
-from rota.records.tracking import ExperimentRun
 
 
 def alias(name: str = "champion", number: int = 1, *, model: str = "flights", since_us: int = 0) -> Alias:
     return Alias(model, name, number, since_us)
+
+
+def version(**changes: Any) -> ModelVersion:
+    """A record with nested values."""
+    made = ModelVersion("flights", 1, "b" * 64, "skops", "r1", "flights@1", "d" * 64, 5)
+    return msgspec.structs.replace(made, **changes)
 
 
 def pushed(subject: str) -> Event:
@@ -57,11 +63,9 @@ class MetadataContract:
         assert metadata.edges([], "causes") == metadata.edges(["run:r1"], "effects") == []
 
     def test_a_record_reads_back_as_it_was_written(self, metadata: Metadata) -> None:
-        run = ExperimentRun(
-            "r1", "tuning", "tür ☕ '\" ; DROP TABLE", "running", 5, parameters={"deep": {"list": [1, 2.5, None, True]}}, metrics={"auc": 0.1}
-        )
-        store(metadata, run)
-        assert metadata.get(ExperimentRun, "r1") == run
+        kept = version(parameters={"deep": {"list": [1, 2.5, None, True]}}, metrics={"auc": 0.1}, description="tür ☕ '\" ; DROP TABLE")
+        store(metadata, kept)
+        assert metadata.get(ModelVersion, "flights", 1) == kept
 
     def test_a_key_may_lie_inside_the_record(self, metadata: Metadata) -> None:
         monitor = Monitor(Endpoint("flights", "delay"))
@@ -76,25 +80,25 @@ class MetadataContract:
 
     def test_what_the_caller_changes_later_does_not_change_the_store(self, metadata: Metadata) -> None:
         parameters = {"rate": 0.1}
-        store(metadata, ExperimentRun("r1", "tuning", "a", "running", 5, parameters=parameters))
+        store(metadata, version(parameters=parameters))
         parameters["rate"] = 9.9
-        read = metadata.get(ExperimentRun, "r1")
+        read = metadata.get(ModelVersion, "flights", 1)
         assert read is not None
         assert read.parameters == {"rate": 0.1}
 
     def test_a_large_record_is_kept_whole(self, metadata: Metadata) -> None:
-        run = ExperimentRun("r1", "tuning", "a", "running", 5, tags={f"tag{number}": "x" * 1_000 for number in range(2_000)})
-        store(metadata, run)
-        assert metadata.get(ExperimentRun, "r1") == run
+        large = version(tags={f"tag{number}": "x" * 1_000 for number in range(2_000)})
+        store(metadata, large)
+        assert metadata.get(ModelVersion, "flights", 1) == large
 
     def test_what_would_not_read_back_is_refused_and_nothing_is_written(self, metadata: Metadata) -> None:
         hostile: list[Record] = [
-            ExperimentRun("r1", "tuning", "a", "running", 5, metrics={"loss": float("nan")}),
-            ExperimentRun("r1", "tuning", "a", "running", 5, parameters={"model": object()}),
-            ExperimentRun("r1", "tuning", "half a character \ud800", "running", 5),
-            ExperimentRun("r1", "nul \x00", "a", "running", 5),
-            ExperimentRun("r1", "tuning", "a", "running", 2**63),
-            ExperimentRun("r1", "tuning", "a", "exploded", 5),  # type: ignore[arg-type]
+            version(metrics={"loss": float("nan")}),
+            version(parameters={"model": object()}),
+            version(description="half a character \ud800"),
+            version(owner="nul \x00"),
+            version(created_us=2**63),
+            version(status="exploded"),
         ]
         for record in hostile:
             batch = Batch()
@@ -102,7 +106,7 @@ class MetadataContract:
             batch.put(record)
             with pytest.raises(InvalidInput):
                 metadata.commit(batch)
-        assert metadata.find(ExperimentRun) == []
+        assert metadata.find(ModelVersion) == []
         assert metadata.find(Alias) == []
 
     def test_only_registered_kinds_are_kept(self, metadata: Metadata) -> None:
@@ -152,15 +156,14 @@ class MetadataContract:
         assert metadata.find(Alias) == [alias("other")]
 
     def test_values_are_compared_not_their_spelling(self, metadata: Metadata) -> None:
-        written = ExperimentRun("r1", "tuning", "a", "running", 5, tags={"b": "1", "a": "2"})
-        same = ExperimentRun("r1", "tuning", "a", "running", 5, tags={"a": "2", "b": "1"})
+        written, same = version(tags={"b": "1", "a": "2"}), version(tags={"a": "2", "b": "1"})
         store(metadata, written)
         batch = Batch()
-        batch.put(msgspec.structs.replace(same, status="finished"), replacing=same)
+        batch.put(msgspec.structs.replace(same, status="approved"), replacing=same)
         metadata.commit(batch)
-        read = metadata.get(ExperimentRun, "r1")
+        read = metadata.get(ModelVersion, "flights", 1)
         assert read is not None
-        assert read.status == "finished"
+        assert read.status == "approved"
 
     def test_a_conflict_writes_nothing_of_the_batch(self, metadata: Metadata) -> None:
         store(metadata, alias(number=1))
@@ -213,6 +216,82 @@ class MetadataContract:
             list(pool.map(count, range(40)))
         assert metadata.get(Cursor, "reader") == Cursor("reader", 40)
         assert len(metadata.events(0)) == 40
+
+    # --- removals ---
+
+    def test_a_removed_record_is_gone_and_its_key_is_free_again(self, metadata: Metadata) -> None:
+        store(metadata, alias("a"), alias("b"))
+        removal = Batch()
+        removal.remove(alias("a"))
+        metadata.commit(removal)
+        assert metadata.get(Alias, "flights", "a") is None
+        assert metadata.find(Alias) == [alias("b")]
+        again = Batch()
+        again.create(alias("a", 2))
+        metadata.commit(again)
+        assert metadata.find(Alias) == [alias("a", 2), alias("b")]
+
+    def test_what_changed_or_is_gone_is_not_removed_and_nothing_of_the_batch_happens(self, metadata: Metadata) -> None:
+        store(metadata, alias("a", 2), alias("b"))
+        for wrong in (alias("a", 1), alias("never"), Endpoint("a", "flights")):
+            batch = Batch()
+            batch.put(alias("c"))
+            batch.remove(alias("b"))
+            batch.remove(wrong)
+            batch.audit("ada", "collect", "flights", 1)
+            with pytest.raises(Conflict):
+                metadata.commit(batch)
+        assert metadata.find(Alias) == [alias("a", 2), alias("b")]
+        assert list(metadata.audit()) == []
+
+    def test_a_record_is_removed_once(self, metadata: Metadata) -> None:
+        store(metadata, alias())
+        twice = Batch()
+        twice.remove(alias())
+        twice.remove(alias())
+        with pytest.raises(Conflict, match="is gone"):
+            metadata.commit(twice)
+        assert metadata.find(Alias) == [alias()]
+
+    def test_removals_come_after_the_puts_of_their_batch(self, metadata: Metadata) -> None:
+        store(metadata, alias(number=1))
+        batch = Batch()
+        batch.remove(alias(number=2))
+        batch.put(alias(number=2), replacing=alias(number=1))
+        metadata.commit(batch)
+        assert metadata.find(Alias) == []
+
+    def test_a_value_to_remove_is_compared_not_its_spelling(self, metadata: Metadata) -> None:
+        store(metadata, version(tags={"b": "1", "a": "2"}))
+        batch = Batch()
+        batch.remove(version(tags={"a": "2", "b": "1"}))
+        metadata.commit(batch)
+        assert metadata.find(ModelVersion) == []
+
+    def test_what_cannot_be_kept_cannot_be_removed(self, metadata: Metadata) -> None:
+        for hostile in (alias("nul \x00"), pushed("abc")):
+            batch = Batch()
+            batch.put(alias("a"))
+            batch.remove(hostile)
+            with pytest.raises(InvalidInput):
+                metadata.commit(batch)
+        assert metadata.find(Alias) == []
+
+    def test_of_many_that_remove_the_same_record_one_wins(self, metadata: Metadata) -> None:
+        store(metadata, alias())
+
+        def attempt(_: int) -> bool:
+            batch = Batch()
+            batch.remove(alias())
+            try:
+                metadata.commit(batch)
+            except Conflict:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(attempt, range(16))).count(True) == 1
+        assert metadata.find(Alias) == []
 
     # --- find ---
 

@@ -10,7 +10,7 @@ import os
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -106,9 +106,65 @@ class BlobsContract(Contract):
 
     @pytest.mark.parametrize("digest", ["", "../../etc/passwd", "a" * 63, "A" * 64, "g" * 64, "a" * 64 + "\n", "/" + "a" * 63, None])
     def test_a_text_that_is_no_digest_is_refused(self, blobs: Blobs, digest: Any) -> None:
-        for verb in (blobs.get, blobs.exists, blobs.delete):
+        for verb in (blobs.get, blobs.stream, blobs.size, blobs.exists, blobs.delete, blobs.touched_us, lambda text: blobs.expire(text, 1)):
             with pytest.raises(InvalidInput):
                 verb(digest)
+
+    @pytest.mark.parametrize("sizes", [[], [0, 0], [1, 0, 2], [3_000_000, 1, 2_500_000], [20_000] * 300], ids=str)
+    def test_a_stream_is_stored_like_the_bytes_it_carries(self, blobs: Blobs, sizes: list[int]) -> None:
+        chunks = [os.urandom(size) for size in sizes]
+        digest, size = blobs.put_stream(iter(chunks))
+        data = b"".join(chunks)
+        assert (digest, size) == (hashlib.sha256(data).hexdigest(), len(data))
+        assert blobs.get(digest) == data
+        assert blobs.size(digest) == len(data)
+        pieces = list(blobs.stream(digest))
+        assert b"".join(pieces) == data
+        assert all(0 < len(piece) <= 16_000_000 for piece in pieces)
+        assert list(blobs.digests()) == [digest]
+        assert blobs.put(data) == digest
+
+    def test_a_stream_that_breaks_off_leaves_nothing(self, blobs: Blobs) -> None:
+        def breaking() -> Iterator[bytes]:
+            yield b"x" * 10_000_000
+            raise KeyError("the caller's own error")
+
+        with pytest.raises(KeyError, match="the caller's own"):
+            blobs.put_stream(breaking())
+        assert list(blobs.digests()) == []
+
+    def test_a_damaged_blob_is_noticed_at_the_end_of_its_stream_and_mended_by_another(self, blobs: Blobs) -> None:
+        digest, _ = blobs.put_stream([b"precious"])
+        self.damage(blobs, digest)
+        with pytest.raises(Corrupt, match=digest):
+            list(blobs.stream(digest))
+        blobs.put_stream([b"prec", b"ious"])
+        assert list(blobs.stream(digest)) == [b"precious"]
+
+    def test_an_unknown_digest_has_no_stream_and_no_size(self, blobs: Blobs) -> None:
+        for verb in (blobs.stream, blobs.size):
+            with pytest.raises(NotFound, match="0" * 64):
+                verb("0" * 64)
+
+    def test_a_blob_expires_only_when_nobody_put_it_since(self, blobs: Blobs) -> None:
+        digest = blobs.put(b"old")
+        touched = blobs.touched_us(digest)
+        assert abs(touched - time.time_ns() // 1_000) < 3_600_000_000
+        assert blobs.expire(digest, touched) is False
+        assert blobs.get(digest) == b"old"
+        assert blobs.expire(digest, touched + 1) is True
+        assert not blobs.exists(digest)
+        assert blobs.expire(digest, touched + 1) is False
+        with pytest.raises(NotFound, match=digest):
+            blobs.touched_us(digest)
+
+    def test_putting_again_makes_a_blob_young(self, blobs: Blobs) -> None:
+        digest = blobs.put(b"same")
+        touched = blobs.touched_us(digest)
+        while blobs.touched_us(digest) == touched:  # a store may count in whole seconds
+            assert blobs.put(b"same") == digest
+        assert blobs.expire(digest, touched + 1) is False
+        assert blobs.get(digest) == b"same"
 
     def test_threads_may_put_the_same_bytes_at_once(self, blobs: Blobs) -> None:
         data = os.urandom(200_000)
@@ -585,14 +641,14 @@ class ModelFormatContract(Contract):
             found = predictor.predict(matrix)
             assert found.dtype == np.float64, type(model)
             assert found.shape == (len(matrix),), type(model)
-            np.testing.assert_allclose(found, answers, rtol=0, atol=1e-9, err_msg=str(model))
+            np.testing.assert_allclose(found, answers, rtol=0, atol=format.tolerance, err_msg=str(model))
 
     def test_one_row_at_a_time_gives_the_same_answers(self, format: ModelFormat, fitted: list[tuple[Any, np.ndarray, np.ndarray]]) -> None:
         for model, matrix, answers in fitted:
             predictor = format.loads(format.dumps(model))
             found = [predictor.predict(matrix[i : i + 1]) for i in range(20)]
             assert all(row.shape == (1,) for row in found)
-            np.testing.assert_allclose(np.concatenate(found), answers[:20], rtol=0, atol=1e-9)
+            np.testing.assert_allclose(np.concatenate(found), answers[:20], rtol=0, atol=format.tolerance)
 
     def test_no_rows_give_no_answers_and_any_memory_layout_is_read(
         self, format: ModelFormat, fitted: list[tuple[Any, np.ndarray, np.ndarray]]
@@ -600,8 +656,8 @@ class ModelFormatContract(Contract):
         model, matrix, answers = fitted[0]
         predictor = format.loads(format.dumps(model))
         assert predictor.predict(matrix[:0]).shape == (0,)
-        np.testing.assert_allclose(predictor.predict(np.asfortranarray(matrix)), answers, atol=1e-9)
-        np.testing.assert_allclose(predictor.predict(matrix[::-1]), answers[::-1], atol=1e-9)
+        np.testing.assert_allclose(predictor.predict(np.asfortranarray(matrix)), answers, atol=format.tolerance)
+        np.testing.assert_allclose(predictor.predict(matrix[::-1]), answers[::-1], atol=format.tolerance)
 
     def test_a_matrix_of_another_width_is_refused(self, format: ModelFormat, fitted: list[tuple[Any, np.ndarray, np.ndarray]]) -> None:
         model, matrix, _ = fitted[0]
@@ -619,7 +675,7 @@ class ModelFormatContract(Contract):
             return max(abs(float(predictor.predict(matrix[i : i + 1])[0]) - float(answers[i])) for i in picks)
 
         with ThreadPoolExecutor(4) as pool:
-            assert max(pool.map(ask, range(8))) < 1e-9
+            assert max(pool.map(ask, range(8))) < format.tolerance
 
     def test_foreign_and_damaged_bytes_are_corrupt(self, format: ModelFormat, fitted: list[tuple[Any, np.ndarray, np.ndarray]]) -> None:
         data = format.dumps(fitted[0][0])

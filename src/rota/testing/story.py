@@ -8,7 +8,7 @@ from rota.ports.metadata import Batch, Metadata
 from rota.ports.runs import Runs
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import DatasetDefinition, DatasetVersion
-from rota.records.model import Alias, ModelVersion, VersionStatus
+from rota.records.model import Alias, Approval, ModelVersion, VersionStatus
 from rota.records.record import Record
 from rota.records.release import Endpoint, Release, Rollout, Route
 from rota.records.run import Deployed, PipelineRelease, Run, TrainingPipeline
@@ -36,6 +36,7 @@ def tell(metadata: Metadata, runs: Runs) -> None:
         DatasetVersion("delay", 1, "a" * 64, "datasets/delay/1", 0, 100, 80, 20, NOON_US, NOON_US + DAY_US, NOON_US + DAY_US // 2, NOON_US, run="r1"),
         Schema("delay", 1, (ColumnSchema("origin_delays__last", "float", minimum=-5.0, maximum=60.0),), dataset="delay@1", frozen_us=NOON_US),
         version(1, "approved"),
+        approval(1),
         version(2, "registered"),
         Alias("delay", "champion", 1, NOON_US),
         endpoint,
@@ -59,6 +60,12 @@ def version(number: int, status: VersionStatus, **changes: Any) -> ModelVersion:
     """A version of the model "delay"."""
     metrics = {"roc_auc": 0.71, "log_loss": 0.52}
     made = ModelVersion("delay", number, "f" * 64, "lightgbm", "r1", "delay@1", "d" * 64, NOON_US + number, status, metrics)
+    return msgspec.structs.replace(made, **changes)
+
+
+def approval(number: int, **changes: Any) -> Approval:
+    """The approval of a version by Rosa, for good."""
+    made = Approval("delay", number, "approve", "rosa", "better on every carrier", {}, NOON_US + number)
     return msgspec.structs.replace(made, **changes)
 
 

@@ -16,14 +16,14 @@ import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput, NotFound
-from rota.manage import alerts, dataset_versions, datasets, loading, registry, schemas, transformation
+from rota.manage import alerts, dataset_versions, datasets, executions, loading, packing, registry, schemas, seals, transformation
 from rota.manage.durable import Blocked, Context, Work
 from rota.manage.features.feed import Feed
 from rota.manage.repositories import Repositories
 from rota.ports.compute import Compute
 from rota.ports.models import ModelFormat
 from rota.records.dataset import DatasetVersion
-from rota.records.model import ModelBundle, ModelVersion, Transformation
+from rota.records.model import ModelVersion, Transformation
 from rota.records.record import decode, encode, plain
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, Evaluation, PipelineRelease
@@ -67,7 +67,7 @@ class TrainWorkflow:
         if deployed is None:
             raise NotFound(f"pipeline {arguments['pipeline']!r} is not deployed in {arguments['environment']!r}; `rota apply` deploys it")
         work.used(f"pipeline_release:{deployed.release}")
-        return {"deployed": plain(deployed)}
+        return {"deployed": plain(deployed), "components": executions.components()}
 
     def _ingest(self, work: Work, deployed: Deployed) -> Any:
         definition = deployed.definition.dataset
@@ -134,25 +134,22 @@ class TrainWorkflow:
                 "folder": str(folder),
                 "out": str(out),
                 "parameters": dict(deployed.definition.parameters),
+                "pickle": seals.is_allowed(self.repositories.metadata, deployed.pipeline),
             }
             made = self.compute.run(FIT, arguments, path=self.release_tree(release), timeout_s=self.timeout_s)
             model = out.read_bytes()
-        predictor = self.formats[made["format"]].loads(model)
-        golden = x[np.linspace(0, len(x) - 1, GOLDEN_ROWS, dtype=int)]
-        bundle = ModelBundle(
+        ingredients = packing.Ingredients(
             model=deployed.pipeline,
             format=made["format"],
-            blob=blobs.put(model),
             problem=deployed.definition.problem,
             features=deployed.definition.dataset.features,
             transformation=fitted,
-            golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in golden),
-            golden_answers=tuple(float(answer) for answer in predictor.predict(golden)),
+            golden=x[np.linspace(0, len(x) - 1, GOLDEN_ROWS, dtype=int)],
             dependencies=made["libraries"],
         )
-        digest = blobs.put(encode(bundle))
+        digest = packing.pack(blobs, self.formats, ingredients, model)
         work.made(f"bundle:{digest}")
-        return {"bundle": digest, "format": made["format"], "rows": len(x)}
+        return {"bundle": digest, "format": made["format"], "rows": len(x), "libraries": made["libraries"]}
 
     def _evaluate(self, work: Work, deployed: Deployed, dataset: DatasetVersion, bundle: str) -> dict[str, Any]:
         """Score candidate and champion on the same test rows."""
@@ -204,7 +201,7 @@ class TrainWorkflow:
             evaluation=scored["evaluation"],
             trigger=work.run.trigger,
         )
-        registry.register(work.batch, version)
+        registry.register(work.batch, self.repositories.metadata, version)
         work.made(f"model_version:{version.id}")
         work.batch.link(f"model_version:{version.id}", [f"dataset_version:{version.dataset}", f"bundle:{version.bundle}"], work.now_us)
         return {"version": version.number, "metrics": dict(version.metrics)}

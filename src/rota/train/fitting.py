@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rota.errors import InvalidInput
-from rota.ports.models import ModelFormat
+from rota.ports.models import ModelFormat, SealedFormat
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,7 +47,8 @@ def reference(function: Callable[..., Any]) -> str:
 def fit(arguments: Mapping[str, Any], formats: Mapping[str, ModelFormat]) -> dict[str, Any]:
     """Call the training function named in the arguments and write the fitted model's bytes to `out`.
 
-    `folder` holds x.npy, y.npy and columns.json as `save` wrote them. Returns the format's name and its libraries.
+    `folder` holds x.npy, y.npy and columns.json as `save` wrote them; "pickle" says whether the model may be kept so. Returns the
+    format's name and its libraries.
     """
     folder = Path(arguments["folder"])
     columns = json.loads((folder / "columns.json").read_text())
@@ -58,12 +59,15 @@ def fit(arguments: Mapping[str, Any], formats: Mapping[str, ModelFormat]) -> dic
     function = getattr(importlib.import_module(module), name)
     model = function(data, **arguments["parameters"])
     for format_ in formats.values():
+        if isinstance(format_, SealedFormat) and not arguments.get("pickle"):
+            continue
         if format_.accepts(model):
             Path(arguments["out"]).write_bytes(format_.dumps(model))
             return {"format": format_.name, "libraries": format_.libraries()}
     raise InvalidInput(
         f"training function {arguments['train']!r} returned a {type(model).__module__}.{type(model).__qualname__}, "
-        f"which none of the installed formats {sorted(formats)} can keep; install the extra of its framework or return another model"
+        f"which none of the installed formats {sorted(formats)} can keep without running code when it is loaded; install the extra of its framework, return another model, "
+        "or let somebody allow this one: `rota models allow-pickle MODEL --reason ...`"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from rota.errors import InvalidInput, NotFound, Unavailable
+from rota.manage import inputs
 from rota.manage.features import catalog, frames, offline, references, registry, versions
 from rota.manage.features.catalog import Entry, User
 from rota.manage.features.feed import Feed
@@ -19,11 +20,13 @@ from rota.manage.features.question import AsOf
 from rota.manage.features.references import Features
 from rota.manage.features.registry import Change, Definition
 from rota.manage.features.versions import ALL, CATALOG
+from rota.manage.frame_digest import digest_of, digestible
 from rota.manage.repositories import Repositories
 from rota.records.data import Entity, FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.intake import Ingestion
 from rota.records.record import Record
 from rota.records.signal import Cursor
+from rota.records.tracking import MAX_TAG, RunInput
 
 N = TypeVar("N", Entity, Source)
 EVENT_TIMESTAMP = "event_timestamp"
@@ -219,12 +222,16 @@ class Store:
         return references.view(self._metadata, *(versions.named(name) if "@" in name else (name, None)))
 
     def _joined(self, spine: pl.DataFrame, service: FeatureService, timestamp: str, as_of: AsOf) -> pl.DataFrame:
-        for source in {view.source.name for view in service.stored_views}:
+        sources = sorted({view.source.name for view in service.stored_views})
+        for source in sources:
             try:
                 self._feed.flush(source)  # what was pushed a moment ago is part of the history
             except NotFound:  # a service may be tried before it is registered
                 continue
-        return offline.historical(self._repositories.tables, service, spine, timestamp=timestamp, as_of=as_of)
+        read = {source: self._repositories.tables.version(f"sources/{source}") for source in sources}
+        joined = offline.historical(self._repositories.tables, service, spine, timestamp=timestamp, as_of=as_of)
+        _note(service, read, joined)
+        return joined
 
     def _reader(self, features: Features) -> OnlineFeatures:
         """The compiled reader of a service, kept until definitions change; the second of the pair keeps the key's object alive."""
@@ -268,6 +275,17 @@ class Store:
 
 def _names(views: Sequence[str]) -> Sequence[str]:
     return [views] if isinstance(views, str) else views
+
+
+def _note(service: FeatureService, read: Mapping[str, int | None], joined: pl.DataFrame) -> None:
+    """Tell whoever tracks a run which sources it joined, at which version; the digest is that of the joined rows."""
+    if inputs.listening():
+        digest = digest_of(digestible(joined))
+        for source, version in read.items():
+            if version is not None:
+                names = ", ".join(f"{view.name}:{name}" for view in service.stored_views if view.source.name == source for name in view.features)
+                node = f"source:{source}@{version}"
+                inputs.note(RunInput(source, digest, "rota_features", f"{source}@{version}", node, tags={"features": names[:MAX_TAG]}))
 
 
 def _own_name(service: FeatureService, full_name: str) -> str:

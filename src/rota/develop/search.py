@@ -1,0 +1,68 @@
+"""Finding experiments and runs by what people type: a name, an id or its beginning, a filter."""
+
+from collections.abc import Sequence
+
+from rota.errors import InvalidInput, NotFound
+from rota.manage.filters import parse_filter, parse_order
+from rota.ports.tracking import Tracking
+from rota.records.filters import Comparison, Page, Query, View
+from rota.records.tracking import Experiment, ExperimentRun
+
+EVERYTHING = Query(limit=100_000)
+SHORTEST_PREFIX = 4
+
+
+def experiment(tracking: Tracking, name: str) -> Experiment:
+    """An experiment by its name or id."""
+    found = tracking.experiment_named(name) or tracking.experiment(name)
+    if found is None:
+        known = [each.name for each in tracking.search_experiments(Query(limit=20)).items]
+        raise NotFound(f"there is no experiment {name!r}; the newest are {known}", experiment=name)
+    return found
+
+
+def names(tracking: Tracking) -> dict[str, str]:
+    """The name of every experiment by its id, also of the deleted ones."""
+    return {each.id: each.name for each in tracking.search_experiments(Query(limit=100_000, view="all")).items}
+
+
+def run(tracking: Tracking, identity: str) -> ExperimentRun:
+    """A run by its id, or by a beginning of it that no other run has."""
+    found = tracking.run(identity)
+    if found is not None:
+        return found
+    if len(identity) >= SHORTEST_PREFIX and identity.isalnum():
+        starts = Comparison("attribute", "run_id", "LIKE", f"{identity}%")
+        near = tracking.search_runs(_all_experiments(tracking), Query((starts,), limit=3, view="all")).items
+        if len(near) == 1:
+            return near[0]
+        if near:
+            raise InvalidInput(
+                f"run {identity!r} is the beginning of several ids, among them {[each.id for each in near]}; give more of it", run=identity
+            )
+    raise NotFound(f"there is no tracked run {identity!r}; `rota runs search` finds them", run=identity)
+
+
+def runs(
+    tracking: Tracking,
+    text: str = "",
+    *,
+    experiments: Sequence[str] = (),
+    order: Sequence[str] = (),
+    limit: int = 100,
+    page: str = "",
+    view: View = "active",
+) -> Page[ExperimentRun]:
+    """Runs that a filter such as `metrics.auc > 0.8 and params.depth = "8"` finds, in the named experiments or in all."""
+    ids = [experiment(tracking, name).id for name in experiments] or _all_experiments(tracking)
+    return tracking.search_runs(ids, Query(parse_filter(text, "run"), parse_order(list(order), "run"), limit, page, view))
+
+
+def children(tracking: Tracking, parent: ExperimentRun) -> list[ExperimentRun]:
+    """The runs nested in a run, oldest first."""
+    nested = Comparison("attribute", "parent", "=", parent.id)
+    return tracking.search_runs([parent.experiment], Query((nested,), limit=10_000, view="all")).items[::-1]
+
+
+def _all_experiments(tracking: Tracking) -> list[str]:
+    return [each.id for each in tracking.search_experiments(EVERYTHING).items]

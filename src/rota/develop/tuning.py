@@ -1,0 +1,181 @@
+"""Hyperparameter search: every trial is a child run of the tuning run, and the best one is marked.
+
+    def objective(trial):
+        model = fit(depth=trial.suggest_int("depth", 2, 10), rate=trial.suggest_float("rate", 0.01, 0.3, log=True))
+        return log_loss(model)
+
+    best = rota.tune("late-flights", objective, trials=30)
+
+A trial that raises is a failed child and the search goes on; FAILURES_IN_A_ROW of them end it, because then the objective
+is wrong and not the parameters.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rota.develop.tracking import TrackedRun
+from rota.errors import InvalidInput, Refused
+from rota.ports.tuning import Proposal, Tuner
+from rota.records.tracking import ExperimentRun
+
+FAILURES_IN_A_ROW = 3
+BEST = "best"
+"""The tag that marks the best trial ("true") and names it on the tuning run (its id)."""
+MEMORY = "tuning.memory"
+STOPPED = "tuning.stopped"
+VALUE = "objective"
+"""The metric that holds a trial's worth."""
+
+Direction = Literal["minimize", "maximize"]
+
+
+class Hopeless(BaseException):
+    """Ends a trial that is not worth finishing; no error, hence no Exception that the objective could swallow."""
+
+
+class Trial:
+    """What an objective sees: parameters to draw, and the child run to log into."""
+
+    def __init__(self, proposal: Proposal, run: TrackedRun) -> None:
+        self.run = run
+        self._proposal = proposal
+
+    @property
+    def number(self) -> int:
+        return self._proposal.number
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What has been drawn so far."""
+        return dict(self._proposal.parameters)
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
+        """A number between `low` and `high`, both included; `log` draws evenly in the logarithm."""
+        return self._proposal.suggest_float(name, low, high, step=step, log=log)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """A whole number between `low` and `high`, both included."""
+        return self._proposal.suggest_int(name, low, high, step=step, log=log)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of the choices (texts, numbers, booleans or None)."""
+        return self._proposal.suggest_categorical(name, choices)
+
+    def report(self, value: float, step: int) -> None:
+        """Log an intermediate value; ends the trial here when the others were better at this step."""
+        self.run.log_metric(VALUE, value, step=step)
+        self._proposal.report(value, step)
+        if self._proposal.stop():
+            raise Hopeless
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """How a search ended: the tuning run, its best trial's run, parameters and value, and how many trials there were of each ending."""
+
+    run: str
+    best_run: str
+    best_value: float
+    best_parameters: Mapping[str, Any]
+    finished: int
+    stopped: int
+    failed: int
+
+
+def tune(
+    run: TrackedRun,
+    tuner: Tuner,
+    objective: Callable[[Trial], float],
+    *,
+    trials: int,
+    direction: Direction = "minimize",
+    told: Callable[[str], None] = lambda _: None,
+) -> Tuned:
+    """Search with a tuner inside a tuning run. `told` gets a line after each trial. Raises `Refused` when no trial finished."""
+    if trials < 1:
+        raise InvalidInput(f"trials={trials}: a search needs at least 1 trial", trials=trials)
+    run.log_params({"tuning.trials": trials, "tuning.direction": direction})
+    search = _Search(run, tuner, objective, direction)
+    for number in range(trials):
+        search.trial()
+        told(f"trial {number + 1}/{trials}: {search.newest}; best {search.best_text}")
+    return search.ended()
+
+
+def learn(tuner: Tuner, earlier: Sequence[ExperimentRun]) -> int:
+    """Take in the finished trials of an earlier search; returns how many."""
+    useful = [trial for trial in earlier if trial.status == "finished" and MEMORY in trial.tags and STOPPED not in trial.tags]
+    for trial in useful:
+        tuner.learn(trial.tags[MEMORY], trial.metrics[VALUE])
+    return len(useful)
+
+
+class _Search:
+    """The state of one search: counts, and the best trial so far."""
+
+    def __init__(self, run: TrackedRun, tuner: Tuner, objective: Callable[[Trial], float], direction: Direction) -> None:
+        self.newest = ""
+        self._run, self._tuner, self._objective = run, tuner, objective
+        self._sign = 1.0 if direction == "minimize" else -1.0
+        self._best: tuple[str, float, Mapping[str, Any]] | None = None
+        self._counts = {"finished": 0, "stopped": 0, "failed": 0}
+        self._in_a_row = 0
+
+    @property
+    def best_text(self) -> str:
+        return "none yet" if self._best is None else f"{self._best[1]:.6g} {dict(self._best[2])}"
+
+    def trial(self) -> None:
+        proposal = self._tuner.ask()
+        try:
+            child, value = self._tried(proposal)
+        except Exception as error:  # noqa: BLE001 - the objective is the user's code
+            self._failed(proposal, error)
+            return
+        self._in_a_row = 0
+        self._tuner.tell(proposal, value, stopped=value is None)
+        self._counts["stopped" if value is None else "finished"] += 1
+        self.newest = "stopped early" if value is None else f"{value:.6g}"
+        if value is not None and (self._best is None or self._sign * value < self._sign * self._best[1]):
+            self._best = (child, value, dict(proposal.parameters))
+
+    def _tried(self, proposal: Proposal) -> tuple[str, float | None]:
+        """The child run's id and its value; None when it was stopped early."""
+        with self._run.child(f"trial {proposal.number}") as child:
+            value: float | None = None
+            try:
+                value = _worth(self._objective(Trial(proposal, child)))
+                child.log_metric(VALUE, value)
+            except Hopeless:
+                child.set_tag(STOPPED, "true")
+            finally:
+                child.log_params({name: drawn for name, drawn in proposal.parameters.items() if name not in child.record.parameters})
+                child.set_tag(MEMORY, proposal.memory())
+        return child.id, value
+
+    def _failed(self, proposal: Proposal, error: Exception) -> None:
+        self._tuner.tell(proposal, None)
+        self._counts["failed"] += 1
+        self._in_a_row += 1
+        self.newest = f"failed: {type(error).__name__}: {error}"
+        if self._in_a_row >= FAILURES_IN_A_ROW:
+            raise Refused(f"{self._in_a_row} trials in a row failed, the last with {type(error).__name__}: {error}; mend the objective") from error
+
+    def ended(self) -> Tuned:
+        if self._best is None:
+            raise Refused(f"no trial finished ({self._counts}); give the search more trials or let them run to their end")
+        child, value, parameters = self._best
+        self._run.log_params({f"best.{name}": drawn for name, drawn in parameters.items()})
+        self._run.log_metric(VALUE, value)
+        self._run.set_tag(BEST, child)
+        self._run.tag_child(child, BEST, "true")
+        return Tuned(self._run.id, child, value, parameters, **self._counts)
+
+
+def _worth(value: object) -> float:
+    number = float(value)  # type: ignore[arg-type]  # anything with __float__
+    if not math.isfinite(number):
+        raise InvalidInput(f"the objective returned {value!r}; it must be a finite number", value=str(value))
+    return number

@@ -1,0 +1,97 @@
+"""Pickle: refused unless somebody allowed it for the model, and loaded only with this platform's seal.
+
+A pickle runs code when it is loaded, so two things must hold, and both are checked before a byte of it is looked at. A person
+with the permission model.unsafe allowed it for the model (`rota models allow-pickle`), which is on the audit log and can be
+withdrawn; and the bundle carries a seal, HMAC-SHA256 by the platform's key over the model's name and the digest of its bytes, so that
+bytes which somebody slipped into a store, or into another model's place, are not loaded.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+
+import msgspec
+
+from rota.errors import InvalidInput, Refused
+from rota.ports.metadata import Batch, Metadata
+from rota.records.model import PickleAllowance
+from rota.records.record import check_name
+from rota.records.time import Micros
+
+
+class PlatformSeals:
+    """Seals (port) by the platform's key, which is read when it is first needed."""
+
+    def __init__(self, metadata: Metadata, key: Callable[[], bytes]) -> None:
+        self._metadata = metadata
+        self._key = key
+
+    def sign(self, model: str, digest: str) -> str:
+        self._check_allowed(model)
+        return hmac.new(self._key(), f"rota-pickle\n{model}\n{digest}".encode(), hashlib.sha256).hexdigest()
+
+    def check(self, model: str, digest: str, seal: str) -> None:
+        self._check_allowed(model)
+        if not hmac.compare_digest(self.sign(model, digest).encode(), seal.encode()):
+            raise Refused(
+                f"the pickle {digest[:12]} of model {model!r} has {'another seal' if seal else 'no seal'} of this platform: it was not registered here, "
+                "or with another signing key (ROTA_SIGNING_KEY must be the same on every host); register the model again",
+                model=model,
+            )
+
+    def _check_allowed(self, model: str) -> None:
+        if not is_allowed(self._metadata, model):
+            raise Refused(refusal(model), model=model)
+
+
+class Recognised:
+    """Seals (port) of a process that was given a pickle by the platform, which has checked that it is allowed; it seals nothing."""
+
+    def sign(self, model: str, digest: str) -> str:
+        raise Refused(f"the pickle {digest[:12]} of model {model!r} is sealed by the platform, not here", model=model)
+
+    def check(self, model: str, digest: str, seal: str) -> None:
+        """Everything that comes here was checked."""
+
+
+def is_allowed(metadata: Metadata, model: str) -> bool:
+    """Whether versions of a model may be kept as pickle now."""
+    found = metadata.get(PickleAllowance, model)
+    return found is not None and found.withdrawn_us is None
+
+
+def refusal(model: str) -> str:
+    """Why a pickle of this model is not taken, and what to do."""
+    return (
+        f"model {model!r} is kept as pickle, which runs code when it is loaded, and nobody allowed that for it; "
+        f"a reviewer or the owner may: `rota models allow-pickle {model} --reason ...`"
+    )
+
+
+def allow(metadata: Metadata, model: str, *, actor: str, reason: str, now_us: Micros) -> PickleAllowance:
+    """Allow that versions of a model are kept as pickle; allowing it again is the same."""
+    check_name("model", model)
+    if not reason.strip():
+        raise InvalidInput(f"allowing pickle for model {model!r} needs a reason; it is kept on the audit log", model=model)
+    before = metadata.get(PickleAllowance, model)
+    if before is not None and before.withdrawn_us is None:
+        return before
+    made = PickleAllowance(model, actor, reason, now_us)
+    batch = Batch()
+    batch.put(made, replacing=before)
+    batch.audit(actor, "pickle.allow", model, now_us, reason=reason)
+    metadata.commit(batch)
+    return made
+
+
+def forbid(metadata: Metadata, model: str, *, actor: str, reason: str, now_us: Micros) -> PickleAllowance:
+    """Withdraw the allowance: from now on no process loads a pickle of this model; one that has it loaded keeps it until it ends."""
+    before = metadata.get(PickleAllowance, model)
+    if before is None or before.withdrawn_us is not None:
+        raise Refused(f"pickle is not allowed for model {model!r}; there is nothing to withdraw", model=model)
+    made = msgspec.structs.replace(before, withdrawn_us=now_us)
+    batch = Batch()
+    batch.put(made, replacing=before)
+    batch.audit(actor, "pickle.forbid", model, now_us, reason=reason)
+    metadata.commit(batch)
+    return made

@@ -1,0 +1,170 @@
+"""What every request to the control plane passes before any route sees it: host, origin, size, token.
+
+A plain ASGI application around the framework: it reads the headers once and answers refusals itself.
+"""
+
+import ipaddress
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request, Response
+
+from rota.records.access import Identity
+from rota.settings import Settings
+
+logger = logging.getLogger("rota.server")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Refuse = Callable[[Request, int, str], Response]
+Recognise = Callable[[Request], Awaitable[Identity | None]]
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+STREAMED = ("/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/")
+"""Below these paths bodies are files that their routes take in pieces, with limits of their own."""
+UNRECOGNISED = "a token is needed: send 'Authorization: Bearer TOKEN' (`rota token` prints yours), or open /enter?token=TOKEN"
+_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+_REPLACED = frozenset(name for name, _ in _HEADERS)
+
+
+class Guard:
+    """The outermost application. `recognise` tells who calls, `refuse` words an answer, `answers` counts by hundreds of the status."""
+
+    def __init__(
+        self, app: App, settings: Settings, *, recognise: Recognise, refuse: Refuse, open_paths: Collection[str], answers: Counter[int]
+    ) -> None:
+        self._app = app
+        self._hosts = hosts(settings)
+        self._limit = settings.max_request_mb * 1_000_000
+        self._open_paths = frozenset(open_paths)
+        self._answers = answers
+        self._recognise = recognise
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._guard(scope, receive, self._marked(send))
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        refused = self._misdirected(scope, request) or self._foreign(scope, request) or self._too_large(scope, request)
+        if refused is None:
+            identity = await self._recognise(request)
+            scope.setdefault("state", {})["identity"] = identity
+            if identity is None and scope["path"] not in self._open_paths:
+                refused = 401, UNRECOGNISED
+        if refused is None:
+            await self._app(scope, receive if _streamed(scope) else self._bounded(receive), send)
+            return
+        response = self._refuse(request, *refused)
+        if refused[0] == 401:
+            response.headers.setdefault("WWW-Authenticate", "Bearer")
+        await response(scope, receive, send)
+
+    def _misdirected(self, scope: Scope, request: Request) -> tuple[int, str] | None:
+        """A name that is not ours was made to point here by somebody else: his page would read us with a visitor's rights."""
+        given = request.headers.getlist("host")
+        host = host_of(given[0]) if len(given) == 1 else ""
+        if host in self._hosts or (host and host == (scope.get("server") or ("",))[0]):
+            return None
+        shown = given[0][:200] if given else ""
+        return 421, f"this control plane does not answer to the host {shown!r}; add the name to ROTA_ALLOWED_HOSTS if it is its own"
+
+    def _foreign(self, scope: Scope, request: Request) -> tuple[int, str] | None:
+        """Another site's page must not act in the name of who has entered here."""
+        if scope["method"] in READING:
+            return None
+        origin = request.headers.get("origin")
+        if origin is None:
+            if "cookie" not in request.headers or "authorization" in request.headers:
+                return None
+            return 403, "a request that changes something and is allowed by a cookie must say its origin; programs send a token instead"
+        if _netloc(origin) == request.headers["host"].lower():
+            return None
+        return 403, f"a page of {origin[:200]!r} may not act here; only the control plane's own pages may"
+
+    def _too_large(self, scope: Scope, request: Request) -> tuple[int, str] | None:
+        announced = request.headers.get("content-length", "0")
+        if not announced.isascii() or not announced.isdigit() or len(announced) > 18:
+            return 400, "the content-length is no number"
+        if int(announced) > self._limit and not _streamed(scope):
+            return 413, self._size_message()
+        return None
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """The body, given up as soon as it is larger than allowed: a chunked one announces no length."""
+        size = 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                raise HTTPException(413, self._size_message())
+            return message
+
+        return bounded
+
+    def _marked(self, send: Send) -> Send:
+        """Answers are counted, and for the asker only: no cache keeps them, no browser guesses what they are."""
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._answers[message["status"] // 100] += 1
+                own = [each for each in message["headers"] if each[0].lower() not in _REPLACED]
+                message = {**message, "headers": [*own, *_HEADERS]}
+            await send(message)
+
+        return marked
+
+    def _size_message(self) -> str:
+        return f"the request is larger than {self._limit} bytes; send smaller batches or raise ROTA_MAX_REQUEST_MB"
+
+
+def hosts(settings: Settings) -> frozenset[str]:
+    """The names to which the control plane answers."""
+    further = (name.strip().lower() for name in settings.allowed_hosts.split(","))
+    return LOOPBACK | {settings.host.lower()} | {name for name in further if name}
+
+
+def host_of(header: str) -> str:
+    """The name in a Host header without its port; "" when it is malformed."""
+    if header.startswith("["):
+        name, closed, port = header[1:].partition("]")
+        return name.lower() if closed and (not port or (port[0] == ":" and port[1:].isdigit())) else ""
+    name, colon, port = header.partition(":")
+    return name.lower() if not colon or port.isdigit() else ""
+
+
+def exposed(settings: Settings) -> bool:
+    """Whether other machines can reach the servers."""
+    if settings.host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        return True
+
+
+def _netloc(origin: str) -> str:
+    """Host and port of an http or https origin; a text that is no host for any other."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return "?"
+    return parts.netloc.lower() if parts.scheme in ("http", "https") else "?"
+
+
+def _streamed(scope: Scope) -> bool:
+    return scope["method"] == "PUT" and str(scope["path"]).startswith(STREAMED)

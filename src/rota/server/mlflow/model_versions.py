@@ -1,0 +1,223 @@
+"""Model versions in MLflow's REST API: registered from what a run or logged model left here, described, staged, deleted."""
+
+import msgspec
+from fastapi import APIRouter
+
+from rota.errors import NotFound
+from rota.manage import artifacts, filters, governance, model_search, registry
+from rota.ports.metadata import Batch
+from rota.records.filters import Query
+from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion
+from rota.records.tracking import LoggedModel
+from rota.server.mlflow import version_form
+from rota.server.mlflow.registered_models import REASON, number_of, remove_alias
+from rota.server.mlflow.wire import BASE, MAX_REGISTRY_TAG, Asked, Call, Pair, Text, invalid, limited_tags, missing, retried, route
+
+router = APIRouter(prefix=f"{BASE}/model-versions")
+VERSIONS_TAG = "mlflow.modelVersions"
+"""The tag of a logged model in which MLflow's clients look for its versions."""
+
+
+class Create(Asked, frozen=True):
+    name: Text
+    source: Text
+    run_id: str = ""
+    model_id: str = ""
+    description: str = ""
+    tags: tuple[Pair, ...] = ()
+
+
+class Named(Asked, frozen=True):
+    name: Text
+    version: Text
+
+
+class Update(Named, frozen=True, kw_only=True):
+    description: str | None = None
+
+
+class SetTag(Named, frozen=True, kw_only=True):
+    key: Text
+    value: str = ""
+
+
+class DeleteTag(Named, frozen=True, kw_only=True):
+    key: Text
+
+
+class Transition(Named, frozen=True, kw_only=True):
+    stage: Text
+    archive_existing_versions: bool = False
+
+
+class Search(Asked, frozen=True):
+    filter: str = ""
+    max_results: int = 10_000
+    order_by: tuple[str, ...] = ()
+    page_token: str = ""
+
+
+@route(router, "POST", "/create", "model.register")
+def create(call: Call, asked: Create) -> object:
+    """The version keeps its own copy of the files; a source outside this platform is refused before anything is read."""
+    registry.get_model(call.repositories.metadata, asked.name)
+    tags = limited_tags(asked.tags, MAX_REGISTRY_TAG)
+    logged = _check_source(call, asked)
+    try:
+        version = registry.create_version(
+            call.repositories,
+            model=asked.name,
+            source=asked.source,
+            run=asked.run_id,
+            tags=tags,
+            description=asked.description,
+            actor=call.identity.name,
+        )
+    except NotFound as error:
+        raise invalid(f"Invalid model version source: '{asked.source}'. {error}") from error
+    if logged:
+        retried(lambda: _note_on_model(call, logged, version))
+    return _shown(call, version)
+
+
+@route(router, "GET", "/get", "model.read")
+def get(call: Call, asked: Named) -> object:
+    return _shown(call, _known(call, asked))
+
+
+@route(router, "GET POST", "/search", "model.read")
+def search(call: Call, asked: Search) -> object:
+    if not 0 < asked.max_results <= 200_000:
+        raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 200000")
+    query = Query(
+        version_form.without_prompts(filters.parse_filter(asked.filter, "model_version")),
+        filters.parse_order(asked.order_by, "model_version"),
+        asked.max_results,
+        asked.page_token,
+    )
+    metadata = call.repositories.metadata
+    page = model_search.versions(metadata, query)
+    aliases = {model: version_form.aliases_of(metadata, model) for model in {version.model for version in page.items}}
+    versions = [version_form.version(version, aliases[version.model]) for version in page.items]
+    return {"model_versions": versions} | ({"next_page_token": page.next} if page.next else {})
+
+
+@route(router, "GET", "/get-download-uri", "model.read")
+def get_download_uri(call: Call, asked: Named) -> object:
+    version = _known(call, asked)
+    if not version.artifacts:
+        raise missing(f"{version.id} was trained by a pipeline of Rota and has no MLflow files; load it with rota.load or `rota models export`")
+    return {"artifact_uri": artifacts.uri(version.artifacts)}
+
+
+@route(router, "PATCH", "/update", "model.register")
+def update(call: Call, asked: Update) -> object:
+    return _shown(call, _change(call, asked, description=asked.description))
+
+
+@route(router, "POST", "/set-tag", "model.register")
+def set_tag(call: Call, asked: SetTag) -> object:
+    _change(call, asked, tags=limited_tags([Pair(asked.key, asked.value)], MAX_REGISTRY_TAG))
+    return {}
+
+
+@route(router, "DELETE", "/delete-tag", "model.register")
+def delete_tag(call: Call, asked: DeleteTag) -> object:
+    _change(call, asked, removed_tags=(asked.key,))
+    return {}
+
+
+@route(router, "DELETE", "/delete", "model.register")
+def delete(call: Call, asked: Named) -> object:
+    """Its aliases are removed first, as MLflow does; a protected one obeys the gate."""
+    version = _known(call, asked)
+    metadata = call.repositories.metadata
+    protected = registry.policy(metadata, version.model).protected
+    named = [alias.alias for alias in version_form.aliases_of(metadata, version.model) if alias.number == version.number]
+    for alias in sorted(named, key=lambda alias: alias not in protected):
+        remove_alias(call, version.model, alias)
+    registry.delete_version(metadata, version.model, version.number, actor=call.identity.name, now_us=call.now_us, reason=REASON)
+    return {}
+
+
+@route(router, "POST", "/transition-stage", "model.register")
+def transition_stage(call: Call, asked: Transition) -> object:
+    """Production moves the alias champion, Staging the alias challenger; Archived and None take them away."""
+    stage = version_form.stage(asked.stage)
+    alias = version_form.ALIAS_OF_STAGE.get(stage, "")
+    if asked.archive_existing_versions and not alias:
+        raise invalid(f"versions in the stage {stage!r} cannot be archived; only those in Staging and Production")
+    version = _known(call, asked)
+    metadata = call.repositories.metadata
+    before = metadata.get(Alias, version.model, alias) if alias else None
+    for other in {CHAMPION, CHALLENGER} - {alias}:
+        found = metadata.get(Alias, version.model, other)
+        if found is not None and found.number == version.number:
+            remove_alias(call, version.model, other)
+    if alias and (before is None or before.number != version.number):
+        governance.move_alias(
+            call.repositories,
+            version.model,
+            alias,
+            version.number,
+            actor=call.identity.name,
+            reason=f"stage {stage} {REASON}",
+            may_release=call.identity.may("model.release"),
+        )
+    if asked.archive_existing_versions and before is not None and before.number != version.number:
+        _change(call, Named(asked.name, str(before.number)), tags={version_form.ARCHIVED_TAG: "true"})
+    archived = {version_form.ARCHIVED_TAG: "true"} if stage == "Archived" else None
+    return _shown(call, _change(call, asked, tags=archived, removed_tags=() if archived else (version_form.ARCHIVED_TAG,)))
+
+
+def _known(call: Call, asked: Named) -> ModelVersion:
+    model = registry.get_model(call.repositories.metadata, asked.name)
+    return registry.live(call.repositories.metadata, model.name, number_of(asked.version))
+
+
+def _change(
+    call: Call, asked: Named, *, description: str | None = None, tags: dict[str, str] | None = None, removed_tags: tuple[str, ...] = ()
+) -> ModelVersion:
+    version = _known(call, asked)
+    return registry.change_version(
+        call.repositories.metadata,
+        version.model,
+        version.number,
+        actor=call.identity.name,
+        now_us=call.now_us,
+        description=description,
+        tags=tags,
+        removed_tags=removed_tags,
+    )
+
+
+def _shown(call: Call, version: ModelVersion) -> object:
+    return {"model_version": version_form.version(version, version_form.aliases_of(call.repositories.metadata, version.model))}
+
+
+def _check_source(call: Call, asked: Create) -> str:
+    """The logged model that a source means, "" for another one; a run or model that is named beside it must be the source's."""
+    if asked.source.startswith("models:/") and not asked.source.startswith("models:/m-"):
+        return ""
+    try:
+        place = artifacts.resolve(call.repositories, asked.source)
+    except NotFound as error:
+        raise invalid(f"Invalid model version source: '{asked.source}'. {error}") from error
+    if (asked.run_id and place.run and asked.run_id != place.run) or (asked.model_id and asked.model_id != place.model):
+        raise invalid(f"Invalid model version source: '{asked.source}'. It belongs to another run or model than the request says.")
+    return place.model
+
+
+def _note_on_model(call: Call, identity: str, version: ModelVersion) -> None:
+    before = call.repositories.metadata.get(LoggedModel, identity)
+    if before is None:
+        return
+    try:
+        known = msgspec.json.decode(before.tags.get(VERSIONS_TAG, "[]"), type=list[dict[str, str]])
+    except msgspec.DecodeError:  # somebody's own tag of that name
+        known = []
+    entry = {"name": version.model, "version": str(version.number)}
+    tags = {**before.tags, VERSIONS_TAG: msgspec.json.encode([*(each for each in known if each != entry), entry]).decode()}
+    batch = Batch()
+    batch.put(msgspec.structs.replace(before, tags=tags, updated_us=call.now_us), replacing=before)
+    call.repositories.metadata.commit(batch)

@@ -1,0 +1,222 @@
+"""Registered models and their aliases in MLflow's REST API. A protected alias moves only through governance's gate."""
+
+from contextlib import suppress
+
+from fastapi import APIRouter
+
+from rota.errors import Conflict, NotFound
+from rota.manage import filters, governance, model_search, registry
+from rota.records.filters import Query
+from rota.records.model import Alias, RegisteredModel
+from rota.server.mlflow import version_form
+from rota.server.mlflow.wire import (
+    BASE,
+    MAX_REGISTRY_TAG,
+    Asked,
+    Call,
+    Fault,
+    Pair,
+    Text,
+    invalid,
+    limited_tags,
+    route,
+)
+
+router = APIRouter(prefix=f"{BASE}/registered-models")
+REASON = "through MLflow's API"
+
+
+class Create(Asked, frozen=True):
+    name: Text
+    description: str = ""
+    tags: tuple[Pair, ...] = ()
+
+
+class ByName(Asked, frozen=True):
+    name: Text
+
+
+class Update(Asked, frozen=True):
+    name: Text
+    description: str = ""
+
+
+class Rename(Asked, frozen=True):
+    name: Text
+    new_name: Text
+
+
+class SetTag(Asked, frozen=True):
+    name: Text
+    key: Text
+    value: str = ""
+
+
+class DeleteTag(Asked, frozen=True):
+    name: Text
+    key: Text
+
+
+class SetAlias(Asked, frozen=True):
+    name: Text
+    alias: Text
+    version: Text
+
+
+class ByAlias(Asked, frozen=True):
+    name: Text
+    alias: Text
+
+
+class Latest(Asked, frozen=True):
+    name: Text
+    stages: tuple[str, ...] = ()
+
+
+class Search(Asked, frozen=True):
+    filter: str = ""
+    max_results: int = 100
+    order_by: tuple[str, ...] = ()
+    page_token: str = ""
+
+
+@route(router, "POST", "/create", "model.register")
+def create(call: Call, asked: Create) -> object:
+    tags = limited_tags(asked.tags, MAX_REGISTRY_TAG)
+    if tags.get(version_form.PROMPT, "").lower() == "true":
+        raise invalid("prompts of language models are not kept here; register a model")
+    model = RegisteredModel(asked.name, call.identity.project or "default", description=asked.description, tags=tags)
+    try:
+        made = registry.create_model(call.repositories.metadata, model, actor=call.identity.name, now_us=call.now_us)
+    except Conflict as error:
+        raise Fault("RESOURCE_ALREADY_EXISTS", f"Registered Model (name={asked.name}) already exists: {error}") from error
+    return _shown(call, made)
+
+
+@route(router, "GET", "/get", "model.read")
+def get(call: Call, asked: ByName) -> object:
+    return _shown(call, registry.get_model(call.repositories.metadata, asked.name))
+
+
+@route(router, "GET POST", "/search", "model.read")
+def search(call: Call, asked: Search) -> object:
+    if not 0 < asked.max_results <= 1_000:
+        raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 1000")
+    query = Query(
+        version_form.without_prompts(filters.parse_filter(asked.filter, "registered_model")),
+        filters.parse_order(asked.order_by, "registered_model"),
+        asked.max_results,
+        asked.page_token,
+    )
+    page = model_search.models(call.repositories.metadata, query)
+    models = [version_form.model(call.repositories.metadata, each) for each in page.items]
+    return {"registered_models": models} | ({"next_page_token": page.next} if page.next else {})
+
+
+@route(router, "PATCH", "/update", "model.register")
+def update(call: Call, asked: Update) -> object:
+    changed = registry.update_model(
+        call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, description=asked.description
+    )
+    return _shown(call, changed)
+
+
+@route(router, "POST", "/rename", "model.register")
+def rename(call: Call, asked: Rename) -> object:
+    renamed = registry.rename_model(
+        call.repositories.metadata,
+        asked.name,
+        asked.new_name,
+        actor=call.identity.name,
+        now_us=call.now_us,
+        reason=REASON,
+        may_release=call.identity.may("model.release"),
+    )
+    return _shown(call, renamed)
+
+
+@route(router, "DELETE", "/delete", "model.register")
+def delete(call: Call, asked: ByName) -> object:
+    registry.delete_model(
+        call.repositories.metadata,
+        asked.name,
+        actor=call.identity.name,
+        now_us=call.now_us,
+        reason=REASON,
+        may_release=call.identity.may("model.release"),
+    )
+    return {}
+
+
+@route(router, "POST", "/set-tag", "model.register")
+def set_tag(call: Call, asked: SetTag) -> object:
+    tags = limited_tags([Pair(asked.key, asked.value)], MAX_REGISTRY_TAG)
+    registry.update_model(call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, tags=tags)
+    return {}
+
+
+@route(router, "DELETE", "/delete-tag", "model.register")
+def delete_tag(call: Call, asked: DeleteTag) -> object:
+    registry.update_model(call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, removed_tags=[asked.key])
+    return {}
+
+
+@route(router, "GET POST", "/get-latest-versions", "model.read")
+def get_latest_versions(call: Call, asked: Latest) -> object:
+    metadata = call.repositories.metadata
+    model = registry.get_model(metadata, asked.name)
+    stages = [version_form.stage(each) for each in asked.stages] or version_form.STAGES
+    return {"model_versions": version_form.latest(metadata, model.name, version_form.aliases_of(metadata, model.name), stages)}
+
+
+@route(router, "POST", "/alias", "model.register")
+def set_alias(call: Call, asked: SetAlias) -> object:
+    """A protected alias needs an approved version and somebody who may release."""
+    number = number_of(asked.version)
+    registry.live(call.repositories.metadata, registry.get_model(call.repositories.metadata, asked.name).name, number)
+    governance.move_alias(
+        call.repositories,
+        asked.name,
+        asked.alias,
+        number,
+        actor=call.identity.name,
+        reason=REASON,
+        may_release=call.identity.may("model.release"),
+    )
+    return {}
+
+
+@route(router, "DELETE", "/alias", "model.register")
+def delete_alias(call: Call, asked: ByAlias) -> object:
+    """Removing one that is not there is no error."""
+    registry.get_model(call.repositories.metadata, asked.name)
+    with suppress(NotFound):
+        remove_alias(call, asked.name, asked.alias)
+    return {}
+
+
+@route(router, "GET", "/alias", "model.read")
+def get_by_alias(call: Call, asked: ByAlias) -> object:
+    metadata = call.repositories.metadata
+    model = registry.get_model(metadata, asked.name)
+    alias = metadata.get(Alias, model.name, asked.alias)
+    if alias is None:
+        raise invalid(f"Registered model alias {asked.alias} not found.")
+    found = registry.live(metadata, model.name, alias.number)
+    return {"model_version": version_form.version(found, version_form.aliases_of(metadata, model.name))}
+
+
+def remove_alias(call: Call, model: str, alias: str) -> None:
+    """Remove an alias through governance's gate."""
+    governance.remove_alias(call.repositories, model, alias, actor=call.identity.name, reason=REASON, may_release=call.identity.may("model.release"))
+
+
+def number_of(version: str) -> int:
+    """A version's number; clients send it as a text."""
+    if not (version.isascii() and version.isdigit() and len(version) <= 18):
+        raise invalid(f"version {version[:50]!r} is not a number; versions are 1, 2, 3 ...")
+    return int(version)
+
+
+def _shown(call: Call, model: RegisteredModel) -> object:
+    return {"registered_model": version_form.model(call.repositories.metadata, model)}

@@ -1,0 +1,269 @@
+"""The wire of MLflow's REST API: how a request is read, an answer and an error written, and the limits that its clients know.
+
+A route is a plain function from what was asked to what is answered; `route` gives it its path, permission, codec and thread.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
+
+import msgspec
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Request, Response
+
+from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
+from rota.manage.repositories import Repositories
+from rota.records.access import Identity
+from rota.records.time import Micros
+from rota.records.tracking import MAX_KEY, MAX_PARAMETER, MAX_TAG
+from rota.server.access import identity_of, needs
+from rota.server.wire import platform_of
+from rota.wiring import Platform
+
+logger = logging.getLogger("rota.server")
+
+PREFIXES = ("/api/", "/ajax-api/")
+"""Where errors are answered in MLflow's shape."""
+BASE = "/api/2.0/mlflow"
+MAX_EXPERIMENT_TAG = 20_000
+MAX_REGISTRY_TAG = 100_000
+ATTEMPTS = 5
+"""How often a change is tried anew when somebody else changed the same thing in between."""
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Millis = Annotated[int, msgspec.Meta(ge=0, le=9_000_000_000_000_000)]
+"""A required text, a protobuf int64, and a moment whose microseconds still fit into 64 bits."""
+
+CODES: Mapping[str, int] = {
+    "INVALID_PARAMETER_VALUE": 400,
+    "RESOURCE_ALREADY_EXISTS": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_DOES_NOT_EXIST": 404,
+    "ENDPOINT_NOT_FOUND": 404,
+    "RESOURCE_CONFLICT": 409,
+    "REQUEST_LIMIT_EXCEEDED": 429,
+    "INTERNAL_ERROR": 500,
+    "DATA_LOSS": 500,
+    "TEMPORARILY_UNAVAILABLE": 503,
+}
+_OF_ERROR: Mapping[type[RotaError], str] = {
+    InvalidInput: "INVALID_PARAMETER_VALUE",
+    NotFound: "RESOURCE_DOES_NOT_EXIST",
+    Conflict: "RESOURCE_ALREADY_EXISTS",
+    Refused: "PERMISSION_DENIED",
+    LostLease: "RESOURCE_CONFLICT",
+    Corrupt: "DATA_LOSS",
+    Unavailable: "TEMPORARILY_UNAVAILABLE",
+}
+_OF_STATUS: Mapping[int, str] = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "ENDPOINT_NOT_FOUND",
+    405: "ENDPOINT_NOT_FOUND",
+    409: "RESOURCE_CONFLICT",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+_NAME = re.compile(r"[/\w.\- :]+")
+_MISSING = re.compile(r"missing required field `(\w+)`|length >= 1 - at `\$\.(\w+)`")
+
+
+class Fault(Exception):
+    """An error whose code MLflow's clients act on; one of CODES."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def invalid(message: str) -> Fault:
+    """The caller's value is wrong."""
+    return Fault("INVALID_PARAMETER_VALUE", message)
+
+
+def missing(message: str) -> Fault:
+    """The named thing does not exist."""
+    return Fault("RESOURCE_DOES_NOT_EXIST", message)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """The fields of a request; unknown ones are ignored, as protobuf does."""
+
+
+class Pair(Asked, frozen=True):
+    """A tag or parameter."""
+
+    key: Text
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who asks, and on which platform."""
+
+    platform: Platform
+    identity: Identity
+
+    @property
+    def repositories(self) -> Repositories:
+        return self.platform.repositories
+
+    @property
+    def now_us(self) -> Micros:
+        return self.platform.repositories.clock.now_us()
+
+
+A = TypeVar("A", bound=Asked)
+T = TypeVar("T")
+Handler = Callable[[Call, A], object]
+
+
+def route(router: APIRouter, methods: str, path: str, permission: Any) -> Callable[[Handler[A]], Handler[A]]:
+    """Mount `handler(call, asked)`: its second annotation is the shape of the request, what it returns is encoded as JSON.
+
+    GET is read from the query, other methods from the body; both take fields of the path as well.
+    """
+
+    def mount(handler: Handler[A]) -> Handler[A]:
+        shape: type[A] = get_type_hints(handler)["asked"]
+        lists = frozenset(name for name, hint in get_type_hints(shape).items() if get_origin(hint) in (tuple, list))
+
+        async def answer(request: Request) -> Response:
+            return await answered(_read(request, shape, lists), lambda asked: handler(call_of(request), asked))
+
+        answer.__name__ = f"mlflow_{router.prefix.rpartition('/')[2].replace('-', '_')}_{handler.__name__}".replace("__", "_")
+        answer.__doc__ = handler.__doc__
+        for method in methods.split():  # one route each: an operation of the OpenAPI has one method
+            router.add_api_route(path, answer, methods=[method], dependencies=list(needs(permission)))
+        return handler
+
+    return mount
+
+
+async def answered(read: Awaitable[T], act: Callable[[T], object], *, limiter: CapacityLimiter | None = None) -> Response:
+    """What `act` makes of what was read, in a thread; errors in MLflow's shape. An answer that is a response is sent as it is."""
+    try:
+        asked = await read
+        found = await to_thread.run_sync(act, asked, limiter=limiter)
+        return found if isinstance(found, Response) else Response(msgspec.json.encode(found), media_type="application/json")
+    except Fault as fault:
+        return fault_response(fault.code, str(fault))
+    except RotaError as error:
+        code = next((code for kind, code in _OF_ERROR.items() if isinstance(error, kind)), "INTERNAL_ERROR")
+        return fault_response(code, str(error))
+
+
+def call_of(request: Request) -> Call:
+    """The caller behind a request."""
+    return Call(platform_of(request), identity_of(request))
+
+
+def fault_response(code: str, message: str) -> Response:
+    """An error as MLflow's clients read it."""
+    headers = {"Retry-After": "1"} if code == "TEMPORARILY_UNAVAILABLE" else None
+    body = msgspec.json.encode({"error_code": code, "message": message})
+    return Response(body, CODES[code], headers, media_type="application/json")
+
+
+def error_response(request: Request | None, status: int, message: str) -> Response:
+    """An error that arose before or beside a route (no token, no such path), for paths that begin with one of PREFIXES."""
+    del request
+    code = _OF_STATUS.get(status, "INTERNAL_ERROR" if status >= 500 else "INVALID_PARAMETER_VALUE")
+    headers = {"WWW-Authenticate": 'Basic realm="rota"'} if status == 401 else None
+    return Response(msgspec.json.encode({"error_code": code, "message": message}), status, headers, media_type="application/json")
+
+
+def check_key(what: str, key: str) -> str:
+    """A metric's, parameter's or tag's name as MLflow allows it: a clean relative path of word characters, spaces, '.', '-', ':' and '/'."""
+    if len(key) > MAX_KEY:
+        raise invalid(f"{what} key {key[:50]!r}... has {len(key)} characters; at most {MAX_KEY} are allowed")
+    if not _NAME.fullmatch(key) or key.startswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
+        raise invalid(f"{what} key {key!r} is not allowed; use letters, digits, spaces, '_', '-', '.', ':' and '/' between non-empty parts")
+    return key
+
+
+def run_tags(pairs: Sequence[Pair]) -> dict[str, str]:
+    """Tags of a run; a longer value is cut, as MLflow's server does unless told otherwise."""
+    return {check_key("tag", pair.key): pair.value[:MAX_TAG] for pair in pairs}
+
+
+def parameters(pairs: Sequence[Pair]) -> dict[str, str]:
+    """Parameters of a run; a longer value is cut, a key that is given twice refused."""
+    found = {check_key("parameter", pair.key): pair.value[:MAX_PARAMETER] for pair in pairs}
+    if len(found) < len(pairs):
+        raise invalid("a parameter is given twice in one request; send one value for each key")
+    return found
+
+
+def limited_tags(pairs: Sequence[Pair], limit: int) -> dict[str, str]:
+    """Tags of an experiment, a model or a version; a longer value is refused."""
+    for pair in pairs:
+        if len(pair.value) > limit:
+            raise invalid(f"tag {pair.key!r} has {len(pair.value)} characters; at most {limit} are allowed")
+    return {check_key("tag", pair.key): pair.value for pair in pairs}
+
+
+def pairs_of(values: Mapping[str, str]) -> list[dict[str, str]]:
+    """Tags or parameters as a list of key and value."""
+    return [{"key": key, "value": value} for key, value in values.items()]
+
+
+def number(value: float) -> float | str:
+    """A metric's value: JSON has no NaN, and MLflow's stores keep infinities as the largest numbers there are."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else math.copysign(1.7976931348623157e308, value)
+
+
+def retried(change: Callable[[], Any]) -> Any:
+    """The outcome of a read-and-replace, tried anew while others are faster."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return change()
+        except Conflict as error:
+            if attempt == ATTEMPTS - 1:
+                raise Fault("RESOURCE_CONFLICT", f"{error}; others change it all the time, try again") from error
+    raise AssertionError("unreachable")
+
+
+async def _read(request: Request, shape: type[A], lists: frozenset[str]) -> A:
+    path: dict[str, Any] = dict(request.path_params)
+    query = request.query_params
+    if request.method == "GET":
+        asked = {name: query.getlist(name) if name in lists else query[name] for name in query}
+        return _converted(asked | path, shape)
+    body = await request.body()
+    if not path:
+        try:
+            return msgspec.json.decode(body or b"{}", type=shape, strict=False)
+        except msgspec.DecodeError:  # a wrong value, or an older client's nulls and doubly encoded text: looked at slowly
+            pass
+    try:
+        asked = msgspec.json.decode(body or b"{}")
+        asked = msgspec.json.decode(asked) if isinstance(asked, str) else asked
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid(f"the body is not JSON: {error}") from error
+    if not isinstance(asked, dict):
+        raise invalid("the body is not a JSON object; send the fields of the request as one")
+    return _converted(asked | path, shape)
+
+
+def _converted(asked: dict[str, Any], shape: type[A]) -> A:
+    try:
+        return msgspec.convert(_without_nulls(asked), shape, strict=False)
+    except msgspec.ValidationError as error:
+        gone = _MISSING.search(str(error))
+        if gone:
+            raise invalid(f"Missing value for required parameter '{gone[1] or gone[2]}'.") from error
+        raise invalid(f"Invalid value in the request: {error}") from error
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value

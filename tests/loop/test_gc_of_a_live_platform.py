@@ -1,0 +1,45 @@
+"""Garbage collection under a platform that serves: everything that its champion needs is there afterwards."""
+
+import io
+
+from rota.backends.memory_blobs import MemoryBlobs
+from rota.manage import archive, datasets, garbage, lineage_explain, predictions, profiles
+from rota.manage.features.online import OnlineFeatures
+from rota.manage.lineage_prediction import prediction_chain
+from rota.manage.retention import Rules
+from rota.records.dataset import DatasetVersion
+from rota.records.record import plain
+from rota.serve.following import Depot, Follower
+from rota.serve.predicting import PredictionCore
+
+NO_MERCY = Rules(trash_days=0, pending_days=0, run_days=0, grace_hours=0)
+
+
+def test_a_live_champion_can_be_loaded_explained_archived_and_trained_again(world):
+    world.history(10)
+    assert world.train().status == "succeeded"
+    ids = [each for _ in range(2) for each in world.live()]
+    r = world.platform.repositories
+    predictions.flush(r.journal, r.tables, "ice")
+    blobs: MemoryBlobs = r.blobs
+    orphan = blobs.put(b"nobody's")
+    r.tables.append("datasets/ice/lost", r.tables.scan("datasets/ice/" + world.metadata.find(DatasetVersion)[0].digest).collect())
+    before = plain(lineage_explain.explain(r, "ice@champion"))
+    chain = prediction_chain(r, ids[0])
+    for blob in blobs.touched:
+        blobs.touched[blob] = 0
+    found = garbage.collect(r, NO_MERCY, wall_us=2**60, actor="anna")
+    assert ("blob", orphan) in [(each.what, each.name) for each in found.removals]
+    assert [each.name for each in found.removals if each.what == "table"] == ["datasets/ice/lost"]
+    assert plain(lineage_explain.explain(r, "ice@champion")) == before
+    assert prediction_chain(r, ids[0]) == chain
+    archive.write(r, archive.belongings(r, "model_version:ice@champion"), io.BytesIO())
+    version = datasets.get(world.metadata, "ice", 1)
+    assert datasets.read(r.tables, version).height == version.rows
+    assert profiles.load(blobs, version).rows == version.rows
+    core = PredictionCore(r.journal, world.clock)
+    depot = Depot(world.metadata, blobs, world.platform.formats, lambda service: OnlineFeatures(r.online, service))
+    Follower(core, depot, clock=world.clock, process="serve-new").poll()
+    assert core.predict("ice", [{"shop": "s0", "kind": "cone"}], ["after"])
+    core.close()
+    assert world.train().status == "succeeded"

@@ -1,0 +1,125 @@
+"""What the loop does with registrations and approvals: policies speak for gated versions only, approvals start the rollout that was chosen."""
+
+import pytest
+
+from rota.loop import Loop
+from rota.manage import governance, registry, risk
+from rota.manage.governance import Decision
+from rota.manage.repositories import Repositories
+from rota.ports.metadata import Batch
+from rota.records.model import Approval, ReleasePolicy, RiskQuestion
+from rota.records.release import Canary, Endpoint
+from rota.records.run import Run, Step
+from rota.testing.story import NOON_US, version
+
+BIAS = RiskQuestion("bias", "ethical", "Who could be treated unfairly?")
+
+
+@pytest.fixture
+def loop(world):
+    return Loop(world.platform.repositories, "prod")
+
+
+@pytest.fixture
+def r(loop) -> Repositories:
+    store(loop.repositories, Endpoint("gate", "delay"))
+    return loop.repositories
+
+
+def store(r, *records):
+    batch = Batch()
+    for record in records:
+        batch.put(record)
+    r.metadata.commit(batch)
+
+
+def trained(r, *, refused=""):
+    """A run whose gates have spoken."""
+    r.runs.submit(Run("r1", "train", "delay", {}, NOON_US))
+    lease = r.runs.claim("w", r.clock.now_us(), lease_s=60)
+    r.runs.record(lease, Step("r1", "validate_model", 0, {"refused": refused, "gates": []}, 1, 2, "w", lease.fence), Batch())
+
+
+def registered(r, **changes):
+    batch = Batch()
+    registry.register(batch, r.metadata, version(1, "registered", **changes))
+    r.metadata.commit(batch)
+
+
+def react(loop):
+    while loop.react():
+        pass
+
+
+def status(r):
+    return registry.get(r.metadata, "delay", 1).status
+
+
+def rollouts(r):
+    return r.runs.find(workflow="rollout")
+
+
+def test_an_automatic_policy_approves_what_passed_the_gates_and_starts_the_rollout(loop, r):
+    store(r, ReleasePolicy("delay"))
+    trained(r)
+    registered(r)
+    react(loop)
+    (made,) = r.metadata.find(Approval)
+    assert (made.reviewer, status(r)) == ("policy:automatic", "approved")
+    assert [run.id for run in rollouts(r)] == ["rollout.gate.1"]
+
+
+@pytest.mark.parametrize("refused", [None, "auc too low"])
+def test_an_automatic_policy_says_nothing_about_a_version_that_no_gate_let_pass(loop, r, refused):
+    store(r, ReleasePolicy("*"))
+    if refused:
+        trained(r, refused=refused)
+    registered(r)
+    react(loop)
+    assert (status(r), rollouts(r)) == ("registered", [])
+
+
+def test_an_automatic_policy_waits_for_its_risk_questions(loop, r):
+    store(r, ReleasePolicy("delay", questions=(BIAS,)))
+    trained(r)
+    registered(r)
+    react(loop)
+    assert status(r) == "registered"
+    assert [entry.body["reason"] for entry in r.metadata.audit() if entry.action == "review.wait"] == ["the ethical question 'bias' is not answered"]
+    risk.answer(r.metadata, "delay", 1, "bias", text="carriers", acceptable=False, actor="lea", now_us=r.clock.now_us())
+    react(loop)
+    assert status(r) == "registered"
+    risk.answer(r.metadata, "delay", 1, "bias", text="nobody", acceptable=True, actor="lea", now_us=r.clock.now_us())
+    react(loop)
+    assert status(r) == "approved"
+    assert len(rollouts(r)) == 1
+
+
+@pytest.mark.parametrize(("level", "rollout", "started"), [("semi-automatic", True, 1), ("semi-automatic", False, 0), ("manual", True, 0)])
+def test_an_approval_starts_the_rollout_when_policy_and_reviewer_want_it(loop, r, level, rollout, started):
+    store(r, ReleasePolicy("delay", level))
+    registered(r)
+    chosen = Canary(steps=[10], hold="1h")
+    governance.decide(r, "delay", 1, Decision("approve", "rosa", "good", chosen, rollout))
+    react(loop)
+    assert len(rollouts(r)) == started
+    assert [run.arguments["delivery"]["steps"] for run in rollouts(r)] == [[10]] * started
+
+
+def test_a_version_that_cannot_be_served_is_approved_and_not_rolled_out(loop, r):
+    registered(r, bundle="", unservable="it has no files")
+    governance.decide(r, "delay", 1, Decision("approve", "rosa", "good"))
+    react(loop)
+    assert rollouts(r) == []
+    assert [entry.body["reason"] for entry in r.metadata.audit() if entry.action == "rollout.skip"] == ["it has no files"]
+
+
+def test_an_approval_given_again_starts_no_second_rollout(loop, r):
+    store(r, ReleasePolicy("delay", "semi-automatic"))
+    registered(r)
+    governance.decide(r, "delay", 1, Decision("approve", "rosa", "good"))
+    react(loop)
+    store(r, ReleasePolicy("delay", "semi-automatic", approvals=2))
+    governance.decide(r, "delay", 1, Decision("approve", "paul", "good"))
+    react(loop)
+    assert len(rollouts(r)) == 1

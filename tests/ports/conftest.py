@@ -1,0 +1,49 @@
+"""Fresh databases on the real PostgreSQL of the tests: one for each test that asks."""
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from rota.backends.sql_engine import open_engine
+
+
+@pytest.fixture(scope="session")
+def _postgres_made(postgres_url: str) -> str:
+    """The name of a database with an empty store, from which others are copied."""
+    name = f"made_{uuid.uuid4().hex}"
+    _administer(postgres_url, f"CREATE DATABASE {name}")
+    open_engine(_beside(postgres_url, name)).dispose()
+    return name
+
+
+@pytest.fixture
+def postgres_empty(postgres_url: str) -> Callable[[], str]:
+    """Makes a database without any tables and gives its URL."""
+
+    def make() -> str:
+        name = f"empty_{uuid.uuid4().hex}"
+        _administer(postgres_url, f"CREATE DATABASE {name}")
+        return _beside(postgres_url, name)
+
+    return make
+
+
+@pytest.fixture
+def postgres_store(postgres_url: str, _postgres_made: str) -> Iterator[str]:
+    """The URL of a database that holds an empty store and belongs to this test alone."""
+    name = f"store_{uuid.uuid4().hex}"
+    _administer(postgres_url, f"CREATE DATABASE {name} TEMPLATE {_postgres_made} STRATEGY file_copy")
+    yield _beside(postgres_url, name)
+    _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _beside(url: str, database: str) -> str:
+    return f"{url.rpartition('/')[0]}/{database}"
+
+
+def _administer(url: str, statement: str) -> None:
+    import psycopg  # noqa: PLC0415 - an optional engine
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)

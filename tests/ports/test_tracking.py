@@ -1,0 +1,68 @@
+"""Every tracking store keeps the law of the port, in the database of its metadata."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rota.backends import sql_search
+from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory_tracking import MemoryTracking
+from rota.backends.sql_engine import open_engine
+from rota.backends.sql_metadata import SqlMetadata
+from rota.backends.sql_tracking import SqlTracking
+from rota.ports.tracking import Tracking
+from rota.testing.tracking import Stores, TrackingContract
+
+
+class TestMemoryTracking(TrackingContract):
+    @pytest.fixture
+    def stores(self) -> Stores:
+        metadata = MemoryMetadata()
+        return MemoryTracking(metadata), metadata
+
+
+class SqlTrackingContract(TrackingContract):
+    @pytest.fixture
+    def url(self) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def stores(self, url: str) -> Iterator[Stores]:
+        metadata = SqlMetadata(url)
+        yield SqlTracking(metadata.engine), metadata
+        metadata.close()
+
+    @pytest.fixture
+    def reopened(self, stores: Stores, url: str) -> Iterator[Callable[[], Tracking]]:
+        engine = open_engine(url)
+        yield lambda: SqlTracking(engine)
+        engine.dispose()
+
+
+class FrequentValues:
+    """A little store searched as a large one is, where every value of a condition is frequent."""
+
+    @pytest.fixture(autouse=True)
+    def _nothing_is_rare(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sql_search, "RARE", -1)
+
+
+class TestSqliteTracking(SqlTrackingContract):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path / 'metadata.db'}"
+
+
+class TestPostgresTracking(SqlTrackingContract):
+    @pytest.fixture
+    def url(self, postgres_store: str) -> str:
+        return postgres_store
+
+
+class TestSqliteTrackingFull(FrequentValues, TestSqliteTracking):
+    """Searches alone would do; the whole law is quick."""
+
+
+class TestPostgresTrackingFull(FrequentValues, TestPostgresTracking):
+    pass

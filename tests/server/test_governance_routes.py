@@ -1,0 +1,142 @@
+"""The registry and its governance over HTTP: who acts is whose token it is, and each act has the permission it needs."""
+
+import json
+
+import pytest
+
+from rota.manage import access, artifacts
+from rota.records.tracking import ExperimentRun
+from rota.testing.story import NOON_US
+
+RUN = "a" * 32
+
+
+@pytest.fixture
+def people(platform, stranger):
+    """Callers by name: Anna registers, Rosa reviews, Olga releases."""
+    roles = {"anna": "data_scientist", "rosa": "reviewer", "olga": "operator", "appl": "application"}
+    metadata, now_us = platform.repositories.metadata, platform.wall.now_us()
+    made = {name: access.create(metadata, name, role, actor="owner", now_us=now_us)[1] for name, role in roles.items()}
+    return {name: stranger.sending(Authorization=f"Bearer {secret}") for name, secret in made.items()}
+
+
+def good(answer):
+    assert answer.status == 200, answer.text
+    return answer.json()
+
+
+def send(caller, method, path, body=None):
+    return caller.ask(method, path, json.dumps(body or {}).encode())
+
+
+@pytest.fixture
+def run(platform):
+    r = platform.repositories
+    tracked = ExperimentRun(RUN, "0", "trees", "finished", NOON_US)
+    r.tracking.create_run(tracked)
+    artifacts.store(r, artifacts.run_root(tracked), "model/MLmodel", [b"flavors: {}"])
+    return RUN
+
+
+def test_a_review_ends_in_a_decision_under_the_name_of_the_token(platform, people):
+    good(send(people["rosa"], "PUT", "/v1/policies/delay", {"toml": "four_eyes = true\n[[questions]]\nid='bias'\ncategory='legal'\ntext='Who?'"}))
+    good(people["anna"].post("/v1/models/delay/2/review", {"comment": "please"}))
+    seen = good(people["anna"].get("/v1/models/delay/2/review"))
+    assert (seen["review"]["requested_by"], seen["obstacles"]) == ("anna", ["the legal question 'bias' is not answered"])
+    good(people["rosa"].post("/v1/models/delay/2/risk", {"question": "bias", "answer": "nobody"}))
+    told = {"decision": "approve", "reason": "good", "delivery": {"steps": [10], "hold": "1h"}}
+    made = good(people["rosa"].post("/v1/models/delay/2/decision", told))
+    assert (made["approval"]["reviewer"], made["version"]["status"]) == ("rosa", "approved")
+    shown = good(people["anna"].get("/v1/models/delay/2"))
+    assert (shown["approval_status"], shown["released"], shown["missing"]) == ("Approved", True, [])
+    assert platform.repositories.metadata.audit(limit=100)[-1].actor == "rosa"
+    assert good(people["olga"].post("/v1/models/delay/2/rollout")) == {"runs": ["rollout.delay.2"]}
+    assert platform.repositories.runs.find(workflow="rollout")[0].trigger == "person:olga"
+
+
+def test_nobody_speaks_in_the_name_of_another(people):
+    answer = people["rosa"].post("/v1/models/delay/2/decision", {"decision": "approve", "reason": "good", "reviewer": "paul"})
+    assert answer.status == 422
+    assert "reviewer" in answer.json()["error"]
+
+
+def test_models_and_versions_are_made_described_found_compared_and_deleted(people, run):
+    anna = people["anna"]
+    assert good(anna.post("/v1/models", {"name": "churn", "tags": {"a": "b"}}))["owner"] == "anna"
+    made = good(anna.post("/v1/models/churn/versions", {"source": f"runs:/{run}/model", "tags": {"k": "v"}}))
+    assert (made["number"], made["registered_by"]) == (1, "anna")
+    good(send(anna, "PATCH", "/v1/models/churn/1", {"description": "first", "removed_tags": ["k"]}))
+    good(send(anna, "PATCH", "/v1/models/churn", {"owner": "bea"}))
+    found = good(anna.get("/v1/model-search", filter="name = 'churn'"))
+    assert [(v["description"], v["tags"]) for v in found["versions"]] == [("first", {})]
+    assert good(anna.get("/v1/model-search", what="models", filter="owner = 'bea'"))["models"][0]["name"] == "churn"
+    assert good(anna.get("/v1/models/churn"))["model"]["owner"] == "bea"
+    assert [t["number"] for t in good(anna.get("/v1/models/churn/comparison", version="1"))["series"]] == [1]
+    assert good(anna.post("/v1/models/churn/rename", {"name": "leavers"}))["name"] == "leavers"
+    good(send(anna, "DELETE", "/v1/models/leavers/1", {"reason": "leak"}))
+    good(send(anna, "DELETE", "/v1/models/leavers"))
+    assert anna.get("/v1/models/leavers").status == 404
+    assert anna.post("/v1/models", {"name": "../x"}).status == 422
+    assert anna.post("/v1/models", {"name": "delay"}).status == 409
+
+
+def test_an_alias_moves_by_register_and_a_protected_one_by_release(people, run):
+    anna, olga = people["anna"], people["olga"]
+    good(anna.post("/v1/models", {"name": "churn"}))
+    good(anna.post("/v1/models/churn/versions", {"source": f"runs:/{run}/model"}))
+    good(send(anna, "PUT", "/v1/models/churn/aliases/candidate", {"number": 1}))
+    refused = send(anna, "PUT", "/v1/models/churn/aliases/champion", {"number": 1, "reason": "go"})
+    assert (refused.status, "model.release" in refused.json()["error"]) == (403, True)
+    refused = send(olga, "PUT", "/v1/models/churn/protected-aliases/champion", {"number": 1, "reason": "go"})
+    assert "churn@1 is registered" in refused.json()["error"]
+    good(people["rosa"].post("/v1/models/churn/1/decision", {"decision": "approve", "reason": "fine", "rollout": False}))
+    good(send(olga, "PUT", "/v1/models/churn/protected-aliases/champion", {"number": 1, "reason": "go"}))
+    good(send(olga, "PUT", "/v1/models/churn/protected-aliases/champion", {"number": 0, "reason": "retired"}))
+    assert [(m["number"], m["actor"]) for m in good(anna.get("/v1/models/churn/aliases/champion"))] == [(1, "olga"), (0, "olga")]
+    assert [a["alias"] for a in good(anna.get("/v1/models/churn/aliases"))] == ["candidate"]
+
+
+def test_going_back_is_an_act_of_the_operator_with_a_reason(people):
+    assert people["anna"].post("/v1/endpoints/delay/rollback", {"reason": "r"}).status == 403
+    assert people["olga"].post("/v1/endpoints/delay/rollback", {}).status == 422
+    assert people["olga"].post("/v1/endpoints/nix/rollback", {"reason": "r"}).status == 404
+    answer = people["olga"].post("/v1/endpoints/delay/rollback", {"reason": "complaints"})
+    assert (answer.status, "serves nothing" in answer.text or "never had another champion" in answer.text) == (404, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/models"),
+        ("PATCH", "/v1/models/delay"),
+        ("DELETE", "/v1/models/delay"),
+        ("POST", "/v1/models/delay/versions"),
+        ("POST", "/v1/models/delay/rename"),
+        ("PUT", "/v1/models/delay/aliases/candidate"),
+        ("PUT", "/v1/models/delay/protected-aliases/champion"),
+        ("PATCH", "/v1/models/delay/1"),
+        ("DELETE", "/v1/models/delay/1"),
+        ("GET", "/v1/models/delay/1/review"),
+        ("POST", "/v1/models/delay/1/review"),
+        ("DELETE", "/v1/models/delay/1/review"),
+        ("POST", "/v1/models/delay/1/decision"),
+        ("POST", "/v1/models/delay/1/risk"),
+        ("POST", "/v1/models/delay/1/rollout"),
+        ("POST", "/v1/endpoints/delay/rollback"),
+        ("GET", "/v1/policies/delay"),
+        ("PUT", "/v1/policies/delay"),
+        ("GET", "/v1/model-search"),
+    ],
+)
+def test_an_application_may_do_none_of_it_and_a_stranger_is_not_even_answered(people, stranger, method, path):
+    assert send(people["appl"], method, path).status == 403
+    assert send(stranger, method, path).status == 401
+
+
+@pytest.mark.parametrize(
+    ("toml", "why"),
+    [("level = 'sometimes'", "does not fit"), ("levle = 'manual'", "unknown keys"), ("model = 'churn'", "not for 'delay'"), ("=", "not valid TOML")],
+)
+def test_a_policy_that_does_not_fit_is_refused(people, toml, why):
+    answer = send(people["rosa"], "PUT", "/v1/policies/delay", {"toml": toml})
+    assert (answer.status, why in answer.json()["error"]) == (422, True)
