@@ -76,12 +76,14 @@ PUBLIC = [
     "outcomes",
     "per_slice",
     "read_dataset",
+    "register_model",
     "share",
     "sql",
     "step",
     "total",
     "track",
     "transform",
+    "tune",
     "up",
 ]
 

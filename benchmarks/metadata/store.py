@@ -105,12 +105,10 @@ def measured(tracking: SqlTracking, rounds: int, name: str) -> tuple[dict[str, l
         query = Query(parse_filter(text, "run"), parse_order(order, "run"), limit=PAGE)
         answers[search] = [run.id for run in tracking.search_runs(["bench"], query).items]
         costs[search] = timed(lambda _, query=query: tracking.search_runs(["bench"], query), rounds)
-    costs["create_run"] = timed(lambda round: tracking.create_run(new_run(f"{name}{round}")), rounds)
+    costs["create_run"] = timed(lambda turn: tracking.create_run(new_run(f"{name}{turn}")), rounds)
     run = f"{name}1"
-    costs["log_metric"] = timed(
-        lambda round: tracking.log(run, Logged(metrics=[MetricPoint("single", 1 / round, round, STARTED_MS * 1_000)])), rounds
-    )
-    costs["log_batch of 1,000"] = timed(lambda round: tracking.log(run, Logged(metrics=[made(*point) for point in points(round)])), rounds)
+    costs["log_metric"] = timed(lambda turn: tracking.log(run, Logged(metrics=[MetricPoint("single", 1 / turn, turn, STARTED_MS * 1_000)])), rounds)
+    costs["log_batch of 1,000"] = timed(lambda turn: tracking.log(run, Logged(metrics=[made(*point) for point in points(turn)])), rounds)
     return answers, costs
 
 
@@ -125,9 +123,9 @@ def made(key: str, value: float, step: int, at_ms: int) -> MetricPoint:
 
 def timed(act: Callable[[int], object], rounds: int) -> list[float]:
     took = []
-    for round in range(1, rounds + 1):
+    for turn in range(1, rounds + 1):
         began = time.perf_counter()
-        act(round)
+        act(turn)
         took.append(time.perf_counter() - began)
     return took
 

@@ -71,6 +71,7 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.wiring import autolog as autolog
     from rota.wiring import load as load
     from rota.wiring import read_dataset as read_dataset
+    from rota.wiring import register_model as register_model
     from rota.wiring import track as track
     from rota.wiring import tune as tune
 
@@ -134,6 +135,7 @@ _HOMES: Mapping[str, str] = {
     "outcomes": "rota.records.data",
     "per_slice": "rota.records.run",
     "read_dataset": "rota.wiring",
+    "register_model": "rota.wiring",
     "share": "rota.records.data",
     "sql": "rota.records.data",
     "step": "rota.train.fitting",

@@ -30,6 +30,7 @@ from rota.backends.lmdb_online import LmdbOnline
 from rota.backends.local_processes import LocalProcesses
 from rota.backends.memory_journal import MemoryJournal
 from rota.backends.memory_online import MemoryOnline
+from rota.backends.owner_token import OwnerToken
 from rota.backends.private_files import private_file
 from rota.backends.segment_journal import SegmentJournal
 from rota.backends.sql_engine import open_engine
@@ -44,7 +45,19 @@ from rota.develop.orphans import drain
 from rota.develop.tracking import Surroundings, TrackedRun, Tracker, current_run
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.loop import Loop, deliver, start_training
-from rota.manage import access, chronicle, dataset_reading, dataset_versions, datasets, foreign_registration, garbage, labels, policies, registry
+from rota.manage import (
+    access,
+    chronicle,
+    dataset_reading,
+    dataset_versions,
+    datasets,
+    foreign_registration,
+    garbage,
+    labels,
+    outcomes,
+    policies,
+    registry,
+)
 from rota.manage.durable import Worker, Workflow
 from rota.manage.features import clustered
 from rota.manage.features.feed import Feed
@@ -123,6 +136,18 @@ class Platform:
         return SystemClock()
 
     @cached_property
+    def owner_token(self) -> OwnerToken:
+        """The token of whoever owns the home."""
+        return OwnerToken(self.settings.home.resolve(), access.PREFIX)
+
+    def recognise(self, secret: str) -> Identity | None:
+        """Whose secret this is; asked of the store each time, so that a revoked token opens nothing from then on."""
+        if access.same(secret, self.owner_token.now()):
+            return access.OWNER
+        now_us = self.wall.now_us()
+        return access.recognise(self.repositories.metadata, secret, environment=self.settings.environment, now_us=now_us)
+
+    @cached_property
     def formats(self) -> Mapping[str, ModelFormat]:
         """The installed model formats; each library is loaded when a model of its format is."""
         return installed_formats(PlatformSeals(self.repositories.metadata, lambda: signing_key(self.settings)))
@@ -175,7 +200,8 @@ class Platform:
 
         depot = Depot(r.metadata, r.blobs, self.formats, source_of)
         follower = Follower(core, depot, clock=r.clock, process=process, poll_s=self.settings.poll_s)
-        return PredictionApp(core, follower, features=self.features, max_request_bytes=self.settings.max_request_mb * 1_000_000)
+        limit = self.settings.max_request_mb * 1_000_000
+        return PredictionApp(core, follower, features=self.features, may_monitor=self._may_monitor, max_request_bytes=limit)
 
     def push(self, source: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Push rows into a source; returns how many were new."""
@@ -189,6 +215,16 @@ class Platform:
         taken = [_label(position, row, now_us) for position, row in enumerate(rows)]
         labels.append(self.repositories.journal, endpoint, taken, now_us, sync=self.settings.sync)
         return len(taken)
+
+    def outcome(self, endpoint: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Take business outcomes of predictions, of the endpoint "" wherever these were made; all or none."""
+        if endpoint and self.repositories.metadata.get(Endpoint, endpoint) is None:
+            raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
+        now_us = self.repositories.clock.now_us()
+        reported = outcomes.taken(rows, now_us)
+        if reported:
+            outcomes.append(self.repositories.journal, endpoint, reported, now_us, sync=self.settings.sync)
+        return len(reported)
 
     def build_dataset(self, name: str, *, actor: str = "owner") -> dataset_versions.Prepared:
         """Build a dataset of the catalog from this home's sources; `new` is False when the newest version holds these very rows."""
@@ -328,6 +364,13 @@ class Platform:
         self.repositories.journal.close()
         self.repositories.online.close()
         self.repositories.metadata.close()
+
+    def _may_monitor(self, secret: str) -> bool:
+        try:
+            identity = self.recognise(secret)
+        except Unavailable:  # counts without names are better than none
+            return False
+        return identity is not None and not identity.project and identity.may("monitor.read")
 
     def _release_tree(self, release: PipelineRelease) -> Path:
         return releases.unpack(self.repositories.blobs, release, self.settings.home.resolve() / "releases")

@@ -37,4 +37,5 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 def home(empty: Home) -> Home:
     with empty.open() as platform:
         story.tell(platform.repositories.metadata, platform.repositories.runs)
+        story.track(platform.repositories.tracking)
     return empty

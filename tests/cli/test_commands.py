@@ -18,6 +18,7 @@ from rota.testing.story import NOON_US, alert, version
 
 LISTS = (
     "experiments list",
+    "project show",
     "pipeline list",
     "pipeline releases",
     "runs list",
@@ -42,8 +43,13 @@ LISTS = (
 )
 SHOWS = (
     "sources show arrivals",
-    "experiments show e1",
+    "experiments show trees",
+    "project show delays",
     "runs show r1",
+    "runs show e1de",
+    "runs list --experiment trees",
+    "runs search roc_auc>0.5",
+    "runs compare e1de e2tr",
     "rollout show rollout.delay.1",
     "data show delay@1",
     "data schema list",
@@ -70,6 +76,15 @@ SHOWS = (
 UNKNOWN = {
     "experiments show nix": "rota experiments list",
     "runs show nix": "rota runs list",
+    "runs search roc_auc>>1": "roc_auc>>1",
+    "runs compare e1de": "2 to 20",
+    "runs reproduce e1de": "not started by a script",
+    "runs delete nix": "rota runs list",
+    "experiments rename trees ''": "printable characters",
+    "experiments delete Default": "always there",
+    "project show nix": "rota project show",
+    "pipeline run nix --local": "rota apply",
+    "init ../X": "project name",
     "rollout show nix": "rota rollout list",
     "rollback nix --reason r": "rota endpoints list",
     "deploy nix@1": "no version 1",

@@ -156,13 +156,27 @@ def test_a_place_that_a_thread_has_taken_but_not_written_holds_up_nobody(tmp_pat
     assert [point.value for point in found(spool)] == [4.0], "by then the segment was given up, and with it the gap"
 
 
-def test_a_late_writer_of_a_segment_that_was_given_up_writes_elsewhere(tmp_path):
-    spool = opened(tmp_path)
-    spool.append("auc", 1.0)
-    spool._segment.retired = True  # read for the last time between the writer's two steps
-    spool.append("auc", 2.0)
-    spool.append("auc", 3.0)
-    assert {point.value for point in found(spool)} == {1.0, 2.0, 3.0}
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_writer_that_is_overtaken_by_the_last_reading_writes_elsewhere(tmp_path, removed):
+    taken, moments = [], itertools.count(NOON_US * 1_000, 1_000)
+
+    def now():  # called between a writer's two steps: its place is taken, its record not yet written
+        moment = next(moments)
+        if moment == NOON_US * 1_000 + 1_000:
+            segment = spool._segment
+            segment.retired = True
+            taken.extend(point for piece in spool._unstored(segment) for point in piece)
+            if removed:
+                spool._drop(segment)
+            else:
+                spool._segments.remove(segment)
+        return moment
+
+    spool = opened(tmp_path, now=now)
+    for value in (1.0, 2.0, 3.0):
+        spool.append("auc", value)
+    assert [point.value for point in taken] == [1.0]
+    assert [point.value for point in found(spool)] == [2.0, 3.0]
 
 
 def test_an_abandoned_spool_is_drained_and_its_run_killed_at_its_last_sign_of_life(tmp_path, tracking):
@@ -266,6 +280,30 @@ def test_a_full_disk_is_an_error_of_the_call_and_costs_nothing_that_was_logged(t
             spool.append("loss", 1_024, 1_024)
     spool.append("loss", 1_025, 1_025)
     assert [point.step for point in found(spool)] == [*range(1_024), 1_025]
+
+
+def test_half_a_name_is_taken_back(tmp_path, tracking, monkeypatch):
+    spool, write = opened(tmp_path), os.write
+    spool.append("loss", 1.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:2]))
+        with pytest.raises(Unavailable, match="No space left"):
+            spool.append("accuracy", 2.0)
+    spool.append("auc", 3.0)
+    abandoned(spool)
+    drain(tmp_path, tracking)
+    assert tracking.run("r1").metrics == {"loss": 1.0, "auc": 3.0}
+
+
+def test_a_spool_without_its_names_is_left_for_somebody_to_look_at(tmp_path, tracking, caplog):
+    spool = opened(tmp_path)
+    spool.append("loss", 1.0)
+    folder = abandoned(spool)
+    for content, fault in ((b"", "name is not in the spool"), (b"loss\n", "no JSON")):
+        (folder / "names").write_bytes(content)
+        assert drain(tmp_path, tracking) == []
+        assert fault in caplog.text
+    assert folder.exists()
 
 
 def test_a_store_that_does_not_answer_holds_the_writer_up_and_then_is_named(tmp_path, monkeypatch):

@@ -152,3 +152,11 @@ def test_what_is_no_head_is_told_so(text):
         return
     with pytest.raises(InvalidInput, match="POSITION:HASH"):
         chronicle.parse_head(text)
+
+
+def test_a_worker_says_the_head_in_its_log_once_an_hour(home, caplog):
+    caplog.set_level("INFO", "rota.wiring")
+    with wiring.opened(Settings(home=home)) as platform:
+        platform.tend()
+        platform.tend()
+    assert [record.message for record in caplog.records if record.message.startswith("audit head")] == [f"audit head {head(home)}"]

@@ -15,7 +15,7 @@ from rota.backends.sql_metadata import SqlMetadata
 from rota.backends.sql_runs import SqlRuns
 from rota.errors import InvalidInput, LostLease, Unavailable
 from rota.manage.chronicle import verify_audit
-from rota.manage.durable import MAX_ATTEMPTS, RETRY_AFTER_S, Blocked, Worker
+from rota.manage.durable import CONFLICTS, MAX_ATTEMPTS, RETRY_AFTER_S, Blocked, Worker
 from rota.ports.metadata import Batch
 from rota.records.model import Alias
 from rota.records.run import Run
@@ -466,3 +466,22 @@ def test_a_worker_killed_in_the_middle_is_finished_by_another_process(tmp_path: 
     assert sorted(set(effects)) == [str(n) for n in range(6)]
     assert len(effects) == 6 + (when == "inside")  # what is outside of the batch may be repeated, once
     metadata.close()
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, "succeeded"), (CONFLICTS, "succeeded"), (CONFLICTS + 1, "failed")])
+def test_a_step_that_somebody_was_faster_than_is_done_again_on_what_is_there_now(world, times, status):
+    tries = []
+
+    def count_up(work):
+        seen = world.metadata.get(Alias, "delay", "champion")
+        tries.append(seen.number if seen else 0)
+        if len(tries) <= times:  # another process moves it between our look and our commit
+            batch = Batch()
+            batch.put(Alias("delay", "champion", tries[-1] + 10, 0))
+            world.metadata.commit(batch)
+        work.batch.put(Alias("delay", "champion", tries[-1] + 1, 0), replacing=seen)
+
+    world.work(lambda context, arguments: context.step("count", count_up))
+    assert world.run.status == status
+    assert tries == [10 * n for n in range(min(times, CONFLICTS) + 1)]
+    assert world.metadata.get(Alias, "delay", "champion").number == 10 * times + (status == "succeeded")

@@ -336,8 +336,11 @@ def test_a_model_that_was_never_called_a_prompt_is_none() -> None:
         "tags.`mlflow.prompt.is_prompt` = 'true'", "model_version"
     )
     prompt = {"mlflow.prompt.is_prompt": "true"}
-    assert matches(unequal, {}) and matches(unequal, {"tag": {"a": "b"}}) and not matches(unequal, {"tag": prompt})
-    assert not matches(equal, {"tag": {}}) and matches(equal, {"tag": prompt})
+    assert matches(unequal, {})
+    assert matches(unequal, {"tag": {"a": "b"}})
+    assert not matches(unequal, {"tag": prompt})
+    assert not matches(equal, {"tag": {}})
+    assert matches(equal, {"tag": prompt})
 
 
 def test_orders_name_a_field_once_and_not_a_dataset() -> None:

@@ -1,9 +1,10 @@
 """Models from elsewhere: what an MLflow directory says, what becomes of it, and what is refused with the reason on the version."""
 
 import json
+import operator
 import os
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from rota.backends.inline_compute import InlineCompute
 from rota.backends.local_processes import LocalProcesses
@@ -29,6 +30,7 @@ from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
 from rota.errors import InvalidInput, NotFound, Refused, Unavailable
 from rota.manage import foreign_mlflow, foreign_registration, loading, registry, seals
+from rota.manage.features.online import OnlineFeatures
 from rota.manage.foreign import Adopter
 from rota.manage.foreign_registration import Offer
 from rota.manage.repositories import Repositories
@@ -67,18 +69,20 @@ class Registry:
 
 
 @pytest.fixture
-def registered() -> Iterator[Registry]:
+def registered() -> Registry:
     metadata = MemoryMetadata()
     repositories = Repositories(
         metadata, MemoryRuns(metadata), MemoryBlobs(), MemoryTables(), MemoryOnline(), MemoryJournal(), FakeClock(10**15), MemoryTracking(metadata)
     )
     formats = installed_formats(PlatformSeals(metadata, lambda: b"k" * 32))
-    yield Registry(Adopter(repositories, formats, InlineCompute()))
+    return Registry(Adopter(repositories, formats, InlineCompute()))
 
 
 def days() -> tuple[pd.DataFrame, np.ndarray]:
     random = np.random.default_rng(5)
-    frame = pd.DataFrame({"kind of day": random.choice(["sun", "rain"], 200), "temp": random.normal(20, 8, 200), "guests": random.integers(0, 50, 200)})
+    frame = pd.DataFrame(
+        {"kind of day": random.choice(["sun", "rain"], 200), "temp": random.normal(20, 8, 200), "guests": random.integers(0, 50, 200)}
+    )
     return frame, ((frame.temp > 20) | (frame["kind of day"] == "sun")).to_numpy().astype(int)
 
 
@@ -119,7 +123,7 @@ def test_a_sklearn_pipeline_over_named_columns_and_texts_answers_as_it_did(regis
 
 
 def test_a_text_that_the_model_never_saw_and_one_that_is_missing_are_answered(registered: Registry) -> None:
-    model, frame, _ = pipeline()
+    model = pipeline()[0]
     version = registered.register(recorded("sklearn3", model_skops=skops.io.dumps(model)))
     rows = [{"kind of day": text, "temp": 21.0, "guests": 3} for text in ("fog", "sun")]
     expected = model.predict_proba(pd.DataFrame(rows))[:, 1]
@@ -137,17 +141,28 @@ def test_boosters_that_mlflow_wrote_are_served_in_their_own_format(registered: R
     assert 0 < cold < warm < 1
 
 
-def test_a_pickle_waits_until_it_is_allowed_and_then_carries_a_seal(registered: Registry) -> None:
+def test_a_pickle_waits_until_it_is_allowed_and_what_it_holds_is_kept_safely(registered: Registry) -> None:
     model, frame, truth = pipeline()
     version = registered.register(recorded("sklearn2", model_pkl=pickle.dumps(model)) | {"requirements.txt": b"mlflow==2.22.5\n"})
     assert version.bundle == ""
     assert "`rota models allow-pickle ice --reason ...`, then `rota models adopt ice@1`" in version.unservable
     seals.allow(registered.metadata, "ice", actor="eve", reason="ours", now_us=1)
     version = registered.adopter.adopt("ice", 1, actor="ana")
-    assert (version.format, version.unservable) == ("pickle", "")
+    assert (version.format, version.unservable, version.seal) == ("skops", "", ""), "what it holds is kept without code"
     np.testing.assert_allclose(registered.answers(version, frame.to_dict("records")), truth, atol=1e-12)
-    assert registered.loaded(version).bundle.dependencies.keys() >= {"scikit-learn", "python"}
-    assert "mlflow" not in registered.loaded(version).bundle.dependencies
+
+
+def test_a_pickle_that_no_other_format_keeps_carries_a_seal_and_needs_its_allowance_for_good(registered: Registry) -> None:
+    frame, truth = days()
+    model = make_pipeline(FunctionTransformer(operator.neg), LogisticRegression()).fit(frame[["temp"]], truth)
+    files = {"model.pkl": pickle.dumps(model), "requirements.txt": b"mlflow==2.22.5\n"}
+    seals.allow(registered.metadata, "ice", actor="eve", reason="ours", now_us=1)
+    version = registered.register(files, signature='[{"name": "temp", "type": "double"}]')
+    assert (version.format, version.unservable, len(version.seal)) == ("pickle", "", 64)
+    np.testing.assert_allclose(registered.answers(version, frame.to_dict("records")), model.predict_proba(frame[["temp"]])[:, 1], atol=1e-12)
+    dependencies = registered.loaded(version).bundle.dependencies
+    assert dependencies.keys() >= {"scikit-learn", "python"}
+    assert "mlflow" not in dependencies
     seals.forbid(registered.metadata, "ice", actor="eve", reason="no more", now_us=2)
     with pytest.raises(Refused, match="nobody allowed"):
         registered.loaded(version)
@@ -192,7 +207,10 @@ def test_a_pickle_of_another_major_version_is_refused_by_name(registered: Regist
         ({"MLmodel": described(entry="pickled_model: ../../../etc/passwd")}, "../../../etc/passwd"),
         ({"MLmodel": described(entry="pickled_model: other.skops"), "model.skops": b"x"}, "is not among its files"),
         ({"MLmodel": described(inputs='[{"name": "at", "type": "binary"}]'), "model.skops": b"x"}, "of type 'binary'"),
-        ({"MLmodel": described(inputs='[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2, 2]}}]'), "model.skops": b"x"}, "shape"),
+        (
+            {"MLmodel": described(inputs='[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2, 2]}}]'), "model.skops": b"x"},
+            "shape",
+        ),
         ({"MLmodel": described(inputs='[{"name": "a", "type": "long"}, {"name": "a", "type": "long"}]'), "model.skops": b"x"}, "twice"),
         ({"MLmodel": described(inputs="nonsense"), "model.skops": b"x"}, "no JSON"),
         ({"MLmodel": described(), "model.skops": b"x"}, "no readable skops model"),
@@ -249,8 +267,6 @@ def test_hostile_column_names_stay_names(registered: Registry) -> None:
     bundle = registered.loaded(version).bundle
     assert set(bundle.features.request_fields) == set(names)
     assert len(set(bundle.features.feature_names)) == 5
-    from rota.manage.features.online import OnlineFeatures
-
     row = dict(zip(names, [1.0, 2.0, 3.0, 4.0, 5.0], strict=True))
     (vector,) = OnlineFeatures(MemoryOnline(), bundle.features).vectors([row], 0)
     assert [vector[column.name] for column in bundle.transformation.columns] == [1.0, 2.0, 3.0, 4.0, 5.0]
@@ -381,4 +397,3 @@ def test_a_path_that_is_no_model_is_refused_before_anything_is_stored(registered
     with pytest.raises(InvalidInput, match=r"\.\."):
         registered.register({"../model.onnx": b"x"})
     assert registered.metadata.find(ModelVersion) == []
-

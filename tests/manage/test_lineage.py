@@ -187,6 +187,7 @@ def test_the_chain_behind_a_prediction_is_whole_and_in_order(world):
         "prediction:p1",
         "release:delay@1",
         "rollout:rollout.delay.1",
+        "alias_move:delay@champion@1",
         "model_version:delay@1",
         f"approval:delay@1@{NOON_US + 5}",
         "run:r2",
@@ -229,4 +230,9 @@ def test_a_version_from_elsewhere_has_no_run_of_ours(world, dataset):
     batch.put(story.version(3, "approved", run="", dataset=dataset, release=""))
     world.metadata.commit(batch)
     world.predict("p3", number=3)
-    assert [link.node for link in world.chain("p3")] == ["prediction:p3", "release:delay@1", "model_version:delay@3"]
+    assert [link.node for link in world.chain("p3")] == [
+        "prediction:p3",
+        "release:delay@1",
+        "alias_move:delay@champion@1",
+        "model_version:delay@3",
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pandas as pd
 import pytest
 import xgboost
@@ -72,8 +73,6 @@ class TestOnnxFormat(ModelFormatContract):
 
 def oracle(model: onnx.ModelProto, matrix: np.ndarray) -> np.ndarray:
     """What the model answers by onnxruntime as a person would call it."""
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     wanted = session.get_inputs()[0]
     given = matrix.astype(np.float64 if wanted.type == "tensor(double)" else np.float32)
@@ -318,7 +317,9 @@ def test_onnx_refuses_what_gives_no_single_number_a_row() -> None:
         )
     text = [helper.make_tensor_value_info("x", TensorProto.STRING, ["n", 1])]
     with pytest.raises(InvalidInput, match="only numbers are served"):
-        OnnxFormat().dumps(graph(helper.make_tensor_value_info("y", TensorProto.STRING, ["n", 1]), helper.make_node("Identity", ["x"], ["y"]), inputs=text))
+        OnnxFormat().dumps(
+            graph(helper.make_tensor_value_info("y", TensorProto.STRING, ["n", 1]), helper.make_node("Identity", ["x"], ["y"]), inputs=text)
+        )
 
 
 def test_onnx_takes_an_input_for_each_column_in_their_order() -> None:
@@ -336,10 +337,14 @@ def test_onnx_reads_no_file_that_a_model_names(tmp_path: Path, monkeypatch: pyte
     outside.external_data.add(key="location", value="secret")
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])
     direct = graph(output, helper.make_node("Add", ["x", "w"], ["y"]), initializer=[outside])
-    branch = helper.make_graph([helper.make_node("Identity", ["w"], ["z"])], "b", [], [helper.make_tensor_value_info("z", TensorProto.FLOAT, [2])], initializer=[outside])
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["w"], ["z"])], "b", [], [helper.make_tensor_value_info("z", TensorProto.FLOAT, [2])], initializer=[outside]
+    )
     yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
     nested = graph(
-        output, [helper.make_node("If", ["yes"], ["v"], then_branch=branch, else_branch=branch), helper.make_node("Add", ["x", "v"], ["y"])], initializer=[yes]
+        output,
+        [helper.make_node("If", ["yes"], ["v"], then_branch=branch, else_branch=branch), helper.make_node("Add", ["x", "v"], ["y"])],
+        initializer=[yes],
     )
     for model in (direct, nested):
         with pytest.raises(InvalidInput, match="weights in other files"):
@@ -357,7 +362,9 @@ def test_onnx_accepts_bytes_and_files_of_models_and_nothing_else(tmp_path: Path)
 
 def test_skops_gives_encoders_the_texts_behind_the_codes() -> None:
     frame, truth = texts()
-    one_hot = ColumnTransformer([("day", OneHotEncoder(handle_unknown="ignore"), ["day"]), ("temp", make_pipeline(SimpleImputer(), StandardScaler()), ["temp"])])
+    one_hot = ColumnTransformer(
+        [("day", OneHotEncoder(handle_unknown="ignore"), ["day"]), ("temp", make_pipeline(SimpleImputer(), StandardScaler()), ["temp"])]
+    )
     ordinal = ColumnTransformer(
         [("temp", "passthrough", ["temp"]), ("day", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["day"])]
     )

@@ -40,14 +40,6 @@ class SqlTrackingContract(TrackingContract):
         engine.dispose()
 
 
-class FrequentValues:
-    """A little store searched as a large one is, where every value of a condition is frequent."""
-
-    @pytest.fixture(autouse=True)
-    def _nothing_is_rare(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sql_search, "RARE", -1)
-
-
 class TestSqliteTracking(SqlTrackingContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
@@ -60,9 +52,12 @@ class TestPostgresTracking(SqlTrackingContract):
         return postgres_store
 
 
-class TestSqliteTrackingFull(FrequentValues, TestSqliteTracking):
-    """Searches alone would do; the whole law is quick."""
-
-
-class TestPostgresTrackingFull(FrequentValues, TestPostgresTracking):
-    pass
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_search_without_rare_values_finds_the_same(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A little store searched as a large one is, where every condition holds for many rows."""
+    monkeypatch.setattr(sql_search, "RARE", -1)
+    opened = open_engine(tmp_path / "metadata.db" if engine == "sqlite" else request.getfixturevalue("postgres_store"))
+    TrackingContract().test_any_search_finds_what_going_through_all_runs_finds(SqlTracking(opened))
+    opened.dispose()

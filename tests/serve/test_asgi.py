@@ -10,6 +10,7 @@ from rota.serve.asgi import PredictionApp
 
 ROW = {"x": 1.0, "carrier": "UA"}
 PREDICT = "/v1/endpoints/delay/predict"
+WATCHER = [(b"authorization", b"Bearer watcher")]
 
 
 class Client:
@@ -49,7 +50,8 @@ class Response:
 
 @pytest.fixture
 def client(world):
-    return Client(PredictionApp(world.core, world.follower, version="1.2", max_request_bytes=10_000))
+    app = PredictionApp(world.core, world.follower, may_monitor=lambda secret: secret == "watcher", version="1.2", max_request_bytes=10_000)
+    return Client(app)
 
 
 @pytest.fixture
@@ -175,7 +177,7 @@ def test_an_unlogged_answer_says_so(client, served, monkeypatch):
     monkeypatch.setattr(served.journal, "append", full)
     reply = client("POST", PREDICT, {"rows": [ROW]})
     assert (reply.status, reply.json["logged"]) == (200, False)
-    assert 'rota_predictions_unlogged_total{endpoint="delay"} 1' in client("GET", "/metrics").body.decode()
+    assert 'rota_predictions_unlogged_total{endpoint="delay"} 1' in client("GET", "/metrics", headers=WATCHER).body.decode()
 
 
 def test_a_failing_model_is_a_500_only_when_no_row_was_answered(client, served):
@@ -246,7 +248,7 @@ def test_a_failed_inference_is_a_500_with_its_id(client, served):
 def test_metrics_count_what_happened(client, served):
     for body in ({"rows": [ROW, ROW]}, {"rows": [{}]}):
         client("POST", PREDICT, body)
-    text = client("GET", "/metrics").body.decode()
+    text = client("GET", "/metrics", headers=WATCHER).body.decode()
     for line in (
         'rota_requests_total{endpoint="delay",status="200"} 1',
         'rota_requests_total{endpoint="delay",status="422"} 1',
@@ -259,10 +261,27 @@ def test_metrics_count_what_happened(client, served):
         assert line in text.splitlines()
 
 
+@pytest.mark.parametrize("headers", [(), [(b"authorization", b"Bearer somebody")], [(b"authorization", b"Basic watcher")]])
+def test_metrics_without_a_token_are_sums_that_name_nothing(client, served, headers):
+    for body in ({"rows": [ROW, ROW]}, {"rows": [{}]}):
+        client("POST", PREDICT, body)
+    text = client("GET", "/metrics", headers=headers).body.decode()
+    for line in (
+        'rota_requests_total{status="200"} 1',
+        'rota_requests_total{status="422"} 1',
+        "rota_predictions_total 2",
+        'rota_prediction_seconds_bucket{le="+Inf"} 1',
+        "rota_prediction_seconds_count 1",
+        "rota_ready 1",
+    ):
+        assert line in text.splitlines()
+    assert not [name for name in ("delay", "flights", "endpoint", "model", "stable") if name in text.replace("Requests by endpoint", "")]
+
+
 def test_requests_for_unknown_names_do_not_grow_the_metrics(client, served):
     for n in range(20):
         client("POST", f"/v1/endpoints/e{n}/predict", {"rows": []})
-    assert "e7" not in client("GET", "/metrics").body.decode()
+    assert "e7" not in client("GET", "/metrics", headers=WATCHER).body.decode()
 
 
 def test_an_error_inside_is_a_500_that_tells_nothing_of_the_inside(client, served, monkeypatch):

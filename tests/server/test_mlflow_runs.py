@@ -187,6 +187,13 @@ def test_a_body_that_is_no_request_is_refused(mlflow: Any, body: bytes) -> None:
     assert (answer.status, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
 
 
+def test_a_nul_character_is_refused_everywhere_and_its_spelling_is_not(mlflow: Any) -> None:
+    assert mlflow.refused("GET", "runs/get", run_id="a\x00") == (400, "INVALID_PARAMETER_VALUE")
+    assert mlflow.refused("GET", "logged-models/m-%00") == (400, "INVALID_PARAMETER_VALUE")
+    assert mlflow.refused("POST", "runs/set-tag", run_id=mlflow.run(), key="k", value="a\x00b") == (400, "INVALID_PARAMETER_VALUE")
+    mlflow.post("runs/set-tag", run_id=mlflow.run(), key="k", value="\\u0000")
+
+
 def test_older_clients_send_nulls_and_json_within_json(mlflow: Any) -> None:
     answer = mlflow.caller.post("/api/2.0/mlflow/runs/create", {"experiment_id": "0", "run_name": None, "start_time": None, "unknown": 1})
     assert answer.status == 200

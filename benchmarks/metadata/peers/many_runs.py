@@ -35,6 +35,6 @@ def runs(count: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def points(round: int) -> list[tuple[str, float, int, int]]:
+def points(turn: int) -> list[tuple[str, float, int, int]]:
     """1,000 points of ten metrics: key, value, step, milliseconds."""
-    return [(f"loss{number % 10}", 1 / (1 + number), round * 100 + number // 10, STARTED_MS + number) for number in range(1_000)]
+    return [(f"loss{number % 10}", 1 / (1 + number), turn * 100 + number // 10, STARTED_MS + number) for number in range(1_000)]

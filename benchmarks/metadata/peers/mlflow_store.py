@@ -74,18 +74,18 @@ def fill(store: SqlAlchemyStore, experiment: int, count: int) -> None:
 def writes(store: SqlAlchemyStore, experiment: str, rounds: int, mode: str) -> dict[str, list[float]]:
     tags = [RunTag("mlflow.user", "ada"), RunTag("team", "ice")]
     created = []
-    costs = {f"create_run{mode}": timed(lambda round: created.append(store.create_run(experiment, "ada", STARTED_MS + round, tags, "new")), rounds)}
+    costs = {f"create_run{mode}": timed(lambda turn: created.append(store.create_run(experiment, "ada", STARTED_MS + turn, tags, "new")), rounds)}
     run = created[0].info.run_id
-    single = timed(lambda round: store.log_metric(run, Metric("single", 1 / round, STARTED_MS, round)), rounds)
-    batch = timed(lambda round: store.log_batch(run, [Metric(key, value, at_ms, step) for key, value, step, at_ms in points(round)], [], []), rounds)
+    single = timed(lambda turn: store.log_metric(run, Metric("single", 1 / turn, STARTED_MS, turn)), rounds)
+    batch = timed(lambda turn: store.log_batch(run, [Metric(key, value, at_ms, step) for key, value, step, at_ms in points(turn)], [], []), rounds)
     return costs | {f"log_metric{mode}": single, f"log_batch of 1,000{mode}": batch}
 
 
 def timed(act: Callable[[int], object], rounds: int) -> list[float]:
     took = []
-    for round in range(1, rounds + 1):
+    for turn in range(1, rounds + 1):
         began = time.perf_counter()
-        act(round)
+        act(turn)
         took.append(time.perf_counter() - began)
     return took
 

@@ -192,7 +192,7 @@ def _check_categories(categories: list[list[Any]] | None) -> None:
 def _header(text: str) -> dict[str, str]:
     """The lines "name=value" before the first tree."""
     head = text.partition("\nTree=")[0]
-    return dict(line.split("=", 1) for line in head.split("\n") if "=" in line)  # type: ignore[misc]
+    return dict(line.split("=", 1) for line in head.split("\n") if "=" in line)
 
 
 def _texts(text: str) -> dict[int, tuple[str, ...]]:

@@ -207,8 +207,8 @@ class MemoryTracking:
         return self._runs[id]
 
     def _drop(self, runs: Iterable[str]) -> None:
-        for id in runs:
-            self._runs.pop(id, None)
+        for run in runs:
+            self._runs.pop(run, None)
 
     def _refuse_taken_name(self, experiment: Experiment) -> None:
         if any(each.name == experiment.name and each.id != experiment.id for each in self._experiments.values()):

@@ -89,17 +89,17 @@ class UnlockedPickle(PickleFormat):
         return super().libraries() | {name: importlib.metadata.version(name) for name in sorted(names)}
 
     def loads(self, data: bytes) -> Predictor:
-        return _predictor(self._model(data))
+        return _predictor(self.held(data))
 
     def describe(self, data: bytes) -> ModelInputs:
-        model = self._model(data)
+        model = self.held(data)
         if _is_estimator(model):
             return _sklearn().describe(model)  # type: ignore[no-any-return]
         names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
         width = int(getattr(model, "n_features_in_", 0) or len(names))
         return ModelInputs(width, names, {}, "classification" if callable(getattr(model, "predict_proba", None)) else None)
 
-    def _model(self, data: bytes) -> Any:
+    def held(self, data: bytes) -> Any:
         if digest(data) != self._recognised:
             raise Refused("these are not the bytes whose seal was checked")
         body = unwrapped(_MAGIC, data)

@@ -1,12 +1,12 @@
 """A search as SQL: the meaning of `rota.records.searching`, answered by a database and its indexes."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, Table, and_, false, func, literal, not_, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, Table, and_, false, func, literal, not_, or_, select, true
 
 from rota.backends.sql_tracking_schema import HEAD
 from rota.backends.tracked_form import MILLI_US
@@ -14,7 +14,7 @@ from rota.errors import InvalidInput
 from rota.records.filters import Comparison, Entity, Order, Query
 from rota.records.searching import lowered
 
-_COMPARED = {"=": eq, "!=": ne, ">": gt, ">=": ge, "<": lt, "<=": le}
+_COMPARED: Mapping[str, Callable[[Any, Any], Any]] = {"=": eq, "!=": ne, ">": gt, ">=": ge, "<": lt, "<=": le}
 _GLOB = str.maketrans({"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"})
 _INT64 = 2**63
 RARE = 300
@@ -47,18 +47,25 @@ def attempts(connection: Connection, subject: Subject, query: Query, *, scope: S
     The view and the page are the caller's to add, and to check what is asked. `scope` are the wanted values of the scope
     column. No statement relies on statistics: SQLite has none, so it could not tell a rare value from a frequent one.
     """
+    dialect = connection.dialect.name
     rare, others = _rare(connection, subject, query, scope)
     if rare is not None:
         if rare:
-            # Not the bare column: SQLite would rather go through its index than look up some rows by their numbers.
-            within = [subject.table.c[subject.scope].concat("").in_(scope)] if subject.scope else []
-            yield _searched(subject, others, connection.dialect.name).where(subject.identity.in_(rare), *within)
+            yield _searched(subject, others, dialect).where(subject.identity.in_(rare), _within(subject, scope, by_index=False))
         return
-    within = [subject.table.c[subject.scope] == scope[0] if len(scope) == 1 else subject.table.c[subject.scope].in_(scope)] if subject.scope else []
-    first = query.order[0] if query.order else None
-    if first is not None and first.entity == "metric" and not _filtering(query.where, first):
-        yield _searched(subject, query, connection.dialect.name, leading=True).where(*within)
-    yield _searched(subject, query, connection.dialect.name).where(*within)
+    within = _within(subject, scope)
+    if query.order and query.order[0].entity == "metric" and not _filtering(query.where, query.order[0]):
+        yield _searched(subject, query, dialect, leading=True).where(within)
+    yield _searched(subject, query, dialect).where(within)
+
+
+def _within(subject: Subject, scope: Sequence[str], *, by_index: bool = True) -> ColumnElement[bool]:
+    if not subject.scope:
+        return true()
+    column = subject.table.c[subject.scope]
+    if not by_index:  # not the bare column: SQLite would rather go through its index than look up some rows by their numbers
+        return column.concat("").in_(scope)
+    return column == scope[0] if len(scope) == 1 else column.in_(scope)
 
 
 def _rare(connection: Connection, subject: Subject, query: Query, scope: Sequence[str]) -> tuple[Sequence[Any] | None, Query]:
@@ -67,7 +74,7 @@ def _rare(connection: Connection, subject: Subject, query: Query, scope: Sequenc
         table = subject.keyed.get(comparison.entity)
         if table is None or comparison.operator not in (("=", ">", ">=", "<", "<=") if comparison.entity == "metric" else ("=",)):
             continue
-        fits = [table.c.key == comparison.key, _Fit(subject, connection.dialect.name).value(table, comparison)]
+        fits: list[ColumnElement[bool]] = [table.c.key == comparison.key, _Fit(subject, connection.dialect.name).value(table, comparison)]
         if subject.scope in table.c:
             fits.append(table.c[subject.scope].in_(scope))
         rows = connection.scalars(select(table.c[subject.owner]).where(*fits).limit(RARE + 1)).all()
@@ -122,7 +129,7 @@ class _Fit:
     def condition(self, comparison: Comparison) -> ColumnElement[bool]:
         subject, entity, key = self.subject, comparison.entity, comparison.key
         if entity == "attribute":
-            return _time_fits(subject.times[key], comparison) if key in subject.times else self._text_fits(subject.attributes[key], comparison)
+            return self._attribute_fits(comparison)
         if entity in subject.sets:
             members = subject.sets[entity]
             member = select(literal(1)).select_from(members).where(members.c[subject.owner] == subject.identity)
@@ -132,6 +139,15 @@ class _Fit:
         if comparison.operator == "IS NULL":
             return not_(row.exists())
         return row.exists() if comparison.operator == "IS NOT NULL" else row.where(self.value(table, comparison)).exists()
+
+    def _attribute_fits(self, comparison: Comparison) -> ColumnElement[bool]:
+        column = self.subject.times.get(comparison.key)
+        timed = column is not None
+        if column is None:
+            column = self.subject.attributes[comparison.key]
+        if comparison.operator in ("IS NULL", "IS NOT NULL"):
+            return column.is_(None) if comparison.operator == "IS NULL" else column.is_not(None)
+        return _time_fits(column, comparison) if timed else self._text_fits(column, comparison)
 
     def value(self, table: FromClause, comparison: Comparison) -> ColumnElement[bool]:
         """Whether the value of a keyed row fits."""
@@ -153,30 +169,20 @@ class _Fit:
 
     def _text_fits(self, column: ColumnElement[Any], comparison: Comparison) -> ColumnElement[bool]:
         operator, value = comparison.operator, comparison.value
-        if operator == "IN":
-            return column.in_(tuple(value))  # type: ignore[arg-type]
-        if operator == "NOT IN":
-            return column.not_in(tuple(value))  # type: ignore[arg-type]
-        if operator in ("IS NULL", "IS NOT NULL"):
-            return column.is_(None) if operator == "IS NULL" else column.is_not(None)
-        if operator == "LIKE":
-            return self._like(column, str(value))
-        if operator == "ILIKE":
-            return self._like(_lower(column), lowered(str(value)))
+        if isinstance(value, tuple):
+            return column.in_(value) if operator == "IN" else column.not_in(value)
+        if operator in ("LIKE", "ILIKE"):
+            return self._like(column, str(value)) if operator == "LIKE" else self._like(func.lower(column), lowered(str(value)))
         if not isinstance(value, str):
             return column.is_not(None) if operator == "!=" else false()
-        return _COMPARED[operator](column, value)  # type: ignore[no-any-return]
+        fits: ColumnElement[bool] = _COMPARED[operator](column, value)
+        return fits
 
     def _like(self, column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
         """SQLite's LIKE takes A for a, its GLOB does not; PostgreSQL's LIKE has an escape that ours has not."""
         if self.dialect == "sqlite":
             return column.op("GLOB", is_comparison=True)(pattern.translate(_GLOB))
         return column.like(pattern.replace("\\", "\\\\"))
-
-
-def _lower(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A-Z as a-z and nothing else: so do SQLite, and PostgreSQL for the collation C that all our columns have."""
-    return func.lower(column)
 
 
 def _number_fits(column: ColumnElement[Any], comparison: Comparison) -> ColumnElement[bool]:
@@ -186,14 +192,13 @@ def _number_fits(column: ColumnElement[Any], comparison: Comparison) -> ColumnEl
         raise InvalidInput(f"metric {comparison.key!r} is compared with a number by one of {list(_COMPARED)}, not {comparison.operator} {value!r}")
     if comparison.operator == "!=":
         return or_(column.is_(None), column != float(value))
-    return false() if math.isnan(value) else _COMPARED[comparison.operator](column, float(value))  # type: ignore[no-any-return]
+    fits: ColumnElement[bool] = false() if math.isnan(value) else _COMPARED[comparison.operator](column, float(value))
+    return fits
 
 
 def _time_fits(column: Column[Any], comparison: Comparison) -> ColumnElement[bool]:
     """Whole milliseconds, compared on the microseconds that the index has: at >= 5 ms is at_us >= 5000, at <= 5 ms is at_us < 6000."""
     value, operator = comparison.value, comparison.operator
-    if operator in ("IS NULL", "IS NOT NULL"):
-        return column.is_(None) if operator == "IS NULL" else column.is_not(None)
     if isinstance(value, str | tuple) or operator not in _COMPARED or not math.isfinite(value):
         raise InvalidInput(f"{comparison.key} is compared with milliseconds by one of {list(_COMPARED)}, not {operator} {value!r}")
     if operator in ("=", "!="):
@@ -212,6 +217,6 @@ def _from(column: Column[Any], milliseconds: int) -> ColumnElement[bool]:
 
 def _order_by_value(table: FromClause, by: Order, *, owner: str, complete: bool) -> list[ColumnElement[Any]]:
     """Values, then NaN (NULL in its row), then what has no row; `complete` when neither of the latter can occur."""
-    values = [table.c[name] for name in ("value", "rest") if name in table.c]
-    directed = [value.desc() for value in values] if by.descending else values
+    values: list[ColumnElement[Any]] = [table.c[name] for name in ("value", "rest") if name in table.c]
+    directed: list[ColumnElement[Any]] = [value.desc() for value in values] if by.descending else values
     return directed if complete else [table.c[owner].is_(None), table.c.value.is_(None), *directed]

@@ -45,7 +45,6 @@ from rota.backends.tracked_form import (
     no_experiment,
     no_run,
     place,
-    rank,
     refuse_default,
     run_fields,
     taken,
@@ -312,7 +311,7 @@ def _text_rows(run: int, texts: Any) -> list[tuple[int, str, str, str]]:
 
 
 def _metric_row(run: int, experiment: str, point: MetricPoint) -> tuple[int, str, str, float | None, int, int]:
-    value = None if point.value != point.value else point.value + 0.0  # noqa: PLR0124 (a NaN is what differs from itself)
+    value = None if point.value != point.value else point.value + 0.0
     return (run, point.key, experiment, value, point.step, point.at_us)
 
 
@@ -348,7 +347,7 @@ def _filled(connection: Connection, rows: Sequence[Row[Any]]) -> list[Experiment
     if not keys:
         return []
 
-    def of_runs(table: Table, *order: Any) -> Sequence[Row[Any]]:
+    def of_runs(table: Table, *order: Any) -> Sequence[Any]:
         return connection.execute(select(table).where(table.c.run.in_(keys)).order_by(table.c.run, *order)).all()
 
     parameters: dict[int, dict[str, str]] = defaultdict(dict)

@@ -173,12 +173,16 @@ def experiment_fields(experiment: Experiment, *, unit_us: int = MILLI_US) -> Fie
 
 def check_asked(query: Query, fields: Fields) -> None:
     """Raise `InvalidInput` for a query about what the things with such fields do not have."""
-    for asked in (*query.where, *query.order):
-        if asked.entity not in fields:
-            raise InvalidInput(f"nothing can be searched or sorted by {asked.entity} {asked.key!r} here; possible are {list(fields)}", key=asked.key)
-        if asked.entity in ("attribute", "dataset") and asked.key not in fields[asked.entity]:
-            known = list(fields[asked.entity])
-            raise InvalidInput(f"there is no {asked.entity} {asked.key!r} to search or sort by; possible are {known}", key=asked.key)
+    orders = [(order.entity, order.key) for order in query.order]
+    for entity, key in [*((comparison.entity, comparison.key) for comparison in query.where), *orders]:
+        if entity not in fields:
+            raise InvalidInput(f"nothing can be searched or sorted by {entity} {key!r} here; possible are {list(fields)}", key=key)
+        if entity in ("attribute", "dataset") and key not in fields[entity]:
+            raise InvalidInput(f"there is no {entity} {key!r} to search or sort by; possible are {list(fields[entity])}", key=key)
+    if any(comparison.entity == "dataset" and comparison.operator in ("IS NULL", "IS NOT NULL") for comparison in query.where):
+        raise InvalidInput("a run may have read many datasets, so none of them is null")
+    if any(entity == "dataset" for entity, _ in orders):
+        raise InvalidInput("a run may have read many datasets, so runs have no order by one")
 
 
 def no_experiment(id: str) -> NotFound:

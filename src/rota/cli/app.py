@@ -50,10 +50,12 @@ ENTRIES = (
     Entry("endpoints", "serve", SERVE, "What each endpoint serves: list, create."),
     Entry("predict", "serve", SERVE, "Ask a running endpoint, for one row or a whole file."),
     Entry("monitor", "monitor", MONITOR, "Alerts and measured slices: alerts, ack, slices, run, create, import."),
+    Entry("outcomes", "outcomes", MONITOR, "What came of predictions for the business: report, show."),
     Entry("data", "data", MANAGE, "Datasets and schemas: list, build, show, profile, diff, export, schema."),
     Entry("features", "features", MANAGE, "The feature catalog and values: list, search, show, usage, versions, get, historical ..."),
     Entry("sources", "sources", MANAGE, "Sources of rows: list, show, test, push, ingest, rejects, status."),
     Entry("models", "models", MANAGE, "Models, versions and their governance: list, show, register, alias, review, approve, policy ..."),
+    Entry("report", "report", MANAGE, "Every deployed model at a glance: models."),
     Entry(
         "lineage",
         "lineage",

@@ -1,5 +1,6 @@
 """The processes that `rota up` starts, and that several machines run by themselves: server, worker, serve."""
 
+import logging
 import signal
 import socket
 import sys
@@ -15,10 +16,14 @@ from rota.cli.home import settings_of
 from rota.cli.logs import configure
 from rota.errors import InvalidInput, Unavailable
 from rota.server import app
+from rota.server.guard import exposed
 from rota.server.processes import end_with_supervisor
 
 commands = typer.Typer()
 FINISH_WITHIN_S = 3
+EXPOSED = "OTHER MACHINES CAN REACH THIS CONTROL PLANE (host %s): it asks for tokens, but in clear text; put a proxy that encrypts before it"
+UNGUARDED = "OTHER MACHINES CAN REACH THESE PREDICTIONS (host %s): they ask for no token; let a proxy decide who may ask"
+logger = logging.getLogger("rota.server")
 Fd = Annotated[int, typer.Option(help="An inherited listening socket; -1 binds the configured port.", show_default=False)]
 Name = Annotated[str, typer.Option(help="Name of the process in leases and logs.")]
 
@@ -36,6 +41,8 @@ def server(ctx: typer.Context, fd: Fd = -1) -> None:
     signal.signal(signal.SIGTERM, _leave)
     settings = settings_of(ctx)
     with wiring.opened(settings) as platform:
+        if exposed(settings):
+            logger.warning(EXPOSED, settings.host, extra={"action": "exposed", "host": settings.host})
         platform.feed.recover()
         _listen(app.create(platform), _socket(fd, settings.host, settings.control_port))
 
@@ -70,6 +77,8 @@ def serve(ctx: typer.Context, fd: Fd = -1, name: Name = "serve-0") -> None:
     end_with_supervisor()
     signal.signal(signal.SIGTERM, _leave)
     settings = settings_of(ctx)
+    if exposed(settings):
+        logger.warning(UNGUARDED, settings.host, extra={"action": "exposed", "host": settings.host})
     with wiring.opened(settings) as platform:
         _listen(platform.prediction_app(name), _socket(fd, settings.host, settings.prediction_port))
 

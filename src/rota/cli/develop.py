@@ -32,7 +32,9 @@ def init(
     git: Annotated[bool, typer.Option("--git/--no-git", help="Put it under version control.")] = True,
     json: show.Json = False,
 ) -> None:
-    """Begin a project that runs at once: use case, source, features, pipeline, experiment, tests, invented data.
+    """Begin a project that runs at once.
+
+    It has a use case, a source with invented data, features, a pipeline, an experiment and tests.
 
     Example: rota init returns
     """
@@ -72,11 +74,13 @@ def show_project(
     """
     with opened(ctx, "pipeline.read") as platform:
         found = platform.repositories.metadata.find(UseCase, {"name": name} if name else None)
-    if not found and not json:
-        raise NotFound(f"there is no use case{f' {name!r}' if name else ''}; declare rota.UseCase in the project file and `rota apply` it", name=name)
+    if not found and name:
+        raise NotFound(f"there is no use case {name!r}; `rota project show` shows all, rota.UseCase in a project file declares one", name=name)
     if json:
         show.write_json([plain(each) for each in found])
         return
+    if not found:
+        print("no use case yet; declare rota.UseCase in the project file and `rota apply` it")
     for each in found:
         facts = {field: value for field, value in plain(each).items() if value}
         show.facts({field.replace("_", " "): ", ".join(value) if isinstance(value, list) else value for field, value in facts.items()}, as_json=False)
@@ -98,6 +102,7 @@ def list_(
         tracking = platform.repositories.tracking
         found = tracking.search_experiments(Query(limit=limit, view=view)).items
         newest = {each.id: tracking.search_runs([each.id], Query(limit=1)).items for each in found}
+        found = [each for each in found if newest[each.id] or each.id != DEFAULT_EXPERIMENT]
     columns = {
         "id": lambda e: e.id,
         "experiment": lambda e: e.name,

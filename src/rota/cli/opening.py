@@ -4,16 +4,14 @@ import getpass
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import typer
 
 from rota import wiring
 from rota.cli.home import settings_of
-from rota.errors import NotFound, Refused
+from rota.errors import Refused
 from rota.manage import access
 from rota.records.access import Identity, Permission
-from rota.server import owner
 from rota.settings import secret
 
 
@@ -28,32 +26,14 @@ def opened(ctx: typer.Context, needs: Permission) -> Iterator[wiring.Platform]:
 
 
 def caller(platform: wiring.Platform, environ: Mapping[str, str] = os.environ) -> Identity:
-    """Who gives a command: the holder of the token in ROTA_TOKEN, else the system's user, who owns what he can read."""
+    """Who gives a command: the holder of the token in ROTA_TOKEN, else the system's user, who owns the home that he can read."""
     given = secret("token", environ)
-    home = platform.settings.home.resolve()
     if not given:
-        _check_readable(home)
+        platform.owner_token.now()
         return Identity(getpass.getuser(), "owner")
-    if access.same(given, _owners(home)):
-        return access.OWNER
-    found = access.recognise(platform.repositories.metadata, given, environment=platform.settings.environment, now_us=platform.wall.now_us())
+    found = platform.recognise(given)
     if found is None:
         raise Refused("the token in ROTA_TOKEN opens nothing here: it is unknown, revoked, expired, or of another environment")
     if found.project:
         raise Refused(f"the token in ROTA_TOKEN is limited to project {found.project!r}; such a token works over HTTP only", project=found.project)
     return found
-
-
-def _check_readable(home: Path) -> None:
-    """Refuse who may not read the owner's token; a new home has none yet, and belongs to who made it."""
-    try:
-        owner.read(home)
-    except NotFound:
-        return
-
-
-def _owners(home: Path) -> str:
-    try:
-        return owner.read(home)
-    except (NotFound, Refused):
-        return ""

@@ -114,15 +114,19 @@ def _announce(settings: Settings) -> None:
         with contextlib.suppress(OSError, RotaError, http.client.HTTPException):
             ports = published(settings.home)
             if ports["pid"] == os.getpid() and _answers(settings.host, ports["control"], "/healthz"):
-                token = (settings.home / "token").read_text().strip()
                 page = f"http://{settings.host}:{ports['control']}"
                 print(f"Rota is up on {settings.home.resolve()}")
-                print(f"  pages and API   {page}/enter?token={token}")
+                print(f"  pages and API   {page}/enter?token={_shown_token(settings)}")
                 print(f"  predictions     http://{settings.host}:{ports['prediction']}/v1/endpoints/NAME/predict")
                 print("  stop            Ctrl-C")
                 sys.stdout.flush()
                 return
         time.sleep(0.05)
+
+
+def _shown_token(settings: Settings) -> str:
+    """The owner's token on a screen; in a log, where others may read it, how to get it."""
+    return (settings.home / "token").read_text().strip() if sys.stdout.isatty() else "TOKEN (`rota token --show` prints it)"
 
 
 def _answers(host: str, port: object, path: str) -> bool:

@@ -75,7 +75,12 @@ def list_(ctx: typer.Context, json: show.Json = False) -> None:
         "since": lambda e: show.when(e[1].since_us) if e[1] else "",
         "rollout": lambda e: e[1].rollout if e[1] else "",
     }
-    show.listing(found, columns, as_json=False, empty="no endpoint is declared; add a rota.Endpoint to the project and `rota apply`, or `rota endpoints create`")
+    show.listing(
+        found,
+        columns,
+        as_json=False,
+        empty="no endpoint is declared; add a rota.Endpoint to the project and `rota apply`, or `rota endpoints create`",
+    )
 
 
 @endpoints.command()

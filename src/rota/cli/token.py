@@ -9,7 +9,7 @@ from rota.cli.home import settings_of
 from rota.cli.opening import opened
 from rota.manage import access
 from rota.records.access import ROLES, AccessToken, Role
-from rota.server import app, owner
+from rota.server import app
 
 commands = typer.Typer()
 token = typer.Typer(help="Who may do what: the owner's token, create, list, revoke, renew, roles, routes.")
@@ -30,13 +30,13 @@ def own(
     if ctx.invoked_subcommand is not None:
         return
     settings = settings_of(ctx)
-    with opened(ctx, "token.manage"):
-        found = owner.made(settings.home.resolve())
+    with opened(ctx, "token.manage") as platform:
+        path, found = platform.owner_token.path, platform.owner_token.make()
     if secret:
         print(found)
         return
     address = f"http://{settings.host}:{settings.control_port}"
-    print(f"the owner's token is in {settings.home.resolve() / owner.FILE}; `rota token --show` prints it")
+    print(f"the owner's token is in {path}; `rota token --show` prints it")
     print(f"  programs         Authorization: Bearer TOKEN         for example {address}/v1/whoami")
     print(f"  browsers         {address}/enter?token=TOKEN")
     print(f"  MLflow clients   MLFLOW_TRACKING_URI={address} MLFLOW_TRACKING_TOKEN=TOKEN")
@@ -130,11 +130,10 @@ def renew(ctx: typer.Context, json: show.Json = False) -> None:
 
     Example: rota token renew
     """
-    settings = settings_of(ctx)
     with opened(ctx, "token.manage") as platform:
-        owner.renew(settings.home.resolve())
+        platform.owner_token.renew()
         access.record_renewal(platform.repositories.metadata, actor=platform.identity.name, now_us=platform.wall.now_us())
-    path = settings.home.resolve() / owner.FILE
+        path = platform.owner_token.path
     if json:
         show.write_json({"path": str(path)})
     else:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from rota.develop.spool import CHUNK, GONE, NEW, OWNER, SUFFIX, Header, discard, points, read_owner, unpacked
 from rota.errors import Corrupt, NotFound, Refused
 from rota.ports.tracking import Logged, Tracking
@@ -83,7 +85,14 @@ def _chunks(folder: Path, header: Header) -> Iterator[list[MetricPoint]]:
                 rows, written = unpacked(data, first)
                 first += len(rows)
                 if written.any():
-                    yield points(rows[written], names, header.per_us)
+                    yield _named(rows[written], names, header, path)
+
+
+def _named(rows: np.ndarray, names: list[str], header: Header, path: Path) -> list[MetricPoint]:
+    try:
+        return points(rows, names, header.per_us)
+    except IndexError as error:
+        raise Corrupt(f"{path} has a record of a metric whose name is not in the spool", path=str(path)) from error
 
 
 def _names(folder: Path) -> list[str]:
@@ -92,7 +101,10 @@ def _names(folder: Path) -> list[str]:
         lines = (folder / "names").read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines]
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise Corrupt(f"{folder / 'names'} holds a line that is no JSON: {error}", path=str(folder)) from error
 
 
 def _locked(folder: Path) -> int | None:

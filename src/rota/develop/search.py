@@ -17,7 +17,7 @@ def experiment(tracking: Tracking, name: str) -> Experiment:
     found = tracking.experiment_named(name) or tracking.experiment(name)
     if found is None:
         known = [each.name for each in tracking.search_experiments(Query(limit=20)).items]
-        raise NotFound(f"there is no experiment {name!r}; the newest are {known}", experiment=name)
+        raise NotFound(f"there is no experiment {name!r}; the newest are {known}, `rota experiments list` shows all", experiment=name)
     return found
 
 
@@ -40,7 +40,7 @@ def run(tracking: Tracking, identity: str) -> ExperimentRun:
             raise InvalidInput(
                 f"run {identity!r} is the beginning of several ids, among them {[each.id for each in near]}; give more of it", run=identity
             )
-    raise NotFound(f"there is no tracked run {identity!r}; `rota runs search` finds them", run=identity)
+    raise NotFound(f"there is no tracked run {identity!r}; `rota runs list` and `rota runs search` show what there is", run=identity)
 
 
 def runs(

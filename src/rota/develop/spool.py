@@ -13,6 +13,7 @@ kill -9; a power cut may take what was not stored yet. Segments are allocated be
 error of the call that needs a new one, never a SIGBUS. A change of the format raises VERSION, and `read_owner` refuses what it does not know.
 """
 
+import errno
 import fcntl
 import json
 import mmap
@@ -23,6 +24,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -145,7 +147,9 @@ class Spool:
             self._refuses = status
             self._segment.retired = True
             self._segment = _no_segment()
-            if self._owner >= 0:
+            if self._owner < 0:
+                return
+            with suppress(OSError):  # on a full disk this is only not noted
                 (self.folder / "end").write_bytes(encode({"status": status, "ended_us": ended_us}))
 
     def close(self, *, remove: bool) -> None:
@@ -308,7 +312,10 @@ def _new_segment(path: Path, capacity: int) -> _Segment:
 def _add_line(path: Path, line: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, line + b"\n")
+        size = os.fstat(descriptor).st_size
+        if os.write(descriptor, line + b"\n") <= len(line):
+            os.ftruncate(descriptor, size)  # half a line would spoil the next one
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
 

@@ -133,9 +133,10 @@ class Tracker:
         return self._flusher
 
     def close(self) -> None:
-        """End the background thread and close the stores."""
-        self._flusher.close()
-        self._repositories.metadata.close()
+        """End the background thread and close the stores, those of this process."""
+        if os.getpid() == self._process:
+            self._flusher.close()
+            self._repositories.metadata.close()
 
     def _open(self) -> None:
         self._repositories = self.surroundings.repositories()

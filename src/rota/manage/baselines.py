@@ -2,7 +2,8 @@
 
 A model trained here has both from its training data. A foreign one gets them from reference rows that somebody gives (`of_rows`), kept
 as a dataset version under the model's name; or, when nobody does, from the first LEARNING_DAYS complete days that it served
-(`learnt`), of which nothing can be said but that later days are like them or not.
+(`learnt`), of which nothing can be said but that later days are like them or not. A distribution is compared once there are
+30 reference days (`rota.stats.drift`), given or served; the schema holds at once.
 """
 
 import msgspec

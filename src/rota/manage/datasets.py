@@ -8,7 +8,7 @@ import polars as pl
 from rota.errors import InvalidInput, NotFound
 from rota.manage import splits
 from rota.manage.features import expressions, offline, source_rows
-from rota.manage.frame_digest import digest_of
+from rota.manage.frame_digest import digest_of as digest_of  # noqa: PLC0414 - also a name of this module
 from rota.ports.metadata import Metadata
 from rota.ports.tables import Tables
 from rota.records.dataset import DatasetDefinition, DatasetVersion, GroupSplit, RandomSplit, TimeSplit

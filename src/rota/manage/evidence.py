@@ -1,10 +1,10 @@
-"""What a decision about a version rests on: how it did offline (gates, champion on the same data) and online (rollouts, measured days)."""
+"""What a decision about a version rests on: how it did offline (gates, champion on the same data) and online (rollouts, measured days, outcomes)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rota.errors import NotFound
-from rota.manage import registry, risk
+from rota.manage import outcomes, registry, risk
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
 from rota.records.model import ModelVersion
@@ -25,7 +25,8 @@ def collect(repositories: Repositories, version: ModelVersion) -> dict[str, Any]
         question: {"answer": a.answer, "acceptable": a.acceptable, "answered_by": a.answered_by, "at_us": a.at_us}
         for question, a in risk.answers(metadata, version).items()
     }
-    return {"offline": offline(repositories, version), "online": online(metadata, version), "risk": answered}
+    served = online(metadata, version) | {"outcomes": earned(repositories, version)}
+    return {"offline": offline(repositories, version), "online": served, "risk": answered}
 
 
 def offline(repositories: Repositories, version: ModelVersion) -> dict[str, Any]:
@@ -48,6 +49,13 @@ def online(metadata: Metadata, version: ModelVersion) -> dict[str, Any]:
         "rollouts": [_told(r) for e in endpoints for r in rollouts(metadata, e, version)],
         "performance": {e.name: performance(metadata, e.name, version.number) for e in endpoints},
     }
+
+
+def earned(repositories: Repositories, version: ModelVersion) -> dict[str, Any]:
+    """Business outcomes of the version's predictions by endpoint, where any were reported."""
+    names = [endpoint.name for endpoint in registry.endpoints(repositories.metadata, version.model)]
+    found = {name: outcomes.of_version(repositories, name, version.number) for name in names}
+    return {name: plain(earned) for name, earned in found.items() if earned is not None}
 
 
 def evaluations(repositories: Repositories, version: ModelVersion) -> dict[str, Evaluation]:
@@ -78,9 +86,9 @@ def rollouts(metadata: Metadata, endpoint: Endpoint, version: ModelVersion) -> l
     return [r for r in found if (r.model, r.candidate) == (version.model, version.number)]
 
 
-def performance(metadata: Metadata, endpoint: str, number: int) -> dict[str, float]:
-    """Metrics measured on a version's labelled predictions of the newest DAYS slices, weighted by labels; "labelled" and "slices" say of how many."""
-    found = metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=DAYS)
+def performance(metadata: Metadata, endpoint: str, number: int, *, days: int = DAYS) -> dict[str, float]:
+    """Metrics measured on a version's labelled predictions of the newest `days` slices, weighted by labels; "labelled" and "slices" say of how many."""
+    found = metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=days)
     measured = [s.performance[str(number)] for s in found if s.performance.get(str(number), {}).get("labelled")]
     labelled = sum(m["labelled"] for m in measured)
     if not labelled:

@@ -65,7 +65,8 @@ def take_labels(repositories: Repositories, endpoint: str, file: Path, *, sync: 
         raise InvalidInput(f"{file} lacks the columns {missing}; a label has {ID} and value", columns=missing)
     now_us = repositories.clock.now_us()
     values = table["value"].cast(pl.Float64)
-    given = [Label(str(id), float(value), now_us) for id, value in zip(table[ID], values, strict=True) if id is not None and _is_finite(value)]
+    named = zip(table[ID], values, strict=True)
+    given = [Label(str(name), float(value), now_us) for name, value in named if name is not None and _is_finite(value)]
     labels.append(repositories.journal, endpoint, given, now_us, sync=sync)
     return len(given)
 
@@ -97,13 +98,13 @@ def _predictions(table: pl.DataFrame, seen: pl.DataFrame, columns: Columns, ids:
     endpoint, number = of
     moments = feature_rows.conform(table, {columns.timestamp: "timestamp"}, what="the predictions")[columns.timestamp]
     answers = table[columns.answer].cast(pl.Float64)
-    for id, at_us, answer, row in zip(ids, moments, answers, seen.iter_rows(named=True), strict=True):
+    for name, at_us, answer, row in zip(ids, moments, answers, seen.iter_rows(named=True), strict=True):
         if at_us is None:
-            raise InvalidInput(f"prediction {id!r} has no {columns.timestamp!r}; every prediction has its moment", column=columns.timestamp)
+            raise InvalidInput(f"prediction {name!r} has no {columns.timestamp!r}; every prediction has its moment", column=columns.timestamp)
         good = _is_finite(answer)
-        request = {name.partition("__")[2]: value for name, value in row.items()}
+        request = {column.partition("__")[2]: value for column, value in row.items()}
         error = "" if good else "it was answered with nothing"
-        yield Prediction(id, endpoint.name, at_us, endpoint.model, number, "stable", 0, id, request, row, answer if good else None, 0, error)
+        yield Prediction(name, endpoint.name, at_us, endpoint.model, number, "stable", 0, name, request, row, answer if good else None, 0, error)
 
 
 def _ids(table: pl.DataFrame, file: Path) -> list[str]:

@@ -13,7 +13,7 @@ params). A name without entity is an attribute; Rota adds: a run's metric, when 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NoReturn, TypeVar, get_args
 

@@ -51,7 +51,7 @@ class Adopter:
         def work(work: Work) -> dict[str, Any]:
             version = self._changed(work.batch, registry.live(self.repositories.metadata, model, number), actor="rota", now_us=work.now_us)
             work.made(f"model_version:{version.id}")
-            if version.bundle and arguments.get("approval"):
+            if arguments.get("approval"):
                 work.batch.event(Event("version.approved", version.id, work.now_us, {**arguments["approval"], "adopted": True}))
             return {"version": version.id, "format": version.format, "unservable": version.unservable}
 
@@ -107,9 +107,9 @@ class Adopter:
             return msgspec.structs.replace(described, unservable=" ".join(str(error).split())[:1_000]), ""
         if found.unservable or found.features is None:
             return msgspec.structs.replace(described, unservable=found.unservable), ""
-        bundle = self._bundle(version, said, found, data)
+        bundle = self._bundle(version, found, data)
         digest = self.repositories.blobs.put(encode(bundle))
-        return msgspec.structs.replace(described, bundle=digest, format=said.format, seal=bundle.seal, unservable=""), digest
+        return msgspec.structs.replace(described, bundle=digest, format=bundle.format, seal=bundle.seal, unservable=""), digest
 
     def _described(self, version: ModelVersion, files: Mapping[str, ArtifactFile]) -> Foreign:
         if DESCRIPTION in files:
@@ -162,12 +162,12 @@ class Adopter:
                 raise
             return Converted(unservable=f"the process that read its file died ({error}); the file is damaged, or too large for this machine")
 
-    def _bundle(self, version: ModelVersion, said: Foreign, found: Converted, data: bytes) -> ModelBundle:
-        format_ = loading.installed(self.formats, version.model, said.format)
+    def _bundle(self, version: ModelVersion, found: Converted, data: bytes) -> ModelBundle:
+        format_ = loading.installed(self.formats, version.model, found.format)
         assert found.features is not None
         return ModelBundle(
             model=version.model,
-            format=said.format,
+            format=found.format,
             blob=self.repositories.blobs.put(data),
             problem=found.problem,
             features=found.features,

@@ -4,6 +4,7 @@ A file that kills its parser kills that process and nothing else; what comes out
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ from rota.errors import InvalidInput, RotaError
 from rota.manage import foreign_columns, foreign_mlflow, loading
 from rota.manage.foreign_mlflow import Signature
 from rota.ports.models import ModelFormat, SealedFormat
-from rota.records.model import Transformation
 from rota.records.data import FeatureService
+from rota.records.model import Transformation
 from rota.records.record import Record
 from rota.records.run import Problem
 
 
 class Converted(Record, frozen=True):
-    """What the process found: the model in the form of `format` (its bytes are in `out`), or in one sentence why it cannot be served."""
+    """What the process found: the model in the form of `format`, its bytes in `out`; or in one sentence why it cannot be served."""
 
     unservable: str = ""
+    format: str = ""
     problem: Problem = "regression"
     features: FeatureService | None = None
     transformation: Transformation = Transformation(())
@@ -53,35 +55,52 @@ def convert(order: Order, formats: Mapping[str, ModelFormat]) -> Converted:
     try:
         return _converted(order, formats)
     except RotaError as error:
-        return Converted(unservable=" ".join(str(error).split())[:1_000])
+        said = str(error)
+    except Exception as error:  # noqa: BLE001 - a foreign model may raise anything, and its version has to say what
+        said = f"the model cannot be read or does not answer: {type(error).__name__}: {error}"
+    return Converted(unservable=" ".join(said.split())[:1_000])
 
 
 def _converted(order: Order, formats: Mapping[str, ModelFormat]) -> Converted:
     if order.format not in formats:
         raise InvalidInput(f"its format {order.format!r} is not installed here; installed are {sorted(formats)}")
-    folder, format_ = Path(order.folder), formats[order.format]
-    data = format_.imported((folder / order.file).read_bytes())
+    folder = Path(order.folder)
+    format_, data = _safest(order, formats, (folder / order.file).read_bytes())
     opened = format_.unlocked(order.model, data, "") if isinstance(format_, SealedFormat) else format_
-    inputs = opened.describe(data)
-    found = foreign_columns.served(order.model, _signature(order), inputs)
+    found = foreign_columns.served(order.model, _signature(order), inputs := opened.describe(data))
     rows = foreign_mlflow.example_rows((folder / order.example).read_bytes(), found.columns) if order.example else []
     matrix = foreign_columns.golden(found, rows)
     answers = opened.loads(data).predict(matrix)
-    dependencies = _dependencies(order, opened)
-    others = loading.differences(dependencies) if isinstance(format_, SealedFormat) else []
-    if others:
-        raise InvalidInput(f"a pickle is only loaded by the packages that wrote it: {'; '.join(others)}")
     if answers.shape != (len(matrix),) or not np.isfinite(answers).all():
         raise InvalidInput(f"the model answered {answers[:3]} ... to {len(matrix)} rows; it must give one finite number a row")
     Path(order.out).write_bytes(data)
     return Converted(
+        format=format_.name,
         problem=order.problem or inputs.problem or "regression",
         features=found.features,
         transformation=found.transformation,
         golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in matrix),
         golden_answers=tuple(map(float, answers)),
-        dependencies=dependencies,
+        dependencies=_dependencies(order, opened),
     )
+
+
+def _safest(order: Order, formats: Mapping[str, ModelFormat], file: bytes) -> tuple[ModelFormat, bytes]:
+    """The model in the form it is kept in: what a pickle holds in a form that runs no code, when there is one."""
+    format_ = formats[order.format]
+    data = format_.imported(file)
+    if not isinstance(format_, SealedFormat):
+        return format_, data
+    opened = format_.unlocked(order.model, data, "")
+    model = opened.held(data)
+    others = loading.differences(_dependencies(order, opened))
+    if others:
+        raise InvalidInput(f"a pickle is only loaded by the packages that wrote it: {'; '.join(others)}")
+    for safe in formats.values():
+        if not isinstance(safe, SealedFormat) and safe.accepts(model):
+            with suppress(InvalidInput):
+                return safe, safe.dumps(model)
+    return format_, data
 
 
 def _signature(order: Order) -> Signature | None:

@@ -187,7 +187,7 @@ def _column(entry: Mapping[str, Any], place: int) -> Column:
     name, kind = entry.get("name"), entry.get("type")
     if not isinstance(name, str) or not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise InvalidInput(f"column {place} of the signature has no usable name ({str(name)[:50]!r})", column=place)
-    if kind not in _TYPES:
+    if not isinstance(kind, str) or kind not in _TYPES:
         raise InvalidInput(f"column {name!r} of the signature is of type {str(kind)[:50]!r}; served are {sorted(_TYPES)}", column=name)
     return Column(name, _TYPES[kind])
 

@@ -126,7 +126,9 @@ def _check_golden_rows(bundle: ModelBundle, predictor: Predictor, digest: str) -
     expected = np.array(bundle.golden_answers, dtype=np.float64)
     answers = predictor.predict(np.array(bundle.golden_rows, dtype=np.float64))
     right = (
-        np.abs(answers - expected) <= bundle.tolerance * np.maximum(1.0, np.abs(expected)) if answers.shape == expected.shape else np.zeros(1, dtype=bool)
+        np.abs(answers - expected) <= bundle.tolerance * np.maximum(1.0, np.abs(expected))
+        if answers.shape == expected.shape
+        else np.zeros(1, dtype=bool)
     )
     if not right.all():
         raise Refused(

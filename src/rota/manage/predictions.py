@@ -142,6 +142,16 @@ def of_version(tables: Tables, endpoint: str, number: int, *, examples: int = 5)
     return Answered(counted[0], counted[1], counted[2], tuple(first)) if counted[0] else Answered(0)
 
 
+def answers(tables: Tables, endpoint: str) -> pl.LazyFrame:
+    """Each prediction once as its caller got it: prediction_id, at_us and number; one that failed counts for the version that failed."""
+    name = _name(endpoint)
+    columns = ["prediction_id", "at_us", "number"]
+    if tables.version(name) is None:
+        return pl.LazyFrame(schema={each: COLUMNS[each] for each in columns})
+    rows = tables.scan(name, columns=[*columns, "role", "error"]).filter(pl.col("role") != "shadow")
+    return rows.sort(pl.col("error") != "", "at_us").unique("prediction_id", keep="first").select(columns)
+
+
 def _name(endpoint: str) -> str:
     return f"predictions/{check_name('endpoint', endpoint)}"
 

@@ -6,7 +6,7 @@ Whatever `rota.manage.projects` does not know is refused or left out.
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar
 
 from rota.errors import Refused
@@ -52,15 +52,22 @@ def check_address(repositories: Repositories, project: str, permission: Permissi
     if permission in BEYOND:
         raise Refused(f"a token of project {project!r} does not open {permission!r}, which reaches beyond projects", project=project)
     place = Projects(repositories)
+    for name, before in _parameters(path):
+        value = str(values[name])
+        owner = place.named(name if name in place.by_name else before, value)
+        if owner == UNKNOWN and permission == "data.read":
+            owner = NOBODY
+        if owner is not None:
+            _require(project, owner, value, reading=permission.endswith(".read"))
+
+
+def _parameters(path: str) -> Iterator[tuple[str, str]]:
+    """What a path names, each with the word before it; what only details the name before it (a version's number) is left out."""
     before = ""
     for part in path.split("/"):
-        parameter = _PARAMETER.match(part)
-        if parameter and not before.startswith("{"):
-            owner = place.named(parameter[1] if parameter[1] in place.by_name else before, str(values[parameter[1]]))
-            if owner == UNKNOWN and permission == "data.read":
-                owner = NOBODY
-            if owner is not None:
-                _require(project, owner, str(values[parameter[1]]), reading=permission.endswith(".read"))
+        found = _PARAMETER.match(part)
+        if found and (found[1] == "node" or (found[1] != "direction" and not before.startswith("{"))):
+            yield found[1], before
         before = part
 
 

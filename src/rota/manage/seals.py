@@ -34,8 +34,8 @@ class PlatformSeals:
         self._check_allowed(model)
         if not hmac.compare_digest(self.sign(model, digest).encode(), seal.encode()):
             raise Refused(
-                f"the pickle {digest[:12]} of model {model!r} has {'another seal' if seal else 'no seal'} of this platform: it was not registered here, "
-                "or with another signing key (ROTA_SIGNING_KEY must be the same on every host); register the model again",
+                f"the pickle {digest[:12]} of model {model!r} has {'another seal' if seal else 'no seal'} of this platform: it was not registered "
+                "here, or with another signing key (ROTA_SIGNING_KEY must be the same on every host); register the model again",
                 model=model,
             )
 

@@ -14,7 +14,7 @@ import polars as pl
 from msgspec.structs import replace
 
 from rota.errors import NotFound
-from rota.manage import alerts, baselines, datasets, labels, predictions, registry, schemas, slices
+from rota.manage import alerts, baselines, datasets, labels, outcomes, predictions, registry, schemas, slices
 from rota.manage.alerts import Breach
 from rota.manage.durable import Context, Work
 from rota.manage.features.feed import Feed
@@ -67,6 +67,7 @@ class MonitorWorkflow:
         moved["labels"] = labels.flush(repositories.journal, repositories.tables, endpoint)
         if moved["labels"]:
             work.batch.event(Event("label.arrived", endpoint, work.now_us, {"rows": moved["labels"]}))
+        moved["outcomes"] = outcomes.flush(repositories.journal, repositories.tables, endpoint)
         return moved | self.feed.flush_all()
 
     def _days(self, work: Work, endpoint: str) -> list[Micros]:

@@ -34,9 +34,9 @@ class ModelFormat(Protocol):
     """One framework's serialisation. No format but a `SealedFormat` executes code on load.
 
     Law: `accepts` never raises; `loads(dumps(model))` predicts what the model predicts, to `tolerance` (1e-9 where the framework
-    computes in float64, 1e-6 in float32, whose sums depend on how rows lie together); `loads` of foreign or damaged bytes raises `Corrupt`. `imported` gives the bytes of a file that the framework itself wrote, `InvalidInput` when it is no such
-    file or no model that can be served. `describe` says what the bytes say of the model's columns. `libraries` names the
-    packages and versions the bytes depend on.
+    computes in float64, 1e-6 in float32, whose sums depend on how rows lie together); `loads` of foreign or damaged bytes raises `Corrupt`.
+    `imported` gives the bytes of a file that the framework itself wrote, `InvalidInput` when it is no such file or no model that can
+    be served. `describe` says what the bytes say of the model's columns. `libraries` names the packages and versions the bytes depend on.
     """
 
     name: str
@@ -55,6 +55,12 @@ class ModelFormat(Protocol):
     def libraries(self) -> dict[str, str]: ...
 
 
+class UnlockedFormat(ModelFormat, Protocol):
+    """A format that loads bytes which were recognised; `held` is the very model in them."""
+
+    def held(self, data: bytes) -> Any: ...
+
+
 @runtime_checkable
 class SealedFormat(Protocol):
     """A format whose bytes execute code when they are loaded: its own `loads` raises `Refused`, always.
@@ -65,7 +71,7 @@ class SealedFormat(Protocol):
 
     def sealed(self, model: str, data: bytes) -> str: ...
 
-    def unlocked(self, model: str, data: bytes, seal: str) -> ModelFormat: ...
+    def unlocked(self, model: str, data: bytes, seal: str) -> UnlockedFormat: ...
 
 
 class Seals(Protocol):

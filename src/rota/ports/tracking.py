@@ -31,17 +31,22 @@ class Tracking(Protocol):
     - The experiment DEFAULT_EXPERIMENT, named "Default", is always there. `create_experiment` raises `Conflict` when id or
       name is taken, also by a deleted experiment; `replace_experiment` when `before` is not what is stored, or the new name
       is taken.
-    - `create_run` raises `Conflict` for a known id and `NotFound` for an unknown experiment. `run` gives everything but the
-      series: the newest point of a metric is the one with the largest (step, at_us, value).
+    - `create_run` raises `Conflict` for a known id, `NotFound` for an unknown experiment and `Refused` for a deleted one.
+      `run` gives everything but the series: the newest point of a metric is the one with the largest (step, at_us, value).
     - `log` raises `NotFound` for an unknown run, `Refused` for a deleted one, and `InvalidInput` when a parameter has
       another value already (the same value again is no change). Tags are replaced. An equal metric point is stored once, so
       logging twice is harmless. A repeated input (name, digest) or output (model) is stored once. NaN and infinities come back as they are.
+    - Keys, values and times that an engine could not give back (`MAX_KEY` and its like in `rota.records.tracking`, a NUL, more
+      than 64 bits) raise `InvalidInput`, and nothing is written.
     - `history` gives a metric's points by (step, at_us, value) from `start` on, at most `limit`.
     - `change_run` sets the fields that are given (`deleted_us=0` restores) and returns the run.
-    - `search_runs` and `search_experiments` answer `rota.records.filters.Query` over the given experiments (ids); a run without the
-      asked metric, parameter or tag fails every condition on it, also `!=`; nulls come last in either order, NaN before
-      them; ties are broken by start (newest first), then id. Pages neither repeat nor lose a run while nothing is written.
-    - `purge_runs` and `purge_experiment` (with its runs) remove rows for good; unknown ids are no-ops.
+    - `search_runs` and `search_experiments` answer `rota.records.filters.Query` over the given experiments (ids); a run
+      without the asked metric, parameter or tag fails every condition on it, also `!=`, but IS NULL; a NaN is `!=`
+      everything. Nulls come last in either order, NaN before them; ties are broken by start (newest first), then id. Pages
+      neither repeat nor lose a run while nothing is written. A page of another search, or an attribute that there is not,
+      raises `InvalidInput`.
+    - `purge_runs` and `purge_experiment` (with its runs) remove rows for good; unknown ids are no-ops. Purging the default
+      experiment is `Refused`.
     """
 
     def create_experiment(self, experiment: Experiment, batch: Batch | None = None) -> None: ...

@@ -15,8 +15,9 @@ View = Literal["active", "deleted", "all"]
 class Comparison:
     """One condition; `value` is a tuple for IN and NOT IN, "" for IS NULL and IS NOT NULL.
 
-    LIKE has % and _ as wildcards and no escape; it is case-sensitive, ILIKE takes the letters A-Z for a-z. Attributes of time
-    (start_time, end_time, creation_time, ...) are compared in whole milliseconds since 1970, as MLflow's clients see them, and sorted by the microsecond.
+    LIKE has % and _ as wildcards and no escape; it is case-sensitive, ILIKE takes the letters A-Z for a-z. Attributes of
+    time (start_time, end_time, creation_time, ...) are compared in whole milliseconds since 1970, as MLflow's clients see
+    them, and sorted by the microsecond.
     """
 
     entity: Entity

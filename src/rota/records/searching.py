@@ -48,7 +48,7 @@ def ordered(items: Iterable[T], order: Sequence[Order], fields: Callable[[T], Fi
     """The items by the wanted order, equal ones as they came; what has no value comes last in either direction, NaN before it."""
     arranged = list(items)
     for wanted in reversed(order):
-        valued = [(fields(item).get(wanted.entity, {}).get(wanted.key), item) for item in arranged]
+        valued: list[tuple[Any, T]] = [(fields(item).get(wanted.entity, {}).get(wanted.key), item) for item in arranged]
         present = [pair for pair in valued if _rank(pair[0]) == 0]
         present.sort(key=lambda pair: pair[0], reverse=wanted.descending)
         arranged = [item for _, item in present]

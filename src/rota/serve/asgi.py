@@ -4,7 +4,7 @@
     GET  /v2, /v2/health/live, /v2/health/ready, /v2/models/{name}, /v2/models/{name}/ready
     POST /v2/models/{name}/infer        Open Inference Protocol v2
     POST /get-online-features           online features, as Feast's feature server answers them (see `feature_requests`)
-    GET  /metrics                       Prometheus text
+    GET  /metrics                       Prometheus text: sums, and by endpoint and version for a token that may read monitoring
 
 Errors are {"error": sentence, "facts": {...}} with the status of `STATUS`. Without rows that could be answered the status is 500.
 """
@@ -76,12 +76,14 @@ class PredictionApp:
         follower: Follower,
         *,
         features: FeatureReader | None = None,
+        may_monitor: Callable[[str], bool] = lambda _: False,
         version: str = "0",
         max_request_bytes: int = 16_000_000,
     ) -> None:
         self._core = core
         self._features = features
         self._follower = follower
+        self._may_monitor = may_monitor
         self._version = version
         self._max_bytes = max_request_bytes
         self._turns = Turns(core)
@@ -114,6 +116,9 @@ class PredictionApp:
                     reply = await self._infer(endpoint, await self._body(scope, receive, "POST"))
                 case ("get-online-features",) if self._features is not None:
                     reply = await self._read_features(self._features, await self._body(scope, receive, "POST"))
+                case ("metrics",):
+                    _require(method, "GET", known=True)
+                    return await self._metrics(scope)
                 case _:
                     _require(method, "GET", self._known(parts))
                     return self._get(parts)
@@ -154,14 +159,12 @@ class PredictionApp:
 
     def _known(self, parts: tuple[str, ...]) -> bool:
         match parts:
-            case ("metrics",) | ("v2",) | ("v2", "health", "live" | "ready") | ("v2", "models", _) | ("v2", "models", _, "ready"):
+            case ("v2",) | ("v2", "health", "live" | "ready") | ("v2", "models", _) | ("v2", "models", _, "ready"):
                 return True
         return False
 
     def _get(self, parts: tuple[str, ...]) -> Reply:
         match parts:
-            case ("metrics",):
-                return Reply(200, self._core.counters.text(self._gauges()).encode(), _PROMETHEUS)
             case ("v2",):
                 return Reply(200, _encode(oip.server_metadata(self._version)))
             case ("v2", "health", "live"):
@@ -177,6 +180,15 @@ class PredictionApp:
         if endpoint in self._follower.known or not self._follower.ready:
             raise _Stop(_not_ready(f"endpoint {endpoint!r} is not served yet", endpoint=endpoint))
         raise NotFound(f"endpoint {endpoint!r} does not exist; served are {sorted(self._core.served)}", endpoint=endpoint)
+
+    async def _metrics(self, scope: Scope) -> Reply:
+        """Names of endpoints and models are for who may see them; everybody else gets the sums."""
+        counters = self._core.counters
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"").decode("latin-1")
+        scheme, _, secret = given.partition(" ")
+        if scheme.lower() == "bearer" and await asyncio.to_thread(self._may_monitor, secret.strip()):
+            return Reply(200, counters.text(self._gauges()).encode(), _PROMETHEUS)
+        return Reply(200, counters.nameless().text({("rota_ready", ()): float(self._follower.ready)}).encode(), _PROMETHEUS)
 
     def _gauges(self) -> dict[tuple[str, tuple[tuple[str, str | int], ...]], float]:
         served = self._core.served

@@ -13,6 +13,7 @@ HELP: Mapping[str, str] = {
     "rota_shadow_dropped_total": "Predictions no shadow scored, because it was behind.",
 }
 _LATENCY = "rota_prediction_seconds"
+_PUBLIC = frozenset({"status"})
 Labels = tuple[tuple[str, str | int], ...]
 
 
@@ -40,6 +41,17 @@ class Counters:
             row[next((index for index, bound in enumerate(BUCKETS_S) if seconds <= bound), len(BUCKETS_S))] += 1
             row[-1] += seconds
 
+    def nameless(self) -> "Counters":
+        """The same counts summed over everything that has a name here: only statuses are kept apart."""
+        summed = Counters()
+        with self._lock:
+            for (name, labels), count in self._counts.items():
+                summed._counts[name, tuple(label for label in labels if label[0] in _PUBLIC)] += count
+            rows = list(self._latencies.values())
+        if rows:
+            summed._latencies[""] = [sum(column) for column in zip(*rows, strict=True)]
+        return summed
+
     def text(self, gauges: Mapping[tuple[str, Labels], float]) -> str:
         """Prometheus exposition format 0.0.4 of everything counted, and of `gauges` read just now."""
         with self._lock:
@@ -60,11 +72,12 @@ class Counters:
 
 def _histogram(endpoint: str, row: list[float]) -> list[str]:
     lines, reached = [], 0
+    whose: Labels = (("endpoint", endpoint),) if endpoint else ()
     for bound, count in zip((*BUCKETS_S, "+Inf"), row, strict=False):
         reached += int(count)
-        labels: Labels = (("endpoint", endpoint), ("le", str(bound)))
+        labels: Labels = (*whose, ("le", str(bound)))
         lines.append(f"{_LATENCY}_bucket{_braces(labels)} {reached}")
-    suffix = _braces((("endpoint", endpoint),))
+    suffix = _braces(whose)
     return [*lines, f"{_LATENCY}_sum{suffix} {row[-1]:.9g}", f"{_LATENCY}_count{suffix} {reached}"]
 
 

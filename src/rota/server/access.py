@@ -15,7 +15,6 @@ from starlette.routing import BaseRoute
 
 from rota.manage import access, scopes
 from rota.records.access import Identity, Permission
-from rota.server.owner import OwnerToken
 from rota.wiring import Platform
 
 COOKIE = "rota_token"
@@ -67,19 +66,18 @@ def actor_of(request: Request) -> str:
     return identity_of(request).name
 
 
-async def recognised(request: Request, platform: Platform, owner: OwnerToken) -> Identity | None:
+async def recognised(request: Request, platform: Platform) -> Identity | None:
     """The identity behind the request's bearer token, basic password or cookie, or None."""
-    return await identify(_secret(request), platform, owner)
+    return await identify(_secret(request), platform)
 
 
-async def identify(secret: str, platform: Platform, owner: OwnerToken) -> Identity | None:
-    """Whose secret this is; asked of the store each time, so that a revoked token is refused from the next request on."""
+async def identify(secret: str, platform: Platform) -> Identity | None:
+    """Whose secret this is; the owner's is known without asking the store."""
     if not secret:
         return None
-    if access.same(secret, owner.now()):
+    if access.same(secret, platform.owner_token.now()):
         return access.OWNER
-    environment, now_us = platform.settings.environment, platform.wall.now_us()
-    return await run_in_threadpool(access.recognise, platform.repositories.metadata, secret, environment=environment, now_us=now_us)
+    return await run_in_threadpool(platform.recognise, secret)
 
 
 def routes_of(routes: Iterable[BaseRoute]) -> Iterator[APIRoute]:
@@ -93,10 +91,10 @@ def routes_of(routes: Iterable[BaseRoute]) -> Iterator[APIRoute]:
 
 def table(routes: Iterable[BaseRoute]) -> str:
     """Every route with the permission that it asks for, as Markdown."""
-    lines = {}
+    lines: dict[tuple[str, str], str] = {}
     for route in routes_of(routes):
         asked = permission_of(route) or ("no token" if is_open(route) else "any token")
-        lines |= {(route.path, method): f"| `{method} {route.path}` | {asked} |" for method in route.methods}
+        lines |= {(route.path, method): f"| `{method} {route.path}` | {asked} |" for method in route.methods or ()}
     return "\n".join(["| route | asks for |", "|---|---|", *(lines[key] for key in sorted(lines))])
 
 

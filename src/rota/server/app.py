@@ -18,6 +18,7 @@ from rota.server import (
     experiments,
     feature_pages,
     features,
+    foreign,
     governance,
     lineage,
     lineage_pages,
@@ -33,7 +34,6 @@ from rota.server import (
     training,
 )
 from rota.server.guard import Guard
-from rota.server.owner import OwnerToken
 from rota.wiring import Platform
 
 STATUS: dict[type[RotaError], int] = {
@@ -50,6 +50,7 @@ ROUTERS = (
     sources,
     schemas,
     features,
+    foreign,
     models,
     governance,
     training,
@@ -74,7 +75,7 @@ def create(platform: Platform) -> FastAPI:
     app = FastAPI(title="Rota control plane", docs_url=None, redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False)
     app.state.platform = platform
     app.state.max_request_bytes = platform.settings.max_request_mb * 1_000_000
-    owner = app.state.owner = OwnerToken(platform.settings.home.resolve())
+    platform.owner_token.make()
 
     @app.exception_handler(RotaError)
     async def translate(request: Request, error: RotaError) -> Response:
@@ -100,7 +101,7 @@ def create(platform: Platform) -> FastAPI:
         return refuse(request, 500, "the request failed inside; the control plane's log says why")
 
     async def recognise(request: Request) -> Identity | None:
-        return await access.recognised(request, platform, owner)
+        return await access.recognised(request, platform)
 
     for room in ROUTERS:
         app.include_router(room.router)

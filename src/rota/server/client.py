@@ -15,7 +15,6 @@ from urllib.parse import urlencode
 
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.records.time import Micros
-from rota.server import owner
 from rota.server.processes import published
 from rota.settings import secret
 
@@ -59,6 +58,11 @@ class Client:
     def label(self, endpoint: str, labels: Sequence[Mapping[str, Any]]) -> int:
         """Report truths: each has `prediction_id`, `value` and `at_us` (when it became known). Returns how many were taken."""
         return int(self._call("control", "POST", f"/v1/endpoints/{endpoint}/labels", {"labels": labels})["accepted"]) if labels else 0
+
+    def outcome(self, endpoint: str, outcomes: Sequence[Mapping[str, Any]]) -> int:
+        """Report business outcomes: each has `prediction_id`, `name`, `value` and `at_us`; the endpoint "" is whichever made the prediction."""
+        path = f"/v1/endpoints/{endpoint}/outcomes" if endpoint else "/v1/outcomes"
+        return int(self._call("control", "POST", path, {"outcomes": outcomes})["accepted"]) if outcomes else 0
 
     def get(self, path: str, **query: Any) -> Any:
         """Any GET route of the control plane, for example `client.get("/v1/runs", workflow="train")`."""
@@ -130,9 +134,11 @@ class Client:
 
 def _owners(home: Path) -> str:
     try:
-        return owner.read(home)
-    except NotFound as error:
-        raise Unavailable(str(error)) from None
+        return (home / "token").read_text().strip()
+    except FileNotFoundError:
+        raise Unavailable(f"there is no token in {home}; the control plane writes it when it starts") from None
+    except PermissionError:
+        raise Refused(f"the token in {home} is not yours to read: ask for one of your own and set ROTA_TOKEN", home=str(home)) from None
 
 
 def _message(answer: bytes) -> str:

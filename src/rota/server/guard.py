@@ -4,7 +4,6 @@ A plain ASGI application around the framework: it reads the headers once and ans
 """
 
 import ipaddress
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
@@ -14,8 +13,6 @@ from fastapi import HTTPException, Request, Response
 
 from rota.records.access import Identity
 from rota.settings import Settings
-
-logger = logging.getLogger("rota.server")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -1,18 +1,18 @@
-"""Continuous monitoring over HTTP: labels come in, alerts and measured slices go out."""
+"""Continuous monitoring over HTTP: labels and business outcomes come in, alerts and measured slices go out."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from rota.errors import NotFound
-from rota.manage import alerts, registry
+from rota.errors import NotFound, Refused
+from rota.manage import alerts, outcomes, registry
 from rota.monitor import compare
 from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.signal import Alert, MonitorSlice
-from rota.server.access import actor_of, needs
+from rota.server.access import actor_of, identity_of, needs
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()
@@ -29,6 +29,37 @@ async def label(request: Request, endpoint: str) -> dict[str, int]:
     """Report truths; they may come late, twice and in any order: the newest by `at_us` counts."""
     labels = (await body_as(request, Labels)).labels
     return {"accepted": await run_in_threadpool(platform_of(request).label, endpoint, labels)}
+
+
+class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What came of predictions for the business."""
+
+    outcomes: list[dict[str, Any]]
+
+
+@router.post("/v1/endpoints/{endpoint}/outcomes", dependencies=needs("outcome.write"))
+async def report_outcomes(request: Request, endpoint: str) -> dict[str, int]:
+    """Report outcomes (prediction_id, name, value, at_us); the newest of a prediction and name by `at_us` counts."""
+    reported = (await body_as(request, Outcomes)).outcomes
+    return {"accepted": await run_in_threadpool(platform_of(request).outcome, endpoint, reported)}
+
+
+@router.post("/v1/outcomes", dependencies=needs("outcome.write"))
+async def report_outcomes_anywhere(request: Request) -> dict[str, int]:
+    """Report outcomes without naming the endpoint: they count where their predictions were made."""
+    if project := identity_of(request).project:
+        raise Refused(f"a token of project {project!r} reports outcomes to /v1/endpoints/ENDPOINT/outcomes, where the project is known")
+    reported = (await body_as(request, Outcomes)).outcomes
+    return {"accepted": await run_in_threadpool(platform_of(request).outcome, "", reported)}
+
+
+@router.get("/v1/endpoints/{endpoint}/outcomes", dependencies=needs("monitor.read"))
+def outcome_report(request: Request, endpoint: str, days: Annotated[int, Query(ge=1, le=36_500)] = outcomes.WINDOW_DAYS) -> object:
+    """Outcomes of the last days' predictions by version: how many, sum, mean, per prediction; and how many have no prediction."""
+    repositories = platform_of(request).repositories
+    if repositories.metadata.get(Endpoint, endpoint) is None:
+        raise NotFound(f"there is no endpoint {endpoint!r}", endpoint=endpoint)
+    return plain(outcomes.report(repositories, endpoint, days=days))
 
 
 @router.get("/v1/alerts", dependencies=needs("monitor.read"))

@@ -43,9 +43,9 @@ _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 @router.get("/enter", dependencies=OPEN)
 async def enter(request: Request, token: str = "") -> Response:
     """Exchange the token in the address for a cookie that no script can read and no other site can send."""
-    identity = await identify(token, request.app.state.platform, request.app.state.owner)
+    identity = await identify(token, request.app.state.platform)
     if identity is None:
-        return problem(401, "This token opens nothing here. Open the address that `rota up` printed, or /enter?token= with a token that you were given.")
+        return problem(401, "This token opens nothing here. Open the address that `rota up` printed, or /enter?token= with one that you were given.")
     response = RedirectResponse("/", status_code=303)
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, token, max_age=COOKIE_AGE_S, httponly=True, samesite="strict", secure=secure)

@@ -6,15 +6,18 @@ import msgspec
 
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.runs import Runs
+from rota.ports.tracking import Logged, Tracking
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import DatasetDefinition, DatasetVersion
-from rota.records.model import Alias, Approval, ModelVersion, VersionStatus
+from rota.records.model import Alias, AliasMove, Approval, ModelVersion, VersionStatus
 from rota.records.record import Record
 from rota.records.release import Endpoint, Release, Rollout, Route
 from rota.records.run import Deployed, PipelineRelease, Run, TrainingPipeline
 from rota.records.schema import ColumnSchema, Schema
 from rota.records.signal import Alert, Event, Monitor, MonitorSlice
+from rota.records.project import UseCase
 from rota.records.time import DAY_US
+from rota.records.tracking import Experiment, ExperimentRun, MetricPoint
 
 NOON_US = 1_373_889_600_000_000
 SOURCE = Source("arrivals", {"id": "string", "origin": "string", "at": "timestamp", "delay": "float"}, "at", id_field="id")
@@ -39,7 +42,9 @@ def tell(metadata: Metadata, runs: Runs) -> None:
         approval(1),
         version(2, "registered"),
         Alias("delay", "champion", 1, NOON_US),
+        AliasMove("delay", "champion", 1, 1, 0, NOON_US, "rollout.delay.1", "first version, nothing to compare with", {"rollout": "rollout.delay.1"}),
         endpoint,
+        UseCase("delays", "Tell which flights arrive late.", "missed connections", "roc_auc"),
         Monitor(endpoint),
         Release("delay", 1, (Route("delay", 1, "f" * 64, "stable", 100),), "", NOON_US),
         Rollout("rollout.delay.1", "delay", "delay", 1, 0, "promoted", 0, NOON_US, NOON_US + 60_000_000, "first version, nothing to compare with"),
@@ -54,6 +59,16 @@ def tell(metadata: Metadata, runs: Runs) -> None:
     batch.link("model_version:delay@1", ["dataset_version:delay@1", "run:r1"], NOON_US)
     metadata.commit(batch)
     runs.submit(Run("r1", "train", "delay", {}, NOON_US, "manual"))
+
+
+def track(tracking: Tracking) -> None:
+    """One experiment, "trees", with a finished run and a failed one inside it."""
+    tracking.create_experiment(Experiment("700", "trees", created_us=NOON_US, updated_us=NOON_US))
+    tracking.create_run(ExperimentRun("e1deepertrees", "700", "[bold]first[/bold]", "running", NOON_US, source={"commit": "c0ffee"}))
+    points = [MetricPoint("roc_auc", 0.7 + step / 100, step, NOON_US + step) for step in range(4)]
+    tracking.log("e1deepertrees", Logged(metrics=points, parameters={"depth": "8"}, tags={"team": "delay"}))
+    tracking.create_run(ExperimentRun("e2trial", "700", "trial", "failed", NOON_US + 1, parent="e1deepertrees"))
+    tracking.change_run("e1deepertrees", status="finished", ended_us=NOON_US + 60_000_000)
 
 
 def version(number: int, status: VersionStatus, **changes: Any) -> ModelVersion:

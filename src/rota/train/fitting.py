@@ -66,7 +66,8 @@ def fit(arguments: Mapping[str, Any], formats: Mapping[str, ModelFormat]) -> dic
             return {"format": format_.name, "libraries": format_.libraries()}
     raise InvalidInput(
         f"training function {arguments['train']!r} returned a {type(model).__module__}.{type(model).__qualname__}, "
-        f"which none of the installed formats {sorted(formats)} can keep without running code when it is loaded; install the extra of its framework, return another model, "
+        f"which none of the installed formats {sorted(formats)} can keep without running code when it is loaded; install the extra of its "
+        "framework, return another model, "
         "or let somebody allow this one: `rota models allow-pickle MODEL --reason ...`"
     )
 

@@ -7,7 +7,7 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.errors import Conflict
-from rota.manage import artifacts, filters
+from rota.manage import artifacts, filters, registry
 from rota.ports.metadata import Batch
 from rota.records.filters import Query, View
 from rota.records.time import Micros
@@ -24,7 +24,6 @@ from rota.server.mlflow.wire import (
     limited_tags,
     missing,
     pairs_of,
-    retried,
     route,
 )
 
@@ -91,7 +90,10 @@ def create(call: Call, asked: Create) -> object:
         updated_us=now_us,
         tags=limited_tags(asked.tags, MAX_EXPERIMENT_TAG),
     )
-    _unless_taken(lambda: call.repositories.tracking.create_experiment(experiment), experiment.name)
+    try:
+        call.repositories.tracking.create_experiment(experiment)
+    except Conflict as error:
+        raise _taken(experiment.name) from error
     return {"experiment_id": experiment.id}
 
 
@@ -126,33 +128,33 @@ def search(call: Call, asked: Search) -> object:
 @route(router, "POST", "/delete", "experiment.write")
 def delete(call: Call, asked: ById) -> object:
     """Its runs are hidden with it, and shown again when it is restored."""
-    return _marked(call, asked.experiment_id, call.now_us)
+    registry.retried(lambda: _mark(call, asked.experiment_id, call.now_us))
+    return {}
 
 
 @route(router, "POST", "/restore", "experiment.write")
 def restore(call: Call, asked: ById) -> object:
-    return _marked(call, asked.experiment_id, None)
+    registry.retried(lambda: _mark(call, asked.experiment_id, None))
+    return {}
 
 
 @route(router, "POST", "/update", "experiment.write")
 def update(call: Call, asked: Rename) -> object:
     name = _checked(asked.new_name)
-    before = active(call, asked.experiment_id)
-    after = msgspec.structs.replace(before, name=name, updated_us=call.now_us)
-    _unless_taken(lambda: call.repositories.tracking.replace_experiment(after, before=before), name)
+    registry.retried(lambda: _renamed(call, asked.experiment_id, name))
     return {}
 
 
 @route(router, "POST", "/set-experiment-tag", "experiment.write")
 def set_experiment_tag(call: Call, asked: SetTag) -> object:
     new = limited_tags([Pair(asked.key, asked.value)], MAX_EXPERIMENT_TAG)
-    retried(lambda: _tagged(call, asked.experiment_id, new))
+    registry.retried(lambda: _tagged(call, asked.experiment_id, new))
     return {}
 
 
 @route(router, "POST", "/delete-experiment-tag", "experiment.write")
 def delete_experiment_tag(call: Call, asked: DeleteTag) -> object:
-    retried(lambda: _tagged(call, asked.experiment_id, {}, removed=asked.key))
+    registry.retried(lambda: _tagged(call, asked.experiment_id, {}, removed=asked.key))
     return {}
 
 
@@ -198,7 +200,7 @@ def shown(experiment: Experiment) -> dict[str, object]:
     }
 
 
-def _marked(call: Call, identity: str, deleted_us: Micros | None) -> object:
+def _mark(call: Call, identity: str, deleted_us: Micros | None) -> None:
     before = existing(call, identity)
     if (before.deleted_us is None) == (deleted_us is None):
         raise missing(f"there is no {'deleted' if deleted_us is None else 'active'} experiment with id {identity!r}")
@@ -207,7 +209,6 @@ def _marked(call: Call, identity: str, deleted_us: Micros | None) -> object:
     batch.audit(call.identity.name, verb, identity, call.now_us, name=before.name)
     after = msgspec.structs.replace(before, deleted_us=deleted_us, updated_us=call.now_us)
     call.repositories.tracking.replace_experiment(after, before=before, batch=batch)
-    return {}
 
 
 def _tagged(call: Call, identity: str, new: Mapping[str, str], removed: str = "") -> None:
@@ -219,11 +220,17 @@ def _tagged(call: Call, identity: str, new: Mapping[str, str], removed: str = ""
     call.repositories.tracking.replace_experiment(after, before=before)
 
 
-def _unless_taken(change: object, name: str) -> None:
-    try:
-        change()  # type: ignore[operator]
-    except Conflict as error:
-        raise Fault("RESOURCE_ALREADY_EXISTS", f"an experiment named {name!r} already exists, perhaps a deleted one: {error}") from error
+def _renamed(call: Call, identity: str, name: str) -> None:
+    before = active(call, identity)
+    named = call.repositories.tracking.experiment_named(name)
+    if named is not None and named.id != identity:
+        raise _taken(name)
+    after = msgspec.structs.replace(before, name=name, updated_us=call.now_us)
+    call.repositories.tracking.replace_experiment(after, before=before)
+
+
+def _taken(name: str) -> Fault:
+    return Fault("RESOURCE_ALREADY_EXISTS", f"Experiment(name={name}) already exists, perhaps deleted; use it, restore it, or take another name")
 
 
 def _checked(name: str) -> str:

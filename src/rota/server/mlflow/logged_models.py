@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from fastapi import APIRouter
 
-from rota.manage import artifacts, filters
+from rota.manage import artifacts, filters, registry
 from rota.ports.metadata import Batch
 from rota.records.filters import Query
 from rota.records.searching import Fields, matches, ordered, paged
@@ -26,7 +26,6 @@ from rota.server.mlflow.wire import (
     missing,
     number,
     pairs_of,
-    retried,
     route,
 )
 
@@ -239,8 +238,7 @@ def _changed(call: Call, identity: str, *, removed_tag: str = "", **changes: obj
         call.repositories.metadata.commit(batch)
         return after
 
-    changed: LoggedModel = retried(change)
-    return changed
+    return registry.retried(change)
 
 
 def _of_experiment(call: Call, experiment: str) -> list[LoggedModel]:

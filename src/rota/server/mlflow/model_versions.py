@@ -11,7 +11,7 @@ from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion
 from rota.records.tracking import LoggedModel
 from rota.server.mlflow import version_form
 from rota.server.mlflow.registered_models import REASON, number_of, remove_alias
-from rota.server.mlflow.wire import BASE, MAX_REGISTRY_TAG, Asked, Call, Pair, Text, invalid, limited_tags, missing, retried, route
+from rota.server.mlflow.wire import BASE, MAX_REGISTRY_TAG, Asked, Call, Pair, Text, invalid, limited_tags, missing, route
 
 router = APIRouter(prefix=f"{BASE}/model-versions")
 VERSIONS_TAG = "mlflow.modelVersions"
@@ -76,7 +76,7 @@ def create(call: Call, asked: Create) -> object:
     except NotFound as error:
         raise invalid(f"Invalid model version source: '{asked.source}'. {error}") from error
     if logged:
-        retried(lambda: _note_on_model(call, logged, version))
+        registry.retried(lambda: _note_on_model(call, logged, version))
     return _shown(call, version)
 
 

@@ -7,6 +7,7 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.errors import Refused
+from rota.manage import registry
 from rota.ports.metadata import Batch
 from rota.ports.tracking import Logged
 from rota.records.tracking import LoggedModel, MetricPoint, RunInput, RunOutput
@@ -25,7 +26,6 @@ from rota.server.mlflow.wire import (
     invalid,
     missing,
     parameters,
-    retried,
     route,
     run_tags,
 )
@@ -243,7 +243,7 @@ def _log_metrics(call: Call, identity: str, given: Sequence[Metric], logged: Log
         logged_metrics.note(call.repositories.metadata, batch, [point for point in points if point.model], now_us=call.now_us)
         _log(call, identity, logged, batch)
 
-    retried(log_both)
+    registry.retried(log_both)
 
 
 def _input(given: DatasetInput) -> RunInput:

@@ -127,8 +127,10 @@ def search(call: Call, asked: Search) -> object:
     where = [_of_attribute(each) for each in filters.parse_filter(asked.filter, "run")]
     query = Query(where, filters.parse_order(asked.order_by, "run"), asked.max_results, asked.page_token, view)
     gone = {each for each in asked.experiment_ids if (found := call.repositories.tracking.experiment(each)) and found.deleted_us is not None}
-    searched = [each for each in asked.experiment_ids if each not in gone] if view == "active" else asked.experiment_ids
-    page = call.repositories.tracking.search_runs(searched, query if not gone or view == "active" else replace(query, view="all"))
+    searched = [each for each in asked.experiment_ids if view != "active" or each not in gone]
+    if gone and gone == set(searched):
+        query = replace(query, view="all")
+    page = call.repositories.tracking.search_runs(searched, query)
     runs = [run_form.shown(run, deleted=run.experiment in gone) for run in page.items]
     return {"runs": runs} | ({"next_page_token": page.next} if page.next else {})
 

@@ -30,8 +30,6 @@ PREFIXES = ("/api/", "/ajax-api/")
 BASE = "/api/2.0/mlflow"
 MAX_EXPERIMENT_TAG = 20_000
 MAX_REGISTRY_TAG = 100_000
-ATTEMPTS = 5
-"""How often a change is tried anew when somebody else changed the same thing in between."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -70,6 +68,7 @@ _OF_STATUS: Mapping[int, str] = {
     503: "TEMPORARILY_UNAVAILABLE",
 }
 _NAME = re.compile(r"[/\w.\- :]+")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MISSING = re.compile(r"missing required field `(\w+)`|length >= 1 - at `\$\.(\w+)`")
 
 
@@ -220,24 +219,17 @@ def number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else math.copysign(1.7976931348623157e308, value)
 
 
-def retried(change: Callable[[], Any]) -> Any:
-    """The outcome of a read-and-replace, tried anew while others are faster."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return change()
-        except Conflict as error:
-            if attempt == ATTEMPTS - 1:
-                raise Fault("RESOURCE_CONFLICT", f"{error}; others change it all the time, try again") from error
-    raise AssertionError("unreachable")
-
-
 async def _read(request: Request, shape: type[A], lists: frozenset[str]) -> A:
     path: dict[str, Any] = dict(request.path_params)
     query = request.query_params
+    if any("\x00" in text for text in (*path.values(), *query.values())):
+        raise invalid("the address holds a NUL character, which no name has")
     if request.method == "GET":
         asked = {name: query.getlist(name) if name in lists else query[name] for name in query}
         return _converted(asked | path, shape)
     body = await request.body()
+    if _NUL.search(body):
+        raise invalid("the body holds a NUL character, which not every engine keeps")
     if not path:
         try:
             return msgspec.json.decode(body or b"{}", type=shape, strict=False)

@@ -106,7 +106,9 @@ def acknowledged(child: "subprocess.Popen[str]", after: int) -> int:
 
 
 @pytest.mark.parametrize("after", [1, 6])
-def test_a_kill_while_logging_leaves_whole_batches_and_all_acknowledged_ones(start: Start, tracking: Tracking, metadata: SqlMetadata, after: int) -> None:
+def test_a_kill_while_logging_leaves_whole_batches_and_all_acknowledged_ones(
+    start: Start, tracking: Tracking, metadata: SqlMetadata, after: int
+) -> None:
     told = acknowledged(start(LOG, "r1"), after)
     run = tracking.run("r1")
     assert run is not None
