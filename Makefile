@@ -4,14 +4,17 @@
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .peers
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 LOCK := requirements
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
+# Every extra but torch, which brings gigabytes of GPU libraries: its tests ask for it by name.
+EXTRAS := demo lightgbm onnx pickle postgres redis s3 sklearn tune ui xgboost
 # What a user asks of the demo, for example `make demo DEMO="--fast --keep"`
 DEMO ?=
 
-.PHONY: demo test slow check lock wheel clean
+.PHONY: demo test slow check peers lock wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rota demo $(DEMO)
@@ -28,19 +31,24 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The MLflow clients and the server of the contract tests, each in an environment of its own.
+peers: $(PEERS)/.mlflow3 $(PEERS)/.mlflow2
+
 wheel: $(VENV)/.dev
 	$(BIN)/python -m hatchling build --target wheel
 
 # New versions within pyproject.toml's bounds. The smaller locks take their versions from dev.txt, so that all four agree.
 lock: $(VENV)/.installer
-	$(COMPILE) --upgrade --all-extras --group dev --group build --output-file $(LOCK)/dev.txt
+	$(COMPILE) --upgrade $(EXTRAS:%=--extra %) --group dev --group build --output-file $(LOCK)/dev.txt
 	$(COMPILE) --upgrade --extra demo --group build --constraints $(LOCK)/dev.txt --output-file $(LOCK)/demo.txt
 	$(COMPILE) --upgrade --constraints $(LOCK)/dev.txt --output-file $(LOCK)/base.txt
 	$(COMPILE:pyproject.toml=--upgrade --group pyproject.toml:installer --output-file $(LOCK)/installer.txt)
+	printf 'mlflow==3.17.2\nlightgbm\n' | $(COMPILE:pyproject.toml=--upgrade --output-file $(LOCK)/mlflow3.txt -)
+	printf 'mlflow==2.22.5\nlightgbm\n' | $(COMPILE:pyproject.toml=--upgrade --output-file $(LOCK)/mlflow2.txt -)
 	@! grep -nE '://|--(extra-)?index|--find-links' $(LOCK)/*.txt || { echo 'a lock names an index; remove it'; exit 1; }
 
 clean:
-	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # The environment. Each stamp is younger than the lock it was installed from, so a second run installs nothing.
 # uv is quick; where it cannot be had or cannot reach the registry that pip is configured for, pip installs the same lock.
@@ -51,6 +59,12 @@ $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(LOCK)/%.txt $(VENV)/.installer pyproje
 	    $(BIN)/python -m pip install --require-hashes -r $<; fi
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
 	@$(BIN)/python -c 'import lightgbm' || { echo 'LightGBM needs the system library libgomp: apt-get install libgomp1'; exit 1; }
+	@touch $@
+
+$(PEERS)/.%: $(LOCK)/%.txt $(VENV)/.installer
+	@if [ -x $(UV) ] && $(UV) venv --quiet --clear --python $(BIN)/python $(PEERS)/$* && \
+	    $(UV) pip install --quiet --compile-bytecode --python $(PEERS)/$*/bin/python --require-hashes -r $<; then :; else \
+	    rm -rf $(PEERS)/$* && $(BIN)/python -m venv $(PEERS)/$* && $(PEERS)/$*/bin/python -m pip install --quiet --require-hashes -r $<; fi
 	@touch $@
 
 $(VENV)/.installer: $(LOCK)/installer.txt

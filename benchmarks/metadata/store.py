@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peers.many_runs import PAGE, SEARCHES, STARTED_MS, points, runs
+from peers.many_runs import LEAST, PAGE, PATIENCE_S, SEARCHES, STARTED_MS, points, runs
 from sqlalchemy import insert
 
 from rota.backends import sql_tracking_schema as schema
@@ -122,11 +122,13 @@ def made(key: str, value: float, step: int, at_ms: int) -> MetricPoint:
 
 
 def timed(act: Callable[[int], object], rounds: int) -> list[float]:
-    took = []
+    took: list[float] = []
     for turn in range(1, rounds + 1):
         began = time.perf_counter()
         act(turn)
         took.append(time.perf_counter() - began)
+        if len(took) >= LEAST and sum(took) > PATIENCE_S:
+            break
     return took
 
 

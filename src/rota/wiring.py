@@ -100,14 +100,14 @@ from rota.train.continuous import TrainWorkflow
 logger = logging.getLogger("rota.wiring")
 
 FORMATS = {
-    "lightgbm": ("rota.backends.lightgbm_format", "LightGBMFormat", "lightgbm"),
-    "xgboost": ("rota.backends.xgboost_format", "XGBoostFormat", "xgboost"),
-    "onnx": ("rota.backends.onnx_format", "OnnxFormat", "onnxruntime"),
-    "torch": ("rota.backends.torch_format", "TorchFormat", "torch"),
-    "skops": ("rota.backends.skops_format", "SkopsFormat", "skops"),
-    "pickle": ("rota.backends.pickle_format", "PickleFormat", "cloudpickle"),
+    "lightgbm": ("rota.backends.lightgbm_format", "LightGBMFormat", ("lightgbm",)),
+    "xgboost": ("rota.backends.xgboost_format", "XGBoostFormat", ("xgboost",)),
+    "skops": ("rota.backends.skops_format", "SkopsFormat", ("skops", "sklearn")),
+    "onnx": ("rota.backends.onnx_format", "OnnxFormat", ("onnxruntime", "onnx")),
+    "torch": ("rota.backends.torch_format", "TorchFormat", ("torch", "safetensors")),
+    "pickle": ("rota.backends.pickle_format", "PickleFormat", ("cloudpickle",)),
 }
-"""Model formats by name: backend module, class, and the library whose presence installs it. The first that accepts a model keeps it."""
+"""Model formats by name: backend module, class, and the libraries whose presence installs it. The first that accepts a model keeps it."""
 SHORTEST_KEY = 32
 SPOOL = "spool"
 """The folder of the home in which logged metrics wait to be stored."""

@@ -57,7 +57,9 @@ def test_a_directory_of_mlflow_becomes_an_endpoint_with_a_monitor(empty, tmp_pat
 
 def test_a_pickle_is_served_after_somebody_allowed_it_and_no_longer_when_it_was_withdrawn(empty, tmp_path):
     matrix = np.random.default_rng(0).normal(size=(50, 2))
-    (tmp_path / "model.pkl").write_bytes(pickle.dumps(make_pipeline(FunctionTransformer(operator.neg), LogisticRegression()).fit(matrix, matrix[:, 0] > 0)))
+    (tmp_path / "model.pkl").write_bytes(
+        pickle.dumps(make_pipeline(FunctionTransformer(operator.neg), LogisticRegression()).fit(matrix, matrix[:, 0] > 0))
+    )
     words = [
         "models",
         "register",

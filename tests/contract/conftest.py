@@ -69,7 +69,12 @@ def oracle(python: Path, folder: Path) -> Iterator[Served]:
     port = free_port()
     store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
     command = [str(python.with_name("mlflow")), "server", *store, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    env = {**CLEAN, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": f"{python.parent}:{os.environ['PATH']}"}
+    env = {
+        **CLEAN,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PATH": f"{python.parent}:{os.environ['PATH']}",
+    }
     with _running(command, env, f"http://127.0.0.1:{port}", folder):
         yield Served(f"http://127.0.0.1:{port}", "", folder)
 

@@ -14,7 +14,6 @@ from rota.backends.memory_tracking import MemoryTracking
 from rota.errors import InvalidInput, Refused
 from rota.manage import baselines, datasets, foreign_registration, schemas
 from rota.manage.foreign import Adopter
-from rota.manage.foreign_registration import Offer
 from rota.manage.repositories import Repositories
 from rota.records.model import ModelVersion
 from rota.records.time import DAY_US

@@ -1,5 +1,7 @@
 """A model is served only when it proves to be the one that was registered."""
 
+from importlib.metadata import version
+
 import msgspec
 import pytest
 
@@ -43,3 +45,24 @@ def test_missing_and_damaged_bundles_are_told_apart(world):
 def test_answers_that_are_not_numbers_do_not_pass_for_golden_ones(world):
     with pytest.raises(Refused):
         load(world.blobs, world.depot.formats, world.bundle(float("nan"), golden=1.0))
+
+
+def with_dependencies(world, dependencies, **changes):
+    bundle = decode(world.blobs.get(world.bundle(5.0)), ModelBundle)
+    return world.blobs.put(encode(msgspec.structs.replace(bundle, dependencies=dependencies, **changes)))
+
+
+def test_a_package_that_is_missing_or_of_another_major_version_is_told_and_the_golden_rows_decide(world, caplog):
+    odd = {"numpy": "1.26.4", "no-such-package": "2.0", "polars": version("polars")}
+    load(world.blobs, world.depot.formats, with_dependencies(world, odd))
+    (record,) = [r for r in caplog.records if r.name == "rota.manage"]
+    assert f"built with numpy 1.26.4, and {version('numpy')} is installed" in record.getMessage()
+    assert "no-such-package 2.0 is not installed" in record.getMessage()
+    assert "polars" not in record.getMessage()
+    with pytest.raises(Refused, match=r"built with numpy 1\.26\.4"):
+        load(world.blobs, world.depot.formats, with_dependencies(world, odd, golden_answers=(99.0,)))
+
+
+def test_a_bundle_says_how_closely_its_answers_repeat(world):
+    near = with_dependencies(world, {}, golden_answers=(6.0 + 1e-7,), tolerance=1e-6)
+    load(world.blobs, world.depot.formats, near)

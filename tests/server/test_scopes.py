@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from rota.manage import access as tokens
+from rota.manage import registry
 from rota.ports.metadata import Batch
 from rota.records.model import RegisteredModel
 from rota.records.record import Record
@@ -163,6 +164,15 @@ def test_what_a_limited_token_makes_is_its_project_s(limited: Any, world: Any) -
     assert mine.post(f"{base}/runs/create", {"experiment_id": made}).status == 200
     assert mine.post(f"{base}/registered-models/create", {"name": "taxi"}).status == 200
     assert world.repositories.metadata.get(RegisteredModel, "taxi").project == "flights"
+    assert mine.post("/v1/models", {"name": "bus"}).json()["project"] == "flights"
+    assert LIMITED in limited("data_scientist", "secret").get("/v1/models/bus").text
+
+
+def test_a_trained_model_belongs_to_the_project_whose_release_trained_it(platform: Any) -> None:
+    metadata, batch = platform.repositories.metadata, Batch()
+    registry.register(batch, metadata, msgspec.structs.replace(version(1, "registered"), model="tram", release="d" * 64))
+    metadata.commit(batch)
+    assert metadata.get(RegisteredModel, "tram").project == "flights"
 
 
 def test_routes_that_cannot_be_placed_are_closed_to_limited_tokens(limited: Any) -> None:

@@ -14,6 +14,8 @@ SEARCHES: dict[str, tuple[str, list[str]]] = {
     "search: a rare param": ("params.seed = '777'", []),
 }
 PAGE = 100
+LEAST, PATIENCE_S = 3, 15
+"""A slow act is repeated this often at least, and no longer than this."""
 
 
 def runs(count: int) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import mlflow
 import sqlalchemy
-from many_runs import PAGE, SEARCHES, STARTED_MS, points, runs
+from many_runs import LEAST, PAGE, PATIENCE_S, SEARCHES, STARTED_MS, points, runs
 from mlflow.entities import Metric, RunTag, ViewType
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlParam, SqlRun, SqlTag
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -82,11 +82,13 @@ def writes(store: SqlAlchemyStore, experiment: str, rounds: int, mode: str) -> d
 
 
 def timed(act: Callable[[int], object], rounds: int) -> list[float]:
-    took = []
+    took: list[float] = []
     for turn in range(1, rounds + 1):
         began = time.perf_counter()
         act(turn)
         took.append(time.perf_counter() - began)
+        if len(took) >= LEAST and sum(took) > PATIENCE_S:
+            break
     return took
 
 

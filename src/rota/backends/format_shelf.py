@@ -9,10 +9,12 @@ from rota.ports.models import ModelFormat, Seals
 
 
 class FormatShelf(Mapping[str, ModelFormat]):
-    """Read-only; `known` gives each format's module, class, the library whose presence installs it, and whether it needs the seals."""
+    """Read-only; `known` gives each format's module, class and the libraries whose presence installs it; those in `sealed` are given the seals."""
 
-    def __init__(self, known: Mapping[str, tuple[str, str, str]], *, sealed: frozenset[str] = frozenset(), seals: Seals | None = None) -> None:
-        self._known = {name: row for name, row in known.items() if importlib.util.find_spec(row[2]) is not None}
+    def __init__(
+        self, known: Mapping[str, tuple[str, str, tuple[str, ...]]], *, sealed: frozenset[str] = frozenset(), seals: Seals | None = None
+    ) -> None:
+        self._known = {name: row for name, row in known.items() if all(importlib.util.find_spec(library) for library in row[2])}
         self._sealed, self._seals = sealed, seals
         self._opened: dict[str, ModelFormat] = {}
         self._lock = threading.Lock()

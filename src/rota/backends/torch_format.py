@@ -23,15 +23,18 @@ _MAGIC = "rota-torch"
 _FORM = 1
 _LENGTH = struct.Struct("<Q")
 _PROBE_ROWS = (2, 3)
-OPERATIONS = frozenset(
-    """_softmax _log_softmax _to_copy abs add addmm alias amax amin arange argmax avg_pool1d avg_pool2d bmm cat ceil clamp clone convolution copy cos
-    cumsum div elu embedding empty_like eq erf exp expand expm1 eye fill flip floor fmod full full_like gather ge gelu gt hardtanh index
-    index_select isinf isnan le leaky_relu log log10 log1p log2 logical_and logical_not logical_or logical_xor lt masked_fill max max_pool2d_with_indices
-    maximum mean min minimum mm mul native_group_norm native_layer_norm _native_batch_norm_legit_no_training ne neg nonzero ones_like permute pow
-    prod reciprocal relu remainder repeat round rsqrt rsub scalar_tensor scatter select sigmoid sign silu sin sinh slice sort split_with_sizes sqrt squeeze
-    sub sum sym_size t tan tanh topk transpose tril triu trunc unsqueeze var var_mean view where zeros_like _unsafe_view reshape
-    constant_pad_nd linear matmul softmax log_softmax layer_norm dropout flatten unbind softplus mish hardsigmoid hardswish selu celu""".split()
-)
+OPERATIONS = frozenset({
+    "_softmax", "_log_softmax", "_to_copy", "abs", "add", "addmm", "alias", "amax", "amin", "arange", "argmax", "avg_pool1d", "avg_pool2d",
+    "bmm", "cat", "ceil", "clamp", "clone", "convolution", "copy", "cos", "cumsum", "div", "elu", "embedding", "empty_like", "eq", "erf", "exp",
+    "expand", "expm1", "eye", "fill", "flip", "floor", "fmod", "full", "full_like", "gather", "ge", "gelu", "gt", "hardtanh", "index",
+    "index_select", "isinf", "isnan", "le", "leaky_relu", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "lt", "masked_fill", "max", "max_pool2d_with_indices", "maximum", "mean", "min", "minimum", "mm", "mul", "native_group_norm",
+    "native_layer_norm", "_native_batch_norm_legit_no_training", "ne", "neg", "nonzero", "ones_like", "permute", "pow", "prod", "reciprocal",
+    "relu", "remainder", "repeat", "round", "rsqrt", "rsub", "scalar_tensor", "scatter", "select", "sigmoid", "sign", "silu", "sin", "sinh",
+    "slice", "sort", "split_with_sizes", "sqrt", "squeeze", "sub", "sum", "sym_size", "t", "tan", "tanh", "topk", "transpose", "tril", "triu",
+    "trunc", "unsqueeze", "var", "var_mean", "view", "where", "zeros_like", "_unsafe_view", "reshape", "constant_pad_nd", "linear", "matmul",
+    "softmax", "log_softmax", "layer_norm", "dropout", "flatten", "unbind", "softplus", "mish", "hardsigmoid", "hardswish", "selu", "celu",
+})  # fmt: skip
 _PLAIN = {"getitem": operator.getitem, "add": operator.add, "sub": operator.sub, "mul": operator.mul, "floordiv": operator.floordiv}
 
 
@@ -75,8 +78,7 @@ class TorchFormat:
             (length,) = _LENGTH.unpack_from(body)
             graph = json.loads(body[_LENGTH.size : _LENGTH.size + length])
             weights = safetensors.torch.load(body[_LENGTH.size + length :])
-            if graph["form"] != _FORM:
-                raise Corrupt(f"the torch model has form {graph['form']}, this version reads {_FORM}; register it again")
+            _checked(graph["form"], (_FORM,))
             return TorchPredictor(graph, weights)
         except Corrupt:
             raise
@@ -128,7 +130,9 @@ class TorchPredictor:
 def _exported(module: torch.nn.Module) -> Any:
     width = next((p.shape[1] for p in module.parameters() if p.ndim == 2), 0)
     if not width:
-        raise InvalidInput("the module's first layer does not say how many columns it reads; give torch.export.export(module, (example,), ...) instead")
+        raise InvalidInput(
+            "the module's first layer does not say how many columns it reads; give torch.export.export(module, (example,), ...) instead"
+        )
     kind = next(module.parameters()).dtype
     rows = torch.export.Dim("rows", min=1)
     training = module.training
@@ -218,7 +222,7 @@ def _read(value: Any, values: Mapping[str, Any]) -> Any:
     return found
 
 
-def _checked(value: Any, known: Sequence[str]) -> str:
+def _checked(value: Any, known: Sequence[Any]) -> str:
     if value not in known:
-        raise Corrupt(f"the torch model says {value!r} where one of {list(known)} stands; restore the blob")
+        raise Corrupt(f"the torch model says {value!r} where this version reads {list(known)}; restore the blob, or register the model again")
     return str(value)

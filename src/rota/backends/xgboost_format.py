@@ -22,6 +22,7 @@ from rota.errors import Corrupt, InvalidInput, Unavailable
 from rota.ports.models import ModelInputs
 
 _MAGIC = "rota-xgboost"
+_PACKAGES = ("xgboost", "xgboost-cpu")
 _TYPES = {"Booster", "XGBModel"}
 _REFUSED = ("multi:", "rank:", "survival:", "binary:logitraw", "binary:hinge")
 _CONFIG = b'{"type": 0, "training": false, "iteration_begin": 0, "iteration_end": 0, "strict_shape": false, "missing": NaN, "cache_id": 0}'
@@ -63,7 +64,8 @@ class XGBoostFormat:
         return ModelInputs(width, tuple(learner["feature_names"]), _texts(learner), problem)  # type: ignore[arg-type]
 
     def libraries(self) -> dict[str, str]:
-        return {name: importlib.metadata.version(name) for name in ("xgboost", "numpy")}
+        packages = [name for name in _PACKAGES if any(importlib.metadata.distributions(name=name))]
+        return {"xgboost": importlib.metadata.version(packages[0]), "numpy": importlib.metadata.version("numpy")}
 
 
 class XGBoostPredictor:

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from rota.cli import adoption, governance, show
+from rota.cli import adoption, cards, governance, show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
-from rota.manage import access, comparison, model_search, registry
+from rota.manage import access, comparison, evidence, model_search, registry
 from rota.manage import governance as rules
 from rota.manage.filters import parse_filter, parse_order
 from rota.records.access import Permission
@@ -25,6 +25,7 @@ alias = typer.Typer(
 commands.add_typer(models, name="models")
 models.add_typer(governance.models)
 models.add_typer(adoption.models)
+models.add_typer(cards.models)
 models.add_typer(alias, name="alias")
 
 Version = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="A version by number or alias, for example churn@3 or churn@champion.")]
@@ -85,16 +86,23 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
         found = registry.resolve(metadata, version)
         approvals = rules.decisions(metadata, found)
         standing = rules.standing(metadata, found, now_us=now_us)
+        earned = evidence.earned(platform.repositories, found)
         aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}, limit=registry.ALL) if a.number == found.number]
     if json:
-        told = {"approval_status": found.approval_status, "aliases": aliases, "released": standing.open, "missing": list(standing.missing)}
+        told = {
+            "approval_status": found.approval_status,
+            "aliases": aliases,
+            "released": standing.open,
+            "missing": list(standing.missing),
+            "outcomes": earned,
+        }
         show.write_json({"version": plain(found), "approvals": [plain(approval) for approval in approvals], **told})
         return
     named = {name: value for name, value in plain(found).items() if name not in ("metrics", "parameters", "created_us", "updated_us") and value}
     named |= {"aliases": ", ".join(aliases), "may be released": "; ".join(standing.missing) or "yes", "created": show.when(found.created_us)}
     metrics = {f"metric {name}": value for name, value in found.metrics.items()}
     parameters = {f"parameter {name}": value for name, value in found.parameters.items()}
-    show.facts(named | metrics | parameters | _told(approvals), as_json=False)
+    show.facts(named | metrics | parameters | _earned(earned) | _told(approvals), as_json=False)
 
 
 @models.command()
@@ -309,6 +317,15 @@ def _change(ctx: typer.Context, thing: str, changes: dict[str, Any], *, json: bo
 
 def _described(record: object) -> dict[str, object]:
     return {name: getattr(record, name) for name in ("owner", "description", "tags")}
+
+
+def _earned(earned: dict[str, Any]) -> dict[str, object]:
+    """Business outcomes by endpoint and name."""
+    return {
+        f"outcome {kpi['name']} on {endpoint}": f"{kpi['total']:.4g} of {kpi['count']}, {kpi['per_prediction']:.4g} a prediction"
+        for endpoint, found in earned.items()
+        for kpi in found["kpis"]
+    }
 
 
 def _told(approvals: list[Approval]) -> dict[str, object]:

@@ -238,7 +238,7 @@ def _check(path: str, decoded: str) -> None:
         or ("begins with a scheme or a drive" if ":" in parts[0] and (parts[0].endswith(":") or parts[0].index(":") == 1) else "")
         or ("has an empty part, '.' or '..'" if any(part.strip() in ("", ".", "..") for part in parts) else "")
         or (f"has a part of more than {MAX_PART} characters" if any(len(part.encode(errors="replace")) > MAX_PART for part in parts) else "")
-        or ("has a character that is not allowed" if any(_forbidden(character) for character in decoded) else "")
+        or ("has a character that is not allowed" if any(_forbidden(character, decoded == path) for character in decoded) else "")
     )
     if fault:
         shown = path if len(path) <= 100 else path[:100] + "..."
@@ -248,5 +248,8 @@ def _check(path: str, decoded: str) -> None:
         )
 
 
-def _forbidden(character: str) -> bool:
+def _forbidden(character: str, literal: bool) -> bool:
+    """A name is kept as it came, so what it would mean decoded matters only where it could lead elsewhere: MLflow 2 writes `image%step%13%...`."""
+    if not literal:
+        return character in "\\?\0"
     return character in "\\#?\x7f\ufffd" or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")

@@ -18,6 +18,8 @@ from rota.records.record import decode
 log = logging.getLogger("rota.manage")
 EXTRAS = {"skops": "sklearn"}
 """Formats whose extra has another name."""
+SAME = {"xgboost": ("xgboost-cpu",), "onnxruntime": ("onnxruntime-gpu",)}
+"""Packages that hold the same module under another name."""
 WARM_UP_ROWS = (1, 1, 32)
 """Rows of the calls made before traffic: the first call of an engine allocates, and one row and many may be different code."""
 
@@ -106,10 +108,12 @@ def differences(dependencies: Mapping[str, str]) -> list[str]:
 def _version(name: str) -> str:
     if name == "python":
         return platform.python_version()
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    for package in (name, *SAME.get(name, ())):
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
 
 
 def _major(version: str) -> str:

@@ -31,7 +31,7 @@ from rota.records.model import (
 )
 from rota.records.record import check_name
 from rota.records.release import Endpoint, Release
-from rota.records.run import Deployed
+from rota.records.run import Deployed, PipelineRelease
 from rota.records.signal import Event
 from rota.records.time import Micros
 
@@ -174,7 +174,8 @@ def register(batch: Batch, metadata: Metadata, version: ModelVersion, *, actor: 
     if model is None or model.deleted_us is not None:
         check_name("model", version.model)
         owner = version.owner or ("" if actor == "rota" else actor)
-        batch.put(RegisteredModel(version.model, owner=owner, created_us=version.created_us, updated_us=version.created_us), replacing=model)
+        at_us, project = version.created_us, _project_of(metadata, version)
+        batch.put(RegisteredModel(version.model, project, owner, created_us=at_us, updated_us=at_us), replacing=model)
     batch.create(version)
     batch.event(Event("version.registered", version.id, version.created_us, {"model": version.model, "number": version.number}))
     batch.audit(actor, "version.register", version.id, version.created_us, run=version.run or version.experiment_run, dataset=version.dataset)
@@ -381,8 +382,14 @@ def _known(metadata: Metadata, name: str) -> RegisteredModel | None:
     """The record of a name. Versions registered by an older release have none: their model is the one they imply."""
     found = metadata.get(RegisteredModel, name)
     if found is None and (first := metadata.find(ModelVersion, {"model": name}, order="number", limit=1)):
-        return RegisteredModel(name, created_us=first[0].created_us, updated_us=first[0].created_us)
+        return RegisteredModel(name, _project_of(metadata, first[0]), created_us=first[0].created_us, updated_us=first[0].created_us)
     return found
+
+
+def _project_of(metadata: Metadata, version: ModelVersion) -> str:
+    """A trained version's model belongs to the project whose release trained it."""
+    release = metadata.get(PipelineRelease, version.release) if version.release else None
+    return release.project if release else "default"
 
 
 def _move(batch: Batch, metadata: Metadata, alias: Alias, number: int, *, actor: str, before: int, evidence: Mapping[str, Any]) -> None:

@@ -37,7 +37,8 @@ class ModelBundle(Record, frozen=True):
     """Everything a prediction process needs, by digest: model bytes, transformation, features, golden rows.
 
     Golden rows are transformed matrix rows with the answers the model gave at registration; a process that cannot
-    reproduce them to `tolerance` (absolute, and relative to answers beyond 1) refuses the bundle. `seal` signs model and blob where the bytes run code when they are loaded.
+    reproduce them to `tolerance` (absolute, and relative to answers beyond 1) refuses the bundle. `seal` signs model and blob
+    where the bytes run code when they are loaded.
     """
 
     model: str

@@ -96,7 +96,7 @@ def search(
 async def create_model(request: Request) -> object:
     new = await body_as(request, NewModel)
     r = platform_of(request).repositories
-    model = RegisteredModel(new.name, new.project, actor_of(request), new.description, new.tags)
+    model = RegisteredModel(new.name, identity_of(request).project or new.project, actor_of(request), new.description, new.tags)
     return plain(await run_in_threadpool(registry.create_model, r.metadata, model, actor=actor_of(request), now_us=r.clock.now_us()))
 
 

@@ -18,14 +18,14 @@ from markupsafe import Markup
 
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
-from rota.manage import chronicle, datasets, lineage, notes, registry
+from rota.manage import chronicle, datasets, notes
 from rota.manage.lineage_kinds import type_of
 from rota.records.filters import Query
-from rota.records.model import Alias, Approval, ModelVersion
+from rota.records.model import Alias, ModelVersion
 from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout
 from rota.records.run import ENDED, Deployed
-from rota.records.signal import Alert, Edge, MonitorSlice
+from rota.records.signal import Alert, MonitorSlice
 from rota.records.time import Micros, iso
 from rota.server import charts
 from rota.server.access import COOKIE, OPEN, identify, needs
@@ -74,33 +74,6 @@ def overview(request: Request) -> Response:
         alerts=[alert for alert in metadata.find(Alert, order="-raised_us", limit=SHOWN_RUNS) if alert.status != "resolved"],
         newest_slice=slices[0] if slices else None,
         events=chronicle.newest_events(metadata, limit=25),
-    )
-
-
-@router.get("/models", dependencies=needs("model.read"))
-def models(request: Request) -> Response:
-    platform = platform_of(request)
-    metadata = platform.repositories.metadata
-    aliases: dict[str, list[str]] = {}
-    for alias in metadata.find(Alias):
-        aliases.setdefault(f"{alias.model}@{alias.number}", []).append(alias.alias)
-    return page("models.html", platform, versions=metadata.find(ModelVersion, order="-created_us"), aliases=aliases)
-
-
-@router.get("/models/{model}/{number}", dependencies=needs("model.read"))
-def model(request: Request, model: str, number: int) -> Response:
-    platform = platform_of(request)
-    metadata = platform.repositories.metadata
-    version = registry.get(metadata, model, number)
-    return page(
-        "model.html",
-        platform,
-        version=version,
-        aliases=[alias.alias for alias in metadata.find(Alias, {"model": model}) if alias.number == number],
-        approvals=metadata.find(Approval, {"model": model, "number": number}),
-        causes=_by_effect(lineage.walk(metadata, f"model_version:{version.id}", "causes")),
-        notes=notes.of(metadata, f"model_version:{version.id}"),
-        rollouts=[rollout for rollout in metadata.find(Rollout, order="-started_us") if (rollout.model, rollout.candidate) == (model, number)],
     )
 
 
@@ -181,14 +154,6 @@ def _html(text: str, status: int) -> Response:
     return HTMLResponse(text, status, headers)
 
 
-def _by_effect(edges: list[Edge]) -> dict[str, list[str]]:
-    """The causes of each node, in the order in which the walk reached them."""
-    found: dict[str, list[str]] = {}
-    for edge in edges:
-        found.setdefault(edge.effect, []).append(edge.cause)
-    return found
-
-
 def _moment(at_us: Micros | None) -> str:
     return "" if at_us is None else iso(at_us - at_us % 1_000_000).replace("T", " ").removesuffix("Z")
 
@@ -223,6 +188,14 @@ def _brief(body: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_number(value)}" for name, value in _small(plain(body)).items())
 
 
+def _told(body: Mapping[str, Any]) -> str:
+    """The facts of an audit entry, changed ones as before and after."""
+    before, after = plain(body.get("before")), plain(body.get("after"))
+    if isinstance(before, dict) and isinstance(after, dict):
+        return "; ".join(f"{name}: {before.get(name)} \N{RIGHTWARDS ARROW} {after[name]}" for name in after)
+    return ", ".join(f"{name} {_number(value)}" for name, value in plain(body).items() if value not in ("", None))
+
+
 def _link(node: str) -> str:
     """Where a lineage node is shown: on its own page, else in the middle of its graph; "" for a text that is no node."""
     return _own_page(node) or (f"/lineage?node={quote(node, safe='')}" if type_of(node).kind else "")
@@ -252,7 +225,7 @@ def _short(text: str) -> str:
 def _environment() -> Environment:
     made = Environment(loader=PackageLoader("rota.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {"moment": _moment, "day": _day, "number": _number, "brief": _brief, "small": _small, "node_link": _link, "own_page": _own_page}
-    made.filters |= {"colour": charts.colour, "short": _short, "headline": _headline}
+    made.filters |= {"colour": charts.colour, "short": _short, "headline": _headline, "told": _told}
     made.filters["segment"] = lambda text: quote(str(text), safe="")
     made.globals |= {"lasted": _lasted, "ENDED": ENDED, "split_words": datasets.split_words}
     return made

@@ -31,7 +31,7 @@ def main(out: str, groups: list[str]) -> None:
         try:
             importlib.import_module(group).steps(said, client, known)
         except Exception:  # noqa: BLE001 - the other groups are tried too
-            said.noted.append({"label": "the rest of the group", "seen": "broke off", "trace": traceback.format_exc()})
+            said.noted.append({"label": "the rest of the group", "seen": f"broke off: {traceback.format_exc()}"})
         told[group] = {"steps": said.noted, "took_s": round(time.monotonic() - began, 2)}
     plain = {name: value for name, value in vars(known).items() if isinstance(value, str | bool)}
     Path(out).write_text(json.dumps({"version": mlflow.__version__, "groups": told, "known": plain}, indent=1))

@@ -45,7 +45,7 @@ def _logged(said, client):
 
 def _listed(said, client, run):
     def listed(folder=None):
-        return [(each.path, each.is_dir, each.path.endswith("png") or each.file_size) for each in client.list_artifacts(run, folder)]
+        return [(each.path, each.is_dir, each.path.endswith("png") or each.file_size or None) for each in client.list_artifacts(run, folder)]
 
     for folder in (None, "", "dir", "dir/sub", "dir/", "deep", "plots", "d.json", "nothing", "dir/nothing", "images"):
         said.step(f"list {folder!r}", lambda folder=folder: len(listed(folder)) if folder == "images" else listed(folder))

@@ -37,7 +37,7 @@ def steps(said, client, known):
         said.named(info.model_id, "clf")
         said.step("the logged model", lambda: _without_size(mlflow.get_logged_model(info.model_id)))
     said.step("address", lambda: info.model_uri)
-    said.step("signature", lambda: info.signature.to_dict())
+    said.step("signature", info.signature.to_dict)
     said.step("outputs of the run", lambda: client.get_run(known.model_run).outputs.model_outputs if known.three else [])
     said.step("the run's own", lambda: sorted(client.get_run(known.model_run).data.tags))
     said.step("its files", lambda: sorted(each.path for each in mlflow.artifacts.list_artifacts(info.model_uri)))

@@ -13,7 +13,7 @@ def steps(said, client, known):
     _pairs(said, client, run)
     _batches(said, client, known)
     _fluent(said, client, known)
-    _data(said, client, run)
+    _data(said, client, known, run)
     said.step("all of it", lambda: client.get_run(run))
 
 
@@ -117,7 +117,7 @@ def _fluent(said, client, known):
     said.step("asynchronous metrics", lambda: [each.value for each in client.get_metric_history(known.fluent, "late")])
 
 
-def _data(said, client, run):
+def _data(said, client, known, run):
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
     with mlflow.start_run(run_id=run):
         said.step("data frame", lambda: mlflow.log_input(mlflow.data.from_pandas(frame, name="tiny"), context="training"))
@@ -128,7 +128,8 @@ def _data(said, client, run):
     said.step("the same digest, another source", lambda: client.log_inputs(run, [DatasetInput(Dataset("made", "d1", "s3", "{}"), [])]))
     said.step("a long name", lambda: client.log_inputs(run, [DatasetInput(Dataset("n" * 501, "d", "http", "{}"), [])]))
     said.step("a long digest", lambda: client.log_inputs(run, [DatasetInput(Dataset("n", "d" * 37, "http", "{}"), [])]))
-    said.step("no name", lambda: client.log_inputs(run, [DatasetInput(Dataset("", "d", "http", "{}"), [])]))
+    nameless = [DatasetInput(Dataset("", "d", "http", "{}"), [])]
+    said.step("no name", lambda: client.log_inputs(known.run, nameless), rota={"error": "INVALID_PARAMETER_VALUE"})
     said.step("into nobody's run", lambda: client.log_inputs("f" * 32, [DatasetInput(made, [])]))
     said.step("no data", lambda: client.log_inputs(run, []))
     said.step("data of the run", lambda: client.get_run(run).inputs)

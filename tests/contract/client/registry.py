@@ -1,9 +1,17 @@
 """Registered models and versions: made, described, tagged, searched."""
 
+import json
+
 import mlflow
 from transcript import pages
 
 OUTSIDE = ("http://169.254.169.254/latest", "file:///etc", "/etc/passwd", "s3://x/y", "../x", "ftp://x/y", "runs:/../../etc", "models:/nobody/1", "")
+ELSEWHERE = ("s3://x/y", "models:/nobody/1")
+"""MLflow takes the bucket, and calls the other one missing; Rota keeps every file itself."""
+REFUSED = {"error": "INVALID_PARAMETER_VALUE"}
+
+MORE = {"['creation_timestamp ASC']": [f"found_{number}" for number in range(4)]}
+"""What Rota answers where MLflow refuses."""
 
 
 def steps(said, client, known):
@@ -33,7 +41,7 @@ def _versions(said, client, known):
     said.step("a number nobody has", lambda: client.get_model_version("iris", "99"))
     said.step("what is no number", lambda: client.get_model_version("iris", "x"))
     said.step("a version of nobody's", lambda: client.get_model_version("nobody", "1"))
-    said.step("a version for nobody's", lambda: client.create_model_version("nobody", known.model_uri))
+    said.step("a version for nobody's", lambda: client.create_model_version("nobody", f"runs:/{known.model_run}/clf", known.model_run))
     said.step("its address is a root of files", lambda: client.get_model_version_download_uri("iris", "1").startswith("mlflow-artifacts:/"))
     said.step("an address of nobody's", lambda: client.get_model_version_download_uri("iris", "99"))
     said.step("it predicts", lambda: [int(each) for each in mlflow.pyfunc.load_model("models:/iris/1").predict(_rows())])
@@ -42,7 +50,12 @@ def _versions(said, client, known):
     said.step("a version that is not there", lambda: mlflow.pyfunc.load_model("models:/iris/99"))
     if known.three:
         model = known.model_uri.removeprefix("models:/")
-        said.step("its logged model says so", lambda: mlflow.get_logged_model(model).tags["mlflow.modelVersions"])
+        said.step("its logged model says so", lambda: _numbers(mlflow.get_logged_model(model).tags["mlflow.modelVersions"]))
+
+
+def _numbers(tag):
+    """The client writes them as texts, MLflow's server as numbers."""
+    return [[each["name"], int(each["version"])] for each in json.loads(tag)]
 
 
 def _rows():
@@ -70,13 +83,16 @@ def _described(said, client):
 
 
 def _sources(said, client, known):
+    client.create_registered_model("outside")
     for source in OUTSIDE:
-        said.step(f"a version from {source!r}", lambda source=source: client.create_model_version("iris", source), rota={"error": "INVALID_PARAMETER_VALUE"})
+        more = REFUSED if source in ELSEWHERE else None
+        said.step(f"a version from {source!r}", lambda source=source: client.create_model_version("outside", source), rota=more)
     root = client.get_run(known.files).info.artifact_uri
     for below in ("/..", "/../../..", "/dir/../../x", "/%2e%2e/x", "#/../x", "?x=/../y"):
-        said.step(f"a version from a root and {below!r}", lambda below=below: client.create_model_version("iris", f"{root}{below}"), rota={"error": "INVALID_PARAMETER_VALUE"})
-    said.step("a source of another run", lambda: client.create_model_version("iris", f"{root}/dir", known.model_run), rota={"error": "INVALID_PARAMETER_VALUE"})
-    said.step("a run without such files", lambda: client.create_model_version("iris", f"runs:/{known.run}/nothing", known.run), rota={"error": "INVALID_PARAMETER_VALUE"})
+        said.step(f"a version from a root and {below!r}", lambda below=below: client.create_model_version("outside", f"{root}{below}"))
+    said.step("a source of another run", lambda: client.create_model_version("outside", f"{root}/dir", known.model_run))
+    said.step("a run without such files", lambda: client.create_model_version("outside", f"runs:/{known.run}/nothing", known.run).name)
+    client.delete_registered_model("outside")
 
 
 def _searched(said, client, known):
@@ -104,13 +120,13 @@ def _searched(said, client, known):
     ):
         said.step(f"models {text}", lambda text=text: sorted(models(text)))
     for order in (["name"], ["name DESC"], ["last_updated_timestamp DESC", "name"], ["creation_timestamp ASC"], ["nonsense"], ["name SIDEWAYS"]):
-        said.step(f"models by {order}", lambda order=order: models("tags.kind = 'found'", order_by=order))
+        said.step(f"models by {order}", lambda order=order: models("tags.kind = 'found'", order_by=order), rota=MORE.get(str(order)))
 
     def page(token):
         return client.search_registered_models("tags.kind = 'found'", max_results=3, order_by=["name"], page_token=token)
 
     said.step("pages of models", lambda: pages(page, lambda each: each.name))
-    said.step("no models wanted", lambda: models(max_results=0))
+    said.step("no models wanted", lambda: models(max_results=0), rota=REFUSED)
     said.step("too many models wanted", lambda: models(max_results=1_001))
     _searched_versions(said, client, known)
 

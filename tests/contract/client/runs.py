@@ -10,7 +10,9 @@ def steps(said, client, known):
         said.step("while it runs", lambda: client.get_run(known.run))
     said.step("when it has ended", lambda: client.get_run(known.run).info)
     said.step("the whole of it", lambda: client.get_run(known.run))
-    made = said.step("create with a moment", lambda: client.create_run(known.experiment, start_time=1_000, tags={"x": "y"}, run_name="two").info.run_name)
+    made = said.step(
+        "create with a moment", lambda: client.create_run(known.experiment, start_time=1_000, tags={"x": "y"}, run_name="two").info.run_name
+    )
     assert made == "two"
     said.step("created without a name has one", lambda: len(client.create_run(known.experiment).info.run_name) > 0)
     said.step("named by its tag", lambda: client.create_run(known.experiment, tags={"mlflow.runName": "tagged"}).info.run_name)

@@ -1,7 +1,6 @@
 """search_runs: filters, orders, pages, views, and what is wrong with some of them."""
 
 import mlflow
-from mlflow.data.dataset_source_registry import resolve_dataset_source  # noqa: F401 - a client that searches by data has it
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from transcript import pages
 
@@ -27,7 +26,7 @@ FILTERS = (
     "params.depth = 3",
     "params.`learning rate` = '0.1'",
     "parameters.kind = 'tree'",
-    "param.kind = \"tree\"",
+    'param.kind = "tree"',
     "tags.team = 'blue'",
     "tags.team != 'blue'",
     "tags.team LIKE '%l%e'",
@@ -60,7 +59,7 @@ FILTERS = (
     "datasets.name LIKE 'w%' and datasets.context = 'train'",
     "datasets.name IN ('wide', 'long')",
     "params.kind = 'it''s'",
-    "params.kind = \"it's\"",
+    'params.kind = "it\'s"',
     "params.kind = 'a' and metrics.loss > 0 and tags.team = 'blue' and attributes.status = 'FINISHED'",
     " metrics.loss   <  0.3  AND   params.kind='tree' ",
     "metrics.loss > -1 AND metrics.loss < 1e3",
@@ -116,6 +115,25 @@ ORDERS = (
     [""],
     ["attributes.nonsense"],
 )
+ALL = ["odd5", "odd6", "odd7", "odd8", "r1", "r2", "r3", "r4"]
+INVALID = {"error": "INVALID_PARAMETER_VALUE"}
+MORE = {
+    # Rota knows the user of every run, also when a client sent no such tag
+    "tags.mlflow.user != 'nobody'": ALL,
+    # more than MLflow's grammar: IN for every text, a quote written twice, a bare name that is a metric
+    "attributes.status IN ('RUNNING', 'FAILED')": ["odd5", "odd6", "odd7", "odd8", "r3", "r4"],
+    "attributes.run_name IN ('r1', 'r2')": ["r1", "r2"],
+    "params.kind = 'it''s'": ["r4"],
+    "loss > 1": [],
+    "['nonsense']": ALL[3::-1] + ALL[:3:-1],
+    # where files are kept follows from the run's id
+    "attributes.artifact_uri LIKE '%artifacts'": INVALID,
+    # MLflow overlooks what is wrong with these and answers all runs, or none
+    "and": INVALID,
+    "metrics.loss > 1 metrics.auc > 1": INVALID,
+    "metrics.loss > 1 and": INVALID,
+}
+"""What Rota answers instead, by filter or order."""
 
 
 def steps(said, client, known):
@@ -148,10 +166,6 @@ def steps(said, client, known):
     frame = mlflow.search_runs(here, order_by=["attributes.run_name"])
     said.step("as a frame", lambda: [list(frame["params.kind"].fillna("none")), list(frame["metrics.loss"].round(3)), sorted(frame.columns)])
     said.step("by names of experiments", lambda: len(mlflow.search_runs(experiment_names=["searched"])))
-
-
-MORE = {}
-"""What Rota answers instead, by filter or order."""
 
 
 def _made(said, client, known):

@@ -15,7 +15,7 @@ def steps(said, client, known):
     said.step("the latest of each", lambda: [each.current_stage for each in client.get_latest_versions("iris")])
     said.step("to Production", lambda: moved("1", "Production"), rota=REFUSED)
     said.step("to an unknown one", lambda: moved("1", "Shelf"))
-    said.step("archived with others", lambda: moved("1", "Archived", archive_existing_versions=True))
+    said.step("archived with others", lambda: moved("1", "Archived", archive_existing_versions=True), rota={"error": "INVALID_PARAMETER_VALUE"})
     said.step("to Archived", lambda: moved("1", "Archived"))
     said.step("to None", lambda: moved("1", "None"))
     said.step("a version nobody has", lambda: moved("99", "Staging"))
