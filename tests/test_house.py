@@ -191,10 +191,10 @@ def test_decisions_are_short_and_numbered_without_a_gap():
         assert text.startswith(f"# {page.name[:4]}. "), page.name
 
 
-def test_the_table_of_engines_names_what_wiring_opens():
+def test_the_table_of_engines_names_what_is_opened():
     table = (ROOT / "docs" / "index.md").read_text().partition("## Ports and engines")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`(\w+)\.py`", table)) - {"wiring"}
-    opened = set(re.findall(r"rota\.backends\.(\w+)", (SOURCE / "wiring.py").read_text()))
+    named = set(re.findall(r"`(\w+)\.py`", table)) - {"engines"}
+    opened = set(re.findall(r"rota\.backends\.(\w+)", (SOURCE / "engines.py").read_text()))
     assert opened <= named, f"docs/index.md lacks {sorted(opened - named)}"
     assert [name for name in named if not (SOURCE / "backends" / f"{name}.py").is_file()] == []
     ports = {path.stem for path in (SOURCE / "ports").glob("[a-z]*.py")}

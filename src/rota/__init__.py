@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tells checkers what `__getattr__` will answer
-    from rota.develop.tuning import Trial as Trial
     from rota.develop.tracking import current_run as current_run
+    from rota.develop.tuning import Trial as Trial
     from rota.errors import Conflict as Conflict
     from rota.errors import Corrupt as Corrupt
     from rota.errors import InvalidInput as InvalidInput
@@ -20,6 +20,14 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.errors import Unavailable as Unavailable
     from rota.manage.features.column_functions import transform as transform
     from rota.manage.features.declarations import FileSource as FileSource
+    from rota.programs import FeatureStore as FeatureStore
+    from rota.programs import apply as apply
+    from rota.programs import autolog as autolog
+    from rota.programs import load as load
+    from rota.programs import read_dataset as read_dataset
+    from rota.programs import register_model as register_model
+    from rota.programs import track as track
+    from rota.programs import tune as tune
     from rota.records.data import Contract as Contract
     from rota.records.data import Entity as Entity
     from rota.records.data import Feature as Feature
@@ -66,14 +74,6 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.train.fitting import Rows as Rows
     from rota.train.fitting import TrainingData as TrainingData
     from rota.train.fitting import step as step
-    from rota.wiring import FeatureStore as FeatureStore
-    from rota.wiring import apply as apply
-    from rota.wiring import autolog as autolog
-    from rota.wiring import load as load
-    from rota.wiring import read_dataset as read_dataset
-    from rota.wiring import register_model as register_model
-    from rota.wiring import track as track
-    from rota.wiring import tune as tune
 
     __version__: str
 
@@ -95,7 +95,7 @@ _HOMES: Mapping[str, str] = {
     "Entity": "rota.records.data",
     "Feature": "rota.records.data",
     "FeatureService": "rota.records.data",
-    "FeatureStore": "rota.wiring",
+    "FeatureStore": "rota.programs",
     "FeatureView": "rota.records.data",
     "Field": "rota.records.fields",
     "FileSource": "rota.manage.features.declarations",
@@ -117,16 +117,16 @@ _HOMES: Mapping[str, str] = {
     "UseCase": "rota.records.project",
     "Rows": "rota.train.fitting",
     "Trial": "rota.develop.tuning",
-    "tune": "rota.wiring",
-    "apply": "rota.wiring",
-    "autolog": "rota.wiring",
+    "tune": "rota.programs",
+    "apply": "rota.programs",
+    "autolog": "rota.programs",
     "at_least": "rota.records.run",
     "count": "rota.records.data",
     "current_run": "rota.develop.tracking",
     "cron": "rota.records.run",
     "error_rate": "rota.records.release",
     "latency_p95": "rota.records.release",
-    "load": "rota.wiring",
+    "load": "rota.programs",
     "mean": "rota.records.data",
     "metric": "rota.records.release",
     "new_data": "rota.records.run",
@@ -134,13 +134,13 @@ _HOMES: Mapping[str, str] = {
     "on_alert": "rota.records.run",
     "outcomes": "rota.records.data",
     "per_slice": "rota.records.run",
-    "read_dataset": "rota.wiring",
-    "register_model": "rota.wiring",
+    "read_dataset": "rota.programs",
+    "register_model": "rota.programs",
     "share": "rota.records.data",
     "sql": "rota.records.data",
     "step": "rota.train.fitting",
     "total": "rota.records.data",
-    "track": "rota.wiring",
+    "track": "rota.programs",
     "transform": "rota.manage.features.column_functions",
     "up": "rota.server.running",
 }

@@ -1,54 +1,26 @@
-"""Wiring: settings become an open platform. The only text that names a backend."""
+"""Wiring: the engines of a home and the rooms that work on them become an open platform."""
 
-import getpass
-import importlib.util
 import logging
 import math
-import os
-import secrets
-import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import msgspec
-import polars as pl
 
-from rota.backends.alert_sinks import LogSink, WebhookSink
-from rota.backends.blob_directory import BlobDirectory
-from rota.backends.clocks import ReplayClock, SystemClock
-from rota.backends.delta_tables import DeltaTables
-from rota.backends.file_input import FileInput
-from rota.backends.format_shelf import FormatShelf
-from rota.backends.lmdb_online import LmdbOnline
-from rota.backends.local_processes import LocalProcesses
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.owner_token import OwnerToken
-from rota.backends.private_files import private_file
-from rota.backends.segment_journal import SegmentJournal
-from rota.backends.sql_engine import open_engine
-from rota.backends.sql_input import SqlInput
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_runs import SqlRuns
-from rota.backends.sql_tracking import SqlTracking
+from rota import engines
 from rota.deploy.rollout import RolloutWorkflow
-from rota.develop import reproduction, search, tuning
-from rota.develop.autologging import Autologging
 from rota.develop.orphans import drain
-from rota.develop.tracking import Surroundings, TrackedRun, Tracker, current_run
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.loop import Loop, deliver, start_training
 from rota.manage import (
     access,
     chronicle,
-    dataset_reading,
     dataset_versions,
     datasets,
     foreign_registration,
@@ -73,13 +45,10 @@ from rota.manage.seals import PlatformSeals, Recognised
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import project as projects
 from rota.operationalize import release as releases
-from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
+from rota.ports.compute import Compute
 from rota.ports.inputs import Inputs
-from rota.ports.models import ModelFormat, Seals
-from rota.ports.online import Online
-from rota.ports.tables import Tables
-from rota.ports.tuning import Tuner
+from rota.ports.models import ModelFormat
 from rota.records.access import Identity
 from rota.records.data import FeatureService, Source
 from rota.records.model import ModelVersion, RegisteredModel, ReleasePolicy
@@ -89,7 +58,6 @@ from rota.records.run import ENDED, PipelineRelease, Run, Trigger
 from rota.records.signal import Label
 from rota.records.time import HOUR_US
 from rota.serve.asgi import PredictionApp
-from rota.serve.embedded import EmbeddedModel, open_file
 from rota.serve.following import Depot, Follower
 from rota.serve.predicting import PredictionCore
 from rota.settings import Settings
@@ -99,23 +67,8 @@ from rota.train.continuous import TrainWorkflow
 
 logger = logging.getLogger("rota.wiring")
 
-FORMATS = {
-    "lightgbm": ("rota.backends.lightgbm_format", "LightGBMFormat", ("lightgbm",)),
-    "xgboost": ("rota.backends.xgboost_format", "XGBoostFormat", ("xgboost",)),
-    "skops": ("rota.backends.skops_format", "SkopsFormat", ("skops", "sklearn")),
-    "onnx": ("rota.backends.onnx_format", "OnnxFormat", ("onnxruntime", "onnx")),
-    "torch": ("rota.backends.torch_format", "TorchFormat", ("torch", "safetensors")),
-    "pickle": ("rota.backends.pickle_format", "PickleFormat", ("cloudpickle",)),
-}
-"""Model formats by name: backend module, class, and the libraries whose presence installs it. The first that accepts a model keeps it."""
-SHORTEST_KEY = 32
 SPOOL = "spool"
 """The folder of the home in which logged metrics wait to be stored."""
-AUTOLOGGERS = {
-    "lightgbm": "rota.backends.autolog_lightgbm",
-    "sklearn": "rota.backends.autolog_sklearn",
-}
-"""Modules that let a library's fits log themselves, by the library whose presence installs them."""
 RESORT_TAIL = 0.1
 """The share of a history that may lie unsorted behind its sorted copy before a worker sorts it anew."""
 
@@ -133,12 +86,12 @@ class Platform:
     @cached_property
     def wall(self) -> Clock:
         """The machine's clock, also where the platform follows a replayed one: tokens live and die by it."""
-        return SystemClock()
+        return engines.wall()
 
     @cached_property
-    def owner_token(self) -> OwnerToken:
+    def owner_token(self) -> engines.OwnersToken:
         """The token of whoever owns the home."""
-        return OwnerToken(self.settings.home.resolve(), access.PREFIX)
+        return engines.owner_token(self.settings)
 
     def recognise(self, secret: str) -> Identity | None:
         """Whose secret this is; asked of the store each time, so that a revoked token opens nothing from then on."""
@@ -150,12 +103,12 @@ class Platform:
     @cached_property
     def formats(self) -> Mapping[str, ModelFormat]:
         """The installed model formats; each library is loaded when a model of its format is."""
-        return installed_formats(PlatformSeals(self.repositories.metadata, lambda: signing_key(self.settings)))
+        return engines.installed_formats(PlatformSeals(self.repositories.metadata, lambda: engines.signing_key(self.settings)))
 
     @cached_property
     def inputs(self) -> Inputs:
         """Files and databases of other people that sources are filled from."""
-        return Inputs(FileInput(), SqlInput())
+        return engines.inputs()
 
     @cached_property
     def feed(self) -> Feed:
@@ -168,9 +121,7 @@ class Platform:
 
     @cached_property
     def loop(self) -> Loop:
-        hook, private = self.settings.alert_webhook, self.settings.alert_private
-        sinks = (LogSink(), WebhookSink(hook, private=private)) if hook else (LogSink(),)
-        return Loop(self.repositories, self.settings.environment, sinks)
+        return Loop(self.repositories, self.settings.environment, engines.sinks(self.settings))
 
     @property
     def adopter(self) -> Adopter:
@@ -178,8 +129,8 @@ class Platform:
         return Adopter(self.repositories, self.formats, self.compute)
 
     @cached_property
-    def compute(self) -> LocalProcesses:
-        return LocalProcesses()
+    def compute(self) -> Compute:
+        return engines.compute()
 
     def workflows(self) -> dict[str, Workflow]:
         """The durable workflows by name."""
@@ -379,20 +330,7 @@ class Platform:
 def open_platform(settings: Settings | None = None) -> Platform:
     """Open the platform of the settings' home; the home is made when it is new."""
     settings = settings or load_settings()
-    home = _made(settings)
-    blobs, tables = _storage(settings)
-    engine = open_engine(settings.metadata_url or home / "metadata.db")
-    repositories = Repositories(
-        metadata=SqlMetadata(engine),
-        runs=SqlRuns(engine),
-        blobs=blobs,
-        tables=tables,
-        online=_online(settings),
-        journal=SegmentJournal(home / "log"),
-        clock=_clock(settings),
-        tracking=SqlTracking(engine),
-    )
-    return Platform(settings, repositories)
+    return Platform(settings, engines.repositories(settings))
 
 
 @contextmanager
@@ -405,199 +343,15 @@ def opened(settings: Settings | None = None) -> Iterator[Platform]:
         platform.close()
 
 
-def installed_formats(seals: Seals | None = None) -> Mapping[str, ModelFormat]:
-    """Every model format whose library is installed; without seals no pickle is loaded."""
-    return FormatShelf(FORMATS, sealed=frozenset({"pickle"}), seals=seals)
-
-
-def signing_key(settings: Settings) -> bytes:
-    """What signs pickled models: the setting, or HOME/signing.key, which is made at first use and readable by its owner only."""
-    if settings.signing_key:
-        if len(settings.signing_key) < SHORTEST_KEY:
-            raise InvalidInput(f"setting signing_key has {len(settings.signing_key)} characters; give at least {SHORTEST_KEY}", setting="signing_key")
-        return settings.signing_key.encode()
-    return private_file(_made(settings) / "signing.key", lambda: secrets.token_hex(32)).encode()
-
-
 def fit_in_child(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What the compute engine calls in a process of its own to fit a model."""
-    return fitting.fit(arguments, installed_formats())
+    return fitting.fit(arguments, engines.installed_formats())
 
 
 def convert_in_child(arguments: Mapping[str, Any]) -> Any:
     """What the compute engine calls in a process of its own to read a foreign model's file; it holds no key, and seals nothing."""
     order = msgspec.convert(arguments, Order)
-    return plain(convert(order, installed_formats(Recognised() if order.pickle else None)))
-
-
-def load(path: str | Path) -> EmbeddedModel:
-    """The model of a file written by `rota models export`, ready to predict inside this program without a server."""
-    return open_file(Path(path), installed_formats())
-
-
-@contextmanager
-def track(
-    experiment: str,
-    name: str = "",
-    *,
-    home: str | Path | None = None,
-    seeds: Sequence[int] = (),
-    tags: Mapping[str, str] | None = None,
-    nested: bool = False,
-    autolog: bool = False,
-) -> Iterator[TrackedRun]:
-    """A tracked run in the home of the settings (`rota.toml`, ROTA_*), or in `home`; see `rota.develop.tracking`.
-
-    `nested`: a part of the run whose block this is in. `autolog`: fits of scikit-learn and LightGBM within the block log themselves.
-
-    >>> with rota.track("tuning", "deeper trees", seeds=[7]) as run:   # doctest: +SKIP
-    ...     run.log_params(depth=8)
-    ...     run.log_metric("log_loss", 0.46)
-    """
-    with ExitStack() as left:
-        tracker = left.enter_context(_tracker(load_settings(home=None if home is None else str(home))))
-        outer = current_run()
-        if nested and (outer is None or outer.tracker is not tracker):
-            raise InvalidInput("nested=True needs the block of another run of the same home around it; leave it out, or open that run first")
-        if again := os.environ.get(reproduction.VARIABLE):
-            tags = {**(tags or {}), reproduction.REPRODUCES: again}
-        run = left.enter_context(tracker.run(experiment, name, seeds=seeds, tags=tags, parent=outer if nested else None))
-        if autolog:
-            left.enter_context(_autologging.enabled())
-        yield run
-
-
-def autolog(*, disable: bool = False, experiment: str = "autolog", home: str | Path | None = None) -> None:
-    """Let every fit of scikit-learn and LightGBM log itself from now on: parameters, metrics, signature and the fitted model.
-
-    A fit inside a tracked run belongs to it (from the second one on, to a child of it); one outside opens a run of its own in
-    `experiment`. Logging never breaks a fit: what goes wrong is a warning in the log. `disable=True` ends it and leaves the
-    libraries as they were.
-    """
-    if disable:
-        _autologging.disable()
-    else:
-        _autologging.enable(lambda name: track(experiment, name, home=home))
-
-
-def read_dataset(name: str, *, home: str | Path | None = None) -> pl.DataFrame:
-    """The rows of "NAME@NUMBER", or of the newest version of "NAME"; `is_test` tells the side of the split, `label` is the label.
-
-    The tracked run around the call is known to have read that version.
-
-    >>> rows = rota.read_dataset("flights@3")                            # doctest: +SKIP
-    """
-    with _tracker(load_settings(home=None if home is None else str(home))) as tracker:
-        return dataset_reading.read(tracker.repositories, name)
-
-
-@contextmanager
-def _tracker(settings: Settings) -> Iterator[Tracker]:
-    """The tracker of a home: that of the run around, or a new one, which first stores what killed processes left."""
-    spool = _made(settings) / SPOOL
-    outer = current_run()
-    if outer is not None and outer.tracker.surroundings.spool == spool:
-        yield outer.tracker
-        return
-    ticks: tuple[Callable[[], int], int] = (_clock(settings).now_us, 1) if settings.clock == "replay" else (time.time_ns, 1_000)
-    drawing = importlib.import_module("rota.backends.vega_drawing").VegaDrawing() if importlib.util.find_spec("vl_convert") else None
-    tracker = Tracker(
-        Surroundings(lambda: _development(settings), spool, *ticks, owner=_user(), formats=installed_formats, drawing=drawing),
-        new_id=lambda: uuid.uuid4().hex,
-    )
-    try:
-        tracker.drain()
-        yield tracker
-    finally:
-        tracker.close()
-
-
-def _development(settings: Settings) -> Repositories:
-    """The stores that a program of a data scientist works with; it never touches online features and the journal, so none is opened."""
-    blobs, tables = _storage(settings)
-    engine = open_engine(settings.metadata_url or _made(settings) / "metadata.db")
-    return Repositories(
-        metadata=SqlMetadata(engine),
-        runs=SqlRuns(engine),
-        blobs=blobs,
-        tables=tables,
-        online=MemoryOnline(),
-        journal=MemoryJournal(),
-        clock=_clock(settings),
-        tracking=SqlTracking(engine),
-    )
-
-
-def _user() -> str:
-    with suppress(OSError, KeyError):  # a container may have no user of that number
-        return getpass.getuser()
-    return ""
-
-
-_autologging = Autologging(AUTOLOGGERS)
-
-
-def tune(
-    experiment: str,
-    objective: Callable[[tuning.Trial], float],
-    *,
-    trials: int = 20,
-    direction: Literal["minimize", "maximize"] = "minimize",
-    name: str = "tuning",
-    seed: int = 0,
-    learn_from: str = "",
-    home: str | Path | None = None,
-) -> tuning.Tuned:
-    """Search hyperparameters with Optuna: a tuning run with one child run a trial, the best one marked; see `rota.develop.tuning`.
-
-    Inside a run of the same experiment the search is a part of it, and has its inputs. `learn_from` is the id of an earlier tuning
-    run whose finished trials the search begins with.
-    """
-    if importlib.util.find_spec("optuna") is None:
-        raise InvalidInput("tuning needs the library optuna: pip install 'rota[tune]'")
-    tuner: Tuner = importlib.import_module("rota.backends.optuna_tuner").OptunaTuner(direction, seed=seed)
-
-    def told(line: str) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(f"{line}\n")
-
-    outer = current_run()
-    part = outer.child(name, seeds=[seed]) if outer is not None and outer.experiment == experiment else None
-    with part or track(experiment, name, home=home, seeds=[seed]) as run:
-        if learn_from:
-            earlier = search.run(run.repositories.tracking, learn_from)
-            run.log_params(
-                {"tuning.learned_from": earlier.id, "tuning.learned": tuning.learn(tuner, search.children(run.repositories.tracking, earlier))}
-            )
-        return tuning.tune(run, tuner, objective, trials=trials, direction=direction, told=told)
-
-
-def register_model(
-    name: str,
-    *,
-    run: str = "",
-    artifact: str = "model",
-    model: Any = None,
-    input_example: Sequence[Mapping[str, Any]] = (),
-    home: str | Path | None = None,
-    **said: Any,
-) -> ModelVersion:
-    """Register the next version of a model, made when it is new: what a tracked run kept under `artifact`, or a fitted `model`.
-
-    A fitted model of any framework that is installed is told with `input_example`, rows (dicts) of the columns that it reads, in
-    their order; the version answers requests of these columns. Further words: `description`, `tags`; of a fitted model also
-    `signature` (MLflow's JSON) and `problem` ("classification" or "regression").
-
-    >>> rota.register_model("churn", run=run.id, artifact="model")       # doctest: +SKIP
-    >>> rota.register_model("churn", model=fitted, input_example=[{"age": 31.0, "plan": "basic"}])       # doctest: +SKIP
-    """
-    if bool(run) == (model is not None):
-        raise InvalidInput("register_model takes a run or a fitted model; give one of them")
-    with opened(load_settings(home=None if home is None else str(home))) as platform:
-        actor = getpass.getuser()
-        if run:
-            return platform.register_model(name, run=run, artifact=artifact, actor=actor, **said)
-        return platform.register_fitted(name, model, input_example=input_example, actor=actor, **said)
+    return plain(convert(order, engines.installed_formats(Recognised() if order.pickle else None)))
 
 
 def work(platform: Platform, name: str, stop: threading.Event) -> None:
@@ -637,37 +391,6 @@ def work(platform: Platform, name: str, stop: threading.Event) -> None:
         thread.join()
 
 
-def _made(settings: Settings) -> Path:
-    home = settings.home.resolve()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return home
-
-
-def _online(settings: Settings) -> Online:
-    """The store of online features: LMDB in the home, or a server."""
-    if settings.online_url:
-        if importlib.util.find_spec("redis") is None:
-            raise InvalidInput("online_url needs the library redis: pip install 'rota[redis]'", setting="online_url")
-        opened: Online = importlib.import_module("rota.backends.redis_online").RedisOnline(settings.online_url, namespace=settings.online_namespace)
-        return opened
-    return LmdbOnline(settings.home.resolve() / "online", size_mb=settings.online_size_mb, sync=settings.sync)
-
-
-def _storage(settings: Settings) -> tuple[Blobs, Tables]:
-    """The stores of large things: directories of the home, or a bucket."""
-    if settings.storage_url:
-        if importlib.util.find_spec("obstore") is None:
-            raise InvalidInput("storage_url needs the library obstore: pip install 'rota[s3]'", setting="storage_url")
-        blobs, tables = importlib.import_module("rota.backends.s3_storage").open_storage(settings.storage_url)
-        return blobs, tables
-    home = settings.home.resolve()
-    return BlobDirectory(home / "blobs"), DeltaTables(home / "tables")
-
-
-def _clock(settings: Settings) -> Clock:
-    return ReplayClock(settings.home.resolve() / "clock") if settings.clock == "replay" else SystemClock()
-
-
 def _label(position: int, row: Mapping[str, Any], now_us: int) -> Label:
     try:
         value, at_us = float(row["value"]), int(row.get("at_us", now_us))
@@ -679,34 +402,3 @@ def _label(position: int, row: Mapping[str, Any], now_us: int) -> Label:
     if not isinstance(identity, str) or not 1 <= len(identity) <= 200:
         raise InvalidInput(f"label {position}: prediction_id {identity!r} is not a text of 1 to 200 characters", position=position)
     return Label(identity, value, at_us)
-
-
-def apply(file: str | Path, *, home: str | Path | None = None, **settings: Any) -> list[Change]:
-    """Register everything a project file declares in a home, and make its release the active one."""
-    with opened(load_settings(home=Path(home) if home else None, **settings)) as platform:
-        return platform.apply(Path(file))
-
-
-class FeatureStore(Store):
-    """The feature repository of a home for a program of its own, with Feast's names; a context manager that closes it at the end.
-
-    `home` is the directory of the platform (otherwise ROTA_HOME, `rota.toml`, or .rota); a running platform may share it.
-
-    >>> with rota.FeatureStore() as store:                               # doctest: +SKIP
-    ...     store.get_online_features(["weather:temp"], [{"origin": "JFK"}]).to_dict()
-    {'origin': ['JFK'], 'weather__temp': [39.02]}
-    """
-
-    def __init__(self, home: str | Path | None = None, **settings: Any) -> None:
-        self._platform = open_platform(load_settings(home=None if home is None else str(home), **settings))
-        super().__init__(self._platform.repositories, self._platform.feed, sync=self._platform.settings.sync)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close every engine; closing twice is the same."""
-        self._platform.close()

@@ -14,12 +14,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import rota
+from rota.engines import signing_key
 from rota.errors import InvalidInput, Refused
 from rota.manage import schemas
 from rota.records.model import ModelBundle
 from rota.records.record import decode
 from rota.settings import Settings
-from rota.wiring import signing_key
 
 RECORDED = Path(__file__).resolve().parents[1] / "fixtures" / "mlflow"
 

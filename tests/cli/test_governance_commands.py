@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from rota import wiring
+import rota
+from rota.errors import InvalidInput, Refused
 from rota.manage import access, artifacts, registry
 from rota.ports.tracking import Logged
 from rota.records.model import ReleasePolicy
@@ -110,7 +111,7 @@ def test_training_registering_approving_and_releasing_are_different_hands(people
 
 def test_a_version_is_registered_from_a_tracked_run_and_found_again(home, people):
     tracked(home)
-    made = json.loads(good(people("anna", "models", "register", "churn", "--run", RUN, "--description", "first", "--json")))
+    made = json.loads(good(people("anna", "models", "register", "churn", "--run", RUN, "--json")))
     assert (made["number"], made["registered_by"], made["metrics"], made["experiment_run"]) == (1, "anna", {"auc": 0.8}, RUN)
     good(people("anna", "models", "tag", "churn@1", "team=ops", "draft=yes"))
     good(people("anna", "models", "tag", "churn@1", "--remove", "draft"))
@@ -123,9 +124,9 @@ def test_a_version_is_registered_from_a_tracked_run_and_found_again(home, people
 
 def test_registering_in_python_is_the_same(home):
     tracked(home)
-    version = wiring.register_model("churn", run=RUN, artifact="model", tags={"a": "b"}, home=home.path)
+    version = rota.register_model("churn", run=RUN, artifact="model", tags={"a": "b"}, home=home.path)
     assert (version.id, version.source, version.tags) == ("churn@1", f"runs:/{RUN}/model", {"a": "b"})
-    assert wiring.register_model("churn", run=RUN, home=home.path).number == 2
+    assert rota.register_model("churn", run=RUN, home=home.path).number == 2
 
 
 def test_an_alias_is_set_shown_and_removed_with_its_history(people):
@@ -201,11 +202,11 @@ def test_a_policy_beside_the_project_is_recorded_by_apply(home, tmp_path, people
         again = platform.apply(folder / "project.py", actor="otto")
         assert "release_policy" not in [c.kind for c in again]
     (folder / "policy.toml").write_text("level = 'manual'")
-    with home.open() as platform, pytest.raises(wiring.InvalidInput, match="names no model"):
+    with home.open() as platform, pytest.raises(InvalidInput, match="names no model"):
         platform.apply(folder / "project.py")
     (folder / "policy.toml").write_text("model = 'delay'\nlevel = 'automatic'")
     (folder / "project.py").write_text(PROJECT % "policy = rota.ReleasePolicy('delay', 'manual')")
-    with home.open() as platform, pytest.raises(wiring.InvalidInput, match="keep one of them"):
+    with home.open() as platform, pytest.raises(InvalidInput, match="keep one of them"):
         platform.apply(folder / "project.py")
 
 
@@ -218,7 +219,7 @@ def test_who_deploys_a_pipeline_does_not_set_the_policy_with_it(home, tmp_path, 
         (folder / "policy.toml").write_text("model = 'delay'\nlevel = 'automatic'")
     with home.open() as platform:
         platform.identity = access.Identity("mia", "ml_engineer")
-        with pytest.raises(wiring.Refused, match=r"lacks the permission 'model\.approve'"):
+        with pytest.raises(Refused, match=r"lacks the permission 'model\.approve'"):
             platform.apply(folder / "project.py", actor="mia")
         assert registry.policy(platform.repositories.metadata, "delay").level == "semi-automatic"
         platform.identity = access.OWNER

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ class Served:
     """A server that a client can be pointed at."""
 
     url: str
-    token: str
     home: Path
+    token: str = field(default="", repr=False)
 
     def env(self) -> dict[str, str]:
         """What a client needs."""
@@ -76,7 +76,7 @@ def oracle(python: Path, folder: Path) -> Iterator[Served]:
         "PATH": f"{python.parent}:{os.environ['PATH']}",
     }
     with _running(command, env, f"http://127.0.0.1:{port}", folder):
-        yield Served(f"http://127.0.0.1:{port}", "", folder)
+        yield Served(f"http://127.0.0.1:{port}", folder)
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def control_plane(home: Path) -> Iterator[Served]:
     port = free_port()
     env = {**CLEAN, "ROTA_HOME": str(home), "ROTA_CONTROL_PORT": str(port)}
     with _running([sys.executable, "-m", "rota.cli", "server"], env, f"http://127.0.0.1:{port}", home):
-        yield Served(f"http://127.0.0.1:{port}", (home / "token").read_text().strip(), home)
+        yield Served(f"http://127.0.0.1:{port}", home, (home / "token").read_text().strip())
 
 
 def transcript(python: Path, server: Served, folder: Path, groups: Sequence[str] = ()) -> Mapping[str, Any]:

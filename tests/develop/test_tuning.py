@@ -3,6 +3,7 @@
 import pytest
 
 import rota
+from rota import engines
 from rota.develop import search, tuning
 from rota.errors import InvalidInput, Refused
 from rota.records.filters import Query
@@ -120,10 +121,8 @@ def test_bad_questions_name_the_thing(home):
 
 
 def test_what_cannot_be_learned_from_is_said(home):
-    from rota.backends.optuna_tuner import OptunaTuner
-
     with pytest.raises(InvalidInput, match="cannot be learned from"):
-        OptunaTuner("minimize").learn('{"drawn": {"x": 99.0}, "space": {"x": "nonsense"}}', 1.0)
+        engines.tuner("minimize", seed=0).learn('{"drawn": {"x": 99.0}, "space": {"x": "nonsense"}}', 1.0)
 
 
 def test_the_search_is_found_by_its_experiment(home):

@@ -177,7 +177,9 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     clock, metadata = FakeClock(START_US), MemoryMetadata()
-    repositories = Repositories(metadata, MemoryRuns(metadata), MemoryBlobs(), MemoryTables(), MemoryOnline(), MemoryJournal(), clock, MemoryTracking(metadata))
+    repositories = Repositories(
+        metadata, MemoryRuns(metadata), MemoryBlobs(), MemoryTables(), MemoryOnline(), MemoryJournal(), clock, MemoryTracking(metadata)
+    )
     platform = Platform(Settings(home=tmp_path / "home"), repositories)
     platform.compute = InlineCompute()  # type: ignore[assignment]
     core = PredictionCore(repositories.journal, clock)

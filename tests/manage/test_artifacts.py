@@ -120,7 +120,10 @@ def test_a_snapshot_of_files_that_change_meanwhile_is_a_conflict(repositories: R
         repositories.metadata.commit(batch)
 
 
-@pytest.mark.parametrize("path", ["a", "a/b.txt", "50% done", "\u00e9/\u65e5\u672c", "a b", "...", "a..b", "ab:c", "%41", "a%23", "seen%step%1%timestamp%179%r1.png", "x" * 255])
+@pytest.mark.parametrize(
+    "path",
+    ["a", "a/b.txt", "50% done", "\u00e9/\u65e5\u672c", "a b", "...", "a..b", "ab:c", "%41", "a%23", "seen%step%1%timestamp%179%r1.png", "x" * 255],
+)
 def test_an_ordinary_path_is_allowed(path: str) -> None:
     assert artifacts.check_path(path) == path
 

@@ -11,6 +11,7 @@ from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
+from rota.engines import installed_formats
 from rota.errors import InvalidInput, Refused
 from rota.manage import baselines, datasets, foreign_registration, schemas
 from rota.manage.foreign import Adopter
@@ -18,7 +19,6 @@ from rota.manage.repositories import Repositories
 from rota.records.model import ModelVersion
 from rota.records.time import DAY_US
 from rota.testing import FakeClock
-from rota.wiring import installed_formats
 
 NOW_US = 20_000 * DAY_US
 

@@ -28,6 +28,7 @@ from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
+from rota.engines import installed_formats
 from rota.errors import InvalidInput, NotFound, Refused, Unavailable
 from rota.manage import foreign_mlflow, foreign_registration, loading, registry, seals
 from rota.manage.features.online import OnlineFeatures
@@ -38,7 +39,6 @@ from rota.manage.seals import PlatformSeals
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode
 from rota.testing import FakeClock
-from rota.wiring import installed_formats
 
 RECORDED = Path(__file__).resolve().parents[1] / "fixtures" / "mlflow"
 NUMBERS = '[{"name": "temp", "type": "double"}, {"name": "guests", "type": "long"}]'

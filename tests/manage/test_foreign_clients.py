@@ -16,12 +16,12 @@ from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
+from rota.engines import installed_formats
 from rota.manage import foreign_registration, loading, seals
 from rota.manage.foreign import Adopter
 from rota.manage.repositories import Repositories
 from rota.manage.seals import PlatformSeals
 from rota.testing import FakeClock
-from rota.wiring import installed_formats
 
 pytestmark = pytest.mark.slow
 PEERS = Path.home() / ".cache" / "rota-peers"

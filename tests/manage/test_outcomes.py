@@ -49,8 +49,8 @@ def kpis(stores, number=1, **asked):
 def test_outcomes_are_summed_for_the_version_that_made_the_prediction(stores):
     log(stores, "p1", "p2", "p3", "p4")
     log(stores, "q1", number=2)
-    for id, name, value in [("p1", "sale", 10.0), ("p2", "sale", 20.0), ("p2", "cost", -3.0), ("q1", "sale", 7.0)]:
-        tell(stores, id, name, value)
+    for prediction, name, value in [("p1", "sale", 10.0), ("p2", "sale", 20.0), ("p2", "cost", -3.0), ("q1", "sale", 7.0)]:
+        tell(stores, prediction, name, value)
     found = outcomes.report(stores, "delay")
     assert [(each.number, each.predictions) for each in found.versions] == [(2, 1), (1, 4)]
     assert found.of(1).kpis == (Kpi("cost", 1, -3.0, -3.0, -0.75), Kpi("sale", 2, 30.0, 15.0, 7.5))

@@ -101,7 +101,8 @@ def test_a_name_that_leads_to_one_forbidden_address_is_not_used_at_all(names: An
         post(Target.of("https://hooks.example/secret"), b"", {}, timeout_s=1)
 
 
-def test_a_name_that_changes_its_mind_gains_nothing(names: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("scheme", "port"), [("https", 443), ("http", 80)])
+def test_a_name_that_changes_its_mind_gains_nothing(names: Any, monkeypatch: pytest.MonkeyPatch, scheme: str, port: int) -> None:
     """The first answer is checked and connected to; a second question, which would lead here, is never asked."""
     names += [["93.184.216.34"], ["127.0.0.1"]]
     reached = []
@@ -112,8 +113,8 @@ def test_a_name_that_changes_its_mind_gains_nothing(names: Any, monkeypatch: pyt
 
     monkeypatch.setattr(web_hooks.socket, "create_connection", connect)
     with pytest.raises(Unavailable):
-        post(Target.of("https://hooks.example/secret"), b"", {}, timeout_s=1)
-    assert reached == [("93.184.216.34", 443)]
+        post(Target.of(f"{scheme}://hooks.example/secret", private=True), b"", {}, timeout_s=1)
+    assert reached == [("93.184.216.34", port)]
     assert len(names) == 1
 
 

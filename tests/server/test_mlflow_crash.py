@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from rota import wiring
-from rota.records.model import ModelVersion
+from rota.manage import chronicle
+from rota.records.model import Alias, AliasMove, ModelVersion
 from rota.records.tracking import ArtifactFile
 from rota.settings import Settings
 
@@ -166,3 +167,28 @@ def test_a_registration_is_there_with_all_its_files_or_not_at_all(home: Path) ->
     for version in versions:
         assert sorted(file.path for file in files if file.root == version.artifacts) == ["MLmodel", "model.skops", "requirements.txt"]
     assert len(files) == 3 * (len(versions) + 1)
+
+
+def test_an_alias_moves_whole_with_its_history_or_not_at_all(home: Path) -> None:
+    with running(home) as server:
+        run = server.ask("POST", f"{BASE}/runs/create", {"experiment_id": "0"})["run"]["info"]["run_id"]
+        server.ask("PUT", f"{SERVICE}/0/{run}/artifacts/model/MLmodel", b"x")
+        server.ask("POST", f"{BASE}/registered-models/create", {"name": "churn"})
+        for _ in range(2):
+            server.ask("POST", f"{BASE}/model-versions/create", {"name": "churn", "source": f"runs:/{run}/model"})
+
+        def move(number: int) -> None:
+            server.ask("POST", f"{BASE}/registered-models/alias", {"name": "churn", "alias": "candidate", "version": str(number % 2 + 1)})
+
+        acknowledged = until_killed(server, move, at=6)
+    with wiring.opened(Settings(home=home)) as platform:
+        metadata = platform.repositories.metadata
+        alias = metadata.get(Alias, "churn", "candidate")
+        moves = metadata.find(AliasMove, {"model": "churn", "alias": "candidate"}, order="move", limit=10_000)
+        checked = chronicle.verify_audit(metadata)
+    assert alias is not None
+    assert [each.move for each in moves] == list(range(1, len(moves) + 1))
+    assert [each.number for each in moves] == [number % 2 + 1 for number in range(len(moves))]
+    assert alias.number == moves[-1].number
+    assert len(acknowledged) <= len(moves) <= len(acknowledged) + 1
+    assert (checked.broken_at, checked.entries > len(moves)) == (0, True)

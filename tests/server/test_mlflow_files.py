@@ -154,7 +154,7 @@ HOSTILE = [
     "a%0d%0aX-Injected:%201",
     "a%7fb",
     "a%23b",
-    "a%2523b",
+    "a%253fb",
     "a%3fb",
     "file:/etc/passwd",
     "file:%2f%2f%2fetc%2fpasswd",

@@ -92,4 +92,5 @@ def timed(act: Callable[[int], object], rounds: int) -> list[float]:
     return took
 
 
-main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -32,6 +32,7 @@ MAX_INPUT_NAME = 500
 MAX_DIGEST = 128
 """Characters of what names an input; with the others' limits they keep every index entry below PostgreSQL's 2,704 bytes."""
 _INT64 = 2**63
+_DOUBLE, _WHOLE = struct.Struct("<d"), struct.Struct("<q")
 _LOW = 0x7FFF_FFFF_FFFF_FFFF
 _UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses a NUL, UTF-8 half a surrogate pair
 
@@ -91,7 +92,7 @@ def rank(value: float) -> int:
     """A double as a whole number of 64 bits in the same order: -inf lowest, NaN above inf, one zero. `value_of` turns it back."""
     if math.isnan(value):
         return _LOW
-    bits: int = struct.unpack("<q", struct.pack("<d", value + 0.0))[0]
+    bits: int = _WHOLE.unpack(_DOUBLE.pack(value + 0.0))[0]
     return bits if bits >= 0 else bits ^ _LOW
 
 
@@ -99,7 +100,7 @@ def value_of(rank: int) -> float:
     """The double of a rank."""
     if rank == _LOW:
         return math.nan
-    value: float = struct.unpack("<d", struct.pack("<q", rank if rank >= 0 else rank ^ _LOW))[0]
+    value: float = _DOUBLE.unpack(_WHOLE.pack(rank if rank >= 0 else rank ^ _LOW))[0]
     return value
 
 
@@ -110,12 +111,12 @@ def place(point: MetricPoint) -> tuple[int, int, int]:
 
 def newest(points: Iterable[MetricPoint]) -> dict[str, MetricPoint]:
     """The last point of each metric by (step, at_us, value)."""
-    last: dict[str, MetricPoint] = {}
+    last: dict[str, tuple[tuple[int, int, int], MetricPoint]] = {}
     for point in points:
-        seen = last.get(point.key)
-        if seen is None or place(point) > place(seen):
-            last[point.key] = point
-    return last
+        where, seen = place(point), last.get(point.key)
+        if seen is None or where > seen[0]:
+            last[point.key] = (where, point)
+    return {key: point for key, (_, point) in last.items()}
 
 
 def first_of_inputs(inputs: Iterable[RunInput]) -> dict[tuple[str, str], RunInput]:

@@ -1,6 +1,5 @@
-"""Which home a command works on, and who gives it; light, because `rota up` and `rota status` need no engine."""
+"""Which home a command works on; light, because `rota up` and `rota status` need no engine."""
 
-import getpass
 from pathlib import Path
 
 import typer
@@ -14,8 +13,3 @@ def settings_of(ctx: typer.Context) -> settings.Settings:
     """The settings: `--home` beats ROTA_HOME beats rota.toml."""
     chosen: Path | None = ctx.find_root().obj
     return settings.load(home=chosen)
-
-
-def actor() -> str:
-    """Who gives this command, for the audit log."""
-    return getpass.getuser()

@@ -114,7 +114,6 @@ def register(
     file: Annotated[Path | None, typer.Option(help="Instead of a run: a model file, or a directory that MLflow wrote.", show_default=False)] = None,
     signature: Annotated[str, typer.Option(help="With --file: the columns that it reads, as JSON in MLflow's form.")] = "",
     example: Annotated[Path | None, typer.Option(help="With --file: a JSON file with example rows.", show_default=False)] = None,
-    description: Annotated[str, typer.Option(help="What the version is.")] = "",
     json: show.Json = False,
 ) -> None:
     """Register the next version of a model, which is made when it is new: what a tracked run kept, or a file.
@@ -126,9 +125,9 @@ def register(
     with opened(ctx, "model.register") as platform:
         actor = platform.identity.name
         if file is not None:
-            made = platform.register_file(model, file, signature=signature, example=example, description=description, actor=actor)
+            made = platform.register_file(model, file, signature=signature, example=example, actor=actor)
         else:
-            made = platform.register_model(model, run=run, artifact=artifact, description=description, actor=actor)
+            made = platform.register_model(model, run=run, artifact=artifact, actor=actor)
     adoption.told(made, json=json)
 
 

@@ -5,7 +5,8 @@ import re
 from rota.manage.cards import Card, Grid, Section
 from rota.records.time import iso
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]()<>#|~&$!])")
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#|~$!]|(?<=\{)%|%(?=\}))")
+_ENTITIES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
 _FIRST = re.compile(r"^(?:(?=[=+-])|(\d{1,9})(?=\.(?: |$)))")
 """What begins a list, a numbered list or an underlined heading."""
 
@@ -18,7 +19,7 @@ def markdown(card: Card) -> str:
 
 def escaped(text: str) -> str:
     """A text on one line that renders as itself."""
-    return _FIRST.sub(r"\1\\", _MARKUP.sub(r"\\\1", " ".join(_clean(text).split())))
+    return _FIRST.sub(r"\1\\", _MARKUP.sub(r"\\\1", " ".join(_clean(text).split()).translate(_ENTITIES)))
 
 
 def _clean(text: str) -> str:

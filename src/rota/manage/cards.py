@@ -78,7 +78,8 @@ class Card(Record, frozen=True):
 def card(repositories: Repositories, version: ModelVersion) -> Card:
     """The card of a version as everything stands now."""
     metadata = repositories.metadata
-    known = explain(repositories, version.id)
+    now_us = max(repositories.clock.now_us(), version.created_us, version.updated_us)  # a replayed clock may stand still
+    known = explain(repositories, version.id, at_us=now_us)
     written = metadata.get(ModelCard, version.model, version.number) or ModelCard(version.model, version.number)
     made: Mapping[str, tuple[Mapping[str, object], Iterable[Grid]]] = {
         "purpose": (_purpose(metadata, version), ()),
@@ -185,7 +186,8 @@ def _slices(known: Explanation) -> list[Grid]:
 
 
 def _comparison(known: Explanation) -> list[Grid]:
-    sides = [(f"{role} {known.evaluation[role]['model']}".strip(), known.evaluation[role]["metrics"]) for role in known.evaluation]
+    named = {"candidate": known.version.id}
+    sides = [(named.get(role, f"{role} {found['model']}"), found["metrics"]) for role, found in known.evaluation.items()]
     dataset = next((known.evaluation[role]["dataset"] for role in known.evaluation), "")
     return [_metric_grid(f"on the test rows of {dataset}", "model", sides)] if len(sides) > 1 else []
 

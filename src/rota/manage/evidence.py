@@ -87,7 +87,7 @@ def rollouts(metadata: Metadata, endpoint: Endpoint, version: ModelVersion) -> l
 
 
 def performance(metadata: Metadata, endpoint: str, number: int, *, days: int = DAYS) -> dict[str, float]:
-    """Metrics measured on a version's labelled predictions of the newest `days` slices, weighted by them; "labelled" and "slices" say of how many."""
+    """Metrics of a version's labelled predictions in the newest `days` slices, weighted by labels; "labelled" and "slices" say of how many."""
     found = metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=days)
     measured = [s.performance[str(number)] for s in found if s.performance.get(str(number), {}).get("labelled")]
     labelled = sum(m["labelled"] for m in measured)

@@ -24,4 +24,4 @@ class UseCase(Record, frozen=True):
         check_name("use case", self.name)
         for field in ("task", "business_measure", "evaluation_metric"):
             if not getattr(self, field).strip():
-                raise InvalidInput(f"use case {self.name!r}: {field} is empty; state it in a sentence, a model without it cannot be judged", field=field)
+                raise InvalidInput(f"use case {self.name!r}: {field} is empty; state it in a sentence", field=field)

@@ -1,6 +1,6 @@
 """Model cards over HTTP and as files: JSON, Markdown, and one HTML file that needs nothing else."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -46,7 +46,7 @@ async def write(request: Request, model: str, number: int) -> object:
     """Write a section of the card."""
     given = await body_as(request, Written)
     r = platform_of(request).repositories
-    act = {"actor": actor_of(request), "now_us": r.clock.now_us()}
+    act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us()}
     return plain(await run_in_threadpool(cards.edit, r.metadata, model, number, given.section, given.text, **act))
 
 

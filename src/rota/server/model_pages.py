@@ -85,7 +85,8 @@ def model(request: Request, model: str) -> Response:
     versions = registry.versions(metadata, model)
     trained = comparison.series(versions)
     drawn = []
-    for metric in sorted({name for each in trained for name in each.metrics}, key=lambda name: (name not in charts.METRICS, name)):
+    known = {name for each in trained for name in each.metrics}
+    for metric in [*(name for name in charts.METRICS if name in known), *sorted(known - set(charts.METRICS))]:
         points = [(float(each.number), each.metrics[metric]) for each in trained if metric in each.metrics]
         if len(points) > 1 and (chart := charts.series(metric, {metric: points}, across="version")) is not None:
             drawn.append((metric, chart))

@@ -5,6 +5,7 @@ Each page shows records that a /v1 route gives as JSON. `/enter?token=...` turns
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -190,10 +191,19 @@ def _brief(body: Mapping[str, Any]) -> str:
 
 def _told(body: Mapping[str, Any]) -> str:
     """The facts of an audit entry, changed ones as before and after."""
-    before, after = plain(body.get("before")), plain(body.get("after"))
-    if isinstance(before, dict) and isinstance(after, dict):
-        return "; ".join(f"{name}: {before.get(name)} \N{RIGHTWARDS ARROW} {after[name]}" for name in after)
-    return ", ".join(f"{name} {_number(value)}" for name, value in plain(body).items() if value not in ("", None))
+    facts = plain(body)
+    if isinstance(facts.get("after"), dict):
+        before, after = facts.pop("before", None) or {}, facts.pop("after")
+        changed = {name: value for name, value in after.items() if before.get(name) != value}
+        facts |= {
+            name: f"{_brief_value(before[name])} \N{RIGHTWARDS ARROW} {_brief_value(value)}" if name in before else value
+            for name, value in changed.items()
+        }
+    return "; ".join(f"{name}: {_brief_value(value)}" for name, value in facts.items() if value not in ("", None))
+
+
+def _brief_value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else _number(value)
 
 
 def _link(node: str) -> str:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from rota.errors import Conflict, InvalidInput, Refused
+from rota.errors import Conflict, InvalidInput, Refused, RotaError
 from rota.manage import audit_trail, cards, chronicle, comparison, evidence, registry, reports, risk
 from rota.manage import governance as rules
 from rota.manage.governance import Decision, DecisionWord
@@ -25,7 +25,7 @@ from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
 SHOWN_ENTRIES = 100
-_STATUS = {InvalidInput: 422, Refused: 403, Conflict: 409}
+_STATUS: dict[type[RotaError], int] = {InvalidInput: 422, Refused: 403, Conflict: 409}
 
 
 @router.get("/models/{model}/{number}/review", dependencies=needs("model.read"))
@@ -38,7 +38,7 @@ def review(request: Request, model: str, number: int) -> Response:
 async def ask(request: Request, model: str, number: int) -> Response:
     """Ask for a review."""
     given, r = await _form(request), platform_of(request).repositories
-    act = {"actor": actor_of(request), "now_us": r.clock.now_us(), "comment": given.get("comment", "")}
+    act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us(), "comment": given.get("comment", "")}
     return await _acted(request, model, number, given, lambda: rules.request_review(r.metadata, model, number, **act))
 
 
@@ -47,7 +47,7 @@ async def answer(request: Request, model: str, number: int) -> Response:
     """Answer a risk question."""
     given, r = await _form(request), platform_of(request).repositories
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us()}
-    told = {"text": given.get("answer", ""), "acceptable": given.get("acceptable") == "yes"}
+    told: dict[str, Any] = {"text": given.get("answer", ""), "acceptable": given.get("acceptable") == "yes"}
     return await _acted(request, model, number, given, lambda: risk.answer(r.metadata, model, number, given.get("question", ""), **told, **act))
 
 
@@ -55,11 +55,10 @@ async def answer(request: Request, model: str, number: int) -> Response:
 async def decide(request: Request, model: str, number: int) -> Response:
     """Approve, reject, or ask for changes."""
     given, r = await _form(request), platform_of(request).repositories
-    word, reviewer = given.get("decision", ""), actor_of(request)
+    reviewer = actor_of(request)
 
     def act() -> None:
-        if word not in get_args(DecisionWord):
-            raise InvalidInput(f"decision {word[:50]!r} is none; it is one of {list(get_args(DecisionWord))}")
+        word = _word(given.get("decision", ""))
         delivery = _delivery(r, model, given) if word == "approve" else None
         made = Decision(word, reviewer, given.get("reason", ""), delivery, given.get("rollout", "yes") == "yes")
         rules.decide(r, model, number, made)
@@ -110,7 +109,7 @@ def audit(request: Request, actor: str = "", action: str = "", subject: str = ""
     )
 
 
-def _review(request: Request, model: str, number: int, error: Exception | None = None, typed: dict[str, str] | None = None) -> Response:
+def _review(request: Request, model: str, number: int, error: RotaError | None = None, typed: dict[str, str] | None = None) -> Response:
     platform = platform_of(request)
     r = platform.repositories
     version = registry.get(r.metadata, model, number)
@@ -141,7 +140,7 @@ def _review(request: Request, model: str, number: int, error: Exception | None =
     return shown
 
 
-def _card(request: Request, model: str, number: int, error: Exception | None = None) -> Response:
+def _card(request: Request, model: str, number: int, error: RotaError | None = None) -> Response:
     platform = platform_of(request)
     r = platform.repositories
     version = registry.get(r.metadata, model, number)
@@ -156,6 +155,14 @@ def _words(standing: rules.Standing) -> tuple[DecisionWord, ...]:
     if standing.version.status in ("registered", "in_review") or (standing.version.status == "approved" and not standing.open):
         return ("approve", "request_changes", "reject")
     return ("reject",) if standing.version.status == "changes_requested" else ()
+
+
+def _word(text: str) -> DecisionWord:
+    try:
+        word: DecisionWord = msgspec.convert(text, DecisionWord)
+    except msgspec.ValidationError:
+        raise InvalidInput(f"decision {text[:50]!r} is none; it is one of {list(get_args(DecisionWord))}") from None
+    return word
 
 
 def _tables(repositories: Repositories, version: ModelVersion) -> tuple[comparison.Table, ...]:

@@ -10,12 +10,12 @@ from rota.ports.tracking import Logged, Tracking
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import DatasetDefinition, DatasetVersion
 from rota.records.model import Alias, AliasMove, Approval, ModelVersion, VersionStatus
+from rota.records.project import UseCase
 from rota.records.record import Record
 from rota.records.release import Endpoint, Release, Rollout, Route
 from rota.records.run import Deployed, PipelineRelease, Run, TrainingPipeline
 from rota.records.schema import ColumnSchema, Schema
 from rota.records.signal import Alert, Event, Monitor, MonitorSlice
-from rota.records.project import UseCase
 from rota.records.time import DAY_US
 from rota.records.tracking import Experiment, ExperimentRun, MetricPoint
 

@@ -228,7 +228,7 @@ async def _read(request: Request, shape: type[A], lists: frozenset[str]) -> A:
         asked = {name: query.getlist(name) if name in lists else query[name] for name in query}
         return _converted(asked | path, shape)
     body = await request.body()
-    if _NUL.search(body):
+    if b"\\u0000" in body and _NUL.search(body):  # the pattern alone takes 5 ms for 1,000 metrics
         raise invalid("the body holds a NUL character, which not every engine keeps")
     if not path:
         try:

@@ -1,0 +1,185 @@
+"""Engines: which backend each setting chooses. The only text that names a backend."""
+
+import importlib.util
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from rota.backends.alert_sinks import LogSink, WebhookSink
+from rota.backends.blob_directory import BlobDirectory
+from rota.backends.clocks import ReplayClock, SystemClock
+from rota.backends.delta_tables import DeltaTables
+from rota.backends.file_input import FileInput
+from rota.backends.format_shelf import FormatShelf
+from rota.backends.lmdb_online import LmdbOnline
+from rota.backends.local_processes import LocalProcesses
+from rota.backends.memory_journal import MemoryJournal
+from rota.backends.memory_online import MemoryOnline
+from rota.backends.owner_token import OwnerToken
+from rota.backends.private_files import private_file
+from rota.backends.segment_journal import SegmentJournal
+from rota.backends.sql_engine import open_engine
+from rota.backends.sql_input import SqlInput
+from rota.backends.sql_metadata import SqlMetadata
+from rota.backends.sql_runs import SqlRuns
+from rota.backends.sql_tracking import SqlTracking
+from rota.develop.autologging import Autologging
+from rota.errors import InvalidInput
+from rota.manage import access
+from rota.manage.repositories import Repositories
+from rota.ports.alerts import AlertSink
+from rota.ports.blobs import Blobs
+from rota.ports.clock import Clock
+from rota.ports.compute import Compute
+from rota.ports.drawing import Drawing
+from rota.ports.inputs import Inputs
+from rota.ports.models import ModelFormat, Seals
+from rota.ports.online import Online
+from rota.ports.tables import Tables
+from rota.ports.tuning import Tuner
+from rota.settings import Settings
+
+FORMATS = {
+    "lightgbm": ("rota.backends.lightgbm_format", "LightGBMFormat", ("lightgbm",)),
+    "xgboost": ("rota.backends.xgboost_format", "XGBoostFormat", ("xgboost",)),
+    "skops": ("rota.backends.skops_format", "SkopsFormat", ("skops", "sklearn")),
+    "onnx": ("rota.backends.onnx_format", "OnnxFormat", ("onnxruntime", "onnx")),
+    "torch": ("rota.backends.torch_format", "TorchFormat", ("torch", "safetensors")),
+    "pickle": ("rota.backends.pickle_format", "PickleFormat", ("cloudpickle",)),
+}
+"""Model formats by name: backend module, class, and the libraries whose presence installs it. The first that accepts a model keeps it."""
+SHORTEST_KEY = 32
+AUTOLOGGERS = {
+    "lightgbm": "rota.backends.autolog_lightgbm",
+    "sklearn": "rota.backends.autolog_sklearn",
+}
+"""Modules that let a library's fits log themselves, by the library whose presence installs them."""
+
+
+def repositories(settings: Settings) -> Repositories:
+    """The repositories of the settings' home; the home is made when it is new."""
+    home = made(settings)
+    blobs, tables = storage(settings)
+    engine = open_engine(settings.metadata_url or home / "metadata.db")
+    return Repositories(
+        metadata=SqlMetadata(engine),
+        runs=SqlRuns(engine),
+        blobs=blobs,
+        tables=tables,
+        online=online(settings),
+        journal=SegmentJournal(home / "log"),
+        clock=clock(settings),
+        tracking=SqlTracking(engine),
+    )
+
+
+def development_repositories(settings: Settings) -> Repositories:
+    """The stores that a program of a data scientist works with; it never touches online features and the journal, so none is opened."""
+    blobs, tables = storage(settings)
+    engine = open_engine(settings.metadata_url or made(settings) / "metadata.db")
+    return Repositories(
+        metadata=SqlMetadata(engine),
+        runs=SqlRuns(engine),
+        blobs=blobs,
+        tables=tables,
+        online=MemoryOnline(),
+        journal=MemoryJournal(),
+        clock=clock(settings),
+        tracking=SqlTracking(engine),
+    )
+
+
+def installed_formats(seals: Seals | None = None) -> Mapping[str, ModelFormat]:
+    """Every model format whose library is installed; without seals no pickle is loaded."""
+    return FormatShelf(FORMATS, sealed=frozenset({"pickle"}), seals=seals)
+
+
+def signing_key(settings: Settings) -> bytes:
+    """What signs pickled models: the setting, or HOME/signing.key, which is made at first use and readable by its owner only."""
+    if settings.signing_key:
+        if len(settings.signing_key) < SHORTEST_KEY:
+            raise InvalidInput(f"setting signing_key has {len(settings.signing_key)} characters; give at least {SHORTEST_KEY}", setting="signing_key")
+        return settings.signing_key.encode()
+    return private_file(made(settings) / "signing.key", lambda: secrets.token_hex(32)).encode()
+
+
+def autologging() -> Autologging:
+    """What lets libraries' fits log themselves; one for a process."""
+    return Autologging(AUTOLOGGERS)
+
+
+def tuner(direction: Literal["minimize", "maximize"], *, seed: int) -> Tuner:
+    """A new search."""
+    if importlib.util.find_spec("optuna") is None:
+        raise InvalidInput("tuning needs the library optuna: pip install 'rota[tune]'")
+    made: Tuner = importlib.import_module("rota.backends.optuna_tuner").OptunaTuner(direction, seed=seed)
+    return made
+
+
+def drawing() -> Drawing | None:
+    """What makes SVG of charts, where it is installed."""
+    if importlib.util.find_spec("vl_convert") is None:
+        return None
+    found: Drawing = importlib.import_module("rota.backends.vega_drawing").VegaDrawing()
+    return found
+
+
+def sinks(settings: Settings) -> tuple[AlertSink, ...]:
+    """Where alerts go beside the store."""
+    hook = settings.alert_webhook
+    return (LogSink(), WebhookSink(hook, private=settings.alert_private)) if hook else (LogSink(),)
+
+
+def inputs() -> Inputs:
+    """Files and databases of other people that sources are filled from."""
+    return Inputs(FileInput(), SqlInput())
+
+
+def compute() -> Compute:
+    """Processes of their own for users' code."""
+    return LocalProcesses()
+
+
+OwnersToken = OwnerToken
+
+
+def owner_token(settings: Settings) -> OwnersToken:
+    """The token of whoever owns the home."""
+    return OwnerToken(settings.home.resolve(), access.PREFIX)
+
+
+def wall() -> Clock:
+    """The machine's clock, also where the platform follows a replayed one."""
+    return SystemClock()
+
+
+def made(settings: Settings) -> Path:
+    home = settings.home.resolve()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return home
+
+
+def online(settings: Settings) -> Online:
+    """The store of online features: LMDB in the home, or a server."""
+    if settings.online_url:
+        if importlib.util.find_spec("redis") is None:
+            raise InvalidInput("online_url needs the library redis: pip install 'rota[redis]'", setting="online_url")
+        opened: Online = importlib.import_module("rota.backends.redis_online").RedisOnline(settings.online_url, namespace=settings.online_namespace)
+        return opened
+    return LmdbOnline(settings.home.resolve() / "online", size_mb=settings.online_size_mb, sync=settings.sync)
+
+
+def storage(settings: Settings) -> tuple[Blobs, Tables]:
+    """The stores of large things: directories of the home, or a bucket."""
+    if settings.storage_url:
+        if importlib.util.find_spec("obstore") is None:
+            raise InvalidInput("storage_url needs the library obstore: pip install 'rota[s3]'", setting="storage_url")
+        blobs, tables = importlib.import_module("rota.backends.s3_storage").open_storage(settings.storage_url)
+        return blobs, tables
+    home = settings.home.resolve()
+    return BlobDirectory(home / "blobs"), DeltaTables(home / "tables")
+
+
+def clock(settings: Settings) -> Clock:
+    return ReplayClock(settings.home.resolve() / "clock") if settings.clock == "replay" else SystemClock()

@@ -1,0 +1,212 @@
+"""Programs: what `import rota` gives a script, a notebook or a service that works on a home without a server."""
+
+import getpass
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import polars as pl
+
+from rota import engines
+from rota.develop import reproduction, search, tuning
+from rota.develop.tracking import Surroundings, TrackedRun, Tracker, current_run
+from rota.errors import InvalidInput
+from rota.manage import dataset_reading
+from rota.manage.features.registry import Change
+from rota.manage.features.store import Store
+from rota.records.model import ModelVersion
+from rota.serve.embedded import EmbeddedModel, open_file
+from rota.settings import Settings
+from rota.settings import load as load_settings
+from rota.wiring import SPOOL, open_platform, opened
+
+_autologging = engines.autologging()
+
+
+@contextmanager
+def track(
+    experiment: str,
+    name: str = "",
+    *,
+    home: str | Path | None = None,
+    seeds: Sequence[int] = (),
+    tags: Mapping[str, str] | None = None,
+    nested: bool = False,
+    autolog: bool = False,
+) -> Iterator[TrackedRun]:
+    """A tracked run in the home of the settings (`rota.toml`, ROTA_*), or in `home`; see `rota.develop.tracking`.
+
+    `nested`: a part of the run whose block this is in. `autolog`: fits of scikit-learn and LightGBM within the block log themselves.
+
+    >>> with rota.track("tuning", "deeper trees", seeds=[7]) as run:   # doctest: +SKIP
+    ...     run.log_params(depth=8)
+    ...     run.log_metric("log_loss", 0.46)
+    """
+    with ExitStack() as left:
+        tracker = left.enter_context(_tracker(load_settings(home=None if home is None else str(home))))
+        outer = current_run()
+        if nested and (outer is None or outer.tracker is not tracker):
+            raise InvalidInput("nested=True needs the block of another run of the same home around it; leave it out, or open that run first")
+        if again := os.environ.get(reproduction.VARIABLE):
+            tags = {**(tags or {}), reproduction.REPRODUCES: again}
+        run = left.enter_context(tracker.run(experiment, name, seeds=seeds, tags=tags, parent=outer if nested else None))
+        if autolog:
+            left.enter_context(_autologging.enabled())
+        yield run
+
+
+def autolog(*, disable: bool = False, experiment: str = "autolog", home: str | Path | None = None) -> None:
+    """Let every fit of scikit-learn and LightGBM log itself from now on: parameters, metrics, signature and the fitted model.
+
+    A fit inside a tracked run belongs to it (from the second one on, to a child of it); one outside opens a run of its own in
+    `experiment`. Logging never breaks a fit: what goes wrong is a warning in the log. `disable=True` ends it and leaves the
+    libraries as they were.
+    """
+    if disable:
+        _autologging.disable()
+    else:
+        _autologging.enable(lambda name: track(experiment, name, home=home))
+
+
+def read_dataset(name: str, *, home: str | Path | None = None) -> pl.DataFrame:
+    """The rows of "NAME@NUMBER", or of the newest version of "NAME"; `is_test` tells the side of the split, `label` is the label.
+
+    The tracked run around the call is known to have read that version.
+
+    >>> rows = rota.read_dataset("flights@3")                            # doctest: +SKIP
+    """
+    with _tracker(load_settings(home=None if home is None else str(home))) as tracker:
+        return dataset_reading.read(tracker.repositories, name)
+
+
+def tune(
+    experiment: str,
+    objective: Callable[[tuning.Trial], float],
+    *,
+    trials: int = 20,
+    direction: Literal["minimize", "maximize"] = "minimize",
+    name: str = "tuning",
+    seed: int = 0,
+    learn_from: str = "",
+    home: str | Path | None = None,
+) -> tuning.Tuned:
+    """Search hyperparameters with Optuna: a tuning run with one child run a trial, the best one marked; see `rota.develop.tuning`.
+
+    Inside a run of the same experiment the search is a part of it, and has its inputs. `learn_from` is the id of an earlier tuning
+    run whose finished trials the search begins with.
+    """
+    tuner = engines.tuner(direction, seed=seed)
+
+    def told(line: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"{line}\n")
+
+    outer = current_run()
+    part = outer.child(name, seeds=[seed]) if outer is not None and outer.experiment == experiment else None
+    with part or track(experiment, name, home=home, seeds=[seed]) as run:
+        if learn_from:
+            earlier = search.run(run.repositories.tracking, learn_from)
+            run.log_params(
+                {"tuning.learned_from": earlier.id, "tuning.learned": tuning.learn(tuner, search.children(run.repositories.tracking, earlier))}
+            )
+        return tuning.tune(run, tuner, objective, trials=trials, direction=direction, told=told)
+
+
+def load(path: str | Path) -> EmbeddedModel:
+    """The model of a file written by `rota models export`, ready to predict inside this program without a server."""
+    return open_file(Path(path), engines.installed_formats())
+
+
+def register_model(
+    name: str,
+    *,
+    run: str = "",
+    artifact: str = "model",
+    model: Any = None,
+    input_example: Sequence[Mapping[str, Any]] = (),
+    home: str | Path | None = None,
+    **said: Any,
+) -> ModelVersion:
+    """Register the next version of a model, made when it is new: what a tracked run kept under `artifact`, or a fitted `model`.
+
+    A fitted model of any framework that is installed is told with `input_example`, rows (dicts) of the columns that it reads, in
+    their order; the version answers requests of these columns. Further words: `description`, `tags`; of a fitted model also
+    `signature` (MLflow's JSON) and `problem` ("classification" or "regression").
+
+    >>> rota.register_model("churn", run=run.id, artifact="model")       # doctest: +SKIP
+    >>> rota.register_model("churn", model=fitted, input_example=[{"age": 31.0, "plan": "basic"}])       # doctest: +SKIP
+    """
+    if bool(run) == (model is not None):
+        raise InvalidInput("register_model takes a run or a fitted model; give one of them")
+    with opened(load_settings(home=None if home is None else str(home))) as platform:
+        actor = getpass.getuser()
+        if run:
+            return platform.register_model(name, run=run, artifact=artifact, actor=actor, **said)
+        return platform.register_fitted(name, model, input_example=input_example, actor=actor, **said)
+
+
+def apply(file: str | Path, *, home: str | Path | None = None, **settings: Any) -> list[Change]:
+    """Register everything a project file declares in a home, and make its release the active one."""
+    with opened(load_settings(home=Path(home) if home else None, **settings)) as platform:
+        return platform.apply(Path(file))
+
+
+class FeatureStore(Store):
+    """The feature repository of a home for a program of its own, with Feast's names; a context manager that closes it at the end.
+
+    `home` is the directory of the platform (otherwise ROTA_HOME, `rota.toml`, or .rota); a running platform may share it.
+
+    >>> with rota.FeatureStore() as store:                               # doctest: +SKIP
+    ...     store.get_online_features(["weather:temp"], [{"origin": "JFK"}]).to_dict()
+    {'origin': ['JFK'], 'weather__temp': [39.02]}
+    """
+
+    def __init__(self, home: str | Path | None = None, **settings: Any) -> None:
+        self._platform = open_platform(load_settings(home=None if home is None else str(home), **settings))
+        super().__init__(self._platform.repositories, self._platform.feed, sync=self._platform.settings.sync)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every engine; closing twice is the same."""
+        self._platform.close()
+
+
+@contextmanager
+def _tracker(settings: Settings) -> Iterator[Tracker]:
+    """The tracker of a home: that of the run around, or a new one, which first stores what killed processes left."""
+    spool = engines.made(settings) / SPOOL
+    outer = current_run()
+    if outer is not None and outer.tracker.surroundings.spool == spool:
+        yield outer.tracker
+        return
+    ticks: tuple[Callable[[], int], int] = (engines.clock(settings).now_us, 1) if settings.clock == "replay" else (time.time_ns, 1_000)
+    surroundings = Surroundings(
+        lambda: engines.development_repositories(settings),
+        spool,
+        *ticks,
+        owner=_user(),
+        formats=engines.installed_formats,
+        drawing=engines.drawing(),
+    )
+    tracker = Tracker(surroundings, new_id=lambda: uuid.uuid4().hex)
+    try:
+        tracker.drain()
+        yield tracker
+    finally:
+        tracker.close()
+
+
+def _user() -> str:
+    with suppress(OSError, KeyError):  # a container may have no user of that number
+        return getpass.getuser()
+    return ""
