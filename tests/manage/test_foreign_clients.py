@@ -24,7 +24,7 @@ from rota.manage.seals import PlatformSeals
 from rota.testing import FakeClock
 
 pytestmark = pytest.mark.slow
-PEERS = Path.home() / ".cache" / "rota-peers"
+PEERS = Path(__file__).resolve().parents[2] / ".peers"
 SCRIPT = """
 import json, logging, pathlib, sys, warnings
 warnings.filterwarnings("ignore")
@@ -52,7 +52,7 @@ answers = {"sklearn": pipeline.predict_proba(x)[:, 1].tolist(), "lightgbm": tree
 def test_what_a_client_writes_answers_as_it_did_there(client: str, tmp_path: Path) -> None:
     python = PEERS / client / "bin" / "python"
     if not python.exists():
-        pytest.skip(f"there is no {python}: python -m venv {PEERS / client}, and install mlflow, lightgbm and skops there")
+        pytest.skip(f"there is no {python}; to run this test: make peers")
     subprocess.run([python, "-c", SCRIPT, tmp_path], check=True, capture_output=True)
     said = json.loads((tmp_path / "said.json").read_text())
     metadata = MemoryMetadata()

@@ -289,7 +289,7 @@ def test_the_report_shows_the_champion_its_quality_then_and_now_and_what_happene
     text = browser.get("/report").text
     for shown in (
         "version 1",
-        "since</span> 2013-07-15",
+        'since</span> <span class="day">2013-07-15',
         "owner</span> anna",
         "drift",
         "version 2 was taken back: more errors",

@@ -92,10 +92,7 @@ def flush(journal: Journal, tables: Tables, endpoint: str) -> int:
 
 
 def read(tables: Tables, endpoint: str, *, known_until_us: Micros | None = None) -> pl.DataFrame:
-    """The outcome that counts of each prediction and name, out of those known at `known_until_us` (default: out of all), unplaced ones among them.
-
-    `placed` says whether somebody reported one for this very endpoint.
-    """
+    """The outcome that counts of each prediction and name, out of those known at `known_until_us` (default: out of all), unplaced ones among them."""
     return _read(tables, endpoint, known_until_us).collect()
 
 
@@ -111,16 +108,15 @@ def report(
     if not _is_any(tables, endpoint):
         return OutcomeReport(endpoint, start_us, end_us)
     predictions.flush(journal, tables, endpoint)
-    counting = _read(tables, endpoint, known_until_us)
-    answers = predictions.answers(tables, endpoint)
-    within = answers.filter((pl.col("at_us") >= start_us) & (pl.col("at_us") < end_us)).select("prediction_id", "number")
-    missing = counting.filter(pl.col("placed")).join(answers, on="prediction_id", how="anti").select(pl.len())
-    made, kpis, unmatched = pl.collect_all([within.group_by("number").len(), _summed(counting, within), missing])
+    within = predictions.answers(tables, endpoint, start_us, end_us)
+    counting = _read(tables, endpoint, known_until_us).join(within, on="prediction_id", how="inner")
+    kpis = counting.group_by("number", "name").agg(pl.len().alias("count"), pl.col("value").sum().alias("total")).collect()
+    made = within.group_by("number").len().collect()
     versions = [
         VersionOutcomes(number, count, tuple(_kpi(row, count) for row in kpis.filter(pl.col("number") == number).sort("name").iter_rows(named=True)))
         for number, count in made.sort("number", descending=True).iter_rows()
     ]
-    return OutcomeReport(endpoint, start_us, end_us, tuple(versions), unmatched.item())
+    return OutcomeReport(endpoint, start_us, end_us, tuple(versions), _unmatched(tables, endpoint, known_until_us))
 
 
 def of_version(repositories: Repositories, endpoint: str, number: int) -> VersionOutcomes | None:
@@ -162,22 +158,21 @@ def _is_any(tables: Tables, endpoint: str) -> bool:
 
 
 def _read(tables: Tables, endpoint: str, known_until_us: Micros | None) -> pl.LazyFrame:
-    placed, unplaced = (_rows(tables, place).with_columns(placed=pl.lit(place != "")) for place in (endpoint, ""))
-    rows = pl.concat([placed, unplaced])
-    known = rows if known_until_us is None else rows.filter(pl.col("at_us") <= known_until_us)
-    one = ["prediction_id", "name"]
-    known = known.with_columns(pl.col("placed").any().over(one))
-    return known.sort("at_us", "received_us", "value").unique(one, keep="last", maintain_order=True)
+    known = pl.concat([_known(tables, place, known_until_us) for place in (endpoint, "")])
+    return known.sort("at_us", "received_us", "value").unique(["prediction_id", "name"], keep="last")
 
 
-def _rows(tables: Tables, endpoint: str) -> pl.LazyFrame:
+def _known(tables: Tables, endpoint: str, known_until_us: Micros | None) -> pl.LazyFrame:
     name = _name(endpoint)
-    return pl.LazyFrame(schema=COLUMNS) if tables.version(name) is None else tables.scan(name).select(list(COLUMNS))
+    rows = pl.LazyFrame(schema=COLUMNS) if tables.version(name) is None else tables.scan(name).select(list(COLUMNS))
+    return rows if known_until_us is None else rows.filter(pl.col("at_us") <= known_until_us)
 
 
-def _summed(counting: pl.LazyFrame, answers: pl.LazyFrame) -> pl.LazyFrame:
-    joined = counting.join(answers, on="prediction_id", how="inner")
-    return joined.group_by("number", "name").agg(pl.len().alias("count"), pl.col("value").sum().alias("total"))
+def _unmatched(tables: Tables, endpoint: str, known_until_us: Micros | None) -> int:
+    """Outcomes reported for the endpoint itself whose prediction is not in its log."""
+    missing = _known(tables, endpoint, known_until_us).join(predictions.ids(tables, endpoint), on="prediction_id", how="anti")
+    found: int = missing.select("prediction_id", "name").unique().select(pl.len()).collect().item()
+    return found
 
 
 def _kpi(row: Mapping[str, Any], predictions: int) -> Kpi:

@@ -142,14 +142,20 @@ def of_version(tables: Tables, endpoint: str, number: int, *, examples: int = 5)
     return Answered(counted[0], counted[1], counted[2], tuple(first)) if counted[0] else Answered(0)
 
 
-def answers(tables: Tables, endpoint: str) -> pl.LazyFrame:
-    """Each prediction once as its caller got it: prediction_id, at_us and number; one that failed counts for the version that failed."""
+def answers(tables: Tables, endpoint: str, start_us: Micros, end_us: Micros) -> pl.LazyFrame:
+    """The predictions of [start_us, end_us), each once as its caller got it: prediction_id and number; a failed one counts for who failed."""
     name = _name(endpoint)
-    columns = ["prediction_id", "at_us", "number"]
     if tables.version(name) is None:
-        return pl.LazyFrame(schema={each: COLUMNS[each] for each in columns})
-    rows = tables.scan(name, columns=[*columns, "role", "error"]).filter(pl.col("role") != "shadow")
-    return rows.sort(pl.col("error") != "", "at_us").unique("prediction_id", keep="first").select(columns)
+        return pl.LazyFrame(schema={"prediction_id": pl.String, "number": pl.Int64})
+    rows = tables.scan(name, columns=["prediction_id", "at_us", "number", "role", "error"])
+    made = rows.filter((pl.col("role") != "shadow") & (pl.col("at_us") >= start_us) & (pl.col("at_us") < end_us))
+    return made.sort(pl.col("error") != "", "at_us").unique("prediction_id", keep="first").select("prediction_id", "number")
+
+
+def ids(tables: Tables, endpoint: str) -> pl.LazyFrame:
+    """The prediction ids of an endpoint's log, some of them repeatedly."""
+    name = _name(endpoint)
+    return pl.LazyFrame(schema={"prediction_id": pl.String}) if tables.version(name) is None else tables.scan(name, columns=["prediction_id"])
 
 
 def _name(endpoint: str) -> str:
