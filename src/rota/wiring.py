@@ -56,7 +56,7 @@ from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.run import ENDED, PipelineRelease, Run, Trigger
 from rota.records.signal import Label
-from rota.records.time import HOUR_US
+from rota.records.time import HOUR_US, LAST_US
 from rota.serve.asgi import PredictionApp
 from rota.serve.following import Depot, Follower
 from rota.serve.predicting import PredictionCore
@@ -401,4 +401,6 @@ def _label(position: int, row: Mapping[str, Any], now_us: int) -> Label:
         raise InvalidInput(f"label {position}: value {value} is not a finite number; leave out what is not known", position=position)
     if not isinstance(identity, str) or not 1 <= len(identity) <= 200:
         raise InvalidInput(f"label {position}: prediction_id {identity!r} is not a text of 1 to 200 characters", position=position)
+    if not 0 <= at_us <= LAST_US:  # what does not fit into a table would stand in the way of all labels after it
+        raise InvalidInput(f"label {position}: at_us {at_us} is no moment between 1970 and 9999 in microseconds", position=position)
     return Label(identity, value, at_us)

@@ -83,7 +83,6 @@ UNKNOWN = {
     "runs compare e1de": "2 to 20",
     "runs reproduce e1de": "not started by a script",
     "runs delete nix": "rota runs list",
-    "experiments rename trees ''": "printable characters",
     "experiments delete Default": "always there",
     "project show nix": "rota project show",
     "pipeline run nix --local": "rota apply",

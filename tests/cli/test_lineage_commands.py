@@ -38,7 +38,11 @@ def test_the_types_of_nodes_and_the_nodes_of_a_type_are_listed(stored):
     for name in types:
         answer = stored.rota("lineage", "nodes", "--type", name, "--json")
         assert answer.exit_code == 0, answer.output
-    assert [each["node"] for each in json.loads(stored.rota("lineage", "nodes", "--type", "ExperimentRun", "--json").stdout)] == ["experiment_run:e1"]
+    assert [each["node"] for each in json.loads(stored.rota("lineage", "nodes", "--type", "ExperimentRun", "--json").stdout)] == [
+        "experiment_run:e2trial",
+        "experiment_run:e1",
+        "experiment_run:e1deepertrees",
+    ]
 
 
 def test_a_graph_is_written_in_three_forms(stored):

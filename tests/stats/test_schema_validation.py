@@ -57,7 +57,9 @@ def test_each_planted_fault_gives_exactly_its_anomaly(column, changes, data, kin
     assert found(schema(column, **changes), data) == {(column, kind, POLICY[kind])}
 
 
-@pytest.mark.parametrize(("column", "changes"), {(c, tuple(d.items())) for c, d, _, _ in PLANTED if c != "seats" and "max_unique" not in d})
+@pytest.mark.parametrize(
+    ("column", "changes"), list(dict.fromkeys((c, tuple(d.items())) for c, d, _, _ in PLANTED if c != "seats" and "max_unique" not in d))
+)
 def test_the_same_expectations_accept_data_without_the_fault(column, changes):
     assert found(schema(column, **dict(changes)), frame()) == set()
 

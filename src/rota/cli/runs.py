@@ -18,7 +18,7 @@ from rota.records.run import Run, RunStatus, Step
 from rota.records.tracking import ExperimentRun
 
 commands = typer.Typer()
-runs = typer.Typer(no_args_is_help=True, help="Runs of workflows and of experiments: list, show, search, compare, reproduce, delete, restore.")
+runs = typer.Typer(no_args_is_help=True, help="Runs of workflows and of experiments: list, show, search, compare, reproduce ...")
 commands.add_typer(runs, name="runs")
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run; of a tracked run its beginning is enough.")]

@@ -108,10 +108,10 @@ def report(
     if not _is_any(tables, endpoint):
         return OutcomeReport(endpoint, start_us, end_us)
     predictions.flush(journal, tables, endpoint)
-    within = predictions.answers(tables, endpoint, start_us, end_us)
-    counting = _read(tables, endpoint, known_until_us).join(within, on="prediction_id", how="inner")
+    within = predictions.answers(tables, endpoint, start_us, end_us).collect()
+    counting = _read(tables, endpoint, known_until_us).join(within.lazy(), on="prediction_id", how="inner")
     kpis = counting.group_by("number", "name").agg(pl.len().alias("count"), pl.col("value").sum().alias("total")).collect()
-    made = within.group_by("number").len().collect()
+    made = within.group_by("number").len()
     versions = [
         VersionOutcomes(number, count, tuple(_kpi(row, count) for row in kpis.filter(pl.col("number") == number).sort("name").iter_rows(named=True)))
         for number, count in made.sort("number", descending=True).iter_rows()

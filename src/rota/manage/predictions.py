@@ -149,7 +149,7 @@ def answers(tables: Tables, endpoint: str, start_us: Micros, end_us: Micros) -> 
         return pl.LazyFrame(schema={"prediction_id": pl.String, "number": pl.Int64})
     rows = tables.scan(name, columns=["prediction_id", "at_us", "number", "role", "error"])
     made = rows.filter((pl.col("role") != "shadow") & (pl.col("at_us") >= start_us) & (pl.col("at_us") < end_us))
-    return made.sort(pl.col("error") != "", "at_us").unique("prediction_id", keep="first").select("prediction_id", "number")
+    return made.sort(pl.col("error") != "", "at_us").select("prediction_id", "number").unique("prediction_id", keep="first")
 
 
 def ids(tables: Tables, endpoint: str) -> pl.LazyFrame:
