@@ -13,6 +13,8 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 EXTRAS := demo lightgbm onnx pickle postgres redis s3 sklearn tune ui xgboost
 # What a user asks of the demo, for example `make demo DEMO="--fast --keep"`
 DEMO ?=
+# Processes that tests run in
+JOBS ?= 2
 
 .PHONY: demo test slow check peers lock wheel clean
 
@@ -20,10 +22,10 @@ demo: $(VENV)/.demo
 	$(BIN)/rota demo $(DEMO)
 
 test: check
-	$(BIN)/pytest -m 'not slow' --cov --cov-report=term
+	$(BIN)/pytest -m 'not slow' -n $(JOBS) --cov --cov-report=term
 
 slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n $(JOBS) --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check
