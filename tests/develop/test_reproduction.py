@@ -131,6 +131,29 @@ def test_a_command_with_a_secret_is_refused_because_it_was_not_stored(project, t
         again(home, run)
 
 
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("commit", "--upload-pack=touch planted"),
+        ("repository", "ext::sh -c 'touch planted'"),
+        ("repository", "--config=core.fsmonitor=planted"),
+        ("script", "../../outside.py"),
+        ("script", "/tmp/outside.py"),
+        ("script", "-c.py"),
+        ("folder", "../.."),
+        ("python", "/tmp/planted/python"),
+        ("worktree", "-planted"),
+    ],
+)
+def test_facts_that_somebody_planted_reach_no_command_line(project, tmp_path, fact, value):
+    home = tmp_path / "home"
+    run = tracked(project, home)
+    planted = msgspec.structs.replace(run, source={**run.source, fact: value})
+    with opened(Settings(home=home)) as platform, pytest.raises(Refused, match=fact):
+        reproduction.reproduce(platform.repositories, planted, Asked(home))
+    assert not list(tmp_path.rglob("planted"))
+
+
 @pytest.mark.slow
 def test_another_environment_is_made_from_the_lock(project, tmp_path):
     """The run's packages are not this interpreter's: an environment of them is made, and used again the second time."""

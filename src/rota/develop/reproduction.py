@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from rota.errors import Refused
@@ -31,6 +32,15 @@ REPRODUCES = "rota.reproduces"
 """The tag of a run that reproduces another, and (in capitals) the variable that tells the command so."""
 VARIABLE = "ROTA_REPRODUCES"
 LONGEST_S = 24 * 3_600
+_ALLOWED = {
+    "commit": re.compile(r"[0-9a-f]{40,64}"),
+    "python": re.compile(r"[0-9]+(\.[0-9]+){1,2}[a-z0-9+]*"),
+    "hash_seed": re.compile(r"random|[0-9]{1,10}"),
+    "worktree": re.compile(r"/.*"),
+    "repository": re.compile(r"(https?|ssh|git|file)://.*|(?!.*::)[^-].*"),
+    "script": re.compile(r"[^-].*"),
+}
+"""What facts that reach a command line may look like; a repository never names a transport that runs a program (ext::)."""
 Told = Callable[[str], None]
 
 
@@ -71,6 +81,7 @@ class Reproduced:
 def reproduce(repositories: Repositories, run: ExperimentRun, asked: Asked, *, told: Told | None = None) -> Reproduced:
     """Execute the run again and compare; raises `Refused` naming what was not captured, or what the command said when it failed."""
     say = told or (lambda _: None)
+    _check_facts(run)
     script, arguments = _command(run)
     with _checked_out(repositories, run, asked, say) as tree:
         python = sys.executable if asked.use_present else _interpreter(repositories, run, asked, say)
@@ -78,6 +89,17 @@ def reproduce(repositories: Repositories, run: ExperimentRun, asked: Asked, *, t
         _execute([python, str(tree / script), *arguments], tree, asked.home, run)
     again = _newest(repositories, run)
     return Reproduced(again.id, run.id, tuple(_findings(repositories, run, again, asked.tolerance)))
+
+
+def _check_facts(run: ExperimentRun) -> None:
+    """Facts may come from any client that tracks runs; none of them may be read as an option, or point out of the checked-out tree."""
+    for fact, allowed in _ALLOWED.items():
+        if (value := run.source.get(fact, "")) and not allowed.fullmatch(value):
+            raise Refused(f"the {fact} of run {run.id} is {value[:100]!r}, which is none; it was not captured by Rota", run=run.id, fact=fact)
+    for fact in ("script", "folder"):
+        path = PurePosixPath(run.source.get(fact, ""))
+        if path.is_absolute() or ".." in path.parts:
+            raise Refused(f"the {fact} of run {run.id}, {str(path)[:100]!r}, lies outside of its repository", run=run.id, fact=fact)
 
 
 def _command(run: ExperimentRun) -> tuple[str, list[str]]:
