@@ -17,7 +17,7 @@ from rota import engines
 from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.orphans import drain
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
-from rota.loop import Loop, deliver, start_training
+from rota.loop import CONSUMER, Loop, deliver, start_training
 from rota.manage import (
     access,
     chronicle,
@@ -55,7 +55,7 @@ from rota.records.model import ModelVersion, RegisteredModel, ReleasePolicy
 from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.run import ENDED, PipelineRelease, Run, Trigger
-from rota.records.signal import Label
+from rota.records.signal import Cursor, Label
 from rota.records.time import HOUR_US, LAST_US
 from rota.serve.asgi import PredictionApp
 from rota.serve.following import Depot, Follower
@@ -287,7 +287,9 @@ class Platform:
             drain(self.settings.home.resolve() / SPOOL, self.repositories.tracking)
         s = self.settings
         rules = Rules(s.retention_trash_days, s.retention_pending_days, s.retention_run_days, s.retention_grace_hours)
-        return garbage.collect(self.repositories, rules, wall_us=self.wall.now_us(), actor=actor, dry_run=dry_run, progress=progress)
+        cursor = self.repositories.metadata.get(Cursor, CONSUMER)
+        handled, wall_us = cursor.position if cursor else 0, self.wall.now_us()
+        return garbage.collect(self.repositories, rules, wall_us=wall_us, actor=actor, handled=handled, dry_run=dry_run, progress=progress)
 
     def _tell_audit_head(self) -> None:
         """Once an hour the log says where the audit log ends; against such a line kept elsewhere a cut tail is found."""

@@ -23,6 +23,8 @@ from rota.records.model import Approval
 from rota.records.record import digest as digest_of
 from rota.records.record import encode
 from rota.records.release import Release, Route
+from rota.records.run import Run
+from rota.records.signal import Event
 from rota.records.time import DAY_US, HOUR_US
 from rota.records.tracking import DEFAULT_EXPERIMENT, ArtifactFile, Experiment, ExperimentRun, LoggedModel
 from rota.settings import Settings
@@ -66,9 +68,9 @@ class World:
         self.store(ArtifactFile(root, path, digest, len(data), NOW_US - 90 * DAY_US))
         return digest
 
-    def collect(self, rules: Rules = RULES, *, dry_run: bool = False, later_us: int = 0) -> garbage.Collection:
+    def collect(self, rules: Rules = RULES, *, dry_run: bool = False, later_us: int = 0, handled: int = 0) -> garbage.Collection:
         wall_us = self.platform.wall.now_us() + later_us
-        return garbage.collect(self.repositories, rules, wall_us=wall_us, actor="anna", dry_run=dry_run)
+        return garbage.collect(self.repositories, rules, wall_us=wall_us, actor="anna", handled=handled, dry_run=dry_run)
 
     def names(self, *found: str) -> list[bool]:
         return [self.blobs.exists(each) for each in found]
@@ -101,6 +103,30 @@ def test_what_nothing_names_frees_its_bytes_and_a_second_collection_finds_nothin
     again = world.collect()
     assert (again.removals, again.freed_bytes) == ((), 0)
     assert [entry.action for entry in world.metadata.audit()][-1] == "garbage.collect"
+
+
+def test_old_events_that_were_reacted_to_and_old_monitor_runs_that_no_alert_names_are_forgotten(world):
+    old_us = NOW_US - 400 * DAY_US
+    for subject, at_us in (("a", old_us), ("b", old_us), ("c", old_us), ("young", NOW_US), ("late", old_us)):
+        batch = Batch()
+        batch.event(Event("label.arrived", subject, at_us))
+        world.metadata.commit(batch)
+    for name, workflow in (("m1", "monitor"), ("m2", "monitor"), ("t1", "train"), ("m3", "monitor")):
+        world.repositories.runs.submit(Run(name, workflow, "delay", {}, old_us))
+        lease = world.repositories.runs.claim("w", NOW_US, lease_s=60)
+        if name != "m3":
+            world.repositories.runs.finish(lease, "succeeded", ended_us=old_us)
+    world.store(msgspec.structs.replace(story.alert("last"), monitor_run="m2"))
+    second = world.metadata.events(0)[1].position
+    planned = world.collect(dry_run=True, handled=second)
+    assert len(world.metadata.events(0)) == 5
+    done = world.collect(handled=second)
+    assert done.removals == planned.removals
+    assert [event.subject for event in world.metadata.events(0)] == ["c", "young", "late"]
+    assert sorted(run.id for run in world.repositories.runs.find()) == ["m2", "m3", "t1"]
+    assert [(each.what, each.name) for each in done.removals] == [("run", "m1"), ("event", f"2 up to position {second}")]
+    assert world.collect(handled=10**9).removals[0].name.startswith("1 up to")  # behind a young one nothing is looked at
+    assert [event.subject for event in world.metadata.events(0)] == ["young", "late"]
 
 
 def test_an_empty_home_has_no_garbage(world):

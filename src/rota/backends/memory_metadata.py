@@ -27,6 +27,7 @@ class MemoryMetadata:
         self.lock = threading.RLock()
         self._records: dict[str, Rows] = {kind.name: {} for kind in KINDS}
         self._events: list[str] = []
+        self._forgotten = 0
         self._edges: dict[tuple[str, str], Edge] = {}
         self._audit: list[tuple[str, str]] = []
 
@@ -60,10 +61,17 @@ class MemoryMetadata:
             self._events.extend(events)
 
     def events(self, after: int, *, limit: int = 1_000) -> list[Event]:
-        start = max(after, 0)
         with self.lock:
-            bodies = self._events[start : start + checked_limit(limit)]
+            start = max(after, self._forgotten)
+            bodies = self._events[start - self._forgotten :][: checked_limit(limit)]
         return [msgspec.structs.replace(decode(body, Event), position=start + offset) for offset, body in enumerate(bodies, 1)]
+
+    def forget_events(self, until: int) -> int:
+        with self.lock:
+            count = min(max(until - self._forgotten, 0), len(self._events))
+            self._events = self._events[count:]
+            self._forgotten += count
+        return count
 
     def edges(self, nodes: Collection[str], direction: Literal["causes", "effects"]) -> list[Edge]:
         wanted = set(nodes)

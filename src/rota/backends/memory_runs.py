@@ -114,6 +114,13 @@ class MemoryRuns:
             stored = dict(self._entries[run_id].signals) if run_id in self._entries else {}
         return {name: msgspec.json.decode(stored[name]) for name in sorted(stored)}
 
+    def forget(self, names: Collection[str]) -> int:
+        with self._lock:
+            over = {name for name in names if name in self._entries and self._entries[name].run.status in ENDED}
+            for name in over:
+                del self._entries[name]
+        return len(over)
+
     def find(
         self,
         *,

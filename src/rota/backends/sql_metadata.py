@@ -73,6 +73,10 @@ class SqlMetadata:
             rows = connection.execute(query).all()
         return [msgspec.structs.replace(decode(row.body, Event), position=row.position) for row in rows]
 
+    def forget_events(self, until: int) -> int:
+        old = delete(events).where(events.c.position <= until)
+        return write(self.engine, lambda connection: connection.execute(old).rowcount)
+
     def edges(self, nodes: Collection[str], direction: Literal["causes", "effects"]) -> list[Edge]:
         near = edges.c.effect if direction == "causes" else edges.c.cause
         with reading(self.engine) as connection:

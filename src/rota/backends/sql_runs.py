@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Double, Engine, Row, and_, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Double, Engine, Row, and_, cast, delete, func, or_, select, update
 
 from rota.backends.postgres_engine import lock, lock_for
 from rota.backends.run_moves import check_lease_s, check_signal, check_step, claimed, ended, held, parked, submitted
@@ -22,6 +22,8 @@ from rota.ports.metadata import Batch
 from rota.records.record import decode
 from rota.records.run import ENDED, Lease, Run, RunStatus, Step
 from rota.records.time import Micros
+
+_AT_ONCE = 500
 
 
 class SqlRuns:
@@ -121,6 +123,18 @@ class SqlRuns:
         with reading(self.engine) as connection:
             rows = connection.execute(query).all()
         return {row.name: msgspec.json.decode(row.payload) for row in rows}
+
+    def forget(self, names: Collection[str]) -> int:
+        ordered, forgotten = sorted(set(names)), 0
+        newest = select(func.max(runs.c.fence)).scalar_subquery()  # the next fence follows from it, so its run stays
+        for start in range(0, len(ordered), _AT_ONCE):
+            some = ordered[start : start + _AT_ONCE]
+            with writing(self.engine) as connection:
+                over = connection.scalars(select(runs.c.id).where(runs.c.id.in_(some), runs.c.ended, runs.c.fence < newest).with_for_update()).all()
+                for hanging in (steps, signals):
+                    connection.execute(delete(hanging).where(hanging.c.run.in_(over)))
+                forgotten += connection.execute(delete(runs).where(runs.c.id.in_(over))).rowcount
+        return forgotten
 
     def find(
         self,

@@ -24,10 +24,11 @@ from rota.records.model import ModelVersion
 from rota.records.record import Record, encode
 from rota.records.retention import Unclaimed
 from rota.records.run import ENDED, Run
+from rota.records.signal import Alert
 from rota.records.time import DAY_US, Micros
 from rota.records.tracking import ArtifactFile, LoggedModel
 
-What = Literal["experiment_run", "experiment", "logged_model", "file", "blob", "table"]
+What = Literal["experiment_run", "experiment", "logged_model", "file", "blob", "table", "run", "event"]
 Progress = Callable[[str], None]
 ALL = 10_000_000
 DATASETS = "datasets/"
@@ -80,9 +81,17 @@ class Marks:
 
 
 def collect(
-    repositories: Repositories, rules: Rules, *, wall_us: Micros, actor: str, dry_run: bool = False, progress: Progress = lambda _: None
+    repositories: Repositories,
+    rules: Rules,
+    *,
+    wall_us: Micros,
+    actor: str,
+    handled: int = 0,
+    dry_run: bool = False,
+    progress: Progress = lambda _: None,
 ) -> Collection:
-    """Collect garbage; `wall_us` is the machine's time, by which the age of blobs is told.
+    """Collect garbage; `wall_us` is the machine's time, by which the age of blobs is told; `handled` is the newest event that the loop
+    has reacted to.
 
     `dry_run` changes nothing and reports what a collection would do at this moment.
     """
@@ -92,6 +101,7 @@ def collect(
     if not dry_run:
         progress(f"removing {len(removals)} records")
         _remove(repositories, expired, actor)
+    removals += _forgotten(repositories, rules, handled, dry_run=dry_run)
     progress("marking what is named")
     marks = mark(repositories, rules, expired)
     doomed, kept = _blobs(repositories, marks, wall_us - rules.grace_us, progress)
@@ -248,6 +258,26 @@ def _drop(repositories: Repositories, tables: list[Removal]) -> None:
             batch = Batch()
             batch.remove(found)
             repositories.metadata.commit(batch)
+
+
+def _forgotten(repositories: Repositories, rules: Rules, handled: int, *, dry_run: bool) -> list[Removal]:
+    """Old events that were reacted to, and old monitor runs that no alert and no hold names; what others rest on is kept for good."""
+    metadata, runs = repositories.metadata, repositories.runs
+    old_us = repositories.clock.now_us() - round(rules.run_days * DAY_US)
+    named = {alert.monitor_run for alert in metadata.find(Alert, limit=ALL)} | {node.partition(":")[2] for node in holds.held_nodes(metadata)}
+    over = [run.id for run in runs.find(workflow="monitor", limit=ALL) if run.status in ENDED and run.created_us < old_us and run.id not in named]
+    until, count = 0, 0
+    while events := metadata.events(until, limit=1_000):
+        old = list(itertools.takewhile(lambda event: event.at_us < old_us and event.position <= handled, events))
+        count += len(old)
+        until = old[-1].position if old else until
+        if len(old) < len(events):
+            break
+    if not dry_run:
+        runs.forget(over)
+        metadata.forget_events(until)
+    found = [Removal("run", run, "a monitor run that nothing names") for run in over]
+    return found + ([Removal("event", f"{count} up to position {until}", "reacted to, and old")] if count else [])
 
 
 def _records(expired: Expired) -> Iterator[Removal]:

@@ -108,6 +108,9 @@ class ScopedMetadata:
         del after, limit
         return []
 
+    def forget_events(self, until: int) -> int:
+        raise Refused(f"a token of project {self._project!r} forgets no events: they belong to all projects", until=until)
+
     def close(self) -> None:
         self._metadata.close()
 
@@ -158,7 +161,7 @@ class ScopedRuns:
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise Refused(f"a token of project {self._project!r} cannot do this to a run", project=self._project)
 
-    claim = renew = record = park = finish = _refuse
+    claim = renew = record = park = finish = forget = _refuse
 
 
 class ScopedTracking:

@@ -66,6 +66,8 @@ class Metadata(Protocol):
       writes nothing when one `replacing`, or one record to remove, does not equal what is stored (compared by value).
       Puts are applied in order, then removals; what is removed is gone from `get` and `find`, its key free again.
     - Events get growing positions in commit order: a reader that saw position n never later sees a new event below n.
+    - `forget_events` removes the events up to and with a position for good and returns how many there were; no position is ever
+      given twice, also after the newest events were removed.
     - Audit entries get positions 1, 2, 3 ... without a gap; hash = SHA-256 over the previous hash and the entry; there is
       no verb that changes or removes one.
     - A repeated edge is stored once. `edges` returns the direct neighbours only; walking is `manage.lineage`'s work.
@@ -81,6 +83,8 @@ class Metadata(Protocol):
     def commit(self, batch: Batch) -> None: ...
 
     def events(self, after: int, *, limit: int = 1_000) -> list[Event]: ...
+
+    def forget_events(self, until: int) -> int: ...
 
     def edges(self, nodes: Collection[str], direction: Literal["causes", "effects"]) -> list[Edge]: ...
 

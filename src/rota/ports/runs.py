@@ -22,6 +22,8 @@ class Runs(Protocol):
     - `record` and `finish` commit `batch` in the same transaction as the step or the ending.
     - `park` gives the lease back: nothing is held while a run waits. `signal` stores a payload by name (a repeated name
       keeps the first) and wakes the run; a signal sent before the run waits is not lost.
+    - `forget` removes runs that have ended, with their journals and signals, and returns how many; open and unknown ones stay
+      as they are, and so may the run that was claimed last. The id of a forgotten run is free again.
     - Everything survives kill -9 at any moment. Thread-safe, multi-process.
     """
 
@@ -55,3 +57,5 @@ class Runs(Protocol):
         newest_first: bool = True,
         limit: int = 1_000,
     ) -> list[Run]: ...
+
+    def forget(self, names: Collection[str]) -> int: ...

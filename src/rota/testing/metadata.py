@@ -362,6 +362,23 @@ class MetadataContract:
         assert metadata.events(events[1].position) == events[2:]
         assert metadata.events(events[2].position) == []
 
+    def test_forgotten_events_are_gone_and_their_positions_are_not_given_again(self, metadata: Metadata) -> None:
+        for subject in ("a", "b", "c"):
+            batch = Batch()
+            batch.event(pushed(subject))
+            metadata.commit(batch)
+        a, b, c = metadata.events(0)
+        assert metadata.forget_events(b.position) == 2
+        assert metadata.events(0) == metadata.events(a.position) == [c]
+        assert metadata.forget_events(b.position) == metadata.forget_events(0) == 0
+        assert metadata.forget_events(c.position) == 1
+        assert metadata.events(0) == []
+        batch = Batch()
+        batch.event(pushed("d"))
+        metadata.commit(batch)
+        assert [(event.subject, event.position > c.position) for event in metadata.events(0)] == [("d", True)]
+        assert [event.subject for event in metadata.events(c.position)] == ["d"]
+
     def test_a_reader_never_misses_an_event_below_what_it_saw(self, metadata: Metadata) -> None:
         seen: list[int] = []
         stop = threading.Event()

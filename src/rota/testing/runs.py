@@ -67,6 +67,23 @@ class RunsContract:
         assert runs.submit(queued(workflow="other")) is False
         assert runs.find() == [queued()]
 
+    def test_ended_runs_are_forgotten_with_all_they_had_and_open_ones_stay(self, runs: Runs) -> None:
+        for number in (1, 2):
+            runs.submit(queued(f"r{number}"))
+            lease = claim(runs)
+            runs.record(lease, step(lease), Batch())
+            runs.signal(f"r{number}", "go", 1)
+            runs.finish(lease, "succeeded", ended_us=1)
+        runs.submit(queued("r3"))
+        claim(runs)
+        assert runs.forget(["r1", "r3", "nix"]) == 1
+        assert runs.forget(["r1"]) == runs.forget([]) == 0
+        assert sorted(run.id for run in runs.find()) == ["r2", "r3"]
+        assert (runs.journal("r1"), runs.signals("r1")) == ([], {})
+        assert len(runs.journal("r2")) == len(runs.signals("r2")) == 1
+        assert runs.submit(queued("r1"))
+        assert claim(runs, "w2").fence > 3
+
     def test_an_ended_run_is_not_submitted_again(self, runs: Runs) -> None:
         runs.submit(queued())
         runs.finish(claim(runs), "succeeded", ended_us=1)
