@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     retention_pending_days: float = 7.0
     """Days after which a logged model whose upload never ended counts as given up, 0-36500."""
     retention_run_days: float = 365.0
-    """Days for which what a failed or blocked run made is kept, 0-36500; what a registered version rests on is kept for good."""
+    """Days for which events, monitor runs and what a failed or blocked run made are kept, 0-36500; what a version rests on is kept for good."""
     retention_grace_hours: float = 24.0
     """Hours for which a blob that nothing names is left alone, 0-8760: longer than any upload takes."""
     metadata_url: str = ""

@@ -166,6 +166,7 @@ def _kept_young(path: Path, digest: str) -> bool:
         if digest_of(path.read_bytes()) != digest:
             return False
         os.utime(path, ns=(time.time_ns(),) * 2)  # the kernel's own stamp is up to 10 ms late
+        path.stat()  # an expiry may have taken the file aside while its time was being set, and have seen the old time
     except FileNotFoundError:
         return False
     return True
