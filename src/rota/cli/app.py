@@ -114,7 +114,7 @@ def options(
         Path | None, typer.Option(help="Directory of the platform; otherwise ROTA_HOME, rota.toml, or .rota.", show_default=False)
     ] = None,
 ) -> None:
-    """The whole MLOps loop in one package. Begin with `rota demo`, or `rota apply` and `rota up`."""
+    """The whole MLOps loop in one package. Begin with `rota demo`, or `rota init NAME`."""
     ctx.obj = home
 
 
