@@ -64,7 +64,7 @@ def tell(metadata: Metadata, runs: Runs) -> None:
 def track(tracking: Tracking) -> None:
     """One experiment, "trees", with a finished run and a failed one inside it."""
     tracking.create_experiment(Experiment("700", "trees", created_us=NOON_US, updated_us=NOON_US))
-    tracking.create_run(ExperimentRun("e1deepertrees", "700", "[bold]first[/bold]", "running", NOON_US, source={"commit": "c0ffee"}))
+    tracking.create_run(ExperimentRun("e1deepertrees", "700", "[bold]first[/bold]", "running", NOON_US, source={"commit": "c0ffee" + 34 * "0"}))
     points = [MetricPoint("roc_auc", 0.7 + step / 100, step, NOON_US + step) for step in range(4)]
     tracking.log("e1deepertrees", Logged(metrics=points, parameters={"depth": "8"}, tags={"team": "delay"}))
     tracking.create_run(ExperimentRun("e2trial", "700", "trial", "failed", NOON_US + 1, parent="e1deepertrees"))
