@@ -12,6 +12,7 @@ from rota.cli.opening import opened
 from rota.develop import comparison, reproduction, search
 from rota.errors import Refused
 from rota.manage import executions, notes
+from rota.manage.inputs import untracked
 from rota.records.filters import View
 from rota.records.record import plain
 from rota.records.run import Run, RunStatus, Step
@@ -102,7 +103,7 @@ def show_(ctx: typer.Context, run: RunId, json: show.Json = False) -> None:
         written = notes.of(r.metadata, f"experiment_run:{found.id}")
     if json:
         inside = [each.id for each in nested]
-        show.write_json({**view_of(found), "experiment_name": experiment, "children": inside, "notes": [plain(note) for note in written]})
+        show.write_json({**search.as_json(found), "experiment_name": experiment, "children": inside, "notes": [plain(note) for note in written]})
         return
     facts: dict[str, Any] = {
         "run": found.id,
@@ -116,7 +117,7 @@ def show_(ctx: typer.Context, run: RunId, json: show.Json = False) -> None:
         **{f"parameter {name}": value for name, value in found.parameters.items()},
         **{f"metric {name}": value for name, value in found.metrics.items()},
         **{f"input {each.name}": f"{each.node or each.source or each.source_type} {each.digest[:12]}" for each in found.inputs},
-        "input": "" if any(each.node for each in found.inputs) else "untracked input",
+        "input": "untracked input" if untracked(found.inputs) else "",
         **{f"tag {name}": value for name, value in found.tags.items() if not name.startswith("mlflow.")},
         **found.source,
         "children": "\n".join(f"{each.id} {each.name} {show.headline(each.metrics)}" for each in nested[:50]),
@@ -193,11 +194,6 @@ def restore(ctx: typer.Context, run: RunId, json: show.Json = False) -> None:
     _mark(ctx, run, deleted=False, json=json)
 
 
-def view_of(run: ExperimentRun) -> dict[str, Any]:
-    """A tracked run as JSON, with its newest metrics by name."""
-    return {**plain(run), "metrics": run.metrics, "untracked_input": not any(each.node for each in run.inputs)}
-
-
 def _mark(ctx: typer.Context, run: str, *, deleted: bool, json: bool) -> None:
     with opened(ctx, "experiment.write") as platform:
         r = platform.repositories
@@ -208,7 +204,7 @@ def _mark(ctx: typer.Context, run: str, *, deleted: bool, json: bool) -> None:
 
 def _show_tracked(found: list[ExperimentRun], experiments: dict[str, str], *, json: bool) -> None:
     if json:
-        show.write_json([view_of(each) for each in found])
+        show.write_json([search.as_json(each) for each in found])
         return
     columns = {
         "id": lambda r: r.id,
@@ -217,7 +213,7 @@ def _show_tracked(found: list[ExperimentRun], experiments: dict[str, str], *, js
         "status": lambda r: r.status,
         "started": lambda r: show.when(r.started_us),
         "metrics": lambda r: show.headline(r.metrics),
-        "input": lambda r: "" if any(each.node for each in r.inputs) else "untracked",
+        "input": lambda r: "untracked" if untracked(r.inputs) else "",
     }
     show.listing(found, columns, as_json=False, empty="no such run; track one with rota.track in your code, or with MLflow's client")
 

@@ -23,10 +23,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from rota.errors import Refused
-from rota.manage import provenance
+from rota.manage import artifacts, provenance
 from rota.manage.repositories import Repositories
 from rota.records.filters import Comparison, Query
-from rota.records.tracking import ArtifactFile, ExperimentRun
+from rota.records.tracking import ExperimentRun
 
 REPRODUCES = "rota.reproduces"
 """The tag of a run that reproduces another, and (in capitals) the variable that tells the command so."""
@@ -229,8 +229,7 @@ def _closeness(then: float | None, now: float | None, tolerance: float) -> Liter
 
 
 def _artifacts(repositories: Repositories, run: ExperimentRun) -> dict[str, str]:
-    root = f"{run.experiment}/{run.id}/artifacts"
-    return {file.path: file.digest for file in repositories.metadata.find(ArtifactFile, {"root": root}, limit=100_000)}
+    return {file.path: file.digest for file in artifacts.files(repositories.metadata, artifacts.run_root(run))}
 
 
 def _git(*arguments: str) -> None:

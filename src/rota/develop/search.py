@@ -1,11 +1,14 @@
 """Finding experiments and runs by what people type: a name, an id or its beginning, a filter."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rota.errors import InvalidInput, NotFound
 from rota.manage.filters import parse_filter, parse_order
+from rota.manage.inputs import untracked
 from rota.ports.tracking import Tracking
 from rota.records.filters import Comparison, Page, Query, View
+from rota.records.record import plain
 from rota.records.tracking import Experiment, ExperimentRun
 
 EVERYTHING = Query(limit=100_000)
@@ -56,6 +59,11 @@ def runs(
     """Runs that a filter such as `metrics.auc > 0.8 and params.depth = "8"` finds, in the named experiments or in all."""
     ids = [experiment(tracking, name).id for name in experiments] or _all_experiments(tracking)
     return tracking.search_runs(ids, Query(parse_filter(text, "run"), parse_order(list(order), "run"), limit, page, view))
+
+
+def as_json(run: ExperimentRun) -> dict[str, Any]:
+    """A run as plain values, with its newest metrics by name and whether its input is known."""
+    return {**plain(run), "metrics": run.metrics, "untracked_input": untracked(run.inputs)}
 
 
 def children(tracking: Tracking, parent: ExperimentRun) -> list[ExperimentRun]:

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from rota.develop import comparison, search, tuning
 from rota.errors import InvalidInput
-from rota.manage import notes
+from rota.manage import artifacts, notes
+from rota.manage.inputs import untracked
 from rota.ports.tracking import Tracking
 from rota.records import filters
-from rota.records.tracking import ArtifactFile, ExperimentRun
+from rota.records.tracking import ExperimentRun
 from rota.server import charts
 from rota.server.access import needs
 from rota.server.pages import page
@@ -45,7 +46,6 @@ def run(request: Request, run_id: str) -> Response:
     r = platform.repositories
     found = search.run(r.tracking, run_id)
     nested = search.children(r.tracking, found)
-    root = f"{found.experiment}/{found.id}/artifacts"
     return page(
         "experiment_run.html",
         platform,
@@ -55,9 +55,9 @@ def run(request: Request, run_id: str) -> Response:
         children=nested,
         trials=_trials(nested),
         charts=_curves(r.tracking, [found]),
-        artifacts=r.metadata.find(ArtifactFile, {"root": root}, order="path"),
+        artifacts=artifacts.files(r.metadata, artifacts.run_root(found)),
         notes=notes.of(r.metadata, f"experiment_run:{found.id}"),
-        untracked=not any(each.node for each in found.inputs),
+        untracked=untracked(found.inputs),
     )
 
 

@@ -1,6 +1,6 @@
 """Process 1 over HTTP: experiments, their runs, search and comparison. MLflow's clients have routes of their own."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
@@ -8,7 +8,6 @@ from rota.develop import comparison, search
 from rota.records import filters
 from rota.records.project import UseCase
 from rota.records.record import plain
-from rota.records.tracking import ExperimentRun
 from rota.server.access import needs
 from rota.server.wire import listed, platform_of
 
@@ -52,7 +51,7 @@ def runs(
         page=page,
         view="deleted" if deleted else "active",
     )
-    return {"runs": [view_of(run) for run in found.items], "next": found.next}
+    return {"runs": [search.as_json(run) for run in found.items], "next": found.next}
 
 
 @router.get("/v1/experiment-runs/compare", dependencies=needs("experiment.read"))
@@ -60,14 +59,14 @@ def compare(request: Request, run: Annotated[list[str], Query()]) -> dict[str, o
     """Two runs or more side by side."""
     tracking = platform_of(request).repositories.tracking
     compared = comparison.compare([search.run(tracking, each) for each in run])
-    return {"runs": [view_of(each) for each in compared.runs], "rows": [{**plain(row), "differs": row.differs} for row in compared.rows]}
+    return {"runs": [search.as_json(each) for each in compared.runs], "rows": [{**plain(row), "differs": row.differs} for row in compared.rows]}
 
 
 @router.get("/v1/experiment-runs/{run}", dependencies=needs("experiment.read"))
 def run(request: Request, run: str) -> dict[str, object]:
     tracking = platform_of(request).repositories.tracking
     found = search.run(tracking, run)
-    return {"run": view_of(found), "children": [each.id for each in search.children(tracking, found)]}
+    return {"run": search.as_json(found), "children": [each.id for each in search.children(tracking, found)]}
 
 
 @router.get("/v1/experiment-runs/{run}/metrics/{key:path}", dependencies=needs("experiment.read"))
@@ -75,8 +74,3 @@ def history(request: Request, run: str, key: str, start: int = 0, limit: int = 2
     """The points of one metric by step."""
     tracking = platform_of(request).repositories.tracking
     return listed(tracking.history(search.run(tracking, run).id, key, start=max(start, 0), limit=min(limit, 100_000)))
-
-
-def view_of(run: ExperimentRun) -> dict[str, Any]:
-    """A run as JSON, with its newest metrics by name and whether its input is known."""
-    return {**plain(run), "metrics": run.metrics, "untracked_input": not any(each.node for each in run.inputs)}
