@@ -27,10 +27,10 @@ import polars as pl
 from peers.environment import python_of
 
 from rota.backends.delta_tables import DeltaTables
-from rota.manage.features import offline
-from rota.manage.features.clustered import Sizes, cluster
-from rota.manage.features.copies import layout_of
-from rota.manage.features.stretches import Standing
+from rota.manage.features.join import point_in_time
+from rota.manage.features.join.compaction import Sizes, cluster
+from rota.manage.features.join.row_history import Standing
+from rota.manage.features.join.sorted_copy import layout_of
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 
 HERE = Path(__file__).parent
@@ -180,9 +180,9 @@ def scan(directory: Path) -> None:
 def rota_join(directory: Path, *, raw: bool = False) -> pl.DataFrame:
     tables = DeltaTables(directory / "tables")
     if raw:
-        offline.standing = lambda _tables, layout, version, _fields: Standing(layout, version, None, None)
+        point_in_time.standing = lambda _tables, layout, version, _fields: Standing(layout, version, None, None)
     service = FeatureService("all", [view_of(shape) for shape in SHAPES])
-    return offline.historical(tables, service, pl.read_parquet(directory / "labels.parquet"), timestamp="event_timestamp")
+    return point_in_time.historical(tables, service, pl.read_parquet(directory / "labels.parquet"), timestamp="event_timestamp")
 
 
 def report(directory: Path, runs: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:

@@ -29,11 +29,11 @@ from rota.backends.lmdb_online import LmdbOnline
 from rota.backends.segment_journal import SegmentJournal
 from rota.backends.sql_engine import open_engine
 from rota.backends.sql_metadata import SqlMetadata
-from rota.manage.features.feed import Feed
-from rota.manage.features.online import merge
-from rota.manage.features.row_batches import RowBatches
-from rota.manage.features.source_rows import CREATED
-from rota.manage.features.stored import RowView
+from rota.manage.features.online.reader import merge
+from rota.manage.features.online.row_codec import RowView
+from rota.manage.features.online.row_codec_batch import RowBatches
+from rota.manage.features.rows.source_table import CREATED
+from rota.manage.features.writer import Feed
 from rota.records.data import Entity, Feature, FeatureView, Source
 
 PEER = "feast[duckdb]==0.67.0"

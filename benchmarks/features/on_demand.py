@@ -14,7 +14,7 @@ import timeit
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rota.manage.features import expressions
+from rota.manage.features.expressions import compiler
 
 COLUMNS = {
     "amount": "float", "distance": "float", "lat1": "float", "lon1": "float", "lat2": "float", "lon2": "float", "kind": "string", "at": "timestamp",
@@ -56,7 +56,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--json", action="store_true")
     asked = options.parse_args()
-    compiled = expressions.compile_row(SQL, COLUMNS)  # type: ignore[arg-type]
+    compiled = compiler.compile_row(SQL, COLUMNS)  # type: ignore[arg-type]
     expected = by_hand(ROW)
     assert all(math.isclose(value, expected[name], rel_tol=1e-12) for name, value in compiled(ROW).items())
     times: dict[str, list[float]] = {"by hand": [], "compiled": []}

@@ -20,7 +20,7 @@ from typing import Any
 
 from peers.environment import python_of
 
-from rota.manage.features.online import OnlineFeatures, merge, stored_view, upserts
+from rota.manage.features.online.reader import OnlineFeatures, merge, stored_view, upserts
 from rota.ports.online import Online
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.settings import Settings

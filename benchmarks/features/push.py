@@ -25,7 +25,7 @@ from rota.backends.lmdb_online import LmdbOnline
 from rota.backends.segment_journal import SegmentJournal
 from rota.backends.sql_engine import open_engine
 from rota.backends.sql_metadata import SqlMetadata
-from rota.manage.features.feed import Feed
+from rota.manage.features.writer import Feed
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 
 COLUMNS = [f"f{i}" for i in range(10)]

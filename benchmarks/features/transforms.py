@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from on_demand import COLUMNS, KINDS, SQL
 
-from rota.manage.features import expressions
+from rota.manage.features.expressions import compiler
 
 
 def native() -> list[pl.Expr]:
@@ -40,7 +40,7 @@ def main() -> None:
     options.add_argument("--json", action="store_true")
     asked = options.parse_args()
     frame = drawn(asked.rows)
-    forms = {"native": native(), "sql": [expressions.column(sql, COLUMNS).alias(name) for name, sql in SQL.items()]}  # type: ignore[arg-type]
+    forms = {"native": native(), "sql": [compiler.column(sql, COLUMNS).alias(name) for name, sql in SQL.items()]}  # type: ignore[arg-type]
     found = {name: frame.select(form) for name, form in forms.items()}
     for name in SQL:
         assert np.allclose(found["native"][name].to_numpy(), found["sql"][name].to_numpy(), rtol=1e-9), name

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from peers.environment import python_of
 
-from rota.manage.schema_inference import batches, file_table, of_table
+from rota.manage.datasets.schema_inference import batches, file_table, of_table
 from rota.records.record import decode, encode
 from rota.records.schema import Schema
 from rota.stats.observed import observe

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, TextClause, text
 
 from rota.backends.sql_engine import open_engine
 from rota.backends.sql_metadata import SqlMetadata
-from rota.manage.lineage import Direction, walk
+from rota.manage.lineage.graph import Direction, walk
 from rota.ports.metadata import Batch
 
 EDGES_A_RUN = 15

@@ -25,11 +25,11 @@ from typing import Any
 from peers.many_runs import LEAST, PAGE, PATIENCE_S, SEARCHES, STARTED_MS, points, runs
 from sqlalchemy import insert
 
-from rota.backends import sql_tracking_schema as schema
+from rota.backends import sql_tracking_schema
 from rota.backends.sql_bulk import insert_rows
 from rota.backends.sql_engine import open_engine, writing
 from rota.backends.sql_tracking import SqlTracking
-from rota.manage.filters import parse_filter, parse_order
+from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.ports.tracking import Logged
 from rota.records.filters import Query
 from rota.records.tracking import Experiment, ExperimentRun, MetricPoint
@@ -87,14 +87,19 @@ def filled(url: str, count: int) -> SqlTracking:
             }
             for key, run in every
         ]
-        connection.execute(insert(schema.tracked_runs), heads)
+        connection.execute(insert(sql_tracking_schema.tracked_runs), heads)
         latest = [(key, name, "bench", value, 1, run["started_ms"] * 1_000) for key, run in every for name, value in run["metrics"].items()]
-        insert_rows(connection, schema.run_metrics, latest, conflict="DO NOTHING")
-        for table, field in ((schema.run_parameters, "params"), (schema.run_tags, "tags")):
+        insert_rows(connection, sql_tracking_schema.run_metrics, latest, conflict="DO NOTHING")
+        for table, field in ((sql_tracking_schema.run_parameters, "params"), (sql_tracking_schema.run_tags, "tags")):
             insert_rows(connection, table, [(key, name, text, "") for key, run in every for name, text in run[field].items()], conflict="DO NOTHING")
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT setval(pg_get_serial_sequence('tracked_runs', 'key'), (SELECT max(key) FROM tracked_runs))")
-            for table in (schema.tracked_runs, schema.run_metrics, schema.run_parameters, schema.run_tags):
+            for table in (
+                sql_tracking_schema.tracked_runs,
+                sql_tracking_schema.run_metrics,
+                sql_tracking_schema.run_parameters,
+                sql_tracking_schema.run_tags,
+            ):
                 connection.exec_driver_sql(f"ANALYZE {table.name}")
     return tracking
 

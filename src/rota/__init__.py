@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.errors import Refused as Refused
     from rota.errors import RotaError as RotaError
     from rota.errors import Unavailable as Unavailable
-    from rota.manage.features.column_functions import transform as transform
-    from rota.manage.features.declarations import FileSource as FileSource
+    from rota.manage.features.expressions.python_functions import transform as transform
+    from rota.manage.features.ingestion.file_source import FileSource as FileSource
     from rota.programs import FeatureStore as FeatureStore
     from rota.programs import apply as apply
     from rota.programs import autolog as autolog
@@ -98,7 +98,7 @@ _HOMES: Mapping[str, str] = {
     "FeatureStore": "rota.programs",
     "FeatureView": "rota.records.data",
     "Field": "rota.records.fields",
-    "FileSource": "rota.manage.features.declarations",
+    "FileSource": "rota.manage.features.ingestion.file_source",
     "InvalidInput": "rota.errors",
     "Monitor": "rota.records.signal",
     "NotFound": "rota.errors",
@@ -141,7 +141,7 @@ _HOMES: Mapping[str, str] = {
     "step": "rota.train.fitting",
     "total": "rota.records.data",
     "track": "rota.programs",
-    "transform": "rota.manage.features.column_functions",
+    "transform": "rota.manage.features.expressions.python_functions",
     "up": "rota.server.running",
 }
 

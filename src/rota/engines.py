@@ -26,7 +26,7 @@ from rota.backends.sql_runs import SqlRuns
 from rota.backends.sql_tracking import SqlTracking
 from rota.develop.autologging import Autologging
 from rota.errors import InvalidInput
-from rota.manage import access
+from rota.manage.access import tokens
 from rota.manage.repositories import Repositories
 from rota.ports.alerts import AlertSink
 from rota.ports.blobs import Blobs
@@ -146,7 +146,7 @@ OwnersToken = OwnerToken
 
 def owner_token(settings: Settings) -> OwnersToken:
     """The token of whoever owns the home."""
-    return OwnerToken(settings.home.resolve(), access.PREFIX)
+    return OwnerToken(settings.home.resolve(), tokens.PREFIX)
 
 
 def wall() -> Clock:

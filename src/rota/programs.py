@@ -16,8 +16,8 @@ from rota import engines
 from rota.develop import reproduction, search, tuning
 from rota.develop.tracking import Surroundings, TrackedRun, Tracker, current_run
 from rota.errors import InvalidInput
-from rota.manage import dataset_reading
-from rota.manage.features.registry import Change
+from rota.manage.datasets import read as dataset_reading
+from rota.manage.features.definitions.registration import Change
 from rota.manage.features.store import Store
 from rota.records.model import ModelVersion
 from rota.serve.embedded import EmbeddedModel, open_file

@@ -16,32 +16,29 @@ import msgspec
 from rota import engines
 from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.orphans import drain
+from rota.durable.workflow import Worker, Workflow
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.loop import CONSUMER, Loop, deliver, start_training
-from rota.manage import (
-    access,
-    chronicle,
-    dataset_versions,
-    datasets,
-    foreign_registration,
-    garbage,
-    labels,
-    outcomes,
-    policies,
-    registry,
-)
-from rota.manage.durable import Worker, Workflow
-from rota.manage.features import clustered
-from rota.manage.features.feed import Feed
-from rota.manage.features.online import OnlineFeatures
-from rota.manage.features.registry import Change
+from rota.manage.access import tokens
+from rota.manage.adoption import registration as foreign_registration
+from rota.manage.adoption.adopt import Adopter
+from rota.manage.adoption.conversion import Order, convert
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import versions as dataset_versions
+from rota.manage.features.definitions.registration import Change
+from rota.manage.features.definitions.versions import ALL
+from rota.manage.features.join import compaction
+from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.store import Store
-from rota.manage.features.versions import ALL
-from rota.manage.foreign import Adopter
-from rota.manage.foreign_conversion import Order, convert
+from rota.manage.features.writer import Feed
+from rota.manage.governance import policies
+from rota.manage.lineage import audit_chain
+from rota.manage.models import registry
+from rota.manage.models.pickle_signing import PlatformSeals, Recognised
 from rota.manage.repositories import Repositories
-from rota.manage.retention import Rules
-from rota.manage.seals import PlatformSeals, Recognised
+from rota.manage.retention import collect
+from rota.manage.retention.expiry import Rules
+from rota.manage.signals import business_outcomes, labels
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import project as projects
 from rota.operationalize import release as releases
@@ -79,7 +76,7 @@ class Platform:
 
     settings: Settings
     repositories: Repositories
-    identity: Identity = access.OWNER
+    identity: Identity = tokens.OWNER
     """Who acts: whoever opens a home is its owner, unless an entry point knows better."""
     _head_told_us: int = 0
 
@@ -95,10 +92,10 @@ class Platform:
 
     def recognise(self, secret: str) -> Identity | None:
         """Whose secret this is; asked of the store each time, so that a revoked token opens nothing from then on."""
-        if access.same(secret, self.owner_token.now()):
-            return access.OWNER
+        if tokens.same(secret, self.owner_token.now()):
+            return tokens.OWNER
         now_us = self.wall.now_us()
-        return access.recognise(self.repositories.metadata, secret, environment=self.settings.environment, now_us=now_us)
+        return tokens.recognise(self.repositories.metadata, secret, environment=self.settings.environment, now_us=now_us)
 
     @cached_property
     def formats(self) -> Mapping[str, ModelFormat]:
@@ -172,9 +169,9 @@ class Platform:
         if endpoint and self.repositories.metadata.get(Endpoint, endpoint) is None:
             raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
         now_us = self.repositories.clock.now_us()
-        reported = outcomes.taken(rows, now_us)
+        reported = business_outcomes.taken(rows, now_us)
         if reported:
-            outcomes.append(self.repositories.journal, endpoint, reported, now_us, sync=self.settings.sync)
+            business_outcomes.append(self.repositories.journal, endpoint, reported, now_us, sync=self.settings.sync)
         return len(reported)
 
     def build_dataset(self, name: str, *, actor: str = "owner") -> dataset_versions.Prepared:
@@ -256,7 +253,7 @@ class Platform:
         changes = projects.plan(self.repositories.metadata, project, environment=self.settings.environment)
         policy = self._policy_beside(file, project)
         if policy or any(change.kind == "release_policy" and change.what != "keep" for change in changes):
-            access.require(self.identity, "model.approve")  # who trains and deploys does not decide how releases are decided
+            tokens.require(self.identity, "model.approve")  # who trains and deploys does not decide how releases are decided
         self.feed.register([r for r in project.records if isinstance(r, projects.FEATURES)], actor=actor)
         now_us = self.repositories.clock.now_us()
         release = releases.build(self.repositories.blobs, file, now_us=now_us)
@@ -278,10 +275,10 @@ class Platform:
         drain(self.settings.home.resolve() / SPOOL, r.tracking)
         self.feed.flush_all()
         for source in r.metadata.find(Source, limit=ALL):
-            clustered.compact(r.tables, r.metadata, source, least_tail=RESORT_TAIL)
+            compaction.compact(r.tables, r.metadata, source, least_tail=RESORT_TAIL)
         self._tell_audit_head()
 
-    def collect_garbage(self, *, actor: str, dry_run: bool = False, progress: garbage.Progress = lambda _: None) -> garbage.Collection:
+    def collect_garbage(self, *, actor: str, dry_run: bool = False, progress: collect.Progress = lambda _: None) -> collect.Collection:
         """Remove what retention lets go; what killed programs had logged is stored first, for it may name blobs."""
         if not dry_run:
             drain(self.settings.home.resolve() / SPOOL, self.repositories.tracking)
@@ -289,14 +286,14 @@ class Platform:
         rules = Rules(s.retention_trash_days, s.retention_pending_days, s.retention_run_days, s.retention_grace_hours)
         cursor = self.repositories.metadata.get(Cursor, CONSUMER)
         handled, wall_us = cursor.position if cursor else 0, self.wall.now_us()
-        return garbage.collect(self.repositories, rules, wall_us=wall_us, actor=actor, handled=handled, dry_run=dry_run, progress=progress)
+        return collect.collect(self.repositories, rules, wall_us=wall_us, actor=actor, handled=handled, dry_run=dry_run, progress=progress)
 
     def _tell_audit_head(self) -> None:
         """Once an hour the log says where the audit log ends; against such a line kept elsewhere a cut tail is found."""
         now_us = self.wall.now_us()
         if now_us - self._head_told_us >= HOUR_US:
             self._head_told_us = now_us
-            head = chronicle.head(self.repositories.metadata)
+            head = audit_chain.head(self.repositories.metadata)
             logger.info("audit head %s", head, extra={"action": "audit_head", "position": head.position, "hash": head.hash})
 
     def _policy_beside(self, file: Path, project: projects.Project) -> ReleasePolicy | None:

@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 import rota
 from rota.engines import signing_key
 from rota.errors import InvalidInput, Refused
-from rota.manage import schemas
+from rota.manage.datasets import schemas
 from rota.records.model import ModelBundle
 from rota.records.record import decode
 from rota.settings import Settings

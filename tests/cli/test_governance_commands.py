@@ -6,7 +6,9 @@ import pytest
 
 import rota
 from rota.errors import InvalidInput, Refused
-from rota.manage import access, artifacts, registry
+from rota.manage.access import tokens
+from rota.manage.experiments import artifacts
+from rota.manage.models import registry
 from rota.ports.tracking import Logged
 from rota.records.model import ReleasePolicy
 from rota.records.tracking import ExperimentRun, MetricPoint
@@ -32,7 +34,7 @@ def people(home, monkeypatch):
     roles = {"anna": "data_scientist", "rosa": "reviewer", "paul": "reviewer", "olga": "operator", "abel": "auditor"}
     with home.open() as platform:
         made = {
-            name: access.create(platform.repositories.metadata, name, role, actor="owner", now_us=platform.wall.now_us())[1]
+            name: tokens.create(platform.repositories.metadata, name, role, actor="owner", now_us=platform.wall.now_us())[1]
             for name, role in roles.items()
         }
 
@@ -218,11 +220,11 @@ def test_who_deploys_a_pipeline_does_not_set_the_policy_with_it(home, tmp_path, 
     if where == "file":
         (folder / "policy.toml").write_text("model = 'delay'\nlevel = 'automatic'")
     with home.open() as platform:
-        platform.identity = access.Identity("mia", "ml_engineer")
+        platform.identity = tokens.Identity("mia", "ml_engineer")
         with pytest.raises(Refused, match=r"lacks the permission 'model\.approve'"):
             platform.apply(folder / "project.py", actor="mia")
         assert registry.policy(platform.repositories.metadata, "delay").level == "semi-automatic"
-        platform.identity = access.OWNER
+        platform.identity = tokens.OWNER
         platform.apply(folder / "project.py", actor="owner")
-        platform.identity = access.Identity("mia", "ml_engineer")
+        platform.identity = tokens.Identity("mia", "ml_engineer")
         platform.apply(folder / "project.py", actor="mia")  # nothing about the policy changes any more

@@ -6,8 +6,9 @@ import shlex
 import pytest
 
 from rota.errors import Refused
-from rota.manage import governance, policies, registry
-from rota.manage.governance import Decision
+from rota.manage.governance import decisions, policies
+from rota.manage.governance.decisions import Decision
+from rota.manage.models import registry
 from rota.ports.metadata import Batch
 from rota.server.access import permission_of, routes_of
 from rota.server.app import create
@@ -73,11 +74,11 @@ def reached(r, status, act):
 def take(r, number, act):
     told = {"actor": "anna", "now_us": r.clock.now_us()}
     if act == "request":
-        governance.request_review(r.metadata, "delay", number, **told)
+        decisions.request_review(r.metadata, "delay", number, **told)
     elif act == "withdraw":
-        governance.withdraw(r.metadata, "delay", number, **told)
+        decisions.withdraw(r.metadata, "delay", number, **told)
     else:
-        governance.decide(r, "delay", number, Decision(act, "rosa", "so"))
+        decisions.decide(r, "delay", number, Decision(act, "rosa", "so"))
 
 
 def test_the_routes_of_the_guide_have_the_permissions_it_says(guide, home):

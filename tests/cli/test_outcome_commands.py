@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from rota.manage import predictions
+from rota.manage.signals import prediction_log
 from rota.records.signal import Prediction
 
 
@@ -21,7 +21,7 @@ def served(home):
         r = platform.repositories
         at_us = r.clock.now_us() - 60_000_000
         rows = [Prediction(f"{n}", "delay", at_us, "delay", 1, "stable", 1, "", {}, {"v__x": 1.0}, 0.5, 9) for n in range(4)]
-        predictions.append(r.journal, "delay", rows)
+        prediction_log.append(r.journal, "delay", rows)
     return home
 
 

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from rota.manage import access
+from rota.manage.access import tokens
 from rota.records.access import ROLES
 
 
@@ -40,7 +40,7 @@ def test_a_renewed_owner_s_token_replaces_the_old_one_at_once(home, monkeypatch)
     new = home.rota("token", "--show").stdout.strip()
     with home.open() as platform:
         assert platform.recognise(old) is None
-        assert platform.recognise(new) == access.OWNER
+        assert platform.recognise(new) == tokens.OWNER
     assert audited(home)[-1] == (getpass.getuser(), "token.renew")
     monkeypatch.setenv("ROTA_TOKEN", old)
     assert home.rota("models", "list").exit_code == 1
@@ -114,7 +114,7 @@ def test_only_the_owner_makes_tokens(home, make, monkeypatch, role):
 
 
 def test_the_tables_are_printed_for_people_and_for_programs(empty):
-    assert empty.rota("token", "roles").stdout.strip() == access.table()
+    assert empty.rota("token", "roles").stdout.strip() == tokens.table()
     assert json.loads(empty.rota("token", "roles", "--json").stdout) == {role: sorted(held) for role, held in ROLES.items()}
     assert json.loads(empty.rota("token", "routes", "--json").stdout)["GET /healthz"] == "no token"
     assert "| `POST /v1/tokens` | token.manage |" in empty.rota("token", "routes").stdout

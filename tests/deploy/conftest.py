@@ -15,10 +15,10 @@ from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
 from rota.deploy import releases
 from rota.deploy.rollout import RolloutWorkflow
+from rota.durable.workflow import Worker
 from rota.loop import rollout_run
-from rota.manage import labels, predictions
-from rota.manage.durable import Worker
 from rota.manage.repositories import Repositories
+from rota.manage.signals import labels, prediction_log
 from rota.ports.metadata import Batch
 from rota.records.model import Alias, ModelVersion
 from rota.records.release import Canary, Endpoint, Release, Rollout, Serving, error_rate
@@ -117,7 +117,7 @@ class Place:
             )
             for n, each in enumerate(ids)
         ]
-        predictions.append(self.repositories.journal, "delay", log)
+        prediction_log.append(self.repositories.journal, "delay", log)
         if "truth" in options:
             at_us = options.get("known_us", self.clock.now_us())
             labels.append(self.repositories.journal, "delay", [Label(each, options["truth"], at_us) for each in ids], at_us)

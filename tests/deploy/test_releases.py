@@ -4,7 +4,7 @@ import pytest
 
 from rota.deploy import releases
 from rota.errors import InvalidInput, NotFound, Refused
-from rota.manage import registry
+from rota.manage.models import registry
 from rota.records.model import Alias
 from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout, Route, Serving

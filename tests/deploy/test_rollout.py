@@ -2,7 +2,7 @@
 
 import pytest
 
-from rota.manage import registry
+from rota.manage.models import registry
 from rota.records.release import Canary, Endpoint, metric
 from rota.testing.story import version
 

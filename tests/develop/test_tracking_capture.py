@@ -12,8 +12,8 @@ from nbclient import NotebookClient
 import rota
 import rota.wiring
 from rota.backends.memory_blobs import MemoryBlobs
-from rota.manage import local_changes
-from rota.manage.provenance import MASK, capture, captured, installed_packages, masked, public_address
+from rota.manage.experiments import git_patch
+from rota.manage.experiments.provenance import MASK, capture, captured, installed_packages, masked, public_address
 from rota.records.filters import Query
 from rota.records.tracking import ArtifactFile
 
@@ -72,7 +72,7 @@ def test_the_patch_and_the_commit_give_the_files_that_ran(tree, tmp_path):
     (tree / "secrets.env").write_text("KEY=1")
     (tree / "key.pem").write_text("PRIVATE")
     before = git(tree, "status", "--porcelain=v2", "--untracked-files=all")
-    changes = local_changes.of(tree)
+    changes = git_patch.of(tree)
     assert git(tree, "status", "--porcelain=v2", "--untracked-files=all") == before, "looking changes nothing"
     again = tmp_path / "again"
     git(tmp_path, "clone", "--quiet", str(tree), str(again))
@@ -91,14 +91,14 @@ def test_equal_changes_have_equal_digests(tree):
 
 
 def test_changes_beyond_all_measure_are_only_noted(tree, monkeypatch):
-    monkeypatch.setattr(local_changes, "MAX_PATCH", 1_000)
+    monkeypatch.setattr(git_patch, "MAX_PATCH", 1_000)
     (tree / "train.py").write_text("depth = 8\n" * 1_000)
-    changes = local_changes.of(tree)
+    changes = git_patch.of(tree)
     assert (changes.patch, changes.note) == (b"", "the local changes have more than 1000 bytes and are not kept")
-    monkeypatch.setattr(local_changes, "MAX_NEW_FILE", 10)
+    monkeypatch.setattr(git_patch, "MAX_NEW_FILE", 10)
     git(tree, "checkout", "--quiet", "train.py")
     (tree / "big.py").write_text("x" * 11)
-    assert local_changes.of(tree).patch == b""
+    assert git_patch.of(tree).patch == b""
 
 
 def test_a_detached_commit_has_no_branch_and_no_repository_no_commit(tree, tmp_path):

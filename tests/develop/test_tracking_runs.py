@@ -23,7 +23,7 @@ from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
 from rota.develop.tracking import Surroundings, Tracker, current_run
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
-from rota.manage import artifacts
+from rota.manage.experiments import artifacts
 from rota.manage.repositories import Repositories
 from rota.ports.drawing import Drawing
 from rota.records.tracking import ArtifactFile, Experiment, LoggedModel

@@ -17,7 +17,7 @@ from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
 from rota.deploy import releases
-from rota.manage.features.online import OnlineFeatures
+from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.repositories import Repositories
 from rota.records.model import ModelVersion
 from rota.records.release import Rollout

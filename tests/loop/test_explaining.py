@@ -8,10 +8,15 @@ import polars as pl
 import pytest
 
 from rota.errors import Corrupt, InvalidInput, NotFound
-from rota.manage import archive, executions, lineage, lineage_explain, lineage_nodes, notes, predictions, registry
-from rota.manage.lineage_kinds import type_of
-from rota.manage.lineage_prediction import prediction_chain
-from rota.manage.lineage_rows import effects_of_row
+from rota.manage.lineage import archive, executions, notes
+from rota.manage.lineage import explain as lineage_explain
+from rota.manage.lineage import graph as lineage
+from rota.manage.lineage import nodes as lineage_nodes
+from rota.manage.lineage.node_types import type_of
+from rota.manage.lineage.prediction_chain import prediction_chain
+from rota.manage.lineage.row_effects import effects_of_row
+from rota.manage.models import registry
+from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.dataset import DatasetVersion
 from rota.records.model import Alias, ModelVersion
@@ -27,7 +32,7 @@ def told(world):
     world.history(10)
     assert world.train().status == "succeeded"
     world.ids = [each for _ in range(3) for each in world.live()]
-    predictions.flush(world.platform.repositories.journal, world.platform.repositories.tables, "ice")
+    prediction_log.flush(world.platform.repositories.journal, world.platform.repositories.tables, "ice")
     return world
 
 
@@ -104,7 +109,7 @@ def test_a_prediction_leads_to_alias_features_environment_and_data_of_its_instan
         "pipeline_release",
     ]
     assert chain["alias_move:ice@champion@1"].what.startswith("champion was version 1 since")
-    seen = predictions.find(repositories.tables, told.ids[-1])
+    seen = prediction_log.find(repositories.tables, told.ids[-1])
     assert chain["feature_view_version:shop_weather@1"].facts["values"] == {"shop_weather__temp": seen.features["shop_weather__temp"]}
     assert "temp = " in chain["feature_view_version:shop_weather@1"].what
     release = next(link for node, link in chain.items() if node.startswith("pipeline_release:"))

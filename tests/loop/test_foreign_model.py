@@ -7,8 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rota.manage import artifacts, baselines, endpoints, external_log, foreign_registration, governance, registry, schemas
-from rota.manage.foreign_registration import Offer
+from rota.manage.adoption import baselines, prediction_import
+from rota.manage.adoption import registration as foreign_registration
+from rota.manage.adoption.registration import Offer
+from rota.manage.datasets import schemas
+from rota.manage.experiments import artifacts
+from rota.manage.governance import decisions
+from rota.manage.models import endpoints, registry
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
 from rota.records.release import Canary, Endpoint
@@ -49,8 +54,8 @@ class Foreign:
         return version
 
     def approve(self, number: int) -> None:
-        decision = governance.Decision("approve", "ana", "compared by hand")
-        governance.decide(self.platform.repositories, "tickets", number, decision)
+        decision = decisions.Decision("approve", "ana", "compared by hand")
+        decisions.decide(self.platform.repositories, "tickets", number, decision)
 
     def declare(self) -> None:
         r = self.platform.repositories
@@ -186,7 +191,7 @@ def test_predictions_made_elsewhere_are_monitored_like_ones_own(foreign: Foreign
     foreign.world.clock.advance(foreign.begin + 9 * DAY_US + 90 * 60_000_000)
     repositories = foreign.platform.repositories
     for _ in range(2):
-        taken = external_log.take(repositories, "tickets", tmp_path / "log.parquet", external_log.Columns())
+        taken = prediction_import.take(repositories, "tickets", tmp_path / "log.parquet", prediction_import.Columns())
         assert taken == {"predictions": 9 * ROWS_A_DAY, "labels": 9 * ROWS_A_DAY}
     foreign.world.settle()
     assert [(s.rows, s.labelled) for s in foreign.slices()] == [(ROWS_A_DAY, ROWS_A_DAY)] * 9

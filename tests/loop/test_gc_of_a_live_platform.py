@@ -3,10 +3,15 @@
 import io
 
 from rota.backends.memory_blobs import MemoryBlobs
-from rota.manage import archive, datasets, garbage, lineage_explain, predictions, profiles
-from rota.manage.features.online import OnlineFeatures
-from rota.manage.lineage_prediction import prediction_chain
-from rota.manage.retention import Rules
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import profiles
+from rota.manage.features.online.reader import OnlineFeatures
+from rota.manage.lineage import archive
+from rota.manage.lineage import explain as lineage_explain
+from rota.manage.lineage.prediction_chain import prediction_chain
+from rota.manage.retention import collect
+from rota.manage.retention.expiry import Rules
+from rota.manage.signals import prediction_log
 from rota.records.dataset import DatasetVersion
 from rota.records.record import plain
 from rota.serve.following import Depot, Follower
@@ -20,7 +25,7 @@ def test_a_live_champion_can_be_loaded_explained_archived_and_trained_again(worl
     assert world.train().status == "succeeded"
     ids = [each for _ in range(2) for each in world.live()]
     r = world.platform.repositories
-    predictions.flush(r.journal, r.tables, "ice")
+    prediction_log.flush(r.journal, r.tables, "ice")
     blobs: MemoryBlobs = r.blobs
     orphan = blobs.put(b"nobody's")
     r.tables.append("datasets/ice/lost", r.tables.scan("datasets/ice/" + world.metadata.find(DatasetVersion)[0].digest).collect())
@@ -28,7 +33,7 @@ def test_a_live_champion_can_be_loaded_explained_archived_and_trained_again(worl
     chain = prediction_chain(r, ids[0])
     for blob in blobs.touched:
         blobs.touched[blob] = 0
-    found = garbage.collect(r, NO_MERCY, wall_us=2**60, actor="anna")
+    found = collect.collect(r, NO_MERCY, wall_us=2**60, actor="anna")
     assert ("blob", orphan) in [(each.what, each.name) for each in found.removals]
     assert [each.name for each in found.removals if each.what == "table"] == ["datasets/ice/lost"]
     assert plain(lineage_explain.explain(r, "ice@champion")) == before

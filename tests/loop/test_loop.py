@@ -8,8 +8,8 @@ import pytest
 from rota import loop as loop_module
 from rota.errors import InvalidInput, Refused, Unavailable
 from rota.loop import Loop
-from rota.manage import alerts, predictions
-from rota.manage.lineage_prediction import prediction_chain
+from rota.manage.lineage.prediction_chain import prediction_chain
+from rota.manage.signals import alerts, prediction_log
 from rota.ports.metadata import Batch
 from rota.records.release import Release, Rollout
 from rota.records.run import Deployed, cron, new_data, on_alert
@@ -42,7 +42,7 @@ def test_the_circle_closes_from_alarm_to_the_promotion_of_a_better_version(world
     assert stages == ["0 shadow 0%", "1 canary 50%"]
 
     ids = world.live()
-    predictions.flush(world.platform.repositories.journal, world.platform.repositories.tables, "ice")
+    prediction_log.flush(world.platform.repositories.journal, world.platform.repositories.tables, "ice")
     chain = {link.node for link in prediction_chain(world.platform.repositories, ids[-1])}
     assert {f"alert:{alert.id}", f"run:{run.id}", f"run:{alert.monitor_run}", "model_version:ice@2", "dataset_version:ice@2"} <= chain
     measured = world.metadata.find(MonitorSlice, {"endpoint": "ice"}, order="-start_us", limit=1)[0]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rota.errors import Refused
-from rota.manage import loading, seals
+from rota.manage.models import loading, pickle_signing
 from rota.records.model import ModelBundle
 from rota.records.record import decode, encode
 
@@ -43,7 +43,7 @@ def test_training_is_refused_until_pickle_is_allowed_and_then_the_model_serves_w
     assert refused.status == "failed"
     assert "rota models allow-pickle" in refused.error
     assert world.versions() == []
-    seals.allow(world.metadata, "ice", actor="eve", reason="ours", now_us=world.clock.now_us())
+    pickle_signing.allow(world.metadata, "ice", actor="eve", reason="ours", now_us=world.clock.now_us())
     world.clock.advance(world.clock.now_us() + 1)
     run = world.train()
     assert run.status == "succeeded", run.error
@@ -56,7 +56,7 @@ def test_training_is_refused_until_pickle_is_allowed_and_then_the_model_serves_w
 
 def test_a_prediction_process_loads_no_pickle_that_was_slipped_into_the_store(world: Any, tmp_path: Path) -> None:
     with_own_model(world, tmp_path)
-    seals.allow(world.metadata, "ice", actor="eve", reason="ours", now_us=world.clock.now_us())
+    pickle_signing.allow(world.metadata, "ice", actor="eve", reason="ours", now_us=world.clock.now_us())
     run = world.train()
     assert run.status == "succeeded", run.error
     blobs, formats = world.platform.repositories.blobs, world.platform.formats

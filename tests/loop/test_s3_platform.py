@@ -10,7 +10,7 @@ import pytest
 
 from rota import wiring
 from rota.errors import InvalidInput
-from rota.manage import datasets
+from rota.manage.datasets import build as datasets
 from rota.ports.metadata import Batch
 from rota.records.data import FeatureService, Source, sql
 from rota.records.dataset import DatasetDefinition, DatasetVersion, TimeSplit

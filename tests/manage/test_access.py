@@ -4,7 +4,7 @@ import pytest
 
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.errors import InvalidInput, NotFound, Refused
-from rota.manage import access
+from rota.manage.access import tokens
 from rota.records.access import PERMISSIONS, ROLES, AccessToken, Identity
 from rota.records.record import encode
 from rota.records.time import DAY_US
@@ -18,11 +18,11 @@ def metadata():
 
 
 def made(metadata, holder="ana", role="reviewer", **limits):
-    return access.create(metadata, holder, role, actor="owner", now_us=NOW_US, **limits)
+    return tokens.create(metadata, holder, role, actor="owner", now_us=NOW_US, **limits)
 
 
 def known(metadata, secret, *, environment="prod", now_us=NOW_US):
-    return access.recognise(metadata, secret, environment=environment, now_us=now_us)
+    return tokens.recognise(metadata, secret, environment=environment, now_us=now_us)
 
 
 def test_a_secret_opens_and_is_stored_nowhere(metadata):
@@ -30,8 +30,8 @@ def test_a_secret_opens_and_is_stored_nowhere(metadata):
     assert known(metadata, secret) == Identity("ana", "reviewer", "", token.id)
     stored = b"".join(encode(record) for record in [*metadata.find(AccessToken), *metadata.audit()])
     assert secret.encode() not in stored
-    assert secret.removeprefix(access.PREFIX).encode() not in stored
-    assert token.hash not in str(access.described(token, NOW_US))
+    assert secret.removeprefix(tokens.PREFIX).encode() not in stored
+    assert token.hash not in str(tokens.described(token, NOW_US))
     assert token.hash.encode() not in b"".join(encode(entry) for entry in metadata.audit())
 
 
@@ -39,33 +39,33 @@ def test_a_secret_opens_and_is_stored_nowhere(metadata):
 def test_what_is_no_secret_opens_nothing(metadata, wrong):
     _, secret = made(metadata)
     assert known(metadata, wrong) is None
-    for near in (secret[:-1], secret + "x", secret.swapcase(), secret.removeprefix("rota_"), access.hash_of(secret)):
+    for near in (secret[:-1], secret + "x", secret.swapcase(), secret.removeprefix("rota_"), tokens.hash_of(secret)):
         assert known(metadata, near) is None
 
 
 def test_a_revoked_token_opens_nothing_and_revoking_twice_is_the_same(metadata):
     token, secret = made(metadata)
     other = made(metadata)[1]
-    once = access.revoke(metadata, token.id, actor="owner", now_us=NOW_US + 1)
-    assert access.revoke(metadata, token.id, actor="owner", now_us=NOW_US + 2) == once
+    once = tokens.revoke(metadata, token.id, actor="owner", now_us=NOW_US + 1)
+    assert tokens.revoke(metadata, token.id, actor="owner", now_us=NOW_US + 2) == once
     assert known(metadata, secret) is None
     assert known(metadata, other) is not None
     assert [(entry.action, entry.subject, entry.actor) for entry in metadata.audit()][-1] == ("token.revoke", token.id, "owner")
     with pytest.raises(NotFound, match="rota token list"):
-        access.revoke(metadata, "nix", actor="owner", now_us=NOW_US)
+        tokens.revoke(metadata, "nix", actor="owner", now_us=NOW_US)
 
 
 def test_a_token_ends_at_its_moment_and_not_before(metadata):
-    _, secret = made(metadata, expires_us=access.expiry("90d", NOW_US))
+    _, secret = made(metadata, expires_us=tokens.expiry("90d", NOW_US))
     assert known(metadata, secret, now_us=NOW_US + 90 * DAY_US - 1) is not None
     assert known(metadata, secret, now_us=NOW_US + 90 * DAY_US) is None
-    assert known(metadata, made(metadata, expires_us=access.expiry("never", NOW_US))[1], now_us=2**62) is not None
+    assert known(metadata, made(metadata, expires_us=tokens.expiry("never", NOW_US))[1], now_us=2**62) is not None
 
 
 @pytest.mark.parametrize("lasts", ["", "0d", "-1d", "soon", "90", "1e9d", "Never"])
 def test_a_token_lasts_a_positive_time_that_is_said(lasts):
     with pytest.raises(InvalidInput):
-        access.expiry(lasts, NOW_US)
+        tokens.expiry(lasts, NOW_US)
 
 
 def test_a_token_of_another_environment_opens_nothing(metadata):
@@ -97,23 +97,23 @@ def test_a_token_that_makes_no_sense_is_not_made(metadata, given):
 
 
 def test_tokens_are_listed_newest_first_with_their_state(metadata):
-    first, _ = access.create(metadata, "ana", "auditor", actor="owner", now_us=NOW_US, expires_us=NOW_US + 5)
-    second, _ = access.create(metadata, "ben", "auditor", actor="owner", now_us=NOW_US + 1)
-    access.revoke(metadata, second.id, actor="owner", now_us=NOW_US + 2)
-    assert [(token.id, access.state(token, NOW_US + 9)) for token in access.tokens(metadata)] == [(second.id, "revoked"), (first.id, "expired")]
-    assert [token.id for token in access.tokens(metadata, holder="ana")] == [first.id]
-    assert access.state(first, NOW_US + 4) == "valid"
+    first, _ = tokens.create(metadata, "ana", "auditor", actor="owner", now_us=NOW_US, expires_us=NOW_US + 5)
+    second, _ = tokens.create(metadata, "ben", "auditor", actor="owner", now_us=NOW_US + 1)
+    tokens.revoke(metadata, second.id, actor="owner", now_us=NOW_US + 2)
+    assert [(token.id, tokens.state(token, NOW_US + 9)) for token in tokens.tokens(metadata)] == [(second.id, "revoked"), (first.id, "expired")]
+    assert [token.id for token in tokens.tokens(metadata, holder="ana")] == [first.id]
+    assert tokens.state(first, NOW_US + 4) == "valid"
 
 
 def test_every_role_holds_known_permissions_and_a_lacking_one_is_named_with_who_has_it():
     assert all(held <= set(PERMISSIONS) for held in ROLES.values())
     with pytest.raises(Refused, match=r"ana \(data_scientist\) lacks the permission 'model.approve'.*\['owner', 'reviewer'\]"):
-        access.require(Identity("ana", "data_scientist"), "model.approve")
-    access.require(Identity("ana", "reviewer"), "model.approve")
+        tokens.require(Identity("ana", "data_scientist"), "model.approve")
+    tokens.require(Identity("ana", "reviewer"), "model.approve")
 
 
 def test_the_printed_table_has_a_cross_exactly_where_a_role_holds_a_permission():
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in access.table().splitlines()]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in tokens.table().splitlines()]
     roles = [name.replace(" ", "_") for name in lines[0][2:]]
     printed = {(role, line[0]) for line in lines[2:] for role, cell in zip(roles, line[2:], strict=True) if cell == "x"}
     assert printed == {(role, permission) for role, held in ROLES.items() for permission in held}
@@ -121,6 +121,6 @@ def test_the_printed_table_has_a_cross_exactly_where_a_role_holds_a_permission()
 
 
 def test_an_empty_secret_equals_nothing():
-    assert not access.same("", "")
-    assert access.same("é", "é")
-    assert not access.same("é", "e")
+    assert not tokens.same("", "")
+    assert tokens.same("é", "é")
+    assert not tokens.same("é", "e")

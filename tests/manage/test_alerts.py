@@ -5,8 +5,8 @@ import pytest
 
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.errors import Conflict, NotFound, Refused
-from rota.manage import alerts
-from rota.manage.alerts import Breach
+from rota.manage.signals import alerts
+from rota.manage.signals.alerts import Breach
 from rota.ports.metadata import Batch
 from rota.records.signal import Alert
 from rota.testing.story import alert

@@ -13,7 +13,7 @@ from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
 from rota.errors import Conflict, InvalidInput, NotFound
-from rota.manage import artifacts
+from rota.manage.experiments import artifacts
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.tracking import ArtifactFile, ExperimentRun, LoggedModel

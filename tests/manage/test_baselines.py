@@ -13,8 +13,11 @@ from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
 from rota.engines import installed_formats
 from rota.errors import InvalidInput, Refused
-from rota.manage import baselines, datasets, foreign_registration, schemas
-from rota.manage.foreign import Adopter
+from rota.manage.adoption import baselines
+from rota.manage.adoption import registration as foreign_registration
+from rota.manage.adoption.adopt import Adopter
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import schemas
 from rota.manage.repositories import Repositories
 from rota.records.model import ModelVersion
 from rota.records.time import DAY_US

@@ -7,16 +7,17 @@ import pytest
 from markdown_it import MarkdownIt
 
 from rota.errors import InvalidInput, NotFound
-from rota.manage import cards, outcomes, policies, predictions, registry, risk
-from rota.manage import governance as rules
-from rota.manage.card_markdown import escaped, markdown
-from rota.manage.cards import SECTIONS
-from rota.manage.governance import Decision
+from rota.manage.governance import cards, decisions, policies, risk
+from rota.manage.governance.cards import SECTIONS
+from rota.manage.governance.decisions import Decision
+from rota.manage.models import registry
+from rota.manage.signals import business_outcomes, prediction_log
 from rota.ports.metadata import Batch
 from rota.records.project import UseCase
 from rota.records.record import encode
 from rota.records.run import Evaluation
 from rota.records.signal import Outcome, Prediction
+from rota.rendering.card_markdown import escaped, markdown
 from rota.testing import story
 from rota.testing.story import NOON_US, version
 
@@ -116,8 +117,8 @@ def test_a_card_tells_data_quality_by_slice_and_the_comparison(told):
 
 def test_a_card_tells_how_it_did_in_use_and_what_it_earned(told):
     rows = [Prediction(f"p{n}", "delay", NOON_US - 60, "delay", 1, "stable", 1, "", {}, {"v__x": 1.0}, 0.5, 9) for n in range(4)]
-    predictions.append(told.journal, "delay", rows)
-    outcomes.append(told.journal, "delay", [Outcome("p1", "sale", 12.0, NOON_US)], NOON_US)
+    prediction_log.append(told.journal, "delay", rows)
+    business_outcomes.append(told.journal, "delay", [Outcome("p1", "sale", 12.0, NOON_US)], NOON_US)
     assert float(section(told, "online").facts["labelled on delay"]) == 9_000
     assert "promoted" in cells(section(told, "online"))
     (grid,) = section(told, "outcomes").grids
@@ -127,7 +128,7 @@ def test_a_card_tells_how_it_did_in_use_and_what_it_earned(told):
 def test_a_card_tells_risks_decisions_aliases_and_where_it_comes_from(told):
     policies.put(told.metadata, policies.parse(POLICY, "delay"), actor="rosa", now_us=NOON_US)
     risk.answer(told.metadata, "delay", 2, "bias", text="nobody", acceptable=True, actor="rosa", now_us=NOON_US)
-    rules.decide(told, "delay", 2, Decision("approve", "rosa", "good on every carrier"))
+    decisions.decide(told, "delay", 2, Decision("approve", "rosa", "good on every carrier"))
     risky = cells(section(told, "risk", 2))
     assert risky[:4] == ["ethical", "Who could be treated unfairly?", "nobody", "acceptable"]
     assert risky[5:9] == ["legal", "May we?", "", "open"]

@@ -9,7 +9,7 @@ import pytest
 from rota import wiring
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.errors import InvalidInput
-from rota.manage import chronicle
+from rota.manage.lineage import audit_chain
 from rota.ports.metadata import Batch
 from rota.records.record import decode, digest, encode
 from rota.records.signal import AuditEntry
@@ -57,17 +57,17 @@ def rewritten(home, change):
 
 def check(home, kept=None):
     with wiring.opened(Settings(home=home)) as platform:
-        return chronicle.verify_audit(platform.repositories.metadata, kept)
+        return audit_chain.verify_audit(platform.repositories.metadata, kept)
 
 
 def head(home):
     with wiring.opened(Settings(home=home)) as platform:
-        return chronicle.head(platform.repositories.metadata)
+        return audit_chain.head(platform.repositories.metadata)
 
 
 def test_a_log_as_it_was_written_is_whole_and_reaches_its_head(home):
-    assert check(home) == chronicle.AuditCheck(ENTRIES)
-    assert check(home, head(home)) == chronicle.AuditCheck(ENTRIES)
+    assert check(home) == audit_chain.AuditCheck(ENTRIES)
+    assert check(home, head(home)) == audit_chain.AuditCheck(ENTRIES)
     assert head(home).position == ENTRIES
 
 
@@ -117,7 +117,7 @@ def test_a_cut_tail_is_found_only_by_a_head_that_was_kept(home):
 def test_a_log_emptied_altogether_is_found_too(home):
     kept = head(home)
     tampered(home, "DELETE FROM audit")
-    assert check(home) == chronicle.AuditCheck(0)
+    assert check(home) == audit_chain.AuditCheck(0)
     assert check(home, kept).broken_at == 1
 
 
@@ -132,26 +132,26 @@ def test_a_head_of_long_ago_still_holds_when_the_log_has_grown(home):
     kept = head(home)
     with wiring.opened(Settings(home=home)) as platform:
         write(platform.repositories.metadata, 5, start=100)
-    assert check(home, kept) == chronicle.AuditCheck(ENTRIES + 5)
+    assert check(home, kept) == audit_chain.AuditCheck(ENTRIES + 5)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9, 1_000, 1_001])
 def test_the_head_is_the_last_entry_however_long_the_log(count):
     metadata = MemoryMetadata()
     write(metadata, count)
-    found = chronicle.head(metadata)
+    found = audit_chain.head(metadata)
     assert found.position == count
     assert found.hash == (metadata.audit(count - 1)[0].hash if count else "")
-    assert chronicle.parse_head(str(found)) == found
+    assert audit_chain.parse_head(str(found)) == found
 
 
 @pytest.mark.parametrize("text", ["", "7", "7:", "x:" + "0" * 64, "7:" + "g" * 64, "7:" + "0" * 63, json.dumps({"position": 7})])
 def test_what_is_no_head_is_told_so(text):
     if text == "7:":
-        assert chronicle.parse_head(text).hash == ""
+        assert audit_chain.parse_head(text).hash == ""
         return
     with pytest.raises(InvalidInput, match="POSITION:HASH"):
-        chronicle.parse_head(text)
+        audit_chain.parse_head(text)
 
 
 def test_a_worker_says_the_head_in_its_log_once_an_hour(home, caplog):

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from rota.errors import NotFound
-from rota.manage import comparison, evidence, registry
+from rota.manage.governance import comparison, evidence
+from rota.manage.models import registry
 from rota.ports.metadata import Batch
 from rota.records.model import Alias
 from rota.records.record import encode

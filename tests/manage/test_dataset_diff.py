@@ -5,7 +5,9 @@ import polars as pl
 
 from rota.backends.memory_blobs import MemoryBlobs
 from rota.backends.memory_tables import MemoryTables
-from rota.manage import dataset_diff, datasets, profiles
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import diff as dataset_diff
+from rota.manage.datasets import profiles
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import DatasetDefinition, RandomSplit
 from rota.records.record import encode

@@ -10,7 +10,10 @@ import pytest
 
 from rota import wiring
 from rota.errors import InvalidInput, NotFound
-from rota.manage import dataset_versions, datasets, lineage, profiles
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import profiles
+from rota.manage.datasets import versions as dataset_versions
+from rota.manage.lineage import graph as lineage
 from rota.ports.metadata import Batch
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import Dataset, DatasetDefinition, DatasetVersion, RandomSplit, TimeSplit

@@ -8,7 +8,7 @@ import pytest
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_tables import MemoryTables
 from rota.errors import InvalidInput, NotFound
-from rota.manage import datasets
+from rota.manage.datasets import build as datasets
 from rota.ports.metadata import Batch
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.records.dataset import DatasetDefinition, TimeSplit

@@ -14,9 +14,9 @@ from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_runs import MemoryRuns
 from rota.backends.sql_metadata import SqlMetadata
 from rota.backends.sql_runs import SqlRuns
+from rota.durable.workflow import CONFLICTS, MAX_ATTEMPTS, RETRY_AFTER_S, Blocked, Worker
 from rota.errors import InvalidInput, LostLease, Unavailable
-from rota.manage.chronicle import verify_audit
-from rota.manage.durable import CONFLICTS, MAX_ATTEMPTS, RETRY_AFTER_S, Blocked, Worker
+from rota.manage.lineage.audit_chain import verify_audit
 from rota.ports.metadata import Batch
 from rota.records.model import Alias
 from rota.records.run import Run

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from rota.backends.delta_tables import DeltaTables
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_tables import MemoryTables
-from rota.manage.features import registry
-from rota.manage.features.clustered import Sizes, cluster, compact
-from rota.manage.features.copies import layout_of
-from rota.manage.features.gate import same
-from rota.manage.features.offline import FAR_US, historical
-from rota.manage.features.stretches import standing
+from rota.manage.features.definitions import registration as registry
+from rota.manage.features.expressions.equivalence_check import same
+from rota.manage.features.join.compaction import Sizes, cluster, compact
+from rota.manage.features.join.point_in_time import FAR_US, historical
+from rota.manage.features.join.row_history import standing
+from rota.manage.features.join.sorted_copy import layout_of
 from rota.ports.tables import Tables
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.record import encode

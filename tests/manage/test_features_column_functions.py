@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import rota
 from rota.errors import InvalidInput
-from rota.manage.features import column_functions, expressions, gate
+from rota.manage.features.expressions import compiler, equivalence_check, python_functions
 from rota.records.schema import Type
 
 COLUMNS: dict[str, Type] = {"amount": "float", "distance": "float", "seats": "int", "weekend": "bool", "carrier": "string", "at": "timestamp"}
@@ -37,8 +37,8 @@ def test_the_feature_holds_the_source_without_decorator_and_reads_its_parameters
     assert isinstance(ratio, rota.Feature)
     assert ratio.sql.startswith("def ratio(amount: float, distance: float, xp) -> float:")
     assert "@" not in ratio.sql
-    assert expressions.columns_of(ratio.sql, COLUMNS) == ["amount", "distance"]
-    assert [expressions.type_of(feature.sql, COLUMNS) for feature in (ratio, weekend_aa, half_full)] == ["float", "bool", "int"]
+    assert compiler.columns_of(ratio.sql, COLUMNS) == ["amount", "distance"]
+    assert [compiler.type_of(feature.sql, COLUMNS) for feature in (ratio, weekend_aa, half_full)] == ["float", "bool", "int"]
 
 
 def test_row_and_column_compute_the_same_values_with_nulls_where_any_input_is_null() -> None:
@@ -49,10 +49,10 @@ def test_row_and_column_compute_the_same_values_with_nulls_where_any_input_is_nu
         {"amount": -1.0, "distance": 1.0, "seats": 2**53, "weekend": True, "carrier": None},
     ]
     features = {"ratio": ratio.sql, "aa": weekend_aa.sql, "half": half_full.sql, "plain": "amount + 1"}
-    compute = expressions.compile_row(features, COLUMNS)
+    compute = compiler.compile_row(features, COLUMNS)
     online = [compute(row) for row in rows]
     frame = pl.DataFrame(rows, schema_overrides={"seats": pl.Int64, "weekend": pl.Boolean})
-    offline = frame.select(expressions.column(sql, COLUMNS).alias(name) for name, sql in features.items()).to_dicts()
+    offline = frame.select(compiler.column(sql, COLUMNS).alias(name) for name, sql in features.items()).to_dicts()
     assert online == offline
     assert [row["ratio"] for row in online] == [1.0, None, None, None]
     assert [row["aa"] for row in online] == [True, None, True, None]
@@ -61,21 +61,21 @@ def test_row_and_column_compute_the_same_values_with_nulls_where_any_input_is_nu
 
 @pytest.mark.parametrize("feature", [ratio, weekend_aa, half_full], ids=["float", "bool", "int"])
 def test_the_gate_holds_both_forms_against_the_edge_table(feature: rota.Feature) -> None:
-    assert gate.verify(feature.sql, COLUMNS) > 10
+    assert equivalence_check.verify(feature.sql, COLUMNS) > 10
 
 
 def test_every_function_of_xp_passes_the_gate() -> None:
     columns: dict[str, Type] = {"x": "float", "y": "float", "z": "float"}
-    for name, arguments in column_functions._ARGUMENTS.items():
+    for name, arguments in python_functions._ARGUMENTS.items():
         inputs = list(columns)[:arguments]
         condition = [f"{inputs[0]} > 0", *inputs[1:]] if name == "where" else inputs
         yields = "bool" if name.startswith("is") else "float"
-        assert gate.verify(f"def f({', '.join(inputs)}, xp) -> {yields}:\n    return xp.{name}({', '.join(condition)})", columns)
+        assert equivalence_check.verify(f"def f({', '.join(inputs)}, xp) -> {yields}:\n    return xp.{name}({', '.join(condition)})", columns)
 
 
 def test_a_view_with_a_column_function_is_keyed_by_its_source() -> None:
     """The text is what the online rows follow from, so a changed body is another definition."""
-    assert ratio.sql != column_functions.transform(other_ratio).sql
+    assert ratio.sql != python_functions.transform(other_ratio).sql
 
 
 def other_ratio(amount, distance, xp) -> float:
@@ -106,7 +106,7 @@ def other_ratio(amount, distance, xp) -> float:
 )
 def test_what_is_not_arithmetic_is_refused_with_its_line(body: str, line: int, reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason) as refused:
-        column_functions.parsed(f"def f(x, xp) -> float:\n    {body}")
+        python_functions.parsed(f"def f(x, xp) -> float:\n    {body}")
     assert refused.value.facts["line"] == line
 
 
@@ -115,24 +115,24 @@ def test_what_is_not_arithmetic_is_refused_with_its_line(body: str, line: int, r
 )
 def test_a_signature_that_says_too_little_is_refused(head: str) -> None:
     with pytest.raises(InvalidInput, match="column function 'f', line 1"):
-        column_functions.parsed(f"{head}\n    return x")
+        python_functions.parsed(f"{head}\n    return x")
 
 
 def test_deep_huge_and_explosive_sources_end_in_an_error_or_a_number() -> None:
     for text in ("x" + " + x" * 3_000, "-" * 5_000 + "x", "(" * 400 + "x" + ")" * 400):
         with pytest.raises(InvalidInput):
-            column_functions.parsed(f"def f(x, xp) -> float:\n    return {text}")
-    function = column_functions.parsed("def f(x, xp) -> float:\n    return x + 9 ** 9 ** 9 ** 9")
-    assert function.row(1.0, xp=column_functions._ROW) == math.inf
+            python_functions.parsed(f"def f(x, xp) -> float:\n    return {text}")
+    function = python_functions.parsed("def f(x, xp) -> float:\n    return x + 9 ** 9 ** 9 ** 9")
+    assert function.row(1.0, xp=python_functions._ROW) == math.inf
     with np.errstate(over="ignore"):
-        assert function.columns(np.array([1.0]), xp=column_functions._COLUMNS)[0] == math.inf
+        assert function.columns(np.array([1.0]), xp=python_functions._COLUMNS)[0] == math.inf
 
 
 def test_types_that_do_not_fit_and_columns_that_are_not_there_are_named() -> None:
     with pytest.raises(InvalidInput, match="cannot be computed over"):
-        expressions.type_of("def f(carrier, xp) -> float:\n    return carrier + 1", COLUMNS)
+        compiler.type_of("def f(carrier, xp) -> float:\n    return carrier + 1", COLUMNS)
     with pytest.raises(InvalidInput, match=r"reads \['speed'\], which are no columns"):
-        expressions.type_of("def f(speed, xp) -> float:\n    return speed + 1", COLUMNS)
+        compiler.type_of("def f(speed, xp) -> float:\n    return speed + 1", COLUMNS)
 
 
 NUMBERS = st.one_of(st.none(), st.floats(allow_nan=False, width=64), st.sampled_from([0.0, -0.0, math.inf, -math.inf]))
@@ -153,12 +153,12 @@ TEXTS = st.recursive(
 def test_any_function_means_the_same_online_and_offline(text: str, rows: list[tuple[float | None, float | None]]) -> None:
     source = f"def f(x, y, xp) -> float:\n    return {text} + 0 * x + 0 * y"
     columns: dict[str, Type] = {"x": "float", "y": "float"}
-    compute = expressions.compile_values([source], columns)
+    compute = compiler.compile_values([source], columns)
     frame = pl.DataFrame(rows, schema={"x": pl.Float64, "y": pl.Float64}, orient="row")
-    offline = frame.select(expressions.column(source, columns)).to_series().to_list()
+    offline = frame.select(compiler.column(source, columns)).to_series().to_list()
     for (x, y), expected in zip(rows, offline, strict=True):
         (found,) = compute({"x": x, "y": y})
-        assert gate.same(found, expected) or _chaotic(found, expected), (text, x, y)
+        assert equivalence_check.same(found, expected) or _chaotic(found, expected), (text, x, y)
 
 
 def _chaotic(a: float | None, b: float | None) -> bool:

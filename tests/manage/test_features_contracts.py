@@ -13,8 +13,9 @@ from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.sql_input import SqlInput
 from rota.errors import InvalidInput, Refused
-from rota.manage.features import contracts, files, intakes, rejects, sources
-from rota.manage.features.feed import Feed
+from rota.manage.features.ingestion import contracts, ingestion_log, quarantine, source_status
+from rota.manage.features.rows import file_readers
+from rota.manage.features.writer import Feed
 from rota.ports.inputs import Inputs
 from rota.records.data import Contract, Source
 from rota.records.schema import ColumnSchema
@@ -43,7 +44,7 @@ class Place:
         return sorted(self.tables.scan("sources/sales").collect()["id"].to_list())
 
     def reasons(self) -> list[tuple[int, str]]:
-        return [(each["row"], each["reason"]) for each in rejects.read(self.tables, "sales")]
+        return [(each["row"], each["reason"]) for each in quarantine.read(self.tables, "sales")]
 
 
 def source(contract: Contract | None) -> Source:
@@ -90,7 +91,7 @@ def test_quarantine_keeps_the_broken_rows_of_a_push_apart_and_takes_the_others(t
 
 
 def test_a_refusal_stores_nothing_but_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(file_readers, "CHUNK_ROWS", 2)
     place = Place(Contract("anna", PROMISES, on_break="refuse"))
     for i in range(3):
         pl.DataFrame([sale(i)]).write_csv(tmp_path / f"{i}.csv")
@@ -103,7 +104,7 @@ def test_a_refusal_stores_nothing_but_its_record(tmp_path: Path, monkeypatch: py
         place.feed.ingest_table("sales", [sale(1, amount=200.0)])
     assert place.ids() == []
     assert place.reasons() == []
-    history = intakes.history(place.metadata, "sales")
+    history = ingestion_log.history(place.metadata, "sales")
     assert [(each.number, each.status, each.rows_out) for each in history] == [(3, "refused", 0), (2, "refused", 0), (1, "refused", 0)]
     assert "ask anna" in history[2].reason
     (tmp_path / "9.csv").unlink()
@@ -132,15 +133,15 @@ def test_a_break_that_the_policy_ignores_is_let_through() -> None:
 
 def test_rows_older_than_promised_make_the_source_stale(tmp_path: Path) -> None:
     place = Place(Contract("anna", freshness="1h"))
-    known = sources.get(place.metadata, "sales")
-    assert "no rows yet" in sources.status(place.metadata, place.tables, known, NOON).stale
+    known = source_status.get(place.metadata, "sales")
+    assert "no rows yet" in source_status.status(place.metadata, place.tables, known, NOON).stale
     (tmp_path / "a.csv").write_text("id,at\n1,2013-07-15T11:00:00Z\n")
     assert place.feed.ingest("sales", tmp_path / "a.csv").stale == ""
     place.clock.advance(NOON + 1)
     (tmp_path / "b.csv").write_text("id,at\n2,2013-07-15T10:00:00Z\n")
     stale = place.feed.ingest("sales", tmp_path / "b.csv").stale
     assert stale == "contract of anna: the newest row of source 'sales' is of 2013-07-15T11:00:00Z, more than 1h ago"
-    status = sources.status(place.metadata, place.tables, known, NOON + 1)
+    status = source_status.status(place.metadata, place.tables, known, NOON + 1)
     assert (status.stale, status.owner, status.rows, status.newest_us) == (stale, "anna", 2, NOON - 3_600_000_000)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rota.errors import InvalidInput, Refused
-from rota.manage.features import expressions, gate, terms, time_terms
+from rota.manage.features.expressions import compiler, equivalence_check, operators, time_functions
 from rota.records.schema import Type
 
 COLUMNS: dict[str, Type] = {"x": "float", "y": "float", "i": "int", "j": "int", "b": "bool", "s": "string", "t": "timestamp"}
@@ -21,10 +21,10 @@ JULY = 1_373_893_323_000_000  # 2013-07-15T13:02:03Z, a Monday
 def both_ways(sql: str, **row: Any) -> Any:
     """The value for the row, after checking that the column form gives the same."""
     columns = {name: COLUMNS[name] for name in row}
-    (online,) = expressions.compile_values([sql], columns)(row)
-    frame = pl.DataFrame([list(row.values()) or [0]], schema={n: terms.DTYPES[k] for n, k in columns.items()} or {"any": pl.Int64}, orient="row")
-    offline = frame.select(expressions.column(sql, columns)).to_series().item()
-    assert gate.same(online, offline) or (online is None and offline is None), f"{sql}: {online!r} online, {offline!r} offline"
+    (online,) = compiler.compile_values([sql], columns)(row)
+    frame = pl.DataFrame([list(row.values()) or [0]], schema={n: operators.DTYPES[k] for n, k in columns.items()} or {"any": pl.Int64}, orient="row")
+    offline = frame.select(compiler.column(sql, columns)).to_series().item()
+    assert equivalence_check.same(online, offline) or (online is None and offline is None), f"{sql}: {online!r} online, {offline!r} offline"
     return online
 
 
@@ -126,31 +126,31 @@ def test_an_expression_means_the_same_online_and_offline(sql: str, row: dict[str
 def test_local_time_is_what_the_clocks_of_the_zone_show(zone: str) -> None:
     """Each minute around the changes of 2013 and 2024, and each 37 hours since 1970, against the standard library."""
     known = zoneinfo.ZoneInfo(zone)
-    starts = [start for start in time_terms.offsets(zone)[0] if 0 < start < 1_735_689_600_000_000]
+    starts = [start for start in time_functions.offsets(zone)[0] if 0 < start < 1_735_689_600_000_000]
     moments = [start + shift for start in starts[-40:] for shift in (-1, 0, 1, 3_600_000_000)] + list(
         range(0, 1_735_689_600_000_000, 37 * 3_600_000_000)
     )
     frame = pl.DataFrame({"t": moments})
-    offline = frame.select(expressions.column(f"t at time zone '{zone}'", {"t": "timestamp"})).to_series().to_list()
+    offline = frame.select(compiler.column(f"t at time zone '{zone}'", {"t": "timestamp"})).to_series().to_list()
     for at_us, found in zip(moments, offline, strict=True):
         shown = datetime.fromtimestamp(at_us // 1_000_000, known)
-        assert found == time_terms.local(zone, at_us) == at_us + round(shown.utcoffset().total_seconds()) * 1_000_000
+        assert found == time_functions.local(zone, at_us) == at_us + round(shown.utcoffset().total_seconds()) * 1_000_000
 
 
 def test_an_unknown_zone_or_unit_is_refused_by_name() -> None:
     with pytest.raises(InvalidInput, match="no time zone 'Mars/Base'"):
-        expressions.type_of("t at time zone 'Mars/Base'", COLUMNS)
+        compiler.type_of("t at time zone 'Mars/Base'", COLUMNS)
     with pytest.raises(InvalidInput, match=r"date_trunc\('era'|unknown"):
-        expressions.type_of("date_trunc('decade', t)", COLUMNS)
+        compiler.type_of("date_trunc('decade', t)", COLUMNS)
 
 
 def test_a_misspelt_function_is_answered_with_the_one_that_was_meant() -> None:
     with pytest.raises(InvalidInput, match=r"did you mean substring\?"):
-        expressions.type_of("substrin(s, 1)", COLUMNS)
+        compiler.type_of("substrin(s, 1)", COLUMNS)
 
 
 def test_one_function_computes_all_features_in_order() -> None:
-    compute = expressions.compile_row({"km": "1.609 * x", "half": "x / 2", "far": "1.609 * x > 100"}, COLUMNS)
+    compute = compiler.compile_row({"km": "1.609 * x", "half": "x / 2", "far": "1.609 * x > 100"}, COLUMNS)
     assert compute({"x": 100.0}) == {"km": 160.9, "half": 50.0, "far": True}
     assert list(compute({})) == ["km", "half", "far"]
     assert compute({}) == {"km": None, "half": None, "far": None}
@@ -158,9 +158,9 @@ def test_one_function_computes_all_features_in_order() -> None:
 
 def test_unknown_names_are_named_and_the_known_ones_listed() -> None:
     with pytest.raises(InvalidInput, match=r"no column 'z'; the columns are \['b', 'i'"):
-        expressions.column("z + 1", COLUMNS)
+        compiler.column("z + 1", COLUMNS)
     with pytest.raises(InvalidInput, match=r"soundex is unknown; there are: .*coalesce"):
-        expressions.column("soundex(s)", COLUMNS)
+        compiler.column("soundex(s)", COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_unknown_names_are_named_and_the_known_ones_listed() -> None:
 )
 def test_types_that_do_not_fit_are_refused(sql: str) -> None:
     with pytest.raises(InvalidInput):
-        expressions.type_of(sql, COLUMNS)
+        compiler.type_of(sql, COLUMNS)
 
 
 HOSTILE = [
@@ -210,7 +210,7 @@ HOSTILE = [
 @pytest.mark.parametrize("sql", HOSTILE)
 def test_hostile_text_is_refused_and_never_run(sql: str) -> None:
     with pytest.raises(InvalidInput):
-        expressions.compile_row({"f": sql}, COLUMNS)
+        compiler.compile_row({"f": sql}, COLUMNS)
 
 
 @pytest.mark.parametrize("text", ["'''", "\\", '"""', "\n", "\r\n", "') or __import__('os')", "{x}", "%s", "\\x27", "\u2028"])
@@ -219,7 +219,7 @@ def test_texts_and_names_stay_texts(text: str) -> None:
     column = f"odd {text}"
     assert both_ways(f"s = '{quoted}'", s=text) is True
     name = column.replace('"', '""')
-    compute = expressions.compile_row({f"feature {text}": f'"{name}"'}, {column: "string"})
+    compute = compiler.compile_row({f"feature {text}": f'"{name}"'}, {column: "string"})
     assert compute({column: "value"}) == {f"feature {text}": "value"}
 
 
@@ -228,7 +228,7 @@ def test_texts_and_names_stay_texts(text: str) -> None:
 )
 def test_deep_or_long_text_is_an_error_and_no_crash(sql: str) -> None:
     with pytest.raises(InvalidInput):
-        expressions.compile_row({"f": sql}, COLUMNS)
+        compiler.compile_row({"f": sql}, COLUMNS)
 
 
 def test_an_expression_that_repeats_itself_cannot_explode() -> None:
@@ -236,18 +236,18 @@ def test_an_expression_that_repeats_itself_cannot_explode() -> None:
     for _ in range(25):
         sql = f"case when {sql} > 0 then 1.0 else 2.0 end"
     with pytest.raises(InvalidInput, match="split it"):
-        expressions.column(sql, COLUMNS)
+        compiler.column(sql, COLUMNS)
 
 
 def test_the_gate_passes_what_is_equal_and_counts_the_rows() -> None:
     sample = pl.DataFrame({"x": [1.0, 2.0], "s": ["a", None]})
-    assert gate.verify("x * 2", {"x": "float", "s": "string"}, sample) > 2
+    assert equivalence_check.verify("x * 2", {"x": "float", "s": "string"}, sample) > 2
 
 
 def test_the_gate_refuses_forms_that_differ_and_shows_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(terms._FUNCTIONS, "floor", lambda column: column.ceil())
+    monkeypatch.setitem(operators._FUNCTIONS, "floor", lambda column: column.ceil())
     with pytest.raises(Refused, match=r"computed differently online and offline: .* on the row \{'x': "):
-        gate.verify("floor(x)", COLUMNS)
+        equivalence_check.verify("floor(x)", COLUMNS)
 
 
 numbers = st.one_of(st.none(), st.floats(allow_nan=False), st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5]))
@@ -278,7 +278,7 @@ logical = st.deferred(
 @given(sql=st.one_of(numeric, logical), x=numbers, y=numbers, i=integers, j=integers, b=st.sampled_from([None, True, False]))
 def test_any_expression_means_the_same_online_and_offline(sql: str, x: Any, y: Any, i: Any, j: Any, b: Any) -> None:
     try:
-        expressions.type_of(sql, COLUMNS)
+        compiler.type_of(sql, COLUMNS)
     except InvalidInput:
         return  # too deep, or a null of no type
     both_ways(sql, x=x, y=y, i=i, j=j, b=b)

@@ -22,11 +22,11 @@ from rota.backends.memory_tables import MemoryTables
 from rota.backends.segment_journal import SegmentJournal
 from rota.backends.sql_input import SqlInput
 from rota.errors import InvalidInput, NotFound, Refused, Unavailable
-from rota.manage.features import gate
-from rota.manage.features.feed import Feed
-from rota.manage.features.offline import historical
-from rota.manage.features.online import OnlineFeatures, stored_view
-from rota.manage.features.registry import CATALOG
+from rota.manage.features.definitions.registration import CATALOG
+from rota.manage.features.expressions import equivalence_check
+from rota.manage.features.join.point_in_time import historical
+from rota.manage.features.online.reader import OnlineFeatures, stored_view
+from rota.manage.features.writer import Feed
 from rota.ports.inputs import Inputs
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.records.record import encode
@@ -392,7 +392,7 @@ def test_registration_checks_everything_before_it_stores_anything(place: Place, 
     for reason, definition in refused.items():
         with pytest.raises(InvalidInput, match=reason):
             place.feed.register([good, definition])
-    monkeypatch.setattr(gate, "same", lambda *_: False)
+    monkeypatch.setattr(equivalence_check, "same", lambda *_: False)
     with pytest.raises(Refused, match=r"feature x\.f: .* differently online and offline"):
         place.feed.register([good, FeatureView("x", [shop], sales, {"f": Feature("amount + 1")})])
     assert place.metadata.get(Source, "good") is None

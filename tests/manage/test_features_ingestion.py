@@ -21,9 +21,11 @@ from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.sql_input import SqlInput
 from rota.errors import InvalidInput, NotFound, Unavailable
-from rota.manage import labels, predictions
-from rota.manage.features import files, intakes, pulls, rejects, sources
-from rota.manage.features.feed import Feed
+from rota.manage.features.ingestion import ingestion_log, source_status, watermarks
+from rota.manage.features.ingestion import quarantine as rejects
+from rota.manage.features.rows import file_readers
+from rota.manage.features.writer import Feed
+from rota.manage.signals import labels, prediction_log
 from rota.ports.inputs import Inputs
 from rota.records.data import Source, outcomes
 from rota.records.signal import Label, Prediction
@@ -69,7 +71,7 @@ def place() -> Place:
 
 
 def in_chunks_of(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "chunks", functools.partial(files.chunks, rows=rows))
+    monkeypatch.setattr(file_readers, "chunks", functools.partial(file_readers.chunks, rows=rows))
 
 
 def counts(done: Any) -> tuple[int, int, int, int]:
@@ -189,19 +191,19 @@ def test_a_file_is_taken_once_by_its_content_under_any_name(place: Place, tmp_pa
     (tmp_path / "c.csv").write_text("id,at\n2,2013-07-15\n")
     assert counts(place.feed.ingest("sales")) == (3, 1, 2, 0)
     opened: list[Path] = []
-    monkeypatch.setattr(files, "digest", opened.append)
+    monkeypatch.setattr(file_readers, "digest", opened.append)
     assert counts(place.feed.ingest("sales")) == (3, 0, 3, 0)
     assert opened == []
     assert len(place.rows()) == 3
     assert place.arrivals() == [2, 1]
-    assert [each.rows_out for each in intakes.history(place.metadata, "sales")] == [1, 2]
+    assert [each.rows_out for each in ingestion_log.history(place.metadata, "sales")] == [1, 2]
 
 
 def test_the_history_says_who_took_what_in_and_when(place: Place, tmp_path: Path) -> None:
     place.source()
     (tmp_path / "a.csv").write_text("id,at\n1,2013-07-15\nx,2013-07-15\n")
     place.feed.ingest("sales", tmp_path / "a.csv", actor="anna")
-    (done,) = intakes.history(place.metadata, "sales")
+    (done,) = ingestion_log.history(place.metadata, "sales")
     assert (done.number, done.status, done.actor, done.origin, done.at_us) == (1, "done", "anna", str(tmp_path / "a.csv"), NOON)
     assert counts(done) == (2, 1, 0, 1)
     assert done.version == place.tables.version("sources/sales")
@@ -346,7 +348,7 @@ def test_a_row_that_does_not_fit_is_rejected_once_although_the_overlap_shows_it_
 
 
 def test_rows_of_one_watermark_are_never_parted_by_a_chunk(place: Place, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulls, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(watermarks, "CHUNK_ROWS", 7)
     place.source(**shop.words)
     shop.sell(*((i, f"10:{i // 10:02d}:00", i % 2) for i in range(100)))
     done = place.feed.ingest("sales")
@@ -387,7 +389,7 @@ def test_a_source_whose_query_changed_begins_again_and_doubles_nothing(place: Pl
 def test_two_ingesters_at_once_take_each_row_once_and_count_it_once(
     place: Place, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pulls, "CHUNK_ROWS", 50)
+    monkeypatch.setattr(watermarks, "CHUNK_ROWS", 50)
     in_chunks_of(50, monkeypatch)
     (tmp_path / "a.csv").write_text("id,shop,at,amount\n" + "\n".join(f"{i},a,2013-07-15,1" for i in range(1_000, 2_000)))
     shop.sell(*((i, f"{10 + i // 3600:02d}:{i // 60 % 60:02d}:{i % 60:02d}", 1.0) for i in range(1_000)))
@@ -407,7 +409,7 @@ def test_two_ingesters_at_once_take_each_row_once_and_count_it_once(
         thread.join()
     assert failed == []
     assert [row["id"] for row in place.rows()] == list(range(2_000))
-    assert sum(each.rows_out for each in intakes.history(place.metadata, "sales")) == 2_000
+    assert sum(each.rows_out for each in ingestion_log.history(place.metadata, "sales")) == 2_000
     assert sum(place.arrivals()) == 2_000
 
 
@@ -433,8 +435,8 @@ def test_outcomes_become_rows_that_follow_their_labels(place: Place) -> None:
     source = outcomes("delay", fields={"origin": "string", "distance": "int", "weather__wind": "float", "answer": "float"})
     place.feed.register([source])
     assert place.feed.ingest(source.name).rows_out == 0
-    predictions.append(place.journal, "delay", [predicted(i) for i in range(3)])
-    predictions.append(place.journal, "delay", [predicted(3, role="shadow"), predicted(4, error="x", answer=None)])
+    prediction_log.append(place.journal, "delay", [predicted(i) for i in range(3)])
+    prediction_log.append(place.journal, "delay", [predicted(3, role="shadow"), predicted(4, error="x", answer=None)])
     labels.append(place.journal, "delay", [Label(f"p{i}", float(i), NOON + HOUR) for i in (0, 1, 3, 4, 9)], NOON + HOUR)
     place.clock.advance(NOON + 2 * HOUR)
     assert counts(place.feed.ingest(source.name)) == (2, 2, 0, 0)
@@ -451,7 +453,7 @@ def test_outcomes_become_rows_that_follow_their_labels(place: Place) -> None:
     }
     assert place.feed.ingest(source.name).rows_out == 0
     labels.append(place.journal, "delay", [Label("p1", 7.0, NOON + 2 * HOUR)], NOON + 2 * HOUR)
-    predictions.append(place.journal, "delay", [predicted(9)])  # its label came first
+    prediction_log.append(place.journal, "delay", [predicted(9)])  # its label came first
     assert place.feed.refresh(source.name).rows_out == 2
     newest = {row["prediction_id"]: row["value"] for row in sorted(place.rows(source.name), key=lambda row: row["created_us"])}
     assert newest == {"p0": 0.0, "p1": 7.0, "p9": 9.0}
@@ -473,19 +475,19 @@ def test_refresh_asks_what_can_be_asked_and_misses_no_file_that_is_elsewhere(pla
 def test_a_look_at_an_input_stores_nothing(place: Place, shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,at,amount,when,ok,name\n1,2013-07-15,1.5,2013-07-15,true,5a\nx,y,2,2013-07-16T00:00:00Z,false,NA\n")
     place.source(path=str(tmp_path / "a.csv"))
-    found = sources.probe(Inputs(FileInput(), SqlInput({})), sources.get(place.metadata, "sales"))
+    found = source_status.probe(Inputs(FileInput(), SqlInput({})), source_status.get(place.metadata, "sales"))
     assert found.columns == {"id": "string", "at": "string", "amount": "float", "when": "timestamp", "ok": "bool", "name": "string"}
     assert (found.missing, found.undeclared, found.rejected) == (("shop",), ("when", "ok", "name"), 1)
     assert found.rejections[0].reason in ("field 'id': x is no int", "field 'at': y is no timestamp")
     shop.sell((1, "10:00:00", 1.0))
     place.source("dbs", **shop.words)
-    assert sources.probe(Inputs(FileInput(), SqlInput({})), sources.get(place.metadata, "dbs")).columns["at"] == "timestamp"
-    assert (place.rows(), place.rows("dbs"), intakes.history(place.metadata, "sales")) == ([], [], [])
+    assert source_status.probe(Inputs(FileInput(), SqlInput({})), source_status.get(place.metadata, "dbs")).columns["at"] == "timestamp"
+    assert (place.rows(), place.rows("dbs"), ingestion_log.history(place.metadata, "sales")) == ([], [], [])
 
 
 def test_fields_are_inferred_from_the_first_rows(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,at,amount,flag,zero,name,none\n1,2013-07-15,1,true,0,a,\n2,2013-07-15T01:00:00+02:00,2.5,false,1,b,\n")
-    assert files.inferred_fields(tmp_path / "*.csv") == {
+    assert file_readers.inferred_fields(tmp_path / "*.csv") == {
         "id": "int",
         "at": "timestamp",
         "amount": "float",
@@ -495,11 +497,11 @@ def test_fields_are_inferred_from_the_first_rows(tmp_path: Path) -> None:
         "none": "string",
     }
     (tmp_path / "a.jsonl").write_text('{"id": 1, "at": "2013-07-15", "x": {"y": 1}, "b": true}\n{"id": 2.5, "new": "x"}\n')
-    assert files.inferred_fields(tmp_path / "a.jsonl") == {"id": "float", "at": "timestamp", "x": "string", "b": "bool", "new": "string"}
+    assert file_readers.inferred_fields(tmp_path / "a.jsonl") == {"id": "float", "at": "timestamp", "x": "string", "b": "bool", "new": "string"}
     with pytest.raises(NotFound):
-        files.inferred_fields(tmp_path / "*.parquet")
+        file_readers.inferred_fields(tmp_path / "*.parquet")
     with pytest.raises(Unavailable):
-        files.inferred_fields("s3://bucket/a.csv")
+        file_readers.inferred_fields("s3://bucket/a.csv")
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/hostname", "a\0.csv", "http://x/a.csv", "/dev/zero", "x" * 5_000])
@@ -538,6 +540,6 @@ def test_a_file_that_an_older_version_took_is_not_taken_again(place: Place, tmp_
     place.source()
     (tmp_path / "a.csv").write_text("id,at\n1,2013-07-15\n")
     place.tables.append(
-        "sources/sales", pl.DataFrame({"id": [1], "at": [0], "created_us": [0]}), batch=(f"ingest/{files.digest(tmp_path / 'a.csv')}", 1)
+        "sources/sales", pl.DataFrame({"id": [1], "at": [0], "created_us": [0]}), batch=(f"ingest/{file_readers.digest(tmp_path / 'a.csv')}", 1)
     )
     assert place.feed.ingest("sales", tmp_path / "a.csv").rows_out == 0

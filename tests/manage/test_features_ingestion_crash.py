@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from rota import wiring
-from rota.manage.features import intakes, rejects
+from rota.manage.features.ingestion import ingestion_log, quarantine
 from rota.records.data import Source
 from rota.settings import Settings
 
@@ -82,8 +82,8 @@ def check_whole(home: Path, source: str) -> None:
         platform.feed.ingest(source)
         ids = r.tables.scan(f"sources/{source}").select(pl.col("id").sort()).collect()["id"].to_list()
         assert ids == [i for i in range(ROWS) if i % 1000 != 999]
-        assert rejects.count(r.tables, source) == 6
-        done = intakes.history(r.metadata, source)
+        assert quarantine.count(r.tables, source) == 6
+        done = ingestion_log.history(r.metadata, source)
         assert {each.status for each in done} == {"done"}
         assert sum(each.rows_out for each in done) == len(ids)
         assert sum(each.rejected for each in done) == 6

@@ -16,9 +16,9 @@ from rota.backends.lmdb_online import LmdbOnline
 from rota.backends.segment_journal import SegmentJournal
 from rota.backends.sql_engine import open_engine
 from rota.backends.sql_metadata import SqlMetadata
-from rota.manage.features.feed import Feed
-from rota.manage.features.offline import historical
-from rota.manage.features.online import OnlineFeatures
+from rota.manage.features.join.point_in_time import historical
+from rota.manage.features.online.reader import OnlineFeatures
+from rota.manage.features.writer import Feed
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.testing.clock import FakeClock
 

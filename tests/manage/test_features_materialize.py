@@ -14,13 +14,13 @@ from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_tables import MemoryTables
 from rota.errors import InvalidInput, NotFound, RotaError
-from rota.manage.features import history
-from rota.manage.features.feed import Feed
-from rota.manage.features.online import OnlineFeatures, stored_view
-from rota.manage.features.row_batches import RowBatches
-from rota.manage.features.rows import check_events, frame
-from rota.manage.features.source_rows import CREATED
-from rota.manage.features.stored import RowView
+from rota.manage.features.materialization import backfill as history
+from rota.manage.features.online.reader import OnlineFeatures, stored_view
+from rota.manage.features.online.row_codec import RowView
+from rota.manage.features.online.row_codec_batch import RowBatches
+from rota.manage.features.rows.coercion import check_events, frame
+from rota.manage.features.rows.source_table import CREATED
+from rota.manage.features.writer import Feed
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.records.signal import Event
 from rota.testing.clock import FakeClock

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from rota.backends.memory_tables import MemoryTables
 from rota.errors import InvalidInput
-from rota.manage.features.gate import same
-from rota.manage.features.offline import historical
+from rota.manage.features.expressions.equivalence_check import same
+from rota.manage.features.join.point_in_time import historical
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 
 MINUTE = 60_000_000

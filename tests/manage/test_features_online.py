@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rota.backends.memory_online import MemoryOnline
 from rota.errors import InvalidInput
-from rota.manage.features.online import OnlineFeatures, merge, stored_view, upserts
+from rota.manage.features.online.reader import OnlineFeatures, merge, stored_view, upserts
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 
 NOW = 1_373_860_800_000_000

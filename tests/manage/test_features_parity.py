@@ -12,9 +12,9 @@ from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_tables import MemoryTables
 from rota.errors import InvalidInput
-from rota.manage.features.feed import Feed
-from rota.manage.features.online import OnlineFeatures
-from rota.manage.features.parity import parity
+from rota.manage.features.join.parity import parity
+from rota.manage.features.online.reader import OnlineFeatures
+from rota.manage.features.writer import Feed
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.testing.clock import FakeClock
 

@@ -6,8 +6,10 @@ from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_tables import MemoryTables
 from rota.errors import InvalidInput, NotFound
-from rota.manage.features import references, registry, stored, versions
-from rota.manage.features.online import OnlineFeatures, merge, stored_view, upserts
+from rota.manage.features.definitions import references, versions
+from rota.manage.features.definitions import registration as registry
+from rota.manage.features.online import row_codec
+from rota.manage.features.online.reader import OnlineFeatures, merge, stored_view, upserts
 from rota.records.data import Entity, FeatureService, FeatureView, OnDemandFeatureView, Source, sql
 from rota.records.signal import Cursor
 
@@ -54,7 +56,7 @@ def test_some_features_of_a_view_are_found_in_the_rows_of_the_whole_view(metadat
     online.update(upserts(stored_view(SOLD), [row], 5), merge)
     asked = references.service(metadata, ["sold:name", "sold:amount"])
     assert OnlineFeatures(online, asked).vectors([{"shop": "a"}], 6) == [{"sold__name": "Anna's", "sold__amount": 7.0}]
-    assert stored.prefix(asked.stored_views[0]) == stored.prefix(SOLD)
+    assert row_codec.prefix(asked.stored_views[0]) == row_codec.prefix(SOLD)
 
 
 def test_a_version_is_that_definition_and_no_version_is_the_newest(twice):

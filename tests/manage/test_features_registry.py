@@ -10,7 +10,9 @@ import rota
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_tables import MemoryTables
 from rota.errors import Conflict, InvalidInput, NotFound
-from rota.manage.features import registry, stored, versions
+from rota.manage.features.definitions import registration as registry
+from rota.manage.features.definitions import versions
+from rota.manage.features.online import row_codec
 from rota.ports.metadata import Batch
 from rota.records.data import (
     Entity,
@@ -112,7 +114,7 @@ def test_words_about_a_view_and_columns_that_it_does_not_use_make_none(world, ch
     world.register(changed)
     assert world.numbers() == [1]
     assert world.metadata.get(FeatureView, "sold") == changed
-    assert stored.prefix(changed) == stored.prefix(view()), "its online rows are found as before"
+    assert row_codec.prefix(changed) == row_codec.prefix(view()), "its online rows are found as before"
 
 
 @pytest.mark.parametrize(("feature", "kind"), [(minimum, "string"), (maximum, "string"), (total, "string"), (mean, "timestamp"), (share, "float")])

@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from rota.errors import InvalidInput
-from rota.manage.features import rows, stored
-from rota.manage.features.online import merge, stored_view, upserts
-from rota.manage.features.stored import RowView
+from rota.manage.features.online import row_codec
+from rota.manage.features.online.reader import merge, stored_view, upserts
+from rota.manage.features.online.row_codec import RowView
+from rota.manage.features.rows import coercion
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 
 FIELDS = {"id": "int", "at": "timestamp", "amount": "float", "ok": "bool", "note": "string"}
@@ -19,9 +20,9 @@ JULY = 1_373_860_800_000_000
 
 def test_values_are_brought_into_their_declared_types() -> None:
     row = {"id": 7.0, "at": "2013-07-15T04:00:00Z", "amount": 3, "ok": True, "note": "日本"}
-    assert rows.check_events(source, [row]) == [{"id": 7, "at": JULY, "amount": 3.0, "ok": True, "note": "日本"}]
+    assert coercion.check_events(source, [row]) == [{"id": 7, "at": JULY, "amount": 3.0, "ok": True, "note": "日本"}]
     moment = datetime(2013, 7, 15, 4, tzinfo=UTC)
-    assert rows.check_events(source, [{"id": 1, "at": moment, "amount": float("nan")}]) == [
+    assert coercion.check_events(source, [{"id": 1, "at": moment, "amount": float("nan")}]) == [
         {"id": 1, "at": JULY, "amount": None, "ok": None, "note": None}
     ]
 
@@ -37,34 +38,34 @@ def test_values_are_brought_into_their_declared_types() -> None:
 def test_a_wrong_value_is_named_with_its_field_and_row(field: str, value: Any) -> None:
     good = {"id": 1, "at": JULY}
     with pytest.raises(InvalidInput, match=f"row 1, field '{field}'") as error:
-        rows.check_events(source, [good, {**good, field: value}])
+        coercion.check_events(source, [good, {**good, field: value}])
     assert error.value.facts["field"] == field
     assert error.value.facts["row"] == 1
 
 
 def test_fields_that_nobody_declared_and_things_that_are_no_rows_are_refused() -> None:
     with pytest.raises(InvalidInput, match="'ammount'"):
-        rows.check_events(source, [{"id": 1, "at": JULY, "ammount": 2.0}])
+        coercion.check_events(source, [{"id": 1, "at": JULY, "ammount": 2.0}])
     with pytest.raises(InvalidInput, match="row 0"):
-        rows.check_events(source, [[1, 2]])  # type: ignore[list-item]
+        coercion.check_events(source, [[1, 2]])  # type: ignore[list-item]
 
 
 def test_a_request_holds_what_the_service_needs_and_may_hold_more() -> None:
     view = FeatureView("v", [Entity("thing", ["id"])], source, {"amount": Feature("amount")})
     service = FeatureService("s", [view, OnDemandFeatureView("r", {"km": "float"}, {"km": Feature("km")})])
-    assert rows.check_requests(service, [{"id": 3, "km": 2, "unit": "other"}, {}]) == [{"id": 3, "km": 2.0}, {"id": None, "km": None}]
+    assert coercion.check_requests(service, [{"id": 3, "km": 2, "unit": "other"}, {}]) == [{"id": 3, "km": 2.0}, {"id": None, "km": None}]
     with pytest.raises(InvalidInput, match="row 0, field 'km': 'far'"):
-        rows.check_requests(service, [{"km": "far"}])
+        coercion.check_requests(service, [{"km": "far"}])
 
 
 def test_columns_of_other_widths_and_times_conform() -> None:
     frame = pl.DataFrame({"at": [datetime(2013, 7, 15, 4)], "amount": pl.Series([2], dtype=pl.Int16), "id": pl.Series([1], dtype=pl.UInt8)})  # noqa: DTZ001
-    made = rows.conform(frame, {"at": "timestamp", "amount": "float", "id": "int"}, what="the frame")
+    made = coercion.conform(frame, {"at": "timestamp", "amount": "float", "id": "int"}, what="the frame")
     assert made.rows() == [(JULY, 2.0, 1)]
     with pytest.raises(InvalidInput, match="column 'at' of the frame has the type Datetime"):
-        rows.conform(frame, {"at": "string"}, what="the frame")
+        coercion.conform(frame, {"at": "string"}, what="the frame")
     with pytest.raises(InvalidInput, match="lacks the columns"):
-        rows.conform(frame, {"gone": "int"}, what="the frame")
+        coercion.conform(frame, {"gone": "int"}, what="the frame")
 
 
 def view_of_all_types(**changes: Any) -> FeatureView:
@@ -104,14 +105,14 @@ def test_keys_tell_entities_views_and_definitions_apart() -> None:
     assert len(set(keys)) == len(keys)
     assert all(key is not None and len(key) <= 500 for key in keys)
     assert one.key({"note": None, "id": 1}) is None
-    assert stored.prefix(view_of_all_types(amount="amount + 1")) != one.prefix
+    assert row_codec.prefix(view_of_all_types(amount="amount + 1")) != one.prefix
 
 
 def test_the_order_in_which_features_were_written_does_not_matter() -> None:
     view = view_of_all_types()
     turned = FeatureView(view.name, view.entities, view.source, dict(reversed(view.features.items())))
     row = {"id": 5, "at": JULY, "amount": 2.5, "ok": True, "note": "a"}
-    assert stored.prefix(turned) == stored.prefix(view)
+    assert row_codec.prefix(turned) == row_codec.prefix(view)
     assert RowView(turned).encode(row, 1) == RowView(view).encode(row, 1)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import rota
 from rota.errors import InvalidInput, NotFound, Refused, Unavailable
-from rota.manage.features import registry
+from rota.manage.features.definitions import registration as registry
 from rota.ports.metadata import Batch
 from rota.records.dataset import DatasetVersion
 from rota.records.model import ModelBundle, ModelVersion, Transformation

@@ -17,11 +17,11 @@ from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_online import MemoryOnline
 from rota.backends.memory_tables import MemoryTables
 from rota.errors import InvalidInput
-from rota.manage.features.feed import Feed
-from rota.manage.features.offline import historical
-from rota.manage.features.online import merge, stored_view
-from rota.manage.features.stored import layout
-from rota.manage.features.windows import WindowView
+from rota.manage.features.join.point_in_time import historical
+from rota.manage.features.online.reader import merge, stored_view
+from rota.manage.features.online.row_codec import layout
+from rota.manage.features.online.window_view import WindowView
+from rota.manage.features.writer import Feed
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.time import micros
 from rota.testing.clock import FakeClock

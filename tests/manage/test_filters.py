@@ -7,7 +7,7 @@ import pytest
 
 from rota.backends.tracked_form import run_fields
 from rota.errors import InvalidInput
-from rota.manage.filters import MAX_CONDITIONS, MAX_ORDERS, Subject, found, matches, ordered, paged, parse_filter, parse_order
+from rota.manage.experiments.search_grammar import MAX_CONDITIONS, MAX_ORDERS, Subject, found, matches, ordered, paged, parse_filter, parse_order
 from rota.records.filters import Comparison, Order, Query
 from rota.records.tracking import ExperimentRun, MetricPoint, RunInput
 

@@ -30,12 +30,14 @@ from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
 from rota.engines import installed_formats
 from rota.errors import InvalidInput, NotFound, Refused, Unavailable
-from rota.manage import foreign_mlflow, foreign_registration, loading, registry, seals
-from rota.manage.features.online import OnlineFeatures
-from rota.manage.foreign import Adopter
-from rota.manage.foreign_registration import Offer
+from rota.manage.adoption import mlmodel
+from rota.manage.adoption import registration as foreign_registration
+from rota.manage.adoption.adopt import Adopter
+from rota.manage.adoption.registration import Offer
+from rota.manage.features.online.reader import OnlineFeatures
+from rota.manage.models import loading, pickle_signing, registry
+from rota.manage.models.pickle_signing import PlatformSeals
 from rota.manage.repositories import Repositories
-from rota.manage.seals import PlatformSeals
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode
 from rota.testing import FakeClock
@@ -146,7 +148,7 @@ def test_a_pickle_waits_until_it_is_allowed_and_what_it_holds_is_kept_safely(reg
     version = registered.register(recorded("sklearn2", model_pkl=pickle.dumps(model)) | {"requirements.txt": b"mlflow==2.22.5\n"})
     assert version.bundle == ""
     assert "`rota models allow-pickle ice --reason ...`, then `rota models adopt ice@1`" in version.unservable
-    seals.allow(registered.metadata, "ice", actor="eve", reason="ours", now_us=1)
+    pickle_signing.allow(registered.metadata, "ice", actor="eve", reason="ours", now_us=1)
     version = registered.adopter.adopt("ice", 1, actor="ana")
     assert (version.format, version.unservable, version.seal) == ("skops", "", ""), "what it holds is kept without code"
     np.testing.assert_allclose(registered.answers(version, frame.to_dict("records")), truth, atol=1e-12)
@@ -156,14 +158,14 @@ def test_a_pickle_that_no_other_format_keeps_carries_a_seal_and_needs_its_allowa
     frame, truth = days()
     model = make_pipeline(FunctionTransformer(operator.neg), LogisticRegression()).fit(frame[["temp"]], truth)
     files = {"model.pkl": pickle.dumps(model), "requirements.txt": b"mlflow==2.22.5\n"}
-    seals.allow(registered.metadata, "ice", actor="eve", reason="ours", now_us=1)
+    pickle_signing.allow(registered.metadata, "ice", actor="eve", reason="ours", now_us=1)
     version = registered.register(files, signature='[{"name": "temp", "type": "double"}]')
     assert (version.format, version.unservable, len(version.seal)) == ("pickle", "", 64)
     np.testing.assert_allclose(registered.answers(version, frame.to_dict("records")), model.predict_proba(frame[["temp"]])[:, 1], atol=1e-12)
     dependencies = registered.loaded(version).bundle.dependencies
     assert dependencies.keys() >= {"scikit-learn", "python"}
     assert "mlflow" not in dependencies
-    seals.forbid(registered.metadata, "ice", actor="eve", reason="no more", now_us=2)
+    pickle_signing.forbid(registered.metadata, "ice", actor="eve", reason="no more", now_us=2)
     with pytest.raises(Refused, match="nobody allowed"):
         registered.loaded(version)
 
@@ -191,7 +193,7 @@ def test_no_code_of_a_model_runs_before_it_is_allowed_whatever_its_file_is_calle
 
 def test_a_pickle_of_another_major_version_is_refused_by_name(registered: Registry) -> None:
     model, _, _ = pipeline()
-    seals.allow(registered.metadata, "ice", actor="eve", reason="ours", now_us=1)
+    pickle_signing.allow(registered.metadata, "ice", actor="eve", reason="ours", now_us=1)
     version = registered.register(recorded("sklearn2", model_pkl=pickle.dumps(model)) | {"requirements.txt": b"scikit-learn==0.24.2\n"})
     assert "it was built with scikit-learn 0.24.2, and 1." in version.unservable
 
@@ -343,7 +345,7 @@ def test_a_model_of_no_framework_is_kept_only_when_pickle_is_allowed(registered:
 
     with pytest.raises(InvalidInput, match="rota models allow-pickle"):
         offer()
-    seals.allow(registered.metadata, "half", actor="eve", reason="ours", now_us=1)
+    pickle_signing.allow(registered.metadata, "half", actor="eve", reason="ours", now_us=1)
     version = foreign_registration.register(registered.adopter, "half", offer(), actor="ana")
     assert version.format == "pickle"
     np.testing.assert_array_equal(registered.answers(version, [{"a": 7.0}]), [0.5])
@@ -351,7 +353,7 @@ def test_a_model_of_no_framework_is_kept_only_when_pickle_is_allowed(registered:
 
 def test_signatures_follow_from_example_rows() -> None:
     rows = [{"a": 1, "b": None, "c": "x", "d": True}, {"a": 1.5, "b": 2, "c": None, "d": False}]
-    said = foreign_mlflow.signature(json.loads(foreign_registration.signature_of(rows)))
+    said = mlmodel.signature(json.loads(foreign_registration.signature_of(rows)))
     assert [(column.name, column.type) for column in said.columns] == [("a", "float"), ("b", "int"), ("c", "string"), ("d", "bool")]
     with pytest.raises(InvalidInput, match="has one type"):
         foreign_registration.signature_of([{"a": 1}, {"a": "x"}])
@@ -376,13 +378,13 @@ def test_signatures_follow_from_example_rows() -> None:
     ids=lambda value: str(value)[:30],
 )
 def test_input_examples_are_read_in_each_of_their_forms(text: str, rows: list[dict[str, int]]) -> None:
-    columns = (foreign_mlflow.Column("a", "int"), foreign_mlflow.Column("b", "int"))
-    assert foreign_mlflow.example_rows(text.encode(), columns) == rows
+    columns = (mlmodel.Column("a", "int"), mlmodel.Column("b", "int"))
+    assert mlmodel.example_rows(text.encode(), columns) == rows
 
 
 def test_only_exact_pins_say_what_a_model_was_built_with() -> None:
     text = "mlflow==3.17.2\nnumpy==2.4.6 # c\nScikit_Learn==1.9.1 ; python_version > '3'\npandas>=2\n-r other.txt\nhttps://x/y.whl\nevil==1; rm\n"
-    assert foreign_mlflow.pins(text) == {"mlflow": "3.17.2", "numpy": "2.4.6", "scikit-learn": "1.9.1", "evil": "1"}
+    assert mlmodel.pins(text) == {"mlflow": "3.17.2", "numpy": "2.4.6", "scikit-learn": "1.9.1", "evil": "1"}
 
 
 def test_a_path_that_is_no_model_is_refused_before_anything_is_stored(registered: Registry, tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
 from rota.engines import installed_formats
-from rota.manage import foreign_registration, loading, seals
-from rota.manage.foreign import Adopter
+from rota.manage.adoption import registration as foreign_registration
+from rota.manage.adoption.adopt import Adopter
+from rota.manage.models import loading, pickle_signing
+from rota.manage.models.pickle_signing import PlatformSeals
 from rota.manage.repositories import Repositories
-from rota.manage.seals import PlatformSeals
 from rota.testing import FakeClock
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,7 @@ def test_what_a_client_writes_answers_as_it_did_there(client: str, tmp_path: Pat
         version = foreign_registration.register(adopter, model, foreign_registration.of_path(tmp_path / model), actor="ana")
         if client == "mlflow2":  # it knows no safe form of these
             assert f"rota models allow-pickle {model}" in version.unservable
-            seals.allow(metadata, model, actor="ana", reason="ours", now_us=1)
+            pickle_signing.allow(metadata, model, actor="ana", reason="ours", now_us=1)
             version = adopter.adopt(model, 1, actor="ana")
         assert (version.format, version.unservable) == (format_, "")
         np.testing.assert_allclose(_answers(adopter, version.bundle, said["rows"]), said["answers"][model], atol=1e-9)

@@ -14,9 +14,11 @@ import pytest
 
 from rota import wiring
 from rota.errors import Conflict, InvalidInput, NotFound
-from rota.manage import artifacts, garbage, holds
-from rota.manage.lineage_kinds import TYPES
-from rota.manage.retention import Rules
+from rota.manage.experiments import artifacts
+from rota.manage.lineage.node_types import TYPES
+from rota.manage.retention import collect as garbage
+from rota.manage.retention import holds
+from rota.manage.retention.expiry import Rules
 from rota.ports.metadata import Batch
 from rota.records.kinds import KINDS
 from rota.records.model import Approval

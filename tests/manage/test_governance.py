@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from rota.errors import Conflict, InvalidInput, NotFound, Refused
-from rota.manage import governance, registry, risk
-from rota.manage.governance import Decision
+from rota.manage.governance import decisions, risk
+from rota.manage.governance.decisions import Decision
+from rota.manage.models import registry
 from rota.ports.metadata import Batch
 from rota.records.kinds import node
 from rota.records.model import Alias, AliasMove, Approval, ReleasePolicy, ReviewRequest, RiskQuestion
@@ -35,11 +36,11 @@ def r(repositories):
 
 
 def decide(r, word="approve", *, by="rosa", number=1, reason="looked at it", **told):
-    return governance.decide(r, "delay", number, Decision(word, by, reason, **told))
+    return decisions.decide(r, "delay", number, Decision(word, by, reason, **told))
 
 
 def ask(r, by="anna", number=1):
-    return governance.request_review(r.metadata, "delay", number, actor=by, now_us=r.clock.now_us(), comment="please")
+    return decisions.request_review(r.metadata, "delay", number, actor=by, now_us=r.clock.now_us(), comment="please")
 
 
 def status(r, number=1):
@@ -47,7 +48,7 @@ def status(r, number=1):
 
 
 def missing(r, number=1):
-    return governance.standing(r.metadata, registry.get(r.metadata, "delay", number), now_us=r.clock.now_us()).missing
+    return decisions.standing(r.metadata, registry.get(r.metadata, "delay", number), now_us=r.clock.now_us()).missing
 
 
 def answer(r, question="bias", text="nobody", *, acceptable=True, by="lea"):
@@ -55,7 +56,7 @@ def answer(r, question="bias", text="nobody", *, acceptable=True, by="lea"):
 
 
 def move(r, alias="champion", number=1, *, reason="it is better", may_release=True):
-    return governance.move_alias(r, "delay", alias, number, actor="olga", reason=reason, may_release=may_release)
+    return decisions.move_alias(r, "delay", alias, number, actor="olga", reason=reason, may_release=may_release)
 
 
 def days(r, count):
@@ -125,10 +126,10 @@ def test_the_review_goes_from_request_over_changes_to_approval(r):
 
 def test_a_request_is_withdrawn_once(r):
     ask(r)
-    governance.withdraw(r.metadata, "delay", 1, actor="anna", now_us=9, reason="found a leak")
+    decisions.withdraw(r.metadata, "delay", 1, actor="anna", now_us=9, reason="found a leak")
     assert (status(r), r.metadata.find(ReviewRequest)[0].state) == ("registered", "withdrawn")
     with pytest.raises(NotFound, match="no review of delay@1 is open"):
-        governance.withdraw(r.metadata, "delay", 1, actor="anna", now_us=9)
+        decisions.withdraw(r.metadata, "delay", 1, actor="anna", now_us=9)
 
 
 @pytest.mark.parametrize(("by", "why"), [("anna", "registered it"), ("otto", "owns it"), ("rick", "asked for its review")])
@@ -190,7 +191,7 @@ def test_reviewers_at_once_are_all_counted(r):
 
 def test_of_two_opposite_decisions_at_once_one_is_made(r):
     seen = registry.get(r.metadata, "delay", 1)
-    batches = [governance.decided(r, seen, Decision(word, "rosa", "so"), now_us=NOON_US)[1] for word in ("approve", "reject")]
+    batches = [decisions.decided(r, seen, Decision(word, "rosa", "so"), now_us=NOON_US)[1] for word in ("approve", "reject")]
     r.metadata.commit(batches[0])
     with pytest.raises(Conflict):
         r.metadata.commit(batches[1])
@@ -232,7 +233,7 @@ def test_with_two_approvals_the_earlier_end_counts_when_it_leaves_too_few(r):
     first = decide(r, by="rosa")
     days(r, 4)
     decide(r, by="paul")
-    standing = governance.standing(r.metadata, registry.get(r.metadata, "delay", 1), now_us=r.clock.now_us())
+    standing = decisions.standing(r.metadata, registry.get(r.metadata, "delay", 1), now_us=r.clock.now_us())
     assert standing.expires_us == first.expires_us
     days(r, 7)
     assert "expired (that of rosa" in missing(r)[0]
@@ -279,7 +280,7 @@ def test_a_bad_answer_given_while_somebody_decides_is_seen(r):
     store(r, ReleasePolicy("delay", "manual", questions=(BIAS,)))
     answer(r)
     seen = registry.get(r.metadata, "delay", 1)
-    _, batch = governance.decided(r, seen, Decision("approve", "rosa", "so"), now_us=r.clock.now_us())
+    _, batch = decisions.decided(r, seen, Decision("approve", "rosa", "so"), now_us=r.clock.now_us())
     answer(r, text="small carriers", acceptable=False)
     with pytest.raises(Conflict):
         r.metadata.commit(batch)
@@ -338,33 +339,33 @@ def test_where_an_endpoint_serves_the_champion_follows_its_rollouts(r, protected
         move(r)
     store(r, Alias("delay", "champion", 1, NOON_US))
     with pytest.raises(Refused, match="follows the rollouts"):
-        governance.remove_alias(r, "delay", "champion", actor="olga", reason="x", may_release=True)
+        decisions.remove_alias(r, "delay", "champion", actor="olga", reason="x", may_release=True)
 
 
 def test_removing_an_alias_ends_its_history_and_a_protected_one_takes_the_permission(r):
     decide(r)
     move(r)
     with pytest.raises(Refused, match=r"model\.release"):
-        governance.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=False)
-    governance.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
-    assert [(m.number, m.before, m.reason) for m in governance.history(r.metadata, "delay", "champion")] == [(1, 0, "it is better"), (0, 1, "gone")]
+        decisions.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=False)
+    decisions.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
+    assert [(m.number, m.before, m.reason) for m in decisions.history(r.metadata, "delay", "champion")] == [(1, 0, "it is better"), (0, 1, "gone")]
     with pytest.raises(NotFound):
-        governance.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
+        decisions.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
 
 
 def test_a_version_decided_on_while_its_alias_moves_is_looked_at_again(r, monkeypatch):
     store(r, ReleasePolicy("delay", "manual", questions=(BIAS,)))
     answer(r)
     decide(r)
-    checked = governance.check_released
+    checked = decisions.check_released
 
     def bad_news_meanwhile(*given, **told):
         found = checked(*given, **told)
-        monkeypatch.setattr(governance, "check_released", checked)
+        monkeypatch.setattr(decisions, "check_released", checked)
         answer(r, text="small carriers", acceptable=False)
         return found
 
-    monkeypatch.setattr(governance, "check_released", bad_news_meanwhile)
+    monkeypatch.setattr(decisions, "check_released", bad_news_meanwhile)
     with pytest.raises(Refused, match="bias"):
         move(r)
     assert r.metadata.find(Alias) == []
@@ -375,7 +376,7 @@ def test_moves_at_once_are_one_history_without_a_gap(r):
     decide(r, number=2)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: move(r, number=1 + n % 2), range(40)))
-    moves = governance.history(r.metadata, "delay", "champion")
+    moves = decisions.history(r.metadata, "delay", "champion")
     assert [m.move for m in moves] == list(range(1, len(moves) + 1))
     assert [m.before for m in moves] == [0, *(m.number for m in moves[:-1])]
     assert registry.resolve(r.metadata, "delay@champion").number == moves[-1].number
@@ -388,7 +389,7 @@ def test_the_delivery_that_the_reviewer_chose_travels_with_the_approval(r):
     event = r.metadata.events(0)[-1]
     assert msgspec.convert(event.body["delivery"], Canary) == chosen
     assert event.body["rollout"] is False
-    assert governance.standing(r.metadata, registry.get(r.metadata, "delay", 1), now_us=NOON_US).delivery == chosen
+    assert decisions.standing(r.metadata, registry.get(r.metadata, "delay", 1), now_us=NOON_US).delivery == chosen
 
 
 def test_of_several_approvers_the_last_who_chose_a_delivery_is_heard(r):

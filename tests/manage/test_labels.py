@@ -5,7 +5,7 @@ import pytest
 from rota.backends.delta_tables import DeltaTables
 from rota.backends.segment_journal import SegmentJournal
 from rota.errors import Corrupt
-from rota.manage import labels, predictions
+from rota.manage.signals import labels, prediction_log
 from rota.records.signal import Label, Prediction
 
 
@@ -23,8 +23,8 @@ def tables(tmp_path):
 
 def log(journal, tables, *ids, role="stable"):
     rows = [Prediction(each, "delay", at_us, "m", 1, role, 1, "", {}, {"v__x": 1.0}, 0.5, 9) for at_us, each in enumerate(ids)]
-    predictions.append(journal, "delay", rows)
-    predictions.flush(journal, tables, "delay")
+    prediction_log.append(journal, "delay", rows)
+    prediction_log.flush(journal, tables, "delay")
 
 
 def label(journal, tables, id, value, *, at_us, received_us=0):

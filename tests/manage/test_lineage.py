@@ -14,11 +14,13 @@ from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
 from rota.errors import InvalidInput, NotFound
-from rota.manage import lineage_drawing, notes, predictions
-from rota.manage.lineage import graph, walk
-from rota.manage.lineage_kinds import type_of
-from rota.manage.lineage_prediction import prediction_chain
+from rota.manage.lineage import drawing as lineage_drawing
+from rota.manage.lineage import notes
+from rota.manage.lineage.graph import graph, walk
+from rota.manage.lineage.node_types import type_of
+from rota.manage.lineage.prediction_chain import prediction_chain
 from rota.manage.repositories import Repositories
+from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.dataset import DatasetVersion
 from rota.records.run import Run
@@ -166,8 +168,8 @@ class World:
 
     def predict(self, identity="p1", **changes):
         made = Prediction(identity, "delay", NOON_US + 9, "delay", 1, "stable", 1, "u", {"id": "x"}, {"origin_delays__last": 3.0}, 0.25, 900)
-        predictions.append(self.journal, "delay", [msgspec.structs.replace(made, **changes)])
-        predictions.flush(self.journal, self.tables, "delay")
+        prediction_log.append(self.journal, "delay", [msgspec.structs.replace(made, **changes)])
+        prediction_log.flush(self.journal, self.tables, "delay")
 
     def chain(self, identity="p1"):
         return prediction_chain(self.repositories, identity)

@@ -3,8 +3,9 @@
 import pytest
 
 from rota.errors import InvalidInput
-from rota.manage import model_search, registry
-from rota.manage.filters import parse_filter, parse_order
+from rota.manage.experiments.search_grammar import parse_filter, parse_order
+from rota.manage.models import registry
+from rota.manage.models import search as model_search
 from rota.ports.metadata import Batch
 from rota.records.filters import Query
 from rota.records.model import Alias, RegisteredModel

@@ -12,8 +12,8 @@ from rota import wiring
 from rota.backends.delta_tables import DeltaTables
 from rota.backends.segment_journal import SegmentJournal
 from rota.errors import Corrupt, InvalidInput, NotFound
-from rota.manage import outcomes, predictions
-from rota.manage.outcomes import Kpi
+from rota.manage.signals import business_outcomes, prediction_log
+from rota.manage.signals.business_outcomes import Kpi
 from rota.ports.metadata import Batch
 from rota.records.release import Endpoint
 from rota.records.signal import Outcome, Prediction
@@ -34,15 +34,15 @@ def stores(repositories, request, tmp_path):
 
 def log(stores, *ids, number=1, role="stable", error="", at_us=NOON_US - 60, endpoint="delay"):
     rows = [Prediction(each, endpoint, at_us, "m", number, role, 1, "", {}, {"v__x": 1.0}, 0.5, 9, error) for each in ids]
-    predictions.append(stores.journal, endpoint, rows)
+    prediction_log.append(stores.journal, endpoint, rows)
 
 
 def tell(stores, id, name, value, *, at_us=NOON_US, endpoint="delay", received_us=NOON_US):
-    outcomes.append(stores.journal, endpoint, [Outcome(id, name, value, at_us)], received_us)
+    business_outcomes.append(stores.journal, endpoint, [Outcome(id, name, value, at_us)], received_us)
 
 
 def kpis(stores, number=1, **asked):
-    found = outcomes.report(stores, "delay", **asked).of(number)
+    found = business_outcomes.report(stores, "delay", **asked).of(number)
     return [] if found is None else list(found.kpis)
 
 
@@ -51,7 +51,7 @@ def test_outcomes_are_summed_for_the_version_that_made_the_prediction(stores):
     log(stores, "q1", number=2)
     for prediction, name, value in [("p1", "sale", 10.0), ("p2", "sale", 20.0), ("p2", "cost", -3.0), ("q1", "sale", 7.0)]:
         tell(stores, prediction, name, value)
-    found = outcomes.report(stores, "delay")
+    found = business_outcomes.report(stores, "delay")
     assert [(each.number, each.predictions) for each in found.versions] == [(2, 1), (1, 4)]
     assert found.of(1).kpis == (Kpi("cost", 1, -3.0, -3.0, -0.75), Kpi("sale", 2, 30.0, 15.0, 7.5))
     assert found.of(2).kpis == (Kpi("sale", 1, 7.0, 7.0, 7.0),)
@@ -59,11 +59,11 @@ def test_outcomes_are_summed_for_the_version_that_made_the_prediction(stores):
 
 
 def test_without_any_outcome_there_is_nothing_to_sum(stores):
-    assert outcomes.report(stores, "delay").versions == ()
+    assert business_outcomes.report(stores, "delay").versions == ()
     log(stores, "p1")
     assert kpis(stores) == []
-    assert outcomes.of_version(stores, "delay", 1) is None
-    assert outcomes.read(stores.tables, "nowhere").is_empty()
+    assert business_outcomes.of_version(stores, "delay", 1) is None
+    assert business_outcomes.read(stores.tables, "nowhere").is_empty()
 
 
 def test_a_later_outcome_of_the_same_name_replaces_the_earlier_whatever_came_first(stores):
@@ -81,9 +81,9 @@ def test_an_unknown_prediction_is_kept_counted_and_matched_once_it_is_there(stor
     log(stores, "p1")
     tell(stores, "not-yet", "sale", 4.0)
     tell(stores, "p1", "sale", 1.0)
-    assert outcomes.report(stores, "delay").unmatched == 1
+    assert business_outcomes.report(stores, "delay").unmatched == 1
     log(stores, "not-yet")
-    found = outcomes.report(stores, "delay")
+    found = business_outcomes.report(stores, "delay")
     assert (found.unmatched, found.of(1).kpis[0].total) == (0, 5.0)
 
 
@@ -94,8 +94,8 @@ def test_an_outcome_without_an_endpoint_counts_where_its_prediction_was_made(sto
     tell(stores, "x1", "sale", 9.0, endpoint="")
     tell(stores, "nobody", "sale", 9.0, endpoint="")
     assert kpis(stores) == [Kpi("sale", 1, 4.0, 4.0, 4.0)]
-    assert outcomes.report(stores, "other").of(1).kpis == (Kpi("sale", 1, 9.0, 9.0, 9.0),)
-    assert outcomes.report(stores, "delay").unmatched == 0, "nobody said that it was this endpoint's"
+    assert business_outcomes.report(stores, "other").of(1).kpis == (Kpi("sale", 1, 9.0, 9.0, 9.0),)
+    assert business_outcomes.report(stores, "delay").unmatched == 0, "nobody said that it was this endpoint's"
     tell(stores, "p1", "sale", 5.0, at_us=NOON_US + 1)
     assert kpis(stores) == [Kpi("sale", 1, 5.0, 5.0, 5.0)]
 
@@ -108,7 +108,7 @@ def test_the_window_is_over_the_predictions(stores):
     assert kpis(stores) == [Kpi("sale", 1, 2.0, 2.0, 2.0)]
     assert kpis(stores, days=365)[0].total == 3.0
     assert kpis(stores, days=50, end_us=NOON_US - 90 * DAY_US)[0].total == 1.0
-    assert outcomes.report(stores, "delay").unmatched == 0
+    assert business_outcomes.report(stores, "delay").unmatched == 0
 
 
 def test_a_shadow_earns_nothing_and_the_version_that_answered_earns_it(stores):
@@ -116,33 +116,33 @@ def test_a_shadow_earns_nothing_and_the_version_that_answered_earns_it(stores):
     log(stores, "p1", number=1)
     log(stores, "p1", number=3, role="shadow")
     tell(stores, "p1", "sale", 1.0)
-    found = outcomes.report(stores, "delay")
+    found = business_outcomes.report(stores, "delay")
     assert [(each.number, each.predictions) for each in found.versions] == [(1, 1)]
 
 
 def test_many_outcomes_are_stored_once_in_one_go(stores):
-    outcomes.append(stores.journal, "delay", [Outcome(f"p{n}", "sale", float(n), n) for n in range(10_000)], 1)
-    assert outcomes.flush(stores.journal, stores.tables, "delay") == 10_000
-    assert outcomes.flush(stores.journal, stores.tables, "delay") == 0
-    assert outcomes.report(stores, "delay").unmatched == 10_000
+    business_outcomes.append(stores.journal, "delay", [Outcome(f"p{n}", "sale", float(n), n) for n in range(10_000)], 1)
+    assert business_outcomes.flush(stores.journal, stores.tables, "delay") == 10_000
+    assert business_outcomes.flush(stores.journal, stores.tables, "delay") == 0
+    assert business_outcomes.report(stores, "delay").unmatched == 10_000
 
 
 def test_a_foreign_entry_is_reported(stores):
     stores.journal.append("outcomes/delay", [b"\x01"])
     with pytest.raises(Corrupt, match="outcome journal"):
-        outcomes.flush(stores.journal, stores.tables, "delay")
+        business_outcomes.flush(stores.journal, stores.tables, "delay")
 
 
 GOOD = {"prediction_id": "p1", "name": "sale", "value": 1.5, "at_us": 7}
 
 
 def test_a_row_is_taken_with_its_moment_or_with_now():
-    assert outcomes.taken([GOOD], 9) == [Outcome("p1", "sale", 1.5, 7)]
-    (now,) = outcomes.taken([{name: value for name, value in GOOD.items() if name != "at_us"}], 9)
+    assert business_outcomes.taken([GOOD], 9) == [Outcome("p1", "sale", 1.5, 7)]
+    (now,) = business_outcomes.taken([{name: value for name, value in GOOD.items() if name != "at_us"}], 9)
     assert now.at_us == 9
-    (told,) = outcomes.taken([{**GOOD, "at_us": None, "at": "1970-01-01T00:00:01Z"}], 9)
+    (told,) = business_outcomes.taken([{**GOOD, "at_us": None, "at": "1970-01-01T00:00:01Z"}], 9)
     assert told.at_us == 1_000_000
-    assert outcomes.taken([{**GOOD, "value": True}], 9)[0].value == 1.0
+    assert business_outcomes.taken([{**GOOD, "value": True}], 9)[0].value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def test_a_row_is_taken_with_its_moment_or_with_now():
 )
 def test_what_is_no_outcome_is_refused_with_its_place(wrong):
     with pytest.raises(InvalidInput):
-        outcomes.taken([{**GOOD, **wrong}], 9)
+        business_outcomes.taken([{**GOOD, **wrong}], 9)
 
 
 @pytest.mark.parametrize("field", ["prediction_id", "name", "value"])
 def test_a_missing_field_is_named(field):
     with pytest.raises(InvalidInput, match=f"outcome 1 .*{field}"):
-        outcomes.taken([GOOD, {name: value for name, value in GOOD.items() if name != field}], 9)
+        business_outcomes.taken([GOOD, {name: value for name, value in GOOD.items() if name != field}], 9)
 
 
 @pytest.fixture
@@ -200,9 +200,9 @@ def test_all_of_a_request_is_taken_or_nothing_and_only_for_an_endpoint_that_ther
         with pytest.raises(NotFound, match="no endpoint 'nix'"):
             platform.outcome("nix", [GOOD])
         assert platform.outcome("delay", []) == 0
-        assert outcomes.report(platform.repositories, "delay").unmatched == 0
+        assert business_outcomes.report(platform.repositories, "delay").unmatched == 0
         assert platform.outcome("delay", [GOOD, GOOD, msgspec.to_builtins(GOOD) | {"name": "cost"}]) == 3
-        assert outcomes.report(platform.repositories, "delay").unmatched == 2
+        assert business_outcomes.report(platform.repositories, "delay").unmatched == 2
 
 
 CHILD = """
@@ -227,7 +227,7 @@ def test_what_was_acknowledged_survives_kill_9(home):
     told = [f"p{int(line)}" for line in acknowledged + rest if line.endswith("\n")]
     with wiring.opened(Settings(home=home)) as platform:
         r = platform.repositories
-        outcomes.report(r, "delay")
-        kept = set(outcomes.read(r.tables, "delay")["prediction_id"])
+        business_outcomes.report(r, "delay")
+        kept = set(business_outcomes.read(r.tables, "delay")["prediction_id"])
     assert len(told) >= 50
     assert set(told) <= kept

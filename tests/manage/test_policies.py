@@ -4,7 +4,8 @@ import pytest
 
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.errors import InvalidInput
-from rota.manage import policies, registry
+from rota.manage.governance import policies
+from rota.manage.models import registry
 from rota.records.model import ReleasePolicy, RiskQuestion
 
 WHOLE = """

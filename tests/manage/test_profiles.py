@@ -7,13 +7,15 @@ import pytest
 
 from rota.backends.memory_tables import MemoryTables
 from rota.errors import InvalidInput
-from rota.manage import datasets, profile_charts, profiles
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import profiles
 from rota.records.data import Contract, Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.records.dataset import DatasetDefinition, RandomSplit
 from rota.records.profile import Profile
 from rota.records.record import decode, encode
 from rota.records.schema import ColumnSchema, Schema
 from rota.records.time import DAY_US, HOUR_US
+from rota.rendering import profile_charts
 from rota.testing.story import NOON_US
 
 FIELDS = {"id": "string", "shop": "string", "asked": "timestamp", "known": "timestamp", "price": "float", "kind": "string"}

@@ -7,8 +7,8 @@ import pytest
 
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.errors import Conflict, InvalidInput, NotFound, Refused
-from rota.manage import registry
-from rota.manage.chronicle import verify_audit
+from rota.manage.lineage.audit_chain import verify_audit
+from rota.manage.models import registry
 from rota.ports.metadata import Batch
 from rota.ports.tracking import Logged
 from rota.records.kinds import node

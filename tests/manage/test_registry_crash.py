@@ -9,8 +9,10 @@ import pytest
 
 from rota import wiring
 from rota.errors import NotFound
-from rota.manage import artifacts, governance, registry
-from rota.manage.chronicle import verify_audit
+from rota.manage.experiments import artifacts
+from rota.manage.governance import decisions
+from rota.manage.lineage.audit_chain import verify_audit
+from rota.manage.models import registry
 from rota.records.kinds import node
 from rota.records.model import Alias, Approval, ModelVersion, RegisteredModel
 from rota.records.tracking import ExperimentRun
@@ -83,7 +85,7 @@ def examine(place, acknowledged):
             assert {edge.cause for edge in metadata.edges([node(version)], "causes")} == {f"experiment_run:{RUN}"}
         approved = sorted(approval.number for approval in metadata.find(Approval, limit=10_000))
         assert [v.number for v in versions if v.status == "approved"] == approved
-        moves = governance.history(metadata, "delay", "champion")
+        moves = decisions.history(metadata, "delay", "champion")
         assert [move.move for move in moves] == list(range(1, len(moves) + 1))
         assert [move.before for move in moves] == [0, *(move.number for move in moves)][: len(moves)]
         alias = metadata.get(Alias, "delay", "champion")

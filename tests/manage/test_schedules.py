@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from rota.errors import InvalidInput
-from rota.manage.schedules import check, latest_tick, next_tick
+from rota.manage.models.cron import check, latest_tick, next_tick
 from rota.records.time import DAY_US, HOUR_US, parse_time
 
 FOUR = parse_time("2013-07-15T04:00:00Z")  # a Monday

@@ -9,9 +9,9 @@ import pytest
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.sql_metadata import SqlMetadata
 from rota.errors import Conflict, InvalidInput, NotFound
-from rota.manage import schemas
-from rota.manage.schema_edits import Edits, apply, differences
-from rota.manage.schema_inference import batches, file_table, of_table
+from rota.manage.datasets import schemas
+from rota.manage.datasets.schema_edits import Edits, apply, differences
+from rota.manage.datasets.schema_inference import batches, file_table, of_table
 from rota.ports.metadata import Batch
 from rota.records.model import Alias, ModelVersion
 from rota.records.schema import SERVING, Comparator

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from rota.errors import InvalidInput
-from rota.manage.slices import SAMPLE, Window, cut, day_of, examine
+from rota.manage.datasets.daily_slices import SAMPLE, Window, cut, day_of, examine
 from rota.records.schema import Bins
 from rota.records.time import DAY_US, parse_time
 from rota.stats.bins import choose_bins, count

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from rota.errors import InvalidInput
-from rota.manage import splits
+from rota.manage.datasets import splits
 from rota.records.data import Source
 from rota.records.dataset import GroupSplit, RandomSplit, TimeSplit
 from rota.records.time import DAY_US

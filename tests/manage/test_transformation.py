@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.errors import InvalidInput
-from rota.manage.transformation import RowsTransformer, fit, matrix, rows_matrix
+from rota.manage.models.transformation import RowsTransformer, fit, matrix, rows_matrix
 from rota.records.model import Transformation, TransformedColumn
 from rota.records.record import decode, encode
 from rota.records.time import from_datetime

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rota.manage import predictions
+from rota.manage.signals import prediction_log
 from rota.records.record import plain
 from rota.records.run import Run
 from rota.records.signal import Alert, MonitorSlice, Prediction
@@ -90,7 +90,7 @@ def test_failed_and_mirrored_predictions_do_not_count(served):
         Prediction(each, "ice", START_US + 10 * DAY_US, "ice", 1, role, 1, "", {}, {}, None if error else 0.5, 1, error)
         for each, role, error in ((ids[0], "shadow", ""), ("failed", "stable", "broken"))
     ]
-    predictions.append(served.platform.repositories.journal, "ice", log)
+    prediction_log.append(served.platform.repositories.journal, "ice", log)
     label = {"prediction_id": "failed", "value": 1.0}
     served.platform.label("ice", [label])
     served.live()  # measures the day before again

@@ -28,8 +28,8 @@ from rota.backends.pickle_format import PickleFormat
 from rota.backends.skops_format import SkopsFormat
 from rota.backends.xgboost_format import XGBoostFormat
 from rota.errors import Corrupt, InvalidInput, Refused
-from rota.manage import seals
-from rota.manage.seals import PlatformSeals
+from rota.manage.models import pickle_signing
+from rota.manage.models.pickle_signing import PlatformSeals
 from rota.ports.models import ModelInputs, Predictor
 from rota.testing.storage import ModelFormatContract
 
@@ -197,10 +197,10 @@ def test_a_pickle_is_loaded_only_with_an_allowance_and_the_seal_of_this_platform
         format_.loads(bomb)
     with pytest.raises(Refused, match="rota models allow-pickle churn"):
         format_.sealed("churn", bomb)
-    seals.allow(metadata, "churn", actor="ana", reason="ours", now_us=1)
+    pickle_signing.allow(metadata, "churn", actor="ana", reason="ours", now_us=1)
     seal = format_.sealed("churn", bomb)
     elsewhere = PickleFormat(PlatformSeals(metadata, lambda: b"j" * 32))
-    seals.allow(metadata, "other", actor="ana", reason="ours", now_us=1)
+    pickle_signing.allow(metadata, "other", actor="ana", reason="ours", now_us=1)
     for refused, model, given, with_seal in (
         (format_, "churn", bomb, ""),
         (format_, "churn", bomb, "0" * 64),
@@ -212,7 +212,7 @@ def test_a_pickle_is_loaded_only_with_an_allowance_and_the_seal_of_this_platform
     ):
         with pytest.raises(Refused):
             refused.unlocked(model, given, with_seal)
-    seals.forbid(metadata, "churn", actor="ana", reason="no more", now_us=2)
+    pickle_signing.forbid(metadata, "churn", actor="ana", reason="no more", now_us=2)
     with pytest.raises(Refused, match="allow-pickle"):
         format_.unlocked("churn", bomb, seal)
     assert not (tmp_path / "mark").exists()

@@ -13,7 +13,7 @@ from rota.backends.memory_journal import MemoryJournal
 from rota.backends.memory_metadata import MemoryMetadata
 from rota.backends.memory_tables import MemoryTables
 from rota.errors import Corrupt
-from rota.manage import predictions
+from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.data import Feature, FeatureService, OnDemandFeatureView
 from rota.records.model import ModelBundle, Transformation, TransformedColumn
@@ -123,8 +123,8 @@ class World:
         return next(placed.model.predictor for placed in served.placed.values() if placed.route.number == number)
 
     def log(self, endpoint: str = "delay") -> list[dict[str, Any]]:
-        predictions.flush(self.journal, self.tables, endpoint)
-        return predictions.read(self.tables, endpoint, 0, 2**62).to_dicts()
+        prediction_log.flush(self.journal, self.tables, endpoint)
+        return prediction_log.read(self.tables, endpoint, 0, 2**62).to_dicts()
 
 
 @pytest.fixture

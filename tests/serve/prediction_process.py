@@ -12,7 +12,7 @@ from rota.backends.lightgbm_format import LightGBMFormat
 from rota.backends.lmdb_online import LmdbOnline
 from rota.backends.segment_journal import SegmentJournal
 from rota.backends.sql_metadata import SqlMetadata
-from rota.manage.features.online import OnlineFeatures
+from rota.manage.features.online.reader import OnlineFeatures
 from rota.serve.asgi import PredictionApp
 from rota.serve.following import Depot, Follower
 from rota.serve.predicting import PredictionCore

@@ -7,7 +7,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from rota.errors import InvalidInput
-from rota.manage.loading import load
+from rota.manage.models.loading import load
 from rota.serve.batch import Scorer, predict_batch, predict_chunks
 
 

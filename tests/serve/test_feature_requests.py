@@ -14,8 +14,8 @@ from rota.backends.memory_runs import MemoryRuns
 from rota.backends.memory_tables import MemoryTables
 from rota.backends.memory_tracking import MemoryTracking
 from rota.errors import Unavailable
-from rota.manage.features.feed import Feed
 from rota.manage.features.store import Store
+from rota.manage.features.writer import Feed
 from rota.manage.repositories import Repositories
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.serve import feature_requests

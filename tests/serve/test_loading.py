@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from rota.errors import Corrupt, NotFound, Refused
-from rota.manage.loading import load
+from rota.manage.models.loading import load
 from rota.records.model import ModelBundle
 from rota.records.record import decode, encode
 

@@ -21,10 +21,10 @@ from rota.backends.lightgbm_format import LightGBMFormat
 from rota.backends.lmdb_online import LmdbOnline
 from rota.backends.segment_journal import SegmentJournal
 from rota.backends.sql_metadata import SqlMetadata
-from rota.manage import predictions
-from rota.manage.features.online import merge, stored_view, upserts
-from rota.manage.features.rows import check_events
-from rota.manage.transformation import fit, matrix
+from rota.manage.features.online.reader import merge, stored_view, upserts
+from rota.manage.features.rows.coercion import check_events
+from rota.manage.models.transformation import fit, matrix
+from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.records.model import ModelBundle
@@ -100,9 +100,9 @@ class Home:
 
     def log(self) -> pl.DataFrame:
         journal, tables = SegmentJournal(self.path / "log"), DeltaTables(self.path / "tables")
-        predictions.flush(journal, tables, "delay")
+        prediction_log.flush(journal, tables, "delay")
         journal.close()
-        return predictions.read(tables, "delay", 0, 2**62)
+        return prediction_log.read(tables, "delay", 0, 2**62)
 
 
 def eventually(true, timeout_s=20.0):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from rota.manage import access as tokens
+from rota.manage.access import tokens
 from rota.records.access import PERMISSIONS, ROLES
 from rota.server import access
 from rota.server import app as control_plane

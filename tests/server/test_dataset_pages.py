@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from rota.manage import profiles
+from rota.manage.datasets import profiles
 from rota.ports.metadata import Batch
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import Dataset, DatasetDefinition, RandomSplit

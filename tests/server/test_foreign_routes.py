@@ -2,7 +2,7 @@
 
 import json
 
-from rota.manage import seals
+from rota.manage.models import pickle_signing
 from rota.records.release import Endpoint
 from rota.records.signal import Monitor
 
@@ -14,9 +14,9 @@ def body(**fields):
 def test_pickle_is_allowed_and_forbidden_under_the_callers_name(owner, platform):
     made = owner.ask("PUT", "/v1/models/delay/pickle", body(reason="our own"))
     assert (made.status, made.json()["allowed_by"]) == (200, "owner")
-    assert seals.is_allowed(platform.repositories.metadata, "delay")
+    assert pickle_signing.is_allowed(platform.repositories.metadata, "delay")
     assert owner.ask("DELETE", "/v1/models/delay/pickle", body(reason="no more")).status == 200
-    assert not seals.is_allowed(platform.repositories.metadata, "delay")
+    assert not pickle_signing.is_allowed(platform.repositories.metadata, "delay")
     assert owner.ask("DELETE", "/v1/models/delay/pickle", body(reason="again")).status == 403
     assert owner.ask("PUT", "/v1/models/delay/pickle", body(reason=" ")).status == 422
     assert owner.ask("PUT", "/v1/models/..%2Fx/pickle", body(reason="x")).status in (404, 422)

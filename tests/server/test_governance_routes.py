@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from rota.manage import access, artifacts
+from rota.manage.access import tokens
+from rota.manage.experiments import artifacts
 from rota.records.tracking import ExperimentRun
 from rota.testing.story import NOON_US
 
@@ -16,7 +17,7 @@ def people(platform, stranger):
     """Callers by name: Anna registers, Rosa reviews, Olga releases."""
     roles = {"anna": "data_scientist", "rosa": "reviewer", "olga": "operator", "appl": "application"}
     metadata, now_us = platform.repositories.metadata, platform.wall.now_us()
-    made = {name: access.create(metadata, name, role, actor="owner", now_us=now_us)[1] for name, role in roles.items()}
+    made = {name: tokens.create(metadata, name, role, actor="owner", now_us=now_us)[1] for name, role in roles.items()}
     return {name: stranger.sending(Authorization=f"Bearer {secret}") for name, secret in made.items()}
 
 

@@ -5,7 +5,8 @@ import io
 import msgspec
 import pytest
 
-from rota.manage import archive, artifacts
+from rota.manage.experiments import artifacts
+from rota.manage.lineage import archive
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
 from rota.records.tracking import DEFAULT_EXPERIMENT, ExperimentRun

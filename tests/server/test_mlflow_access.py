@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rota.manage import access
+from rota.manage.access import tokens
 from rota.records.access import Role
 from rota.server import mlflow as api
 
@@ -15,7 +15,7 @@ BASE = "/api/2.0/mlflow"
 
 def token(mlflow: Any, role: Role, **limits: str) -> str:
     repositories = mlflow.platform.repositories
-    _, secret = access.create(repositories.metadata, f"somebody-{role}", role, actor="owner", now_us=repositories.clock.now_us(), **limits)
+    _, secret = tokens.create(repositories.metadata, f"somebody-{role}", role, actor="owner", now_us=repositories.clock.now_us(), **limits)
     return secret
 
 

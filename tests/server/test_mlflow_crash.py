@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from rota import wiring
-from rota.manage import chronicle
+from rota.manage.lineage import audit_chain
 from rota.records.model import Alias, AliasMove, ModelVersion
 from rota.records.tracking import ArtifactFile
 from rota.settings import Settings
@@ -185,7 +185,7 @@ def test_an_alias_moves_whole_with_its_history_or_not_at_all(home: Path) -> None
         metadata = platform.repositories.metadata
         alias = metadata.get(Alias, "churn", "candidate")
         moves = metadata.find(AliasMove, {"model": "churn", "alias": "candidate"}, order="move", limit=10_000)
-        checked = chronicle.verify_audit(metadata)
+        checked = audit_chain.verify_audit(metadata)
     assert alias is not None
     assert [each.move for each in moves] == list(range(1, len(moves) + 1))
     assert [each.number for each in moves] == [number % 2 + 1 for number in range(len(moves))]

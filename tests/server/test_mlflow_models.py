@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from rota.manage import governance, registry
+from rota.manage.governance import decisions
+from rota.manage.models import registry
 from rota.records.model import AliasMove, ModelVersion
 from rota.records.tracking import LoggedModel
 
@@ -229,8 +230,8 @@ def test_a_protected_alias_obeys_the_gate(mlflow: Any) -> None:
     stage = {"name": "gated", "version": "1", "stage": "Production"}
     assert mlflow.refused("POST", "model-versions/transition-stage", **stage) == (403, "PERMISSION_DENIED")
     assert aliases(mlflow, "gated") == {}
-    decision = governance.Decision("approve", "rita", "good on every slice")
-    governance.decide(mlflow.platform.repositories, "gated", 1, decision)
+    decision = decisions.Decision("approve", "rita", "good on every slice")
+    decisions.decide(mlflow.platform.repositories, "gated", 1, decision)
     mlflow.post("registered-models/alias", name="gated", alias="champion", version="1")
     assert aliases(mlflow, "gated") == {"champion": "1"}
     moves = mlflow.platform.repositories.metadata.find(AliasMove, {"model": "gated", "alias": "champion"})

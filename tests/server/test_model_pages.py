@@ -4,8 +4,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from rota.manage import access, cards, governance, notes, policies, predictions, registry, risk
-from rota.manage.governance import Decision
+from rota.manage.access import tokens
+from rota.manage.governance import cards, decisions, policies, risk
+from rota.manage.governance.decisions import Decision
+from rota.manage.lineage import notes
+from rota.manage.models import registry
+from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.model import Alias, RegisteredModel
 from rota.records.record import encode
@@ -47,7 +51,7 @@ def visitors(platform: Platform, stranger):
     """Browsers that have entered, by name, with the origin that they send with a form."""
     roles = {"anna": "data_scientist", "rosa": "reviewer", "olga": "operator", "abel": "auditor", "appl": "application"}
     metadata, now_us = platform.repositories.metadata, platform.wall.now_us()
-    made = {name: access.create(metadata, name, role, actor="owner", now_us=now_us)[1] for name, role in roles.items()}
+    made = {name: tokens.create(metadata, name, role, actor="owner", now_us=now_us)[1] for name, role in roles.items()}
     own = f"http://127.0.0.1:{stranger.port}"
     return {
         name: stranger.sending(Accept="text/html", Cookie=f"rota_token={secret}", Origin=own, **{"Content-Type": "application/x-www-form-urlencoded"})
@@ -122,7 +126,7 @@ def test_a_version_shows_offline_and_online_side_by_side_with_its_outcomes(brows
     r = platform.repositories
     now_us = r.clock.now_us()
     rows = [Prediction(f"p{n}", "delay", now_us - 60, "delay", 1, "stable", 1, "", {}, {"v__x": 1.0}, 0.5, 9) for n in range(4)]
-    predictions.append(r.journal, "delay", rows)
+    prediction_log.append(r.journal, "delay", rows)
     platform.outcome("delay", [{"prediction_id": f"p{n}", "name": "sale", "value": 10.0} for n in range(2)])
     notes.add(r.metadata, "model_version:delay@1", "watch the storms", author="rosa", now_us=NOON_US)
     text = browser.get("/models/delay/1").text
@@ -176,7 +180,7 @@ def test_a_review_goes_from_question_to_approval_by_forms(platform: Platform, vi
     assert send(rosa, "/models/delay/2/risk", question="bias", answer="nobody", acceptable="yes").status == 303
     done = send(rosa, "/models/delay/2/decision", decision="approve", reason="so it is", steps="10,50", hold="", shadow="1h", rollout="no")
     assert done.status == 303
-    (made,) = governance.decisions(r.metadata, registry.get(r.metadata, "delay", 2))
+    (made,) = decisions.decisions(r.metadata, registry.get(r.metadata, "delay", 2))
     assert (made.reviewer, made.decision, made.delivery.steps, made.delivery.shadow) == ("rosa", "approve", (10, 50), "1h")
     shown = rosa.get("/models/delay/2/review").text
     assert "so it is" in shown
@@ -342,11 +346,11 @@ def test_names_from_outside_are_text_on_every_page(browser, platform: Platform):
     )
     put(platform, made, RegisteredModel("delay", owner=HOSTILE, description=HOSTILE, tags={HOSTILE: HOSTILE}))
     act = {"actor": HOSTILE, "now_us": NOON_US}
-    governance.request_review(r.metadata, "delay", 3, comment=HOSTILE, **act)
+    decisions.request_review(r.metadata, "delay", 3, comment=HOSTILE, **act)
     risk.answer(r.metadata, "delay", 3, "bias", text=HOSTILE, acceptable=True, **act)
     cards.edit(r.metadata, "delay", 3, "limits", HOSTILE, **act)
-    governance.decide(r, "delay", 3, Decision("approve", HOSTILE, HOSTILE))
-    governance.move_alias(r, "delay", "candidate", 3, actor=HOSTILE, reason=HOSTILE, may_release=True)
+    decisions.decide(r, "delay", 3, Decision("approve", HOSTILE, HOSTILE))
+    decisions.move_alias(r, "delay", "candidate", 3, actor=HOSTILE, reason=HOSTILE, may_release=True)
     for path in (
         *PAGES,
         "/models/delay/3",

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from rota.manage import access, predictions
+from rota.manage.access import tokens
+from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.model import RegisteredModel
 from rota.records.signal import Prediction
@@ -23,14 +24,14 @@ def people(platform, stranger):
     batch.put(RegisteredModel("delay", "flights"))
     metadata.commit(batch)
     roles = {"shop": ("application", ""), "anna": ("data_scientist", ""), "mia": ("application", "flights"), "eve": ("application", "secret")}
-    made = {name: access.create(metadata, name, role, actor="owner", now_us=now_us, project=project)[1] for name, (role, project) in roles.items()}
+    made = {name: tokens.create(metadata, name, role, actor="owner", now_us=now_us, project=project)[1] for name, (role, project) in roles.items()}
     return {name: stranger.sending(Authorization=f"Bearer {secret}") for name, secret in made.items()}
 
 
 def log(platform, *ids):
     r = platform.repositories
     at_us = r.clock.now_us() - 60
-    predictions.append(r.journal, "delay", [Prediction(i, "delay", at_us, "delay", 1, "stable", 1, "", {}, {"v__x": 1.0}, 0.5, 9) for i in ids])
+    prediction_log.append(r.journal, "delay", [Prediction(i, "delay", at_us, "delay", 1, "stable", 1, "", {}, {"v__x": 1.0}, 0.5, 9) for i in ids])
 
 
 def good(answer):

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from rota.manage import access as tokens
-from rota.manage import registry
+from rota.manage.access import tokens
+from rota.manage.models import registry
 from rota.ports.metadata import Batch
 from rota.records.model import RegisteredModel
 from rota.records.record import Record
@@ -15,7 +15,7 @@ from rota.records.release import Endpoint, Release, Route
 from rota.records.run import Run
 from rota.records.signal import Alert
 from rota.records.tracking import Experiment, ExperimentRun
-from rota.server import app as control_plane
+from rota.server import app
 from rota.server.access import permission_of, routes_of
 from rota.testing.story import NOON_US, alert, version
 
@@ -178,7 +178,7 @@ def test_a_trained_model_belongs_to_the_project_whose_release_trained_it(platfor
 def test_routes_that_cannot_be_placed_are_closed_to_limited_tokens(limited: Any) -> None:
     """Default deny: with every permission there is, a token of one project gets nothing that names something unknown."""
     owner = limited("owner", "nothing-is-here")
-    for room in control_plane.ROUTERS:
+    for room in app.ROUTERS:
         for route in routes_of(room.router.routes):
             permission = permission_of(route)
             for method in route.methods or ():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rota import wiring
-from rota.manage import access as tokens
+from rota.manage.access import tokens
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion, RegisteredModel
 from rota.server.guard import exposed, host_of, hosts

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rota.manage import datasets
+from rota.manage.datasets import build as datasets
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import DatasetDefinition, DatasetVersion
 from rota.records.time import DAY_US

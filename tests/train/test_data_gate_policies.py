@@ -5,9 +5,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rota.manage import datasets, schemas, slices
-from rota.manage.schema_edits import Edits, apply
-from rota.manage.schema_inference import describe, following, of_version
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import daily_slices, schemas
+from rota.manage.datasets.schema_edits import Edits, apply
+from rota.manage.datasets.schema_inference import describe, following, of_version
 from rota.ports.metadata import Batch
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import DatasetDefinition, DatasetVersion
@@ -61,10 +62,10 @@ def test_a_fault_is_named_on_every_day_that_it_lasts(schema, days):
 
 
 def test_the_days_before_the_newest_two_that_were_faulty_are_left_out(schema):
-    days = slices.cut(rows(broken_days=5), datasets.AT, schema.bins)
-    faulty = slices.spoiled(schema.bins, days)
+    days = daily_slices.cut(rows(broken_days=5), datasets.AT, schema.bins)
+    faulty = daily_slices.spoiled(schema.bins, days)
     assert faulty == {"w__temp": frozenset(DAY0_US + day * DAY_US for day in range(DAYS - 5, DAYS - 1))}
-    assert slices.spoiled(schema.bins, slices.cut(rows(), datasets.AT, schema.bins)) == {}
+    assert daily_slices.spoiled(schema.bins, daily_slices.cut(rows(), datasets.AT, schema.bins)) == {}
 
 
 def test_a_policy_decides_what_faults_and_alerts_do(schema):

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from rota.manage import datasets
+from rota.manage.datasets import build as datasets
 from rota.records.dataset import DatasetVersion
 from rota.records.time import DAY_US, HOUR_US
 

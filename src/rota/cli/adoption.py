@@ -7,7 +7,9 @@ import typer
 
 from rota.cli import show
 from rota.cli.opening import opened
-from rota.manage import baselines, registry, schema_inference, seals
+from rota.manage.adoption import baselines
+from rota.manage.datasets import schema_inference
+from rota.manage.models import pickle_signing, registry
 from rota.records.model import ModelVersion
 
 models = typer.Typer()
@@ -39,7 +41,7 @@ def allow_pickle(ctx: typer.Context, model: Model, reason: Reason, json: show.Js
     """
     with opened(ctx, "model.unsafe") as platform:
         r = platform.repositories
-        made = seals.allow(r.metadata, model, actor=platform.identity.name, reason=reason, now_us=r.clock.now_us())
+        made = pickle_signing.allow(r.metadata, model, actor=platform.identity.name, reason=reason, now_us=r.clock.now_us())
     show.facts({"model": made.model, "allowed by": made.allowed_by, "reason": made.reason}, as_json=json, record=made)
 
 
@@ -51,7 +53,7 @@ def forbid_pickle(ctx: typer.Context, model: Model, reason: Reason, json: show.J
     """
     with opened(ctx, "model.unsafe") as platform:
         r = platform.repositories
-        made = seals.forbid(r.metadata, model, actor=platform.identity.name, reason=reason, now_us=r.clock.now_us())
+        made = pickle_signing.forbid(r.metadata, model, actor=platform.identity.name, reason=reason, now_us=r.clock.now_us())
     show.facts({"model": made.model, "withdrawn": show.when(made.withdrawn_us or 0)}, as_json=json, record=made)
 
 

@@ -12,8 +12,8 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
-from rota.manage import archive as archiving
-from rota.manage import artifacts as filing
+from rota.manage.experiments import artifacts as filing
+from rota.manage.lineage import archive as archiving
 from rota.manage.repositories import Repositories
 
 commands = typer.Typer()

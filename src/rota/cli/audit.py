@@ -7,7 +7,7 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import Corrupt
-from rota.manage import chronicle
+from rota.manage.lineage import audit_chain
 from rota.records.record import plain
 
 commands = typer.Typer()
@@ -56,7 +56,7 @@ def verify(
     Example: rota audit verify --head 1042:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
     """
     with opened(ctx, "audit.read") as platform:
-        check = chronicle.verify_audit(platform.repositories.metadata, chronicle.parse_head(head) if head else None)
+        check = audit_chain.verify_audit(platform.repositories.metadata, audit_chain.parse_head(head) if head else None)
     if json:
         show.write_json(plain(check))
     if check.broken_at:
@@ -72,7 +72,7 @@ def show_head(ctx: typer.Context, json: show.Json = False) -> None:
     Example: rota audit head
     """
     with opened(ctx, "audit.read") as platform:
-        found = chronicle.head(platform.repositories.metadata)
+        found = audit_chain.head(platform.repositories.metadata)
     if json:
         show.write_json(plain(found))
     else:
@@ -86,7 +86,7 @@ def list_events(ctx: typer.Context, limit: show.Limit = 50, json: show.Json = Fa
     Example: rota events list --limit 20
     """
     with opened(ctx, "platform.read") as platform:
-        found = chronicle.newest_events(platform.repositories.metadata, limit=limit)
+        found = audit_chain.newest_events(platform.repositories.metadata, limit=limit)
     columns = {
         "#": lambda e: e.position,
         "at": lambda e: show.when(e.at_us),

@@ -9,9 +9,10 @@ import typer
 from rota.cli import rows, show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
-from rota.manage import cards, registry
-from rota.manage.card_markdown import markdown
+from rota.manage.governance import cards
+from rota.manage.models import registry
 from rota.records.record import plain
+from rota.rendering.card_markdown import markdown
 from rota.server.cards import html
 
 models = typer.Typer()

@@ -12,10 +12,13 @@ import typer
 from rota.cli import rows, schema, show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
-from rota.manage import dataset_diff, datasets, profile_charts, profiles
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import diff as dataset_diff
+from rota.manage.datasets import profiles
 from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.profile import ColumnProfile
 from rota.records.record import plain
+from rota.rendering import profile_charts
 from rota.server.dataset_pages import report
 from rota.server.profile_view import INSTALL, drawable, facts
 

@@ -8,7 +8,7 @@ from rota.cli import show
 from rota.cli.opening import opened
 from rota.deploy.releases import roll_back
 from rota.errors import NotFound
-from rota.manage import registry
+from rota.manage.models import registry
 from rota.records.release import Endpoint, Rollout
 
 commands = typer.Typer()

@@ -17,11 +17,12 @@ from rich.progress import Progress
 from rota.cli import rows, show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput, NotFound
-from rota.manage import predictions
-from rota.manage.features import clustered, references, versions
-from rota.manage.features.parity import parity as compare
-from rota.manage.features.rows import coerce
-from rota.manage.registry import get as version_of
+from rota.manage.features.definitions import references, versions
+from rota.manage.features.join import compaction
+from rota.manage.features.join.parity import parity as compare
+from rota.manage.features.rows.coercion import coerce
+from rota.manage.models.registry import get as version_of
+from rota.manage.signals import prediction_log
 from rota.records.data import FeatureService, FeatureView, OnDemandFeatureView
 from rota.records.model import ModelBundle
 from rota.records.record import decode, plain
@@ -275,7 +276,7 @@ def compact(
             source = store.get_data_source(name)
             platform.feed.flush(name)
             with _progress(f"compacting {name}") as advance:
-                found = clustered.compact(
+                found = compaction.compact(
                     repositories.tables, repositories.metadata, source, progress=lambda _, step, steps: advance(step / max(steps, 1))
                 )
             done += [plain(made) | {"source": name} for made in found]
@@ -325,8 +326,8 @@ def _served(platform: Platform, endpoint: str, limit: int) -> Iterator[tuple[Fea
     repositories = platform.repositories
     if repositories.metadata.get(Endpoint, endpoint) is None:
         raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
-    predictions.flush(repositories.journal, repositories.tables, endpoint)
-    log = predictions.read(repositories.tables, endpoint, 0, repositories.clock.now_us() + 1).filter(pl.col("error") == "").tail(limit)
+    prediction_log.flush(repositories.journal, repositories.tables, endpoint)
+    log = prediction_log.read(repositories.tables, endpoint, 0, repositories.clock.now_us() + 1).filter(pl.col("error") == "").tail(limit)
     for (model, number), part in log.partition_by("model", "number", as_dict=True, maintain_order=True).items():
         bundle = decode(repositories.blobs.get(version_of(repositories.metadata, str(model), int(number)).bundle), ModelBundle)
         types = {"float": pl.Float64, "int": pl.Int64, "bool": pl.Boolean, "string": pl.String, "timestamp": pl.Int64}

@@ -10,9 +10,9 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
-from rota.manage import evidence, policies, registry, risk
-from rota.manage import governance as rules
-from rota.manage.governance import Decision
+from rota.manage.governance import decisions, evidence, policies, risk
+from rota.manage.governance.decisions import Decision
+from rota.manage.models import registry
 from rota.records.model import ReleasePolicy
 from rota.records.record import plain
 from rota.records.release import Canary
@@ -43,8 +43,8 @@ def review(ctx: typer.Context, version: Version, json: show.Json = False) -> Non
     with opened(ctx, "model.read") as platform:
         r = platform.repositories
         found = registry.resolve(r.metadata, version)
-        standing = rules.standing(r.metadata, found, now_us=r.clock.now_us())
-        asked, obstacles = rules.review(r.metadata, found), risk.obstacles(standing.policy, risk.answers(r.metadata, found))
+        standing = decisions.standing(r.metadata, found, now_us=r.clock.now_us())
+        asked, obstacles = decisions.review(r.metadata, found), risk.obstacles(standing.policy, risk.answers(r.metadata, found))
         known = evidence.collect(r, found)
     told: dict[str, Any] = {
         "version": found.id,
@@ -75,7 +75,7 @@ def request_review(
     """
     with opened(ctx, "model.register") as platform:
         found = registry.resolve(platform.repositories.metadata, version)
-        made = rules.request_review(platform.repositories.metadata, found.model, found.number, **_act(platform), comment=comment)
+        made = decisions.request_review(platform.repositories.metadata, found.model, found.number, **_act(platform), comment=comment)
     show.facts({"version": found.id, "review": made.state, "asked by": made.requested_by}, as_json=json, record=made)
 
 
@@ -87,7 +87,7 @@ def withdraw(ctx: typer.Context, version: Version, reason: Reason = "", json: sh
     """
     with opened(ctx, "model.register") as platform:
         found = registry.resolve(platform.repositories.metadata, version)
-        made = rules.withdraw(platform.repositories.metadata, found.model, found.number, **_act(platform), reason=reason)
+        made = decisions.withdraw(platform.repositories.metadata, found.model, found.number, **_act(platform), reason=reason)
     show.facts({"version": found.id, "review": made.state}, as_json=json, record=made)
 
 
@@ -201,7 +201,7 @@ def policy(
 
 def _decide(platform: Platform, version: str, decision: Decision, *, json: bool) -> None:
     found = registry.resolve(platform.repositories.metadata, version)
-    made = rules.decide(platform.repositories, found.model, found.number, decision)
+    made = decisions.decide(platform.repositories, found.model, found.number, decision)
     found = registry.get(platform.repositories.metadata, found.model, found.number)
     lines = {"version": found.id, "status": found.status, "until": show.when(made.expires_us)}
     show.facts(lines, as_json=json, record=found)

@@ -11,12 +11,14 @@ from rich.console import Console
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput, NotFound
-from rota.manage import lineage as walking
-from rota.manage import lineage_drawing as drawing
-from rota.manage import lineage_explain, lineage_nodes, lineage_rows
-from rota.manage import notes as noting
-from rota.manage.lineage_kinds import TYPES
-from rota.manage.lineage_prediction import prediction_chain
+from rota.manage.lineage import drawing
+from rota.manage.lineage import explain as lineage_explain
+from rota.manage.lineage import graph as walking
+from rota.manage.lineage import nodes as lineage_nodes
+from rota.manage.lineage import notes as noting
+from rota.manage.lineage import row_effects as lineage_rows
+from rota.manage.lineage.node_types import TYPES
+from rota.manage.lineage.prediction_chain import prediction_chain
 from rota.records.record import plain
 from rota.records.time import Micros, parse_time
 

@@ -8,8 +8,9 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import NotFound
-from rota.manage import alerts as alerting
-from rota.manage import endpoints, external_log
+from rota.manage.adoption import prediction_import
+from rota.manage.models import endpoints
+from rota.manage.signals import alerts as alerting
 from rota.records.run import Run
 from rota.records.signal import Alert, Monitor, MonitorSlice
 from rota.server.charts import ALL
@@ -135,8 +136,8 @@ def take(
         raise typer.BadParameter("give --log, --labels or both", param_hint="--log / --labels")
     with opened(ctx, "pipeline.deploy") as platform:
         r, sync = platform.repositories, platform.settings.sync
-        taken = external_log.take(r, endpoint, log, external_log.Columns(timestamp, answer, label), sync=sync) if log else {}
+        taken = prediction_import.take(r, endpoint, log, prediction_import.Columns(timestamp, answer, label), sync=sync) if log else {}
         if labels:
             taken = {"predictions": 0, "labels": 0} | taken
-            taken["labels"] += external_log.take_labels(r, endpoint, labels, sync=sync)
+            taken["labels"] += prediction_import.take_labels(r, endpoint, labels, sync=sync)
     show.facts({"endpoint": endpoint, **taken}, as_json=json)

@@ -10,7 +10,7 @@ import typer
 from rota import wiring
 from rota.cli.home import settings_of
 from rota.errors import Refused
-from rota.manage import access
+from rota.manage.access import tokens
 from rota.records.access import Identity, Permission
 from rota.settings import secret
 
@@ -21,7 +21,7 @@ def opened(ctx: typer.Context, needs: Permission) -> Iterator[wiring.Platform]:
     settings = settings_of(ctx)
     with wiring.opened(settings) as platform:
         platform.identity = caller(platform)
-        access.require(platform.identity, needs)
+        tokens.require(platform.identity, needs)
         yield platform
 
 

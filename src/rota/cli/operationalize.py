@@ -9,7 +9,7 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import Refused
-from rota.manage.features.registry import Change
+from rota.manage.features.definitions.registration import Change
 from rota.records.run import Deployed, PipelineRelease
 
 commands = typer.Typer()

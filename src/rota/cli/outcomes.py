@@ -8,7 +8,7 @@ import typer
 from rota.cli import rows, show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput, NotFound
-from rota.manage import outcomes as kpis
+from rota.manage.signals import business_outcomes
 from rota.records.record import plain
 from rota.records.release import Endpoint
 
@@ -35,7 +35,7 @@ def report(
     with opened(ctx, "outcome.write") as platform:
         taken = [_row(row, name) for row in rows.read(file)]
         now_us = platform.repositories.clock.now_us()
-        kpis.taken(taken, now_us)  # the whole file is looked at before any of it is taken
+        business_outcomes.taken(taken, now_us)  # the whole file is looked at before any of it is taken
         count = sum(platform.outcome(endpoint, taken[start : start + BATCH_ROWS]) for start in range(0, len(taken), BATCH_ROWS))
     show.facts({"endpoint": endpoint, "outcomes": count}, as_json=json)
 
@@ -44,7 +44,7 @@ def report(
 def show_outcomes(
     ctx: typer.Context,
     endpoint: OfEndpoint,
-    days: Annotated[int, typer.Option(min=1, max=36_500, help="Of the predictions of so many days.")] = kpis.WINDOW_DAYS,
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="Of the predictions of so many days.")] = business_outcomes.WINDOW_DAYS,
     json: show.Json = False,
 ) -> None:
     """Show outcomes by model version: how many, sum, mean, and per prediction.
@@ -54,7 +54,7 @@ def show_outcomes(
     with opened(ctx, "monitor.read") as platform:
         if platform.repositories.metadata.get(Endpoint, endpoint) is None:
             raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
-        found = kpis.report(platform.repositories, endpoint, days=days)
+        found = business_outcomes.report(platform.repositories, endpoint, days=days)
     if json:
         show.write_json(plain(found))
         return

@@ -7,8 +7,8 @@ import typer
 
 from rota.cli import rows, show
 from rota.cli.opening import opened
-from rota.manage import reports
-from rota.manage.reports import DeployedModel
+from rota.manage.governance import reports
+from rota.manage.governance.reports import DeployedModel
 from rota.records.record import plain
 from rota.server.cards import report_html
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from rota.cli import show
 from rota.cli.opening import opened
-from rota.manage import holds
+from rota.manage.retention import holds
 
 commands = typer.Typer()
 hold = typer.Typer(no_args_is_help=True, help="What garbage collection must keep whatever the rules say: place, lift, list.")

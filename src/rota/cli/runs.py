@@ -11,8 +11,8 @@ from rota.cli import show
 from rota.cli.opening import opened
 from rota.develop import comparison, reproduction, search
 from rota.errors import Refused
-from rota.manage import executions, notes
-from rota.manage.inputs import untracked
+from rota.manage.experiments.read_tracking import untracked
+from rota.manage.lineage import executions, notes
 from rota.records.filters import View
 from rota.records.record import plain
 from rota.records.run import Run, RunStatus, Step

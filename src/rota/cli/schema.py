@@ -9,9 +9,10 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import Corrupt, InvalidInput, NotFound
-from rota.manage import datasets, schema_inference, schemas
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import schema_inference, schemas
+from rota.manage.datasets.schema_edits import Difference, Edits, apply, differences
 from rota.manage.repositories import Repositories
-from rota.manage.schema_edits import Difference, Edits, apply, differences
 from rota.records.dataset import DatasetVersion
 from rota.records.record import decode, encode, plain
 from rota.records.schema import ColumnSchema, Schema, Statistics

@@ -11,7 +11,7 @@ from rota.cli.home import settings_of
 from rota.cli.opening import opened
 from rota.deploy.releases import current_release
 from rota.errors import InvalidInput
-from rota.manage import endpoints as declaring
+from rota.manage.models import endpoints as declaring
 from rota.records.record import plain
 from rota.records.release import Endpoint, Release
 from rota.server.client import Client

@@ -7,8 +7,7 @@ import typer
 
 from rota.cli import rows, show
 from rota.cli.opening import opened
-from rota.manage.features import intakes, pulls, rejects
-from rota.manage.features import sources as known
+from rota.manage.features.ingestion import ingestion_log, quarantine, source_status, watermarks
 from rota.records.data import Source
 from rota.records.record import plain
 
@@ -44,9 +43,9 @@ def show_source(ctx: typer.Context, name: Name, limit: show.Limit = 10, json: sh
     """
     with opened(ctx, "data.read") as platform:
         r = platform.repositories
-        source = known.get(r.metadata, name)
-        status = known.status(r.metadata, r.tables, source, r.clock.now_us())
-        history = intakes.history(r.metadata, name, limit=limit)
+        source = source_status.get(r.metadata, name)
+        status = source_status.status(r.metadata, r.tables, source, r.clock.now_us())
+        history = ingestion_log.history(r.metadata, name, limit=limit)
     if json:
         show.write_json({"source": plain(source), "status": plain(status), "ingestions": plain(history)})
         return
@@ -83,7 +82,7 @@ def probe(
     Example: rota sources test weather
     """
     with opened(ctx, "data.read") as platform:
-        found = known.probe(platform.inputs, known.get(platform.repositories.metadata, name), path or None)
+        found = source_status.probe(platform.inputs, source_status.get(platform.repositories.metadata, name), path or None)
     if json:
         show.write_json(plain(found))
         return
@@ -149,7 +148,7 @@ def list_rejects(ctx: typer.Context, name: Name, limit: show.Limit = 100, json: 
     """
     with opened(ctx, "data.read") as platform:
         r = platform.repositories
-        found = rejects.read(r.tables, known.get(r.metadata, name).name, limit=limit)
+        found = quarantine.read(r.tables, source_status.get(r.metadata, name).name, limit=limit)
     columns = {
         "at": lambda row: show.when(row["at_us"]),
         "file": lambda row: row["file"],
@@ -170,8 +169,8 @@ def list_status(
     """
     with opened(ctx, "data.read") as platform:
         r = platform.repositories
-        wanted = [known.get(r.metadata, name)] if name else r.metadata.find(Source)
-        found = [known.status(r.metadata, r.tables, source, r.clock.now_us()) for source in wanted]
+        wanted = [source_status.get(r.metadata, name)] if name else r.metadata.find(Source)
+        found = [source_status.status(r.metadata, r.tables, source, r.clock.now_us()) for source in wanted]
     columns = {
         "source": lambda s: s.source,
         "rows": lambda s: s.rows,
@@ -186,5 +185,5 @@ def list_status(
 
 
 def _filled_by(source: Source) -> str:
-    database = f"{pulls.shown(source.url)} ({source.query})" if source.url else ""
+    database = f"{watermarks.shown(source.url)} ({source.query})" if source.url else ""
     return ", ".join(filter(None, (source.path, database))) or "pushes"

@@ -7,7 +7,7 @@ import typer
 from rota.cli import show
 from rota.cli.home import settings_of
 from rota.cli.opening import opened
-from rota.manage import access
+from rota.manage.access import tokens
 from rota.records.access import ROLES, AccessToken, Role
 from rota.server import app
 
@@ -60,18 +60,18 @@ def create(
     """
     with opened(ctx, "token.manage") as platform:
         now_us = platform.wall.now_us()
-        made, secret = access.create(
+        made, secret = tokens.create(
             platform.repositories.metadata,
             holder,
             _role(role),
             actor=platform.identity.name,
             now_us=now_us,
-            expires_us=access.expiry(expires, now_us),
+            expires_us=tokens.expiry(expires, now_us),
             project=project,
             environment=environment,
         )
     if json:
-        show.write_json({**access.described(made, now_us), "secret": secret})
+        show.write_json({**tokens.described(made, now_us), "secret": secret})
         return
     print(secret)
     ends = f"until {show.when(made.expires_us)}" if made.expires_us else "until it is revoked"
@@ -91,15 +91,15 @@ def list_(
     """
     with opened(ctx, "token.manage") as platform:
         now_us = platform.wall.now_us()
-        found = access.tokens(platform.repositories.metadata, holder=holder, limit=limit)
+        found = tokens.tokens(platform.repositories.metadata, holder=holder, limit=limit)
     if json:
-        show.write_json([access.described(each, now_us) for each in found])
+        show.write_json([tokens.described(each, now_us) for each in found])
         return
     columns = {
         "token": lambda t: t.id,
         "holder": lambda t: t.holder,
         "role": lambda t: t.role,
-        "state": lambda t: access.state(t, now_us),
+        "state": lambda t: tokens.state(t, now_us),
         "expires": lambda t: show.when(t.expires_us) if t.expires_us else "never",
         "limits": _limits,
         "made by": lambda t: t.created_by,
@@ -117,9 +117,9 @@ def revoke(
     """
     with opened(ctx, "token.manage") as platform:
         now_us = platform.wall.now_us()
-        found = access.revoke(platform.repositories.metadata, id, actor=platform.identity.name, now_us=now_us)
+        found = tokens.revoke(platform.repositories.metadata, id, actor=platform.identity.name, now_us=now_us)
     if json:
-        show.write_json(access.described(found, now_us))
+        show.write_json(tokens.described(found, now_us))
     else:
         print(f"token {found.id} of {found.holder} opens nothing any more")
 
@@ -132,7 +132,7 @@ def renew(ctx: typer.Context, json: show.Json = False) -> None:
     """
     with opened(ctx, "token.manage") as platform:
         platform.owner_token.renew()
-        access.record_renewal(platform.repositories.metadata, actor=platform.identity.name, now_us=platform.wall.now_us())
+        tokens.record_renewal(platform.repositories.metadata, actor=platform.identity.name, now_us=platform.wall.now_us())
         path = platform.owner_token.path
     if json:
         show.write_json({"path": str(path)})
@@ -149,7 +149,7 @@ def roles(json: show.Json = False) -> None:
     if json:
         show.write_json({role: sorted(held) for role, held in ROLES.items()})
     else:
-        print(access.table())
+        print(tokens.table())
 
 
 @token.command()

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput
-from rota.manage import labels, predictions
 from rota.manage.repositories import Repositories
+from rota.manage.signals import labels, prediction_log
 from rota.records.release import Analysis, Endpoint, Outcome, Rollout, Verdict
 from rota.records.time import HOUR_US, Micros
 from rota.stats import sequential
@@ -27,7 +27,7 @@ LEAST_ROWS = 30
 
 def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *, now_us: Micros) -> list[Verdict]:
     """One verdict for each analysis of the endpoint's strategy, on the log since the rollout began."""
-    predictions.flush(repositories.journal, repositories.tables, endpoint.name)
+    prediction_log.flush(repositories.journal, repositories.tables, endpoint.name)
     labels.flush(repositories.journal, repositories.tables, endpoint.name)
     rows = labels.joined(repositories.tables, endpoint.name, rollout.started_us, now_us + 1, known_until_us=now_us, features=False).filter(
         pl.col("model") == rollout.model

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rota.errors import InvalidInput, NotFound, Refused
-from rota.manage import registry
+from rota.manage.models import registry
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import CHAMPION, Alias
 from rota.records.release import Endpoint, Release, Rollout, Route, Serving

@@ -19,9 +19,10 @@ import msgspec
 
 from rota.deploy import judge
 from rota.deploy.releases import await_convergence, current_release, next_release
+from rota.durable.workflow import Context, Work
 from rota.errors import LostLease, NotFound, Refused
-from rota.manage import governance, registry
-from rota.manage.durable import Context, Work
+from rota.manage.governance import decisions
+from rota.manage.models import registry
 from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, Alias, ModelVersion
 from rota.records.record import plain
@@ -85,7 +86,7 @@ class RolloutWorkflow:
         return next((r.id for r in newest if r.ended_us is None and r.id != work.run.id), "")
 
     def _start(self, work: Work, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:
-        released = governance.check_released(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
+        released = decisions.check_released(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
         if not version.bundle:
             raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
         champion = registry.aliased(self.repositories.metadata, version.model)
@@ -93,7 +94,7 @@ class RolloutWorkflow:
         stages = _stages(endpoint) if champion else []
         first = stages[0][0] if stages else "canary"
         work.batch.put(Rollout(work.run.id, endpoint.name, version.model, version.number, number, first, 0, work.now_us))
-        work.used(f"model_version:{version.id}", *(governance.approval_node(approval) for approval in released.approvals))
+        work.used(f"model_version:{version.id}", *(decisions.approval_node(approval) for approval in released.approvals))
         work.made(f"rollout:{work.run.id}")
         _announce(work, endpoint, first, f"version {version.number} begins")
         return {"champion": number}

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput, NotFound
-from rota.manage import dataset_reading
-from rota.manage.features import frames
-from rota.manage.frame_digest import digest_of, digestible
+from rota.manage.datasets import read as dataset_reading
+from rota.manage.experiments.frame_digest import digest_of, digestible
+from rota.manage.features.rows import table_adapters
 from rota.records.dataset import DatasetVersion
 from rota.records.record import digest, encode
 from rota.records.tracking import RunInput
@@ -37,7 +37,7 @@ def described(data: Any, name: str = "", *, context: str = "") -> RunInput:
         if data.dtype.hasobject:
             raise InvalidInput(f"an array of {data.dtype} has no bytes of its own to digest; give a frame")
         return RunInput(name or "array", digest(facts + np.ascontiguousarray(data).tobytes()), "array", profile=_profile(data.shape), tags=tags)
-    frame = frames.columns(data, what="the logged input")
+    frame = table_adapters.columns(data, what="the logged input")
     return RunInput(name or "frame", digest_of(digestible(frame)), "frame", schema=_schema(frame), profile=_profile(frame.shape), tags=tags)
 
 

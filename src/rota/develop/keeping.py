@@ -10,7 +10,7 @@ import msgspec
 
 from rota.develop import model_files
 from rota.errors import InvalidInput, NotFound
-from rota.manage import artifacts
+from rota.manage.experiments import artifacts
 from rota.manage.repositories import Repositories
 from rota.ports.drawing import Drawing
 from rota.ports.metadata import Batch

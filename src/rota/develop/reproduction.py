@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from rota.errors import Refused
-from rota.manage import artifacts, provenance
+from rota.manage.experiments import artifacts, provenance
 from rota.manage.repositories import Repositories
 from rota.records.filters import Comparison, Query
 from rota.records.tracking import ExperimentRun

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rota.errors import InvalidInput, NotFound
-from rota.manage.filters import parse_filter, parse_order
-from rota.manage.inputs import untracked
+from rota.manage.experiments.read_tracking import untracked
+from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.ports.tracking import Tracking
 from rota.records.filters import Comparison, Page, Query, View
 from rota.records.record import plain

@@ -27,7 +27,7 @@ from rota.develop.flushing import Flusher
 from rota.develop.orphans import drain
 from rota.develop.spool import Header, Spool
 from rota.errors import Conflict, InvalidInput, NotFound, Refused
-from rota.manage import inputs, notebook, provenance
+from rota.manage.experiments import notebook, provenance, read_tracking
 from rota.manage.repositories import Repositories
 from rota.ports.drawing import Drawing
 from rota.ports.metadata import Batch
@@ -296,7 +296,7 @@ class TrackedRun:
         tracker.flusher.add(self._spool, self.id)
         outer = _current.get()
         self._left.callback(_step_out, _current.set(self), outer)
-        self._left.enter_context(inputs.noting(self._note))
+        self._left.enter_context(read_tracking.noting(self._note))
         self._left.enter_context(_terminated_as_error())
         return self
 
@@ -321,7 +321,7 @@ class TrackedRun:
 
     def _close(self, status: TrackedStatus, ended_us: Micros, error: str) -> None:
         self.tracker.drain(self.id)  # of children that were forked and are gone
-        tags = {inputs.UNTRACKED: "true" if inputs.untracked(self.inputs) else "false", **({"error": error} if error else {})}
+        tags = {read_tracking.UNTRACKED: "true" if read_tracking.untracked(self.inputs) else "false", **({"error": error} if error else {})}
         self.tracker.tracking.log(self.id, Logged(tags=tags))
         written = notebook.executed()
         if written is not None:

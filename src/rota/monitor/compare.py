@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 
 from rota.errors import NotFound
-from rota.manage import labels, loading, predictions, transformation
-from rota.manage.features.parity import parity
+from rota.manage.features.join.parity import parity
+from rota.manage.models import loading, transformation
 from rota.manage.repositories import Repositories
+from rota.manage.signals import labels, prediction_log
 from rota.ports.models import ModelFormat
 from rota.records.model import ModelVersion
 from rota.records.record import decode
@@ -38,7 +39,7 @@ def counts(repositories: Repositories, endpoint: str) -> dict[str, int]:
 
 def check_parity(repositories: Repositories, formats: Mapping[str, ModelFormat], endpoint: str, *, rows: int = PARITY_ROWS) -> dict[str, Any]:
     """Recompute the features of logged predictions, evenly spread over the log, and count the cells that serving saw otherwise."""
-    logged = predictions.read(repositories.tables, endpoint, 0, _end(repositories))
+    logged = prediction_log.read(repositories.tables, endpoint, 0, _end(repositories))
     logged = logged.filter((pl.col("role") != "shadow") & (pl.col("error") == ""))
     if logged.is_empty():
         raise NotFound(f"endpoint {endpoint!r} has no logged predictions yet", endpoint=endpoint)
@@ -66,7 +67,7 @@ def _labelled(repositories: Repositories, endpoint: str) -> pl.DataFrame:
 
 
 def _answered(repositories: Repositories, endpoint: str) -> pl.DataFrame:
-    predictions.flush(repositories.journal, repositories.tables, endpoint)
+    prediction_log.flush(repositories.journal, repositories.tables, endpoint)
     labels.flush(repositories.journal, repositories.tables, endpoint)
     end_us = _end(repositories)
     rows = labels.joined(repositories.tables, endpoint, 0, end_us, known_until_us=end_us)

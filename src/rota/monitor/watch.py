@@ -13,13 +13,17 @@ import numpy as np
 import polars as pl
 from msgspec.structs import replace
 
+from rota.durable.workflow import Context, Work
 from rota.errors import NotFound
-from rota.manage import alerts, baselines, datasets, labels, outcomes, predictions, registry, schemas, slices
-from rota.manage.alerts import Breach
-from rota.manage.durable import Context, Work
-from rota.manage.features.feed import Feed
+from rota.manage.adoption import baselines
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import daily_slices, schemas
+from rota.manage.datasets.schema_inference import as_model_sees
+from rota.manage.features.writer import Feed
+from rota.manage.models import registry
 from rota.manage.repositories import Repositories
-from rota.manage.schema_inference import as_model_sees
+from rota.manage.signals import alerts, business_outcomes, labels, prediction_log
+from rota.manage.signals.alerts import Breach
 from rota.monitor import measure
 from rota.ports.metadata import Metadata
 from rota.records.record import plain
@@ -63,11 +67,11 @@ class MonitorWorkflow:
     def _collect(self, work: Work, endpoint: str) -> dict[str, int]:
         """Move what was acknowledged into the tables and say so."""
         repositories = self.repositories
-        moved = {"predictions": predictions.flush(repositories.journal, repositories.tables, endpoint)}
+        moved = {"predictions": prediction_log.flush(repositories.journal, repositories.tables, endpoint)}
         moved["labels"] = labels.flush(repositories.journal, repositories.tables, endpoint)
         if moved["labels"]:
             work.batch.event(Event("label.arrived", endpoint, work.now_us, {"rows": moved["labels"]}))
-        moved["outcomes"] = outcomes.flush(repositories.journal, repositories.tables, endpoint)
+        moved["outcomes"] = business_outcomes.flush(repositories.journal, repositories.tables, endpoint)
         return moved | self.feed.flush_all()
 
     def _days(self, work: Work, endpoint: str) -> list[Micros]:
@@ -76,8 +80,8 @@ class MonitorWorkflow:
             return []
         newest = self.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=1)
         start_us = newest[0].end_us if newest else 0
-        logged = predictions.read(self.repositories.tables, endpoint, start_us, slices.day_of(work.now_us), features=False)
-        return sorted({slices.day_of(at_us) for at_us in logged["at_us"].to_list()})
+        logged = prediction_log.read(self.repositories.tables, endpoint, start_us, daily_slices.day_of(work.now_us), features=False)
+        return sorted({daily_slices.day_of(at_us) for at_us in logged["at_us"].to_list()})
 
     def _knows_normal(self, work: Work, endpoint: str) -> bool:
         """Whether the model has a schema. One that was not trained here, and was given no baseline, learns it from its first served days."""
@@ -129,12 +133,12 @@ class MonitorWorkflow:
         key = (endpoint, schema.name, schema.version)
         if key not in self.remembered:
             rows = self._training_rows(schema)
-            days = slices.cut(rows, datasets.AT, schema.bins)
+            days = daily_slices.cut(rows, datasets.AT, schema.bins)
             trained = tuple(
                 MonitorSlice(endpoint, start, start + DAY_US, 0, 0, {n: tuple(c[i].tolist()) for n, c in days.counts.items()}, {}, {})
                 for i, start in enumerate(days.starts_us)
             )
-            newest = days.starts_us[-slices.VALUE_DAYS :]
+            newest = days.starts_us[-daily_slices.VALUE_DAYS :]
             values = {start: {name: column[i] for name, column in days.values.items()} for i, start in enumerate(newest)}
             self.remembered[key] = Remembered(trained, values)
         return self.remembered[key]
@@ -146,22 +150,22 @@ class MonitorWorkflow:
             return pl.DataFrame(schema={datasets.AT: pl.Int64})
         return datasets.read(self.repositories.tables, datasets.get(self.repositories.metadata, name, int(number)))
 
-    def _days_of(self, endpoint: str, schema: Schema, past: Sequence[MonitorSlice]) -> slices.Days:
+    def _days_of(self, endpoint: str, schema: Schema, past: Sequence[MonitorSlice]) -> daily_slices.Days:
         """Stored counts of every day and sampled values of the newest, in one value; only days not seen yet are read."""
         starts = tuple(s.start_us for s in past)
-        newest = starts[-slices.VALUE_DAYS :]
+        newest = starts[-daily_slices.VALUE_DAYS :]
         known = self._remembered(endpoint, schema).values
         served = [start for start in newest if start not in known]
         if served:
-            rows = predictions.read(self.repositories.tables, endpoint, served[0], served[-1] + DAY_US)
+            rows = prediction_log.read(self.repositories.tables, endpoint, served[0], served[-1] + DAY_US)
             rows = rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).sort("at_us")
-            sampled = slices.sampled(rows, rows["at_us"].to_numpy() // DAY_US, schema.bins, np.array(served) // DAY_US)
+            sampled = daily_slices.sampled(rows, rows["at_us"].to_numpy() // DAY_US, schema.bins, np.array(served) // DAY_US)
             known.update({start: {name: column[i] for name, column in sampled.items()} for i, start in enumerate(served)})
         for old in [start for start in known if start < newest[0]]:
             del known[old]
         numbers = [b.name for b in schema.bins if b.type != "string" and all(b.name in known[start] for start in newest)]
         counts = self._counts(schema, past)
-        return slices.Days(starts, counts, {name: tuple(known[start][name] for start in newest) for name in numbers})
+        return daily_slices.Days(starts, counts, {name: tuple(known[start][name] for start in newest) for name in numbers})
 
     def _counts(self, schema: Schema, past: Sequence[MonitorSlice]) -> dict[str, np.ndarray]:
         """Counts of each feature in each day; a day that was counted on other bins, or before the feature, counts no rows."""
@@ -185,11 +189,11 @@ class MonitorWorkflow:
             if a.severity == "fail"
         ]
 
-    def _distribution_breaches(self, monitor: Monitor, schema: Schema, days: slices.Days, day: Micros) -> list[Breach]:
-        window = slices.Window(monitor.reference_days, monitor.gap_days, monitor.expected_days_between_false_alarms)
+    def _distribution_breaches(self, monitor: Monitor, schema: Schema, days: daily_slices.Days, day: Micros) -> list[Breach]:
+        window = daily_slices.Window(monitor.reference_days, monitor.gap_days, monitor.expected_days_between_false_alarms)
         left_out = self._faulty_days(monitor.endpoint.name)
         breaches = []
-        for finding in slices.examine(schema.bins, days, window, left_out=left_out):
+        for finding in daily_slices.examine(schema.bins, days, window, left_out=left_out):
             if finding.fault is not None:
                 evidence = {"fault": finding.fault.name, "day_us": day, **finding.fault.evidence}
                 breaches.append(Breach(FAULT, finding.feature, "critical", finding.fault.message, evidence))
@@ -202,8 +206,8 @@ class MonitorWorkflow:
         """Days of each feature in which a fault was seen: they must not become the reference of what is normal."""
         found: dict[str, set[Micros]] = {}
         for alert in self.repositories.metadata.find(Alert, {"endpoint": endpoint, "kind": FAULT}):
-            first = int(alert.evidence["day_us"]) - (slices.FAULT_DAYS - 1) * DAY_US
-            last = slices.day_of(alert.last_seen_us)
+            first = int(alert.evidence["day_us"]) - (daily_slices.FAULT_DAYS - 1) * DAY_US
+            last = daily_slices.day_of(alert.last_seen_us)
             found.setdefault(alert.subject, set()).update(range(first, last, DAY_US))
         return {feature: frozenset(days) for feature, days in found.items()}
 

@@ -12,9 +12,10 @@ from types import CodeType, ModuleType
 import msgspec
 
 from rota.errors import InvalidInput, RotaError
-from rota.manage import schedules
-from rota.manage.features import registry, versions
-from rota.manage.features.registry import Change
+from rota.manage.features.definitions import registration as registry
+from rota.manage.features.definitions import versions
+from rota.manage.features.definitions.registration import Change
+from rota.manage.models import cron
 from rota.ports.metadata import Batch, Metadata
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset
@@ -158,11 +159,11 @@ def _check_schedules(records: list[Record]) -> None:
     """A schedule that never fires is found here and not by the loop."""
     for record in records:
         if isinstance(record, Monitor):
-            schedules.check(record.schedule)
+            cron.check(record.schedule)
         elif isinstance(record, TrainingPipeline):
             for trigger in record.triggers:
                 if trigger.kind == "schedule":
-                    schedules.check(trigger.spec)
+                    cron.check(trigger.spec)
 
 
 class _Fresh(SourceFileLoader):

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 from rota.errors import Corrupt, InvalidInput
-from rota.manage import provenance
+from rota.manage.experiments import provenance
 from rota.ports.blobs import Blobs
 from rota.records.record import encode
 from rota.records.run import PipelineRelease

@@ -1,4 +1,4 @@
-"""A search as data: conditions, order and page; `rota.manage.filters` reads them from text, stores answer them."""
+"""A search as data: conditions, order and page; `rota.manage.experiments.search_grammar` reads them from text, stores answer them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -18,8 +18,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from rota.errors import Conflict, Corrupt, InvalidInput, NotFound, Refused, RotaError, Unavailable
-from rota.serve import feature_requests
-from rota.serve import inference_protocol as oip
+from rota.serve import feature_requests, inference_protocol
 from rota.serve.feature_requests import FeatureReader, FeatureRequest
 from rota.serve.following import Follower
 from rota.serve.predicting import Answers, PredictionCore, Question
@@ -46,7 +45,7 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _predict_decoder = msgspec.json.Decoder(PredictRequest)
-_infer_decoder = msgspec.json.Decoder(oip.InferRequest)
+_infer_decoder = msgspec.json.Decoder(inference_protocol.InferRequest)
 _feature_decoder = msgspec.json.Decoder(FeatureRequest)
 
 
@@ -141,12 +140,12 @@ class PredictionApp:
     async def _infer(self, endpoint: str, body: bytes) -> Reply:
         request = _decode(_infer_decoder, body)
         served = self._core.served.get(endpoint) or self._not_served(endpoint)
-        question = self._prepare(endpoint, oip.rows_of(request, served.fields), request.parameters.prediction_ids)
+        question = self._prepare(endpoint, inference_protocol.rows_of(request, served.fields), request.parameters.prediction_ids)
         answers = await self._turns.answer(question)
         failed = next((answer for answer in answers.predictions if answer.error), None)
         if failed:
             return _failure(500, f"prediction {failed.prediction_id} failed: {failed.error}", prediction_id=failed.prediction_id)
-        return Reply(200, _encode(oip.response(endpoint, request, answers, question.served)))
+        return Reply(200, _encode(inference_protocol.response(endpoint, request, answers, question.served)))
 
     async def _read_features(self, features: FeatureReader, body: bytes) -> Reply:
         """On a thread: the store may be a server elsewhere, and many rows take their time."""
@@ -166,14 +165,14 @@ class PredictionApp:
     def _get(self, parts: tuple[str, ...]) -> Reply:
         match parts:
             case ("v2",):
-                return Reply(200, _encode(oip.server_metadata(self._version)))
+                return Reply(200, _encode(inference_protocol.server_metadata(self._version)))
             case ("v2", "health", "live"):
                 return Reply(200, b'{"live":true}')
             case ("v2", "health", "ready"):
                 return Reply(200, b'{"ready":true}') if self._follower.ready else _not_ready("not every endpoint is served yet", ready=False)
             case ("v2", "models", endpoint, *rest):
                 served = self._core.served.get(endpoint) or self._not_served(endpoint)
-                return Reply(200, _encode({"name": endpoint, "ready": True} if rest else oip.model_metadata(endpoint, served)))
+                return Reply(200, _encode({"name": endpoint, "ready": True} if rest else inference_protocol.model_metadata(endpoint, served)))
         raise AssertionError(parts)
 
     def _not_served(self, endpoint: str) -> NoReturn:

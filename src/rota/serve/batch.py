@@ -7,8 +7,8 @@ from typing import Literal
 import polars as pl
 
 from rota.errors import InvalidInput
-from rota.manage.loading import LoadedModel
-from rota.manage.transformation import matrix
+from rota.manage.models.loading import LoadedModel
+from rota.manage.models.transformation import matrix
 from rota.records.time import Micros
 from rota.serve.requests import check_rows
 from rota.serve.scoring import Vectors

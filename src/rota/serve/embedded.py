@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from rota.errors import Corrupt, InvalidInput, NotFound
-from rota.manage.loading import LoadedModel, assemble, load
-from rota.manage.transformation import matrix
+from rota.manage.models.loading import LoadedModel, assemble, load
+from rota.manage.models.transformation import matrix
 from rota.ports.blobs import Blobs
 from rota.ports.models import ModelFormat
 from rota.records.model import ModelBundle, Transformation

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from rota.errors import InvalidInput
-from rota.manage.features.online_response import OnlineResponse
+from rota.manage.features.online.response import OnlineResponse
 from rota.records.time import iso
 
 MOST_ROWS = 100_000

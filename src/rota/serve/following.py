@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rota.errors import RotaError, Unavailable
-from rota.manage.loading import LoadedModel, load
+from rota.manage.models.loading import LoadedModel, load
 from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch, Metadata

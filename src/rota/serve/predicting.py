@@ -17,7 +17,7 @@ from itertools import islice
 import msgspec
 
 from rota.errors import NotFound, Unavailable
-from rota.manage import predictions as prediction_log
+from rota.manage.signals import prediction_log
 from rota.ports.clock import Clock
 from rota.ports.journal import Journal
 from rota.records.signal import Prediction

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rota.errors import InvalidInput
-from rota.manage.features.rows import coerce
+from rota.manage.features.rows.coercion import coerce
 from rota.records.schema import Type
 
 Row = Mapping[str, Any]

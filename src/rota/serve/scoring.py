@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rota.errors import InvalidInput, Refused
-from rota.manage.loading import LoadedModel
+from rota.manage.models.loading import LoadedModel
 from rota.records.release import Release, Route
 from rota.records.schema import Type
 from rota.records.time import Micros

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
-from rota.manage import access, scopes
+from rota.manage.access import project_view, tokens
 from rota.records.access import Identity, Permission
 from rota.wiring import Platform
 
@@ -25,11 +25,11 @@ def needs(permission: Permission) -> Sequence[Any]:
 
     async def check(request: Request) -> None:
         identity = identity_of(request)
-        access.require(identity, permission)
+        tokens.require(identity, permission)
         if identity.project:
             path: str = request.scope["route"].path
             repositories = request.app.state.platform.repositories
-            await run_in_threadpool(scopes.check_address, repositories, identity.project, permission, path, request.path_params)
+            await run_in_threadpool(project_view.check_address, repositories, identity.project, permission, path, request.path_params)
 
     check.permission = permission  # type: ignore[attr-defined]  # read by `permission_of`
     return [Depends(check)]
@@ -75,8 +75,8 @@ async def identify(secret: str, platform: Platform) -> Identity | None:
     """Whose secret this is; the owner's is known without asking the store."""
     if not secret:
         return None
-    if access.same(secret, platform.owner_token.now()):
-        return access.OWNER
+    if tokens.same(secret, platform.owner_token.now()):
+        return tokens.OWNER
     return await run_in_threadpool(platform.recognise, secret)
 
 

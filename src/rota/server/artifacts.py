@@ -7,7 +7,8 @@ from typing import IO, Any
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from rota.manage import archive, artifacts
+from rota.manage.experiments import artifacts
+from rota.manage.lineage import archive
 from rota.records.record import plain
 from rota.server.access import needs
 from rota.server.wire import listed, platform_of

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from rota.manage import cards, registry, reports
-from rota.manage.card_markdown import markdown
-from rota.manage.cards import Card
-from rota.manage.reports import DeployedModel
+from rota.manage.governance import cards, reports
+from rota.manage.governance.cards import Card
+from rota.manage.governance.reports import DeployedModel
+from rota.manage.models import registry
 from rota.records.record import plain
 from rota.records.time import Micros
+from rota.rendering.card_markdown import markdown
 from rota.server.access import actor_of, needs
 from rota.server.pages import rendered
 from rota.server.wire import body_as, listed, platform_of

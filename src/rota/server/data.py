@@ -2,10 +2,12 @@
 
 from fastapi import APIRouter, Request
 
-from rota.manage import datasets, profile_charts, profiles
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import profiles
 from rota.records.data import FeatureView
 from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.record import plain
+from rota.rendering import profile_charts
 from rota.server.access import actor_of, needs
 from rota.server.wire import listed, platform_of
 

@@ -2,7 +2,9 @@
 
 from fastapi import APIRouter, Request, Response
 
-from rota.manage import datasets, notes, profiles
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import profiles
+from rota.manage.lineage import notes
 from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.profile import Profile
 from rota.server import pages, profile_view

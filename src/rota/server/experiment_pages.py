@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from rota.develop import comparison, search, tuning
 from rota.errors import InvalidInput
-from rota.manage import artifacts, notes
-from rota.manage.inputs import untracked
+from rota.manage.experiments import artifacts
+from rota.manage.experiments.read_tracking import untracked
+from rota.manage.lineage import notes
 from rota.ports.tracking import Tracking
 from rota.records import filters
 from rota.records.tracking import ExperimentRun

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from fastapi import APIRouter, Request, Response
 
-from rota.manage.features import catalog, references, versions
+from rota.manage.features.definitions import catalog, references, versions
 from rota.records.data import FeatureView
 from rota.server import pages
 from rota.server.access import needs

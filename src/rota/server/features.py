@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import InvalidInput
-from rota.manage.features import references, versions
+from rota.manage.features.definitions import references, versions
 from rota.records.record import plain
 from rota.server.access import actor_of, needs
 from rota.server.wire import body_as, listed, platform_of

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import Refused
-from rota.manage import endpoints, registry, seals
+from rota.manage.models import endpoints, pickle_signing, registry
 from rota.records.record import plain
 from rota.records.release import Canary, Endpoint
 from rota.records.run import Run
@@ -54,14 +54,18 @@ def adopt(request: Request, model: str, number: int) -> dict[str, str]:
 async def allow_pickle(request: Request, model: str) -> object:
     """Allow that a model's versions are kept as pickle."""
     why, r = await body_as(request, Reason), platform_of(request).repositories
-    return plain(await run_in_threadpool(seals.allow, r.metadata, model, actor=actor_of(request), reason=why.reason, now_us=r.clock.now_us()))
+    return plain(
+        await run_in_threadpool(pickle_signing.allow, r.metadata, model, actor=actor_of(request), reason=why.reason, now_us=r.clock.now_us())
+    )
 
 
 @router.delete("/v1/models/{model}/pickle", dependencies=needs("model.unsafe"))
 async def forbid_pickle(request: Request, model: str) -> object:
     """Withdraw the allowance."""
     why, r = await body_as(request, Reason), platform_of(request).repositories
-    return plain(await run_in_threadpool(seals.forbid, r.metadata, model, actor=actor_of(request), reason=why.reason, now_us=r.clock.now_us()))
+    return plain(
+        await run_in_threadpool(pickle_signing.forbid, r.metadata, model, actor=actor_of(request), reason=why.reason, now_us=r.clock.now_us())
+    )
 
 
 @router.put("/v1/endpoints/{endpoint}", dependencies=needs("pipeline.deploy"))

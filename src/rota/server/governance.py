@@ -8,8 +8,8 @@ from starlette.concurrency import run_in_threadpool
 
 from rota.deploy.releases import roll_back
 from rota.errors import NotFound
-from rota.manage import evidence, policies, registry, risk
-from rota.manage import governance as rules
+from rota.manage.governance import decisions, evidence, policies, risk
+from rota.manage.models import registry
 from rota.records.record import plain
 from rota.records.release import Canary, Endpoint
 from rota.server.access import actor_of, needs
@@ -58,18 +58,18 @@ def review(request: Request, model: str, number: int) -> dict[str, object]:
     """What a reviewer needs: what is open, the evidence, the questions with their answers, the decisions so far."""
     r = platform_of(request).repositories
     version = registry.get(r.metadata, model, number)
-    standing = rules.standing(r.metadata, version, now_us=r.clock.now_us())
+    standing = decisions.standing(r.metadata, version, now_us=r.clock.now_us())
     answers = risk.answers(r.metadata, version)
     return {
         "version": plain(version),
         "approval_status": version.approval_status,
-        "review": plain(rules.review(r.metadata, version)),
+        "review": plain(decisions.review(r.metadata, version)),
         "released": standing.open,
         "missing": list(standing.missing),
         "obstacles": risk.obstacles(standing.policy, answers),
         "policy": plain(standing.policy),
         "answers": {question: plain(answer) for question, answer in answers.items()},
-        "decisions": listed(rules.decisions(r.metadata, version)),
+        "decisions": listed(decisions.decisions(r.metadata, version)),
         "evidence": plain(evidence.collect(r, version)),
     }
 
@@ -78,14 +78,14 @@ def review(request: Request, model: str, number: int) -> dict[str, object]:
 async def request_review(request: Request, model: str, number: int) -> object:
     asked = await body_as(request, Asked)
     r = platform_of(request).repositories
-    return plain(await run_in_threadpool(rules.request_review, r.metadata, model, number, comment=asked.comment, **_act(request)))
+    return plain(await run_in_threadpool(decisions.request_review, r.metadata, model, number, comment=asked.comment, **_act(request)))
 
 
 @router.delete("/v1/models/{model}/{number}/review", dependencies=needs("model.register"))
 async def withdraw(request: Request, model: str, number: int) -> object:
     taken = await body_as(request, Asked)
     r = platform_of(request).repositories
-    return plain(await run_in_threadpool(rules.withdraw, r.metadata, model, number, reason=taken.comment, **_act(request)))
+    return plain(await run_in_threadpool(decisions.withdraw, r.metadata, model, number, reason=taken.comment, **_act(request)))
 
 
 @router.post("/v1/models/{model}/{number}/decision", dependencies=needs("model.approve"))
@@ -93,8 +93,8 @@ async def decide(request: Request, model: str, number: int) -> dict[str, object]
     """Approve, reject, or ask for changes."""
     given = await body_as(request, Decided)
     r = platform_of(request).repositories
-    decision = rules.Decision(given.decision, actor_of(request), given.reason, given.delivery, given.rollout)
-    made = await run_in_threadpool(rules.decide, r, model, number, decision)
+    decision = decisions.Decision(given.decision, actor_of(request), given.reason, given.delivery, given.rollout)
+    made = await run_in_threadpool(decisions.decide, r, model, number, decision)
     return {"version": plain(registry.get(r.metadata, model, number)), "approval": plain(made)}
 
 

@@ -7,9 +7,14 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import InvalidInput
-from rota.manage import lineage, lineage_drawing, lineage_explain, lineage_nodes, lineage_rows, notes
-from rota.manage.lineage_kinds import TYPES
-from rota.manage.lineage_prediction import prediction_chain
+from rota.manage.lineage import drawing as lineage_drawing
+from rota.manage.lineage import explain as lineage_explain
+from rota.manage.lineage import graph as lineage
+from rota.manage.lineage import nodes as lineage_nodes
+from rota.manage.lineage import notes
+from rota.manage.lineage import row_effects as lineage_rows
+from rota.manage.lineage.node_types import TYPES
+from rota.manage.lineage.prediction_chain import prediction_chain
 from rota.records.record import plain
 from rota.records.time import parse_time
 from rota.server.access import actor_of, needs

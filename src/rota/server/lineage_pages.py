@@ -3,8 +3,11 @@
 from fastapi import APIRouter, Request, Response
 
 from rota.errors import NotFound
-from rota.manage import lineage, lineage_drawing, lineage_nodes, notes
-from rota.manage.lineage_prediction import prediction_chain
+from rota.manage.lineage import drawing as lineage_drawing
+from rota.manage.lineage import graph as lineage
+from rota.manage.lineage import nodes as lineage_nodes
+from rota.manage.lineage import notes
+from rota.manage.lineage.prediction_chain import prediction_chain
 from rota.server.access import needs
 from rota.server.lineage import MAX_DEPTH
 from rota.server.pages import page

@@ -7,9 +7,12 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Query, Request, Response
 
 from rota.errors import Corrupt, InvalidInput, NotFound
-from rota.manage import audit_trail, comparison, evidence, lineage, model_search, notes, registry
-from rota.manage import governance as rules
-from rota.manage.filters import parse_filter
+from rota.manage.experiments.search_grammar import parse_filter
+from rota.manage.governance import comparison, decisions, evidence
+from rota.manage.lineage import audit_search, notes
+from rota.manage.lineage import graph as lineage
+from rota.manage.models import registry
+from rota.manage.models import search as model_search
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
 from rota.records import filters
@@ -96,7 +99,7 @@ def model(request: Request, model: str) -> Response:
         model=registry.get_model(metadata, model),
         versions=versions[::-1],
         aliases=_by_version(metadata.find(Alias, {"model": model}, limit=registry.ALL)),
-        moves=rules.history(metadata, model)[::-1],
+        moves=decisions.history(metadata, model)[::-1],
         policy=registry.policy(metadata, model),
         endpoints=[endpoint.name for endpoint in registry.endpoints(metadata, model)],
         charts=drawn,
@@ -111,14 +114,14 @@ def version(request: Request, model: str, number: int) -> Response:
     r = platform.repositories
     found = registry.get(r.metadata, model, number)
     may_audit = identity_of(request).may("audit.read")
-    trail = audit_trail.of_subject(r.metadata, found.id, since_us=found.created_us, limit=SHOWN_CHANGES) if may_audit else None
+    trail = audit_search.of_subject(r.metadata, found.id, since_us=found.created_us, limit=SHOWN_CHANGES) if may_audit else None
     return page(
         "model.html",
         platform,
         version=found,
-        standing=rules.standing(r.metadata, found, now_us=r.clock.now_us()),
+        standing=decisions.standing(r.metadata, found, now_us=r.clock.now_us()),
         aliases=[alias.alias for alias in r.metadata.find(Alias, {"model": model}, limit=registry.ALL) if alias.number == number],
-        approvals=rules.decisions(r.metadata, found),
+        approvals=decisions.decisions(r.metadata, found),
         offline=evidence.offline(r, found),
         online=evidence.online(r.metadata, found),
         earned=evidence.earned(r, found),

@@ -8,10 +8,11 @@ from starlette.concurrency import run_in_threadpool
 
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
-from rota.manage import comparison, model_search, registry
-from rota.manage import governance as rules
-from rota.manage.filters import parse_filter, parse_order
-from rota.records import filters as searching
+from rota.manage.experiments.search_grammar import parse_filter, parse_order
+from rota.manage.governance import comparison, decisions
+from rota.manage.models import registry
+from rota.manage.models import search as model_search
+from rota.records import filters
 from rota.records.model import Alias, ModelVersion, RegisteredModel
 from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout
@@ -84,10 +85,10 @@ def search(
     """Models or versions that meet a filter in MLflow's grammar, page by page."""
     metadata = platform_of(request).repositories.metadata
     if what == "models":
-        asked = searching.Query(parse_filter(filter, "registered_model"), parse_order(order or [], "registered_model"), limit, page)
-        found: searching.Page[Any] = model_search.models(metadata, asked)
+        asked = filters.Query(parse_filter(filter, "registered_model"), parse_order(order or [], "registered_model"), limit, page)
+        found: filters.Page[Any] = model_search.models(metadata, asked)
     else:
-        asked = searching.Query(parse_filter(filter, "model_version"), parse_order(order or [], "model_version"), limit, page)
+        asked = filters.Query(parse_filter(filter, "model_version"), parse_order(order or [], "model_version"), limit, page)
         found = model_search.versions(metadata, asked)
     return {what: listed(found.items), "next": found.next}
 
@@ -155,7 +156,7 @@ def aliases(request: Request, model: str) -> list[object]:
 @router.get("/v1/models/{model}/aliases/{alias}", dependencies=needs("model.read"))
 def alias_history(request: Request, model: str, alias: str) -> list[object]:
     """Every move of an alias: who, when, why, from which evidence."""
-    return listed(rules.history(platform_of(request).repositories.metadata, model, alias))
+    return listed(decisions.history(platform_of(request).repositories.metadata, model, alias))
 
 
 @router.put("/v1/models/{model}/aliases/{alias}", dependencies=needs("model.register"))
@@ -174,13 +175,13 @@ async def move_protected_alias(request: Request, model: str, alias: str) -> obje
 def version(request: Request, model: str, number: int) -> dict[str, object]:
     r = platform_of(request).repositories
     found = registry.get(r.metadata, model, number)
-    standing = rules.standing(r.metadata, found, now_us=r.clock.now_us())
+    standing = decisions.standing(r.metadata, found, now_us=r.clock.now_us())
     return {
         "version": plain(found),
         "approval_status": found.approval_status,
         "released": standing.open,
         "missing": list(standing.missing),
-        "approvals": listed(rules.decisions(r.metadata, found)),
+        "approvals": listed(decisions.decisions(r.metadata, found)),
     }
 
 
@@ -225,9 +226,9 @@ async def _move(request: Request, model: str, alias: str) -> object:
     r, may_release = platform_of(request).repositories, identity_of(request).may("model.release")
     act: dict[str, Any] = {"actor": actor_of(request), "reason": to.reason, "may_release": may_release}
     if to.number == 0:
-        await run_in_threadpool(rules.remove_alias, r, model, alias, **act)
+        await run_in_threadpool(decisions.remove_alias, r, model, alias, **act)
         return {"removed": f"{model}@{alias}"}
-    return plain(await run_in_threadpool(rules.move_alias, r, model, alias, to.number, **act))
+    return plain(await run_in_threadpool(decisions.move_alias, r, model, alias, to.number, **act))
 
 
 def _act(request: Request) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import NotFound, Refused
-from rota.manage import alerts, outcomes, registry
+from rota.manage.models import registry
+from rota.manage.signals import alerts
+from rota.manage.signals import business_outcomes as outcomes
 from rota.monitor import compare
 from rota.records.record import plain
 from rota.records.release import Endpoint

@@ -19,8 +19,9 @@ from markupsafe import Markup
 
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
-from rota.manage import chronicle, datasets, notes
-from rota.manage.lineage_kinds import type_of
+from rota.manage.datasets import build as datasets
+from rota.manage.lineage import audit_chain, notes
+from rota.manage.lineage.node_types import type_of
 from rota.records.filters import Query
 from rota.records.model import Alias, ModelVersion
 from rota.records.record import plain
@@ -74,7 +75,7 @@ def overview(request: Request) -> Response:
         endpoints=endpoints,
         alerts=[alert for alert in metadata.find(Alert, order="-raised_us", limit=SHOWN_RUNS) if alert.status != "resolved"],
         newest_slice=slices[0] if slices else None,
-        events=chronicle.newest_events(metadata, limit=25),
+        events=audit_chain.newest_events(metadata, limit=25),
     )
 
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from rota.manage import profile_charts
-from rota.manage.profile_charts import Spec
 from rota.records.dataset import DatasetVersion
 from rota.records.profile import ColumnProfile, Profile
 from rota.records.record import decode, encode
 from rota.records.time import LAST_US, iso
+from rota.rendering import profile_charts
+from rota.rendering.profile_charts import Spec
 from rota.stats.profile import QUANTILES
 
 INSTALL = "pip install 'rota[ui]'"

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from rota.manage import holds
+from rota.manage.retention import holds
 from rota.records.record import plain
 from rota.server.access import actor_of, needs
 from rota.server.wire import body_as, listed, platform_of

@@ -13,9 +13,10 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import Conflict, InvalidInput, Refused, RotaError
-from rota.manage import audit_trail, cards, chronicle, comparison, evidence, registry, reports, risk
-from rota.manage import governance as rules
-from rota.manage.governance import Decision, DecisionWord
+from rota.manage.governance import cards, comparison, decisions, evidence, reports, risk
+from rota.manage.governance.decisions import Decision, DecisionWord
+from rota.manage.lineage import audit_chain, audit_search
+from rota.manage.models import registry
 from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, ModelVersion
 from rota.records.release import Canary
@@ -39,7 +40,7 @@ async def ask(request: Request, model: str, number: int) -> Response:
     """Ask for a review."""
     given, r = await _form(request), platform_of(request).repositories
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us(), "comment": given.get("comment", "")}
-    return await _acted(request, model, number, given, lambda: rules.request_review(r.metadata, model, number, **act))
+    return await _acted(request, model, number, given, lambda: decisions.request_review(r.metadata, model, number, **act))
 
 
 @router.post("/models/{model}/{number}/risk", dependencies=needs("model.approve"))
@@ -61,7 +62,7 @@ async def decide(request: Request, model: str, number: int) -> Response:
         word = _word(given.get("decision", ""))
         delivery = _delivery(r, model, given) if word == "approve" else None
         made = Decision(word, reviewer, given.get("reason", ""), delivery, given.get("rollout", "yes") == "yes")
-        rules.decide(r, model, number, made)
+        decisions.decide(r, model, number, made)
 
     return await _acted(request, model, number, given, act)
 
@@ -103,9 +104,9 @@ def audit(request: Request, actor: str = "", action: str = "", subject: str = ""
         platform,
         asked=wanted,
         query={name: value for name, value in wanted.items() if value},
-        trail=audit_trail.newest(metadata, wanted, limit=SHOWN_ENTRIES, before=max(0, min(before, 2**62))),
-        head=chronicle.head(metadata),
-        check=chronicle.verify_audit(metadata) if verify else None,
+        trail=audit_search.newest(metadata, wanted, limit=SHOWN_ENTRIES, before=max(0, min(before, 2**62))),
+        head=audit_chain.head(metadata),
+        check=audit_chain.verify_audit(metadata) if verify else None,
     )
 
 
@@ -113,7 +114,7 @@ def _review(request: Request, model: str, number: int, error: RotaError | None =
     platform = platform_of(request)
     r = platform.repositories
     version = registry.get(r.metadata, model, number)
-    identity, standing = identity_of(request), rules.standing(r.metadata, version, now_us=r.clock.now_us())
+    identity, standing = identity_of(request), decisions.standing(r.metadata, version, now_us=r.clock.now_us())
     answers = risk.answers(r.metadata, version)
     obstacles = risk.obstacles(standing.policy, answers)
     endpoints = registry.endpoints(r.metadata, model)
@@ -122,11 +123,11 @@ def _review(request: Request, model: str, number: int, error: RotaError | None =
         platform,
         version=version,
         problem=str(error) if error else "",
-        review=rules.review(r.metadata, version),
+        review=decisions.review(r.metadata, version),
         standing=standing,
         open=[*standing.missing, *(each for each in obstacles if not any(each in told for told in standing.missing))],
         answers=answers,
-        decisions=rules.decisions(r.metadata, version),
+        decisions=decisions.decisions(r.metadata, version),
         known=evidence.collect(r, version),
         tables=_tables(r, version),
         base=endpoints[0].rollout if endpoints else Canary(),
@@ -150,7 +151,7 @@ def _card(request: Request, model: str, number: int, error: RotaError | None = N
     return shown
 
 
-def _words(standing: rules.Standing) -> tuple[DecisionWord, ...]:
+def _words(standing: decisions.Standing) -> tuple[DecisionWord, ...]:
     """What may still be decided about a version."""
     if standing.version.status in ("registered", "in_review") or (standing.version.status == "approved" and not standing.open):
         return ("approve", "request_changes", "reject")

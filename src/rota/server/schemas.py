@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import InvalidInput, NotFound
-from rota.manage import schemas
+from rota.manage.datasets import schemas
 from rota.records.record import plain
 from rota.records.schema import Schema
 from rota.server.access import actor_of, needs

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from rota.manage.features import intakes, rejects, sources
+from rota.manage.features.ingestion import ingestion_log, quarantine, source_status
 from rota.records.data import Source
 from rota.records.record import plain
 from rota.server.access import actor_of, needs
@@ -31,8 +31,8 @@ def list_sources(request: Request) -> list[object]:
 def show_source(request: Request, source: str) -> dict[str, object]:
     """The definition of a source, and how it stands."""
     r = platform_of(request).repositories
-    found = sources.get(r.metadata, source)
-    return {"source": plain(found), "status": plain(sources.status(r.metadata, r.tables, found, r.clock.now_us()))}
+    found = source_status.get(r.metadata, source)
+    return {"source": plain(found), "status": plain(source_status.status(r.metadata, r.tables, found, r.clock.now_us()))}
 
 
 @router.post("/v1/sources/{source}/rows", dependencies=needs("data.push"))
@@ -53,11 +53,11 @@ def ingest(request: Request, source: str) -> dict[str, Any]:
 def ingestions(request: Request, source: str, limit: Limit = 100) -> list[object]:
     """What was taken in, the newest first."""
     metadata = platform_of(request).repositories.metadata
-    return listed(intakes.history(metadata, sources.get(metadata, source).name, limit=limit))
+    return listed(ingestion_log.history(metadata, source_status.get(metadata, source).name, limit=limit))
 
 
 @router.get("/v1/sources/{source}/rejects", dependencies=needs("data.read"))
 def rejected(request: Request, source: str, limit: Limit = 100) -> list[dict[str, Any]]:
     """Rows that were left out, the newest first: file, row, reason, and the row as it came."""
     r = platform_of(request).repositories
-    return rejects.read(r.tables, sources.get(r.metadata, source).name, limit=limit)
+    return quarantine.read(r.tables, source_status.get(r.metadata, source).name, limit=limit)

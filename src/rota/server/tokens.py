@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from rota.manage import access
+from rota.manage.access import tokens
 from rota.records.access import ROLES, Role
 from rota.server.access import ANYBODY, actor_of, identity_of, needs
 from rota.server.wire import body_as, platform_of
@@ -38,7 +38,7 @@ def listing(request: Request, holder: str = "", limit: int = 1_000) -> list[obje
     platform = platform_of(request)
     now_us = platform.wall.now_us()
     return [
-        access.described(token, now_us) for token in access.tokens(platform.repositories.metadata, holder=holder, limit=min(limit, access.LISTED))
+        tokens.described(token, now_us) for token in tokens.tokens(platform.repositories.metadata, holder=holder, limit=min(limit, tokens.LISTED))
     ]
 
 
@@ -54,20 +54,20 @@ def revoke(request: Request, token: str) -> dict[str, object]:
     """From the next request on the token opens nothing."""
     platform = platform_of(request)
     now_us = platform.wall.now_us()
-    return access.described(access.revoke(platform.repositories.metadata, token, actor=actor_of(request), now_us=now_us), now_us)
+    return tokens.described(tokens.revoke(platform.repositories.metadata, token, actor=actor_of(request), now_us=now_us), now_us)
 
 
 def _created(request: Request, wanted: Wanted) -> dict[str, Any]:
     platform = platform_of(request)
     now_us = platform.wall.now_us()
-    token, secret = access.create(
+    token, secret = tokens.create(
         platform.repositories.metadata,
         wanted.holder,
         wanted.role,
         actor=actor_of(request),
         now_us=now_us,
-        expires_us=access.expiry(wanted.expires, now_us),
+        expires_us=tokens.expiry(wanted.expires, now_us),
         project=wanted.project,
         environment=wanted.environment,
     )
-    return {**access.described(token, now_us), "secret": secret}
+    return {**tokens.described(token, now_us), "secret": secret}

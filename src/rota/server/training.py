@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from rota.manage import executions
+from rota.manage.lineage import executions
 from rota.records.record import plain
 from rota.records.run import Deployed
 from rota.server.access import actor_of, needs

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import Request
 
 from rota.errors import InvalidInput
-from rota.manage import scopes
+from rota.manage.access import project_view
 from rota.records.access import Identity
 from rota.records.record import plain
 from rota.wiring import Platform
@@ -22,7 +22,7 @@ def platform_of(request: Request) -> Platform:
     identity: Identity | None = request.state.identity
     if identity is None or not identity.project:
         return platform
-    return dataclasses.replace(platform, repositories=scopes.within(platform.repositories, identity.project), identity=identity)
+    return dataclasses.replace(platform, repositories=project_view.within(platform.repositories, identity.project), identity=identity)
 
 
 async def body_as(request: Request, shape: type[T]) -> T:

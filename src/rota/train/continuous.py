@@ -15,11 +15,17 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from rota.durable.workflow import Blocked, Context, Work
 from rota.errors import InvalidInput, NotFound
-from rota.manage import alerts, dataset_versions, datasets, executions, loading, packing, registry, schemas, seals, transformation
-from rota.manage.durable import Blocked, Context, Work
-from rota.manage.features.feed import Feed
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import schemas
+from rota.manage.datasets import versions as dataset_versions
+from rota.manage.features.writer import Feed
+from rota.manage.lineage import executions
+from rota.manage.models import bundle as packing
+from rota.manage.models import loading, pickle_signing, registry, transformation
 from rota.manage.repositories import Repositories
+from rota.manage.signals import alerts
 from rota.ports.compute import Compute
 from rota.ports.models import ModelFormat
 from rota.records.dataset import DatasetVersion
@@ -134,7 +140,7 @@ class TrainWorkflow:
                 "folder": str(folder),
                 "out": str(out),
                 "parameters": dict(deployed.definition.parameters),
-                "pickle": seals.is_allowed(self.repositories.metadata, deployed.pipeline),
+                "pickle": pickle_signing.is_allowed(self.repositories.metadata, deployed.pipeline),
             }
             made = self.compute.run(FIT, arguments, path=self.release_tree(release), timeout_s=self.timeout_s)
             model = out.read_bytes()

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import msgspec
 import polars as pl
 
-from rota.manage import datasets, slices
+from rota.manage.datasets import build as datasets
+from rota.manage.datasets import daily_slices
+from rota.manage.datasets.schema_inference import as_model_sees, describe, following, of_dataset
 from rota.manage.repositories import Repositories
-from rota.manage.schema_inference import as_model_sees, describe, following, of_dataset
 from rota.ports.metadata import Metadata
 from rota.records.dataset import DatasetDefinition, DatasetVersion
 from rota.records.release import Endpoint
@@ -110,9 +111,9 @@ def judge(schema: Schema, rows: pl.DataFrame, features: Sequence[str], open_faul
     broken = validate(schema, columns, environment=TRAINING, previous=control.previous, serving=control.serving)
     retyped = {anomaly.feature for anomaly in broken if anomaly.kind == "UNEXPECTED_DATA_TYPE"}
     bins = [b for b in schema.bins if b.name not in retyped]
-    days = slices.cut(rows, datasets.AT, bins)
+    days = daily_slices.cut(rows, datasets.AT, bins)
     found = []
-    for finding in slices.examine(bins, days, slices.Window(), left_out=slices.spoiled(bins, days)):
+    for finding in daily_slices.examine(bins, days, daily_slices.Window(), left_out=daily_slices.spoiled(bins, days)):
         if finding.fault is not None:
             evidence = {name: float(value) for name, value in finding.fault.evidence.items()}
             found.append(Anomaly(finding.feature, "KNOWN_FAULT", finding.fault.message, "fail", evidence=evidence))

@@ -8,19 +8,22 @@ from typing import Any, TypeVar
 import polars as pl
 
 from rota.errors import InvalidInput, NotFound, Unavailable
-from rota.manage import inputs
-from rota.manage.features import catalog, frames, offline, references, registry, versions
-from rota.manage.features.catalog import Entry, User
-from rota.manage.features.feed import Feed
-from rota.manage.features.freshness import ViewStatus
-from rota.manage.features.materialization import Progress
-from rota.manage.features.online import OnlineFeatures
-from rota.manage.features.online_response import OnlineResponse
-from rota.manage.features.question import AsOf
-from rota.manage.features.references import Features
-from rota.manage.features.registry import Change, Definition
-from rota.manage.features.versions import ALL, CATALOG
-from rota.manage.frame_digest import digest_of, digestible
+from rota.manage.experiments import read_tracking
+from rota.manage.experiments.frame_digest import digest_of, digestible
+from rota.manage.features.definitions import catalog, references, versions
+from rota.manage.features.definitions import registration as registry
+from rota.manage.features.definitions.catalog import Entry, User
+from rota.manage.features.definitions.references import Features
+from rota.manage.features.definitions.registration import Change, Definition
+from rota.manage.features.definitions.versions import ALL, CATALOG
+from rota.manage.features.join import point_in_time
+from rota.manage.features.join.join_input import AsOf
+from rota.manage.features.materialization.freshness import ViewStatus
+from rota.manage.features.materialization.materialize import Progress
+from rota.manage.features.online.reader import OnlineFeatures
+from rota.manage.features.online.response import OnlineResponse
+from rota.manage.features.rows import table_adapters
+from rota.manage.features.writer import Feed
 from rota.manage.repositories import Repositories
 from rota.records.data import Entity, FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.intake import Ingestion
@@ -56,7 +59,7 @@ class HistoricalJob:
 
     def to_df(self) -> Any:
         """The rows as a pandas frame (needs pandas)."""
-        return frames.pandas(self.to_polars())
+        return table_adapters.pandas(self.to_polars())
 
 
 class Store:
@@ -98,7 +101,7 @@ class Store:
         service = references.service(self._metadata, features)
         names = self._answer_names(service, full_feature_names)
         moments = {timestamp, *(name for name, kind in service.request_fields.items() if kind == "timestamp")}
-        spine = frames.timed(frames.columns(entity_df, what="entity_df"), moments)
+        spine = table_adapters.timed(table_adapters.columns(entity_df, what="entity_df"), moments)
         taken = [name for name in names.values() if name in spine.columns]
         if taken:
             raise InvalidInput(f"entity_df already has the columns {taken}; leave them out", columns=taken)
@@ -116,7 +119,7 @@ class Store:
 
     def push(self, source: str, rows: Any) -> int:
         """Push rows (a list of dicts, or a table) into a source: online at once, in the history soon after, all or none. Returns how many."""
-        return self._feed.push(source, frames.rows(rows, what="the pushed table"), sync=self._sync)
+        return self._feed.push(source, table_adapters.rows(rows, what="the pushed table"), sync=self._sync)
 
     def ingest(self, source: str, rows: Any = None, *, actor: str = "owner") -> Ingestion:
         """Take new rows into a source's history: from its own files or database, from another path or glob, or out of a table.
@@ -229,7 +232,7 @@ class Store:
             except NotFound:  # a service may be tried before it is registered
                 continue
         read = {source: self._repositories.tables.version(f"sources/{source}") for source in sources}
-        joined = offline.historical(self._repositories.tables, service, spine, timestamp=timestamp, as_of=as_of)
+        joined = point_in_time.historical(self._repositories.tables, service, spine, timestamp=timestamp, as_of=as_of)
         _note(service, read, joined)
         return joined
 
@@ -279,13 +282,13 @@ def _names(views: Sequence[str]) -> Sequence[str]:
 
 def _note(service: FeatureService, read: Mapping[str, int | None], joined: pl.DataFrame) -> None:
     """Tell whoever tracks a run which sources it joined, at which version; the digest is that of the joined rows."""
-    if inputs.listening():
+    if read_tracking.listening():
         digest = digest_of(digestible(joined))
         for source, version in read.items():
             if version is not None:
                 names = ", ".join(f"{view.name}:{name}" for view in service.stored_views if view.source.name == source for name in view.features)
                 node = f"source:{source}@{version}"
-                inputs.note(RunInput(source, digest, "rota_features", f"{source}@{version}", node, tags={"features": names[:MAX_TAG]}))
+                read_tracking.note(RunInput(source, digest, "rota_features", f"{source}@{version}", node, tags={"features": names[:MAX_TAG]}))
 
 
 def _own_name(service: FeatureService, full_name: str) -> str:

@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from rota.errors import Refused
-from rota.manage import artifacts
-from rota.manage.artifacts import Place
+from rota.manage.experiments import artifacts
+from rota.manage.experiments.artifacts import Place
 from rota.server.access import needs
 from rota.server.mlflow import folders
 from rota.server.mlflow.runs import OfRun

@@ -7,7 +7,8 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.errors import Conflict
-from rota.manage import artifacts, filters, registry
+from rota.manage.experiments import artifacts, search_grammar
+from rota.manage.models import registry
 from rota.ports.metadata import Batch
 from rota.records.filters import Query, View
 from rota.records.time import Micros
@@ -115,8 +116,8 @@ def search(call: Call, asked: Search) -> object:
     if not 0 < asked.max_results <= 50_000:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 50000")
     query = Query(
-        filters.parse_filter(asked.filter, "experiment"),
-        filters.parse_order(asked.order_by, "experiment"),
+        search_grammar.parse_filter(asked.filter, "experiment"),
+        search_grammar.parse_order(asked.order_by, "experiment"),
         asked.max_results,
         asked.page_token,
         view_of(asked.view_type),

@@ -1,6 +1,6 @@
 """The files of a folder on MLflow's wire."""
 
-from rota.manage import artifacts
+from rota.manage.experiments import artifacts
 from rota.server.mlflow.wire import Call
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from fastapi import APIRouter
 
-from rota.manage import artifacts, filters, registry
+from rota.manage.experiments import artifacts, search_grammar
+from rota.manage.models import registry
 from rota.ports.metadata import Batch
 from rota.records.filters import Query
 from rota.records.searching import Fields, matches, ordered, paged
@@ -185,12 +186,12 @@ def search(call: Call, asked: Search) -> object:
         raise invalid("Missing value for required parameter 'experiment_ids'.")
     if any(not each.dataset_name for each in asked.datasets):
         raise invalid("a dataset needs its dataset_name")
-    query = Query(filters.parse_filter(asked.filter, "logged_model"), limit=asked.max_results, page=asked.page_token)
+    query = Query(search_grammar.parse_filter(asked.filter, "logged_model"), limit=asked.max_results, page=asked.page_token)
     models = [model for experiment in dict.fromkeys(asked.experiment_ids) for model in _of_experiment(call, experiment)]
     models.sort(key=lambda model: (-model.created_us, model.id))
     models = [model for model in models if all(matches(each, _fields(model, asked.datasets)) for each in query.where)]
     for each in reversed(asked.order_by):
-        order = filters.parse_order([f"{each.field_name} {'ASC' if each.ascending else 'DESC'}"], "logged_model")
+        order = search_grammar.parse_order([f"{each.field_name} {'ASC' if each.ascending else 'DESC'}"], "logged_model")
         data = SearchDataset(each.dataset_name, each.dataset_digest)
         models = ordered(models, order, lambda model, data=data: _fields(model, [data], single=True))  # type: ignore[misc]
     page = paged(models, query, scope=repr((asked.experiment_ids, asked.datasets, asked.order_by)))

@@ -4,7 +4,10 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.errors import NotFound
-from rota.manage import artifacts, filters, governance, model_search, registry
+from rota.manage.experiments import artifacts, search_grammar
+from rota.manage.governance import decisions
+from rota.manage.models import registry
+from rota.manage.models import search as model_search
 from rota.ports.metadata import Batch
 from rota.records.filters import Query
 from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion
@@ -90,8 +93,8 @@ def search(call: Call, asked: Search) -> object:
     if not 0 < asked.max_results <= 200_000:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 200000")
     query = Query(
-        version_form.without_prompts(filters.parse_filter(asked.filter, "model_version")),
-        filters.parse_order(asked.order_by, "model_version"),
+        version_form.without_prompts(search_grammar.parse_filter(asked.filter, "model_version")),
+        search_grammar.parse_order(asked.order_by, "model_version"),
         asked.max_results,
         asked.page_token,
     )
@@ -155,7 +158,7 @@ def transition_stage(call: Call, asked: Transition) -> object:
         if found is not None and found.number == version.number:
             remove_alias(call, version.model, other)
     if alias and (before is None or before.number != version.number):
-        governance.move_alias(
+        decisions.move_alias(
             call.repositories,
             version.model,
             alias,

@@ -5,7 +5,10 @@ from contextlib import suppress
 from fastapi import APIRouter
 
 from rota.errors import Conflict, NotFound
-from rota.manage import filters, governance, model_search, registry
+from rota.manage.experiments import search_grammar
+from rota.manage.governance import decisions
+from rota.manage.models import registry
+from rota.manage.models import search as model_search
 from rota.records.filters import Query
 from rota.records.model import Alias, RegisteredModel
 from rota.server.mlflow import version_form
@@ -103,8 +106,8 @@ def search(call: Call, asked: Search) -> object:
     if not 0 < asked.max_results <= 1_000:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 1000")
     query = Query(
-        version_form.without_prompts(filters.parse_filter(asked.filter, "registered_model")),
-        filters.parse_order(asked.order_by, "registered_model"),
+        version_form.without_prompts(search_grammar.parse_filter(asked.filter, "registered_model")),
+        search_grammar.parse_order(asked.order_by, "registered_model"),
         asked.max_results,
         asked.page_token,
     )
@@ -174,7 +177,7 @@ def set_alias(call: Call, asked: SetAlias) -> object:
     """A protected alias needs an approved version and somebody who may release."""
     number = number_of(asked.version)
     registry.live(call.repositories.metadata, registry.get_model(call.repositories.metadata, asked.name).name, number)
-    governance.move_alias(
+    decisions.move_alias(
         call.repositories,
         asked.name,
         asked.alias,
@@ -208,7 +211,7 @@ def get_by_alias(call: Call, asked: ByAlias) -> object:
 
 def remove_alias(call: Call, model: str, alias: str) -> None:
     """Remove an alias through governance's gate."""
-    governance.remove_alias(call.repositories, model, alias, actor=call.identity.name, reason=REASON, may_release=call.identity.may("model.release"))
+    decisions.remove_alias(call.repositories, model, alias, actor=call.identity.name, reason=REASON, may_release=call.identity.may("model.release"))
 
 
 def number_of(version: str) -> int:

@@ -6,7 +6,7 @@ tags are read into the record when a run is created, and shown as tags of runs t
 
 from collections.abc import Mapping
 
-from rota.manage import artifacts
+from rota.manage.experiments import artifacts
 from rota.records.time import Micros
 from rota.records.tracking import ExperimentRun, MetricPoint, RunInput, TrackedStatus
 from rota.server.mlflow.wire import number, pairs_of

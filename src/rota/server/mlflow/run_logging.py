@@ -7,7 +7,7 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.errors import Refused
-from rota.manage import registry
+from rota.manage.models import registry
 from rota.ports.metadata import Batch
 from rota.ports.tracking import Logged
 from rota.records.tracking import LoggedModel, MetricPoint, RunInput, RunOutput

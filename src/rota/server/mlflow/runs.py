@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fastapi import APIRouter
 
-from rota.manage import filters
+from rota.manage.experiments import search_grammar
 from rota.ports.metadata import Batch
 from rota.records.filters import Comparison, Query
 from rota.records.time import Micros
@@ -124,8 +124,8 @@ def search(call: Call, asked: Search) -> object:
     if not 0 < asked.max_results <= 50_000:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 50000")
     view = view_of(asked.run_view_type)
-    where = [_of_attribute(each) for each in filters.parse_filter(asked.filter, "run")]
-    query = Query(where, filters.parse_order(asked.order_by, "run"), asked.max_results, asked.page_token, view)
+    where = [_of_attribute(each) for each in search_grammar.parse_filter(asked.filter, "run")]
+    query = Query(where, search_grammar.parse_order(asked.order_by, "run"), asked.max_results, asked.page_token, view)
     gone = {each for each in asked.experiment_ids if (found := call.repositories.tracking.experiment(each)) and found.deleted_us is not None}
     searched = [each for each in asked.experiment_ids if view != "active" or each not in gone]
     if gone and gone == set(searched):

@@ -6,7 +6,7 @@ Production is the alias champion, Staging the alias challenger; a version that w
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rota.manage import registry
+from rota.manage.models import registry
 from rota.ports.metadata import Metadata
 from rota.records.filters import Comparison
 from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion, RegisteredModel

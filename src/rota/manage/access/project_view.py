@@ -1,0 +1,277 @@
+"""A token of one project: the repositories as its holder may see and change them, and the addresses he may call.
+
+What belongs to another project is refused when it is named and left out of lists; what belongs to nobody can be read.
+Whatever `rota.manage.experiments.project_of` does not know is refused or left out.
+"""
+
+import dataclasses
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal, NoReturn, TypeVar
+
+from rota.errors import Refused
+from rota.manage.experiments.project_of import NOBODY, UNKNOWN, Projects
+from rota.manage.repositories import Repositories
+from rota.ports.metadata import Batch, Metadata
+from rota.ports.runs import Runs
+from rota.ports.tracking import Logged, Tracking
+from rota.records.access import Permission
+from rota.records.filters import Page, Query
+from rota.records.model import RegisteredModel
+from rota.records.record import Record
+from rota.records.run import Run, RunStatus, Step
+from rota.records.signal import AuditEntry, Edge, Event
+from rota.records.time import Micros
+from rota.records.tracking import Experiment, ExperimentRun, MetricPoint, TrackedStatus
+
+R = TypeVar("R", bound=Record)
+
+BEYOND: frozenset[Permission] = frozenset(
+    {"platform.read", "platform.operate", "token.manage", "data.push", "data.write", "pipeline.deploy", "audit.read"}
+)
+"""Permissions over what belongs to no project: a token of one project never has them, whatever its role."""
+_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
+
+
+def within(repositories: Repositories, project: str) -> Repositories:
+    """The repositories as a token of the project may use them."""
+    place = Projects(repositories)
+    return dataclasses.replace(
+        repositories,
+        metadata=ScopedMetadata(repositories.metadata, place, project),
+        runs=ScopedRuns(repositories.runs, place, project),
+        tracking=ScopedTracking(repositories.tracking, place, project),
+    )
+
+
+def check_address(repositories: Repositories, project: str, permission: Permission, path: str, values: Mapping[str, Any]) -> None:
+    """Raise `Refused` unless everything that a route's path names is the project's, or may be read by everybody.
+
+    `path` is the route's, with its parameters in braces: /v1/models/{model}/{number}.
+    """
+    if permission in BEYOND:
+        raise Refused(f"a token of project {project!r} does not open {permission!r}, which reaches beyond projects", project=project)
+    place = Projects(repositories)
+    for name, before in _parameters(path):
+        value = str(values[name])
+        owner = place.named(name if name in place.by_name else before, value)
+        if owner == UNKNOWN and permission == "data.read":
+            owner = NOBODY
+        if owner is not None:
+            _require(project, owner, value, reading=permission.endswith(".read"))
+
+
+def _parameters(path: str) -> Iterator[tuple[str, str]]:
+    """What a path names, each with the word before it; what only details the name before it (a version's number) is left out."""
+    before = ""
+    for part in path.split("/"):
+        found = _PARAMETER.match(part)
+        if found and (found[1] == "node" or (found[1] != "direction" and not before.startswith("{"))):
+            yield found[1], before
+        before = part
+
+
+class ScopedMetadata:
+    """Metadata (port) of one project: other projects' records are refused when asked for by key, and found by nobody."""
+
+    def __init__(self, metadata: Metadata, place: Projects, project: str) -> None:
+        self._metadata, self._place, self._project = metadata, place, project
+
+    def get(self, kind: type[R], *key: str | int) -> R | None:
+        found = self._metadata.get(kind, *key)
+        if found is not None:
+            _require(self._project, self._place.record(found), "@".join(map(str, key)), reading=True)
+        return found
+
+    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", limit: int = 1_000) -> list[R]:
+        """Asks for more until enough of what was found is the project's."""
+        asked = limit
+        while True:
+            found = self._metadata.find(kind, where, order=order, limit=asked)
+            own = [record for record in found if self._place.record(record) in (NOBODY, self._project)]
+            if len(own) >= limit or len(found) < asked:
+                return own[:limit]
+            asked *= 4
+
+    def commit(self, batch: Batch) -> None:
+        check_batch(self._place, self._project, batch)
+        self._metadata.commit(batch)
+
+    def events(self, after: int, *, limit: int = 1_000) -> list[Event]:
+        del after, limit
+        return []
+
+    def edges(self, nodes: Collection[str], direction: Literal["causes", "effects"]) -> list[Edge]:
+        return [edge for edge in self._metadata.edges(nodes, direction) if self._seen(edge.cause) and self._seen(edge.effect)]
+
+    def audit(self, after: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]:
+        del after, limit
+        return []
+
+    def forget_events(self, until: int) -> int:
+        raise Refused(f"a token of project {self._project!r} forgets no events: they belong to all projects", until=until)
+
+    def close(self) -> None:
+        self._metadata.close()
+
+    def _seen(self, node: str) -> bool:
+        return self._place.node(node) in (NOBODY, self._project)
+
+
+class ScopedRuns:
+    """Runs (port) of one project: its runs can be read and started; executing them is the platform's own work."""
+
+    def __init__(self, runs: Runs, place: Projects, project: str) -> None:
+        self._runs, self._place, self._project = runs, place, project
+
+    def submit(self, run: Run, batch: Batch | None = None, *, exclusive: bool = False) -> bool:
+        _require(self._project, self._place.durable_run(run), run.id, reading=False)
+        check_batch(self._place, self._project, batch)
+        return self._runs.submit(run, batch, exclusive=exclusive)
+
+    def find(
+        self,
+        *,
+        id: str = "",
+        workflow: str = "",
+        subject: str = "",
+        statuses: Collection[RunStatus] = (),
+        newest_first: bool = True,
+        limit: int = 1_000,
+    ) -> list[Run]:
+        asked = limit
+        while True:
+            found = self._runs.find(id=id, workflow=workflow, subject=subject, statuses=statuses, newest_first=newest_first, limit=asked)
+            own = [run for run in found if self._place.durable_run(run) == self._project]
+            if len(own) >= limit or len(found) < asked:
+                return own[:limit]
+            asked *= 4
+
+    def journal(self, run_id: str) -> list[Step]:
+        return self._runs.journal(run_id) if self.find(id=run_id) else []
+
+    def signals(self, run_id: str) -> dict[str, Any]:
+        return self._runs.signals(run_id) if self.find(id=run_id) else {}
+
+    def signal(self, run_id: str, name: str, payload: Any) -> None:
+        if not self.find(id=run_id):
+            self._refuse()
+        self._runs.signal(run_id, name, payload)
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise Refused(f"a token of project {self._project!r} cannot do this to a run", project=self._project)
+
+    claim = renew = record = park = finish = forget = _refuse
+
+
+class ScopedTracking:
+    """Tracking (port) of one project's experiments; pages of a search may be shorter than asked for."""
+
+    def __init__(self, tracking: Tracking, place: Projects, project: str) -> None:
+        self._tracking, self._place, self._project = tracking, place, project
+
+    def create_experiment(self, experiment: Experiment, batch: Batch | None = None) -> None:
+        self._require(experiment.project, experiment.id)
+        check_batch(self._place, self._project, batch)
+        self._tracking.create_experiment(experiment, batch)
+
+    def experiment(self, id: str) -> Experiment | None:
+        return self._own(self._tracking.experiment(id))
+
+    def experiment_named(self, name: str) -> Experiment | None:
+        return self._own(self._tracking.experiment_named(name))
+
+    def replace_experiment(self, experiment: Experiment, *, before: Experiment, batch: Batch | None = None) -> None:
+        self._require(self._place.experiment(experiment.id), experiment.id)
+        self._require(experiment.project, experiment.id)
+        check_batch(self._place, self._project, batch)
+        self._tracking.replace_experiment(experiment, before=before, batch=batch)
+
+    def search_experiments(self, query: Query) -> Page[Experiment]:
+        page = self._tracking.search_experiments(query)
+        return Page([found for found in page.items if found.project == self._project], page.next)
+
+    def create_run(self, run: ExperimentRun, batch: Batch | None = None) -> None:
+        self._check_experiment(run.experiment)
+        check_batch(self._place, self._project, batch)
+        self._tracking.create_run(run, batch)
+
+    def run(self, id: str) -> ExperimentRun | None:
+        self._check_run(id)
+        return self._tracking.run(id)
+
+    def change_run(
+        self,
+        id: str,
+        *,
+        name: str | None = None,
+        status: TrackedStatus | None = None,
+        ended_us: Micros | None = None,
+        deleted_us: Micros | None = None,
+        batch: Batch | None = None,
+    ) -> ExperimentRun:
+        self._check_run(id)
+        check_batch(self._place, self._project, batch)
+        return self._tracking.change_run(id, name=name, status=status, ended_us=ended_us, deleted_us=deleted_us, batch=batch)
+
+    def log(self, run: str, logged: Logged, batch: Batch | None = None) -> None:
+        self._check_run(run)
+        check_batch(self._place, self._project, batch)
+        self._tracking.log(run, logged, batch)
+
+    def history(self, run: str, key: str, *, start: int = 0, limit: int = 25_000) -> list[MetricPoint]:
+        self._check_run(run)
+        return self._tracking.history(run, key, start=start, limit=limit)
+
+    def search_runs(self, experiments: Sequence[str], query: Query) -> Page[ExperimentRun]:
+        for experiment in experiments:
+            self._check_experiment(experiment)
+        return self._tracking.search_runs(experiments, query)
+
+    def purge_runs(self, runs: Collection[str], batch: Batch | None = None) -> None:
+        for run in runs:
+            self._check_run(run)
+        check_batch(self._place, self._project, batch)
+        self._tracking.purge_runs(runs, batch)
+
+    def purge_experiment(self, id: str, batch: Batch | None = None) -> None:
+        self._check_experiment(id)
+        check_batch(self._place, self._project, batch)
+        self._tracking.purge_experiment(id, batch)
+
+    def _own(self, found: Experiment | None) -> Experiment | None:
+        if found is not None:
+            self._require(found.project, found.name)
+        return found
+
+    def _check_experiment(self, id: str) -> None:
+        self._require(self._place.experiment(id), id)
+
+    def _check_run(self, id: str) -> None:
+        self._require(self._place.tracked_run(id), id)
+
+    def _require(self, owner: str | None, what: str) -> None:
+        if owner is not None:
+            _require(self._project, owner, what, reading=False)
+
+
+def check_batch(place: Projects, project: str, batch: Batch | None) -> None:
+    """Raise `Refused` unless everything that the batch stores or removes is the project's, before and afterwards."""
+    if batch is None:
+        return
+    records = [put.record for put in batch.puts] + batch.removals
+    new = {record.name: record.project for record in records if isinstance(record, RegisteredModel)}
+    place = place.knowing({name: owner for name, owner in new.items() if place.model(name) is None})
+    for record in records:
+        _require(project, place.record(record), type(record).__name__, reading=False)
+        if isinstance(record, RegisteredModel):  # it must not be taken out of another project either
+            _require(project, place.model(record.name) or project, record.name, reading=False)
+
+
+def _require(project: str, owner: str, what: str, *, reading: bool) -> None:
+    if owner == project or (owner == NOBODY and reading):
+        return
+    whose = {NOBODY: "to no project, so that it can only be read", UNKNOWN: "to something that no project token reaches"}.get(
+        owner, "to another project"
+    )
+    raise Refused(f"{what!r} belongs {whose}; this token is limited to project {project!r}", project=project)

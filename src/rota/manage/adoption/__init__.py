@@ -1,0 +1,1 @@
+"""Adoption: models, baselines and prediction logs made elsewhere become Rota's own."""

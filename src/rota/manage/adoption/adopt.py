@@ -1,0 +1,203 @@
+"""Models from elsewhere: the files of a registered version, as an MLflow client or a person left them, become a bundle that is served.
+
+A version is registered with its files and cannot be served; adopting it reads them in a process of its own and, when the model
+can be served, gives it its bundle: request columns by the signature, golden rows by the input example, dependencies by the
+requirements. Otherwise the version says in `unservable` what hinders it. Adopting again is harmless.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rota.durable.workflow import Context, Work
+from rota.errors import InvalidInput, Refused, RotaError, Unavailable
+from rota.manage.adoption import mlmodel
+from rota.manage.adoption.conversion import Converted, Order, answered
+from rota.manage.adoption.mlmodel import DESCRIPTION, Foreign
+from rota.manage.experiments import artifacts
+from rota.manage.models import loading, pickle_signing, registry
+from rota.manage.repositories import Repositories
+from rota.ports.compute import Compute
+from rota.ports.metadata import Batch
+from rota.ports.models import ModelFormat, SealedFormat
+from rota.records.model import ModelBundle, ModelVersion
+from rota.records.record import encode, plain
+from rota.records.run import Problem
+from rota.records.signal import Event
+from rota.records.time import Micros
+from rota.records.tracking import ArtifactFile
+
+CONVERT = "rota.wiring:convert_in_child"
+LARGEST_MODEL = 2_000_000_000
+TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Adopter:
+    """What adopting needs besides the version: the platform's formats, and where foreign files are read."""
+
+    repositories: Repositories
+    formats: Mapping[str, ModelFormat]
+    compute: Compute
+    timeout_s: float = TIMEOUT_S
+
+    def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The workflow "adopt" of one version. With `approval`, an approval that came first is told again, so that its rollout starts."""
+        model, number = str(arguments["model"]), int(arguments["number"])
+
+        def work(work: Work) -> dict[str, Any]:
+            version = self._changed(work.batch, registry.live(self.repositories.metadata, model, number), actor="rota", now_us=work.now_us)
+            work.made(f"model_version:{version.id}")
+            if arguments.get("approval"):
+                work.batch.event(Event("version.approved", version.id, work.now_us, {**arguments["approval"], "adopted": True}))
+            return {"version": version.id, "format": version.format, "unservable": version.unservable}
+
+        outcome: dict[str, Any] = context.step("adopt", work)
+        return outcome
+
+    def adopt(self, model: str, number: int, *, actor: str, problem: Problem | None = None) -> ModelVersion:
+        """Make a version servable, or say on it why it is not; a version that has a bundle stays as it is.
+
+        Raises `Unavailable` when the process that reads the files took too long.
+        """
+        metadata = self.repositories.metadata
+
+        def act() -> ModelVersion:
+            batch = Batch()
+            before = registry.live(metadata, model, number)
+            after = self._changed(batch, before, actor=actor, now_us=self.repositories.clock.now_us(), problem=problem)
+            metadata.commit(batch)
+            return after
+
+        return registry.retried(act)
+
+    def _changed(self, batch: Batch, before: ModelVersion, *, actor: str, now_us: Micros, problem: Problem | None = None) -> ModelVersion:
+        """The version as it is after adopting, its change in the batch."""
+        if before.bundle:
+            return before
+        after, bundle = self._adopted(before, problem)
+        if after == before:
+            return before
+        after = msgspec.structs.replace(after, updated_us=max(now_us, before.updated_us))
+        batch.put(after, replacing=before)
+        batch.audit(actor, "version.adopt", after.id, now_us, bundle=bundle, format=after.format, unservable=after.unservable)
+        if bundle:
+            batch.link(f"model_version:{after.id}", [f"bundle:{bundle}"], now_us)
+        return after
+
+    def _adopted(self, version: ModelVersion, problem: Problem | None) -> tuple[ModelVersion, str]:
+        """The version as it will be, and its bundle's digest ("": it cannot be served)."""
+        files = {file.path: file for file in artifacts.files(self.repositories.metadata, version.artifacts)} if version.artifacts else {}
+        described = version
+        try:
+            said = self._described(version, files)
+            described = msgspec.structs.replace(
+                version,
+                signature=said.signature_json or version.signature,
+                input_example=files[said.example].digest if said.example else version.input_example,
+                requirements=files[said.requirements].digest if said.requirements else version.requirements,
+            )
+            found, data = self._converted(version, said, files, problem)
+        except Unavailable:
+            raise
+        except RotaError as error:
+            return msgspec.structs.replace(described, unservable=" ".join(str(error).split())[:1_000]), ""
+        if found.unservable or found.features is None:
+            return msgspec.structs.replace(described, unservable=found.unservable), ""
+        bundle = self._bundle(version, found, data)
+        digest = self.repositories.blobs.put(encode(bundle))
+        return msgspec.structs.replace(described, bundle=digest, format=bundle.format, seal=bundle.seal, unservable=""), digest
+
+    def _described(self, version: ModelVersion, files: Mapping[str, ArtifactFile]) -> Foreign:
+        if DESCRIPTION in files:
+            if files[DESCRIPTION].size > mlmodel.LARGEST_TEXT:
+                raise InvalidInput(f"{DESCRIPTION} has {files[DESCRIPTION].size} bytes; it may have {mlmodel.LARGEST_TEXT}")
+            said = mlmodel.read(self.repositories.blobs.get(files[DESCRIPTION].digest), files)
+        else:
+            said = mlmodel.bare(files)
+        if said.signature is None and version.signature:
+            said = _with_signature(said, version.signature)
+        return said
+
+    def _converted(self, version: ModelVersion, said: Foreign, files: Mapping[str, ArtifactFile], problem: Problem | None) -> tuple[Converted, bytes]:
+        """What a process of its own makes of the files."""
+        if said.why:
+            raise InvalidInput(said.why)
+        if files[said.file].size > LARGEST_MODEL:
+            raise InvalidInput(f"{said.file} has {files[said.file].size} bytes; a model may have {LARGEST_MODEL}")
+        pickled = said.format == "pickle"
+        if pickled and not pickle_signing.is_allowed(self.repositories.metadata, version.model):
+            raise Refused(f"{pickle_signing.refusal(version.model)}, then `rota models adopt {version.id}`")
+        with tempfile.TemporaryDirectory(prefix="rota-adopt-") as name:
+            folder = Path(name)
+            example = said.example if said.example and files[said.example].size <= mlmodel.LARGEST_EXAMPLE else ""
+            for path, local in ((said.file, "model"), (example, "example")):
+                if path:
+                    self._copy(files[path], folder / local)
+            out = folder / "out"
+            order = Order(
+                model=version.model,
+                format=said.format,
+                folder=name,
+                file="model",
+                out=str(out),
+                columns=tuple((column.name, column.type) for column in said.signature.columns) if said.signature else (),
+                width=said.signature.width if said.signature else 0,
+                example="example" if example else "",
+                pins=self._pins(said, files),
+                problem=problem,
+                pickle=pickled,
+            )
+            found = self._ask(order)
+            return found, out.read_bytes() if not found.unservable else b""
+
+    def _ask(self, order: Order) -> Converted:
+        try:
+            return answered(self.compute.run(CONVERT, plain(order), timeout_s=self.timeout_s))
+        except Unavailable as error:
+            if "died" not in str(error):
+                raise
+            return Converted(unservable=f"the process that read its file died ({error}); the file is damaged, or too large for this machine")
+
+    def _bundle(self, version: ModelVersion, found: Converted, data: bytes) -> ModelBundle:
+        format_ = loading.installed(self.formats, version.model, found.format)
+        assert found.features is not None
+        return ModelBundle(
+            model=version.model,
+            format=found.format,
+            blob=self.repositories.blobs.put(data),
+            problem=found.problem,
+            features=found.features,
+            transformation=found.transformation,
+            golden_rows=found.golden_rows,
+            golden_answers=found.golden_answers,
+            dependencies=found.dependencies,
+            seal=format_.sealed(version.model, data) if isinstance(format_, SealedFormat) else "",
+            tolerance=format_.tolerance,
+        )
+
+    def _pins(self, said: Foreign, files: Mapping[str, ArtifactFile]) -> dict[str, str]:
+        if not said.requirements or files[said.requirements].size > mlmodel.LARGEST_TEXT:
+            return {}
+        return mlmodel.pins(self.repositories.blobs.get(files[said.requirements].digest).decode(errors="replace"))
+
+    def _copy(self, file: ArtifactFile, into: Path) -> None:
+        with into.open("wb") as out:
+            for chunk in self.repositories.blobs.stream(file.digest):
+                out.write(chunk)
+
+
+def _with_signature(said: Foreign, text: str) -> Foreign:
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"the version's signature is no JSON: {error}") from error
+    return Foreign(
+        file=said.file, format=said.format, why=said.why, flavour=said.flavour, signature=mlmodel.signature(raw), signature_json=text,
+        example=said.example, requirements=said.requirements, python=said.python, facts=said.facts,
+    )  # fmt: skip

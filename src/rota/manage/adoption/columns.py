@@ -1,0 +1,120 @@
+"""From a signature and a model's own words to what Rota serves: request columns, features that are these columns, the matrix.
+
+Numbers go into the matrix as they are. A text becomes its place among the texts that the model's own encoder learnt, so a
+column of texts can be served exactly when the model says which texts it knows.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rota.errors import InvalidInput
+from rota.manage.adoption.mlmodel import Column, Signature
+from rota.manage.features.rows.coercion import coerce
+from rota.manage.models.transformation import RowsTransformer
+from rota.ports.models import ModelInputs
+from rota.records.data import Feature, FeatureService, OnDemandFeatureView
+from rota.records.model import Transformation, TransformedColumn
+from rota.records.schema import Type
+
+VIEW = "request"
+GOLDEN_ROWS = 32
+_UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How a foreign model's columns are served."""
+
+    columns: tuple[Column, ...]
+    features: FeatureService
+    transformation: Transformation
+
+
+def served(model: str, signature: Signature | None, inputs: ModelInputs) -> Served:
+    """The columns in the model's order; raises `InvalidInput` saying what of them cannot be served."""
+    columns = _columns(signature, inputs)
+    names = _feature_names(columns)
+    for place, column in enumerate(columns):
+        if column.type == "timestamp":
+            raise InvalidInput(f"column {column.name!r} is a time, which models take in no common form; give the model numbers", column=column.name)
+        if column.type == "string" and place not in inputs.texts:
+            raise InvalidInput(
+                f"column {column.name!r} is a text, and nothing in the model says which texts it knows; put an encoder with categories "
+                "(OneHotEncoder, OrdinalEncoder) into the pipeline that is logged",
+                column=column.name,
+            )
+    sql = {name: Feature('"' + column.name.replace('"', '""') + '"') for name, column in zip(names, columns, strict=True)}
+    view = OnDemandFeatureView(VIEW, {column.name: column.type for column in columns}, sql)
+    kinds: list[Type] = ["string" if column.type == "string" else "float" for column in columns]
+    cells = tuple(
+        TransformedColumn(f"{VIEW}__{name}", kind, inputs.texts[place] if kind == "string" else ())
+        for place, (name, kind) in enumerate(zip(names, kinds, strict=True))
+    )
+    return Served(columns, FeatureService(model, [view]), Transformation(cells))
+
+
+def golden(found: Served, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """The matrix of an example's rows that fit their types; where there are none, of rows drawn from the columns' types."""
+    fitting = [fitted for row in rows[:GOLDEN_ROWS] if (fitted := _fitting(found, row)) is not None]
+    return RowsTransformer(found.transformation).matrix(fitting or _drawn(found))
+
+
+def _columns(signature: Signature | None, inputs: ModelInputs) -> tuple[Column, ...]:
+    width = inputs.width
+    if signature is None or not signature.columns:
+        asked = signature.width if signature else width
+        if not asked:
+            raise InvalidInput("it has no signature and does not say how many columns it reads; log it with an input_example")
+        _check_width(asked, width)
+        names = inputs.names or tuple(f"x{i}" for i in range(asked))
+        return tuple(Column(name, "string" if i in inputs.texts else "float") for i, name in enumerate(names))
+    columns = signature.columns
+    _check_width(len(columns), width)
+    by_name = {column.name: column for column in columns}
+    return tuple(by_name[name] for name in inputs.names) if set(inputs.names) == by_name.keys() else columns
+
+
+def _check_width(asked: int, width: int) -> None:
+    if width and asked != width:
+        raise InvalidInput(f"its signature has {asked} columns and the model reads {width}; log it with the signature of what it was fitted on")
+
+
+def _feature_names(columns: Sequence[Column]) -> list[str]:
+    """A name of letters, digits and "_" for each column, no two alike."""
+    names: list[str] = []
+    for place, column in enumerate(columns):
+        clean = _UNSAFE.sub("_", column.name).strip("_")[:100] or f"column_{place}"
+        names.append(clean if clean not in names else f"{clean}_{place}")
+    return names
+
+
+def _fitting(found: Served, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+        values = [coerce(column.type, row[column.name]) for column in found.columns]
+    except InvalidInput:
+        return None
+    return {cell.name: value for cell, value in zip(found.transformation.columns, values, strict=True)}
+
+
+def _drawn(found: Served) -> list[dict[str, Any]]:
+    random = np.random.default_rng(0)
+    return [
+        {cell.name: _value(column.type, cell, random) for column, cell in zip(found.columns, found.transformation.columns, strict=True)}
+        for _ in range(GOLDEN_ROWS)
+    ]
+
+
+def _value(kind: Type, cell: TransformedColumn, random: np.random.Generator) -> Any:
+    match kind:
+        case "string":
+            return str(random.choice(cell.vocabulary))
+        case "bool":
+            return bool(random.integers(2))
+        case "int":
+            return int(random.integers(10))
+        case _:
+            return float(random.normal())

@@ -1,0 +1,122 @@
+"""Reading a foreign model's file: what runs in a process of its own, because the parsers of frameworks are native code.
+
+A file that kills its parser kills that process and nothing else; what comes out is Rota's own form and plain values.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rota.errors import InvalidInput, RotaError
+from rota.manage.adoption import columns as foreign_columns
+from rota.manage.adoption import mlmodel
+from rota.manage.adoption.mlmodel import Signature
+from rota.manage.models import loading
+from rota.ports.models import ModelFormat, SealedFormat
+from rota.records.data import FeatureService
+from rota.records.model import Transformation
+from rota.records.record import Record
+from rota.records.run import Problem
+
+
+class Converted(Record, frozen=True):
+    """What the process found: the model in the form of `format`, its bytes in `out`; or in one sentence why it cannot be served."""
+
+    unservable: str = ""
+    format: str = ""
+    problem: Problem = "regression"
+    features: FeatureService | None = None
+    transformation: Transformation = Transformation(())
+    golden_rows: tuple[tuple[float | None, ...], ...] = ()
+    golden_answers: tuple[float, ...] = ()
+    dependencies: Mapping[str, str] = {}
+
+
+class Order(Record, frozen=True):
+    """What the process shall read. `folder` holds `file` and perhaps `example`; `pickle` says that somebody allowed it."""
+
+    model: str
+    format: str
+    folder: str
+    file: str
+    out: str
+    columns: tuple[tuple[str, str], ...] = ()
+    width: int = 0
+    example: str = ""
+    pins: Mapping[str, str] = {}
+    problem: Problem | None = None
+    pickle: bool = False
+
+
+def convert(order: Order, formats: Mapping[str, ModelFormat]) -> Converted:
+    """Read the file, let the model answer its golden rows, and write it in Rota's form to `out`."""
+    try:
+        return _converted(order, formats)
+    except RotaError as error:
+        said = str(error)
+    except Exception as error:  # noqa: BLE001 - a foreign model may raise anything, and its version has to say what
+        said = f"the model cannot be read or does not answer: {type(error).__name__}: {error}"
+    return Converted(unservable=" ".join(said.split())[:1_000])
+
+
+def _converted(order: Order, formats: Mapping[str, ModelFormat]) -> Converted:
+    if order.format not in formats:
+        raise InvalidInput(f"its format {order.format!r} is not installed here; installed are {sorted(formats)}")
+    folder = Path(order.folder)
+    format_, data = _safest(order, formats, (folder / order.file).read_bytes())
+    opened = format_.unlocked(order.model, data, "") if isinstance(format_, SealedFormat) else format_
+    found = foreign_columns.served(order.model, _signature(order), inputs := opened.describe(data))
+    rows = mlmodel.example_rows((folder / order.example).read_bytes(), found.columns) if order.example else []
+    matrix = foreign_columns.golden(found, rows)
+    answers = opened.loads(data).predict(matrix)
+    if answers.shape != (len(matrix),) or not np.isfinite(answers).all():
+        raise InvalidInput(f"the model answered {answers[:3]} ... to {len(matrix)} rows; it must give one finite number a row")
+    Path(order.out).write_bytes(data)
+    return Converted(
+        format=format_.name,
+        problem=order.problem or inputs.problem or "regression",
+        features=found.features,
+        transformation=found.transformation,
+        golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in matrix),
+        golden_answers=tuple(map(float, answers)),
+        dependencies=_dependencies(order, opened),
+    )
+
+
+def _safest(order: Order, formats: Mapping[str, ModelFormat], file: bytes) -> tuple[ModelFormat, bytes]:
+    """The model in the form it is kept in: what a pickle holds in a form that runs no code, when there is one."""
+    format_ = formats[order.format]
+    data = format_.imported(file)
+    if not isinstance(format_, SealedFormat):
+        return format_, data
+    opened = format_.unlocked(order.model, data, "")
+    model = opened.held(data)
+    others = loading.differences(_dependencies(order, opened))
+    if others:
+        raise InvalidInput(f"a pickle is only loaded by the packages that wrote it: {'; '.join(others)}")
+    for safe in formats.values():
+        if not isinstance(safe, SealedFormat) and safe.accepts(model):
+            with suppress(InvalidInput):
+                return safe, safe.dumps(model)
+    return format_, data
+
+
+def _signature(order: Order) -> Signature | None:
+    if not order.columns and not order.width:
+        return None
+    return Signature(tuple(mlmodel.Column(name, kind) for name, kind in order.columns), order.width)  # type: ignore[arg-type]
+
+
+def _dependencies(order: Order, opened: ModelFormat) -> dict[str, str]:
+    """The libraries that the bytes depend on, in the versions that the model was logged with where it says so."""
+    own = opened.libraries()
+    return own | {name: version for name, version in order.pins.items() if name in own}
+
+
+def answered(plain: Any) -> Converted:
+    """What the process said, read back."""
+    return msgspec.convert(plain, Converted)

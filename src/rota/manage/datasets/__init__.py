@@ -1,0 +1,1 @@
+"""Datasets: definitions built into immutable versions; splits, profiles, schemas, statistics."""

@@ -1,0 +1,1 @@
+"""Experiments: artifacts, provenance and search of tracked runs."""

@@ -1,0 +1,1 @@
+"""Definitions: registered sources, views and services, their versions, references and catalog."""

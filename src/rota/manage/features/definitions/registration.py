@@ -1,0 +1,256 @@
+"""Registration of feature definitions: checked and gated first, then stored together, a changed view as its next version."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from rota.errors import Conflict, InvalidInput, RotaError
+from rota.manage.features.definitions import versions
+from rota.manage.features.definitions.versions import ALL, CATALOG, Difference, View
+from rota.manage.features.expressions import compiler, equivalence_check
+from rota.manage.features.ingestion import contracts, watermarks
+from rota.manage.features.online import window_view
+from rota.manage.features.online.row_codec import prefix
+from rota.manage.features.rows import source_table
+from rota.ports.metadata import Batch, Metadata
+from rota.ports.tables import Tables
+from rota.records.data import Feature, FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
+from rota.records.kinds import BY_RECORD
+from rota.records.record import Record
+from rota.records.schema import Type
+from rota.records.signal import Cursor
+from rota.records.time import Micros
+
+Definition = Source | FeatureView | OnDemandFeatureView | FeatureService
+_SAMPLE = 10_000
+_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between what is declared and what is stored; a changed view says what differs and which version it becomes.
+
+    "stay": it is stored and not declared any more; it keeps working until it is retired.
+    """
+
+    what: Literal["add", "change", "keep", "stay"]
+    kind: str
+    name: str
+    version: int | None = None
+    differences: tuple[Difference, ...] = ()
+
+
+def register(metadata: Metadata, tables: Tables, definitions: Iterable[Definition], *, now_us: Micros = 0, actor: str = "owner") -> list[Record]:
+    """Store sources, views and services with all that they contain; returns the records that are new or changed.
+
+    Every expression of a new or changed view passes the gate first: its row form and its column form agree on an edge
+    table and on the newest rows of the source. A view whose values follow from something else than before gets its next
+    version in the same batch. Raises `InvalidInput` or `Refused` (nothing is stored then), `Conflict` when somebody else
+    registered one of the names differently at the same time.
+    """
+    records = unfolded(definitions)
+    for _ in range(_TRIES):
+        stored = [metadata.get(type(record), record.name) for record in records]
+        changed = [(record, before) for record, before in zip(records, stored, strict=True) if record != before or _unversioned(metadata, record)]
+        for record, _ in changed:
+            _check(metadata, tables, record)
+        if not changed:
+            return []
+        try:
+            metadata.commit(_batch(metadata, changed, actor, now_us))
+        except Conflict:
+            if any(metadata.get(type(record), record.name) not in (record, before) for record, before in changed):
+                raise
+            continue  # another definition was registered meanwhile, or the same ones
+        return [record for record, before in changed if record != before]
+    raise Conflict("other processes keep registering definitions; try again")
+
+
+def plan(metadata: Metadata, definitions: Iterable[Definition]) -> list[Change]:
+    """What `register` would add or change, nothing written and nothing gated."""
+    return [change_of(metadata, record) for record in unfolded(definitions)]
+
+
+def change_of(metadata: Metadata, record: Definition) -> Change:
+    """What registering one definition would do."""
+    before, kind = metadata.get(type(record), record.name), BY_RECORD[type(record)].name
+    if not isinstance(record, View):
+        return Change("add" if before is None else "keep" if before == record else "change", kind, record.name)
+    old = before if isinstance(before, View) else None
+    new = versions.added(metadata, old, record, 0) if before != record or _unversioned(metadata, record) else []
+    differences = tuple(versions.differences(old, record)) if old is not None else ()
+    what: Literal["add", "change", "keep"] = "add" if old is None else "keep" if old == record and not new else "change"
+    return Change(what, kind, record.name, new[-1].number if new else None, differences)
+
+
+def left(metadata: Metadata, declared: Sequence[Record]) -> list[Change]:
+    """What is stored and not among the declared definitions."""
+    found: list[Definition] = [
+        *metadata.find(Source, limit=ALL),
+        *metadata.find(FeatureView, limit=ALL),
+        *metadata.find(OnDemandFeatureView, limit=ALL),
+        *metadata.find(FeatureService, limit=ALL),
+    ]
+    names = {(type(record), getattr(record, "name", "")) for record in declared}
+    return [Change("stay", BY_RECORD[type(record)].name, record.name) for record in found if (type(record), record.name) not in names]
+
+
+def catalog(metadata: Metadata) -> int:
+    """How often definitions have changed: who keeps something derived from them looks here whether it is still right."""
+    stamp = metadata.get(Cursor, CATALOG)
+    return stamp.position if stamp else 0
+
+
+def views_of(metadata: Metadata, source: str) -> list[FeatureView]:
+    """Every view over a source that somebody may read: each version that is not retired, and those that services hold as they were."""
+    found = [version for version in metadata.find(FeatureViewVersion, limit=ALL) if isinstance(version.view, FeatureView)]
+    versioned = {version.name for version in found}
+    views = [version.view for version in found if version.retired_us is None]
+    views += [view for view in metadata.find(FeatureView, limit=ALL) if view.name not in versioned]
+    views += [view for service in metadata.find(FeatureService, limit=ALL) for view in service.stored_views]
+    return [view for view in views if isinstance(view, FeatureView) and view.source.name == source]
+
+
+def is_read(metadata: Metadata, view: FeatureView) -> bool:
+    """Whether the online rows of a definition are still those of somebody."""
+    return prefix(view) in {prefix(each) for each in views_of(metadata, view.source.name)}
+
+
+def unfolded(definitions: Iterable[Definition]) -> list[Definition]:
+    """The definitions with the sources and views inside them, each once."""
+    found: dict[tuple[str, str], Definition] = {}
+
+    def add(record: Definition) -> None:
+        space = "view" if isinstance(record, View) else type(record).__name__
+        known = found.setdefault((space, record.name), record)
+        if type(known) is not type(record):
+            raise InvalidInput(f"{record.name!r} names a feature view and an on-demand view; choose two names", name=record.name)
+        if known != record:
+            raise InvalidInput(f"{type(record).__name__} {record.name!r} is given two different definitions; keep one", name=record.name)
+
+    for definition in definitions:
+        for view in definition.views if isinstance(definition, FeatureService) else (definition,) if isinstance(definition, View) else ():
+            if isinstance(view, FeatureView):
+                add(view.source)
+            add(view)
+        add(definition)
+    return list(found.values())
+
+
+def _unversioned(metadata: Metadata, record: Definition) -> bool:
+    """A view as it is stored, but of which no version in force is."""
+    if not isinstance(record, View):
+        return False
+    newest = versions.newest(metadata, record.name)
+    return newest is None or newest.retired_us is not None
+
+
+def _batch(metadata: Metadata, changed: list[tuple[Definition, Definition | None]], actor: str, now_us: Micros) -> Batch:
+    batch = Batch()
+    for record, before in changed:
+        if record != before:
+            batch.put(record, replacing=before)
+        body = {}
+        if isinstance(record, View):
+            for version in versions.added(metadata, before if isinstance(before, View) else None, record, now_us):
+                batch.create(version)
+                body["version"] = version.number
+        batch.audit(actor, f"{BY_RECORD[type(record)].name}.{'change' if before else 'add'}", record.name, now_us, **body)
+    stamp = metadata.get(Cursor, CATALOG)
+    batch.put(Cursor(CATALOG, stamp.position + 1 if stamp else 1), replacing=stamp)
+    return batch
+
+
+def _check(metadata: Metadata, tables: Tables, record: Definition) -> None:
+    if isinstance(record, Source):
+        _check_source(metadata, record)
+    elif isinstance(record, FeatureView):
+        _check_namesake(metadata, OnDemandFeatureView, record.name)
+        _check_view(record, source_table.scan(tables, record.source).tail(_SAMPLE).collect())
+    elif isinstance(record, OnDemandFeatureView):
+        _check_namesake(metadata, FeatureView, record.name)
+        _gate(record.name, record.features, record.inputs, None)
+
+
+def _check_source(metadata: Metadata, source: Source) -> None:
+    if not source.fields:
+        raise InvalidInput(
+            f"source {source.name!r} has no fields: {source.path or 'its path'} could not be read here; "
+            "register it where the files are, or declare its fields",
+            source=source.name,
+        )
+    for name in source.fields:
+        if name == source_table.CREATED or name.startswith("_"):
+            raise InvalidInput(f"source {source.name!r}: the field name {name!r} is kept for Rota; choose another", source=source.name, field=name)
+    if source.id_field and source.fields[source.id_field] == "float":
+        raise InvalidInput(f"source {source.name!r}: a float cannot identify rows; declare {source.id_field!r} as int or string", source=source.name)
+    stored = metadata.get(Source, source.name)
+    retyped = [name for name, kind in source.fields.items() if stored and stored.fields.get(name, kind) != kind]
+    if retyped:
+        raise InvalidInput(
+            f"source {source.name!r} already has {retyped} with other types; give the new fields new names", source=source.name, fields=retyped
+        )
+    _check_dropped(metadata, source, stored)
+    contracts.check(source, stored)
+    watermarks.check(source)
+
+
+def _check_dropped(metadata: Metadata, source: Source, stored: Source | None) -> None:
+    """A field stays as long as a version of a view computes with it: rows without it could not be brought online."""
+    dropped = stored.fields.keys() - source.fields.keys() if stored else set()
+    if not dropped:
+        return
+    for version in metadata.find(FeatureViewVersion, limit=ALL):
+        view = version.view
+        if version.retired_us is None and isinstance(view, FeatureView) and view.source.name == source.name:
+            used = {name for feature in view.features.values() for name in compiler.columns_of(feature.sql, view.source.fields)}
+            lost = sorted(dropped & (used | {*view.join_keys, view.source.timestamp_field}))
+            if lost:
+                name = f"{version.name}@v{version.number}"
+                raise InvalidInput(
+                    f"source {source.name!r} drops the fields {lost}, which {name} computes with; "
+                    f"keep them until nothing uses it and `rota features retire {name}` has given it up",
+                    source=source.name,
+                    fields=lost,
+                )
+
+
+def _check_namesake(metadata: Metadata, other: type[FeatureView] | type[OnDemandFeatureView], name: str) -> None:
+    if metadata.get(other, name) is not None:
+        raise InvalidInput(f"{name!r} already names a {BY_RECORD[other].name.replace('_', ' ')}; choose another name", name=name)
+
+
+def _check_view(view: FeatureView, sample: pl.DataFrame) -> None:
+    floats = [key for key in view.join_keys if view.source.fields[key] == "float"]
+    if floats:
+        raise InvalidInput(f"feature view {view.name!r}: the join keys {floats} are floats; an entity is found by int or string", view=view.name)
+    if view.windowed:
+        window_view.tiles_kept(view)
+    for name, feature in view.features.items():
+        kind = compiler.type_of(feature.sql, view.source.fields)
+        expected = _TAKES.get(feature.aggregation or "", (kind,))
+        if kind not in expected:
+            raise InvalidInput(
+                f"feature {view.name}.{name}: {feature.aggregation} takes {' or '.join(expected)}, but {feature.sql!r} is {kind}", view=view.name
+            )
+    _gate(view.name, view.features, view.source.fields, sample)
+
+
+def _gate(view: str, features: Mapping[str, Feature], columns: Mapping[str, Type], sample: pl.DataFrame | None) -> None:
+    for name, feature in features.items():
+        try:
+            equivalence_check.verify(feature.sql, columns, sample)
+        except RotaError as error:
+            raise type(error)(f"feature {view}.{name}: {error}", view=view, feature=name, **error.facts) from error
+
+
+_ORDERED: tuple[Type, ...] = ("float", "int", "bool", "timestamp")
+_TAKES: Mapping[str, tuple[Type, ...]] = {
+    "share": ("bool",),
+    "mean": ("float", "int", "bool"),
+    "sum": ("float", "int", "bool"),
+    "min": _ORDERED,
+    "max": _ORDERED,
+}

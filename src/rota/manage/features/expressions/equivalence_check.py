@@ -1,0 +1,84 @@
+"""The registration gate of an expression: its row form and its column form must agree, value for value."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from rota.errors import Refused
+from rota.manage.features.expressions import compiler
+from rota.manage.features.expressions.operators import DTYPES
+from rota.records.schema import Type
+
+_MOST_EDGES = 2_000
+_EDGES: dict[str, list[Any]] = {
+    "float": [None, 0.0, -0.0, math.nan, math.inf, -math.inf, -1.0, 1.0, 0.5, 2.5, -2.5, 1e-300, 1e300, 9.007199254740993e15, 123.456],
+    "int": [None, 0, -1, 1, 2, 5, -5, 1_000, 2**53 + 1, 2**63 - 1, -(2**63)],
+    "bool": [None, True, False],
+    "string": [None, "", " ", "a", "A b ", "ß", "İ", "1", "-2.5", "+7", "1e400", "1_0", "nan", "it's", 'quo"te', "new\nline", "日本語"],
+    "timestamp": [
+        None,
+        0,
+        -1,
+        1,
+        2**63 - 1,
+        -62_135_596_800_000_000,
+        951_782_400_000_000,  # 2000-02-29, a leap day
+        1_356_998_399_999_999,  # the last microsecond of 2012
+        1_362_898_799_999_999,
+        1_362_898_800_000_000,  # New York's clocks jump ahead on 10 March 2013
+        1_364_691_599_999_999,
+        1_364_691_600_000_000,  # Berlin's, on 31 March
+        1_383_458_399_999_999,
+        1_383_458_400_000_000,  # New York's fall back on 3 November
+        1_365_256_800_000_000,  # Auckland's, on 7 April
+    ],
+}
+
+
+def verify(sql: str, columns: Mapping[str, Type], sample: pl.DataFrame | None = None) -> int:
+    """Compare both forms on the sampled rows and on an edge table; returns how many rows were compared.
+
+    Raises `Refused` with the first row on which they differ, `InvalidInput` for a text that is no expression.
+    """
+    used = {name: columns[name] for name in compiler.columns_of(sql, columns)}
+    frames = [_edges(used)]
+    if sample is not None and sample.height:
+        frames.append(
+            sample.select(pl.col(name).cast(DTYPES[kind]) for name, kind in used.items()) if used else sample.select(pl.lit(1).alias("row"))
+        )
+    rows = pl.concat(frames, how="vertical") if used else frames[0]
+    offline = rows.select(compiler.column(sql, columns).alias("value"))["value"].to_list()
+    compute = compiler.compile_values([sql], columns)
+    for row, expected in zip(rows.iter_rows(named=True), offline if len(offline) == rows.height else offline * rows.height, strict=True):
+        (online,) = compute(row)
+        if not same(online, expected):
+            raise Refused(
+                f"feature expression {sql!r} is computed differently online and offline: {online!r} against {expected!r} on the row {row}; "
+                "write it another way, or compute it before the rows reach Rota",
+                sql=sql,
+                online=online,
+                offline=expected,
+            )
+    return rows.height
+
+
+def same(a: Any, b: Any, *, relative: float = 1e-9, absolute: float = 1e-12) -> bool:
+    """Equal values; floats up to the last digits, in which mathematical libraries differ."""
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or math.isclose(a, b, rel_tol=relative, abs_tol=absolute) or (math.isnan(a) and math.isnan(b))
+    return type(a) is type(b) and bool(a == b)
+
+
+def _edges(columns: Mapping[str, Type]) -> pl.DataFrame:
+    """Combinations of edge values: all of them while they are few, else every value of each column beside shifting others."""
+    choices = [_EDGES[kind] for kind in columns.values()]
+    if not choices:
+        return pl.DataFrame({"row": [1]})
+    if math.prod(map(len, choices)) <= _MOST_EDGES:
+        rows = list(itertools.product(*choices))
+    else:
+        rows = [tuple(values[(i * (1 + 2 * j) + i // len(values)) % len(values)] for j, values in enumerate(choices)) for i in range(_MOST_EDGES)]
+    return pl.DataFrame(rows, schema={name: DTYPES[kind] for name, kind in columns.items()}, orient="row")

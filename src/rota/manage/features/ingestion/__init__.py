@@ -1,0 +1,1 @@
+"""Ingestion: rows of files, databases and tables enter the offline store; what is not taken is quarantined."""

@@ -1,0 +1,87 @@
+"""The records of ingestions: which are finished, which one is running, and how each of their steps is stored once."""
+
+import msgspec
+
+from rota.errors import Conflict
+from rota.manage.signals.data_arrived import arrived
+from rota.ports.metadata import Batch, Metadata
+from rota.records.intake import Counts, Ingestion, Intake
+from rota.records.time import Micros
+
+_WRITER = "ingest"
+_TRIES = 100
+
+
+def history(metadata: Metadata, source: str, *, limit: int = 100) -> list[Ingestion]:
+    """Ingestions of a source, the newest first."""
+    return metadata.find(Ingestion, {"source": source}, order="-number", limit=limit)
+
+
+def intake(metadata: Metadata, source: str, writer: str, origin: str) -> tuple[Intake, Intake | None]:
+    """How far an input has been taken in, and what is stored about it (None: it is new)."""
+    stored = metadata.get(Intake, source, writer)
+    return stored or Intake(source, writer, origin), stored
+
+
+def running(metadata: Metadata, source: str, actor: str, origin: str, now_us: Micros) -> tuple[Ingestion, Ingestion | None]:
+    """The ingestion that counts what is taken in now: one that was cut off, or a new one; and what is stored of it."""
+    found = metadata.find(Ingestion, {"source": source, "status": "running"}, limit=1)
+    if found:
+        return found[0], found[0]
+    return Ingestion(source, _next_number(metadata, source), "running", at_us=now_us, actor=actor, origin=origin), None
+
+
+def counted(ingestion: Ingestion, counts: Counts, *, files: int, watermark: int | None) -> Ingestion:
+    """The ingestion with one more input."""
+    return msgspec.structs.replace(
+        ingestion,
+        files=ingestion.files + files,
+        rows_in=ingestion.rows_in + counts.rows_in,
+        rows_out=ingestion.rows_out + counts.rows_out,
+        known=ingestion.known + counts.known,
+        rejected=ingestion.rejected + counts.rejected,
+        watermark=ingestion.watermark if watermark is None else watermark,
+    )
+
+
+def close(metadata: Metadata, source: str, *, version: int | None, stale: str) -> Ingestion | None:
+    """End the running ingestion of a source, if there is one, and tell that rows have arrived."""
+    for _ in range(_TRIES):
+        found = metadata.find(Ingestion, {"source": source, "status": "running"}, limit=1)
+        if not found:
+            return None
+        batch, closed = Batch(), msgspec.structs.replace(found[0], status="done", version=version, stale=stale)
+        batch.put(closed, replacing=found[0])
+        try:
+            metadata.commit(batch)
+        except Conflict:
+            continue
+        tell(metadata, source)
+        return closed
+    raise Conflict(f"other processes keep ingesting into source {source!r}; try again", source=source)
+
+
+def tell(metadata: Metadata, source: str) -> None:
+    """The event `data.arrived` of the newest finished ingestion, unless it was told; call it again before the next one."""
+    done = metadata.find(Ingestion, {"source": source, "status": "done"}, order="-number", limit=1)
+    if done:
+        arrived(metadata, source, done[0].rows_out, writer=_WRITER, upto=done[0].number, now_us=done[0].at_us)
+
+
+def refuse(metadata: Metadata, refused: Ingestion) -> Ingestion:
+    """Store that an ingestion or a push was refused, under the next number."""
+    for _ in range(_TRIES):
+        numbered = msgspec.structs.replace(refused, number=_next_number(metadata, refused.source), status="refused")
+        batch = Batch()
+        batch.create(numbered)
+        try:
+            metadata.commit(batch)
+        except Conflict:
+            continue
+        return numbered
+    raise Conflict(f"other processes keep ingesting into source {refused.source!r}; try again", source=refused.source)
+
+
+def _next_number(metadata: Metadata, source: str) -> int:
+    newest = history(metadata, source, limit=1)
+    return newest[0].number + 1 if newest else 1

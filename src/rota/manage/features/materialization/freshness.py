@@ -1,0 +1,60 @@
+"""Freshness of a feature view: how new its newest row is, measured against its ttl, and when it was last materialized."""
+
+import polars as pl
+
+from rota.manage.features.materialization import materialize as materialization
+from rota.manage.features.materialization.push_stream import Stream, received
+from rota.manage.features.online.reader import StoredView
+from rota.manage.features.rows import source_table
+from rota.manage.features.rows.source_table import CREATED
+from rota.records.record import Record
+from rota.records.time import SECOND_US, Micros
+
+
+class ViewStatus(Record, frozen=True):
+    """What is known of a view now. Times are None where there is no row; `fresh` is whether its newest row is within the ttl.
+
+    `rows` and `waiting` count the rows of the source in the offline table, and those pushed and not flushed yet;
+    `materialized_us` and `materialized_keys` are of the last materialization. Pushed rows need none.
+    """
+
+    view: str
+    source: str
+    rows: int
+    waiting: int
+    newest_event_us: Micros | None
+    newest_created_us: Micros | None
+    age_s: float | None
+    ttl_s: float | None
+    fresh: bool
+    materialized_us: Micros | None
+    materialized_keys: int | None
+
+
+def status(name: str, stream: Stream, view: StoredView) -> ViewStatus:
+    """Of the rows with an entity, in the table and in the journal."""
+    source, keys, event = stream.source, list(dict.fromkeys(view.join_keys)), view.timestamp_field
+    now_us = stream.stores.clock.now_us()
+    scan = source_table.scan(stream.stores.tables, source, columns=list(dict.fromkeys([*keys, event, CREATED]))).drop_nulls(keys)
+    rows, *newest = scan.select(pl.len(), pl.col(event).max().alias("event"), pl.col(CREATED).max().alias("created")).collect().row(0)
+    waiting = 0
+    for chunk in stream.uncarried():
+        waiting += len(chunk.payloads)
+        found = [(each.row[event], each.created_us) for each in received(chunk) if all(each.row.get(key) is not None for key in keys)]
+        for place, times in enumerate(zip(*found, strict=True)):
+            newest[place] = max(time for time in (newest[place], *times) if time is not None)
+    age_us = None if newest[0] is None else now_us - newest[0]
+    last = materialization.last(stream, view)
+    return ViewStatus(
+        name,
+        source.name,
+        rows,
+        waiting,
+        newest[0],
+        newest[1],
+        None if age_us is None else age_us / SECOND_US,
+        None if view.ttl_us is None else view.ttl_us / SECOND_US,
+        age_us is not None and (view.ttl_us is None or age_us <= view.ttl_us),
+        last.at_us if last else None,
+        last.keys if last else None,
+    )

@@ -1,0 +1,189 @@
+"""How the online store keeps a view: keys of entities, and the newest row of each as fixed bytes.
+
+Key: 8 bytes that name the view's definition, then the join key values, each with its type and length (past 400 bytes: their
+BLAKE2b). A changed definition has other keys, so an old model keeps reading the rows that were made for it.
+
+Row: tag "R", event and created time, null bitmap, one fixed field per number, bool or timestamp, then the texts as
+one MessagePack list. The first byte of a value is its format; another format gets another letter.
+"""
+
+import hashlib
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rota.manage.features.expressions import compiler
+from rota.records.data import Feature, FeatureView
+from rota.records.record import encode
+from rota.records.schema import Type
+from rota.records.time import Micros, micros
+
+ROW = b"R"
+VIEW = b"v"
+"""First byte of all keys of views; what steers an update has a smaller one, so it comes first in key order too."""
+_TIMES = struct.Struct("<cqq")
+_EVENT = struct.Struct("<q")
+FORMATS = {"float": "d", "int": "q", "timestamp": "q", "bool": "?"}
+_EMPTY: dict[str, Any] = {"float": 0.0, "int": 0, "timestamp": 0, "bool": False, "string": None}
+_FOLDED = ("min", "max", "last")
+_LONGEST = 400
+_texts = msgspec.msgpack
+
+
+def prefix(view: FeatureView) -> bytes:
+    """The first bytes of all keys of a view: a digest of what its stored values follow from (not of ttl, owner, description, nor of
+    columns that it does not use: a source may get new ones)."""
+    source = view.source
+    used = {name for feature in view.features.values() for name in compiler.columns_of(feature.sql, source.fields)}
+    definition = [
+        view.name,
+        [(key, source.fields[key]) for key in view.join_keys],
+        [source.name, source.timestamp_field, sorted((name, source.fields[name]) for name in used)],
+        layout(view),
+        micros(view.hop) if view.windowed else None,
+    ]
+    if any(feature.aggregation in _FOLDED for feature in view.features.values()):
+        definition.append(source.id_field)  # rows that have ids are kept in the tiles
+    return VIEW + hashlib.blake2b(encode(definition), digest_size=7).digest()
+
+
+def layout(view: FeatureView) -> list[tuple[str, Feature]]:
+    """The view's features in the order in which they are stored: by name, for a record's own order is lost in JSON."""
+    return sorted(view.features.items(), key=lambda item: item[0])
+
+
+def entity_key(start: bytes, values: Sequence[Any]) -> bytes | None:
+    """The key of an entity; None when one of its join keys is null: nothing is stored of it."""
+    name = entity_name(values)
+    return None if name is None else start + name
+
+
+def entity_name(values: Sequence[Any]) -> bytes | None:
+    """What the keys of an entity in all views end with; None when one of its join keys is null."""
+    parts = []
+    for value in values:
+        if value is None:
+            return None
+        if type(value) is str:
+            data = value.encode()
+            parts.append(b"s%d:" % len(data) + data)
+        else:
+            parts.append(b"i%d;" % value)
+    name = b"".join(parts)
+    return name if len(name) <= _LONGEST else b"h" + hashlib.blake2b(name, digest_size=32).digest()
+
+
+def entity_names(columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
+    """`entity_name` of many entities, given as the columns of their join keys."""
+    if len(columns) > 1:
+        return [entity_name(values) for values in zip(*columns, strict=True)]
+    return [b"i%d;" % value if type(value) is int else entity_name((value,)) for value in columns[0]]
+
+
+def event_time(data: bytes) -> Micros:
+    """The newest event time of a stored value, a row or tiles: both have it behind their tag."""
+    return int(_EVENT.unpack_from(data, 1)[0])
+
+
+class Entities:
+    """How the entity of a row is found and named in the store."""
+
+    def __init__(self, view: FeatureView) -> None:
+        self.prefix = prefix(view)
+        self.join_keys = view.join_keys
+        self._single = view.join_keys[0] if len(view.join_keys) == 1 else None
+
+    def entity_of(self, row: Mapping[str, Any]) -> Any:
+        """The entity's join key value, or the tuple of them."""
+        return row.get(self._single) if self._single is not None else tuple([row.get(name) for name in self.join_keys])
+
+    def key_of(self, entity: Any) -> bytes | None:
+        return entity_key(self.prefix, entity if self._single is None else (entity,))
+
+    def key(self, row: Mapping[str, Any]) -> bytes | None:
+        """The key of a row's entity; None when one of its join keys is null: nothing is stored of it."""
+        return self.key_of(self.entity_of(row))
+
+
+class RowView(Entities):
+    """A view of scalar features as it is stored: the newest row of each entity."""
+
+    def __init__(self, view: FeatureView) -> None:
+        super().__init__(view)
+        self.view = view
+        self.timestamp_field = view.source.timestamp_field
+        self.ttl_us = micros(view.ttl) if view.ttl is not None else None
+        sqls = [feature.sql for _, feature in layout(view)]
+        kinds: list[Type] = [compiler.type_of(sql, view.source.fields) for sql in sqls]
+        self._compute = compiler.compile_values(sqls, view.source.fields)
+        self.empty = (None,) * len(kinds)
+        self._blank = tuple(_EMPTY[kind] for kind in kinds)
+        self._texts = [i for i, kind in enumerate(kinds) if kind == "string"]
+        self._fixed = [i for i, kind in enumerate(kinds) if kind != "string"]
+        self._bytes = (len(kinds) + 7) // 8
+        self._struct = struct.Struct(f"<cqq{self._bytes}s" + "".join(FORMATS[kinds[i]] for i in self._fixed))
+        self.unpack = self._struct.unpack_from
+        self.no_nulls = bytes(self._bytes)
+        self.plain = not self._texts  # then the fixed fields are the values, in their order
+        self.lives_us = math.inf if self.ttl_us is None else self.ttl_us
+
+    def encode(self, row: Mapping[str, Any], created_us: Micros) -> bytes:
+        """The stored bytes of one row of the source."""
+        values = self._compute(row)
+        nulls = 0
+        for i, value in enumerate(values):
+            if value is None:
+                nulls |= 1 << i
+        if nulls:
+            values = tuple(blank if value is None else value for value, blank in zip(values, self._blank, strict=True))
+        bitmap = nulls.to_bytes(self._bytes, "little")
+        data = self._struct.pack(ROW, row[self.timestamp_field], created_us, bitmap, *[values[i] for i in self._fixed])
+        return data + _texts.encode([values[i] for i in self._texts]) if self._texts else data
+
+    def decode(self, data: bytes | None, now_us: Micros) -> tuple[Any, ...]:
+        """The feature values at a moment, in the order of `layout`; all null for an unknown entity and for a row older than the view's ttl."""
+        if not data:
+            return self.empty
+        found = self.unpack(data)
+        if now_us - found[1] > self.lives_us:
+            return self.empty
+        return found[4:] if self.plain and found[3] == self.no_nulls else self._spread(data, found)
+
+    def decode_all(self, datas: Sequence[bytes | None], now_us: Micros) -> list[tuple[Any, ...]]:
+        """`decode` of many; one loop, for most rows are alive and without nulls."""
+        unpack, oldest_us = self.unpack, now_us - self.lives_us
+        no_nulls = self.no_nulls if self.plain else None
+        made = []
+        for data in datas:
+            if not data:
+                made.append(self.empty)
+                continue
+            found = unpack(data)
+            if found[1] < oldest_us:
+                made.append(self.empty)
+            else:
+                made.append(found[4:] if found[3] == no_nulls else self._spread(data, found))
+        return made
+
+    def _spread(self, data: bytes, found: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The values of a row with texts or nulls, each in its place."""
+        values = list(self._blank)
+        for i, value in zip(self._fixed, found[4:], strict=True):
+            values[i] = value
+        if self._texts:
+            for i, value in zip(self._texts, _texts.decode(data[self._struct.size :]), strict=True):
+                values[i] = value
+        nulls = int.from_bytes(found[3], "little")
+        return tuple([None if nulls >> i & 1 else value for i, value in enumerate(values)])
+
+
+def newest(old: bytes, new: bytes) -> bytes:
+    """Of two rows of one entity: the later event, then the later created, then the larger bytes, in whatever order they come."""
+    _, new_event, new_created = _TIMES.unpack_from(new)
+    _, old_event, old_created = _TIMES.unpack_from(old)
+    if new_event != old_event:
+        return new if new_event > old_event else old
+    return new if (new_created, new) >= (old_created, old) else old

@@ -1,0 +1,1 @@
+"""Rows: one coercion of values for every way in, and readers and adapters of files, tables and frames."""

@@ -1,0 +1,1 @@
+"""Governance of models: evidence, risk, review, decision and report (the guide's evaluate, check, release, report)."""

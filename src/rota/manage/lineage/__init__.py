@@ -1,0 +1,1 @@
+"""Lineage: the graph of causes and effects in both directions, executions, notes, and the audit log."""

@@ -1,0 +1,177 @@
+"""Everything that a version or a run needs, as one tar file with a manifest, so that it can be kept or read where there is no platform.
+
+`manifest.json` comes first: the node, its facts, and path, digest and size of every other member. Digests are SHA-256; the
+members are streamed, so an archive of any size needs little memory, and equal contents give equal archives.
+"""
+
+import hashlib
+import io
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from rota.errors import Corrupt, InvalidInput, NotFound
+from rota.manage.experiments import artifacts
+from rota.manage.lineage import executions
+from rota.manage.lineage import explain as lineage_explain
+from rota.manage.lineage.node_types import key_of, type_of
+from rota.manage.models import registry
+from rota.manage.repositories import Repositories
+from rota.ports.blobs import Blobs
+from rota.records.model import ModelVersion
+from rota.records.record import Record, decode, encode, plain
+from rota.records.record import digest as digest_of
+from rota.records.tracking import ArtifactFile
+
+FORMAT = 1
+"""Version of the manifest. To change it: raise it, and say in the docs how the old one reads."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MAX_JSON = 50_000_000
+
+
+class Piece(Record, frozen=True):
+    """Some bytes that belong to a node: where they stand in an archive, and what they are."""
+
+    path: str
+    digest: str
+    size: int
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """A node's facts as JSON texts by file name, and its blobs."""
+
+    node: str
+    facts: dict[str, bytes]
+    pieces: tuple[Piece, ...]
+
+
+def belongings(repositories: Repositories, node: str) -> Belongings:
+    """What a model version, a durable run or a tracked run consists of; `InvalidInput` for another kind of node."""
+    kind, key = type_of(node).kind, key_of(node)
+    match kind:
+        case "model_version":
+            return _of_version(repositories, registry.resolve(repositories.metadata, key))
+        case "run":
+            return _of_run(repositories, key)
+        case "experiment_run":
+            return _of_experiment_run(repositories, key)
+    raise InvalidInput(f"{node!r} has no artifacts of its own; give model_version:NAME@NUMBER, run:ID or experiment_run:ID", node=node)
+
+
+def write(repositories: Repositories, found: Belongings, file: IO[bytes]) -> dict[str, Any]:
+    """Write the archive into an open file and return its manifest."""
+    members = [Piece(name, digest_of(data), len(data), "facts") for name, data in sorted(found.facts.items())]
+    manifest = {"format": FORMAT, "node": found.node, "members": plain([*members, *found.pieces])}
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        data = encode(manifest)
+        tar.addfile(_entry("manifest.json", len(data)), io.BytesIO(data))
+        for member in members:
+            tar.addfile(_entry(member.path, member.size), io.BytesIO(found.facts[member.path]))
+        for piece in found.pieces:
+            tar.addfile(_entry(piece.path, piece.size), _Reader(repositories.blobs.stream(piece.digest)))
+    return manifest
+
+
+def check(file: IO[bytes]) -> dict[str, Any]:
+    """The manifest of an archive whose every member is what it says; raises `Corrupt` naming the one that is not."""
+    try:
+        with tarfile.open(fileobj=file, mode="r|") as tar:
+            members = iter(tar)
+            first = next(members, None)
+            if first is None or first.name != "manifest.json" or first.size > _MAX_JSON:
+                raise Corrupt("this is no archive of Rota: it does not begin with manifest.json")
+            manifest = decode((tar.extractfile(first) or io.BytesIO()).read(), dict[str, Any])
+            expected = {each["path"]: each["digest"] for each in manifest["members"]}
+            for member in members:
+                content = tar.extractfile(member)
+                if content is None or expected.pop(member.name, None) != _digest(content):
+                    raise Corrupt(f"the archive's member {member.name!r} is not what the manifest says", member=member.name)
+    except (tarfile.TarError, KeyError, TypeError, AttributeError) as error:
+        raise Corrupt(f"this is no archive of Rota: {error}") from error
+    if expected:
+        raise Corrupt(f"the archive lacks {sorted(expected)}", missing=sorted(expected))
+    return manifest
+
+
+def _of_version(repositories: Repositories, version: ModelVersion) -> Belongings:
+    facts = {"version.json": encode(version), "explanation.json": encode(lineage_explain.explain(repositories, version.id))}
+    named = {version.bundle: "bundle", version.evaluation: "evaluation", version.statistics: "statistics"}
+    named |= {version.input_example: "input example", version.requirements: "requirements"}
+    pieces = _closure(repositories.blobs, {digest: about for digest, about in named.items() if digest})
+    files = artifacts.files(repositories.metadata, version.artifacts) if version.artifacts else []
+    return Belongings(f"model_version:{version.id}", facts, (*pieces, *map(_file, files)))
+
+
+def _of_run(repositories: Repositories, id: str) -> Belongings:
+    run, steps = executions.get(repositories, id), repositories.runs.journal(id)
+    facts = {"run.json": encode(run), "execution.json": encode(executions.describe(repositories, run, steps)), "steps.json": encode(steps)}
+    results = {digest: step.name for step in steps for digest in _DIGEST.findall(encode(step.result).decode())}
+    return Belongings(f"run:{id}", facts, tuple(_closure(repositories.blobs, results)))
+
+
+def _of_experiment_run(repositories: Repositories, id: str) -> Belongings:
+    run = repositories.tracking.run(id)
+    if run is None:
+        raise NotFound(f"there is no tracked run {id!r}; `rota runs list` shows them", run=id)
+    series = {point.key: [plain(each) for each in repositories.tracking.history(id, point.key, limit=1_000_000)] for point in run.latest}
+    facts = {"run.json": encode(run), "metrics.json": encode(series)}
+    pieces = _closure(repositories.blobs, {text: name for name, text in run.source.items() if _DIGEST.fullmatch(text)})
+    return Belongings(f"experiment_run:{id}", facts, (*pieces, *map(_file, artifacts.files(repositories.metadata, artifacts.run_root(run)))))
+
+
+def _closure(blobs: Blobs, named: dict[str, str]) -> list[Piece]:
+    """The blobs under these digests, and those that JSON ones among them name; a digest under which there is no blob is none."""
+    found, todo = dict[str, Piece](), list(named.items())
+    while todo:
+        digest, about = todo.pop()
+        if digest in found or not blobs.exists(digest):
+            continue
+        size = blobs.size(digest)
+        found[digest] = Piece(f"blobs/{digest}", digest, size, about)
+        first = next(iter(blobs.stream(digest)), b"") if size <= _MAX_JSON else b""
+        if first[:1] in (b"{", b"["):
+            todo += [(each, f"named by {about}") for each in _DIGEST.findall(blobs.get(digest).decode(errors="replace"))]
+    return [found[digest] for digest in sorted(found)]
+
+
+def _file(file: ArtifactFile) -> Piece:
+    return Piece(f"files/{file.path}", file.digest, file.size, "file")
+
+
+def _entry(path: str, size: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(path)
+    entry.size = size
+    return entry
+
+
+def _digest(content: IO[bytes]) -> str:
+    total = hashlib.sha256()
+    for piece in iter(lambda: content.read(1_048_576), b""):
+        total.update(piece)
+    return total.hexdigest()
+
+
+class _Reader(io.RawIOBase):
+    """Pieces as a file that tarfile can read; read to its end, so that a damaged blob is noticed."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or len(self._rest) < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._rest += piece
+        if size >= 0 and len(self._rest) == size:
+            self._rest += next(self._pieces, b"")
+        taken, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
+        return taken

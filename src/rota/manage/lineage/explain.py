@@ -1,0 +1,204 @@
+"""Why a model version is what it is and stands where it stands: one answer out of everything that was recorded about it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rota.errors import Corrupt, NotFound
+from rota.manage.lineage import executions, notes
+from rota.manage.lineage import graph as lineage
+from rota.manage.lineage.prediction_chain import aliases_at
+from rota.manage.models import registry
+from rota.manage.repositories import Repositories
+from rota.ports.blobs import Blobs
+from rota.ports.metadata import Metadata
+from rota.records.dataset import DatasetVersion
+from rota.records.model import AliasMove, Approval, ModelBundle, ModelVersion, ReviewRequest, RiskAnswer
+from rota.records.profile import Profile
+from rota.records.record import Record, decode, plain
+from rota.records.release import Endpoint, Release, Rollout
+from rota.records.run import PipelineRelease
+from rota.records.signal import Alert, Note
+from rota.records.time import Micros, iso
+from rota.records.tracking import ExperimentRun
+
+
+class Explanation(Record, frozen=True):
+    """Everything behind a version, as it was known at `at_us`; what happened later is left out.
+
+    `aliases` names the aliases that pointed at it then, `champion` the version that was champion then (0: none). `evaluation`
+    holds candidate and champion on the same rows with their slices. `alert` is the one that started the training run.
+    """
+
+    version: ModelVersion
+    at_us: Micros
+    aliases: tuple[str, ...]
+    champion: int
+    dataset: DatasetVersion | None
+    statistics: Mapping[str, Any]
+    features: tuple[Mapping[str, Any], ...]
+    parameters: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    gates: tuple[Mapping[str, Any], ...]
+    approvals: tuple[Approval, ...]
+    reviews: tuple[ReviewRequest, ...]
+    risks: tuple[RiskAnswer, ...]
+    alias_moves: tuple[AliasMove, ...]
+    rollouts: tuple[Rollout, ...]
+    releases: tuple[Release, ...]
+    code: PipelineRelease | None
+    execution: executions.Execution | None
+    alert: Alert | None
+    tracked_run: ExperimentRun | None
+    notes: tuple[Note, ...]
+    causes: tuple[str, ...]
+
+
+def explain(repositories: Repositories, reference: str, *, at_us: Micros | None = None) -> Explanation:
+    """The answer for "model@3" or "model@champion" (the alias as it stood at `at_us`; default: now)."""
+    metadata = repositories.metadata
+    until_us = repositories.clock.now_us() if at_us is None else at_us
+    version = _resolve(metadata, reference, until_us, now=at_us is None)
+    key: dict[str, str | int] = {"model": version.model, "number": version.number}
+    runs = repositories.runs.find(id=version.run, limit=1) if version.run else []
+    run = executions.describe(repositories, runs[0]) if runs else None
+    bundle = _blob(repositories.blobs, version.bundle, ModelBundle)
+    pointing = aliases_at(metadata, version.model, until_us)
+    moves = [move for move in metadata.find(AliasMove, {"model": version.model}, order="at_us", limit=registry.ALL) if move.at_us <= until_us]
+    dataset = _dataset(metadata, version.dataset)
+    return Explanation(
+        version=version,
+        at_us=until_us,
+        aliases=tuple(move.alias for move in pointing if move.number == version.number),
+        champion=next((move.number for move in pointing if move.alias == "champion"), 0),
+        dataset=dataset,
+        statistics=_statistics(repositories.blobs, dataset),
+        features=tuple(_view(view) for view in bundle.features.views) if bundle else (),
+        parameters=version.parameters,
+        evaluation=_json(repositories.blobs, version.evaluation),
+        gates=run.gates if run else (),
+        approvals=_until(metadata.find(Approval, key, order="at_us"), until_us),
+        reviews=_until(metadata.find(ReviewRequest, key, order="at_us"), until_us),
+        risks=_until(metadata.find(RiskAnswer, key, order="at_us"), until_us),
+        alias_moves=tuple(move for move in moves if version.number in (move.number, move.before)),
+        rollouts=_rollouts(metadata, version, until_us),
+        releases=_releases(metadata, version, until_us),
+        code=metadata.get(PipelineRelease, version.release) if version.release else None,
+        execution=run,
+        alert=metadata.get(Alert, run.trigger.removeprefix("alert:")) if run and run.trigger.startswith("alert:") else None,
+        tracked_run=repositories.tracking.run(version.experiment_run) if version.experiment_run else None,
+        notes=_until(_notes(metadata, version, run), until_us),
+        causes=tuple(dict.fromkeys(edge.cause for edge in lineage.walk(metadata, f"model_version:{version.id}", "causes"))),
+    )
+
+
+def sentences(found: Explanation) -> dict[str, str]:
+    """The answer in a few lines, by what they speak of."""
+    version = found.version
+    said = {"version": f"{version.id}, {version.status}, registered {iso(version.created_us)} because of {version.trigger}"}
+    standing = f"is {', '.join(found.aliases)}" if found.aliases else "has no alias"
+    said["standing"] = f"{standing} at {iso(found.at_us)}; champion is " + (f"version {found.champion}" if found.champion else "no version")
+    if found.alert:
+        said["cause"] = f"alert {found.alert.kind} of {found.alert.subject}: {found.alert.message}"
+    if found.dataset:
+        at = ", ".join(f"{source}@{number}" for source, number in found.dataset.sources.items())
+        span = f"from {iso(found.dataset.start_us)} to {iso(found.dataset.end_us)}"
+        said["data"] = f"{found.dataset.id}: {found.dataset.rows} rows {span}, out of {at or 'no source'}"
+    if found.features:
+        said["features"] = ", ".join(f"{view['name']} ({len(view['features'])})" for view in found.features)
+    said["parameters"] = ", ".join(f"{name} = {value}" for name, value in found.parameters.items()) or "none"
+    said["metrics"] = ", ".join(f"{name} {value:.4g}" for name, value in version.metrics.items()) or "none"
+    said |= {f"gate {gate['gate']}": ("passed: " if gate["passed"] else "refused: ") + str(gate["message"]) for gate in found.gates}
+    said |= {f"review {iso(each.at_us)}": f"asked by {each.requested_by}, {each.state}: {each.comment}" for each in found.reviews}
+    said |= {f"risk {each.question}": f"{each.answer} ({'acceptable' if each.acceptable else 'blocks'}, {each.answered_by})" for each in found.risks}
+    said |= {f"{each.decision} {iso(each.at_us)}": f"{each.reviewer}: {each.reason}" for each in found.approvals}
+    said |= {
+        f"{each.alias} {iso(each.at_us)}": f"{each.before or 'none'} -> {each.number or 'none'} by {each.actor}: {each.reason}"
+        for each in found.alias_moves
+    }
+    said |= {f"rollout {each.id}": f"{each.state.replace('_', ' ')} after {len(each.history)} verdicts: {each.reason}" for each in found.rollouts}
+    said |= {f"release {each.endpoint}@{each.revision}": _split(each) for each in found.releases}
+    if found.code:
+        said["code"] = f"commit {found.code.commit or 'none'}{' + local changes' if found.code.dirty else ''}, lock {found.code.lock[:12] or 'none'}"
+    if found.execution:
+        made = ", ".join(f"{name} {value}" for name, value in found.execution.components.items() if name not in ("commit", "release"))
+        said["run"] = f"{found.execution.id} by {found.execution.executor or 'no worker'}, {made}"
+    if found.tracked_run:
+        said["tracked run"] = f"{found.tracked_run.id} {found.tracked_run.name} of {found.tracked_run.owner}"
+    return said | {f"note {iso(note.at_us)}": f"{note.author}: {note.text}" for note in found.notes}
+
+
+def _resolve(metadata: Metadata, reference: str, at_us: Micros, *, now: bool) -> ModelVersion:
+    model, _, which = reference.partition("@")
+    if now or not which or which.isdecimal():
+        version = registry.resolve(metadata, reference)
+    else:
+        move = registry.alias_at(metadata, model, which, at_us)
+        if move is None or not move.number:
+            raise NotFound(f"model {model!r} had no alias {which!r} at {iso(at_us)}", model=model, alias=which)
+        version = registry.get(metadata, model, move.number)
+    if version.created_us > at_us:
+        raise NotFound(f"{version.id} was not there at {iso(at_us)}; it was registered at {iso(version.created_us)}", version=version.id)
+    return version
+
+
+def _dataset(metadata: Metadata, id: str) -> DatasetVersion | None:
+    name, _, number = id.rpartition("@")
+    return metadata.get(DatasetVersion, name, int(number)) if number.isascii() and number.isdigit() else None
+
+
+def _statistics(blobs: Blobs, dataset: DatasetVersion | None) -> dict[str, Any]:
+    """The snapshot's statistics by column."""
+    profile = _blob(blobs, dataset.statistics, Profile) if dataset and dataset.statistics else None
+    return plain(profile) if profile else {}
+
+
+def _view(view: Any) -> dict[str, Any]:
+    source = getattr(view, "source", None)
+    return {
+        "name": view.name,
+        "source": source.name if source else "request",
+        "features": {name: plain(each) for name, each in view.features.items()},
+    }
+
+
+def _rollouts(metadata: Metadata, version: ModelVersion, until_us: Micros) -> tuple[Rollout, ...]:
+    found = [r for endpoint in metadata.find(Endpoint, {"model": version.model}) for r in metadata.find(Rollout, {"endpoint": endpoint.name})]
+    mine = [r for r in found if (r.model, r.candidate) == (version.model, version.number) and r.started_us <= until_us]
+    return tuple(sorted(mine, key=lambda rollout: rollout.started_us))
+
+
+def _releases(metadata: Metadata, version: ModelVersion, until_us: Micros) -> tuple[Release, ...]:
+    found = [
+        r
+        for endpoint in metadata.find(Endpoint, {"model": version.model})
+        for r in metadata.find(Release, {"endpoint": endpoint.name}, limit=registry.ALL)
+    ]
+    routed = [r for r in found if any((route.model, route.number) == (version.model, version.number) for route in r.routes)]
+    return tuple(sorted((r for r in routed if r.since_us <= until_us), key=lambda release: release.since_us))
+
+
+def _notes(metadata: Metadata, version: ModelVersion, run: executions.Execution | None) -> list[Note]:
+    nodes = [f"model_version:{version.id}", f"registered_model:{version.model}", f"dataset_version:{version.dataset}"]
+    nodes += [f"run:{run.id}"] if run else []
+    nodes += [f"experiment_run:{version.experiment_run}"] if version.experiment_run else []
+    return sorted((note for node in nodes for note in notes.of(metadata, node)), key=lambda note: note.at_us)
+
+
+def _until(found: Sequence[Any], until_us: Micros) -> tuple[Any, ...]:
+    return tuple(each for each in found if each.at_us <= until_us)
+
+
+def _split(release: Release) -> str:
+    return ", ".join(f"v{route.number} {route.role} {route.weight}%" for route in release.routes) + f" since {iso(release.since_us)}"
+
+
+def _blob(blobs: Blobs, digest: str, kind: type[Any]) -> Any:
+    """The record in a blob, or None where retention has removed it."""
+    try:
+        return decode(blobs.get(digest), kind) if digest else None
+    except (NotFound, Corrupt):
+        return None
+
+
+def _json(blobs: Blobs, digest: str) -> dict[str, Any]:
+    return _blob(blobs, digest, dict) or {}

@@ -1,0 +1,1 @@
+"""Model registry: models, versions, aliases, bundles and the endpoints that serve them."""

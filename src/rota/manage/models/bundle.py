@@ -1,0 +1,52 @@
+"""Packing a model: its bytes, what it reads and how it answers become the bundle that prediction processes load."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from rota.manage.models import loading
+from rota.ports.blobs import Blobs
+from rota.ports.models import ModelFormat, SealedFormat
+from rota.records.data import FeatureService
+from rota.records.model import ModelBundle, Transformation
+from rota.records.record import encode
+from rota.records.run import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """What a bundle is made of besides the model's bytes; `golden` are rows of the matrix."""
+
+    model: str
+    format: str
+    problem: Problem
+    features: FeatureService
+    transformation: Transformation
+    golden: np.ndarray
+    dependencies: Mapping[str, str]
+
+
+def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], made: Ingredients, data: bytes) -> str:
+    """Store the model and its bundle with the answers it gives to the golden rows, and return the bundle's digest.
+
+    A format that runs code when it is loaded is sealed first, which raises `Refused` when that is not allowed for the model.
+    """
+    found = loading.installed(formats, made.model, made.format)
+    bundle = ModelBundle(
+        model=made.model,
+        format=made.format,
+        blob=blobs.put(data),
+        problem=made.problem,
+        features=made.features,
+        transformation=made.transformation,
+        golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in made.golden),
+        golden_answers=(),
+        dependencies=made.dependencies,
+        seal=found.sealed(made.model, data) if isinstance(found, SealedFormat) else "",
+        tolerance=found.tolerance,
+    )
+    predictor = loading.opened(formats, bundle, data).loads(data)
+    answers = tuple(float(answer) for answer in predictor.predict(made.golden))
+    return blobs.put(encode(msgspec.structs.replace(bundle, golden_answers=answers)))

@@ -1,0 +1,150 @@
+"""Loading a model for serving: from the digest of its bundle to a predictor that has proved it answers as it did at registration."""
+
+import importlib.metadata
+import logging
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rota.errors import Refused, RotaError
+from rota.manage.models.transformation import RowsTransformer
+from rota.ports.blobs import Blobs
+from rota.ports.models import ModelFormat, Predictor, SealedFormat
+from rota.records.model import ModelBundle
+from rota.records.record import decode
+
+log = logging.getLogger("rota.manage")
+EXTRAS = {"skops": "sklearn"}
+"""Formats whose extra has another name."""
+SAME = {"xgboost": ("xgboost-cpu",), "onnxruntime": ("onnxruntime-gpu",)}
+"""Packages that hold the same module under another name."""
+WARM_UP_ROWS = (1, 1, 32)
+"""Rows of the calls made before traffic: the first call of an engine allocates, and one row and many may be different code."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to answer."""
+
+    digest: str
+    bundle: ModelBundle
+    predictor: Predictor
+    transformer: RowsTransformer
+
+
+def load(blobs: Blobs, formats: Mapping[str, ModelFormat], digest: str) -> LoadedModel:
+    """The model of a bundle; raises `Refused` when its format is not installed or a golden row gives another answer than at registration."""
+    bundle = decode(blobs.get(digest), ModelBundle)
+    return assemble(bundle, blobs.get(bundle.blob), formats, digest)
+
+
+def assemble(bundle: ModelBundle, model: bytes, formats: Mapping[str, ModelFormat], digest: str) -> LoadedModel:
+    """As `load`, from the bundle and the model's bytes."""
+    predictor = opened(formats, bundle, model).loads(model)
+    others = differences(bundle.dependencies)
+    if others:
+        log.warning(
+            "model %s (bundle %s): %s",
+            bundle.model,
+            digest[:12],
+            "; ".join(others),
+            extra={"action": "load", "model": bundle.model, "bundle": digest},
+        )
+    try:
+        _check_golden_rows(bundle, predictor, digest)
+        _warm_up(bundle, predictor)
+    except RotaError:
+        raise
+    except Exception as error:
+        raise Refused(
+            f"model {bundle.model!r} (bundle {digest[:12]}) cannot predict: {type(error).__name__}: {error}{_hint(others)}", bundle=digest
+        ) from error
+    return LoadedModel(digest, bundle, predictor, RowsTransformer(bundle.transformation))
+
+
+def opened(formats: Mapping[str, ModelFormat], bundle: ModelBundle, model: bytes) -> ModelFormat:
+    """The format that loads a bundle's model; of a sealed one only when its seal and its allowance were found right.
+
+    Raises `Refused` naming what is missing: the format, its packages (in another major version a pickle is not loaded), the allowance or the seal.
+    """
+    found = installed(formats, bundle.model, bundle.format)
+    if not isinstance(found, SealedFormat):
+        return found
+    others = differences(bundle.dependencies)
+    if others:
+        raise Refused(
+            f"model {bundle.model!r} is a pickle, which is only loaded by the packages that wrote it: {'; '.join(others)}", model=bundle.model
+        )
+    return found.unlocked(bundle.model, model, bundle.seal)
+
+
+def installed(formats: Mapping[str, ModelFormat], model: str, format: str) -> ModelFormat:
+    """The format of a model; `Refused` naming the extra when it is not installed."""
+    found = formats.get(format)
+    if found is None:
+        raise Refused(
+            f"model {model!r} has format {format!r}, which is not installed here; installed are {sorted(formats)}, "
+            f"so install rota[{EXTRAS.get(format, format)}]",
+            model=model,
+            format=format,
+        )
+    return found
+
+
+def differences(dependencies: Mapping[str, str]) -> list[str]:
+    """What is not here as the model had it: packages that are missing, or there in another major version."""
+    said = []
+    for name, wanted in dependencies.items():
+        here = _version(name)
+        if not here:
+            said.append(f"{name} {wanted} is not installed")
+        elif _major(here) != _major(wanted):
+            said.append(f"it was built with {name} {wanted}, and {here} is installed")
+    return said
+
+
+def _version(name: str) -> str:
+    if name == "python":
+        return platform.python_version()
+    for package in (name, *SAME.get(name, ())):
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def _major(version: str) -> str:
+    return version.partition(".")[0]
+
+
+def _hint(others: list[str]) -> str:
+    return f"; {'; '.join(others)}" if others else ""
+
+
+def _check_golden_rows(bundle: ModelBundle, predictor: Predictor, digest: str) -> None:
+    if not bundle.golden_rows:
+        return
+    expected = np.array(bundle.golden_answers, dtype=np.float64)
+    answers = predictor.predict(np.array(bundle.golden_rows, dtype=np.float64))
+    right = (
+        np.abs(answers - expected) <= bundle.tolerance * np.maximum(1.0, np.abs(expected))
+        if answers.shape == expected.shape
+        else np.zeros(1, dtype=bool)
+    )
+    if not right.all():
+        raise Refused(
+            f"model {bundle.model!r} (bundle {digest[:12]}) does not answer its golden rows as at registration: "
+            f"{np.count_nonzero(~right)} of {len(expected)} differ by more than {bundle.tolerance}; it was built with {dict(bundle.dependencies)}"
+            f"{_hint(differences(bundle.dependencies))}",
+            model=bundle.model,
+            bundle=digest,
+        )
+
+
+def _warm_up(bundle: ModelBundle, predictor: Predictor) -> None:
+    row = bundle.golden_rows[0] if bundle.golden_rows else (None,) * len(bundle.transformation.columns)
+    for rows in WARM_UP_ROWS:
+        predictor.predict(np.array([row] * rows, dtype=np.float64))

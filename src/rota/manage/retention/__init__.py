@@ -1,0 +1,1 @@
+"""Retention: what may be removed and when; holds that protect, and the garbage collection that follows lineage."""

@@ -1,0 +1,327 @@
+"""Garbage collection: what retention lets go is removed, then blobs and dataset tables that nothing names any more.
+
+Mark and sweep over content addresses. Whatever a record, a run, a tracked run, a hold or the audit log names by its digest
+is marked, and what marked JSON blobs name in turn; the rest goes once it has not been put for the grace. A step that is
+killed leaves the rest to the next collection, and a second one right after finds nothing to do. Writers go on meanwhile:
+what they put is young, what they commit is seen by the second marking before the sweep, and a put during the sweep wins.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rota.errors import NotFound
+from rota.manage.repositories import Repositories
+from rota.manage.retention import expiry, holds
+from rota.manage.retention.expiry import Expired, Rules
+from rota.ports.metadata import Batch
+from rota.records.dataset import DatasetVersion
+from rota.records.kinds import KINDS
+from rota.records.kinds import node as node_of
+from rota.records.model import ModelVersion
+from rota.records.record import Record, encode
+from rota.records.retention import Unclaimed
+from rota.records.run import ENDED, Run
+from rota.records.signal import Alert
+from rota.records.time import DAY_US, Micros
+from rota.records.tracking import ArtifactFile, LoggedModel
+
+What = Literal["experiment_run", "experiment", "logged_model", "file", "blob", "table", "run", "event"]
+Progress = Callable[[str], None]
+ALL = 10_000_000
+DATASETS = "datasets/"
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+_TABLE = re.compile(rb"datasets/[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*")
+_AT_ONCE = 500
+
+
+class Removal(Record, frozen=True):
+    """One thing that was removed, or would be; `size_bytes` is what that frees (0 for a record; a table's is not known)."""
+
+    what: What
+    name: str
+    reason: str
+    size_bytes: int = 0
+
+
+class Kept(Record, frozen=True):
+    """So many blobs or tables stay for one reason."""
+
+    what: What
+    reason: str
+    count: int
+    size_bytes: int = 0
+
+
+class Collection(Record, frozen=True):
+    """What a collection did, or with `dry_run` would do."""
+
+    dry_run: bool
+    at_us: Micros
+    removals: tuple[Removal, ...]
+    kept: tuple[Kept, ...]
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(each.size_bytes for each in self.removals)
+
+
+@dataclass(slots=True)
+class Marks:
+    """Digests and tables that are named, each with who named it first."""
+
+    by: dict[str, str] = field(default_factory=dict)
+
+    def take(self, data: bytes, who: str) -> None:
+        """Mark whatever a record's text names."""
+        for found in itertools.chain(_DIGEST.findall(data), _TABLE.findall(data)):
+            self.by.setdefault(found.decode(), who)
+
+
+def collect(
+    repositories: Repositories,
+    rules: Rules,
+    *,
+    wall_us: Micros,
+    actor: str,
+    handled: int = 0,
+    dry_run: bool = False,
+    progress: Progress = lambda _: None,
+) -> Collection:
+    """Collect garbage; `wall_us` is the machine's time, by which the age of blobs is told; `handled` is the newest event that the loop
+    has reacted to.
+
+    `dry_run` changes nothing and reports what a collection would do at this moment.
+    """
+    progress("looking for what has had its time")
+    expired = expiry.expired(repositories, rules)
+    removals = list(_records(expired))
+    if not dry_run:
+        progress(f"removing {len(removals)} records")
+        _remove(repositories, expired, actor)
+    removals += _forgotten(repositories, rules, handled, dry_run=dry_run)
+    progress("marking what is named")
+    marks = mark(repositories, rules, expired)
+    doomed, kept = _blobs(repositories, marks, wall_us - rules.grace_us, progress)
+    tables, kept_tables = _tables(repositories, marks, wall_us, rules, dry_run=dry_run)
+    if not dry_run and (doomed or tables):
+        progress("marking once more")
+        again = mark(repositories, rules, expired)
+        doomed, tables = ([each for each in found if each.name not in again.by] for found in (doomed, tables))
+        progress(f"removing {len(doomed)} blobs and {len(tables)} tables")
+        doomed = [each for each in doomed if repositories.blobs.expire(each.name, wall_us - rules.grace_us)]
+        _drop(repositories, tables)
+        _audit(repositories, actor, [*removals, *doomed, *tables])
+    return Collection(dry_run, repositories.clock.now_us(), (*removals, *doomed, *tables), (*kept, *kept_tables))
+
+
+def mark(repositories: Repositories, rules: Rules, expired: Expired) -> Marks:
+    """Everything that something names which stays."""
+    marks = Marks()
+    held = holds.held_nodes(repositories.metadata)
+    for node in sorted(held):
+        marks.take(node.encode(), f"hold on or near {node}")
+    gone = {file_key(file) for file in expired.files}
+    for kind in KINDS:
+        for record in repositories.metadata.find(kind.record, limit=ALL):
+            if not _is_gone(record, expired, gone):
+                marks.take(encode(record), kind.name)
+    for experiment in expiry.all_experiments(repositories):
+        for run in expiry.all_runs(repositories, experiment.id):
+            if run.id not in expired.runs:
+                marks.take(encode([run.source, run.parameters, run.tags, run.inputs]), "tracked run")
+    _mark_runs(repositories, rules, expired, held, marks)
+    _mark_audit(repositories, marks)
+    _mark_contents(repositories, marks)
+    return marks
+
+
+def file_key(file: ArtifactFile) -> tuple[str, str]:
+    return file.root, file.path
+
+
+def _is_gone(record: Record, expired: Expired, files: set[tuple[str, str]]) -> bool:
+    match record:
+        case ArtifactFile():
+            return file_key(record) in files
+        case LoggedModel():
+            return record.id in expired.models
+        case ModelVersion():
+            return record.id in expired.versions
+        case Unclaimed():
+            return True
+    return False
+
+
+def _mark_runs(repositories: Repositories, rules: Rules, expired: Expired, held: set[str], marks: Marks) -> None:
+    """The journals of runs: those of what lives, those not ended, and young ones, so that a blocked run can be looked into for a while."""
+    metadata, young_us = repositories.metadata, repositories.clock.now_us() - round(rules.run_days * DAY_US)
+    versions = metadata.find(ModelVersion, limit=ALL)
+    living = {version.run for version in versions if version.id not in expired.versions} | {v.run for v in metadata.find(DatasetVersion, limit=ALL)}
+    dead = {version.run for version in versions if version.id in expired.versions} - living
+    for run in repositories.runs.find(limit=ALL):
+        if _counts(run, living, dead, young_us) or f"run:{run.id}" in held:
+            marks.take(encode([run.arguments, run.result]), "run")
+            for step in repositories.runs.journal(run.id):
+                marks.take(encode(step.result), f"journal of a {run.workflow} run")
+
+
+def _counts(run: Run, living: set[str], dead: set[str], young_us: Micros) -> bool:
+    if run.id in living or run.status not in ENDED:
+        return True
+    return run.id not in dead and (run.ended_us or run.created_us) > young_us
+
+
+def _mark_audit(repositories: Repositories, marks: Marks) -> None:
+    position = 0
+    while entries := repositories.metadata.audit(position, limit=1_000):
+        for entry in entries:
+            if entry.action != "garbage.collect":
+                marks.take(encode([entry.subject, entry.body]), "audit log")
+        position = entries[-1].position
+
+
+def _mark_contents(repositories: Repositories, marks: Marks) -> None:
+    """Marked JSON blobs (a bundle, a definition) name others; only these are read."""
+    todo = [name for name in marks.by if not name.startswith(DATASETS)]
+    while todo:
+        name = todo.pop()
+        before = len(marks.by)
+        try:
+            _mark_content(repositories, name, marks)
+        except NotFound:  # many digests are not those of blobs
+            continue
+        if len(marks.by) > before:
+            todo += [each for each in itertools.islice(marks.by, before, None) if not each.startswith(DATASETS)]
+
+
+def _mark_content(repositories: Repositories, name: str, marks: Marks) -> None:
+    tail = b""
+    for piece in repositories.blobs.stream(name):
+        if not tail and piece[:1] not in (b"{", b"["):
+            return
+        marks.take(tail + piece, marks.by[name])
+        tail = (tail + piece)[-200:]
+
+
+def _blobs(repositories: Repositories, marks: Marks, before_us: Micros, progress: Progress) -> tuple[list[Removal], list[Kept]]:
+    """Blobs that nothing names and nobody put lately, and why the others stay."""
+    doomed: list[Removal] = []
+    kept: dict[str, tuple[int, int]] = {}
+    for number, digest in enumerate(repositories.blobs.digests()):
+        if number % 10_000 == 0:
+            progress(f"looking at blob {number}")
+        try:
+            size, touched = repositories.blobs.size(digest), repositories.blobs.touched_us(digest)
+        except NotFound:  # somebody else's collection
+            continue
+        reason = f"named by {marks.by[digest]}" if digest in marks.by else "put within the grace" if touched >= before_us else ""
+        if reason:
+            count, total = kept.get(reason, (0, 0))
+            kept[reason] = count + 1, total + size
+        else:
+            doomed.append(Removal("blob", digest, "nothing names it", size))
+    return doomed, [Kept("blob", reason, count, size) for reason, (count, size) in sorted(kept.items())]
+
+
+def _tables(repositories: Repositories, marks: Marks, wall_us: Micros, rules: Rules, *, dry_run: bool) -> tuple[list[Removal], list[Kept]]:
+    """Dataset tables of builds that never committed; a table has no age, so the collection that meets one first notes when."""
+    metadata = repositories.metadata
+    seen = {each.table: each for each in metadata.find(Unclaimed, limit=ALL)}
+    names = repositories.tables.tables(DATASETS)
+    batch, doomed, young = Batch(), list[Removal](), 0
+    for name in names:
+        if name in marks.by:
+            continue
+        first = seen.setdefault(name, Unclaimed(name, wall_us))
+        if first.since_us <= wall_us - rules.grace_us:
+            doomed.append(Removal("table", name, "no dataset version names it"))
+        else:
+            young += 1
+            batch.put(first)
+    for each in seen.values():
+        if (each.table in marks.by or each.table not in names) and metadata.get(Unclaimed, each.table) == each:
+            batch.remove(each)
+    if not dry_run and (batch.puts or batch.removals):
+        metadata.commit(batch)
+    counts = {"named by a record": sum(name in marks.by for name in names), "unclaimed for less than the grace": young}
+    return doomed, [Kept("table", reason, count) for reason, count in counts.items() if count]
+
+
+def _drop(repositories: Repositories, tables: list[Removal]) -> None:
+    for each in tables:
+        repositories.tables.drop(each.name)
+        found = repositories.metadata.get(Unclaimed, each.name)
+        if found is not None:
+            batch = Batch()
+            batch.remove(found)
+            repositories.metadata.commit(batch)
+
+
+def _forgotten(repositories: Repositories, rules: Rules, handled: int, *, dry_run: bool) -> list[Removal]:
+    """Old events that were reacted to, and old monitor runs that no alert and no hold names; what others rest on is kept for good."""
+    metadata, runs = repositories.metadata, repositories.runs
+    old_us = repositories.clock.now_us() - round(rules.run_days * DAY_US)
+    named = {alert.monitor_run for alert in metadata.find(Alert, limit=ALL)} | {node.partition(":")[2] for node in holds.held_nodes(metadata)}
+    over = [run.id for run in runs.find(workflow="monitor", limit=ALL) if run.status in ENDED and run.created_us < old_us and run.id not in named]
+    until, count = 0, 0
+    while events := metadata.events(until, limit=1_000):
+        old = list(itertools.takewhile(lambda event: event.at_us < old_us and event.position <= handled, events))
+        count += len(old)
+        until = old[-1].position if old else until
+        if len(old) < len(events):
+            break
+    if not dry_run:
+        runs.forget(over)
+        metadata.forget_events(until)
+    found = [Removal("run", run, "a monitor run that nothing names") for run in over]
+    return found + ([Removal("event", f"{count} up to position {until}", "reacted to, and old")] if count else [])
+
+
+def _records(expired: Expired) -> Iterator[Removal]:
+    yield from (Removal("experiment_run", run.id, f"deleted, of experiment {run.experiment}") for run in expired.runs.values())
+    yield from (Removal("experiment", experiment.id, "deleted") for experiment in expired.experiments)
+    yield from (Removal("logged_model", model.id, "deleted" if model.deleted_us else f"{model.status}") for model in expired.models.values())
+    yield from (Removal("file", f"{file.root}/{file.path}", "belongs to nothing that stays") for file in expired.files)
+
+
+def _remove(repositories: Repositories, expired: Expired, actor: str) -> None:
+    """Runs, experiments, logged models and files, some at a time, each step with its audit entry or not at all."""
+    metadata, tracking, now_us = repositories.metadata, repositories.tracking, repositories.clock.now_us()
+    files = list(expired.files)
+    for some in _parts(files):
+        batch = Batch()
+        for file in some:
+            batch.remove(file)
+        metadata.commit(batch)
+    for models in _parts(list(expired.models.values())):
+        batch = Batch()
+        for model in models:
+            batch.remove(model)
+            batch.audit(actor, "logged_model.purge", node_of(model), now_us, name=model.name, run=model.run)
+        metadata.commit(batch)
+    for runs in _parts(list(expired.runs)):
+        batch = Batch()
+        batch.audit(actor, "experiment_run.purge", f"{len(runs)} runs", now_us, runs=runs)
+        tracking.purge_runs(runs, batch)
+    for experiment in expired.experiments:
+        batch = Batch()
+        batch.audit(actor, "experiment.purge", experiment.id, now_us, name=experiment.name)
+        tracking.purge_experiment(experiment.id, batch)
+
+
+def _parts(found: list[expiry.T]) -> Iterator[list[expiry.T]]:
+    return (found[start : start + _AT_ONCE] for start in range(0, len(found), _AT_ONCE))
+
+
+def _audit(repositories: Repositories, actor: str, removals: list[Removal]) -> None:
+    counts: dict[str, int] = {}
+    for each in removals:
+        counts[each.what] = counts.get(each.what, 0) + 1
+    if counts:
+        batch = Batch()
+        freed = sum(each.size_bytes for each in removals)
+        batch.audit(actor, "garbage.collect", "blobs and tables", repositories.clock.now_us(), freed_bytes=freed, **counts)
+        repositories.metadata.commit(batch)

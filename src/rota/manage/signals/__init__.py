@@ -1,0 +1,1 @@
+"""Signals: the prediction log, labels, business outcomes and alerts."""

@@ -1,0 +1,188 @@
+"""Business outcomes: what came of predictions, reported under a name (a sale, a cost, a click) and counted for each model version.
+
+As labels, outcomes are acknowledged by a journal entry and moved to the table `outcomes/<endpoint>` afterwards; those reported
+without an endpoint wait in `unplaced_outcomes` and count wherever their prediction was made. For one prediction and name the
+outcome with the latest `at_us` counts, among equal ones the one received last.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from rota.errors import Corrupt, InvalidInput
+from rota.manage.repositories import Repositories
+from rota.manage.signals import prediction_log as predictions
+from rota.manage.signals.journal_drain import drain
+from rota.ports.journal import Journal
+from rota.ports.tables import Tables
+from rota.records.record import Record, check_name
+from rota.records.signal import Outcome
+from rota.records.time import DAY_US, LAST_US, Micros, parse_time
+
+COLUMNS: Mapping[str, type[pl.DataType]] = {
+    "prediction_id": pl.String,
+    "name": pl.String,
+    "value": pl.Float64,
+    "at_us": pl.Int64,
+    "received_us": pl.Int64,
+}
+UNPLACED = "unplaced_outcomes"
+"""The stream and table of outcomes whose endpoint nobody named."""
+WINDOW_DAYS = 90
+LONGEST_ID = 200
+LARGEST = 1e100
+"""A larger value is a mistake, and a sum of such would not be a number any more."""
+_FIELDS = frozenset({"prediction_id", "name", "value", "at_us", "at"})
+_Entry = tuple[Micros, tuple[Outcome, ...]]
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Entry)
+
+
+class Kpi(Record, frozen=True):
+    """One named figure of a version: how many of its predictions had it reported, its sum, its mean over those, and over all predictions."""
+
+    name: str
+    count: int
+    total: float
+    mean: float
+    per_prediction: float
+
+
+class VersionOutcomes(Record, frozen=True):
+    """What came of the predictions that a version answered in a window."""
+
+    number: int
+    predictions: int
+    kpis: tuple[Kpi, ...] = ()
+
+
+class OutcomeReport(Record, frozen=True):
+    """Outcomes of the predictions that an endpoint made in [start_us, end_us), by version, newest first.
+
+    `unmatched` counts outcomes reported for this endpoint whose prediction is not in its log (yet), whatever the window.
+    """
+
+    endpoint: str
+    start_us: Micros
+    end_us: Micros
+    versions: tuple[VersionOutcomes, ...] = ()
+    unmatched: int = 0
+
+    def of(self, number: int) -> VersionOutcomes | None:
+        """What came of one version's predictions."""
+        return next((each for each in self.versions if each.number == number), None)
+
+
+def taken(rows: Sequence[Mapping[str, Any]], now_us: Micros) -> list[Outcome]:
+    """Rows with `prediction_id`, `name`, `value` and the moment `at_us` (or `at` as ISO text; default: now) as outcomes; all or none."""
+    return [_taken(position, row, now_us) for position, row in enumerate(rows)]
+
+
+def append(journal: Journal, endpoint: str, outcomes: Sequence[Outcome], received_us: Micros, *, sync: bool = False) -> None:
+    """Acknowledge outcomes (of the endpoint "": wherever the predictions were made); on return they survive kill -9."""
+    journal.append(_name(endpoint), [_encoder.encode((received_us, outcomes))], sync=sync)
+
+
+def flush(journal: Journal, tables: Tables, endpoint: str) -> int:
+    """Move acknowledged outcomes into their table, each entry once, and return the number of rows moved."""
+    return drain(journal, tables, _name(endpoint), _frame)
+
+
+def read(tables: Tables, endpoint: str, *, known_until_us: Micros | None = None) -> pl.DataFrame:
+    """The outcome that counts of each prediction and name, out of those known at `known_until_us` (default: out of all), unplaced ones among them."""
+    return _read(tables, endpoint, known_until_us).collect()
+
+
+def report(
+    repositories: Repositories, endpoint: str, *, days: float = WINDOW_DAYS, end_us: Micros | None = None, known_until_us: Micros | None = None
+) -> OutcomeReport:
+    """Outcomes by version of the predictions of the `days` before `end_us` (default: now); what was acknowledged is stored first."""
+    journal, tables = repositories.journal, repositories.tables
+    end_us = repositories.clock.now_us() + 1 if end_us is None else end_us
+    start_us = end_us - round(days * DAY_US)
+    for place in (endpoint, ""):
+        flush(journal, tables, place)
+    if not _is_any(tables, endpoint):
+        return OutcomeReport(endpoint, start_us, end_us)
+    predictions.flush(journal, tables, endpoint)
+    within = predictions.answers(tables, endpoint, start_us, end_us).collect()
+    counting = _read(tables, endpoint, known_until_us).join(within.lazy(), on="prediction_id", how="inner")
+    kpis = counting.group_by("number", "name").agg(pl.len().alias("count"), pl.col("value").sum().alias("total")).collect()
+    made = within.group_by("number").len()
+    versions = [
+        VersionOutcomes(number, count, tuple(_kpi(row, count) for row in kpis.filter(pl.col("number") == number).sort("name").iter_rows(named=True)))
+        for number, count in made.sort("number", descending=True).iter_rows()
+    ]
+    return OutcomeReport(endpoint, start_us, end_us, tuple(versions), _unmatched(tables, endpoint, known_until_us))
+
+
+def of_version(repositories: Repositories, endpoint: str, number: int) -> VersionOutcomes | None:
+    """What came lately of a version's predictions at an endpoint; None when nothing was reported for them."""
+    found = report(repositories, endpoint).of(number)
+    return found if found is not None and found.kpis else None
+
+
+def _taken(position: int, row: Mapping[str, Any], now_us: Micros) -> Outcome:
+    if unknown := sorted(row.keys() - _FIELDS):
+        raise InvalidInput(f"outcome {position} has the unknown fields {unknown}; it has prediction_id, name, value and at_us", position=position)
+    try:
+        value, at_us = float(row["value"]), _moment(row, now_us)
+        identity, name = row["prediction_id"], row["name"]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise InvalidInput(f"outcome {position} does not fit ({why}); it needs prediction_id, name, value and at_us", position=position) from error
+    if not math.isfinite(value) or abs(value) > LARGEST:
+        raise InvalidInput(f"outcome {position}: value {value} is not a number within ±{LARGEST:g}; leave out what is not known", position=position)
+    if not isinstance(identity, str) or not 1 <= len(identity) <= LONGEST_ID or not identity.isprintable():
+        raise InvalidInput(f"outcome {position}: prediction_id is not a text of 1 to {LONGEST_ID} printable characters", position=position)
+    if not 0 <= at_us <= LAST_US:
+        raise InvalidInput(f"outcome {position}: at_us {at_us} is no moment between 1970 and 9999 in microseconds", position=position)
+    return Outcome(identity, check_name(f"outcome {position}:", name), value, at_us)
+
+
+def _moment(row: Mapping[str, Any], now_us: Micros) -> Micros:
+    if row.get("at_us") is not None:
+        return int(row["at_us"])
+    return parse_time(str(row["at"])) if row.get("at") else now_us
+
+
+def _name(endpoint: str) -> str:
+    return f"outcomes/{check_name('endpoint', endpoint)}" if endpoint else UNPLACED
+
+
+def _is_any(tables: Tables, endpoint: str) -> bool:
+    return any(tables.version(_name(place)) is not None for place in (endpoint, ""))
+
+
+def _read(tables: Tables, endpoint: str, known_until_us: Micros | None) -> pl.LazyFrame:
+    known = pl.concat([_known(tables, place, known_until_us) for place in (endpoint, "")])
+    return known.sort("at_us", "received_us", "value").unique(["prediction_id", "name"], keep="last")
+
+
+def _known(tables: Tables, endpoint: str, known_until_us: Micros | None) -> pl.LazyFrame:
+    name = _name(endpoint)
+    rows = pl.LazyFrame(schema=COLUMNS) if tables.version(name) is None else tables.scan(name).select(list(COLUMNS))
+    return rows if known_until_us is None else rows.filter(pl.col("at_us") <= known_until_us)
+
+
+def _unmatched(tables: Tables, endpoint: str, known_until_us: Micros | None) -> int:
+    """Outcomes reported for the endpoint itself whose prediction is not in its log."""
+    missing = _known(tables, endpoint, known_until_us).join(predictions.ids(tables, endpoint), on="prediction_id", how="anti")
+    found: int = missing.select("prediction_id", "name").unique().select(pl.len()).collect().item()
+    return found
+
+
+def _kpi(row: Mapping[str, Any], predictions: int) -> Kpi:
+    return Kpi(row["name"], row["count"], row["total"], row["total"] / row["count"], row["total"] / predictions)
+
+
+def _frame(payloads: Sequence[bytes]) -> pl.DataFrame:
+    try:
+        entries = [_decoder.decode(payload) for payload in payloads]
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"an entry of the outcome journal cannot be read: {error}") from error
+    rows = [(each.prediction_id, each.name, each.value, each.at_us, received_us) for received_us, outcomes in entries for each in outcomes]
+    return pl.DataFrame(rows, schema=COLUMNS, orient="row")
