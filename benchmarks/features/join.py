@@ -26,7 +26,7 @@ import numpy as np
 import polars as pl
 from peers.environment import python_of
 
-from rota.backends.delta_tables import DeltaTables
+from rota.backends.storage.delta_tables import DeltaTables
 from rota.manage.features.join import point_in_time
 from rota.manage.features.join.compaction import Sizes, cluster
 from rota.manage.features.join.row_history import Standing

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, TextClause, text
 
-from rota.backends.sql_engine import open_engine
-from rota.backends.sql_metadata import SqlMetadata
+from rota.backends.sql.engine import open_engine
+from rota.backends.sql.metadata import SqlMetadata
 from rota.manage.lineage.graph import Direction, walk
 from rota.ports.metadata import Batch
 

@@ -25,10 +25,10 @@ from typing import Any
 from peers.many_runs import LEAST, PAGE, PATIENCE_S, SEARCHES, STARTED_MS, points, runs
 from sqlalchemy import insert
 
-from rota.backends import sql_tracking_schema
-from rota.backends.sql_bulk import insert_rows
-from rota.backends.sql_engine import open_engine, writing
-from rota.backends.sql_tracking import SqlTracking
+from rota.backends.sql import tracking_schema as sql_tracking_schema
+from rota.backends.sql.bulk import insert_rows
+from rota.backends.sql.engine import open_engine, writing
+from rota.backends.sql.tracking import SqlTracking
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.ports.tracking import Logged
 from rota.records.filters import Query

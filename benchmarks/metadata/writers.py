@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from rota.backends.sql_metadata import SqlMetadata
+from rota.backends.sql.metadata import SqlMetadata
 from rota.errors import RotaError
 from rota.ports.metadata import Batch
 from rota.records.model import Alias

@@ -68,8 +68,8 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.run import per_slice as per_slice
     from rota.records.schema import ColumnSchema as ColumnSchema
     from rota.records.signal import Monitor as Monitor
-    from rota.server.client import Client as Client
-    from rota.server.running import up as up
+    from rota.client import Client as Client
+    from rota.supervisor.running import up as up
     from rota.settings import Settings as Settings
     from rota.train.fitting import Rows as Rows
     from rota.train.fitting import TrainingData as TrainingData
@@ -79,7 +79,7 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
 
 _HOMES: Mapping[str, str] = {
     "Canary": "rota.records.release",
-    "Client": "rota.server.client",
+    "Client": "rota.client",
     "Contract": "rota.records.data",
     "GroupSplit": "rota.records.dataset",
     "RandomSplit": "rota.records.dataset",
@@ -142,7 +142,7 @@ _HOMES: Mapping[str, str] = {
     "total": "rota.records.data",
     "track": "rota.programs",
     "transform": "rota.manage.features.expressions.python_functions",
-    "up": "rota.server.running",
+    "up": "rota.supervisor.running",
 }
 
 

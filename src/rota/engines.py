@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Literal
 
 from rota.backends.alert_sinks import LogSink, WebhookSink
-from rota.backends.blob_directory import BlobDirectory
+from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.clocks import ReplayClock, SystemClock
-from rota.backends.delta_tables import DeltaTables
-from rota.backends.file_input import FileInput
-from rota.backends.format_shelf import FormatShelf
-from rota.backends.lmdb_online import LmdbOnline
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.inputs.file_input import FileInput
+from rota.backends.models.format_registry import FormatShelf
+from rota.backends.online.lmdb_online import LmdbOnline
 from rota.backends.local_processes import LocalProcesses
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_online import MemoryOnline
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.online import MemoryOnline
 from rota.backends.owner_token import OwnerToken
-from rota.backends.private_files import private_file
-from rota.backends.segment_journal import SegmentJournal
-from rota.backends.sql_engine import open_engine
-from rota.backends.sql_input import SqlInput
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_runs import SqlRuns
-from rota.backends.sql_tracking import SqlTracking
+from rota.backends.shared.private_files import private_file
+from rota.backends.storage.segment_journal import SegmentJournal
+from rota.backends.sql.engine import open_engine
+from rota.backends.inputs.sql_input import SqlInput
+from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.sql.runs import SqlRuns
+from rota.backends.sql.tracking import SqlTracking
 from rota.develop.autologging import Autologging
 from rota.errors import InvalidInput
 from rota.manage.access import tokens
@@ -41,18 +41,18 @@ from rota.ports.tuning import Tuner
 from rota.settings import Settings
 
 FORMATS = {
-    "lightgbm": ("rota.backends.lightgbm_format", "LightGBMFormat", ("lightgbm",)),
-    "xgboost": ("rota.backends.xgboost_format", "XGBoostFormat", ("xgboost",)),
-    "skops": ("rota.backends.skops_format", "SkopsFormat", ("skops", "sklearn")),
-    "onnx": ("rota.backends.onnx_format", "OnnxFormat", ("onnxruntime", "onnx")),
-    "torch": ("rota.backends.torch_format", "TorchFormat", ("torch", "safetensors")),
-    "pickle": ("rota.backends.pickle_format", "PickleFormat", ("cloudpickle",)),
+    "lightgbm": ("rota.backends.models.lightgbm_format", "LightGBMFormat", ("lightgbm",)),
+    "xgboost": ("rota.backends.models.xgboost_format", "XGBoostFormat", ("xgboost",)),
+    "skops": ("rota.backends.models.skops_format", "SkopsFormat", ("skops", "sklearn")),
+    "onnx": ("rota.backends.models.onnx_format", "OnnxFormat", ("onnxruntime", "onnx")),
+    "torch": ("rota.backends.models.torch_format", "TorchFormat", ("torch", "safetensors")),
+    "pickle": ("rota.backends.models.pickle_format", "PickleFormat", ("cloudpickle",)),
 }
 """Model formats by name: backend module, class, and the libraries whose presence installs it. The first that accepts a model keeps it."""
 SHORTEST_KEY = 32
 AUTOLOGGERS = {
-    "lightgbm": "rota.backends.autolog_lightgbm",
-    "sklearn": "rota.backends.autolog_sklearn",
+    "lightgbm": "rota.backends.autolog.lightgbm_autolog",
+    "sklearn": "rota.backends.autolog.sklearn_autolog",
 }
 """Modules that let a library's fits log themselves, by the library whose presence installs them."""
 
@@ -165,7 +165,7 @@ def online(settings: Settings) -> Online:
     if settings.online_url:
         if importlib.util.find_spec("redis") is None:
             raise InvalidInput("online_url needs the library redis: pip install 'rota[redis]'", setting="online_url")
-        opened: Online = importlib.import_module("rota.backends.redis_online").RedisOnline(settings.online_url, namespace=settings.online_namespace)
+        opened: Online = importlib.import_module("rota.backends.online.redis_online").RedisOnline(settings.online_url, namespace=settings.online_namespace)
         return opened
     return LmdbOnline(settings.home.resolve() / "online", size_mb=settings.online_size_mb, sync=settings.sync)
 
@@ -175,7 +175,7 @@ def storage(settings: Settings) -> tuple[Blobs, Tables]:
     if settings.storage_url:
         if importlib.util.find_spec("obstore") is None:
             raise InvalidInput("storage_url needs the library obstore: pip install 'rota[s3]'", setting="storage_url")
-        blobs, tables = importlib.import_module("rota.backends.s3_storage").open_storage(settings.storage_url)
+        blobs, tables = importlib.import_module("rota.backends.storage.s3_storage").open_storage(settings.storage_url)
         return blobs, tables
     home = settings.home.resolve()
     return BlobDirectory(home / "blobs"), DeltaTables(home / "tables")

@@ -10,7 +10,7 @@ from rota.manage.governance import decisions, policies
 from rota.manage.governance.decisions import Decision
 from rota.manage.models import registry
 from rota.ports.metadata import Batch
-from rota.server.access import permission_of, routes_of
+from rota.server.access.permissions import permission_of, routes_of
 from rota.server.app import create
 from rota.testing.story import version
 

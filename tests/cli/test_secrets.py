@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from rota.errors import InvalidInput
-from rota.server.client import Client
-from rota.server.processes import as_environment
+from rota.client import Client
+from rota.supervisor.processes import as_environment
 from rota.settings import load
 
 HOOK = "https://hooks.invalid/services/hook-secret-4711"

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from rota.server.client import Client
+from rota.client import Client
 
 pytestmark = pytest.mark.slow
 SOON_S = 60.0

@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 import rota
 import rota.wiring
-from rota.backends.memory_blobs import MemoryBlobs
+from rota.backends.memory.blobs import MemoryBlobs
 from rota.manage.experiments import git_patch
 from rota.manage.experiments.provenance import MASK, capture, captured, installed_packages, masked, public_address
 from rota.records.filters import Query

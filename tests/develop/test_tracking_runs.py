@@ -14,13 +14,13 @@ import pytest
 
 import rota
 import rota.wiring
-from rota.backends.memory_blobs import MemoryBlobs
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.memory_runs import MemoryRuns
-from rota.backends.memory_tables import MemoryTables
-from rota.backends.memory_tracking import MemoryTracking
+from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.runs import MemoryRuns
+from rota.backends.memory.tables import MemoryTables
+from rota.backends.memory.tracking import MemoryTracking
 from rota.develop.tracking import Surroundings, Tracker, current_run
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
 from rota.manage.experiments import artifacts

@@ -11,8 +11,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_tracking import MemoryTracking
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.tracking import MemoryTracking
 from rota.develop import spool as spools
 from rota.develop.orphans import drain
 from rota.develop.spool import Header, Spool

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from rota.backends.inline_compute import InlineCompute
-from rota.backends.memory_blobs import MemoryBlobs
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.memory_runs import MemoryRuns
-from rota.backends.memory_tables import MemoryTables
-from rota.backends.memory_tracking import MemoryTracking
+from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.runs import MemoryRuns
+from rota.backends.memory.tables import MemoryTables
+from rota.backends.memory.tracking import MemoryTracking
 from rota.deploy import releases
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.repositories import Repositories

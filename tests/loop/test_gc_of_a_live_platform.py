@@ -2,7 +2,7 @@
 
 import io
 
-from rota.backends.memory_blobs import MemoryBlobs
+from rota.backends.memory.blobs import MemoryBlobs
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import profiles
 from rota.manage.features.online.reader import OnlineFeatures

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory.metadata import MemoryMetadata
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.access import tokens
 from rota.records.access import PERMISSIONS, ROLES, AccessToken, Identity

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory.metadata import MemoryMetadata
 from rota.errors import Conflict, NotFound, Refused
 from rota.manage.signals import alerts
 from rota.manage.signals.alerts import Breach

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from rota.backends.clocks import SystemClock
-from rota.backends.memory_blobs import MemoryBlobs
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.memory_runs import MemoryRuns
-from rota.backends.memory_tables import MemoryTables
-from rota.backends.memory_tracking import MemoryTracking
+from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.runs import MemoryRuns
+from rota.backends.memory.tables import MemoryTables
+from rota.backends.memory.tracking import MemoryTracking
 from rota.errors import Conflict, InvalidInput, NotFound
 from rota.manage.experiments import artifacts
 from rota.manage.repositories import Repositories

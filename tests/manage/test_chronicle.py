@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from rota import wiring
-from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory.metadata import MemoryMetadata
 from rota.errors import InvalidInput
 from rota.manage.lineage import audit_chain
 from rota.ports.metadata import Batch

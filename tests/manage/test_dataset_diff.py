@@ -3,8 +3,8 @@
 import msgspec
 import polars as pl
 
-from rota.backends.memory_blobs import MemoryBlobs
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.memory.tables import MemoryTables
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import diff as dataset_diff
 from rota.manage.datasets import profiles

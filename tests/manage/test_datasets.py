@@ -5,8 +5,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput, NotFound
 from rota.manage.datasets import build as datasets
 from rota.ports.metadata import Batch

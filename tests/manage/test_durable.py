@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_runs import MemoryRuns
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_runs import SqlRuns
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.runs import MemoryRuns
+from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.sql.runs import SqlRuns
 from rota.durable.workflow import CONFLICTS, MAX_ATTEMPTS, RETRY_AFTER_S, Blocked, Worker
 from rota.errors import InvalidInput, LostLease, Unavailable
 from rota.manage.lineage.audit_chain import verify_audit

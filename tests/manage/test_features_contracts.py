@@ -6,12 +6,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from rota.backends.file_input import FileInput
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.memory_tables import MemoryTables
-from rota.backends.sql_input import SqlInput
+from rota.backends.inputs.file_input import FileInput
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.tables import MemoryTables
+from rota.backends.inputs.sql_input import SqlInput
 from rota.errors import InvalidInput, Refused
 from rota.manage.features.ingestion import contracts, ingestion_log, quarantine, source_status
 from rota.manage.features.rows import file_readers

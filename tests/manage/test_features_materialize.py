@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput, NotFound, RotaError
 from rota.manage.features.materialization import backfill as history
 from rota.manage.features.online.reader import OnlineFeatures, stored_view

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput
 from rota.manage.features.expressions.equivalence_check import same
 from rota.manage.features.join.point_in_time import historical

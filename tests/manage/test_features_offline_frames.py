@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput
 from rota.manage.features.join.compaction import Sizes, cluster
 from rota.manage.features.join.point_in_time import historical

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rota.backends.memory_online import MemoryOnline
+from rota.backends.memory.online import MemoryOnline
 from rota.errors import InvalidInput
 from rota.manage.features.online.reader import OnlineFeatures, merge, stored_view, upserts
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput
 from rota.manage.features.join.parity import parity
 from rota.manage.features.online.reader import OnlineFeatures

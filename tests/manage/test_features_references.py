@@ -2,9 +2,9 @@
 
 import pytest
 
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features.definitions import references, versions
 from rota.manage.features.definitions import registration as registry

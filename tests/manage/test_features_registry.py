@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import rota
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.tables import MemoryTables
 from rota.errors import Conflict, InvalidInput, NotFound
 from rota.manage.features.definitions import registration as registry
 from rota.manage.features.definitions import versions

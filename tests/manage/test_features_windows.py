@@ -12,10 +12,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from rota import count, last, maximum, mean, minimum, share, total
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput
 from rota.manage.features.join.point_in_time import historical
 from rota.manage.features.online.reader import merge, stored_view

@@ -5,7 +5,7 @@ The tables were made by MLflow 3.17.2 (SearchUtils.filter and .sort) over the sa
 
 import pytest
 
-from rota.backends.tracked_form import run_fields
+from rota.backends.shared.tracked_form import run_fields
 from rota.errors import InvalidInput
 from rota.manage.experiments.search_grammar import MAX_CONDITIONS, MAX_ORDERS, Subject, found, matches, ordered, paged, parse_filter, parse_order
 from rota.records.filters import Comparison, Order, Query

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rota.backends.delta_tables import DeltaTables
-from rota.backends.segment_journal import SegmentJournal
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.errors import Corrupt
 from rota.manage.signals import labels, prediction_log
 from rota.records.signal import Label, Prediction

@@ -6,15 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
-from rota.backends.memory_blobs import MemoryBlobs
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.memory_runs import MemoryRuns
-from rota.backends.memory_tables import MemoryTables
-from rota.backends.memory_tracking import MemoryTracking
+from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.runs import MemoryRuns
+from rota.backends.memory.tables import MemoryTables
+from rota.backends.memory.tracking import MemoryTracking
 from rota.errors import InvalidInput, NotFound
-from rota.manage.lineage import drawing as lineage_drawing
+from rota.rendering import lineage_drawing
 from rota.manage.lineage import notes
 from rota.manage.lineage.graph import graph, walk
 from rota.manage.lineage.node_types import type_of

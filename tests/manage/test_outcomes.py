@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from rota import wiring
-from rota.backends.delta_tables import DeltaTables
-from rota.backends.segment_journal import SegmentJournal
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.manage.signals import business_outcomes, prediction_log
 from rota.manage.signals.business_outcomes import Kpi

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory.metadata import MemoryMetadata
 from rota.errors import InvalidInput
 from rota.manage.governance import policies
 from rota.manage.models import registry

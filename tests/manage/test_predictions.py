@@ -10,8 +10,8 @@ import textwrap
 import polars as pl
 import pytest
 
-from rota.backends.delta_tables import DeltaTables
-from rota.backends.segment_journal import SegmentJournal
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.errors import Corrupt, InvalidInput
 from rota.manage.signals import prediction_log
 from rota.records.signal import Prediction

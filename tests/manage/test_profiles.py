@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import profiles

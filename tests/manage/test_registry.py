@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
-from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory.metadata import MemoryMetadata
 from rota.errors import Conflict, InvalidInput, NotFound, Refused
 from rota.manage.lineage.audit_chain import verify_audit
 from rota.manage.models import registry

@@ -6,8 +6,8 @@ import msgspec
 import polars as pl
 import pytest
 
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.sql_metadata import SqlMetadata
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.sql.metadata import SqlMetadata
 from rota.errors import Conflict, InvalidInput, NotFound
 from rota.manage.datasets import schemas
 from rota.manage.datasets.schema_edits import Edits, apply, differences

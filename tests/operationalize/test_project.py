@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rota.backends.memory_blobs import MemoryBlobs
-from rota.backends.memory_metadata import MemoryMetadata
+from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.memory.metadata import MemoryMetadata
 from rota.errors import Conflict, InvalidInput
 from rota.operationalize import project as projects
 from rota.operationalize import release as releases

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rota.backends.sql_engine import open_engine
+from rota.backends.sql.engine import open_engine
 
 
 @pytest.fixture(scope="session")

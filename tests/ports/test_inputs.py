@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
-from rota.backends.file_input import FileInput
-from rota.backends.s3_bucket import open_bucket
-from rota.backends.sql_input import SqlInput
+from rota.backends.inputs.file_input import FileInput
+from rota.backends.storage.s3_bucket import open_bucket
+from rota.backends.inputs.sql_input import SqlInput
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.ports import inputs
 from rota.ports.inputs import Question
@@ -77,7 +77,7 @@ def test_hostile_patterns_are_refused_before_anything_is_looked_at(tree: Path, p
 
 
 def test_a_pattern_that_would_look_at_everything_is_stopped(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rota.backends.file_input.MOST", 5)
+    monkeypatch.setattr("rota.backends.inputs.file_input.MOST", 5)
     with pytest.raises(InvalidInput, match="more than 5 names"):
         FileInput().find("**/*.csv")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.segment_journal import SegmentJournal
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.errors import Corrupt
 from rota.testing.storage import JournalContract, entries
 

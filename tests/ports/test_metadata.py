@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.sql_engine import open_engine, writing
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_schema import SCHEMA_VERSION
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.sql.engine import open_engine, writing
+from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.sql.schema import SCHEMA_VERSION
 from rota.errors import Conflict, Corrupt, InvalidInput, Refused, Unavailable
 from rota.ports.metadata import Batch, Metadata
 from rota.records.kinds import KINDS

@@ -19,12 +19,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, create_engine, insert, inspect, select, text
 
-from rota.backends.sql_engine import open_engine, reading, writing
-from rota.backends.sql_layout import LAYOUT, MIGRATIONS, migrate
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_runs import SqlRuns
-from rota.backends.sql_tracking import SqlTracking
-from rota.backends.sql_tracking_schema import experiments
+from rota.backends.sql.engine import open_engine, reading, writing
+from rota.backends.sql.layout import LAYOUT, MIGRATIONS, migrate
+from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.sql.runs import SqlRuns
+from rota.backends.sql.tracking import SqlTracking
+from rota.backends.sql.tracking_schema import experiments
 from rota.errors import Refused
 from rota.ports.metadata import Batch
 from rota.records.filters import Query

@@ -22,8 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
-from rota.backends.lightgbm_format import LightGBMFormat
-from rota.backends.skops_format import SkopsFormat
+from rota.backends.models.lightgbm_format import LightGBMFormat
+from rota.backends.models.skops_format import SkopsFormat
 from rota.errors import Corrupt, InvalidInput
 from rota.testing.storage import ModelFormatContract
 

@@ -22,11 +22,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.onnx_format import OnnxFormat
-from rota.backends.pickle_format import PickleFormat
-from rota.backends.skops_format import SkopsFormat
-from rota.backends.xgboost_format import XGBoostFormat
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.models.onnx_format import OnnxFormat
+from rota.backends.models.pickle_format import PickleFormat
+from rota.backends.models.skops_format import SkopsFormat
+from rota.backends.models.xgboost_format import XGBoostFormat
 from rota.errors import Corrupt, InvalidInput, Refused
 from rota.manage.models import pickle_signing
 from rota.manage.models.pickle_signing import PlatformSeals

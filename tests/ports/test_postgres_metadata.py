@@ -15,10 +15,10 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Connection
 
-from rota.backends import postgres_engine
-from rota.backends.sql_engine import open_engine, reading, write, writing
-from rota.backends.sql_metadata import SqlMetadata, apply_batch
-from rota.backends.sql_runs import SqlRuns
+from rota.backends.sql import postgresql as postgres_engine
+from rota.backends.sql.engine import open_engine, reading, write, writing
+from rota.backends.sql.metadata import SqlMetadata, apply_batch
+from rota.backends.sql.runs import SqlRuns
 from rota.errors import Conflict, Corrupt, InvalidInput, Refused, RotaError, Unavailable
 from rota.ports.metadata import Batch, Put
 from rota.records.model import Alias

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from rota.backends.redis_online import RedisOnline
+from rota.backends.online.redis_online import RedisOnline
 from rota.errors import InvalidInput, Refused, Unavailable
 from rota.testing.storage import OnlineContract
 

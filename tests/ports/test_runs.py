@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_runs import MemoryRuns
-from rota.backends.sql_engine import writing
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_runs import SqlRuns
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.runs import MemoryRuns
+from rota.backends.sql.engine import writing
+from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.sql.runs import SqlRuns
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.runs import Runs
 from rota.testing import FakeSeconds

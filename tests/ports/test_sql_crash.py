@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_runs import SqlRuns
+from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.sql.runs import SqlRuns
 from rota.errors import LostLease
 from rota.ports.metadata import Batch
 from rota.records.model import Alias

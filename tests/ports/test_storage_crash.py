@@ -11,10 +11,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from rota.backends.blob_directory import BlobDirectory
-from rota.backends.delta_tables import DeltaTables
-from rota.backends.lmdb_online import LmdbOnline
-from rota.backends.segment_journal import SegmentJournal
+from rota.backends.storage.blob_directory import BlobDirectory
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.online.lmdb_online import LmdbOnline
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.testing.storage import entries, ids_of
 
 ROUNDS = 4

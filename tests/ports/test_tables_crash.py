@@ -15,9 +15,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from rota.backends.delta_tables import DeltaTables
-from rota.backends.s3_bucket import open_bucket
-from rota.backends.s3_tables import S3Tables
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.s3_bucket import open_bucket
+from rota.backends.storage.s3_tables import S3Tables
 from rota.testing.storage import ids_of
 
 KINDS = [("directory", 4), ("bucket", 3)]

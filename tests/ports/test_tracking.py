@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from rota.backends import sql_search
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_tracking import MemoryTracking
-from rota.backends.sql_engine import open_engine
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_tracking import SqlTracking
+from rota.backends.sql import search as sql_search
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.tracking import MemoryTracking
+from rota.backends.sql.engine import open_engine
+from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.sql.tracking import SqlTracking
 from rota.ports.tracking import Tracking
 from rota.testing.tracking import Stores, TrackingContract
 

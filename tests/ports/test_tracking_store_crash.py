@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_tracking import SqlTracking
+from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.sql.tracking import SqlTracking
 from rota.ports.tracking import Logged, Tracking
 from rota.records.model import Alias
 from rota.records.tracking import ExperimentRun, MetricPoint, RunInput

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rota.backends.memory_blobs import MemoryBlobs
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_tables import MemoryTables
+from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.tables import MemoryTables
 from rota.errors import Corrupt
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch

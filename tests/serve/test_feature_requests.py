@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from rota.backends.memory_blobs import MemoryBlobs
-from rota.backends.memory_journal import MemoryJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.backends.memory_online import MemoryOnline
-from rota.backends.memory_runs import MemoryRuns
-from rota.backends.memory_tables import MemoryTables
-from rota.backends.memory_tracking import MemoryTracking
+from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.memory.journal import MemoryJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.runs import MemoryRuns
+from rota.backends.memory.tables import MemoryTables
+from rota.backends.memory.tracking import MemoryTracking
 from rota.errors import Unavailable
 from rota.manage.features.store import Store
 from rota.manage.features.writer import Feed

@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 
 from rota.manage.access import tokens
 from rota.records.access import PERMISSIONS, ROLES
-from rota.server import access
+from rota.server.access import permissions as access
 from rota.server import app as control_plane
 
 LACKS = "lacks the permission"

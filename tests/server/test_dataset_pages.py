@@ -14,8 +14,8 @@ from rota.ports.metadata import Batch
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import Dataset, DatasetDefinition, RandomSplit
 from rota.records.time import HOUR_US
-from rota.server import profile_view
-from rota.server.dataset_pages import report
+from rota.rendering import profile_view
+from rota.server.pages.datasets import report
 from rota.testing.story import NOON_US
 
 EVIL = "<script>alert('x')</script>"

@@ -11,7 +11,7 @@ from rota.records.release import Release, Route
 from rota.records.run import Step
 from rota.records.signal import Event, MonitorSlice
 from rota.records.time import DAY_US
-from rota.server import charts
+from rota.rendering import line_charts as charts
 from rota.testing.story import NOON_US, alert, day, version
 from rota.wiring import Platform
 

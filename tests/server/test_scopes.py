@@ -16,7 +16,7 @@ from rota.records.run import Run
 from rota.records.signal import Alert
 from rota.records.tracking import Experiment, ExperimentRun
 from rota.server import app
-from rota.server.access import permission_of, routes_of
+from rota.server.access.permissions import permission_of, routes_of
 from rota.testing.story import NOON_US, alert, version
 
 LIMITED = "limited to project"

@@ -13,7 +13,7 @@ from rota import wiring
 from rota.manage.access import tokens
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion, RegisteredModel
-from rota.server.guard import exposed, host_of, hosts
+from rota.server.access.guard import exposed, host_of, hosts
 from rota.settings import Settings
 from rota.testing.story import NOON_US, alert, version
 

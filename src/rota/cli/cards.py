@@ -13,7 +13,7 @@ from rota.manage.governance import cards
 from rota.manage.models import registry
 from rota.records.record import plain
 from rota.rendering.card_markdown import markdown
-from rota.server.cards import html
+from rota.server.routes.cards import html
 
 models = typer.Typer()
 

@@ -16,8 +16,8 @@ from rota.cli.home import settings_of
 from rota.cli.logs import configure
 from rota.errors import InvalidInput, Unavailable
 from rota.server import app
-from rota.server.guard import exposed
-from rota.server.processes import end_with_supervisor
+from rota.server.access.guard import exposed
+from rota.supervisor.processes import end_with_supervisor
 
 commands = typer.Typer()
 FINISH_WITHIN_S = 3

@@ -19,8 +19,8 @@ from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.profile import ColumnProfile
 from rota.records.record import plain
 from rota.rendering import profile_charts
-from rota.server.dataset_pages import report
-from rota.server.profile_view import INSTALL, drawable, facts
+from rota.server.pages.datasets import report
+from rota.rendering.profile_view import INSTALL, drawable, facts
 
 Version = Annotated[str, typer.Argument(metavar="NAME@NUMBER", help="A dataset version.")]
 

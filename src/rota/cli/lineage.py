@@ -11,7 +11,7 @@ from rich.console import Console
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput, NotFound
-from rota.manage.lineage import drawing
+from rota.rendering import lineage_drawing as drawing
 from rota.manage.lineage import explain as lineage_explain
 from rota.manage.lineage import graph as walking
 from rota.manage.lineage import nodes as lineage_nodes

@@ -13,7 +13,7 @@ from rota.manage.models import endpoints
 from rota.manage.signals import alerts as alerting
 from rota.records.run import Run
 from rota.records.signal import Alert, Monitor, MonitorSlice
-from rota.server.charts import ALL
+from rota.rendering.line_charts import ALL
 
 commands = typer.Typer()
 monitor = typer.Typer(no_args_is_help=True, help="Alerts and measured slices: alerts, ack, slices, run, create, import.")

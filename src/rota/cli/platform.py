@@ -17,8 +17,8 @@ from rota.cli import show
 from rota.cli.home import settings_of
 from rota.cli.logs import configure
 from rota.errors import InvalidInput, RotaError, Unavailable
-from rota.server.client import Client
-from rota.server.processes import Supervisor, published
+from rota.client import Client
+from rota.supervisor.processes import Supervisor, published
 from rota.settings import Settings
 
 commands = typer.Typer()

@@ -14,7 +14,7 @@ from rota.errors import InvalidInput
 from rota.manage.models import endpoints as declaring
 from rota.records.record import plain
 from rota.records.release import Endpoint, Release
-from rota.server.client import Client
+from rota.client import Client
 
 commands = typer.Typer()
 endpoints = typer.Typer(no_args_is_help=True, help="What each endpoint serves: list, create.")

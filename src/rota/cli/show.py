@@ -12,7 +12,7 @@ from rich.text import Text
 
 from rota.records.record import plain
 from rota.records.time import Micros, iso
-from rota.server.charts import METRICS
+from rota.rendering.line_charts import METRICS
 
 R = TypeVar("R")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

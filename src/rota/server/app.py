@@ -9,34 +9,11 @@ from starlette.exceptions import HTTPException
 
 from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
 from rota.records.access import Identity
-from rota.server import (
-    access,
-    artifacts,
-    cards,
-    data,
-    dataset_pages,
-    experiment_pages,
-    experiments,
-    feature_pages,
-    features,
-    foreign,
-    governance,
-    lineage,
-    lineage_pages,
-    loop,
-    mlflow,
-    model_pages,
-    models,
-    monitoring,
-    pages,
-    retention,
-    review_pages,
-    schemas,
-    sources,
-    tokens,
-    training,
-)
-from rota.server.guard import Guard
+from rota.server.access import permissions as access, tokens
+from rota.server.routes import artifacts, cards, data, experiments, features, adoption as foreign, governance, lineage, loop, models, monitoring, retention, schemas, sources, training
+from rota.server.pages import datasets as dataset_pages, experiments as experiment_pages, features as feature_pages, lineage as lineage_pages, models as model_pages, overview as pages, reviews as review_pages
+from rota.server import mlflow
+from rota.server.access.guard import Guard
 from rota.wiring import Platform
 
 STATUS: dict[type[RotaError], int] = {

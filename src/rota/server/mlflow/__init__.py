@@ -6,7 +6,7 @@ is governed, obey the same gates as in Rota's own routes.
 
 from fastapi import APIRouter, Response
 
-from rota.server.access import ANYBODY, OPEN
+from rota.server.access.permissions import ANYBODY, OPEN
 from rota.server.mlflow import artifacts, experiments, logged_models, model_versions, registered_models, run_logging, runs
 from rota.server.mlflow.wire import PREFIXES, error_response
 

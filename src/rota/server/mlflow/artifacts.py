@@ -17,7 +17,7 @@ from starlette.responses import StreamingResponse
 from rota.errors import Refused
 from rota.manage.experiments import artifacts
 from rota.manage.experiments.artifacts import Place
-from rota.server.access import needs
+from rota.server.access.permissions import needs
 from rota.server.mlflow import folders
 from rota.server.mlflow.runs import OfRun
 from rota.server.mlflow.wire import BASE, Asked, Call, answered, call_of, invalid, missing, route

@@ -19,7 +19,7 @@ from rota.manage.repositories import Repositories
 from rota.records.access import Identity
 from rota.records.time import Micros
 from rota.records.tracking import MAX_KEY, MAX_PARAMETER, MAX_TAG
-from rota.server.access import identity_of, needs
+from rota.server.access.permissions import identity_of, needs
 from rota.server.wire import platform_of
 from rota.wiring import Platform
 

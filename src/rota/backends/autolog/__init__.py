@@ -1,0 +1,1 @@
+"""autolog: say in one line what lives here."""

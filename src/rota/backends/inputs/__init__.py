@@ -1,0 +1,1 @@
+"""inputs: say in one line what lives here."""

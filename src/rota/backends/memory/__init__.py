@@ -1,0 +1,1 @@
+"""memory: say in one line what lives here."""

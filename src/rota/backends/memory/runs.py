@@ -1,0 +1,159 @@
+"""MemoryRuns: the reference for the Runs port. It shares the lock and the store of a MemoryMetadata."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.shared.run_transitions import check_lease_s, check_signal, check_step, claimed, ended, held, parked, submitted
+from rota.backends.shared.stored_form import body_of, checked_limit, json_of
+from rota.errors import Conflict, NotFound
+from rota.ports.metadata import Batch
+from rota.records.record import decode
+from rota.records.run import ENDED, Lease, Run, RunStatus, Step
+from rota.records.time import Micros
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A run as JSON with what belongs to it; `lease_until` is on the lease clock."""
+
+    body: str
+    position: int
+    lease_until: float = 0.0
+    signalled: bool = False
+    steps: dict[str, str] = field(default_factory=dict)
+    signals: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def run(self) -> Run:
+        return decode(self.body, Run)
+
+
+class MemoryRuns:
+    """`rota.ports.runs.Runs` in dictionaries; batches go to `metadata`. Leases are measured by `monotonic`, in seconds."""
+
+    def __init__(self, metadata: MemoryMetadata, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._metadata = metadata
+        self._lock = metadata.lock
+        self._monotonic = monotonic
+        self._entries: dict[str, _Entry] = {}
+        self._fence = 0
+
+    def submit(self, run: Run, batch: Batch | None = None, *, exclusive: bool = False) -> bool:
+        body = body_of(submitted(run))
+        with self._lock:
+            if run.id in self._entries or (exclusive and self._has_open_run(run)):
+                return False
+            self._metadata.commit(batch or Batch())
+            self._entries[run.id] = _Entry(body, len(self._entries))
+        return True
+
+    def claim(self, worker: str, now_us: Micros, *, lease_s: float, workflows: Collection[str] | None = None) -> Lease | None:
+        check_lease_s(lease_s)
+        with self._lock:
+            for run, entry in self._oldest_first():
+                if (workflows is None or run.workflow in workflows) and self._is_runnable(run, entry, now_us):
+                    self._fence += 1
+                    taken = claimed(run, worker, self._fence, now_us)
+                    entry.body, entry.signalled, entry.lease_until = body_of(taken), False, self._monotonic() + lease_s
+                    return Lease(taken, worker, self._fence)
+        return None
+
+    def renew(self, lease: Lease, *, lease_s: float) -> None:
+        check_lease_s(lease_s)
+        with self._lock:
+            self._held(lease)
+            self._entries[lease.run.id].lease_until = self._monotonic() + lease_s
+
+    def journal(self, run_id: str) -> list[Step]:
+        with self._lock:
+            bodies = list(self._entries[run_id].steps.values()) if run_id in self._entries else []
+        return sorted((decode(body, Step) for body in bodies), key=lambda step: (step.position, step.name))
+
+    def record(self, lease: Lease, step: Step, batch: Batch) -> None:
+        check_step(lease, step)
+        body = body_of(step)
+        with self._lock:
+            self._held(lease)
+            journal = self._entries[step.run].steps
+            if step.name in journal:
+                raise Conflict(
+                    f"run {step.run!r} has a result of step {step.name!r} already; replay it from the journal", run=step.run, step=step.name
+                )
+            self._metadata.commit(batch)
+            journal[step.name] = body
+
+    def park(self, lease: Lease, *, wake_us: Micros, waiting_for: str = "") -> None:
+        with self._lock:
+            run = parked(self._held(lease), wake_us, waiting_for)
+            entry = self._entries[run.id]
+            entry.body, entry.signalled = body_of(run), entry.signalled or waiting_for in entry.signals
+
+    def finish(self, lease: Lease, status: RunStatus, *, ended_us: Micros, result: Any = None, error: str = "", batch: Batch | None = None) -> None:
+        with self._lock:
+            body = body_of(ended(self._held(lease), status, ended_us, result, error))
+            self._metadata.commit(batch or Batch())
+            self._entries[lease.run.id].body = body
+
+    def signal(self, run_id: str, name: str, payload: Any) -> None:
+        check_signal(run_id, name)
+        body = json_of(payload)
+        with self._lock:
+            if run_id not in self._entries:
+                raise NotFound(f"run {run_id!r} does not exist, so it cannot get signal {name!r}", run=run_id)
+            entry = self._entries[run_id]
+            entry.signals.setdefault(name, body)
+            entry.signalled = True
+
+    def signals(self, run_id: str) -> dict[str, Any]:
+        with self._lock:
+            stored = dict(self._entries[run_id].signals) if run_id in self._entries else {}
+        return {name: msgspec.json.decode(stored[name]) for name in sorted(stored)}
+
+    def forget(self, names: Collection[str]) -> int:
+        with self._lock:
+            over = {name for name in names if name in self._entries and self._entries[name].run.status in ENDED}
+            for name in over:
+                del self._entries[name]
+        return len(over)
+
+    def find(
+        self,
+        *,
+        id: str = "",
+        workflow: str = "",
+        subject: str = "",
+        statuses: Collection[RunStatus] = (),
+        newest_first: bool = True,
+        limit: int = 1_000,
+    ) -> list[Run]:
+        wanted = {name: value for name, value in (("id", id), ("workflow", workflow), ("subject", subject)) if value}
+        with self._lock:
+            runs = [run for run, _ in self._oldest_first()]
+        if newest_first:
+            runs.reverse()
+        found = [
+            run for run in runs if all(getattr(run, name) == value for name, value in wanted.items()) and (not statuses or run.status in statuses)
+        ]
+        return found[: checked_limit(limit)]
+
+    def _held(self, lease: Lease) -> Run:
+        entry = self._entries.get(lease.run.id)
+        return held(entry.run if entry else None, lease)
+
+    def _oldest_first(self) -> list[tuple[Run, _Entry]]:
+        pairs = [(entry.run, entry) for entry in self._entries.values()]
+        return sorted(pairs, key=lambda pair: (pair[0].created_us, pair[1].position))
+
+    def _has_open_run(self, run: Run) -> bool:
+        open_runs = (other for other, _ in self._oldest_first() if other.status not in ENDED)
+        return any((other.workflow, other.subject) == (run.workflow, run.subject) for other in open_runs)
+
+    def _is_runnable(self, run: Run, entry: _Entry, now_us: Micros) -> bool:
+        if run.status == "parked":
+            return run.wake_us <= now_us or entry.signalled
+        return run.status == "queued" or (run.status == "running" and entry.lease_until <= self._monotonic())

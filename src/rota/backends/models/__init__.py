@@ -1,0 +1,1 @@
+"""models: say in one line what lives here."""

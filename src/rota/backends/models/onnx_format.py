@@ -1,0 +1,197 @@
+"""ONNX models, predicted by onnxruntime on one thread.
+
+Any model that a converter or an exporter wrote is taken when it answers one number a row: the probability of class 1 (an output
+of two columns, or of maps by class, as skl2onnx writes them) or the predicted value (an output of one column). Weights in other
+files are refused: onnxruntime would read the paths that the model names.
+"""
+
+import importlib.metadata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx.external_data_helper import uses_external_data
+
+from rota.backends.models.envelope import bare, unwrapped, wrapped
+from rota.errors import Corrupt, InvalidInput
+from rota.ports.models import ModelInputs
+
+_MAGIC = "rota-onnx"
+_NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
+_FLOATS = ("tensor(float)", "tensor(double)")
+_MAPS = ("seq(map(int64,tensor(float)))", "seq(map(int64,tensor(double)))")
+_PROBE_ROWS = 3
+
+
+class OnnxFormat:
+    """ModelFormat (port) for an onnx `ModelProto`, its bytes, or the path of an .onnx file."""
+
+    name = "onnx"
+    tolerance = 1e-6
+
+    def accepts(self, model: Any) -> bool:
+        if isinstance(model, Path):
+            return model.suffix == ".onnx"
+        if isinstance(model, bytes):
+            return _is_onnx(model)
+        return isinstance(model, onnx.ModelProto)
+
+    def dumps(self, model: Any) -> bytes:
+        if isinstance(model, Path):
+            return self.imported(model.read_bytes())
+        return self.imported(model if isinstance(model, bytes) else model.SerializeToString())
+
+    def imported(self, file: bytes) -> bytes:
+        try:
+            data = wrapped(_MAGIC, bare(_MAGIC, file))
+            predictor = self.loads(data)
+        except Corrupt as error:
+            raise InvalidInput(f"this is no ONNX model that can be served: {error}") from error
+        if predictor.width:
+            predictor.predict(np.zeros((_PROBE_ROWS, predictor.width)))
+        return data
+
+    def loads(self, data: bytes) -> "OnnxPredictor":
+        body = unwrapped(_MAGIC, data)
+        _check_inside(body)
+        try:
+            session = onnxruntime.InferenceSession(body, _options(), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a class of its own for each way in which a model can be wrong
+            raise Corrupt(f"the ONNX model cannot be loaded: {str(error)[:500]}; export it again") from error
+        return OnnxPredictor(session)
+
+    def describe(self, data: bytes) -> ModelInputs:
+        predictor = self.loads(data)
+        return ModelInputs(predictor.width, predictor.names, {}, "classification" if predictor.classifies else None)
+
+    def libraries(self) -> dict[str, str]:
+        return {name: importlib.metadata.version(name) for name in ("onnxruntime", "onnx", "numpy")}
+
+
+class OnnxPredictor:
+    """A session that takes the matrix as one input, or column by column where the model has an input for each."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._inputs = [(each.name, _number(each), len(each.shape)) for each in session.get_inputs()]
+        many = len(self._inputs) > 1
+        self.names = tuple(name for name, _, _ in self._inputs) if many else ()
+        if many and any(each.shape[1:] not in ([], [1]) for each in session.get_inputs()):
+            raise InvalidInput("the ONNX model has several inputs of several columns; give it one input (rows, columns), or one of a column each")
+        shape = session.get_inputs()[0].shape
+        self.width = len(self._inputs) if many else shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 0
+        self._output, self.classifies = _output(session.get_outputs())
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        if matrix.ndim != 2 or (self.width and matrix.shape[1] != self.width):
+            raise InvalidInput(f"the matrix has shape {matrix.shape}; the model needs (rows, {self.width or 'columns'})", shape=matrix.shape)
+        if not matrix.shape[0]:
+            return np.empty(0)
+        try:
+            answers = self._session.run([self._output], self._fed(matrix))[0]
+        except Exception as error:  # as in `loads`
+            raise InvalidInput(f"the ONNX model cannot predict {matrix.shape[0]} rows: {str(error)[:500]}", shape=matrix.shape) from error
+        return _one_number(answers, matrix.shape[0], classifies=self.classifies)
+
+    def _fed(self, matrix: np.ndarray) -> dict[str, np.ndarray]:
+        if not self.names:
+            name, kind, _ = self._inputs[0]
+            return {name: np.ascontiguousarray(matrix, dtype=kind)}
+        return {
+            name: np.ascontiguousarray(matrix[:, i] if rank == 1 else matrix[:, i : i + 1], dtype=kind)
+            for i, (name, kind, rank) in enumerate(self._inputs)
+        }
+
+
+def _options() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return options
+
+
+def _number(entry: Any) -> Any:
+    kind = _NUMBERS.get(entry.type)
+    if kind is None:
+        raise InvalidInput(f"the ONNX model's input {entry.name!r} is a {entry.type}; only numbers are served, so encode texts before it")
+    return kind
+
+
+def _output(outputs: Any) -> tuple[str, bool]:
+    """The output that answers, and whether it holds probabilities of classes."""
+    maps = [each.name for each in outputs if each.type in _MAPS]
+    if maps:
+        return maps[0], True
+    floats = [each for each in outputs if each.type in _FLOATS]
+    named = [each for each in floats if "prob" in each.name.lower()] or floats
+    if not named:
+        raise InvalidInput(
+            f"the ONNX model's outputs {[(each.name, each.type) for each in outputs]} hold no numbers to serve; "
+            "export a classifier with its probabilities, a regressor with its value"
+        )
+    shape = named[0].shape
+    return named[0].name, len(shape) == 2 and (shape[1] == 2 or len(outputs) > 1)
+
+
+def _one_number(answers: Any, rows: int, *, classifies: bool) -> np.ndarray:
+    if isinstance(answers, list):
+        answers = np.array([[row[key] for key in sorted(row)] for row in answers])
+    answers = np.asarray(answers, dtype=np.float64)
+    if answers.shape[:1] != (rows,):
+        raise InvalidInput(f"the ONNX model answered {answers.shape} for {rows} rows; its first dimension must be free and count the rows")
+    width = int(np.prod(answers.shape[1:]))
+    if width > 2 or (width == 2 and not classifies):
+        raise InvalidInput(f"the ONNX model answers {width} numbers a row; only binary classifiers and regressors are served", outputs=width)
+    flat = answers.reshape(rows, width)
+    return np.ascontiguousarray(flat[:, width - 1])
+
+
+def _is_onnx(data: bytes) -> bool:
+    try:
+        return bool(onnx.load_model_from_string(data).graph.node)
+    except Exception:  # noqa: BLE001 - `accepts` never raises
+        return False
+
+
+def _check_inside(data: bytes) -> None:
+    """Raise `Corrupt` unless the bytes are a model that is whole in itself."""
+    try:
+        model = onnx.load_model_from_string(data)
+        outside = any(uses_external_data(tensor) for graph in _graphs(model) for tensor in _tensors(graph))
+    except Exception as error:  # protobuf's decoder has no error class that all of its implementations share
+        raise Corrupt(f"these bytes are no readable ONNX model: {error}; restore the blob") from error
+    if outside:
+        raise Corrupt("the ONNX model keeps weights in other files; save it as one file (save_as_external_data=False)")
+    if not model.graph.node:
+        raise Corrupt("these bytes are no ONNX model: there is no graph in them")
+
+
+def _graphs(model: Any) -> Iterator[Any]:
+    """The model's graph, its functions, and the graphs inside their nodes; protobuf's decoder bounds how deep they nest."""
+    pending = [model.graph, *model.functions]
+    while pending:
+        graph = pending.pop()
+        yield graph
+        for attribute in _attributes(graph):
+            pending += [attribute.g] if attribute.HasField("g") else []
+            pending += attribute.graphs
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every tensor that a graph holds, sparse ones by their parts."""
+    yield from getattr(graph, "initializer", ())
+    sparse = list(getattr(graph, "sparse_initializer", ()))
+    for attribute in _attributes(graph):
+        yield attribute.t
+        yield from attribute.tensors
+        sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+    for each in sparse:
+        yield each.values
+        yield each.indices
+
+
+def _attributes(graph: Any) -> Iterator[Any]:
+    return (attribute for node in graph.node for attribute in node.attribute)

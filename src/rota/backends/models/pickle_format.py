@@ -1,0 +1,189 @@
+"""Any Python model with `predict` or `predict_proba`, as pickle: bytes that run code when they are loaded.
+
+They are loaded only when somebody allowed it for the model and the bytes carry this platform's seal; both are checked before
+the first byte is looked at. Classes of a project are kept inside the bytes (cloudpickle), installed packages by their names.
+"""
+
+import importlib
+import importlib.metadata
+import io
+import pickle
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from rota.backends.models.envelope import bare, unwrapped, wrapped
+from rota.errors import Corrupt, InvalidInput, Refused
+from rota.ports.models import ModelInputs, Predictor, Seals
+from rota.records.record import digest
+
+_MAGIC = "rota-pickle"
+
+
+class PickleFormat:
+    """ModelFormat and SealedFormat (ports) for any model that answers one number a row."""
+
+    name = "pickle"
+    tolerance = 1e-9
+
+    def __init__(self, seals: Seals | None = None) -> None:
+        self._seals = seals
+
+    def accepts(self, model: Any) -> bool:
+        return not isinstance(model, type) and any(callable(getattr(model, name, None)) for name in ("predict_proba", "predict"))
+
+    def dumps(self, model: Any) -> bytes:
+        try:
+            with _by_value(type(model)):
+                return wrapped(_MAGIC, cloudpickle.dumps(model))
+        except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+            raise InvalidInput(f"the {type(model).__name__} cannot be pickled: {error}") from error
+
+    def imported(self, file: bytes) -> bytes:
+        return wrapped(_MAGIC, bare(_MAGIC, file))
+
+    def loads(self, data: bytes) -> Predictor:
+        unwrapped(_MAGIC, data)
+        raise Refused("a pickle runs code when it is loaded; it is only loaded with the seal of its model version")
+
+    def describe(self, data: bytes) -> ModelInputs:
+        unwrapped(_MAGIC, data)
+        raise Refused("a pickle says nothing of its columns before it is loaded, and it is only loaded with its seal")
+
+    def libraries(self) -> dict[str, str]:
+        held = {name: importlib.metadata.version(name) for name in ("cloudpickle", "numpy")}
+        return held | {"python": f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"}
+
+    def sealed(self, model: str, data: bytes) -> str:
+        return self._trusted(model).sign(model, digest(data))
+
+    def unlocked(self, model: str, data: bytes, seal: str) -> "UnlockedPickle":
+        name = digest(data)
+        self._trusted(model).check(model, name, seal)
+        return UnlockedPickle(name)
+
+    def _trusted(self, model: str) -> Seals:
+        if self._seals is None:
+            raise Refused(f"model {model!r} is kept as pickle, which is only loaded inside the platform that sealed it", model=model)
+        return self._seals
+
+
+class UnlockedPickle(PickleFormat):
+    """Loads the bytes of one digest, which were recognised."""
+
+    def __init__(self, recognised: str) -> None:
+        super().__init__()
+        self._recognised = recognised
+        self._modules: set[str] = set()
+
+    def libraries(self) -> dict[str, str]:
+        """Also the packages that the models loaded by now are made of."""
+        packages = importlib.metadata.packages_distributions()
+        names = {name.lower().replace("_", "-") for module in self._modules for name in packages.get(module, ())}
+        return super().libraries() | {name: importlib.metadata.version(name) for name in sorted(names)}
+
+    def loads(self, data: bytes) -> Predictor:
+        return _predictor(self.held(data))
+
+    def describe(self, data: bytes) -> ModelInputs:
+        model = self.held(data)
+        if _is_estimator(model):
+            return _sklearn().describe(model)  # type: ignore[no-any-return]
+        names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
+        width = int(getattr(model, "n_features_in_", 0) or len(names))
+        return ModelInputs(width, names, {}, "classification" if callable(getattr(model, "predict_proba", None)) else None)
+
+    def held(self, data: bytes) -> Any:
+        if digest(data) != self._recognised:
+            raise Refused("these are not the bytes whose seal was checked")
+        body = unwrapped(_MAGIC, data)
+        try:
+            model = _Reader(body, self._modules).load()  # sealed by this platform, and allowed by a person
+        except ModuleNotFoundError as error:
+            raise Refused(f"the pickled model needs the module {error.name!r}, which is not installed here; install its package") from error
+        except Exception as error:  # a pickle may raise anything
+            raise Corrupt(f"the pickled model cannot be loaded: {type(error).__name__}: {error}; register it again") from error
+        if not self.accepts(model):
+            raise Corrupt(f"the pickle holds a {type(model).__name__}, which has neither predict nor predict_proba")
+        return model
+
+
+class _Reader(pickle.Unpickler):
+    """Notes the top modules of everything that a pickle is made of."""
+
+    def __init__(self, data: bytes, modules: set[str]) -> None:
+        super().__init__(io.BytesIO(data))
+        self._modules = modules
+
+    def find_class(self, module: str, name: str) -> Any:
+        self._modules.add(module.partition(".")[0])
+        return super().find_class(module, name)
+
+
+class AnyPredictor:
+    """A model by its own `predict_proba` (two columns) or `predict`."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._classifies = callable(getattr(model, "predict_proba", None))
+        self._width = int(getattr(model, "n_features_in_", 0) or 0)
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        if matrix.ndim != 2 or (self._width and matrix.shape[1] != self._width):
+            raise InvalidInput(f"the matrix has shape {matrix.shape}; the model needs (rows, {self._width or 'columns'})", shape=matrix.shape)
+        rows = matrix.shape[0]
+        if not rows:
+            return np.empty(0)
+        try:
+            answers = np.asarray(self._model.predict_proba(matrix) if self._classifies else self._model.predict(matrix), dtype=np.float64)
+        except (ValueError, TypeError, IndexError) as error:
+            raise InvalidInput(f"the {type(self._model).__name__} cannot predict {rows} rows: {error}", shape=matrix.shape) from error
+        if answers.size not in (rows, 2 * rows if self._classifies else rows):
+            raise InvalidInput(f"the {type(self._model).__name__} answered {answers.shape} for {rows} rows; a model answers one number a row")
+        return np.ascontiguousarray(answers.reshape(rows, -1)[:, -1])
+
+
+def _predictor(model: Any) -> Predictor:
+    if not _is_estimator(model):
+        return AnyPredictor(model)
+    sklearn = _sklearn()
+    sklearn.check_answers(model)
+    found: Predictor = sklearn.EstimatorPredictor(model)
+    return found
+
+
+def _is_estimator(model: Any) -> bool:
+    return any(base.__module__ == "sklearn.base" for base in type(model).__mro__)
+
+
+def _sklearn() -> Any:
+    """scikit-learn is only imported for its own models."""
+    return importlib.import_module("rota.backends.models.sklearn_predictor")
+
+
+@contextmanager
+def _by_value(kind: type) -> Iterator[None]:
+    """A class of the project is kept in the bytes: who loads them cannot import the project."""
+    module = sys.modules.get(kind.__module__)
+    own = module is not None and module.__name__ != "__main__" and _is_own(module)
+    if own:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        if own:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _is_own(module: ModuleType) -> bool:
+    """Whether a module is neither installed nor Python's own."""
+    file = getattr(module, "__file__", None)
+    if file is None or module.__name__.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    return not any(part in ("site-packages", "dist-packages") for part in Path(file).parts) and not module.__name__.startswith("rota.")

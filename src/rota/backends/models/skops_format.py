@@ -1,0 +1,141 @@
+"""scikit-learn models in the skops format: no pickle, and only types from the lists below are ever built.
+
+skops trusts scikit-learn's estimators and plain numpy and scipy data by itself. `_TRUSTED` adds the parts that fitted estimators of
+scikit-learn 1.9 hold besides. It lists names, not prefixes: "numpy" or "scipy" as a whole contain functions that run code.
+"""
+
+import importlib.metadata
+import io
+import struct
+import zipfile
+import zlib
+from typing import Any
+
+import skops.io
+from sklearn.base import BaseEstimator
+from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundException
+
+from rota.backends.models.envelope import LARGEST, check_size
+from rota.backends.models.sklearn_predictor import EstimatorPredictor, check_answers, describe
+from rota.errors import Corrupt, InvalidInput
+from rota.ports.models import ModelInputs
+
+_TRUSTED = frozenset(
+    {
+        "numpy.dtype",
+        "scipy.interpolate._bsplines.BSpline",
+        "sklearn._loss.link.IdentityLink",
+        "sklearn._loss.link.Interval",
+        "sklearn._loss.link.LogLink",
+        "sklearn._loss.link.LogitLink",
+        "sklearn._loss.loss.AbsoluteError",
+        "sklearn._loss.loss.HalfBinomialLoss",
+        "sklearn._loss.loss.HalfGammaLoss",
+        "sklearn._loss.loss.HalfPoissonLoss",
+        "sklearn._loss.loss.HalfSquaredError",
+        "sklearn._loss.loss.HalfTweedieLoss",
+        "sklearn._loss.loss.HalfTweedieLossIdentity",
+        "sklearn._loss.loss.HuberLoss",
+        "sklearn._loss.loss.PinballLoss",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.feature_selection._univariate_selection.f_regression",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.gaussian_process.kernels.ConstantKernel",
+        "sklearn.gaussian_process.kernels.Product",
+        "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.gaussian_process.kernels.Sum",
+        "sklearn.gaussian_process.kernels.WhiteKernel",
+        "sklearn.metrics._classification.balanced_accuracy_score",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.metrics._dist_metrics.ManhattanDistance64",
+        "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+        "sklearn.metrics._scorer._CurveScorer",
+        "sklearn.metrics._scorer._Scorer",
+        "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
+        "sklearn.utils._metadata_requests.MetadataRequest",
+        "sklearn.utils._metadata_requests.MethodMetadataRequest",
+    }
+)
+# What skops and the parts it calls raise on bytes that are no skops file or a damaged one.
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError, ImportError,
+    NotImplementedError, RecursionError, RuntimeError, UnsupportedTypeException,
+)  # fmt: skip
+
+
+class SkopsFormat:
+    """ModelFormat (port) for scikit-learn's own binary classifiers, regressors and pipelines of them."""
+
+    name = "skops"
+    tolerance = 1e-9
+
+    def accepts(self, model: Any) -> bool:
+        return issubclass(type(model), BaseEstimator) and type(model).__module__.partition(".")[0] == "sklearn" and hasattr(type(model), "predict")
+
+    def dumps(self, model: Any) -> bytes:
+        check_answers(model)
+        try:
+            data: bytes = skops.io.dumps(model)
+        except UnsupportedTypeException as error:
+            raise InvalidInput(
+                f"the {type(model).__name__} cannot be kept as skops: {error}; use another estimator", model=type(model).__name__
+            ) from error
+        unknown = _unknown_types(data)
+        if unknown:
+            raise InvalidInput(
+                f"the {type(model).__name__} holds types that are not loaded for safety: {unknown}; use scikit-learn's own estimators",
+                unknown=unknown,
+            )
+        return data
+
+    def imported(self, file: bytes) -> bytes:
+        check_size("skops", file)
+        try:
+            check_answers(self._model(file))
+        except Corrupt as error:
+            raise InvalidInput(f"this skops file cannot be served: {error}", **error.facts) from error
+        return file
+
+    def loads(self, data: bytes) -> EstimatorPredictor:
+        return EstimatorPredictor(self._model(data))
+
+    def describe(self, data: bytes) -> ModelInputs:
+        return describe(self._model(data))
+
+    def libraries(self) -> dict[str, str]:
+        return {name: importlib.metadata.version(name) for name in ("scikit-learn", "skops", "numpy", "scipy")}
+
+    def _model(self, data: bytes) -> Any:
+        try:
+            _check_unpacked(data)
+            unknown = _unknown_types(data)
+            if unknown:
+                raise Corrupt(f"the skops model holds types that are not loaded for safety: {unknown}", unknown=unknown)
+            model = skops.io.loads(data, trusted=sorted(_TRUSTED))
+        except UntrustedTypesFoundException as error:
+            raise Corrupt(f"the skops model holds types that are not loaded for safety: {error}") from error
+        except _UNREADABLE as error:
+            raise Corrupt(f"these bytes are no readable skops model ({type(error).__name__}: {error}); restore the blob") from error
+        if not self.accepts(model):
+            raise Corrupt(f"the skops file holds a {type(model).__name__}, not a scikit-learn model")
+        return model
+
+
+def _unknown_types(data: bytes) -> list[str]:
+    return sorted(set(skops.io.get_untrusted_types(data=data)) - _TRUSTED)
+
+
+def _check_unpacked(data: bytes) -> None:
+    """A small archive may unpack to more than the memory holds."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > LARGEST:
+        raise Corrupt(f"the skops model unpacks to {size} bytes; it may have {LARGEST}", size=size)

@@ -1,0 +1,1 @@
+"""online: say in one line what lives here."""

@@ -1,0 +1,1 @@
+"""shared: say in one line what lives here."""

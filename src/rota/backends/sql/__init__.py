@@ -1,0 +1,1 @@
+"""sql: say in one line what lives here."""

@@ -1,0 +1,171 @@
+"""SqlMetadata: records, events, lineage and audit in a SQL database."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from rota.backends.sql.postgresql import lock
+from rota.backends.sql.engine import open_engine, reading, write
+from rota.backends.sql.schema import KIND_TABLES, audit, edges, events
+from rota.backends.shared.stored_form import body_of, chained, check_unchanged, checked_limit, field_of, key_for, kind_of, ordering, values_of
+from rota.errors import Conflict
+from rota.ports.metadata import Anything, Batch, Put
+from rota.records.kinds import node
+from rota.records.record import Record, decode
+from rota.records.signal import AuditEntry, Edge, Event
+
+R = TypeVar("R", bound=Record)
+_EDGE_CHUNK = 500  # nodes in one IN list; SQLite takes up to 32 766
+
+
+class SqlMetadata:
+    """`rota.ports.metadata.Metadata` on a database that `open_engine` opened, or opens for a URL or a path."""
+
+    def __init__(self, engine: Engine | str | Path) -> None:
+        self.engine = engine if isinstance(engine, Engine) else open_engine(engine)
+
+    def get(self, kind: type[R], *key: str | int) -> R | None:
+        row_kind = kind_of(kind)
+        table = KIND_TABLES[row_kind]
+        query = select(table.c.body).where(_has_key(table, key_for(row_kind, key)))
+        with reading(self.engine) as connection:
+            body = connection.scalar(query)
+        return None if body is None else decode(body, kind)
+
+    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", limit: int = 1_000) -> list[R]:
+        row_kind = kind_of(kind)
+        table = KIND_TABLES[row_kind]
+        query = select(table.c.body).limit(checked_limit(limit))
+        for path, value in (where or {}).items():
+            field = field_of(row_kind, path)
+            query = query.where(table.c[field.column] == field.stored(value))
+        fields, descending = ordering(row_kind, order)
+        for field in fields:
+            column = table.c[field.column]
+            query = query.order_by(column.desc().nulls_last() if descending else column.asc().nulls_first())
+        with reading(self.engine) as connection:
+            bodies = connection.scalars(query).all()
+        return [decode(body, kind) for body in bodies]
+
+    def commit(self, batch: Batch) -> None:
+        if is_empty(batch):
+            return
+        write(self.engine, lambda connection: apply_batch(connection, batch))
+
+    def events(self, after: int, *, limit: int = 1_000) -> list[Event]:
+        query = select(events).where(events.c.position > after).order_by(events.c.position).limit(checked_limit(limit))
+        with reading(self.engine) as connection:
+            rows = connection.execute(query).all()
+        return [msgspec.structs.replace(decode(row.body, Event), position=row.position) for row in rows]
+
+    def forget_events(self, until: int) -> int:
+        old = delete(events).where(events.c.position <= until)
+        return write(self.engine, lambda connection: connection.execute(old).rowcount)
+
+    def edges(self, nodes: Collection[str], direction: Literal["causes", "effects"]) -> list[Edge]:
+        near = edges.c.effect if direction == "causes" else edges.c.cause
+        with reading(self.engine) as connection:
+            rows = [row for chunk in _chunks(sorted(set(nodes))) for row in connection.execute(select(edges).where(near.in_(chunk)))]
+        return sorted((Edge(*row) for row in rows), key=lambda edge: (edge.cause, edge.effect))
+
+    def audit(self, after: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]:
+        query = select(audit).where(audit.c.position > after).order_by(audit.c.position).limit(checked_limit(limit))
+        with reading(self.engine) as connection:
+            rows = connection.execute(query).all()
+        return [msgspec.structs.replace(decode(row.body, AuditEntry), hash=row.hash) for row in rows]
+
+    def close(self) -> None:
+        """Give the connections back; a later call opens new ones."""
+        self.engine.dispose()
+
+
+def is_empty(batch: Batch) -> bool:
+    """Whether a batch changes nothing, so that no transaction is needed."""
+    return not (batch.puts or batch.removals or batch.events or batch.edges or batch.audits)
+
+
+def apply_batch(connection: Connection, batch: Batch) -> None:
+    """Write a batch inside the caller's transaction; raises `Conflict` when a put does not replace what it says, or a removal neither."""
+    for put in batch.puts:
+        _apply_put(connection, put)
+    for record in batch.removals:
+        _remove(connection, record)
+    if batch.edges:
+        rows = [{"cause": edge.cause, "effect": edge.effect, "at_us": edge.at_us} for edge in batch.edges]
+        insert_new(connection, edges, sorted(rows, key=lambda row: (row["cause"], row["effect"])))  # one order for all writers
+    if batch.events or batch.audits:
+        lock(connection, "order")  # positions are given in commit order; last, as whoever has this turn waits for nobody else
+    if batch.events:
+        connection.execute(insert(events), [{"body": body_of(msgspec.structs.replace(event, position=0))} for event in batch.events])
+    if batch.audits:
+        _append_audits(connection, batch.audits)
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> bool:
+    """Insert the rows whose key is free; whether a single row was inserted."""
+    statement = dialect_insert(connection, table).on_conflict_do_nothing()
+    result = connection.execution_options(preserve_rowcount=True).execute(statement, rows if len(rows) > 1 else rows[0])
+    return result.rowcount == 1
+
+
+def dialect_insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, which both engines write alike."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _apply_put(connection: Connection, put: Put) -> None:
+    table = KIND_TABLES[kind_of(type(put.record))]
+    row = values_of(put.record) | {"body": body_of(put.record)}
+    if isinstance(put.replacing, Anything):
+        changed = {name: value for name, value in row.items() if not table.c[name].primary_key}
+        keys = [column.name for column in table.primary_key]
+        connection.execute(dialect_insert(connection, table).values(row).on_conflict_do_update(index_elements=keys, set_=changed))
+    elif put.replacing is None:
+        if not insert_new(connection, table, [row]):
+            raise Conflict(f"{node(put.record)} exists already; read it, then decide whether to replace it", node=node(put.record))
+    else:
+        _replace(connection, table, put.record, put.replacing, row)
+
+
+def _replace(connection: Connection, table: Table, record: Record, replacing: Record, row: dict[str, str | int | None]) -> None:
+    here = _at(table, row)
+    check_unchanged(connection.scalar(select(table.c.body).where(here).with_for_update()), record, replacing)
+    connection.execute(update(table).where(here).values(row))
+
+
+def _remove(connection: Connection, record: Record) -> None:
+    table = KIND_TABLES[kind_of(type(record))]
+    here = _at(table, values_of(record))
+    check_unchanged(connection.scalar(select(table.c.body).where(here).with_for_update()), record, record)
+    connection.execute(delete(table).where(here))
+
+
+def _append_audits(connection: Connection, entries: Iterable[AuditEntry]) -> None:
+    newest = connection.execute(select(audit.c.position, audit.c.hash).order_by(audit.c.position.desc()).limit(1)).first()
+    position, previous = newest or (0, "")
+    rows = []
+    for entry in entries:
+        position += 1
+        body, hash_ = chained(entry, position, previous)
+        rows.append({"position": position, "previous": previous, "hash": hash_, "body": body})
+        previous = hash_
+    connection.execute(insert(audit), rows)
+
+
+def _at(table: Table, row: Mapping[str, str | int | None]) -> ColumnElement[bool]:
+    return and_(*(column == row[column.name] for column in table.primary_key))
+
+
+def _has_key(table: Table, key: tuple[str, ...]) -> ColumnElement[bool]:
+    return and_(*(column == part for column, part in zip(table.primary_key, key, strict=True)))
+
+
+def _chunks(nodes: Sequence[str]) -> Iterable[list[str]]:
+    iterator = iter(nodes)
+    while chunk := list(islice(iterator, _EDGE_CHUNK)):
+        yield chunk

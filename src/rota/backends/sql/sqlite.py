@@ -1,0 +1,87 @@
+"""SQLite as it is safe and fast on one machine: a write-ahead log so that readers never wait, and every commit synced.
+
+Writers BEGIN IMMEDIATE, because a transaction that reads first and writes later cannot wait for its turn.
+"""
+
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
+
+from rota.backends.sql.errors import translated
+from rota.errors import InvalidInput, Unavailable
+
+BUSY_S = 30.0
+"""How long a writer waits for its turn before `Unavailable`; a write holds the lock for some milliseconds."""
+
+
+def make(url: URL) -> Engine:
+    """An engine whose connections are ours in every respect; nothing is opened yet."""
+    if url.database in (None, "", ":memory:"):
+        raise InvalidInput("a SQLite store in memory is not shared between connections; give a file, or use MemoryMetadata in tests")
+    # A pool as wide as a busy server's threads: a thread without a connection would wait for nothing but the pool.
+    engine = create_engine(url, pool_size=8, max_overflow=56, pool_timeout=BUSY_S, connect_args={"timeout": BUSY_S}, hide_parameters=True)
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "checkout", _stay_in_process)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def use_write_ahead_log(connection: Connection) -> None:
+    """Switch the file to its write-ahead log, which lasts; waits for a writer of a file that has none yet."""
+    # The switch fails at once instead of waiting, also when several processes open a new file together.
+    driver: Any = connection.connection.dbapi_connection
+    connection.rollback()
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            with translated(connection.engine):
+                driver.execute("PRAGMA journal_mode = WAL")
+        except Unavailable as error:
+            if error.facts["code"] != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def has_write_ahead_log(connection: Connection) -> bool:
+    driver: Any = connection.connection.dbapi_connection
+    return bool(driver.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
+
+
+def copy(file: Path, target: Path) -> None:
+    """A copy of a store as it was last committed, complete or not there at all; an earlier copy is replaced."""
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600)
+    with closing(sqlite3.connect(file, timeout=BUSY_S)) as source, closing(sqlite3.connect(unfinished)) as backup:
+        source.backup(backup)
+    shutil.copymode(file, unfinished)
+    with unfinished.open("rb") as written:
+        os.fsync(written.fileno())
+    unfinished.replace(target)
+
+
+def _prepare(connection: sqlite3.Connection, record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's BEGIN is ours, see _begin
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA journal_size_limit = 67108864")  # bytes the log keeps after a burst
+    record.info["process"] = os.getpid()
+
+
+def _stay_in_process(connection: sqlite3.Connection, record: Any, proxy: Any) -> None:
+    """SQLite connections must not cross a fork; SQLAlchemy opens a new one after this error."""
+    if record.info["process"] != os.getpid():
+        record.dbapi_connection = proxy.dbapi_connection = None
+        raise exc.DisconnectionError(f"connection {connection!r} belongs to another process")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("rota_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,1 @@
+"""storage: say in one line what lives here."""

@@ -1,0 +1,108 @@
+"""Where Delta tables lie in a bucket: no locks there, so a commit is a conditional put, and a drop is one new object.
+
+The first table of a name lies at PREFIX/<table>, the one after the k-th drop at PREFIX/<table>/_life-k. A drop puts the
+object PREFIX/<table>/_dropped/k; from then on that life is over, for every process at once, and a writer that was in the
+middle of it finds out before it acknowledges anything. What the life held is deleted afterwards.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from deltalake import DeltaTable
+
+from rota.backends.storage.delta_compaction import compact
+from rota.backends.storage.delta_places import LOG, Life
+from rota.backends.storage.s3_bucket import Bucket
+from rota.errors import RotaError
+
+_DROPPED, _LIFE = "_dropped", "_life-"
+
+
+class S3Tables:
+    """A place (see `delta_places`) in an S3-compatible store that honours If-None-Match, as AWS, MinIO and Ceph do."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._lives: dict[str, int] = {}
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self.options: Mapping[str, str] | None = bucket.options
+        self.scan_options: dict[str, Any] | None = bucket.scan_options
+
+    def __str__(self) -> str:
+        return str(self._bucket)
+
+    def turn(self, table: str) -> AbstractContextManager[bool]:
+        """The threads of one process need not run into each other; other processes are met at the commit."""
+        return self._turns[table]
+
+    def errors(self, doing: str) -> AbstractContextManager[None]:
+        return self._bucket.errors(doing)
+
+    def failed(self, table: str, error: Exception) -> RotaError:
+        return self._bucket.translated(f"work on table {table!r}", error)
+
+    def life(self, table: str) -> Life:
+        number = self._lives.get(table)
+        if number is None:
+            ended = [int(path.rpartition("/")[2]) for path in self._bucket.paths(f"{table}/{_DROPPED}")]
+            number = max(ended, default=-1) + 1
+        else:
+            while self._bucket.has(_end_of(table, number)):
+                number += 1
+        self._lives[table] = number
+        return Life(self._bucket.url(_folder(table, number)), number)
+
+    def has_commit(self, life: Life, version: int) -> bool:
+        return self._bucket.has(f"{self._path(life.uri)}/{LOG}/{version:020d}.json")
+
+    def compact(self, delta: DeltaTable) -> None:
+        compact(delta, self._bucket, self._path(delta.table_uri.rstrip("/")))
+
+    def drop(self, table: str) -> None:
+        life = self.life(table)
+        if self.has_commit(life, 0):
+            self._bucket.write(_end_of(table, self._lives[table]), b"")
+            life = self.life(table)
+        self._sweep(table, self._lives[table])
+
+    def tables(self) -> Iterator[str]:
+        yield from self._tables_in("")
+
+    def _tables_in(self, folder: str) -> Iterator[str]:
+        for path in self._bucket.level(folder)[0]:
+            name = path.rpartition("/")[2]
+            if name.startswith("_"):
+                continue
+            if self.has_commit(self.life(path), 0):
+                yield path
+            yield from self._tables_in(path)
+
+    def _sweep(self, table: str, current: int) -> None:
+        """Delete what ended lives left, also what a killed drop did."""
+        folders, objects = self._bucket.level(table)
+        if current > 0:
+            folders = [path for path in folders if path.endswith(f"/{LOG}") or _is_ended(path, current)]
+            left = [path for path in objects if path.endswith(".parquet")]
+            for folder in folders:
+                left.extend(self._bucket.paths(folder))
+            if left:
+                self._bucket.delete(*left)
+
+    def _path(self, uri: str) -> str:
+        return uri.removeprefix(self._bucket.url() + "/")
+
+
+def _folder(table: str, number: int) -> str:
+    return table if number == 0 else f"{table}/{_LIFE}{number}"
+
+
+def _end_of(table: str, number: int) -> str:
+    return f"{table}/{_DROPPED}/{number:08d}"
+
+
+def _is_ended(path: str, current: int) -> bool:
+    name = path.rpartition("/")[2]
+    return name.startswith(_LIFE) and int(name.removeprefix(_LIFE)) < current

@@ -1,0 +1,148 @@
+"""The client of a running platform: predictions, labels, pushes, and what the loop is doing.
+
+Every call may be repeated safely (predictions and pushed rows carry ids), so a lost connection or a restarting process is
+retried here, in one place, until `patience_s` is over.
+"""
+
+import http.client
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
+from rota.records.time import Micros
+from rota.supervisor.processes import published
+from rota.settings import secret
+
+_ERRORS: Mapping[int, type[RotaError]] = {
+    400: InvalidInput,
+    401: Refused,
+    403: Refused,
+    404: NotFound,
+    409: Conflict,
+    413: InvalidInput,
+    422: InvalidInput,
+}
+
+
+class Client:
+    """Talks to the control plane and the prediction processes of one home over HTTP; one client a thread.
+
+    The control plane is shown `token`, else that of ROTA_TOKEN, else the owner's, which stands in the home.
+
+    >>> client = Client(".rota")                                        # doctest: +SKIP
+    >>> client.predict("flight-delay", [{"origin": "JFK", "distance": 733.0}])   # doctest: +SKIP
+    """
+
+    def __init__(self, home: str | Path = ".rota", *, host: str = "127.0.0.1", token: str = "", patience_s: float = 30.0) -> None:
+        self.home = Path(home)
+        self._token = token or secret("token")
+        self.host = host
+        self.patience_s = patience_s
+        self._connections: dict[str, http.client.HTTPConnection] = {}
+
+    def predict(self, endpoint: str, rows: Sequence[Mapping[str, Any]], *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """One answer a row: `prediction_id`, `answer`, `model`, `version`. Missing ids are drawn here, so that a retry keeps them."""
+        body = {"rows": rows, "ids": list(ids) if ids is not None else [uuid.uuid4().hex for _ in rows]}
+        answers: list[dict[str, Any]] = self._call("prediction", "POST", f"/v1/endpoints/{endpoint}/predict", body)["predictions"]
+        return answers
+
+    def push(self, source: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Push rows into a source: online at once, in the offline table soon after. Returns how many were new."""
+        return int(self._call("control", "POST", f"/v1/sources/{source}/rows", {"rows": rows})["accepted"]) if rows else 0
+
+    def label(self, endpoint: str, labels: Sequence[Mapping[str, Any]]) -> int:
+        """Report truths: each has `prediction_id`, `value` and `at_us` (when it became known). Returns how many were taken."""
+        return int(self._call("control", "POST", f"/v1/endpoints/{endpoint}/labels", {"labels": labels})["accepted"]) if labels else 0
+
+    def outcome(self, endpoint: str, outcomes: Sequence[Mapping[str, Any]]) -> int:
+        """Report business outcomes: each has `prediction_id`, `name`, `value` and `at_us`; the endpoint "" is whichever made the prediction."""
+        path = f"/v1/endpoints/{endpoint}/outcomes" if endpoint else "/v1/outcomes"
+        return int(self._call("control", "POST", path, {"outcomes": outcomes})["accepted"]) if outcomes else 0
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Any GET route of the control plane, for example `client.get("/v1/runs", workflow="train")`."""
+        return self._call("control", "GET", path + (f"?{urlencode(query)}" if query else ""), None)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Any POST route of the control plane."""
+        return self._call("control", "POST", path, body or {})
+
+    def advance(self, to_us: Micros) -> None:
+        """Move a replayed clock forward."""
+        self._call("control", "POST", "/v1/clock", {"to_us": to_us})
+
+    def settle(self, *, timeout_s: float = 600.0) -> None:
+        """Wait until the loop has done everything that can be done at the clock's present moment."""
+        deadline = time.monotonic() + timeout_s
+        pause_s = 0.005
+        while True:
+            waiting = self.get("/v1/loop")["waiting"]
+            if not waiting:
+                return
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the loop did not come to rest within {timeout_s:g} s; it still has {waiting[:3]}")
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, 0.05)
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
+    def _call(self, server: str, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        payload = None if body is None else json.dumps(body).encode()
+        deadline = time.monotonic() + self.patience_s
+        pause_s = 0.02
+        while True:
+            try:
+                status, answer = self._send(server, method, path, payload)
+            except (OSError, http.client.HTTPException, Unavailable) as error:
+                self._drop(server)
+                failure: Exception = error
+            else:
+                if status < 400:
+                    return json.loads(answer)
+                if status not in (502, 503):
+                    raise _ERRORS.get(status, RotaError)(_message(answer), status=status, path=path)
+                failure = Unavailable(_message(answer))
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{method} {path} got no answer within {self.patience_s:g} s: {failure}; is `rota up` running?") from failure
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.5)
+
+    def _send(self, server: str, method: str, path: str, payload: bytes | None) -> tuple[int, bytes]:
+        connection = self._connections.get(server)
+        if connection is None:
+            port = int(str(published(self.home)[server]))
+            connection = self._connections[server] = http.client.HTTPConnection(self.host, port, timeout=self.patience_s)
+        headers = {"Content-Type": "application/json"}
+        if server == "control":
+            headers["Authorization"] = f"Bearer {self._token or _owners(self.home)}"
+        connection.request(method, path, payload, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    def _drop(self, server: str) -> None:
+        if connection := self._connections.pop(server, None):
+            connection.close()
+
+
+def _owners(home: Path) -> str:
+    try:
+        return (home / "token").read_text().strip()
+    except FileNotFoundError:
+        raise Unavailable(f"there is no token in {home}; the control plane writes it when it starts") from None
+    except PermissionError:
+        raise Refused(f"the token in {home} is not yours to read: ask for one of your own and set ROTA_TOKEN", home=str(home)) from None
+
+
+def _message(answer: bytes) -> str:
+    try:
+        return str(json.loads(answer)["error"])
+    except (ValueError, KeyError, TypeError):
+        return answer[:500].decode(errors="replace")

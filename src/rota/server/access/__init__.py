@@ -1,0 +1,1 @@
+"""access: say in one line what lives here."""

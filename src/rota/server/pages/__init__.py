@@ -1,0 +1,1 @@
+"""pages: say in one line what lives here."""

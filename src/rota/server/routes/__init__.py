@@ -1,0 +1,1 @@
+"""routes: say in one line what lives here."""

@@ -1,0 +1,67 @@
+"""Model cards over HTTP and as files: JSON, Markdown, and one HTML file that needs nothing else."""
+
+from typing import Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from rota.manage.governance import cards, reports
+from rota.manage.governance.cards import Card
+from rota.manage.governance.reports import DeployedModel
+from rota.manage.models import registry
+from rota.records.record import plain
+from rota.records.time import Micros
+from rota.rendering.card_markdown import markdown
+from rota.server.access.permissions import actor_of, needs
+from rota.server.pages.overview import rendered
+from rota.server.wire import body_as, listed, platform_of
+
+router = APIRouter()
+ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"}
+"""The policy of an exported page: it styles itself and can do nothing else."""
+
+
+class Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What stands in a section from now on; "" takes it back."""
+
+    section: str
+    text: str
+
+
+@router.get("/v1/models/{model}/{number}/card", dependencies=needs("model.read"))
+def card(request: Request, model: str, number: int, format: Literal["json", "html", "markdown"] = "json") -> Response:
+    """The model card of a version, made from metadata."""
+    repositories = platform_of(request).repositories
+    made = cards.card(repositories, registry.get(repositories.metadata, model, number))
+    if format == "html":
+        return Response(html(made), media_type="text/html", headers=ALONE)
+    if format == "markdown":
+        return Response(markdown(made), media_type="text/markdown")
+    return JSONResponse(plain(made))
+
+
+@router.post("/v1/models/{model}/{number}/card", dependencies=needs("model.register"))
+async def write(request: Request, model: str, number: int) -> object:
+    """Write a section of the card."""
+    given = await body_as(request, Written)
+    r = platform_of(request).repositories
+    act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us()}
+    return plain(await run_in_threadpool(cards.edit, r.metadata, model, number, given.section, given.text, **act))
+
+
+@router.get("/v1/report", dependencies=needs("model.read"))
+def report(request: Request) -> list[object]:
+    """Every deployed model: how it does now, what happened to it lately."""
+    return listed(reports.models(platform_of(request).repositories))
+
+
+def html(made: Card) -> str:
+    """The card as one HTML file."""
+    return rendered("card_report.html", card=made)
+
+
+def report_html(models: list[DeployedModel], now_us: Micros) -> str:
+    """The report as one HTML file."""
+    return rendered("report_alone.html", models=models, now_us=now_us)

@@ -1,0 +1,143 @@
+"""Governance over HTTP: reviews, risk questions, decisions, policies; delivering an approved version and going back are acts too."""
+
+from typing import Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from rota.deploy.releases import roll_back
+from rota.errors import NotFound
+from rota.manage.governance import decisions, evidence, policies, risk
+from rota.manage.models import registry
+from rota.records.record import plain
+from rota.records.release import Canary, Endpoint
+from rota.server.access.permissions import actor_of, needs
+from rota.server.wire import body_as, listed, platform_of
+
+router = APIRouter()
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request for a review, or its withdrawal."""
+
+    comment: str = ""
+
+
+class Decided(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A decision; who decides is whose token it is. `delivery` and `rollout` say how an approved version is delivered."""
+
+    decision: Literal["approve", "reject", "request_changes"]
+    reason: str
+    delivery: Canary | None = None
+    rollout: bool = True
+
+
+class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer to a risk question."""
+
+    question: str
+    answer: str
+    acceptable: bool = True
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A policy as the text of its file."""
+
+    toml: str
+
+
+class Because(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why an endpoint goes back."""
+
+    reason: str
+
+
+@router.get("/v1/models/{model}/{number}/review", dependencies=needs("model.read"))
+def review(request: Request, model: str, number: int) -> dict[str, object]:
+    """What a reviewer needs: what is open, the evidence, the questions with their answers, the decisions so far."""
+    r = platform_of(request).repositories
+    version = registry.get(r.metadata, model, number)
+    standing = decisions.standing(r.metadata, version, now_us=r.clock.now_us())
+    answers = risk.answers(r.metadata, version)
+    return {
+        "version": plain(version),
+        "approval_status": version.approval_status,
+        "review": plain(decisions.review(r.metadata, version)),
+        "released": standing.open,
+        "missing": list(standing.missing),
+        "obstacles": risk.obstacles(standing.policy, answers),
+        "policy": plain(standing.policy),
+        "answers": {question: plain(answer) for question, answer in answers.items()},
+        "decisions": listed(decisions.decisions(r.metadata, version)),
+        "evidence": plain(evidence.collect(r, version)),
+    }
+
+
+@router.post("/v1/models/{model}/{number}/review", dependencies=needs("model.register"))
+async def request_review(request: Request, model: str, number: int) -> object:
+    asked = await body_as(request, Asked)
+    r = platform_of(request).repositories
+    return plain(await run_in_threadpool(decisions.request_review, r.metadata, model, number, comment=asked.comment, **_act(request)))
+
+
+@router.delete("/v1/models/{model}/{number}/review", dependencies=needs("model.register"))
+async def withdraw(request: Request, model: str, number: int) -> object:
+    taken = await body_as(request, Asked)
+    r = platform_of(request).repositories
+    return plain(await run_in_threadpool(decisions.withdraw, r.metadata, model, number, reason=taken.comment, **_act(request)))
+
+
+@router.post("/v1/models/{model}/{number}/decision", dependencies=needs("model.approve"))
+async def decide(request: Request, model: str, number: int) -> dict[str, object]:
+    """Approve, reject, or ask for changes."""
+    given = await body_as(request, Decided)
+    r = platform_of(request).repositories
+    decision = decisions.Decision(given.decision, actor_of(request), given.reason, given.delivery, given.rollout)
+    made = await run_in_threadpool(decisions.decide, r, model, number, decision)
+    return {"version": plain(registry.get(r.metadata, model, number)), "approval": plain(made)}
+
+
+@router.post("/v1/models/{model}/{number}/risk", dependencies=needs("model.approve"))
+async def answer(request: Request, model: str, number: int) -> object:
+    """Answer a risk question."""
+    given = await body_as(request, Answered)
+    r = platform_of(request).repositories
+    told = {"text": given.answer, "acceptable": given.acceptable, **_act(request)}
+    return plain(await run_in_threadpool(risk.answer, r.metadata, model, number, given.question, **told))
+
+
+@router.get("/v1/policies/{model}", dependencies=needs("model.read"))
+def policy(request: Request, model: str) -> object:
+    """The policy in force for a model ("*": for models without one of their own)."""
+    return plain(registry.policy(platform_of(request).repositories.metadata, policies.check_model(model)))
+
+
+@router.put("/v1/policies/{model}", dependencies=needs("model.approve"))
+async def set_policy(request: Request, model: str) -> object:
+    """Replace the policy of a model."""
+    text = (await body_as(request, Policy)).toml
+    wanted = policies.parse(text, policies.check_model(model), name="the request")
+    return plain(await run_in_threadpool(policies.put, platform_of(request).repositories.metadata, wanted, **_act(request)))
+
+
+@router.post("/v1/models/{model}/{number}/rollout", dependencies=needs("model.release"))
+async def deploy(request: Request, model: str, number: int) -> dict[str, object]:
+    """Deliver an approved version to its endpoints."""
+    platform = platform_of(request)
+    return {"runs": await run_in_threadpool(platform.deliver, model, number, actor=actor_of(request))}
+
+
+@router.post("/v1/endpoints/{name}/rollback", dependencies=needs("model.release"))
+async def rollback(request: Request, name: str) -> object:
+    """Return an endpoint at once to its previous champion."""
+    why = await body_as(request, Because)
+    metadata = platform_of(request).repositories.metadata
+    endpoint = metadata.get(Endpoint, name)
+    if endpoint is None:
+        raise NotFound(f"there is no endpoint {name!r}; known are {[e.name for e in metadata.find(Endpoint)]}", endpoint=name)
+    return plain(await run_in_threadpool(roll_back, metadata, endpoint, reason=why.reason, **_act(request)))
+
+
+def _act(request: Request) -> dict[str, Any]:
+    return {"actor": actor_of(request), "now_us": platform_of(request).repositories.clock.now_us()}

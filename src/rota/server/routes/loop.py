@@ -1,0 +1,62 @@
+"""The loop over HTTP: is it at rest, what does its clock say, what happened."""
+
+from collections.abc import Mapping
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from rota.records.time import Micros, iso
+from rota.server.access.permissions import OPEN, needs
+from rota.server.wire import body_as, listed, platform_of
+
+router = APIRouter()
+
+
+class Moment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """To which moment a replayed clock is advanced."""
+
+    to_us: Micros
+
+
+@router.get("/healthz", dependencies=OPEN)
+def health() -> dict[str, str]:
+    """Alive: tells nothing private."""
+    return {"status": "ok"}
+
+
+@router.get("/metrics", dependencies=OPEN)
+def metrics(request: Request) -> Response:
+    """How many requests were answered how, as Prometheus text: no name of anything."""
+    answers: Mapping[int, int] = request.app.state.answers
+    lines = ["# HELP rota_control_answers_total Answers of this control-plane process by status.", "# TYPE rota_control_answers_total counter"]
+    lines += [f'rota_control_answers_total{{status="{hundreds}xx"}} {answers[hundreds]}' for hundreds in (2, 3, 4, 5)]
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/v1/loop", dependencies=needs("platform.read"))
+def status(request: Request) -> dict[str, object]:
+    """The clock and what could go on right now; an empty `waiting` means that the loop is at rest."""
+    platform = platform_of(request)
+    now_us = platform.repositories.clock.now_us()
+    return {"now_us": now_us, "now": iso(now_us), "waiting": platform.loop.waiting()}
+
+
+@router.post("/v1/clock", dependencies=needs("platform.operate"))
+async def advance(request: Request) -> dict[str, object]:
+    """Move a replayed clock forward; refused on a platform that follows the world's clock."""
+    moment = await body_as(request, Moment)
+    await run_in_threadpool(platform_of(request).repositories.clock.advance, moment.to_us)
+    return {"now_us": moment.to_us}
+
+
+@router.get("/v1/events", dependencies=needs("platform.read"))
+def events(request: Request, after: int = 0, limit: int = 1_000) -> list[object]:
+    """Events after a position, oldest first."""
+    return listed(platform_of(request).repositories.metadata.events(after, limit=min(limit, 10_000)))
+
+
+@router.get("/v1/audit", dependencies=needs("audit.read"))
+def audit(request: Request, after: int = 0, limit: int = 1_000) -> list[object]:
+    """Audit entries after a position, oldest first, each with the hash that chains it to the one before."""
+    return listed(platform_of(request).repositories.metadata.audit(after, limit=min(limit, 10_000)))

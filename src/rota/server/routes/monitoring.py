@@ -1,0 +1,107 @@
+"""Continuous monitoring over HTTP: labels and business outcomes come in, alerts and measured slices go out."""
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+
+from rota.errors import NotFound, Refused
+from rota.manage.models import registry
+from rota.manage.signals import alerts
+from rota.manage.signals import business_outcomes as outcomes
+from rota.monitor import compare
+from rota.records.record import plain
+from rota.records.release import Endpoint
+from rota.records.signal import Alert, MonitorSlice
+from rota.server.access.permissions import actor_of, identity_of, needs
+from rota.server.wire import body_as, listed, platform_of
+
+router = APIRouter()
+
+
+class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Truths about predictions."""
+
+    labels: list[dict[str, Any]]
+
+
+@router.post("/v1/endpoints/{endpoint}/labels", dependencies=needs("outcome.write"))
+async def label(request: Request, endpoint: str) -> dict[str, int]:
+    """Report truths; they may come late, twice and in any order: the newest by `at_us` counts."""
+    labels = (await body_as(request, Labels)).labels
+    return {"accepted": await run_in_threadpool(platform_of(request).label, endpoint, labels)}
+
+
+class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What came of predictions for the business."""
+
+    outcomes: list[dict[str, Any]]
+
+
+@router.post("/v1/endpoints/{endpoint}/outcomes", dependencies=needs("outcome.write"))
+async def report_outcomes(request: Request, endpoint: str) -> dict[str, int]:
+    """Report outcomes (prediction_id, name, value, at_us); the newest of a prediction and name by `at_us` counts."""
+    reported = (await body_as(request, Outcomes)).outcomes
+    return {"accepted": await run_in_threadpool(platform_of(request).outcome, endpoint, reported)}
+
+
+@router.post("/v1/outcomes", dependencies=needs("outcome.write"))
+async def report_outcomes_anywhere(request: Request) -> dict[str, int]:
+    """Report outcomes without naming the endpoint: they count where their predictions were made."""
+    if project := identity_of(request).project:
+        raise Refused(f"a token of project {project!r} reports outcomes to /v1/endpoints/ENDPOINT/outcomes, where the project is known")
+    reported = (await body_as(request, Outcomes)).outcomes
+    return {"accepted": await run_in_threadpool(platform_of(request).outcome, "", reported)}
+
+
+@router.get("/v1/endpoints/{endpoint}/outcomes", dependencies=needs("monitor.read"))
+def outcome_report(request: Request, endpoint: str, days: Annotated[int, Query(ge=1, le=36_500)] = outcomes.WINDOW_DAYS) -> object:
+    """Outcomes of the last days' predictions by version: how many, sum, mean, per prediction; and how many have no prediction."""
+    repositories = platform_of(request).repositories
+    if repositories.metadata.get(Endpoint, endpoint) is None:
+        raise NotFound(f"there is no endpoint {endpoint!r}", endpoint=endpoint)
+    return plain(outcomes.report(repositories, endpoint, days=days))
+
+
+@router.get("/v1/alerts", dependencies=needs("monitor.read"))
+def list_alerts(request: Request, endpoint: str = "", status: str = "") -> list[object]:
+    where = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
+    return listed(platform_of(request).repositories.metadata.find(Alert, where, order="-raised_us"))
+
+
+@router.post("/v1/alerts/{alert}/acknowledge", dependencies=needs("monitor.act"))
+def acknowledge(request: Request, alert: str) -> object:
+    repositories = platform_of(request).repositories
+    return plain(alerts.acknowledge(repositories.metadata, alert, actor=actor_of(request), now_us=repositories.clock.now_us()))
+
+
+@router.get("/v1/endpoints/{endpoint}/slices", dependencies=needs("monitor.read"))
+def slices(request: Request, endpoint: str, limit: int = 400) -> list[object]:
+    """Measured slices of an endpoint, newest first."""
+    metadata = platform_of(request).repositories.metadata
+    return listed(metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=min(limit, 5_000)))
+
+
+@router.get("/v1/endpoints/{endpoint}/compare", dependencies=needs("monitor.read"))
+def compare_months(request: Request, endpoint: str, version: int) -> list[dict[str, Any]]:
+    """Per month, the answers given beside what another version would have answered on the same logged features."""
+    platform = platform_of(request)
+    found = platform.repositories.metadata.get(Endpoint, endpoint)
+    if found is None:
+        raise NotFound(f"there is no endpoint {endpoint!r}", endpoint=endpoint)
+    other = registry.get(platform.repositories.metadata, found.model, version)
+    return compare.by_month(platform.repositories, platform.formats, endpoint, other)
+
+
+@router.get("/v1/endpoints/{endpoint}/log", dependencies=needs("monitor.read"))
+def count_log(request: Request, endpoint: str) -> dict[str, int]:
+    """How many predictions the log holds, and how many of them have a label."""
+    return compare.counts(platform_of(request).repositories, endpoint)
+
+
+@router.get("/v1/endpoints/{endpoint}/parity", dependencies=needs("monitor.read"))
+def check_parity(request: Request, endpoint: str, rows: int = compare.PARITY_ROWS) -> dict[str, Any]:
+    """Training == serving: features recomputed for logged predictions, and the cells that differ."""
+    platform = platform_of(request)
+    return compare.check_parity(platform.repositories, platform.formats, endpoint, rows=rows)

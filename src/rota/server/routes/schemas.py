@@ -1,0 +1,89 @@
+"""Schemas over HTTP: versions, the law, edits as a whole, and rows held against them."""
+
+from typing import Any
+
+import msgspec
+import polars as pl
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from rota.errors import InvalidInput, NotFound
+from rota.manage.datasets import schemas
+from rota.records.record import plain
+from rota.records.schema import Schema
+from rota.server.access.permissions import actor_of, needs
+from rota.server.wire import body_as, listed, platform_of
+from rota.stats.schema import validate
+
+router = APIRouter()
+
+
+class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole schema, whose `version` is the one that was edited."""
+
+    schema: Schema
+
+
+class Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows to be held against a schema."""
+
+    rows: list[dict[str, Any]]
+    environment: str = ""
+
+
+@router.get("/v1/schemas", dependencies=needs("data.read"))
+def versions(request: Request, name: str = "") -> list[object]:
+    """Versions, newest first."""
+    return listed(platform_of(request).repositories.metadata.find(Schema, {"name": name} if name else None, order="-version"))
+
+
+@router.get("/v1/schemas/{name}", dependencies=needs("data.read"))
+def law(request: Request, name: str) -> object:
+    """The version that is the law; 404 when none was frozen."""
+    found = schemas.law(platform_of(request).repositories.metadata, name)
+    if found is None:
+        raise NotFound(f"no version of schema {name!r} is frozen; `rota data schema freeze {name}` makes its newest one the law", schema=name)
+    return plain(found)
+
+
+@router.get("/v1/schemas/{name}/versions/{version}", dependencies=needs("data.read"))
+def version(request: Request, name: str, version: int) -> object:
+    return plain(schemas.get(platform_of(request).repositories.metadata, f"{name}@{version}"))
+
+
+@router.post("/v1/schemas/{name}/versions", dependencies=needs("data.write"))
+async def edit(request: Request, name: str) -> object:
+    """Store an edited schema as the next version; 409 when another edit came first."""
+    wanted = await body_as(request, Edit)
+    if wanted.schema.name != name:
+        raise InvalidInput(f"the body is schema {wanted.schema.name!r}, the address says {name!r}", schema=name)
+    repositories = platform_of(request).repositories
+    now_us = repositories.clock.now_us()
+    return plain(await run_in_threadpool(schemas.edit, repositories.metadata, wanted.schema, author=actor_of(request), now_us=now_us))
+
+
+@router.post("/v1/schemas/{name}/versions/{version}/freeze", dependencies=needs("data.write"))
+def freeze(request: Request, name: str, version: int) -> object:
+    """Make a version the law."""
+    repositories = platform_of(request).repositories
+    return plain(schemas.freeze(repositories.metadata, f"{name}@{version}", author=actor_of(request), now_us=repositories.clock.now_us()))
+
+
+@router.post("/v1/schemas/{name}/validate", dependencies=needs("data.read"))
+async def anomalies(request: Request, name: str) -> list[object]:
+    """Anomalies of some rows under the law, or under the newest version where none is frozen."""
+    wanted = await body_as(request, Rows)
+    metadata = platform_of(request).repositories.metadata
+    expected = schemas.law(metadata, name) or schemas.get(metadata, name)
+    return listed(await run_in_threadpool(_validated, expected, wanted))
+
+
+def _validated(schema: Schema, wanted: Rows) -> tuple[object, ...]:
+    times = {column.name for column in schema.columns if column.type == "timestamp"}
+    try:
+        frame = pl.DataFrame(wanted.rows, infer_schema_length=None)
+        texts = [name for name, dtype in frame.schema.items() if name in times and dtype == pl.String]
+        frame = frame.with_columns(pl.col(texts).str.to_datetime(time_zone="UTC")) if texts else frame
+    except (pl.exceptions.PolarsError, TypeError, OverflowError, ValueError) as error:
+        raise InvalidInput(f"the rows are no table: {error}") from error
+    return validate(schema, frame, environment=wanted.environment)

@@ -1,0 +1,34 @@
+"""Development and continuous training over HTTP: pipelines, runs and their steps."""
+
+from fastapi import APIRouter, Request
+
+from rota.manage.lineage import executions
+from rota.records.record import plain
+from rota.records.run import Deployed
+from rota.server.access.permissions import actor_of, needs
+from rota.server.wire import listed, platform_of
+
+router = APIRouter()
+
+
+@router.get("/v1/pipelines", dependencies=needs("pipeline.read"))
+def pipelines(request: Request) -> list[object]:
+    return listed(platform_of(request).repositories.metadata.find(Deployed))
+
+
+@router.get("/v1/runs", dependencies=needs("pipeline.read"))
+def runs(request: Request, workflow: str = "", subject: str = "", limit: int = 200) -> list[object]:
+    return listed(platform_of(request).repositories.runs.find(workflow=workflow, subject=subject, limit=min(limit, 10_000)))
+
+
+@router.get("/v1/runs/{run_id}", dependencies=needs("pipeline.read"))
+def run(request: Request, run_id: str) -> dict[str, object]:
+    repositories = platform_of(request).repositories
+    found, steps = executions.get(repositories, run_id), repositories.runs.journal(run_id)
+    return {"run": plain(found), "steps": listed(steps), "execution": plain(executions.describe(repositories, found, steps))}
+
+
+@router.post("/v1/pipelines/{pipeline}/runs", dependencies=needs("train.start"))
+def start(request: Request, pipeline: str) -> dict[str, object]:
+    """Start a training run by hand; 403 when one is active already."""
+    return {"run": platform_of(request).start_training(pipeline, actor=actor_of(request))}

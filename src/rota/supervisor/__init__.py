@@ -1,0 +1,1 @@
+"""supervisor: say in one line what lives here."""
