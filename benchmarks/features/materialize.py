@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peers.environment import python_of
 
 from rota.backends.clocks import SystemClock
-from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.online.lmdb_online import LmdbOnline
-from rota.backends.storage.segment_journal import SegmentJournal
 from rota.backends.sql.engine import open_engine
 from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.manage.features.online.reader import merge
 from rota.manage.features.online.row_codec import RowView
 from rota.manage.features.online.row_codec_batch import RowBatches

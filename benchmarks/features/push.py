@@ -20,11 +20,11 @@ from typing import Any
 import msgspec
 
 from rota.backends.clocks import SystemClock
-from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.online.lmdb_online import LmdbOnline
-from rota.backends.storage.segment_journal import SegmentJournal
 from rota.backends.sql.engine import open_engine
 from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.manage.features.writer import Feed
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tells checkers what `__getattr__` will answer
+    from rota.client import Client as Client
     from rota.develop.tracking import current_run as current_run
     from rota.develop.tuning import Trial as Trial
     from rota.errors import Conflict as Conflict
@@ -68,9 +69,8 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.run import per_slice as per_slice
     from rota.records.schema import ColumnSchema as ColumnSchema
     from rota.records.signal import Monitor as Monitor
-    from rota.client import Client as Client
-    from rota.supervisor.running import up as up
     from rota.settings import Settings as Settings
+    from rota.supervisor.running import up as up
     from rota.train.fitting import Rows as Rows
     from rota.train.fitting import TrainingData as TrainingData
     from rota.train.fitting import step as step

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from rota.addresses import published
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.records.time import Micros
-from rota.supervisor.processes import published
 from rota.settings import secret
 
 _ERRORS: Mapping[int, type[RotaError]] = {

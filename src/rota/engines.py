@@ -3,27 +3,28 @@
 import importlib.util
 import secrets
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from rota.backends.alert_sinks import LogSink, WebhookSink
-from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.clocks import ReplayClock, SystemClock
-from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.inputs.file_input import FileInput
-from rota.backends.models.format_registry import FormatShelf
-from rota.backends.online.lmdb_online import LmdbOnline
+from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.local_processes import LocalProcesses
 from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.online import MemoryOnline
+from rota.backends.models.format_registry import FormatShelf
+from rota.backends.online.lmdb_online import LmdbOnline
 from rota.backends.owner_token import OwnerToken
 from rota.backends.shared.private_files import private_file
-from rota.backends.storage.segment_journal import SegmentJournal
 from rota.backends.sql.engine import open_engine
-from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.sql.metadata import SqlMetadata
 from rota.backends.sql.runs import SqlRuns
 from rota.backends.sql.tracking import SqlTracking
+from rota.backends.storage.blob_directory import BlobDirectory
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.develop.autologging import Autologging
 from rota.errors import InvalidInput
 from rota.manage.access import tokens
@@ -117,6 +118,7 @@ def tuner(direction: Literal["minimize", "maximize"], *, seed: int) -> Tuner:
     return made
 
 
+@cache
 def drawing() -> Drawing | None:
     """What makes SVG of charts, where it is installed."""
     if importlib.util.find_spec("vl_convert") is None:
@@ -165,7 +167,9 @@ def online(settings: Settings) -> Online:
     if settings.online_url:
         if importlib.util.find_spec("redis") is None:
             raise InvalidInput("online_url needs the library redis: pip install 'rota[redis]'", setting="online_url")
-        opened: Online = importlib.import_module("rota.backends.online.redis_online").RedisOnline(settings.online_url, namespace=settings.online_namespace)
+        opened: Online = importlib.import_module("rota.backends.online.redis_online").RedisOnline(
+            settings.online_url, namespace=settings.online_namespace
+        )
         return opened
     return LmdbOnline(settings.home.resolve() / "online", size_mb=settings.online_size_mb, sync=settings.sync)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rota.errors import InvalidInput
 from rota.client import Client
-from rota.supervisor.processes import as_environment
+from rota.errors import InvalidInput
 from rota.settings import load
+from rota.supervisor.processes import as_environment
 
 HOOK = "https://hooks.invalid/services/hook-secret-4711"
 KEY = "signing-key-secret-0815-signing-key-secret"

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.tables import MemoryTables
+from rota.backends.storage.delta_tables import DeltaTables
 from rota.manage.features.definitions import registration as registry
 from rota.manage.features.expressions.equivalence_check import same
 from rota.manage.features.join.compaction import Sizes, cluster, compact

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from rota.backends.inputs.file_input import FileInput
+from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.online import MemoryOnline
 from rota.backends.memory.tables import MemoryTables
-from rota.backends.inputs.sql_input import SqlInput
 from rota.errors import InvalidInput, Refused
 from rota.manage.features.ingestion import contracts, ingestion_log, quarantine, source_status
 from rota.manage.features.rows import file_readers

@@ -12,15 +12,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.inputs.file_input import FileInput
-from rota.backends.online.lmdb_online import LmdbOnline
+from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.online import MemoryOnline
 from rota.backends.memory.tables import MemoryTables
+from rota.backends.online.lmdb_online import LmdbOnline
+from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.segment_journal import SegmentJournal
-from rota.backends.inputs.sql_input import SqlInput
 from rota.errors import InvalidInput, NotFound, Refused, Unavailable
 from rota.manage.features.definitions.registration import CATALOG
 from rota.manage.features.expressions import equivalence_check

@@ -15,11 +15,11 @@ import polars as pl
 import pytest
 
 from rota.backends.inputs.file_input import FileInput
+from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.online import MemoryOnline
 from rota.backends.memory.tables import MemoryTables
-from rota.backends.inputs.sql_input import SqlInput
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.manage.features.ingestion import ingestion_log, source_status, watermarks
 from rota.manage.features.ingestion import quarantine as rejects
@@ -527,7 +527,7 @@ def test_files_of_a_bucket_are_taken_like_any_other(place: Place, s3_env: Any, p
 
 @pytest.fixture
 def put() -> Callable[[str, bytes], None]:
-    from rota.backends.storage.s3_bucket import open_bucket
+    from rota.backends.storage.s3_bucket import open_bucket  # noqa: PLC0415 - obstore is there only with rota[s3]
 
     def put(url: str, data: bytes) -> None:
         place, _, name = url.rpartition("/")

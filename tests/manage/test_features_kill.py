@@ -11,11 +11,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.online.lmdb_online import LmdbOnline
-from rota.backends.storage.segment_journal import SegmentJournal
 from rota.backends.sql.engine import open_engine
 from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.manage.features.join.point_in_time import historical
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.writer import Feed

@@ -14,7 +14,6 @@ from rota.backends.memory.runs import MemoryRuns
 from rota.backends.memory.tables import MemoryTables
 from rota.backends.memory.tracking import MemoryTracking
 from rota.errors import InvalidInput, NotFound
-from rota.rendering import lineage_drawing
 from rota.manage.lineage import notes
 from rota.manage.lineage.graph import graph, walk
 from rota.manage.lineage.node_types import type_of
@@ -25,6 +24,7 @@ from rota.ports.metadata import Batch
 from rota.records.dataset import DatasetVersion
 from rota.records.run import Run
 from rota.records.signal import Note, Prediction
+from rota.rendering import lineage_drawing
 from rota.testing import FakeClock, story
 from rota.testing.story import NOON_US
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.storage.blob_directory import BlobDirectory
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.operationalize import release as releases
 from rota.operationalize.release import build, unpack

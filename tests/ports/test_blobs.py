@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.storage.blob_directory import BlobDirectory
 from rota.testing.storage import BlobsContract
 
 

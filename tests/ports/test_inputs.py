@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from rota.backends.inputs.file_input import FileInput
-from rota.backends.storage.s3_bucket import open_bucket
 from rota.backends.inputs.sql_input import SqlInput
+from rota.backends.storage.s3_bucket import open_bucket
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.ports import inputs
 from rota.ports.inputs import Question

@@ -237,8 +237,8 @@ def test_the_steps_lead_to_the_tables_of_the_code(old: str, opened: Callable[[st
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         differences = [f"{act} {thing.name if hasattr(thing, 'name') else thing}" for act, thing, *_ in compare_metadata(context, SCHEMA)]
     assert differences == [], (
-        "the tables of the code (records/kinds.py, sql_schema.py, sql_tracking_schema.py) and the steps of backends/migrations/versions differ. "
-        "If the newest step was not released yet, complete it; otherwise raise SCHEMA_VERSION in sql_schema.py and write the next "
+        "the tables of the code (records/kinds.py, sql/schema.py, sql/tracking_schema.py) and the steps of sql/migrations/versions differ. "
+        "If the newest step was not released yet, complete it; otherwise raise SCHEMA_VERSION in sql/schema.py and write the next "
         "step, vNNNN_what_changes.py, with record_table() for a new kind and index_field() for a new index field (migrations/steps.py)"
     )
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import pytest
 
-from rota.backends.online.lmdb_online import LmdbOnline
 from rota.backends.memory.online import MemoryOnline
+from rota.backends.online.lmdb_online import LmdbOnline
 from rota.errors import Corrupt, Refused
 from rota.testing.storage import OnlineContract
 

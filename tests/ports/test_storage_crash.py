@@ -11,9 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from rota.backends.online.lmdb_online import LmdbOnline
 from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.storage.delta_tables import DeltaTables
-from rota.backends.online.lmdb_online import LmdbOnline
 from rota.backends.storage.segment_journal import SegmentJournal
 from rota.testing.storage import entries, ids_of
 

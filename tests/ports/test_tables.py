@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.memory.tables import MemoryTables
+from rota.backends.storage.delta_tables import DeltaTables
 from rota.errors import InvalidInput, Unavailable
 from rota.testing.storage import TablesContract, flights, ids_of
 

@@ -10,8 +10,8 @@ import pytest
 torch: Any = pytest.importorskip("torch", reason="pip install torch==2.13.0 safetensors")
 pytest.importorskip("safetensors", reason="pip install safetensors")
 
-from rota.backends.models.envelope import unwrapped, wrapped
-from rota.backends.models.torch_format import TorchFormat
+from rota.backends.models.envelope import unwrapped, wrapped  # noqa: E402
+from rota.backends.models.torch_format import TorchFormat  # noqa: E402
 from rota.errors import Corrupt, InvalidInput  # noqa: E402
 from rota.testing.storage import ModelFormatContract  # noqa: E402
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rota.backends.sql import search as sql_search
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.tracking import MemoryTracking
+from rota.backends.sql import search as sql_search
 from rota.backends.sql.engine import open_engine
 from rota.backends.sql.metadata import SqlMetadata
 from rota.backends.sql.tracking import SqlTracking

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import uvicorn
 
-from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.clocks import SystemClock
 from rota.backends.models.lightgbm_format import LightGBMFormat
 from rota.backends.online.lmdb_online import LmdbOnline
-from rota.backends.storage.segment_journal import SegmentJournal
 from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.storage.blob_directory import BlobDirectory
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.serve.asgi import PredictionApp
 from rota.serve.following import Depot, Follower

@@ -15,12 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rota.backends.storage.blob_directory import BlobDirectory
-from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.models.lightgbm_format import LightGBMFormat
 from rota.backends.online.lmdb_online import LmdbOnline
-from rota.backends.storage.segment_journal import SegmentJournal
 from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.storage.blob_directory import BlobDirectory
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.manage.features.online.reader import merge, stored_view, upserts
 from rota.manage.features.rows.coercion import check_events
 from rota.manage.models.transformation import fit, matrix

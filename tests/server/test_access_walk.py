@@ -12,8 +12,8 @@ from fastapi import APIRouter, FastAPI
 
 from rota.manage.access import tokens
 from rota.records.access import PERMISSIONS, ROLES
-from rota.server.access import permissions as access
 from rota.server import app as control_plane
+from rota.server.access import permissions as access
 
 LACKS = "lacks the permission"
 ROUTES = [

@@ -9,13 +9,14 @@ from html.parser import HTMLParser
 
 import pytest
 
+from rota import engines
 from rota.manage.datasets import profiles
 from rota.ports.metadata import Batch
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import Dataset, DatasetDefinition, RandomSplit
 from rota.records.time import HOUR_US
 from rota.rendering import profile_view
-from rota.server.pages.datasets import report
+from rota.rendering.documents import profile_html
 from rota.testing.story import NOON_US
 
 EVIL = "<script>alert('x')</script>"
@@ -28,7 +29,7 @@ DATASET = Dataset(
     owner=EVIL,
     description="{{ 7 * 7 }}",
 )
-drawn = pytest.mark.skipif(not profile_view.drawable(), reason="needs vl-convert: pip install 'rota[ui]'")
+drawn = pytest.mark.skipif(engines.drawing() is None, reason="needs vl-convert: pip install 'rota[ui]'")
 
 
 class Tags(HTMLParser):
@@ -96,7 +97,7 @@ def test_charts_are_images_whose_texts_are_escaped(browser, version):
 
 
 def test_without_vl_convert_the_counts_stand_in_tables_with_the_command(browser, version, monkeypatch):
-    monkeypatch.setattr(profile_view, "drawable", lambda: False)
+    monkeypatch.setattr(engines, "drawing", lambda: None)
     page = browser.get("/datasets/late@1").text
     assert "pip install &#39;rota[ui]&#39;" in page
     assert "<img" not in page
@@ -126,7 +127,7 @@ def test_the_twins_of_the_pages_are_json(owner, version):
 
 
 def test_the_report_is_one_file_that_needs_nothing_else(platform, version, tmp_path):
-    text = report(version, profiles.load(platform.repositories.blobs, version))
+    text = profile_html(version, profiles.load(platform.repositories.blobs, version), engines.drawing())
     check_harmless(text)
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", text)
     assert "default-src 'none'" in text
@@ -136,7 +137,7 @@ def test_the_report_is_one_file_that_needs_nothing_else(platform, version, tmp_p
 @drawn
 def test_every_specification_is_one_that_vega_lite_draws(platform, version):
     profile = profiles.load(platform.repositories.blobs, version)
-    for name, uri in profile_view.images(profile_view.encode(profile)).items():
+    for name, uri in profile_view.images(profile_view.encode(profile), engines.drawing()).items():
         svg = base64.b64decode(uri.partition(",")[2]).decode()
         assert svg.count("<path") > 3, name
 

@@ -5,12 +5,12 @@ import json
 
 import pytest
 
+from rota.client import Client
 from rota.manage.access import tokens
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.model import RegisteredModel
 from rota.records.signal import Prediction
-from rota.client import Client
 from rota.testing.story import version
 
 ROW = {"prediction_id": "p1", "name": "sale", "value": 10.0}

@@ -13,7 +13,7 @@ from rota.manage.governance import cards
 from rota.manage.models import registry
 from rota.records.record import plain
 from rota.rendering.card_markdown import markdown
-from rota.server.routes.cards import html
+from rota.rendering.documents import card_html
 
 models = typer.Typer()
 
@@ -53,7 +53,7 @@ def card(
         show.write_json(plain(made))
         return
     chosen = format or (Format.html if out is not None and out.suffix in (".html", ".htm") else Format.markdown)
-    written = html(made) if chosen is Format.html else markdown(made)
+    written = card_html(made) if chosen is Format.html else markdown(made)
     if out is None:
         print(written, end="")
     else:

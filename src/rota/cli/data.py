@@ -9,6 +9,7 @@ from typing import Annotated
 import polars as pl
 import typer
 
+from rota import engines
 from rota.cli import rows, schema, show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
@@ -19,8 +20,8 @@ from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.profile import ColumnProfile
 from rota.records.record import plain
 from rota.rendering import profile_charts
-from rota.server.pages.datasets import report
-from rota.rendering.profile_view import INSTALL, drawable, facts
+from rota.rendering.documents import profile_html
+from rota.rendering.profile_view import INSTALL, facts
 
 Version = Annotated[str, typer.Argument(metavar="NAME@NUMBER", help="A dataset version.")]
 
@@ -135,8 +136,8 @@ def profile(
         found = profiles.load(platform.repositories.blobs, version)
     everything = {"profile": plain(found), "charts": profile_charts.charts(found)}
     if output is not None:
-        rows.write_text(output, report(version, found) if output.suffix == ".html" else dumps(everything, indent=2))
-        print(f"wrote {output}" + ("" if output.suffix == ".json" or drawable() else f"; its charts are tables: {INSTALL} draws them"))
+        rows.write_text(output, profile_html(version, found, engines.drawing()) if output.suffix == ".html" else dumps(everything, indent=2))
+        print(f"wrote {output}" + ("" if output.suffix == ".json" or engines.drawing() else f"; its charts are tables: {INSTALL} draws them"))
     elif json:
         show.write_json(everything)
     else:

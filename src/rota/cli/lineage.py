@@ -11,7 +11,6 @@ from rich.console import Console
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput, NotFound
-from rota.rendering import lineage_drawing as drawing
 from rota.manage.lineage import explain as lineage_explain
 from rota.manage.lineage import graph as walking
 from rota.manage.lineage import nodes as lineage_nodes
@@ -21,6 +20,7 @@ from rota.manage.lineage.node_types import TYPES
 from rota.manage.lineage.prediction_chain import prediction_chain
 from rota.records.record import plain
 from rota.records.time import Micros, parse_time
+from rota.rendering import lineage_drawing as drawing
 
 commands = typer.Typer()
 lineage = typer.Typer(

@@ -13,13 +13,14 @@ from typing import Annotated
 
 import typer
 
+from rota.addresses import published
 from rota.cli import show
 from rota.cli.home import settings_of
 from rota.cli.logs import configure
-from rota.errors import InvalidInput, RotaError, Unavailable
 from rota.client import Client
-from rota.supervisor.processes import Supervisor, published
+from rota.errors import InvalidInput, RotaError, Unavailable
 from rota.settings import Settings
+from rota.supervisor.processes import Supervisor
 
 commands = typer.Typer()
 UP_WITHIN_S = 60.0

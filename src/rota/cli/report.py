@@ -10,7 +10,7 @@ from rota.cli.opening import opened
 from rota.manage.governance import reports
 from rota.manage.governance.reports import DeployedModel
 from rota.records.record import plain
-from rota.server.routes.cards import report_html
+from rota.rendering.documents import report_html
 
 commands = typer.Typer()
 report = typer.Typer(no_args_is_help=True, help="Every deployed model at a glance: models.")

@@ -9,12 +9,12 @@ import typer
 from rota.cli import rows, show
 from rota.cli.home import settings_of
 from rota.cli.opening import opened
+from rota.client import Client
 from rota.deploy.releases import current_release
 from rota.errors import InvalidInput
 from rota.manage.models import endpoints as declaring
 from rota.records.record import plain
 from rota.records.release import Endpoint, Release
-from rota.client import Client
 
 commands = typer.Typer()
 endpoints = typer.Typer(no_args_is_help=True, help="What each endpoint serves: list, create.")

@@ -1,10 +1,10 @@
 """Drawing: a chart's specification becomes a picture."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Protocol
 
 
-class Drawing(Protocol):
+class Drawing(Hashable, Protocol):
     """Law: `svg` takes a Vega-Lite (or Vega) specification with its data inside and gives an SVG document; nothing is fetched from
     anywhere. A specification that cannot be drawn raises `InvalidInput`. Thread-safe."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rota.manage.lineage.graph import Graph
-from rota.manage.lineage.node_types import Concept, key_of, type_of
+from rota.manage.lineage.node_types import Concept, event_type, key_of, type_of
 from rota.records.time import iso
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 196, 44, 62, 14, 26
@@ -20,12 +20,6 @@ def as_json(graph: Graph) -> dict[str, Any]:
     nodes = [{"node": node, "concept": type_of(node).concept, "type": type_of(node).name, "level": level} for node, level in _ordered(graph)]
     edges = [{"cause": edge.cause, "effect": edge.effect, "event": event_type(edge.cause, edge.effect), "at_us": edge.at_us} for edge in graph.edges]
     return {"node": graph.node, "nodes": nodes, "edges": edges, "cut": graph.cut}
-
-
-def event_type(cause: str, effect: str) -> str:
-    """INPUT: an execution read it; OUTPUT: an execution made it; DERIVED: one thing follows from another of its sort."""
-    kinds = type_of(cause).concept, type_of(effect).concept
-    return {("artifact", "execution"): "INPUT", ("execution", "artifact"): "OUTPUT"}.get(kinds, "DERIVED")
 
 
 def as_dot(graph: Graph) -> str:

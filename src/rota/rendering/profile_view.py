@@ -1,21 +1,20 @@
 """A profile for people: the values that the page and the report show, and the report as one file that needs nothing else.
 
-Charts are drawn here from their Vega-Lite specifications by vl-convert, when it is installed, and stand in the page as images:
+Charts are drawn from their Vega-Lite specifications by the drawing engine, where there is one, and stand in the page as images:
 no script runs, nothing is loaded, and no name in a chart can reach the page around it. Without it the counts stand in tables.
 """
 
 import base64
-import importlib.util
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from rota.ports.drawing import Drawing
 from rota.records.dataset import DatasetVersion
 from rota.records.profile import ColumnProfile, Profile
 from rota.records.record import decode, encode
 from rota.records.time import LAST_US, iso
 from rota.rendering import profile_charts
-from rota.rendering.profile_charts import Spec
 from rota.stats.profile import QUANTILES
 
 INSTALL = "pip install 'rota[ui]'"
@@ -23,37 +22,24 @@ MOST_CHARTS = 200
 """Charts of one page: each takes about 50 ms to draw; the columns behind are shown as tables."""
 
 
-def values(version: DatasetVersion, profile: Profile) -> dict[str, Any]:
+def values(version: DatasetVersion, profile: Profile, drawing: Drawing | None) -> dict[str, Any]:
     """What `profile_parts.html` shows."""
     return {
         "version": version,
         "profile": profile,
         "facts": {column.name: facts(column) for column in profile.columns},
-        "images": images(encode(profile)) if drawable() else {},
-        "install": "" if drawable() else INSTALL,
+        "images": {} if drawing is None else images(encode(profile), drawing),
+        "install": INSTALL if drawing is None else "",
         "most_charts": MOST_CHARTS,
     }
 
 
-def drawable() -> bool:
-    """Whether charts can be drawn here."""
-    return importlib.util.find_spec("vl_convert") is not None
-
-
 @lru_cache(maxsize=8)
-def images(profile: bytes) -> Mapping[str, str]:
+def images(profile: bytes, drawing: Drawing) -> Mapping[str, str]:
     """The charts of an encoded profile as data URIs by column, the quality chart as ""; kept, because a version never changes."""
     found = decode(profile, Profile)
     specs = [("", profile_charts.quality_chart(found)), *list(profile_charts.charts(found).items())[:MOST_CHARTS]]
-    return {name: f"data:image/svg+xml;base64,{base64.b64encode(svg(spec).encode()).decode()}" for name, spec in specs}
-
-
-def svg(spec: Spec) -> str:
-    """A Vega-Lite specification drawn as SVG, fetching nothing."""
-    import vl_convert  # noqa: PLC0415 - 80 MB that only drawing needs
-
-    drawn: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    return drawn
+    return {name: f"data:image/svg+xml;base64,{base64.b64encode(drawing.svg(spec)).decode()}" for name, spec in specs}
 
 
 def facts(column: ColumnProfile) -> dict[str, str]:

@@ -9,11 +9,35 @@ from starlette.exceptions import HTTPException
 
 from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
 from rota.records.access import Identity
-from rota.server.access import permissions as access, tokens
-from rota.server.routes import artifacts, cards, data, experiments, features, adoption as foreign, governance, lineage, loop, models, monitoring, retention, schemas, sources, training
-from rota.server.pages import datasets as dataset_pages, experiments as experiment_pages, features as feature_pages, lineage as lineage_pages, models as model_pages, overview as pages, reviews as review_pages
 from rota.server import mlflow
+from rota.server.access import permissions as access
+from rota.server.access import tokens
 from rota.server.access.guard import Guard
+from rota.server.pages import answer
+from rota.server.pages import datasets as dataset_pages
+from rota.server.pages import experiments as experiment_pages
+from rota.server.pages import features as feature_pages
+from rota.server.pages import lineage as lineage_pages
+from rota.server.pages import models as model_pages
+from rota.server.pages import overview as pages
+from rota.server.pages import reviews as review_pages
+from rota.server.routes import adoption as foreign
+from rota.server.routes import (
+    artifacts,
+    cards,
+    data,
+    experiments,
+    features,
+    governance,
+    lineage,
+    loop,
+    models,
+    monitoring,
+    retention,
+    schemas,
+    sources,
+    training,
+)
 from rota.wiring import Platform
 
 STATUS: dict[type[RotaError], int] = {
@@ -103,7 +127,7 @@ def refuse(request: Request, status: int, message: str, facts: dict[str, str] | 
     """An error as whoever asked can read it: a page, MLflow's shape, or ours."""
     if request.url.path.startswith(mlflow.PREFIXES):
         return mlflow.error_response(request, status, message)
-    if pages.wanted(request):
-        return pages.problem(status, message)
+    if answer.wanted(request):
+        return answer.problem(status, message)
     headers = {"Retry-After": "1"} if status == 503 else None
     return JSONResponse({"error": message, "facts": facts or {}}, status, headers)

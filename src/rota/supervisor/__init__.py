@@ -1,1 +1,1 @@
-"""supervisor: say in one line what lives here."""
+"""The processes of one machine: the supervisor, its children, and a platform that runs for as long as a block."""

@@ -1,7 +1,6 @@
 """The processes of one machine: a supervisor that binds the sockets, starts the children, restarts the dead, stops cleanly."""
 
 import fcntl
-import json
 import logging
 import os
 import signal
@@ -11,14 +10,14 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from rota.errors import InvalidInput, Refused, Unavailable
+from rota import addresses
+from rota.errors import Refused, Unavailable
 from rota.settings import SECRET_FILES, Settings
 
-logger = logging.getLogger("rota.server")
+logger = logging.getLogger("rota.supervisor")
 
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 HEALTHY_AFTER_S = 10.0
@@ -131,11 +130,9 @@ class Supervisor:
         logger.info("child started", extra={"action": "child_started", "child": child.name, "pid": child.process.pid})
 
     def _publish(self) -> None:
-        """HOME/ports.json: where the servers listen and which processes there are, replaced atomically."""
-        pids = {child.name: child.process.pid for child in self.children if child.process}
-        temporary = self.settings.home / "ports.json.new"
-        temporary.write_text(json.dumps({**self._ports, "children": pids}))
-        temporary.replace(self.settings.home / "ports.json")
+        addresses.publish(
+            self.settings.home, {**self._ports, "children": {child.name: child.process.pid for child in self.children if child.process}}
+        )
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping.set()
@@ -154,7 +151,7 @@ class Supervisor:
                 process.wait()
         for listener in self._sockets:
             listener.close()
-        (self.settings.home / "ports.json").unlink(missing_ok=True)
+        addresses.withdraw(self.settings.home)
         if self._lock is not None:
             self._lock.close()
 
@@ -171,17 +168,6 @@ def end_with_supervisor() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
-
-
-def published(home: Path) -> dict[str, object]:
-    """What a running supervisor published about a home; `Unavailable` when none is up."""
-    try:
-        found = json.loads((home / "ports.json").read_text())
-    except FileNotFoundError:
-        raise Unavailable(f"{home} is not up: there is no {home / 'ports.json'}; start it with `rota up`", home=str(home)) from None
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"{home / 'ports.json'} is damaged: {error}; remove it and start `rota up` again") from error
-    return dict(found)
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rota.errors import Unavailable
 from rota.client import Client
-from rota.supervisor.processes import as_environment
+from rota.errors import Unavailable
 from rota.settings import load
+from rota.supervisor.processes import as_environment
 
 START_S = 60.0
 STOP_S = 20.0

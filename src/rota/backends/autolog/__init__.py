@@ -1,1 +1,1 @@
-"""autolog: say in one line what lives here."""
+"""Fits of a library log themselves."""

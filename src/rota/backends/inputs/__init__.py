@@ -1,1 +1,1 @@
-"""inputs: say in one line what lives here."""
+"""Files and databases of other people, read only."""

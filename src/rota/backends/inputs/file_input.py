@@ -76,7 +76,7 @@ class FileInput:
 
     def _store(self, bucket: str) -> Any:
         try:
-            from rota.backends.storage.s3_bucket import open_bucket
+            from rota.backends.storage.s3_bucket import open_bucket  # noqa: PLC0415 - obstore is there only with rota[s3]
         except ImportError:
             raise InvalidInput(f"reading {_S3}{bucket} needs the S3 engine; install rota[s3]", path=f"{_S3}{bucket}") from None
         return open_bucket(f"{_S3}{bucket}", self._environ).store

@@ -1,1 +1,1 @@
-"""memory: say in one line what lives here."""
+"""The reference of each port in memory: what every engine must do, and the stores of quick tests."""

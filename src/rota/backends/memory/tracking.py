@@ -6,7 +6,26 @@ from dataclasses import dataclass, field
 import msgspec
 
 from rota.backends.memory.metadata import MemoryMetadata
-from rota.backends.shared.tracked_form import DEFAULT, EMPTY, changed_parameter, check_asked, check_experiment, check_logged, check_run, deleted_experiment, deleted_run, experiment_fields, logged_at_start, newest, no_experiment, no_run, place, refuse_default, run_fields, taken
+from rota.backends.shared.tracked_form import (
+    DEFAULT,
+    EMPTY,
+    changed_parameter,
+    check_asked,
+    check_experiment,
+    check_logged,
+    check_run,
+    deleted_experiment,
+    deleted_run,
+    experiment_fields,
+    logged_at_start,
+    newest,
+    no_experiment,
+    no_run,
+    place,
+    refuse_default,
+    run_fields,
+    taken,
+)
 from rota.errors import Conflict
 from rota.ports.metadata import Batch
 from rota.ports.tracking import Logged

@@ -1,1 +1,1 @@
-"""models: say in one line what lives here."""
+"""Model formats, one file per framework."""

@@ -1,1 +1,1 @@
-"""online: say in one line what lives here."""
+"""Online feature rows in LMDB and in Redis."""

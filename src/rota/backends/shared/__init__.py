@@ -1,1 +1,1 @@
-"""shared: say in one line what lives here."""
+"""What several backends of one port do alike, so that engines do not differ."""

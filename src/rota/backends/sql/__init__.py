@@ -1,1 +1,1 @@
-"""sql: say in one line what lives here."""
+"""Metadata, runs and tracking on SQLite and PostgreSQL."""

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine, exc, make_url
 
-from rota.backends.sql import postgresql as postgres_engine, sqlite as sqlite_engine
+from rota.backends.sql import postgresql as postgres_engine
+from rota.backends.sql import sqlite as sqlite_engine
 from rota.backends.sql.errors import OVERTAKEN, translated
 from rota.backends.sql.layout import bring_up_to_date, is_up_to_date, refuse_foreign
 from rota.errors import InvalidInput, Unavailable

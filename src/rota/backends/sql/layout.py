@@ -8,7 +8,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, inspect, select
 
-from rota.backends.sql import postgresql as postgres_engine, tracking_schema as sql_tracking_schema, sqlite as sqlite_engine
+from rota.backends.sql import postgresql as postgres_engine
+from rota.backends.sql import sqlite as sqlite_engine
+from rota.backends.sql import tracking_schema as sql_tracking_schema
 from rota.backends.sql.errors import name_of
 from rota.backends.sql.schema import SCHEMA_VERSION, revision, version
 from rota.errors import Corrupt, Refused

@@ -9,10 +9,10 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from rota.backends.sql.postgresql import lock
-from rota.backends.sql.engine import open_engine, reading, write
-from rota.backends.sql.schema import KIND_TABLES, audit, edges, events
 from rota.backends.shared.stored_form import body_of, chained, check_unchanged, checked_limit, field_of, key_for, kind_of, ordering, values_of
+from rota.backends.sql.engine import open_engine, reading, write
+from rota.backends.sql.postgresql import lock
+from rota.backends.sql.schema import KIND_TABLES, audit, edges, events
 from rota.errors import Conflict
 from rota.ports.metadata import Anything, Batch, Put
 from rota.records.kinds import node

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Double, Engine, Row, and_, cast, delete, func, or_, select, update
 
-from rota.backends.sql.postgresql import lock, lock_for
 from rota.backends.shared.run_transitions import check_lease_s, check_signal, check_step, claimed, ended, held, parked, submitted
+from rota.backends.shared.stored_form import body_of, checked_limit, json_of
 from rota.backends.sql.engine import reading, write, writing
 from rota.backends.sql.metadata import apply_batch, insert_new
+from rota.backends.sql.postgresql import lock, lock_for
 from rota.backends.sql.schema import runs, signals, steps
-from rota.backends.shared.stored_form import body_of, checked_limit, json_of
 from rota.errors import Conflict, NotFound
 from rota.ports.metadata import Batch
 from rota.records.record import decode

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, Table, and_, false, func, literal, not_, or_, select, true
 
-from rota.backends.sql.tracking_schema import HEAD
 from rota.backends.shared.tracked_form import MILLI_US
+from rota.backends.sql.tracking_schema import HEAD
 from rota.errors import InvalidInput
 from rota.records.filters import Comparison, Entity, Order, Query
 from rota.records.searching import lowered

@@ -7,13 +7,49 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, Row, Table, delete, func, select, true, update
 
+from rota.backends.shared.stored_form import checked_limit
+from rota.backends.shared.tracked_form import (
+    DEFAULT,
+    EMPTY,
+    changed_parameter,
+    check_asked,
+    check_experiment,
+    check_head,
+    check_logged,
+    check_run,
+    chunks,
+    deleted_experiment,
+    deleted_run,
+    experiment_fields,
+    first_of_inputs,
+    first_of_outputs,
+    logged_at_start,
+    newest,
+    no_experiment,
+    no_run,
+    place,
+    refuse_default,
+    run_fields,
+    taken,
+    value_of,
+)
 from rota.backends.sql.bulk import insert_rows
 from rota.backends.sql.engine import reading, write
 from rota.backends.sql.metadata import apply_batch, insert_new
 from rota.backends.sql.search import Subject, attempts
-from rota.backends.sql.tracking_schema import HEAD, RUN_TABLES, experiment_tags, experiments, metric_points, run_inputs, run_metrics, run_outputs, run_parameters, run_tags, tracked_runs
-from rota.backends.shared.stored_form import checked_limit
-from rota.backends.shared.tracked_form import DEFAULT, EMPTY, changed_parameter, check_asked, check_experiment, check_head, check_logged, check_run, chunks, deleted_experiment, deleted_run, experiment_fields, first_of_inputs, first_of_outputs, logged_at_start, newest, no_experiment, no_run, place, refuse_default, run_fields, taken, value_of
+from rota.backends.sql.tracking_schema import (
+    HEAD,
+    RUN_TABLES,
+    experiment_tags,
+    experiments,
+    metric_points,
+    run_inputs,
+    run_metrics,
+    run_outputs,
+    run_parameters,
+    run_tags,
+    tracked_runs,
+)
 from rota.errors import Conflict, InvalidInput
 from rota.ports.metadata import Batch
 from rota.ports.tracking import Logged

@@ -1,1 +1,1 @@
-"""storage: say in one line what lives here."""
+"""Blobs, tables and the journal in directories and S3-compatible buckets."""

@@ -13,9 +13,9 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError, TableNotFoundError
 
-from rota.backends.storage.delta_places import AFTER_COMMIT, CONFIGURATION, Directory, Life, Place
 from rota.backends.shared.safe_names import check_path
 from rota.backends.shared.table_frames import check_columns, check_frame
+from rota.backends.storage.delta_places import AFTER_COMMIT, CONFIGURATION, Directory, Life, Place
 from rota.errors import Corrupt, InvalidInput, NotFound, Unavailable
 
 _COMMIT_TRIES = 100

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from rota.backends.shared.disk_errors import disk_errors
-from rota.backends.storage.s3_bucket import Bucket
 from rota.backends.shared.safe_names import check_digest
+from rota.backends.storage.s3_bucket import Bucket
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.records.record import digest as digest_of
 from rota.records.time import Micros

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from rota.errors import NotFound
-from rota.rendering.lineage_drawing import event_type
+from rota.manage.lineage.node_types import event_type
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
 from rota.records.model import ModelVersion

@@ -8,6 +8,8 @@ from rota.ports.metadata import Metadata
 from rota.records.signal import Edge
 
 MAX_NODES = 10_000
+MAX_DEPTH = 100
+"""Hops that a caller from outside may ask for."""
 Direction = Literal["causes", "effects"]
 
 

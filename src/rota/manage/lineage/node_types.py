@@ -68,3 +68,9 @@ def type_of(node: str) -> NodeType:
 def key_of(node: str) -> str:
     """What identifies a node among those of its kind."""
     return node.partition(":")[2]
+
+
+def event_type(cause: str, effect: str) -> str:
+    """INPUT: an execution read it; OUTPUT: an execution made it; DERIVED: one thing follows from another of its sort."""
+    kinds = type_of(cause).concept, type_of(effect).concept
+    return {("artifact", "execution"): "INPUT", ("execution", "artifact"): "OUTPUT"}.get(kinds, "DERIVED")

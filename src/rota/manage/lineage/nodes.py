@@ -10,9 +10,8 @@ from typing import Any, Literal
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features.rows.source_table import table
 from rota.manage.lineage import executions
-from rota.rendering.lineage_drawing import event_type
 from rota.manage.lineage.graph import Direction
-from rota.manage.lineage.node_types import TYPES, Concept, NodeType, key_of, type_of
+from rota.manage.lineage.node_types import TYPES, Concept, NodeType, event_type, key_of, type_of
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
 from rota.records.data import Source

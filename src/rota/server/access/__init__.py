@@ -1,1 +1,1 @@
-"""access: say in one line what lives here."""
+"""Who may call the control plane: permissions of routes, the guard before them, and tokens."""

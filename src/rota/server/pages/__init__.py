@@ -1,1 +1,1 @@
-"""pages: say in one line what lives here."""
+"""The pages for people, one file per noun."""

@@ -15,7 +15,7 @@ from rota.records import filters
 from rota.records.tracking import ExperimentRun
 from rota.rendering import line_charts as charts
 from rota.server.access.permissions import needs
-from rota.server.pages.overview import page
+from rota.server.pages.answer import page
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)

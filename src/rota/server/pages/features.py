@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 
 from rota.manage.features.definitions import catalog, references, versions
 from rota.records.data import FeatureView
-from rota.server.pages import overview as pages
 from rota.server.access.permissions import needs
+from rota.server.pages.answer import page
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
@@ -19,7 +19,7 @@ def features(request: Request, text: str = "", owner: str = "", tag: str = "", e
     platform = platform_of(request)
     asked = {"text": text, "owner": owner, "tag": tag, "entity": entity, "type": type, "kind": kind}
     found = platform.features.search(text, owner=owner, tag=tag, entity=entity, type=type, kind=kind)
-    return pages.page("features.html", platform, found=found[:SHOWN], count=len(found), asked=asked)
+    return page("features.html", platform, found=found[:SHOWN], count=len(found), asked=asked)
 
 
 @router.get("/features/{view}", dependencies=needs("data.read"))
@@ -33,7 +33,7 @@ def feature_view(request: Request, view: str) -> Response:
         (name, catalog.type_of(found, feature), versions.shown(feature), found.descriptions.get(name, "")) for name, feature in found.features.items()
     ]
     retired = bool(known) and known[-1].retired_us is not None
-    return pages.page(
+    return page(
         "feature_view.html",
         platform,
         view=found,

@@ -3,14 +3,13 @@
 from fastapi import APIRouter, Request, Response
 
 from rota.errors import NotFound
-from rota.rendering import lineage_drawing
 from rota.manage.lineage import graph as lineage
 from rota.manage.lineage import nodes as lineage_nodes
 from rota.manage.lineage import notes
 from rota.manage.lineage.prediction_chain import prediction_chain
+from rota.rendering import lineage_drawing
 from rota.server.access.permissions import needs
-from rota.server.routes.lineage import MAX_DEPTH
-from rota.server.pages.overview import page
+from rota.server.pages.answer import page
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
@@ -20,7 +19,7 @@ router = APIRouter(include_in_schema=False)
 def graph(request: Request, node: str, depth: int = 3) -> Response:
     platform = platform_of(request)
     repositories = platform.repositories
-    found = lineage.graph(repositories.metadata, node, depth=max(1, min(depth, MAX_DEPTH)))
+    found = lineage.graph(repositories.metadata, node, depth=max(1, min(depth, lineage.MAX_DEPTH)))
     try:
         middle = lineage_nodes.get(repositories, node)
     except NotFound:

@@ -22,7 +22,7 @@ from rota.records.record import decode
 from rota.records.signal import Alert, Edge, MonitorSlice
 from rota.rendering import line_charts as charts
 from rota.server.access.permissions import identity_of, needs
-from rota.server.pages.overview import page
+from rota.server.pages.answer import page
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)

@@ -21,7 +21,7 @@ from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, ModelVersion
 from rota.records.release import Canary
 from rota.server.access.permissions import actor_of, identity_of, needs
-from rota.server.pages.overview import page
+from rota.server.pages.answer import page
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)

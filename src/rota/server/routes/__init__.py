@@ -1,1 +1,1 @@
-"""routes: say in one line what lives here."""
+"""The HTTP API, one file per process."""

@@ -8,14 +8,11 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.manage.governance import cards, reports
-from rota.manage.governance.cards import Card
-from rota.manage.governance.reports import DeployedModel
 from rota.manage.models import registry
 from rota.records.record import plain
-from rota.records.time import Micros
 from rota.rendering.card_markdown import markdown
+from rota.rendering.documents import card_html
 from rota.server.access.permissions import actor_of, needs
-from rota.server.pages.overview import rendered
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()
@@ -36,7 +33,7 @@ def card(request: Request, model: str, number: int, format: Literal["json", "htm
     repositories = platform_of(request).repositories
     made = cards.card(repositories, registry.get(repositories.metadata, model, number))
     if format == "html":
-        return Response(html(made), media_type="text/html", headers=ALONE)
+        return Response(card_html(made), media_type="text/html", headers=ALONE)
     if format == "markdown":
         return Response(markdown(made), media_type="text/markdown")
     return JSONResponse(plain(made))
@@ -55,13 +52,3 @@ async def write(request: Request, model: str, number: int) -> object:
 def report(request: Request) -> list[object]:
     """Every deployed model: how it does now, what happened to it lately."""
     return listed(reports.models(platform_of(request).repositories))
-
-
-def html(made: Card) -> str:
-    """The card as one HTML file."""
-    return rendered("card_report.html", card=made)
-
-
-def report_html(models: list[DeployedModel], now_us: Micros) -> str:
-    """The report as one HTML file."""
-    return rendered("report_alone.html", models=models, now_us=now_us)

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import InvalidInput
-from rota.rendering import lineage_drawing
 from rota.manage.lineage import explain as lineage_explain
 from rota.manage.lineage import graph as lineage
 from rota.manage.lineage import nodes as lineage_nodes
@@ -17,13 +16,13 @@ from rota.manage.lineage.node_types import TYPES
 from rota.manage.lineage.prediction_chain import prediction_chain
 from rota.records.record import plain
 from rota.records.time import parse_time
+from rota.rendering import lineage_drawing
 from rota.server.access.permissions import actor_of, needs
 from rota.server.wire import body_as, listed, platform_of
 
 router = APIRouter()
 
 MAX_PAGE = 1_000
-MAX_DEPTH = 100
 
 
 class NewNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,6 +133,6 @@ def _page(after: int, limit: int) -> tuple[int, int]:
 
 
 def _depth(depth: int) -> int:
-    if not 1 <= depth <= MAX_DEPTH:
-        raise InvalidInput(f"depth={depth} must lie between 1 and {MAX_DEPTH}", depth=depth)
+    if not 1 <= depth <= lineage.MAX_DEPTH:
+        raise InvalidInput(f"depth={depth} must lie between 1 and {lineage.MAX_DEPTH}", depth=depth)
     return depth

@@ -1,0 +1,30 @@
+"""Where a running platform listens: HOME/ports.json, written by its supervisor and read by whoever wants to reach it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from rota.errors import InvalidInput, Unavailable
+
+
+def publish(home: Path, ports: Mapping[str, object]) -> None:
+    """Say where the servers listen and which processes there are, replaced atomically."""
+    temporary = home / "ports.json.new"
+    temporary.write_text(json.dumps(ports))
+    temporary.replace(home / "ports.json")
+
+
+def published(home: Path) -> dict[str, object]:
+    """What a running supervisor published about a home; `Unavailable` when none is up."""
+    try:
+        found = json.loads((home / "ports.json").read_text())
+    except FileNotFoundError:
+        raise Unavailable(f"{home} is not up: there is no {home / 'ports.json'}; start it with `rota up`", home=str(home)) from None
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"{home / 'ports.json'} is damaged: {error}; remove it and start `rota up` again") from error
+    return dict(found)
+
+
+def withdraw(home: Path) -> None:
+    """The platform is down."""
+    (home / "ports.json").unlink(missing_ok=True)

@@ -1,0 +1,31 @@
+"""A rendered template as an answer: a page, or an error that people can read."""
+
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+
+from rota.records.time import iso
+from rota.rendering.html import POLICY, rendered
+from rota.wiring import Platform
+
+
+def wanted(request: Request) -> bool:
+    """Whether the caller is a browser asking for a page, so that errors should be readable pages too."""
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
+
+
+def problem(status: int, message: str) -> Response:
+    """An error as a page."""
+    return _html(rendered("problem.html", status=status, message=message, now=""), status)
+
+
+def page(template: str, platform: Platform, **values: Any) -> Response:
+    """One of our templates as a page, with the platform's time."""
+    values["now"] = iso(platform.repositories.clock.now_us())
+    return _html(rendered(template, **values), 200)
+
+
+def _html(text: str, status: int) -> Response:
+    headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+    return HTMLResponse(text, status, headers)
