@@ -32,7 +32,8 @@ features = rota.FeatureService("ice", [shop_weather])
 CHILD = """
 import json, sys
 from rota import wiring
-from rota.manage import datasets
+from rota.manage.datasets import build as datasets
+from rota.manage.experiments.frame_digest import digest_of
 from rota.records.dataset import DatasetVersion
 with wiring.opened() as platform:
     r = platform.repositories
@@ -40,7 +41,7 @@ with wiring.opened() as platform:
     rows = datasets.read(r.tables, version)
     platform.push("sales", json.loads(sys.argv[1]))
     platform.feed.flush("sales")
-    print(json.dumps({"rows": rows.to_dicts(), "digest": datasets.digest_of(rows), "blobs": sorted(r.blobs.digests()), "tables": r.tables.tables()}))
+    print(json.dumps({"rows": rows.to_dicts(), "digest": digest_of(rows), "blobs": sorted(r.blobs.digests()), "tables": r.tables.tables()}))
 """
 
 

@@ -158,9 +158,9 @@ CHILD = """
 import os, signal, sys, time
 from pathlib import Path
 from rota import wiring
-from rota.backends.blob_directory import BlobDirectory
-from rota.backends.delta_tables import DeltaTables
-from rota.backends.sql_metadata import SqlMetadata
+from rota.backends.storage.blob_directory import BlobDirectory
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.sql.metadata import SqlMetadata
 from rota.settings import Settings
 
 home, environment, place = sys.argv[1:]

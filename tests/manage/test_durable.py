@@ -402,9 +402,9 @@ def test_invalid_input_says_its_kind(world):
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_runs import SqlRuns
-from rota.manage.durable import Worker
+from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.sql.runs import SqlRuns
+from rota.durable.workflow import Worker
 from rota.records.signal import Event
 from rota.testing import FakeClock
 

@@ -319,8 +319,8 @@ def test_two_compactors_at_once_leave_one_right_copy(tmp_path: Path) -> None:
 COMPACT = """
 import sys
 from pathlib import Path
-from rota.backends.delta_tables import DeltaTables
-from rota.manage.features.clustered import Sizes, cluster
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.manage.features.join.compaction import Sizes, cluster
 from rota.records.data import Source
 from rota.records.record import decode
 sizes = Sizes(smallest=1, bucket=100, memory=250)

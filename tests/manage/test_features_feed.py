@@ -414,11 +414,11 @@ def test_a_changed_view_and_the_service_that_keeps_the_old_one_are_both_fed(plac
 PUSHING = """
 import sys
 from pathlib import Path
-from rota.backends.lmdb_online import LmdbOnline
-from rota.backends.delta_tables import DeltaTables
-from rota.backends.segment_journal import SegmentJournal
-from rota.backends.memory_metadata import MemoryMetadata
-from rota.manage.features.feed import Feed
+from rota.backends.online.lmdb_online import LmdbOnline
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.segment_journal import SegmentJournal
+from rota.backends.memory.metadata import MemoryMetadata
+from rota.manage.features.writer import Feed
 from rota.records.data import FeatureService
 from rota.records.record import decode
 from rota.testing.clock import FakeClock

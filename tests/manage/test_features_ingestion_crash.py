@@ -22,12 +22,13 @@ CHILD = """
 import functools, os, signal, sys
 from pathlib import Path
 from rota import wiring
-from rota.manage.features import files, ingestion, pulls
+from rota.manage.features.ingestion import watermarks
+from rota.manage.features.rows import file_readers
 from rota.settings import Settings
 
 home, source, step, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-files.chunks = functools.partial(files.chunks, rows=500)
-pulls.CHUNK_ROWS = 500
+file_readers.chunks = functools.partial(file_readers.chunks, rows=500)
+watermarks.CHUNK_ROWS = 500
 left = count
 
 def dying(act):

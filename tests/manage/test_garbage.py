@@ -332,7 +332,7 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from rota import wiring
-from rota.backends.blob_directory import BlobDirectory
+from rota.backends.storage.blob_directory import BlobDirectory
 from rota.settings import Settings
 expire = BlobDirectory.expire
 def told(self, digest, before_us):

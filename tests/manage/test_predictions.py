@@ -178,13 +178,13 @@ def test_every_prediction_acknowledged_before_kill_9_is_in_the_log(tmp_path, tab
     program = textwrap.dedent(f"""
         import itertools, sys
         from pathlib import Path
-        from rota.backends.segment_journal import SegmentJournal
-        from rota.manage import predictions
+        from rota.backends.storage.segment_journal import SegmentJournal
+        from rota.manage.signals import prediction_log
         from rota.records.signal import Prediction
         journal = SegmentJournal(Path({str(tmp_path / "log")!r}))
         for n in itertools.count():
             rows = [Prediction(f"p{{n}}-{{k}}", "delay", {NOON_US}, "m", 1, "stable", 1, "", {{}}, {{"v__x": 1.0}}, 0.5, 1) for k in range(3)]
-            predictions.append(journal, "delay", rows)
+            prediction_log.append(journal, "delay", rows)
             print(n, flush=True)
     """)
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)

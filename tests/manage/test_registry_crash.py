@@ -24,8 +24,9 @@ PROCESS = """
 import sys
 from pathlib import Path
 from rota import wiring
-from rota.manage import governance, registry
-from rota.manage.governance import Decision
+from rota.manage.governance import decisions
+from rota.manage.governance.decisions import Decision
+from rota.manage.models import registry
 from rota.settings import Settings
 
 home, url, run, name, rounds = sys.argv[1:]
@@ -34,9 +35,9 @@ with wiring.opened(Settings(home=Path(home), metadata_url=url)) as platform:
     for turn in range(int(rounds)):
         made = registry.create_version(r, model="delay", source=f"runs:/{run}/model", actor=name)
         print("registered", made.number, flush=True)
-        governance.decide(r, "delay", made.number, Decision("approve", f"rosa of {name}", f"round {turn}"))
+        decisions.decide(r, "delay", made.number, Decision("approve", f"rosa of {name}", f"round {turn}"))
         print("approved", made.number, flush=True)
-        governance.move_alias(r, "delay", "champion", made.number, actor=name, reason=name, may_release=True)
+        decisions.move_alias(r, "delay", "champion", made.number, actor=name, reason=name, may_release=True)
         print("moved", made.number, flush=True)
 """
 

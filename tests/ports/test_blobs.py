@@ -77,7 +77,7 @@ def test_a_put_is_never_lost_to_an_expiry_at_the_same_time(tmp_path: Path) -> No
 FILL = """
 import resource, sys
 from pathlib import Path
-from rota.backends.blob_directory import BlobDirectory
+from rota.backends.storage.blob_directory import BlobDirectory
 from rota.errors import Unavailable
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 blobs = BlobDirectory(Path(sys.argv[1]))

@@ -118,7 +118,7 @@ def test_empty_segments_of_the_dead_are_swept_when_a_new_one_opens(tmp_path: Pat
 FILL = """
 import resource, sys
 from pathlib import Path
-from rota.backends.segment_journal import SegmentJournal
+from rota.backends.storage.segment_journal import SegmentJournal
 from rota.errors import Unavailable
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
 journal = SegmentJournal(Path(sys.argv[1]))

@@ -40,7 +40,7 @@ NOON_US = 1_373_889_600_000_000
 OPEN = """
 import os, signal, sys
 from sqlalchemy import Engine, event
-from rota.backends.sql_engine import open_engine
+from rota.backends.sql.engine import open_engine
 
 @event.listens_for(Engine, "before_cursor_execute")
 def die(connection, cursor, statement, *rest):
@@ -294,7 +294,7 @@ def test_processes_that_open_an_old_store_at_once_migrate_it_once(old: str, open
 def test_opening_a_store_of_today_loads_no_alembic(empty: str) -> None:
     script = """
 import sys
-from rota.backends.sql_engine import open_engine
+from rota.backends.sql.engine import open_engine
 open_engine(sys.argv[1]).dispose()  # makes it
 open_engine(sys.argv[1]).dispose()
 assert "alembic" not in sys.modules

@@ -134,7 +134,9 @@ def test_lightgbm_frees_what_threads_and_models_prepared() -> None:
 
 
 def test_serving_lightgbm_does_not_import_its_python_package() -> None:
-    script = "import sys; from rota.backends.lightgbm_format import _library; _library(); print('lightgbm' in sys.modules, 'pandas' in sys.modules)"
+    script = (
+        "import sys; from rota.backends.models.lightgbm_format import _library; _library()\nprint('lightgbm' in sys.modules, 'pandas' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split() == ["False", "False"]
 
 

@@ -240,7 +240,7 @@ class Half:
 def test_a_pickle_holds_the_classes_of_a_project_and_names_a_module_that_is_missing(tmp_path: Path) -> None:
     (tmp_path / "ours.py").write_text(MODULE)
     script = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import ours; from rota.backends.pickle_format import PickleFormat; "
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import ours; from rota.backends.models.pickle_format import PickleFormat; "
         f"open({str(tmp_path / 'out')!r}, 'wb').write(PickleFormat().dumps(ours.Half()))"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -288,7 +288,9 @@ def test_xgboost_knows_the_texts_of_its_categories_and_takes_another_for_missing
 
 
 def test_serving_xgboost_does_not_import_its_python_package() -> None:
-    script = "import sys; from rota.backends.xgboost_format import _library; _library(); print('xgboost' in sys.modules, 'pandas' in sys.modules)"
+    script = (
+        "import sys; from rota.backends.models.xgboost_format import _library; _library()\nprint('xgboost' in sys.modules, 'pandas' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split() == ["False", "False"]
 
 

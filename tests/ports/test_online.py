@@ -103,7 +103,7 @@ READ = """
 import sys
 from pathlib import Path
 from typing import ClassVar
-from rota.backends.lmdb_online import LmdbOnline
+from rota.backends.online.lmdb_online import LmdbOnline
 store = LmdbOnline(Path(sys.argv[1]), size_mb=64)
 keys = [f"k{i}".encode() for i in range(20)]
 for _ in sys.stdin:

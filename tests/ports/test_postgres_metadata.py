@@ -163,7 +163,7 @@ def test_two_stores_may_share_a_database_in_schemas_of_their_own(postgres_empty:
 
 def test_processes_that_open_an_empty_database_at_once_make_one_store(postgres_empty: Callable[[], str]) -> None:
     url = postgres_empty()
-    script = "import sys; from rota.backends.sql_engine import open_engine; open_engine(sys.argv[1]).dispose()"
+    script = "import sys; from rota.backends.sql.engine import open_engine; open_engine(sys.argv[1]).dispose()"
     children = [subprocess.Popen([sys.executable, "-c", script, url]) for _ in range(2)]
     assert [child.wait(60) for child in children] == [0] * 2
     metadata = SqlMetadata(url)
@@ -202,7 +202,7 @@ def end_sessions(administer: psycopg.Connection) -> None:
 def test_a_forked_child_uses_connections_of_its_own(postgres_store: str) -> None:
     script = """
 import os, sys
-from rota.backends.sql_metadata import SqlMetadata
+from rota.backends.sql.metadata import SqlMetadata
 from rota.records.model import Alias
 metadata = SqlMetadata(sys.argv[1])
 def session():

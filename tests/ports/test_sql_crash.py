@@ -20,8 +20,8 @@ from rota.testing.runs import claim, queued, step
 
 IMPORTS = """
 import os, sys, time
-from rota.backends.sql_metadata import SqlMetadata
-from rota.backends.sql_runs import SqlRuns
+from rota.backends.sql.metadata import SqlMetadata
+from rota.backends.sql.runs import SqlRuns
 from rota.errors import LostLease
 from rota.ports.metadata import Batch
 from rota.records.model import Alias

@@ -35,7 +35,7 @@ def killed_after(script: str, directory: Path, *arguments: str, lines: int, extr
 JOURNAL = """
 import os, sys, threading
 from pathlib import Path
-from rota.backends.segment_journal import SegmentJournal
+from rota.backends.storage.segment_journal import SegmentJournal
 journal = SegmentJournal(Path(sys.argv[1]), segment_bytes=2_000_000)
 def write(thread):
     for i in range(10**9):
@@ -69,7 +69,7 @@ def test_every_acknowledged_entry_is_read_back_and_none_is_torn(tmp_path: Path) 
 ONLINE = """
 import os, sys
 from pathlib import Path
-from rota.backends.lmdb_online import LmdbOnline
+from rota.backends.online.lmdb_online import LmdbOnline
 store = LmdbOnline(Path(sys.argv[1]), size_mb=64)
 keys = [f"k{i}".encode() for i in range(400)]
 number = store.position("s")
@@ -94,7 +94,7 @@ def test_an_online_update_and_its_position_are_there_together_or_not_at_all(tmp_
 BLOBS = """
 import os, sys
 from pathlib import Path
-from rota.backends.blob_directory import BlobDirectory
+from rota.backends.storage.blob_directory import BlobDirectory
 blobs = BlobDirectory(Path(sys.argv[1]))
 while True:
     os.write(1, blobs.put(os.urandom(300_000)).encode() + b"\\n")
@@ -115,7 +115,7 @@ def test_an_acknowledged_blob_is_whole_and_a_killed_put_leaves_nothing_visible(t
 STREAMS = """
 import os, sys
 from pathlib import Path
-from rota.backends.blob_directory import BlobDirectory
+from rota.backends.storage.blob_directory import BlobDirectory
 blobs = BlobDirectory(Path(sys.argv[1]))
 def chunks():
     for number in range(30):
@@ -144,7 +144,7 @@ TABLES = """
 import os, sys
 from pathlib import Path
 import polars as pl
-from rota.backends.delta_tables import DeltaTables
+from rota.backends.storage.delta_tables import DeltaTables
 tables = DeltaTables(Path(sys.argv[1]))
 number = tables.sequence("log", "drain")
 while True:

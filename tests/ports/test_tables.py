@@ -113,7 +113,7 @@ WRITE = """
 import sys
 from pathlib import Path
 import polars as pl
-from rota.backends.delta_tables import DeltaTables
+from rota.backends.storage.delta_tables import DeltaTables
 for i in range(8):
     DeltaTables(Path(sys.argv[1])).append("race", pl.DataFrame({"id": [int(sys.argv[2]) * 100 + i]}), batch=(sys.argv[2], i))
 """
@@ -137,7 +137,7 @@ FILL = """
 import resource, sys
 from pathlib import Path
 import numpy as np, polars as pl
-from rota.backends.delta_tables import DeltaTables
+from rota.backends.storage.delta_tables import DeltaTables
 from rota.errors import Unavailable
 tables = DeltaTables(Path(sys.argv[1]))
 tables.append("t", pl.DataFrame({"x": [1.0]}))

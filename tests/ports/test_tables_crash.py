@@ -27,12 +27,12 @@ CHILD = """
 import os, sys
 from pathlib import Path
 import polars as pl
-from rota.backends.delta_tables import DeltaTables
+from rota.backends.storage.delta_tables import DeltaTables
 
 def opened(place):
     if place.startswith("s3://"):
-        from rota.backends.s3_bucket import open_bucket
-        from rota.backends.s3_tables import S3Tables
+        from rota.backends.storage.s3_bucket import open_bucket
+        from rota.backends.storage.s3_tables import S3Tables
         return DeltaTables(S3Tables(open_bucket(place)))
     return DeltaTables(Path(place))
 

@@ -17,8 +17,8 @@ from rota.records.tracking import ExperimentRun, MetricPoint, RunInput
 
 IMPORTS = """
 import os, sys
-from rota.backends.sql_engine import open_engine
-from rota.backends.sql_tracking import SqlTracking
+from rota.backends.sql.engine import open_engine
+from rota.backends.sql.tracking import SqlTracking
 from rota.ports.metadata import Batch
 from rota.ports.tracking import Logged
 from rota.records.model import Alias
