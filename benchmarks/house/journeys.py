@@ -79,7 +79,7 @@ def rows(platform: wiring.Platform, first: int, count: int) -> list[dict[str, An
 def push(platform: wiring.Platform) -> Callable[[int], object]:
     """Ten rows into a source with two views."""
     declared(platform)
-    return lambda turn: platform.push("flights", rows(platform, turn * 10, 10))
+    return lambda turn: platform.features.push("flights", rows(platform, turn * 10, 10))
 
 
 def label(platform: wiring.Platform) -> Callable[[int], object]:
@@ -94,16 +94,16 @@ def flush(platform: wiring.Platform) -> Callable[[int], object]:
     """A thousand pushed rows from the journal into the offline table."""
     declared(platform)
 
-    platform.push("flights", rows(platform, 0, 1_000))
+    platform.features.push("flights", rows(platform, 0, 1_000))
     platform.feed.flush("flights")
-    platform.push("flights", rows(platform, 1_000, 1_000))
+    platform.features.push("flights", rows(platform, 1_000, 1_000))
     return lambda _: platform.feed.flush("flights")
 
 
 def join(platform: wiring.Platform) -> Callable[[int], object]:
     """A point-in-time join of a scalar and a windowed view to a thousand rows."""
     declared(platform)
-    platform.push("flights", rows(platform, 0, 3_000))
+    platform.features.push("flights", rows(platform, 0, 3_000))
     platform.feed.flush("flights")
     now_us = platform.repositories.clock.now_us()
     asked = {"origin": ["JLE"[n % 3] for n in range(1_000)], "event_timestamp": [now_us - n * 1_000 for n in range(1_000)]}
@@ -144,15 +144,15 @@ def training(platform: wiring.Platform) -> Callable[[int], object]:
     """A training run of seven steps in this process, on three thousand rows."""
     file = platform.settings.home.parent / "project.py"
     file.write_text(PROJECT)
-    platform.apply(file)
+    platform.projects.apply(file)
     now_us = platform.repositories.clock.now_us()
     hours = [n % 700 + 1 for n in range(3_000)]
     taken = [
         {"id": f"f{n}", "origin": "JLE"[n % 3], "at": now_us - (ago + 1) * HOUR_US, "known": now_us - ago * HOUR_US, "delay": n * 7 % 40 * 1.0}
         for n, ago in enumerate(hours)
     ]
-    platform.push("flights", taken)
-    return lambda _: platform.run_here("delays")
+    platform.features.push("flights", taken)
+    return lambda _: platform.pipelines.run_here("delays")
 
 
 JOURNEYS: dict[str, Callable[[wiring.Platform], Callable[[int], object]]] = {

@@ -75,7 +75,7 @@ def killed(folder: str, calls: int) -> int:
     done = subprocess.run([sys.executable, "-c", KILLED, folder, str(calls)], stdout=subprocess.PIPE, text=True, check=False)
     assert done.returncode == -signal.SIGKILL
     with opened(Settings(home=Path(folder))) as platform:
-        platform.tend()
+        platform.housekeeping.run()
         found = platform.repositories.tracking.history(done.stdout.strip(), "loss", limit=2 * calls)
     return calls - len({point.step for point in found})
 

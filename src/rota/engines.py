@@ -143,10 +143,7 @@ def compute() -> Compute:
     return LocalProcesses()
 
 
-OwnersToken = OwnerToken
-
-
-def owner_token(settings: Settings) -> OwnersToken:
+def owner_token(settings: Settings) -> OwnerToken:
     """The token of whoever owns the home."""
     return OwnerToken(settings.home.resolve(), tokens.PREFIX)
 

@@ -22,7 +22,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rota.errors import Conflict, NotFound, Refused, RotaError, Unavailable
+from rota.deploy.delivery import rollout_run
+from rota.durable.workflow import Worker
+from rota.errors import Conflict, Refused, RotaError, Unavailable
 from rota.manage.governance import decisions, evidence, risk
 from rota.manage.models import cron as schedules
 from rota.manage.models import registry
@@ -30,9 +32,8 @@ from rota.manage.repositories import Repositories
 from rota.ports.alerts import AlertSink
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import ModelVersion
-from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout
-from rota.records.run import Deployed, Run, Trigger
+from rota.records.run import ENDED, Deployed, Run, Trigger
 from rota.records.signal import Alert, Cursor, Event, Monitor, ScheduleState
 from rota.records.time import SECOND_US, Micros, iso, micros
 from rota.train import triggers
@@ -59,6 +60,11 @@ class Loop:
     environment: str
     sinks: tuple[AlertSink, ...] = ()
     _looked: dict[str, float] = field(default_factory=dict)
+
+    def position(self) -> int:
+        """The position of the last event that was reacted to."""
+        cursor = self.repositories.metadata.get(Cursor, CONSUMER)
+        return cursor.position if cursor else 0
 
     def advance(self) -> bool:
         """Fire what is due and react to what happened since; False when there was nothing to do."""
@@ -181,6 +187,45 @@ class Loop:
             self.repositories.runs.submit(run)
         if not runs or not self.repositories.runs.submit(runs[-1], batch):
             self.repositories.metadata.commit(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipelines:
+    """Starts deployed training pipelines by hand. `worker` makes a worker of a name that executes training runs."""
+
+    loop: Loop
+    worker: Callable[[str], Worker]
+    poll_s: float
+
+    def start(self, pipeline: str, *, actor: str = "owner") -> str:
+        """Start a training run and return its id; raises `Refused` while one is active or when the pipeline is not deployed."""
+        repositories = self.loop.repositories
+        now_us = repositories.clock.now_us()
+        run_id = f"train.{pipeline}.manual.{now_us}"
+        reaction = start_training(self.loop, pipeline, Trigger("manual"), cause="manual", run_id=run_id)
+        if not reaction.runs:
+            raise Refused(f"no run of {pipeline!r} was started: {reaction.batch.audits[0].body['reason']}", pipeline=pipeline)
+        run: Run = reaction.runs[0]
+        reaction.batch.audit(actor, "train.start", pipeline, now_us, run=run_id)
+        if not repositories.runs.submit(run, reaction.batch, exclusive=True):
+            raise Refused(f"no run of {pipeline!r} was started: another one was a moment earlier", pipeline=pipeline)
+        return run.id
+
+    def run_here(self, pipeline: str, *, actor: str = "owner", progress: Callable[[str], None] = lambda _: None) -> Run:
+        """Execute a training run in this process, as a worker would, and return it as it ended; `progress` hears each finished step."""
+        run_id = self.start(pipeline, actor=actor)
+        worker, runs = self.worker(f"here-{run_id}"), self.loop.repositories.runs
+        while True:
+            worker.work_once()
+            run = runs.find(id=run_id, limit=1)[0]
+            if run.status in ENDED:
+                break
+            time.sleep(self.poll_s)  # another worker has it, or it waits for its turn
+        for step in runs.journal(run_id):
+            progress(f"{step.name}: {(step.ended_us - step.started_us) / 1e6:.2f} s")
+        while self.loop.react():
+            pass
+        return run
 
 
 def start_training(loop: Loop, pipeline: str, trigger: Trigger, *, cause: str, run_id: str) -> Reaction:
@@ -342,42 +387,6 @@ def _start_rollout(loop: Loop, event: Event) -> Reaction:
         return Reaction(batch=batch)
     delivery = event.body.get("delivery")
     return Reaction(tuple(rollout_run(e, version, now_us=now_us, delivery=delivery) for e in registry.endpoints(metadata, version.model)))
-
-
-def rollout_run(endpoint: Endpoint, version: ModelVersion, *, now_us: Micros, trigger: str = "", delivery: Mapping[str, Any] | None = None) -> Run:
-    """The run that delivers a version to an endpoint, by its strategy or by `delivery` (a Canary as plain values).
-
-    Its id makes delivering the same version twice impossible.
-    """
-    arguments: dict[str, Any] = {"endpoint": endpoint.name, "model": version.model, "number": version.number}
-    if delivery:
-        arguments["delivery"] = dict(delivery)
-    return Run(f"rollout.{endpoint.name}.{version.number}", "rollout", endpoint.name, arguments, now_us, trigger or f"approval:{version.id}")
-
-
-def deliver(repositories: Repositories, version: ModelVersion, *, actor: str, endpoint: str = "") -> list[Run]:
-    """Start the rollouts of a version that may be released, on its endpoints or one of them, the way its reviewer chose."""
-    metadata, now_us = repositories.metadata, repositories.clock.now_us()
-    standing = decisions.check_released(metadata, version, "a delivery", now_us=now_us)
-    if not version.bundle:
-        raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
-    targets = [each for each in registry.endpoints(metadata, version.model) if endpoint in ("", each.name)]
-    if not targets:
-        raise NotFound(f"model {version.model!r} has no endpoint{f' {endpoint!r}' if endpoint else ''}; declare one in the project and `rota apply`")
-    delivery = plain(standing.delivery) if standing.delivery else None
-    runs = [rollout_run(each, version, now_us=now_us, trigger=f"person:{actor}", delivery=delivery) for each in targets]
-    started = [run for run in runs if repositories.runs.submit(run, _delivered(version, run, actor=actor))]
-    if not started:
-        raise Refused(
-            f"{version.id} was delivered before, by {runs[0].id}; a version is delivered once, `rota rollback` returns to an earlier champion"
-        )
-    return started
-
-
-def _delivered(version: ModelVersion, run: Run, *, actor: str) -> Batch:
-    batch = Batch()
-    batch.audit(actor, "version.deliver", version.id, run.created_us, run=run.id, endpoint=run.subject)
-    return batch
 
 
 def _deployed(metadata: Metadata, environment: str) -> list[Deployed]:

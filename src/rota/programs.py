@@ -20,6 +20,7 @@ from rota.manage.datasets import read as dataset_reading
 from rota.manage.features.definitions.registration import Change
 from rota.manage.features.store import Store
 from rota.records.model import ModelVersion
+from rota.records.run import Problem
 from rota.serve.embedded import EmbeddedModel, open_file
 from rota.settings import Settings
 from rota.settings import load as load_settings
@@ -122,38 +123,52 @@ def load(path: str | Path) -> EmbeddedModel:
     return open_file(Path(path), engines.installed_formats())
 
 
-def register_model(
+def register_model(  # noqa: PLR0913 - what users may say of a version, each by its name
     name: str,
     *,
     run: str = "",
     artifact: str = "model",
     model: Any = None,
     input_example: Sequence[Mapping[str, Any]] = (),
+    signature: str = "",
+    problem: Problem | None = None,
+    description: str = "",
+    tags: Mapping[str, str] | None = None,
     home: str | Path | None = None,
-    **said: Any,
 ) -> ModelVersion:
     """Register the next version of a model, made when it is new: what a tracked run kept under `artifact`, or a fitted `model`.
 
-    A fitted model of any framework that is installed is told with `input_example`, rows (dicts) of the columns that it reads, in
-    their order; the version answers requests of these columns. Further words: `description`, `tags`; of a fitted model also
-    `signature` (MLflow's JSON) and `problem` ("classification" or "regression").
+    A fitted model of any framework that is installed is given with `input_example`, rows (dicts) of the columns that it reads, in
+    their order; the version answers requests of these columns. Only with a fitted model: `signature` (MLflow's JSON) and
+    `problem` ("classification" or "regression").
 
     >>> rota.register_model("churn", run=run.id, artifact="model")       # doctest: +SKIP
     >>> rota.register_model("churn", model=fitted, input_example=[{"age": 31.0, "plan": "basic"}])       # doctest: +SKIP
     """
     if bool(run) == (model is not None):
         raise InvalidInput("register_model takes a run or a fitted model; give one of them")
+    if run and (signature or problem):
+        raise InvalidInput("signature and problem belong to a fitted model; what a run logged carries its own, leave them out")
     with opened(load_settings(home=None if home is None else str(home))) as platform:
         actor = getpass.getuser()
         if run:
-            return platform.register_model(name, run=run, artifact=artifact, actor=actor, **said)
-        return platform.register_fitted(name, model, input_example=input_example, actor=actor, **said)
+            return platform.models.register_run(name, run=run, artifact=artifact, description=description, tags=tags, actor=actor)
+        return platform.models.register_fitted(
+            name,
+            model,
+            input_example=input_example,
+            signature=signature,
+            problem=problem,
+            description=description,
+            tags=tags,
+            actor=actor,
+        )
 
 
 def apply(file: str | Path, *, home: str | Path | None = None, **settings: Any) -> list[Change]:
     """Register everything a project file declares in a home, and make its release the active one."""
     with opened(load_settings(home=Path(home) if home else None, **settings)) as platform:
-        return platform.apply(Path(file))
+        return platform.projects.apply(Path(file))
 
 
 class FeatureStore(Store):

@@ -36,7 +36,7 @@ def push(home, first, last):
             {"id": f"f{n}", "origin": "JLE"[n % 3], "at": 1_372_636_800_000_000 + n * 3_600_000_000, "delay": n % 40 - 1.0}
             for n in range(first, last)
         ]
-        platform.push("flights", rows)
+        platform.features.push("flights", rows)
 
 
 def test_a_build_says_what_it_made_and_that_nothing_is_new(built):

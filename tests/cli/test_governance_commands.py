@@ -34,7 +34,7 @@ def people(home, monkeypatch):
     roles = {"anna": "data_scientist", "rosa": "reviewer", "paul": "reviewer", "olga": "operator", "abel": "auditor"}
     with home.open() as platform:
         made = {
-            name: tokens.create(platform.repositories.metadata, name, role, actor="owner", now_us=platform.wall.now_us())[1]
+            name: tokens.create(platform.repositories.metadata, name, role, actor="owner", now_us=platform.access.wall.now_us())[1]
             for name, role in roles.items()
         }
 
@@ -198,18 +198,18 @@ def test_a_policy_beside_the_project_is_recorded_by_apply(home, tmp_path, people
     (folder / "project.py").write_text(PROJECT % "")
     (folder / "policy.toml").write_text("model = 'delay'\nlevel = 'manual'")
     with home.open() as platform:
-        changes = platform.apply(folder / "project.py", actor="otto")
+        changes = platform.projects.apply(folder / "project.py", actor="otto")
         assert ("add", "release_policy", "delay") in [(c.what, c.kind, c.name) for c in changes]
         assert registry.policy(platform.repositories.metadata, "delay") == ReleasePolicy("delay", "manual")
-        again = platform.apply(folder / "project.py", actor="otto")
+        again = platform.projects.apply(folder / "project.py", actor="otto")
         assert "release_policy" not in [c.kind for c in again]
     (folder / "policy.toml").write_text("level = 'manual'")
     with home.open() as platform, pytest.raises(InvalidInput, match="names no model"):
-        platform.apply(folder / "project.py")
+        platform.projects.apply(folder / "project.py")
     (folder / "policy.toml").write_text("model = 'delay'\nlevel = 'automatic'")
     (folder / "project.py").write_text(PROJECT % "policy = rota.ReleasePolicy('delay', 'manual')")
     with home.open() as platform, pytest.raises(InvalidInput, match="keep one of them"):
-        platform.apply(folder / "project.py")
+        platform.projects.apply(folder / "project.py")
 
 
 @pytest.mark.parametrize("where", ["file", "project"])
@@ -222,9 +222,9 @@ def test_who_deploys_a_pipeline_does_not_set_the_policy_with_it(home, tmp_path, 
     with home.open() as platform:
         platform.identity = tokens.Identity("mia", "ml_engineer")
         with pytest.raises(Refused, match=r"lacks the permission 'model\.approve'"):
-            platform.apply(folder / "project.py", actor="mia")
+            platform.projects.apply(folder / "project.py", actor="mia")
         assert registry.policy(platform.repositories.metadata, "delay").level == "semi-automatic"
         platform.identity = tokens.OWNER
-        platform.apply(folder / "project.py", actor="owner")
+        platform.projects.apply(folder / "project.py", actor="owner")
         platform.identity = tokens.Identity("mia", "ml_engineer")
-        platform.apply(folder / "project.py", actor="mia")  # nothing about the policy changes any more
+        platform.projects.apply(folder / "project.py", actor="mia")  # nothing about the policy changes any more

@@ -39,8 +39,8 @@ def test_a_renewed_owner_s_token_replaces_the_old_one_at_once(home, monkeypatch)
     assert home.rota("token", "renew").exit_code == 0
     new = home.rota("token", "--show").stdout.strip()
     with home.open() as platform:
-        assert platform.recognise(old) is None
-        assert platform.recognise(new) == tokens.OWNER
+        assert platform.access.recognise(old) is None
+        assert platform.access.recognise(new) == tokens.OWNER
     assert audited(home)[-1] == (getpass.getuser(), "token.renew")
     monkeypatch.setenv("ROTA_TOKEN", old)
     assert home.rota("models", "list").exit_code == 1
@@ -98,7 +98,7 @@ def test_a_secret_is_shown_once(home, make):
     assert "staging" in listed
     assert token["secret"] not in listed
     with home.open() as platform:
-        assert platform.recognise(token["secret"]) is None, "it is of another environment"
+        assert platform.access.recognise(token["secret"]) is None, "it is of another environment"
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "owner"])

@@ -14,9 +14,9 @@ from rota.backends.memory.runs import MemoryRuns
 from rota.backends.memory.tables import MemoryTables
 from rota.backends.memory.tracking import MemoryTracking
 from rota.deploy import releases
+from rota.deploy.delivery import rollout_run
 from rota.deploy.rollout import RolloutWorkflow
 from rota.durable.workflow import Worker
-from rota.loop import rollout_run
 from rota.manage.repositories import Repositories
 from rota.manage.signals import labels, prediction_log
 from rota.ports.metadata import Batch

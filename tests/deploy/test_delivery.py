@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from rota.deploy import releases
+from rota.deploy.delivery import deliver
 from rota.deploy.rollout import delivered
 from rota.errors import InvalidInput, Refused
-from rota.loop import deliver
 from rota.manage.governance import decisions
 from rota.manage.governance.decisions import Decision
 from rota.manage.models import registry

@@ -53,7 +53,7 @@ def test_of_a_hundred_thousand_metrics_none_is_lost_when_the_process_is_killed_a
     with home_of(tmp_path) as platform:
         tracking = platform.repositories.tracking
         assert tracking.run(identity).status == "running"
-        platform.tend()
+        platform.housekeeping.run()
         points = tracking.history(identity, "loss", limit=200_000)
         found = tracking.run(identity)
     assert [(point.step, point.value) for point in points] == [(step, float(step)) for step in range(100_000)]
@@ -147,7 +147,7 @@ def test_a_parents_death_is_noticed_while_its_forked_child_lives(tmp_path):
     parent.process.wait()
     try:
         with home_of(tmp_path) as platform:
-            platform.tend()
+            platform.housekeeping.run()
             assert platform.repositories.tracking.run(identity).status == "killed"
             assert "parent" in platform.repositories.tracking.run(identity).metrics
     finally:

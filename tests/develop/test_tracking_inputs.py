@@ -37,8 +37,8 @@ def home(tmp_path, monkeypatch):
         batch.put(Dataset("late", DEFINITION))
         platform.repositories.metadata.commit(batch)
         for day in range(2):
-            platform.push("flights", [flight(n) for n in range(day * 30, day * 30 + 30)])
-            platform.build_dataset("late")
+            platform.features.push("flights", [flight(n) for n in range(day * 30, day * 30 + 30)])
+            platform.datasets.build("late")
     return tmp_path / "home"
 
 
@@ -151,7 +151,7 @@ def test_arrays_folders_and_versions_can_be_told_and_other_things_not(home, tmp_
     (tmp_path / "folder" / "deep").mkdir(parents=True)
     (tmp_path / "folder" / "deep" / "a.csv").write_text("1")
     with wiring.opened(Settings(home=home)) as platform:
-        version = platform.build_dataset("late").version
+        version = platform.datasets.build("late").version
     with rota.track("e", home=home) as run:
         assert run.log_input(np.zeros((3, 2))).digest != run.log_input(np.zeros((2, 3)), "b").digest
         before = run.log_input(tmp_path / "folder").digest

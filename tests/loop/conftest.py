@@ -112,7 +112,7 @@ class World:
         for day in range(days):
             rows = self.weather(day)
             self.clock.advance(START_US + (day + 1) * DAY_US)
-            self.platform.push("weather", rows)
+            self.platform.features.push("weather", rows)
             sales = []
             for number in range(144):
                 hour = 4 * (number // 24)
@@ -120,7 +120,7 @@ class World:
                 temp = next(r["temp"] for r in rows if r["shop"] == f"s{shop}" and r["at"] == START_US + day * DAY_US + hour * HOUR_US)
                 asked = START_US + day * DAY_US + hour * HOUR_US + (number % 24) * 60_000_000
                 sales.append(self.sale(f"h{day}.{number}", shop, kind, asked, temp))
-            self.platform.push("sales", sales)
+            self.platform.features.push("sales", sales)
         self.day = days
 
     def sale(self, id: str, shop: int, kind: str, asked: int, temp: float) -> dict[str, Any]:
@@ -133,14 +133,14 @@ class World:
         for hour in range(4, 24, 2):
             self.clock.advance(START_US + self.day * DAY_US + hour * HOUR_US)
             true = self.weather(self.day, [hour])
-            self.platform.push("weather", [row | {"temp": (row["temp"] - 32) / 1.8} for row in true] if self.celsius else true)
+            self.platform.features.push("weather", [row | {"temp": (row["temp"] - 32) / 1.8} for row in true] if self.celsius else true)
             asked = [(number % 2, ("cone", "tub")[number // 2 % 2]) for number in range(16)]
             names = [f"d{self.day}.{hour}.{number}" for number in range(16)]
             self.core.predict("ice", [{"shop": f"s{shop}", "kind": kind} for shop, kind in asked], names)
             now = self.clock.now_us()
             sales = [self.sale(name, shop, kind, now, true[shop]["temp"]) for name, (shop, kind) in zip(names, asked, strict=True)]
             self.clock.advance(now + HOUR_US)
-            self.platform.push("sales", sales)
+            self.platform.features.push("sales", sales)
             self.platform.label("ice", [{"prediction_id": s["id"], "value": s["sold_out"]} for s in sales])
             ids += names
             self.settle()
@@ -151,13 +151,13 @@ class World:
 
     def settle(self) -> None:
         """Let loop, worker and prediction process do all they can at this moment."""
-        worker = self.platform.worker("w")
+        worker = self.platform.processes.worker("w")
         self.core._shadows.close()  # what was mirrored is in the log now
         while self.platform.loop.advance() or worker.work_once():
             self.follower.poll()
 
     def train(self) -> Run:
-        run_id = self.platform.start_training("ice")
+        run_id = self.platform.pipelines.start("ice")
         self.settle()
         return self.platform.repositories.runs.find(id=run_id)[0]
 
@@ -193,6 +193,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(releases.time, "sleep", look_again)  # the process polls while a rollout waits for it
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "project.py").write_text(PROJECT)
-    platform.apply(tmp_path / "project" / "project.py")
+    platform.projects.apply(tmp_path / "project" / "project.py")
     yield world
     core.close()

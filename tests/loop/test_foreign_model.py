@@ -123,7 +123,7 @@ def test_a_version_that_was_approved_before_it_was_adopted_is_rolled_out_once_it
 
 def test_a_hopeless_version_that_was_approved_is_skipped_with_its_reason(foreign: Foreign) -> None:
     offer = Offer({"notes.md": b"no model"}, "file:notes")
-    foreign_registration.register(foreign.platform.adopter, "tickets", offer, actor="ben")
+    foreign_registration.register(foreign.platform.models.adopter, "tickets", offer, actor="ben")
     foreign.declare()
     foreign.approve(1)
     foreign.world.settle()

@@ -201,7 +201,7 @@ def test_after_enough_runs_without_a_version_the_loop_stops_and_says_so(world):
             end(world, training(world)[0].id, "blocked")
     assert len(training(world)) == 3
     assert all("the last 3 runs made no version" in reason for reason in skipped(world))
-    assert world.platform.start_training("ice")
+    assert world.platform.pipelines.start("ice")
 
 
 def test_an_alert_during_a_rollout_is_skipped_with_its_reason(world):
@@ -354,11 +354,11 @@ def test_a_deaf_receiver_of_alerts_stops_nothing(world):
 
 
 def test_training_by_hand_is_refused_while_a_run_is_active(world):
-    run_id = world.platform.start_training("ice")
+    run_id = world.platform.pipelines.start("ice")
     with pytest.raises(Refused, match=f"coalesced into active run {run_id}"):
-        world.platform.start_training("ice")
+        world.platform.pipelines.start("ice")
     with pytest.raises(Refused, match="'nobody' is not deployed"):
-        world.platform.start_training("nobody")
+        world.platform.pipelines.start("nobody")
 
 
 def test_a_label_that_is_no_number_is_refused_before_it_is_kept(world):
@@ -387,7 +387,7 @@ def test_a_candidate_worse_than_the_champion_is_blocked_and_leaves_no_version(wo
 
 def test_applying_the_same_project_again_changes_nothing(world, tmp_path):
     before = len(world.metadata.events(0))
-    changes = world.platform.apply(tmp_path / "project" / "project.py")
+    changes = world.platform.projects.apply(tmp_path / "project" / "project.py")
     assert {change.what for change in changes} == {"keep"}
     assert len(world.metadata.events(0)) == before
 
@@ -397,10 +397,10 @@ def test_a_worker_carries_pushed_rows_into_the_tables_and_says_so_without_a_moni
     react(world)
     now_us = world.clock.now_us()
     row = {"shop": "a", "asked_at": now_us, "known_at": now_us, "kind": "ice", "sold_out": 1.0}
-    world.platform.push("sales", [{**row, "id": f"s{number}"} for number in range(3)])
-    world.platform.tend()
+    world.platform.features.push("sales", [{**row, "id": f"s{number}"} for number in range(3)])
+    world.platform.housekeeping.run()
     react(world)
     assert [run.trigger.partition(":")[0] for run in training(world)] == ["new_data"]
-    world.platform.tend()
+    world.platform.housekeeping.run()
     react(world)
     assert len(training(world)) == 1

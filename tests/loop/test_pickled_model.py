@@ -33,7 +33,7 @@ def with_own_model(world: Any, tmp_path: Path) -> None:
     text = (tmp_path / "project" / "project.py").read_text()
     begin, end = text.index("@rota.step"), text.index("pipeline = rota.TrainingPipeline")
     (tmp_path / "project" / "project.py").write_text((text[:begin] + OWN + "\n\n" + text[end:]).replace('"roc_auc", 0.6', '"roc_auc", 0.1'))
-    world.platform.apply(tmp_path / "project" / "project.py")
+    world.platform.projects.apply(tmp_path / "project" / "project.py")
     world.history(3)
 
 

@@ -23,6 +23,7 @@ from rota.records.model import ModelVersion
 from rota.records.time import DAY_US
 from rota.testing import FakeClock
 
+CONVERT = "rota.wiring:convert_in_child"
 NOW_US = 20_000 * DAY_US
 
 
@@ -39,7 +40,7 @@ def version(repositories):
     """A model of one column "age" and one "name of plan" that nobody reads in training here."""
     linear = pytest.importorskip("sklearn.linear_model")
     model = linear.LinearRegression().fit([[1.0, 2.0], [2.0, 1.0], [3.0, 5.0]], [1.0, 2.0, 3.0])
-    adopter = Adopter(repositories, installed_formats(), InlineCompute())
+    adopter = Adopter(repositories, installed_formats(), InlineCompute(), CONVERT)
     offer = foreign_registration.of_model(model, "churn", adopter, input_example=[{"age": 1.0, "paid last month": 2}])
     return foreign_registration.register(adopter, "churn", offer, actor="ana")
 

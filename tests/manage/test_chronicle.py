@@ -155,8 +155,8 @@ def test_what_is_no_head_is_told_so(text):
 
 
 def test_a_worker_says_the_head_in_its_log_once_an_hour(home, caplog):
-    caplog.set_level("INFO", "rota.wiring")
+    caplog.set_level("INFO", "rota.manage")
     with wiring.opened(Settings(home=home)) as platform:
-        platform.tend()
-        platform.tend()
+        platform.housekeeping.run()
+        platform.housekeeping.run()
     assert [record.message for record in caplog.records if record.message.startswith("audit head")] == [f"audit head {head(home)}"]

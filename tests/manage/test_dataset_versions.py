@@ -46,7 +46,7 @@ def declare(platform, dataset=DATASET):
 def home(tmp_path):
     with wiring.opened(Settings(home=tmp_path / "home")) as platform:
         declare(platform)
-        platform.push("flights", flights())
+        platform.features.push("flights", flights())
     return tmp_path / "home"
 
 
@@ -61,7 +61,7 @@ def versions(platform):
 
 
 def test_a_build_becomes_a_version_with_everything_that_is_known_of_it(platform):
-    made = platform.build_dataset("late", actor="anna")
+    made = platform.datasets.build("late", actor="anna")
     assert made.new
     (version,) = versions(platform)
     assert version == made.version
@@ -79,10 +79,10 @@ def test_a_build_becomes_a_version_with_everything_that_is_known_of_it(platform)
 
 
 def test_the_same_state_is_the_same_version_and_new_rows_are_the_next(platform):
-    first, again = platform.build_dataset("late"), platform.build_dataset("late")
+    first, again = platform.datasets.build("late"), platform.datasets.build("late")
     assert (again.new, again.version) == (False, first.version)
-    platform.push("flights", flights(HOURS, 1))
-    second = platform.build_dataset("late")
+    platform.features.push("flights", flights(HOURS, 1))
+    second = platform.datasets.build("late")
     assert (second.new, second.version.number, second.version.rows) == (True, 2, HOURS + 1)
     assert [each.number for each in versions(platform)] == [1, 2]
     assert datasets.read(platform.repositories.tables, first.version).height == HOURS, "the old version is as it was"
@@ -90,20 +90,22 @@ def test_the_same_state_is_the_same_version_and_new_rows_are_the_next(platform):
 
 def test_rows_that_the_filter_leaves_out_make_no_new_version(platform):
     declare(platform, msgspec.structs.replace(DATASET, definition=msgspec.structs.replace(DEFINITION, filter="origin <> 'J'")))
-    first = platform.build_dataset("late").version
+    first = platform.datasets.build("late").version
     assert set(datasets.read(platform.repositories.tables, first)["origin"]) == {"L", "E"}
-    platform.push("flights", [{"id": "new", "origin": "J", "at": NOON_US, "delay": 0.0}, {"id": "null", "origin": None, "at": NOON_US, "delay": 0.0}])
-    assert not platform.build_dataset("late").new
+    platform.features.push(
+        "flights", [{"id": "new", "origin": "J", "at": NOON_US, "delay": 0.0}, {"id": "null", "origin": None, "at": NOON_US, "delay": 0.0}]
+    )
+    assert not platform.datasets.build("late").new
 
 
 def test_each_environment_builds_the_definition_from_its_own_home(tmp_path, home):
     staging = Settings(home=tmp_path / "staging", environment="staging")
     with wiring.opened(staging) as there:
         declare(there)
-        there.push("flights", flights(rows=30))
-        small = there.build_dataset("late").version
+        there.features.push("flights", flights(rows=30))
+        small = there.datasets.build("late").version
     with wiring.opened(Settings(home=home)) as here:
-        full = here.build_dataset("late").version
+        full = here.datasets.build("late").version
     assert (small.environment, small.rows, full.environment, full.rows) == ("staging", 30, "prod", HOURS)
 
 
@@ -116,7 +118,7 @@ def test_environments_that_share_a_home_have_versions_of_their_own(platform):
 
 def test_an_unknown_dataset_says_which_there_are(platform):
     with pytest.raises(NotFound, match=r"no dataset 'nix'; declared are \['late'\]"):
-        platform.build_dataset("nix")
+        platform.datasets.build("nix")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_an_unknown_dataset_says_which_there_are(platform):
 def test_a_definition_that_can_never_be_built_is_refused_before_anything_is_read(platform, change, message):
     declare(platform, msgspec.structs.replace(DATASET, definition=msgspec.structs.replace(DEFINITION, **change)))
     with pytest.raises(InvalidInput, match=message):
-        platform.build_dataset("late")
+        platform.datasets.build("late")
     assert versions(platform) == []
 
 
@@ -142,7 +144,7 @@ def test_a_definition_that_can_never_be_built_is_refused_before_anything_is_read
 def test_a_build_without_rows_leaves_no_version(platform, change):
     declare(platform, msgspec.structs.replace(DATASET, definition=msgspec.structs.replace(DEFINITION, **change)))
     with pytest.raises(InvalidInput, match="no labelled rows") as refused:
-        platform.build_dataset("late")
+        platform.datasets.build("late")
     assert ("meets its filter 'delay < 0'" in str(refused.value)) == ("filter" in change)
     assert versions(platform) == []
 
@@ -186,7 +188,7 @@ with wiring.opened(Settings(home=Path(home), environment=environment)) as platfo
     elif place != "none":
         kind, name, when, nth = place.split()
         dying(globals()[kind], name, when, int(nth))
-    made = platform.build_dataset("late")
+    made = platform.datasets.build("late")
     print(made.version.number, made.new)
 """
 
@@ -212,7 +214,7 @@ def test_a_build_that_is_killed_leaves_a_whole_version_or_none(home, place, comm
     assert child.returncode == -9
     with wiring.opened(Settings(home=home)) as platform:
         assert len(versions(platform)) == committed
-        made = platform.build_dataset("late")
+        made = platform.datasets.build("late")
         assert (made.new, made.version.number) == (not committed, 1)
         assert datasets.digest_of(datasets.read(platform.repositories.tables, made.version)) == made.version.digest
         assert profiles.load(platform.repositories.blobs, made.version).rows == HOURS
@@ -238,9 +240,9 @@ def test_two_builders_of_the_same_state_share_a_version(home):
 
 
 def test_a_split_by_time_is_part_of_what_a_version_is(platform):
-    first = platform.build_dataset("late").version
+    first = platform.datasets.build("late").version
     declare(platform, msgspec.structs.replace(DATASET, definition=msgspec.structs.replace(DEFINITION, split=TimeSplit("10h"))))
-    second = platform.build_dataset("late").version
+    second = platform.datasets.build("late").version
     assert (second.number, second.test_rows) == (2, 10)
     assert "drawn by id" in datasets.split_words(first)
     assert datasets.split_words(second).startswith("the newest 10h, from 2013-07-17")

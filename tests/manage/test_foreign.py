@@ -42,6 +42,7 @@ from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode
 from rota.testing import FakeClock
 
+CONVERT = "rota.wiring:convert_in_child"
 RECORDED = Path(__file__).resolve().parents[1] / "fixtures" / "mlflow"
 NUMBERS = '[{"name": "temp", "type": "double"}, {"name": "guests", "type": "long"}]'
 
@@ -77,7 +78,7 @@ def registered() -> Registry:
         metadata, MemoryRuns(metadata), MemoryBlobs(), MemoryTables(), MemoryOnline(), MemoryJournal(), FakeClock(10**15), MemoryTracking(metadata)
     )
     formats = installed_formats(PlatformSeals(metadata, lambda: b"k" * 32))
-    return Registry(Adopter(repositories, formats, InlineCompute()))
+    return Registry(Adopter(repositories, formats, InlineCompute(), CONVERT))
 
 
 def days() -> tuple[pd.DataFrame, np.ndarray]:
@@ -292,7 +293,7 @@ def test_a_file_that_kills_its_reader_kills_nothing_else(registered: Registry, t
 
     compute = Deadly()
     try:
-        registered.adopter = Adopter(registered.adopter.repositories, registered.adopter.formats, compute)
+        registered.adopter = Adopter(registered.adopter.repositories, registered.adopter.formats, compute, CONVERT)
         version = registered.register(recorded("xgboost3"))
     finally:
         compute.close()
@@ -302,7 +303,7 @@ def test_a_file_that_kills_its_reader_kills_nothing_else(registered: Registry, t
 def test_a_real_process_reads_the_file(registered: Registry) -> None:
     compute = LocalProcesses()
     try:
-        registered.adopter = Adopter(registered.adopter.repositories, registered.adopter.formats, compute)
+        registered.adopter = Adopter(registered.adopter.repositories, registered.adopter.formats, compute, CONVERT)
         version = registered.register(recorded("xgboost3"))
     finally:
         compute.close()
@@ -316,7 +317,7 @@ def test_a_reader_that_takes_too_long_is_an_error_that_may_be_retried(registered
             raise Unavailable("it was ended after 600 s")
 
     adopter = registered.adopter
-    registered.adopter = Adopter(adopter.repositories, adopter.formats, Slow())
+    registered.adopter = Adopter(adopter.repositories, adopter.formats, Slow(), CONVERT)
     with pytest.raises(Unavailable, match="600 s"):
         registered.register(recorded("xgboost3"))
     assert registry.get(registered.metadata, "ice", 1).bundle == ""

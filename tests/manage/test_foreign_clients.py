@@ -25,6 +25,7 @@ from rota.manage.repositories import Repositories
 from rota.testing import FakeClock
 
 pytestmark = pytest.mark.slow
+CONVERT = "rota.wiring:convert_in_child"
 PEERS = Path(__file__).resolve().parents[2] / ".peers"
 SCRIPT = """
 import json, logging, pathlib, sys, warnings
@@ -60,7 +61,7 @@ def test_what_a_client_writes_answers_as_it_did_there(client: str, tmp_path: Pat
     repositories = Repositories(
         metadata, MemoryRuns(metadata), MemoryBlobs(), MemoryTables(), MemoryOnline(), MemoryJournal(), FakeClock(1), MemoryTracking(metadata)
     )
-    adopter = Adopter(repositories, installed_formats(PlatformSeals(metadata, lambda: b"k" * 32)), InlineCompute())
+    adopter = Adopter(repositories, installed_formats(PlatformSeals(metadata, lambda: b"k" * 32)), InlineCompute(), CONVERT)
     for model, format_ in (("sklearn", "skops"), ("lightgbm", "lightgbm")):
         version = foreign_registration.register(adopter, model, foreign_registration.of_path(tmp_path / model), actor="ana")
         if client == "mlflow2":  # it knows no safe form of these

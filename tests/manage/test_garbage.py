@@ -71,7 +71,7 @@ class World:
         return digest
 
     def collect(self, rules: Rules = RULES, *, dry_run: bool = False, later_us: int = 0, handled: int = 0) -> garbage.Collection:
-        wall_us = self.platform.wall.now_us() + later_us
+        wall_us = self.platform.access.wall.now_us() + later_us
         return garbage.collect(self.repositories, rules, wall_us=wall_us, actor="anna", handled=handled, dry_run=dry_run)
 
     def names(self, *found: str) -> list[bool]:
@@ -341,7 +341,7 @@ def told(self, digest, before_us):
     return gone
 BlobDirectory.expire = told
 with wiring.opened(Settings(home=Path(sys.argv[1]))) as platform:
-    platform.collect_garbage(actor="child")
+    platform.housekeeping.collect_garbage(actor="child")
 """
 
 

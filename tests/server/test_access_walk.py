@@ -79,7 +79,7 @@ def address(path: str) -> str:
 
 
 def secret_of(platform: Any, role: Any, **limits: Any) -> str:
-    now_us = platform.wall.now_us()
+    now_us = platform.access.wall.now_us()
     return tokens.create(platform.repositories.metadata, f"a-{role.replace('_', '-')}", role, actor="owner", now_us=now_us, **limits)[1]
 
 

@@ -51,8 +51,8 @@ def version(platform):
     batch.put(DATASET)
     platform.repositories.metadata.commit(batch)
     rows = [{"id": f"p{n}", "origin": "JLE"[n % 3], "at": NOON_US + n * HOUR_US, "delay": n % 40 * 1.0, EVIL: EVIL * (n % 3)} for n in range(200)]
-    platform.push("planes", rows)
-    return platform.build_dataset("late").version
+    platform.features.push("planes", rows)
+    return platform.datasets.build("late").version
 
 
 def check_harmless(text):

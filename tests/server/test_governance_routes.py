@@ -16,7 +16,7 @@ RUN = "a" * 32
 def people(platform, stranger):
     """Callers by name: Anna registers, Rosa reviews, Olga releases."""
     roles = {"anna": "data_scientist", "rosa": "reviewer", "olga": "operator", "appl": "application"}
-    metadata, now_us = platform.repositories.metadata, platform.wall.now_us()
+    metadata, now_us = platform.repositories.metadata, platform.access.wall.now_us()
     made = {name: tokens.create(metadata, name, role, actor="owner", now_us=now_us)[1] for name, role in roles.items()}
     return {name: stranger.sending(Authorization=f"Bearer {secret}") for name, secret in made.items()}
 

@@ -50,7 +50,7 @@ def now_is_the_story_s(platform: Platform, monkeypatch):
 def visitors(platform: Platform, stranger):
     """Browsers that have entered, by name, with the origin that they send with a form."""
     roles = {"anna": "data_scientist", "rosa": "reviewer", "olga": "operator", "abel": "auditor", "appl": "application"}
-    metadata, now_us = platform.repositories.metadata, platform.wall.now_us()
+    metadata, now_us = platform.repositories.metadata, platform.access.wall.now_us()
     made = {name: tokens.create(metadata, name, role, actor="owner", now_us=now_us)[1] for name, role in roles.items()}
     own = f"http://127.0.0.1:{stranger.port}"
     return {

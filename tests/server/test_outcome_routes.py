@@ -19,7 +19,7 @@ ROW = {"prediction_id": "p1", "name": "sale", "value": 10.0}
 @pytest.fixture
 def people(platform, stranger):
     """Callers by name: the shop reports, Anna registers, Mia is limited to the project "flights"."""
-    metadata, now_us = platform.repositories.metadata, platform.wall.now_us()
+    metadata, now_us = platform.repositories.metadata, platform.access.wall.now_us()
     batch = Batch()
     batch.put(RegisteredModel("delay", "flights"))
     metadata.commit(batch)

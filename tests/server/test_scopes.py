@@ -51,7 +51,7 @@ def world(platform: Any) -> Any:
 @pytest.fixture
 def limited(world: Any, stranger: Any) -> Any:
     def limited(role: Any, project: str = "flights", **limits: str) -> Any:
-        made = tokens.create(world.repositories.metadata, "ana", role, actor="owner", now_us=world.wall.now_us(), project=project, **limits)
+        made = tokens.create(world.repositories.metadata, "ana", role, actor="owner", now_us=world.access.wall.now_us(), project=project, **limits)
         return stranger.sending(Authorization=f"Bearer {made[1]}")
 
     return limited

@@ -119,7 +119,7 @@ def test_the_cookie_is_for_this_site_only_and_for_no_script(stranger: Any, token
 
 
 def test_any_valid_token_enters_and_sees_what_its_role_may(stranger: Any, platform: Any) -> None:
-    _, secret = tokens.create(platform.repositories.metadata, "app", "application", actor="owner", now_us=platform.wall.now_us())
+    _, secret = tokens.create(platform.repositories.metadata, "app", "application", actor="owner", now_us=platform.access.wall.now_us())
     cookie = stranger.get("/enter", token=secret).headers["set-cookie"].partition(";")[0]
     page = stranger.sending(Accept="text/html", Cookie=cookie).get("/models")
     assert page.status == 403
@@ -129,7 +129,7 @@ def test_any_valid_token_enters_and_sees_what_its_role_may(stranger: Any, platfo
 
 
 def test_a_revoked_token_is_refused_by_the_next_request_of_an_open_connection(stranger: Any, platform: Any) -> None:
-    metadata, now_us = platform.repositories.metadata, platform.wall.now_us()
+    metadata, now_us = platform.repositories.metadata, platform.access.wall.now_us()
     token, secret = tokens.create(metadata, "ana", "auditor", actor="owner", now_us=now_us)
     connection = http.client.HTTPConnection("127.0.0.1", stranger.port, timeout=10)
     statuses = []
@@ -145,24 +145,24 @@ def test_a_revoked_token_is_refused_by_the_next_request_of_an_open_connection(st
 
 def test_a_renewed_owner_s_token_is_refused_by_the_next_request(owner: Any, platform: Any) -> None:
     assert owner.get("/v1/models").status == 200
-    new = platform.owner_token.renew()
+    new = platform.access.owner_token.renew()
     assert owner.get("/v1/models").status == 401
     assert owner.sending(Authorization=f"Bearer {new}").get("/v1/models").status == 200
-    platform.owner_token.path.unlink()
+    platform.access.owner_token.path.unlink()
     assert owner.sending(Authorization=f"Bearer {new}").get("/v1/models").status == 401
     assert owner.sending(Authorization="Bearer ").get("/v1/models").status == 401
 
 
 def test_moving_a_replayed_clock_neither_ends_nor_revives_a_token(tmp_path: Path) -> None:
     with wiring.opened(Settings(home=tmp_path / "replayed", clock="replay")) as platform:
-        now_us = platform.wall.now_us()
+        now_us = platform.access.wall.now_us()
         metadata = platform.repositories.metadata
         _, living = tokens.create(metadata, "ana", "auditor", actor="owner", now_us=now_us, expires_us=tokens.expiry("1d", now_us))
         _, dead = tokens.create(metadata, "ben", "auditor", actor="owner", now_us=now_us - 10, expires_us=now_us - 5)
         for to_us in (NOON_US, 2 * now_us):
             platform.repositories.clock.advance(to_us)
-            assert platform.recognise(living) is not None
-            assert platform.recognise(dead) is None
+            assert platform.access.recognise(living) is not None
+            assert platform.access.recognise(dead) is None
 
 
 def test_a_wrong_token_is_answered_with_how_to_get_one_and_nothing_else(stranger: Any) -> None:

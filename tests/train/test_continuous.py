@@ -54,7 +54,7 @@ def test_a_model_that_nothing_can_keep_is_a_clear_failure(world):
 def test_a_deployment_that_is_gone_is_named(world):
     from_before = world.metadata.get(Deployed, "ice", "prod")
     assert from_before is not None
-    run_id = world.platform.start_training("ice")
+    run_id = world.platform.pipelines.start("ice")
     world.metadata._records["deployed"] = {}
     world.settle()
     (run,) = world.platform.repositories.runs.find(id=run_id)

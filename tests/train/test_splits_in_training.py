@@ -15,7 +15,7 @@ def with_split(world, tmp_path):
     def change(text):
         file = tmp_path / "project" / "project.py"
         file.write_text(file.read_text().replace('rota.TimeSplit(test="12h")', text))
-        world.platform.apply(file)
+        world.platform.projects.apply(file)
         return world
 
     return change
@@ -26,10 +26,10 @@ def one_more_day(world):
     weather = world.weather(2)
     start = weather[0]["at"]
     world.clock.advance(start + DAY_US)
-    world.platform.push("weather", weather)
+    world.platform.features.push("weather", weather)
     warm = {row["shop"]: row["temp"] for row in weather}
     sales = [(n, ("cone", "tub")[n // 2 % 2], start + n * HOUR_US // 6) for n in range(132)]
-    world.platform.push("sales", [world.sale(f"x{n}", n % 2, kind, asked, warm[f"s{n % 2}"]) for n, kind, asked in sales])
+    world.platform.features.push("sales", [world.sale(f"x{n}", n % 2, kind, asked, warm[f"s{n % 2}"]) for n, kind, asked in sales])
 
 
 def read(world, version):

@@ -29,7 +29,7 @@ def adopt(ctx: typer.Context, version: Version, json: show.Json = False) -> None
     """
     with opened(ctx, "model.register") as platform:
         found = registry.resolve(platform.repositories.metadata, version)
-        made = platform.adopter.adopt(found.model, found.number, actor=platform.identity.name)
+        made = platform.models.adopter.adopt(found.model, found.number, actor=platform.identity.name)
     told(made, json=json)
 
 

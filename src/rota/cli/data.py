@@ -108,7 +108,7 @@ def build(ctx: typer.Context, name: Annotated[str, typer.Argument(help="A datase
     Example: rota data build late-flights
     """
     with opened(ctx, "data.write") as platform:
-        made = platform.build_dataset(name, actor=platform.identity.name)
+        made = platform.datasets.build(name, actor=platform.identity.name)
     if json:
         show.write_json({"new": made.new, "version": plain(made.version)})
         return

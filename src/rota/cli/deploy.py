@@ -6,10 +6,9 @@ import typer
 
 from rota.cli import show
 from rota.cli.opening import opened
-from rota.deploy.releases import roll_back
 from rota.errors import NotFound
 from rota.manage.models import registry
-from rota.records.release import Endpoint, Rollout
+from rota.records.release import Rollout
 
 commands = typer.Typer()
 rollout = typer.Typer(no_args_is_help=True, help="Progressive deliveries and their verdicts: list, show.")
@@ -31,7 +30,7 @@ def deploy(
     """
     with opened(ctx, "model.release") as platform:
         found = registry.resolve(platform.repositories.metadata, version)
-        started = platform.deliver(found.model, found.number, endpoint=endpoint, actor=platform.identity.name)
+        started = platform.deliveries.deliver(found.model, found.number, endpoint=endpoint, actor=platform.identity.name)
     if json:
         show.write_json({"runs": started})
     else:
@@ -52,11 +51,7 @@ def rollback(
     Example: rota rollback flight-delay --reason "complaints from the gate desk"
     """
     with opened(ctx, "model.release") as platform:
-        metadata = platform.repositories.metadata
-        found = metadata.get(Endpoint, endpoint)
-        if found is None:
-            raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
-        release = roll_back(metadata, found, actor=platform.identity.name, reason=reason, now_us=platform.repositories.clock.now_us())
+        release = platform.deliveries.roll_back(endpoint, actor=platform.identity.name, reason=reason)
     named = {"endpoint": release.endpoint, "revision": release.revision, "serves": f"version {release.routes[0].number}", "reason": reason}
     show.facts(named, as_json=json, record=release)
 

@@ -193,7 +193,7 @@ def policy(
         metadata = platform.repositories.metadata
         found = registry.policy(metadata, policies.check_model(model))
         if file is not None:
-            found = platform.apply_policy(file, model, actor=platform.identity.name)
+            found = policies.put(metadata, policies.read(file, model), **_act(platform))
         elif level is not None:
             found = policies.put(metadata, msgspec.structs.replace(found, level=level.value), **_act(platform))
     show.facts(_policy_lines(found), as_json=json, record=found)

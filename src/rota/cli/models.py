@@ -127,9 +127,9 @@ def register(
     with opened(ctx, "model.register") as platform:
         actor = platform.identity.name
         if file is not None:
-            made = platform.register_file(model, file, signature=signature, example=example, actor=actor)
+            made = platform.models.register_file(model, file, signature=signature, example=example, actor=actor)
         else:
-            made = platform.register_model(model, run=run, artifact=artifact, actor=actor)
+            made = platform.models.register_run(model, run=run, artifact=artifact, actor=actor)
     adoption.told(made, json=json)
 
 

@@ -29,9 +29,9 @@ def caller(platform: wiring.Platform, environ: Mapping[str, str] = os.environ) -
     """Who gives a command: the holder of the token in ROTA_TOKEN, else the system's user, who owns the home that he can read."""
     given = secret("token", environ)
     if not given:
-        platform.owner_token.now()
+        platform.access.owner_token.now()
         return Identity(getpass.getuser(), "owner")
-    found = platform.recognise(given)
+    found = platform.access.recognise(given)
     if found is None:
         raise Refused("the token in ROTA_TOKEN opens nothing here: it is unknown, revoked, expired, or of another environment")
     if found.project:

@@ -26,7 +26,7 @@ def plan(ctx: typer.Context, file: ProjectFile = Path("project.py"), json: show.
     Example: rota plan project.py
     """
     with opened(ctx, "pipeline.read") as platform:
-        changes = platform.plan(file)
+        changes = platform.projects.plan(file)
     _show_changes(changes, json=json)
     if not json and all(change.what in ("keep", "stay") for change in changes):
         print("nothing would change but the release of the code, if the sources differ")
@@ -39,7 +39,7 @@ def apply(ctx: typer.Context, file: ProjectFile = Path("project.py"), json: show
     Example: rota apply project.py
     """
     with opened(ctx, "pipeline.deploy") as platform:
-        changes = platform.apply(file, actor=platform.identity.name)
+        changes = platform.projects.apply(file, actor=platform.identity.name)
     _show_changes(changes, json=json)
     if not json:
         print(f"applied {file}; `rota up` runs it, `rota train PIPELINE` starts a first training")
@@ -96,10 +96,10 @@ def run(
     """
     with opened(ctx, "train.start") as platform:
         if not local:
-            queued = platform.start_training(name, actor=platform.identity.name)
+            queued = platform.pipelines.start(name, actor=platform.identity.name)
             show.facts({"run": queued, "status": "queued"}, as_json=json)
             return
-        done = platform.run_here(name, actor=platform.identity.name, told=(lambda _: None) if json else print)
+        done = platform.pipelines.run_here(name, actor=platform.identity.name, progress=(lambda _: None) if json else print)
     show.facts({"run": done.id, "status": done.status, "result": done.result, "error": done.error}, as_json=json, record=done)
     if done.status != "succeeded":
         raise Refused(f"run {done.id} ended as {done.status}; `rota runs show {done.id}` tells its steps", run=done.id)

@@ -32,7 +32,7 @@ def gc(
     """
     console = Console(stderr=True)
     with opened(ctx, "platform.read" if dry_run else "platform.operate") as platform, console.status("collecting") as status:
-        found = platform.collect_garbage(actor=platform.identity.name, dry_run=dry_run, progress=status.update)
+        found = platform.housekeeping.collect_garbage(actor=platform.identity.name, dry_run=dry_run, progress=status.update)
     if json:
         show.facts({}, as_json=True, record=found)
         return

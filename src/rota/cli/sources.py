@@ -108,7 +108,7 @@ def push(
     Example: rota sources push weather today.jsonl
     """
     with opened(ctx, "data.push") as platform:
-        taken = platform.push(source, rows.read(file))
+        taken = platform.features.push(source, rows.read(file))
     if json:
         show.write_json({"source": source, "accepted": taken})
     else:

@@ -31,7 +31,7 @@ def own(
         return
     settings = settings_of(ctx)
     with opened(ctx, "token.manage") as platform:
-        path, found = platform.owner_token.path, platform.owner_token.make()
+        path, found = platform.access.owner_token.path, platform.access.owner_token.make()
     if secret:
         print(found)
         return
@@ -59,7 +59,7 @@ def create(
     Example: rota token create --role reviewer --holder ana --expires 90d
     """
     with opened(ctx, "token.manage") as platform:
-        now_us = platform.wall.now_us()
+        now_us = platform.access.wall.now_us()
         made, secret = tokens.create(
             platform.repositories.metadata,
             holder,
@@ -90,7 +90,7 @@ def list_(
     Example: rota token list --holder ana
     """
     with opened(ctx, "token.manage") as platform:
-        now_us = platform.wall.now_us()
+        now_us = platform.access.wall.now_us()
         found = tokens.tokens(platform.repositories.metadata, holder=holder, limit=limit)
     if json:
         show.write_json([tokens.described(each, now_us) for each in found])
@@ -116,7 +116,7 @@ def revoke(
     Example: rota token revoke 3f9c2a17b0de
     """
     with opened(ctx, "token.manage") as platform:
-        now_us = platform.wall.now_us()
+        now_us = platform.access.wall.now_us()
         found = tokens.revoke(platform.repositories.metadata, id, actor=platform.identity.name, now_us=now_us)
     if json:
         show.write_json(tokens.described(found, now_us))
@@ -131,9 +131,9 @@ def renew(ctx: typer.Context, json: show.Json = False) -> None:
     Example: rota token renew
     """
     with opened(ctx, "token.manage") as platform:
-        platform.owner_token.renew()
-        tokens.record_renewal(platform.repositories.metadata, actor=platform.identity.name, now_us=platform.wall.now_us())
-        path = platform.owner_token.path
+        platform.access.owner_token.renew()
+        tokens.record_renewal(platform.repositories.metadata, actor=platform.identity.name, now_us=platform.access.wall.now_us())
+        path = platform.access.owner_token.path
     if json:
         show.write_json({"path": str(path)})
     else:

@@ -19,7 +19,7 @@ def train(ctx: typer.Context, pipeline: Annotated[str, typer.Argument(help="Name
     Example: rota train flight-delay
     """
     with opened(ctx, "train.start") as platform:
-        run = platform.start_training(pipeline, actor=platform.identity.name)
+        run = platform.pipelines.start(pipeline, actor=platform.identity.name)
     if json:
         show.write_json({"run": run})
     else:

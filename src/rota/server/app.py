@@ -82,7 +82,7 @@ def create(platform: Platform) -> FastAPI:
     app = FastAPI(title="Rota control plane", docs_url=None, redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False)
     app.state.platform = platform
     app.state.max_request_bytes = platform.settings.max_request_mb * 1_000_000
-    platform.owner_token.make()
+    platform.access.owner_token.make()
 
     @app.exception_handler(RotaError)
     async def translate(request: Request, error: RotaError) -> Response:

@@ -19,6 +19,7 @@ from rota.server import app
 from rota.server.access.guard import exposed
 from rota.settings import Settings
 from rota.supervisor.processes import end_with_supervisor
+from rota.supervisor.worker_threads import run_worker
 
 logger = logging.getLogger("rota.supervisor")
 FINISH_WITHIN_S = 3
@@ -44,7 +45,7 @@ def worker(settings: Settings, name: str) -> None:
     for received in (signal.SIGTERM, signal.SIGINT):
         signal.signal(received, lambda *_: stop.set())
     with wiring.opened(settings) as platform:
-        wiring.work(platform, name, stop)
+        run_worker(platform, name, stop)
 
 
 def prediction_process(settings: Settings, name: str, *, fd: int = -1) -> None:
@@ -54,7 +55,7 @@ def prediction_process(settings: Settings, name: str, *, fd: int = -1) -> None:
     if exposed(settings):
         logger.warning(UNGUARDED, settings.host, extra={"action": "exposed", "host": settings.host})
     with wiring.opened(settings) as platform:
-        _listen(platform.prediction_app(name), _socket(fd, settings.host, settings.prediction_port))
+        _listen(platform.processes.prediction_app(name), _socket(fd, settings.host, settings.prediction_port))
 
 
 def route_table() -> str:

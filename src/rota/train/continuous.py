@@ -37,12 +37,14 @@ from rota.stats import metrics
 from rota.train import data_gate, fitting, gates
 
 GOLDEN_ROWS = 32
-FIT = "rota.wiring:fit_in_child"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainWorkflow:
-    """Runs a deployed pipeline once. `release_tree` gives the directory of a release's sources."""
+    """Runs a deployed pipeline once.
+
+    `release_tree` gives the directory of a release's sources; `fit` is the "module:name" of what `compute` calls to fit a model.
+    """
 
     repositories: Repositories
     feed: Feed
@@ -50,6 +52,7 @@ class TrainWorkflow:
     formats: Mapping[str, ModelFormat]
     release_tree: Callable[[PipelineRelease], Path]
     timeout_s: float
+    fit: str
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         begun = context.step("begin", lambda work: self._begin(work, arguments))
@@ -142,7 +145,7 @@ class TrainWorkflow:
                 "parameters": dict(deployed.definition.parameters),
                 "pickle": pickle_signing.is_allowed(self.repositories.metadata, deployed.pipeline),
             }
-            made = self.compute.run(FIT, arguments, path=self.release_tree(release), timeout_s=self.timeout_s)
+            made = self.compute.run(self.fit, arguments, path=self.release_tree(release), timeout_s=self.timeout_s)
             model = out.read_bytes()
         ingredients = packing.Ingredients(
             model=deployed.pipeline,

@@ -32,18 +32,21 @@ from rota.records.signal import Event
 from rota.records.time import Micros
 from rota.records.tracking import ArtifactFile
 
-CONVERT = "rota.wiring:convert_in_child"
 LARGEST_MODEL = 2_000_000_000
 TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Adopter:
-    """What adopting needs besides the version: the platform's formats, and where foreign files are read."""
+    """What adopting needs besides the version: the platform's formats, and where foreign files are read.
+
+    `convert` is the "module:name" of what `compute` calls to read a foreign model's file, given an `Order` as plain values.
+    """
 
     repositories: Repositories
     formats: Mapping[str, ModelFormat]
     compute: Compute
+    convert: str
     timeout_s: float = TIMEOUT_S
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +161,7 @@ class Adopter:
 
     def _ask(self, order: Order) -> Converted:
         try:
-            return answered(self.compute.run(CONVERT, plain(order), timeout_s=self.timeout_s))
+            return answered(self.compute.run(self.convert, plain(order), timeout_s=self.timeout_s))
         except Unavailable as error:
             if "died" not in str(error):
                 raise

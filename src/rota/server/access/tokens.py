@@ -36,7 +36,7 @@ def whoami(request: Request) -> dict[str, object]:
 def listing(request: Request, holder: str = "", limit: int = 1_000) -> list[object]:
     """Tokens, newest first, without their secrets, which nobody has but their holders."""
     platform = platform_of(request)
-    now_us = platform.wall.now_us()
+    now_us = platform.access.wall.now_us()
     return [
         tokens.described(token, now_us) for token in tokens.tokens(platform.repositories.metadata, holder=holder, limit=min(limit, tokens.LISTED))
     ]
@@ -53,13 +53,13 @@ async def create(request: Request) -> JSONResponse:
 def revoke(request: Request, token: str) -> dict[str, object]:
     """From the next request on the token opens nothing."""
     platform = platform_of(request)
-    now_us = platform.wall.now_us()
+    now_us = platform.access.wall.now_us()
     return tokens.described(tokens.revoke(platform.repositories.metadata, token, actor=actor_of(request), now_us=now_us), now_us)
 
 
 def _created(request: Request, wanted: Wanted) -> dict[str, Any]:
     platform = platform_of(request)
-    now_us = platform.wall.now_us()
+    now_us = platform.access.wall.now_us()
     token, secret = tokens.create(
         platform.repositories.metadata,
         wanted.holder,

@@ -34,7 +34,7 @@ def dataset_definitions(request: Request) -> list[object]:
 @router.post("/v1/dataset-definitions/{name}/build", dependencies=needs("data.write"))
 def build_dataset(request: Request, name: str) -> dict[str, object]:
     """Build a dataset of the catalog; `new` is false when the newest version holds these very rows."""
-    made = platform_of(request).build_dataset(name, actor=actor_of(request))
+    made = platform_of(request).datasets.build(name, actor=actor_of(request))
     return {"new": made.new, "version": plain(made.version)}
 
 

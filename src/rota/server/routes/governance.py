@@ -6,12 +6,10 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from rota.deploy.releases import roll_back
-from rota.errors import NotFound
 from rota.manage.governance import decisions, evidence, policies, risk
 from rota.manage.models import registry
 from rota.records.record import plain
-from rota.records.release import Canary, Endpoint
+from rota.records.release import Canary
 from rota.server.access.permissions import actor_of, needs
 from rota.server.wire import body_as, listed, platform_of
 
@@ -125,18 +123,15 @@ async def set_policy(request: Request, model: str) -> object:
 async def deploy(request: Request, model: str, number: int) -> dict[str, object]:
     """Deliver an approved version to its endpoints."""
     platform = platform_of(request)
-    return {"runs": await run_in_threadpool(platform.deliver, model, number, actor=actor_of(request))}
+    return {"runs": await run_in_threadpool(platform.deliveries.deliver, model, number, actor=actor_of(request))}
 
 
 @router.post("/v1/endpoints/{name}/rollback", dependencies=needs("model.release"))
 async def rollback(request: Request, name: str) -> object:
     """Return an endpoint at once to its previous champion."""
     why = await body_as(request, Because)
-    metadata = platform_of(request).repositories.metadata
-    endpoint = metadata.get(Endpoint, name)
-    if endpoint is None:
-        raise NotFound(f"there is no endpoint {name!r}; known are {[e.name for e in metadata.find(Endpoint)]}", endpoint=name)
-    return plain(await run_in_threadpool(roll_back, metadata, endpoint, reason=why.reason, **_act(request)))
+    roll_back = platform_of(request).deliveries.roll_back
+    return plain(await run_in_threadpool(roll_back, name, actor=actor_of(request), reason=why.reason))
 
 
 def _act(request: Request) -> dict[str, Any]:

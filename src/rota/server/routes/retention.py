@@ -24,13 +24,13 @@ class HoldChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @router.get("/v1/gc", dependencies=needs("platform.read"))
 def planned(request: Request) -> Any:
     """What a collection would remove now."""
-    return plain(platform_of(request).collect_garbage(actor=actor_of(request), dry_run=True))
+    return plain(platform_of(request).housekeeping.collect_garbage(actor=actor_of(request), dry_run=True))
 
 
 @router.post("/v1/gc", dependencies=needs("platform.operate"))
 def collect(request: Request) -> Any:
     """Collect garbage."""
-    return plain(platform_of(request).collect_garbage(actor=actor_of(request)))
+    return plain(platform_of(request).housekeeping.collect_garbage(actor=actor_of(request)))
 
 
 @router.get("/v1/holds", dependencies=needs("platform.read"))

@@ -39,7 +39,7 @@ def show_source(request: Request, source: str) -> dict[str, object]:
 async def push(request: Request, source: str) -> dict[str, int]:
     """Push rows: all or none; acknowledged once they are safe and visible online. Rows that a contract quarantines do not count."""
     rows = (await body_as(request, Rows)).rows
-    return {"accepted": await run_in_threadpool(platform_of(request).push, source, rows)}
+    return {"accepted": await run_in_threadpool(platform_of(request).features.push, source, rows)}
 
 
 @router.post("/v1/sources/{source}/ingest", dependencies=needs("data.write"))

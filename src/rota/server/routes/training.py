@@ -31,4 +31,4 @@ def run(request: Request, run_id: str) -> dict[str, object]:
 @router.post("/v1/pipelines/{pipeline}/runs", dependencies=needs("train.start"))
 def start(request: Request, pipeline: str) -> dict[str, object]:
     """Start a training run by hand; 403 when one is active already."""
-    return {"run": platform_of(request).start_training(pipeline, actor=actor_of(request))}
+    return {"run": platform_of(request).pipelines.start(pipeline, actor=actor_of(request))}

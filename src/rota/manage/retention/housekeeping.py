@@ -1,0 +1,62 @@
+"""Housekeeping: what workers do now and then beside their runs, and garbage collection with the platform's retention rules."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rota.manage.features.definitions.versions import ALL
+from rota.manage.features.join import compaction
+from rota.manage.features.writer import Feed
+from rota.manage.lineage import audit_chain
+from rota.manage.repositories import Repositories
+from rota.manage.retention import collect
+from rota.manage.retention.expiry import Rules
+from rota.ports.clock import Clock
+from rota.records.data import Source
+from rota.records.time import HOUR_US, Micros
+
+logger = logging.getLogger("rota.manage")
+
+RESORT_TAIL = 0.1
+"""The share of a history that may lie unsorted behind its sorted copy before a worker sorts it anew."""
+
+
+@dataclass(slots=True)
+class Housekeeping:
+    """Keeps a home tidy.
+
+    `drain_spool` stores what killed programs had logged; `handled` gives the position of the last event that was reacted to;
+    `wall` is the machine's clock, also where the platform follows a replayed one.
+    """
+
+    repositories: Repositories
+    feed: Feed
+    rules: Rules
+    wall: Clock
+    drain_spool: Callable[[], object]
+    handled: Callable[[], int]
+    _head_logged_us: Micros = 0
+
+    def run(self) -> None:
+        """Store what killed programs had logged, flush pushed rows into the offline tables, sort long histories for joins."""
+        r = self.repositories
+        self.drain_spool()
+        self.feed.flush_all()
+        for source in r.metadata.find(Source, limit=ALL):
+            compaction.compact(r.tables, r.metadata, source, least_tail=RESORT_TAIL)
+        self._log_audit_head()
+
+    def collect_garbage(self, *, actor: str, dry_run: bool = False, progress: collect.Progress = lambda _: None) -> collect.Collection:
+        """Remove what retention lets go; what killed programs had logged is stored first, for it may name blobs."""
+        if not dry_run:
+            self.drain_spool()
+        handled, wall_us = self.handled(), self.wall.now_us()
+        return collect.collect(self.repositories, self.rules, wall_us=wall_us, actor=actor, handled=handled, dry_run=dry_run, progress=progress)
+
+    def _log_audit_head(self) -> None:
+        """Once an hour the log says where the audit log ends; against such a line kept elsewhere a cut tail is found."""
+        now_us = self.wall.now_us()
+        if now_us - self._head_logged_us >= HOUR_US:
+            self._head_logged_us = now_us
+            head = audit_chain.head(self.repositories.metadata)
+            logger.info("audit head %s", head, extra={"action": "audit_head", "position": head.position, "hash": head.hash})

@@ -1,0 +1,47 @@
+"""The threads of one worker process: one reacts to events, one executes runs, one keeps the home tidy."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from rota.errors import RotaError, Unavailable
+from rota.wiring import Platform
+
+logger = logging.getLogger("rota.supervisor")
+
+
+def run_worker(platform: Platform, name: str, stop: threading.Event) -> None:
+    """React to events and execute runs until `stop` is set."""
+    worker = platform.processes.worker(name)
+    events, runs = threading.Event(), threading.Event()
+
+    def repeat(act: Callable[[], bool], own: threading.Event, other: threading.Event) -> None:
+        """Act until told to stop; what one thread did is usually work for the other, so it is woken at once."""
+        while not stop.is_set():
+            try:
+                acted = act()
+            except Unavailable as error:
+                logger.warning("an engine did not answer: %s", error, extra={"action": "unavailable", "worker": name})
+                acted = False
+            if acted:
+                other.set()
+            else:
+                own.wait(platform.settings.poll_s)
+                own.clear()
+
+    def keep_tidy() -> None:
+        while not stop.wait(platform.settings.housekeeping_s):
+            try:
+                platform.housekeeping.run()
+            except RotaError as error:  # the next round tries again; what is left undone is only not yet tidy
+                logger.warning("housekeeping: %s", error, extra={"action": "housekeeping", "worker": name})
+
+    threads = [
+        threading.Thread(target=repeat, args=(platform.loop.advance, events, runs), name="loop", daemon=True),
+        threading.Thread(target=keep_tidy, name="housekeeping", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    repeat(worker.work_once, runs, events)
+    for thread in threads:
+        thread.join()
