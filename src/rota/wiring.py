@@ -15,7 +15,9 @@ from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.orphans import drain
 from rota.durable.workflow import Worker, Workflow
 from rota.errors import InvalidInput, NotFound
-from rota.loop import Loop, Pipelines
+from rota.loop.context import LoopContext
+from rota.loop.event_loop import Loop
+from rota.loop.pipelines import Pipelines
 from rota.manage.access import tokens
 from rota.manage.access.access_control import AccessControl
 from rota.manage.adoption.adopt import Adopter
@@ -110,7 +112,7 @@ class Platform:
     @cached_property
     def loop(self) -> Loop:
         """Which event starts what."""
-        return Loop(self.repositories, self.settings.environment, engines.sinks(self.settings))
+        return Loop(LoopContext(self.repositories, self.settings.environment, engines.sinks(self.settings)))
 
     @cached_property
     def housekeeping(self) -> Housekeeping:

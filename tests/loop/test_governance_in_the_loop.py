@@ -2,7 +2,8 @@
 
 import pytest
 
-from rota.loop import Loop
+from rota.loop.context import LoopContext
+from rota.loop.event_loop import Loop
 from rota.manage.governance import decisions, risk
 from rota.manage.governance.decisions import Decision
 from rota.manage.models import registry
@@ -18,13 +19,13 @@ BIAS = RiskQuestion("bias", "ethical", "Who could be treated unfairly?")
 
 @pytest.fixture
 def loop(world):
-    return Loop(world.platform.repositories, "prod")
+    return Loop(LoopContext(world.platform.repositories, "prod"))
 
 
 @pytest.fixture
 def r(loop) -> Repositories:
-    store(loop.repositories, Endpoint("gate", "delay"))
-    return loop.repositories
+    store(loop.context.repositories, Endpoint("gate", "delay"))
+    return loop.context.repositories
 
 
 def store(r, *records):

@@ -5,9 +5,11 @@ import threading
 import msgspec
 import pytest
 
-from rota import loop as loop_module
 from rota.errors import InvalidInput, Refused, Unavailable
-from rota.loop import Loop
+from rota.loop import table
+from rota.loop.context import LoopContext
+from rota.loop.event_loop import Loop
+from rota.loop.schedules import Schedules
 from rota.manage.lineage.prediction_chain import prediction_chain
 from rota.manage.signals import alerts, prediction_log
 from rota.ports.metadata import Batch
@@ -240,12 +242,11 @@ def test_new_rows_start_a_run_when_they_are_enough_counted_since_the_last_run(wo
 def test_ticks_missed_while_nothing_ran_coalesce_into_one_event(world):
     redeploy(world, triggers=[cron("0 3 * * *")])
     world.clock.advance(world.clock.now_us() + 10 * DAY_US)
-    assert world.platform.loop.fire_schedules()
+    assert world.platform.loop.schedules.fire()
     fired = [event for event in world.metadata.events(0) if event.kind == "schedule.fired"]
     assert sorted(event.subject for event in fired) == ["monitor/ice", "train/ice/0"]
     assert world.metadata.get(ScheduleState, "train/ice/0").last_us == world.clock.now_us() - 21 * HOUR_US
-    world.platform.loop._looked.clear()
-    assert not world.platform.loop.fire_schedules()
+    assert not Schedules(world.platform.loop.context).fire()
     react(world)
     assert sorted(run.workflow for run in world.platform.repositories.runs.find()) == ["monitor", "train"]
 
@@ -253,18 +254,18 @@ def test_ticks_missed_while_nothing_ran_coalesce_into_one_event(world):
 def test_a_schedule_that_was_taken_away_between_tick_and_reaction_does_not_stop_the_loop(world):
     redeploy(world, triggers=[cron("0 3 * * *")])
     world.clock.advance(world.clock.now_us() + DAY_US)
-    world.platform.loop.fire_schedules()
+    world.platform.loop.schedules.fire()
     redeploy(world, triggers=[])
     react(world)
     assert world.platform.loop.waiting() == [f"run {run.id} queued" for run in world.platform.repositories.runs.find()]
-    assert [entry.body["rule"] for entry in world.audits("loop.error")] == ["_train_on_schedule"]
+    assert [entry.body["rule"] for entry in world.audits("loop.error")] == ["train_on_schedule"]
 
 
 # Each event acts once
 
 
 def test_two_loops_that_take_turns_act_once_on_each_event(world):
-    loops = [Loop(world.platform.repositories, "prod") for _ in range(2)]
+    loops = [Loop(LoopContext(world.platform.repositories, "prod")) for _ in range(2)]
     for number in range(6):
         raise_alert(world, subject=f"s{number}")
         while loops[number % 2].react():
@@ -278,7 +279,9 @@ def test_many_loops_at_once_act_once_on_each_event(world):
     redeploy(world, triggers=[on_alert("performance", cooldown="0s")])
     for number in range(30):
         raise_alert(world, subject=f"s{number}")
-    threads = [threading.Thread(target=lambda: [None for _ in iter(Loop(world.platform.repositories, "prod").react, False)]) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: [None for _ in iter(Loop(LoopContext(world.platform.repositories, "prod")).react, False)]) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -312,7 +315,7 @@ def test_a_rule_that_fails_is_audited_and_the_next_event_is_handled(world, monke
     def broken(loop, event):
         raise InvalidInput("no such thing")
 
-    monkeypatch.setitem(loop_module.RULES, "alert.raised", (broken, *loop_module.RULES["alert.raised"]))
+    monkeypatch.setitem(table.RULES, "alert.raised", (broken, *table.RULES["alert.raised"]))
     raise_alert(world)
     react(world)
     assert len(training(world)) == 1
@@ -324,7 +327,7 @@ def test_an_engine_that_is_away_loses_no_event(world, monkeypatch):
         raise Unavailable("the database is locked")
 
     raise_alert(world)
-    monkeypatch.setitem(loop_module.RULES, "alert.raised", (away,))
+    monkeypatch.setitem(table.RULES, "alert.raised", (away,))
     with pytest.raises(Unavailable):
         react(world)
     monkeypatch.undo()
@@ -344,7 +347,7 @@ def test_a_deaf_receiver_of_alerts_stops_nothing(world):
 
     sinks = (Sink(deaf=True), Sink(deaf=False))
     alert = raise_alert(world)
-    while Loop(world.platform.repositories, "prod", sinks).react():
+    while Loop(LoopContext(world.platform.repositories, "prod", sinks)).react():
         pass
     assert sinks[1].heard == [alert.id]
     assert len(training(world)) == 1

@@ -1,0 +1,105 @@
+"""The loop's engine: schedules fire, each new event meets the rules of the table, and their reactions are stored with the cursor."""
+
+import logging
+from collections.abc import Sequence
+
+from rota.errors import Conflict, Unavailable
+from rota.loop import table
+from rota.loop.context import LoopContext
+from rota.loop.schedules import Schedules
+from rota.ports.metadata import Batch
+from rota.records.run import Run
+from rota.records.signal import Cursor, Event
+
+logger = logging.getLogger("rota.loop")
+
+CONSUMER = "loop"
+
+
+class Loop:
+    """Fires schedules and reacts to events; any number of workers may do so at once, each with a loop of its own."""
+
+    def __init__(self, context: LoopContext) -> None:
+        self.context = context
+        self.schedules = Schedules(context)
+        self._repositories = context.repositories
+
+    def advance(self) -> bool:
+        """Fire what is due and react to what happened since; False when there was nothing to do."""
+        fired = self.schedules.fire()
+        reacted = self.react()
+        return fired or reacted
+
+    def position(self) -> int:
+        """The position of the last event that was reacted to."""
+        cursor = self._repositories.metadata.get(Cursor, CONSUMER)
+        return cursor.position if cursor else 0
+
+    def react(self) -> bool:
+        """Handle every new event in order."""
+        metadata = self._repositories.metadata
+        cursor = metadata.get(Cursor, CONSUMER) or Cursor(CONSUMER, 0)
+        events = metadata.events(cursor.position)
+        for event in events:
+            following = Cursor(CONSUMER, event.position)
+            if not self._handle(event, cursor, following):
+                return True
+            cursor = following
+        return bool(events)
+
+    def waiting(self) -> list[str]:
+        """What could go on right now: unread events, due schedules, runnable runs. Empty when the loop is at rest; the cheap questions come first.
+
+        Events are read before and after the runs: a run comes from a handled event and ends with a new one, so an unmoved
+        cursor without unread events proves that nothing slipped through in between.
+        """
+        cursor = self._repositories.metadata.get(Cursor, CONSUMER)
+        found = self._unread(cursor) or self._runnable()
+        if found:
+            return found
+        after = self._repositories.metadata.get(Cursor, CONSUMER)
+        return self._unread(after) if after == cursor else ["events were handled meanwhile"]
+
+    def _unread(self, cursor: Cursor | None) -> list[str]:
+        events = self._repositories.metadata.events(cursor.position if cursor else 0, limit=10)
+        return [f"event {event.kind} {event.subject}" for event in events]
+
+    def _runnable(self) -> list[str]:
+        now_us = self._repositories.clock.now_us()
+        runs = self._repositories.runs.find(statuses=("queued", "running", "parked"), limit=100)
+        found = [f"run {run.id} {run.status}" for run in runs if run.status != "parked" or run.wake_us <= now_us]
+        return found or [f"schedule {name}" for name in self.schedules.due()]
+
+    def _handle(self, event: Event, cursor: Cursor, following: Cursor) -> bool:
+        """React to one event and move the cursor in one commit; False when another worker was faster."""
+        runs, batch = list[Run](), Batch()
+        for rule in table.RULES.get(event.kind, ()):
+            try:
+                reaction = rule(self.context, event)
+            except Unavailable:  # the event is still there when the engine is back
+                raise
+            except Exception as error:  # one bad event must not stand in the way of all that follow
+                logger.exception("rule failed", extra={"action": "rule_failed", "rule": rule.__name__, "event": event.position})
+                batch.audit("rota", "loop.error", event.subject, event.at_us, rule=rule.__name__, error=f"{type(error).__name__}: {error}")
+                continue
+            runs += reaction.runs
+            batch.puts += reaction.batch.puts
+            batch.events += reaction.batch.events
+            batch.edges += reaction.batch.edges
+            batch.audits += reaction.batch.audits
+        batch.put(following, replacing=cursor if cursor.position else None)
+        try:
+            self._store(runs, batch)
+        except Conflict:
+            return False
+        return True
+
+    def _store(self, runs: Sequence[Run], batch: Batch) -> None:
+        """Submit the last run together with the batch, so that cursor, reasons and run are stored at once or not at all.
+
+        An event that starts several runs submits the others before; their ids make repeating that harmless.
+        """
+        for run in runs[:-1]:
+            self._repositories.runs.submit(run)
+        if not runs or not self._repositories.runs.submit(runs[-1], batch):
+            self._repositories.metadata.commit(batch)

@@ -1,0 +1,136 @@
+"""Rules that start training runs: schedules, new data, alerts, and people."""
+
+from rota.errors import Refused
+from rota.loop.context import LoopContext, Reaction
+from rota.ports.metadata import Batch, Metadata
+from rota.records.release import Endpoint, Rollout
+from rota.records.run import Deployed, Run, Trigger
+from rota.records.signal import Alert, Event
+from rota.records.time import Micros, iso, micros
+from rota.train import triggers
+
+
+def start_training(context: LoopContext, pipeline: str, trigger: Trigger, *, cause: str, run_id: str) -> Reaction:
+    """A training run for this cause, or an audit entry that says why not."""
+    repositories = context.repositories
+    now_us = repositories.clock.now_us()
+    deployed = repositories.metadata.get(Deployed, pipeline, context.environment)
+    if deployed is None:
+        raise Refused(f"pipeline {pipeline!r} is not deployed in environment {context.environment!r}; `rota apply` deploys it", pipeline=pipeline)
+    if trigger.kind != "manual" and repositories.runs.find(id=run_id):  # begun for this very cause by a worker that did not get to store why
+        return _training(pipeline, context.environment, cause=cause, run_id=run_id, now_us=now_us)
+    definition = deployed.definition
+    recent = repositories.runs.find(workflow="train", subject=pipeline, limit=max(50, definition.max_runs_per_week, definition.give_up_after))
+    decision = triggers.decide(definition, trigger, recent, now_us=now_us)
+    delivering = _active_rollout(repositories.metadata, pipeline)
+    if decision.start and delivering and trigger.kind != "manual":
+        decision = triggers.Decision(False, f"version {delivering.candidate} is still being rolled out")
+    if not decision.start:
+        batch = Batch()
+        batch.audit("rota", "trigger.skip", pipeline, now_us, trigger=cause, reason=decision.reason)
+        return Reaction(batch=batch)
+    return _training(pipeline, context.environment, cause=cause, run_id=run_id, now_us=now_us)
+
+
+def _training(pipeline: str, environment: str, *, cause: str, run_id: str, now_us: Micros) -> Reaction:
+    """The run, and the lineage edge from its cause."""
+    batch = Batch()
+    batch.link(f"run:{run_id}", [cause], now_us)
+    return Reaction((Run(run_id, "train", pipeline, {"pipeline": pipeline, "environment": environment}, now_us, cause),), batch)
+
+
+def train_on_schedule(context: LoopContext, event: Event) -> Reaction:
+    """A run of the pipeline whose schedule fired."""
+    room, _, rest = event.subject.partition("/")
+    if room != "train":
+        return Reaction()
+    pipeline, _, number = rest.rpartition("/")
+    deployed = context.repositories.metadata.get(Deployed, pipeline, context.environment)
+    if deployed is None:
+        return Reaction()
+    trigger = deployed.definition.triggers[int(number)]
+    tick = iso(event.body["tick_us"])
+    return start_training(context, pipeline, trigger, cause=f"schedule:{trigger.spec} at {tick}", run_id=f"train.{pipeline}.{event.position}")
+
+
+def train_on_new_data(context: LoopContext, event: Event) -> Reaction:
+    """A run for each pipeline whose labels come from this source and whose trigger has seen enough rows since its last run."""
+    runs, batch = list[Run](), Batch()
+    for deployed in _deployed(context):
+        trigger = next((t for t in deployed.definition.triggers if t.kind == "new_data"), None)
+        if trigger is None or deployed.definition.dataset.labels.name != event.subject:
+            continue
+        recent = context.repositories.runs.find(workflow="train", subject=deployed.pipeline, limit=1)
+        since_us = recent[0].created_us if recent else 0
+        if _rows_since(context.repositories.metadata, event.subject, since_us, event) < trigger.rows:
+            continue
+        cause, run_id = f"new_data:{event.subject}@{event.position}", f"train.{deployed.pipeline}.{event.position}"
+        reaction = start_training(context, deployed.pipeline, trigger, cause=cause, run_id=run_id)
+        runs += reaction.runs
+        batch.audits += reaction.batch.audits
+        batch.edges += reaction.batch.edges
+    return Reaction(tuple(runs), batch)
+
+
+def train_on_alert(context: LoopContext, event: Event) -> Reaction:
+    """A run for each pipeline with a trigger for such an alert.
+
+    An alert that goes on after its training was refused, or that a new version did not end, starts the next one when triggers
+    allow it.
+    """
+    runs, batch = list[Run](), Batch()
+    alert = context.repositories.metadata.get(Alert, event.subject)
+    if alert is None or alert.status == "resolved":
+        return Reaction()
+    for deployed in _deployed(context):
+        endpoint = context.repositories.metadata.get(Endpoint, str(event.body["endpoint"]))
+        trigger = next((t for t in deployed.definition.triggers if t.kind == "alert" and t.spec == event.body["kind"]), None)
+        if trigger is None or endpoint is None or endpoint.model != deployed.pipeline:
+            continue
+        run_id = f"train.{deployed.pipeline}.{event.position}"
+        reaction = _judged_first(context, alert, trigger, deployed.pipeline) or start_training(
+            context, deployed.pipeline, trigger, cause=f"alert:{event.subject}", run_id=run_id
+        )
+        runs += reaction.runs
+        batch.audits += reaction.batch.audits
+        batch.edges += reaction.batch.edges
+    return Reaction(tuple(runs), batch)
+
+
+def _judged_first(context: LoopContext, alert: Alert, trigger: Trigger, pipeline: str) -> Reaction | None:
+    """A version promoted since the alert was raised serves for a cool-down before it is replaced: the alert still speaks of earlier days too."""
+    metadata, now_us = context.repositories.metadata, context.repositories.clock.now_us()
+    promoted = metadata.find(Rollout, {"endpoint": alert.endpoint, "state": "promoted"}, order="-started_us", limit=1)
+    ended_us = (promoted[0].ended_us or 0) if promoted else 0
+    until_us = ended_us + micros(trigger.cooldown)
+    if ended_us <= alert.raised_us or now_us >= until_us:
+        return None
+    batch = Batch()
+    reason = f"version {promoted[0].candidate} was promoted at {iso(ended_us)} and is judged until {iso(until_us)}"
+    batch.audit("rota", "trigger.skip", pipeline, now_us, trigger=f"alert:{alert.id}", reason=reason)
+    return Reaction(batch=batch)
+
+
+def _deployed(context: LoopContext) -> list[Deployed]:
+    return context.repositories.metadata.find(Deployed, {"environment": context.environment})
+
+
+def _active_rollout(metadata: Metadata, model: str) -> Rollout | None:
+    for endpoint in metadata.find(Endpoint, {"model": model}):
+        for rollout in metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us", limit=1):
+            if rollout.ended_us is None:
+                return rollout
+    return None
+
+
+def _rows_since(metadata: Metadata, source: str, since_us: Micros, newest: Event) -> int:
+    """Rows of a source that arrived after a moment, up to and with the newest event."""
+    rows, position = 0, 0
+    while events := metadata.events(position):
+        rows += sum(
+            int(e.body["rows"])
+            for e in events
+            if e.kind == "data.arrived" and e.subject == source and e.at_us > since_us and e.position <= newest.position
+        )
+        position = events[-1].position
+    return rows
