@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,49 @@ def test_a_strict_checker_sees_the_types_behind_the_names(tmp_path):
 
 def test_type_checking_hides_no_imports_elsewhere():
     assert [path.name for path in MODULES if "TYPE_CHECKING" in path.read_text() and path != SOURCE / "__init__.py"] == []
+
+
+FLOORS = next(
+    contract["layers"]
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    if contract["name"].startswith("1 floors")
+)
+NAME_HIGHER_ONES = {
+    "__init__.py": "the table of public names",
+    "supervisor/processes.py": "starts `python -m rota.cli`",
+    "supervisor/running.py": "starts `python -m rota.cli`",
+}
+
+
+def test_no_module_names_a_higher_one_in_a_string():
+    """What an import may not do, a name that is imported later may not do either: references are handed in from above."""
+    found = [
+        f"{path.relative_to(SOURCE)}: {name}"
+        for path in MODULES
+        if path.relative_to(SOURCE).as_posix() not in NAME_HIGHER_ONES
+        for name in modules_named_in_strings(ast.parse(path.read_text()))
+        if floor_of(name.removeprefix("rota.").partition(".")[0]) < floor_of(path.relative_to(SOURCE).parts[0].removesuffix(".py"))
+    ]
+    assert found == []
+
+
+def test_a_module_named_in_a_string_is_seen():
+    program = 'FIT = "rota.wiring:fit_in_child"\nlogging.getLogger("rota.cli")\nhint = "see rota.cli for more"\n'
+    assert modules_named_in_strings(ast.parse(program)) == ["rota.wiring"]
+    assert floor_of("wiring") < floor_of("train")
+
+
+def modules_named_in_strings(tree: ast.Module) -> list[str]:
+    """Modules of ours that a text names as an importer would: "rota.x.y" or "rota.x.y:function". Names of loggers are none."""
+    loggers = {node.args[0] for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "getLogger" and node.args}
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in loggers]
+    named = [hit.group(1) for text in texts if (hit := re.fullmatch(r"(rota(?:\.\w+)+)(?::\w+)?", text))]
+    return [name for name in named if (SOURCE / name.split(".")[1]).exists() or (SOURCE / f"{name.split('.')[1]}.py").exists()]
+
+
+def floor_of(part: str) -> int:
+    """The place of a package or module in the first import contract, 0 at the top; what is above all floors has -1."""
+    return next((place for place, floor in enumerate(FLOORS) if part in floor.split(" | ")), -1)
 
 
 def test_no_module_is_called_by_a_name_that_says_nothing():

@@ -36,7 +36,7 @@ from rota.records.run import Lease, Run, RunStatus, Step
 from rota.records.signal import Event
 from rota.records.time import Micros, iso
 
-logger = logging.getLogger("rota.manage")
+logger = logging.getLogger("rota.durable")
 
 FOREVER: Micros = 2**62
 RETRY_AFTER_S = (0.2, 1.0, 5.0)
