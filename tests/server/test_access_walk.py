@@ -68,7 +68,7 @@ class Walker:
 
 @pytest.fixture
 def walker(stranger: Any) -> Iterator[Walker]:
-    connection = http.client.HTTPConnection("127.0.0.1", stranger.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", stranger.port, timeout=60)
     yield Walker(connection)
     connection.close()
 
