@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 START_S = 60
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +39,12 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(ROOT / ".pytest_cache" / "bytecode")
 sys.dont_write_bytecode = False
+
+# `make test` asks every property of the same few examples, `make slow` (--hypothesis-profile=many) of many new ones. How long
+# one of them takes depends on what else the machine does, and is no fault.
+settings.register_profile("few", max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("many", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("few")
 
 
 @pytest.fixture(scope="session")
