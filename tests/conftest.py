@@ -61,17 +61,25 @@ def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def _copied_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Where this process opens a home without a store, it is given a copy of an empty one."""
-    from rota import engines  # noqa: PLC0415 - slow to load, and most tests open no home
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store without records, to be copied."""
+    from rota.backends.sql.engine import open_engine  # noqa: PLC0415 - slow to load, and most tests open no store
 
-    made = tmp_path_factory.mktemp("empty") / "metadata.db"
+    file = tmp_path_factory.mktemp("empty") / "metadata.db"
+    open_engine(file).dispose()
+    return file
+
+
+@pytest.fixture(scope="session")
+def _copied_stores(empty_store: Path) -> Iterator[None]:
+    """Where this process opens a home without a store, it is given a copy of an empty one."""
+    from rota import engines  # noqa: PLC0415
+
     real = engines.open_engine
-    real(made).dispose()
 
     def open_copy(url: str | Path) -> Any:
         if isinstance(url, Path) and url.parent.is_dir() and not url.exists():
-            shutil.copyfile(made, url)
+            shutil.copyfile(empty_store, url)
         return real(url)
 
     with pytest.MonkeyPatch.context() as patch:
