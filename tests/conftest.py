@@ -1,4 +1,9 @@
-"""What every test stands on: the root of the source tree, settings that do not leak in from the shell, and real engines.
+"""What every test stands on: the root of the source tree, settings that do not leak in from the shell, byte code that the programs
+inside tests share, homes that are copies, how hard hypothesis looks, and real engines.
+
+A new home's store is a copy of an empty one that was made once, and `told_home` a folder to copy with the records of
+`rota.testing.story`: making tables and records anew costs a tenth of a second each time. The tables themselves are tested in
+`tests/ports`, in programs that open a home of their own, and in the demo.
 
 An engine is a process of its own on a free port of 127.0.0.1, started when the first test asks for it and ended by its id.
 Where its program or library is missing the test is skipped with the command that installs it; `REQUIRE_ENGINES=1` (set by
@@ -21,16 +26,31 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 START_S = 60
+ROOT = Path(__file__).resolve().parents[1]
+
+# The programs inside tests import hundreds of modules each. They compile them once, whatever the shell says about byte code;
+# the folder is set before xdist starts its workers, so these share it too.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(ROOT / ".pytest_cache" / "bytecode")
+sys.dont_write_bytecode = False
+
+# `make test` asks every property of the same few examples, `make slow` (--hypothesis-profile=many) of many new ones. How long
+# one of them takes depends on what else the machine does, and is no fault.
+settings.register_profile("few", max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("many", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("few")
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
-    return Path(__file__).resolve().parents[1]
+    return ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +58,46 @@ def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("ROTA_", "AWS_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store without records, to be copied."""
+    from rota.backends.sql.engine import open_engine  # noqa: PLC0415 - slow to load, and most tests open no store
+
+    file = tmp_path_factory.mktemp("empty") / "metadata.db"
+    open_engine(file).dispose()
+    return file
+
+
+@pytest.fixture(scope="session")
+def _copied_stores(empty_store: Path) -> Iterator[None]:
+    """Where this process opens a home without a store, it is given a copy of an empty one."""
+    from rota import engines  # noqa: PLC0415
+
+    real = engines.open_engine
+
+    def open_copy(url: str | Path) -> Any:
+        if isinstance(url, Path) and url.parent.is_dir() and not url.exists():
+            shutil.copyfile(empty_store, url)
+        return real(url)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "open_engine", open_copy)
+        yield
+
+
+@pytest.fixture(scope="session")
+def told_home(_copied_stores: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed home with a story's worth of records, to be copied."""
+    from rota import wiring  # noqa: PLC0415
+    from rota.settings import Settings  # noqa: PLC0415
+    from rota.testing import story  # noqa: PLC0415
+
+    home = tmp_path_factory.mktemp("told") / "home"
+    with wiring.opened(Settings(home=home)) as platform:
+        story.tell(platform.repositories.metadata, platform.repositories.runs)
+    return home
 
 
 @dataclass(frozen=True)

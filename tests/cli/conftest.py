@@ -1,6 +1,7 @@
 """A real home on disk, and the command line over it."""
 
 import dataclasses
+import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -27,15 +28,22 @@ class Home:
         return wiring.opened(Settings(home=self.path))
 
 
+@pytest.fixture(scope="session")
+def tracked_home(told_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed home with a story's worth of records and of tracked runs, to be copied."""
+    path = shutil.copytree(told_home, tmp_path_factory.mktemp("tracked") / "home")
+    with wiring.opened(Settings(home=path)) as platform:
+        story.track(platform.repositories.tracking)
+    return path
+
+
 @pytest.fixture
-def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def empty(_copied_stores: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.chdir(tmp_path)
     return Home(tmp_path / "home")
 
 
 @pytest.fixture
-def home(empty: Home) -> Home:
-    with empty.open() as platform:
-        story.tell(platform.repositories.metadata, platform.repositories.runs)
-        story.track(platform.repositories.tracking)
+def home(empty: Home, tracked_home: Path) -> Home:
+    shutil.copytree(tracked_home, empty.path)
     return empty

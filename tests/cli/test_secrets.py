@@ -71,6 +71,7 @@ def up(tmp_path: Path) -> Iterator[tuple[Path, Client]]:
         process.wait(30)
 
 
+@pytest.mark.slow
 def test_a_real_run_leaves_its_secrets_in_no_log_no_store_and_no_answer(up: tuple[Path, Client], tmp_path: Path) -> None:
     home, client = up
     made = client.post("/v1/tokens", {"holder": "ana", "role": "reviewer", "expires": "1d"})

@@ -27,6 +27,17 @@ with rota.track("dice", "roll", seeds=[7]) as run:
 
 @pytest.fixture
 def project(tmp_path):
+    return project_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A home and its tracked run, for tests that change neither; the folder around both is its parent's."""
+    folder = tmp_path_factory.mktemp("kept")
+    return folder / "home", tracked(project_in(folder), folder / "home")
+
+
+def project_in(tmp_path):
     """A repository with a script in a folder, committed, then changed: one file edited, one new."""
     folder = tmp_path / "project" / "code"
     folder.mkdir(parents=True)
@@ -145,13 +156,12 @@ def test_a_command_with_a_secret_is_refused_because_it_was_not_stored(project, t
         ("worktree", "-planted"),
     ],
 )
-def test_facts_that_somebody_planted_reach_no_command_line(project, tmp_path, fact, value):
-    home = tmp_path / "home"
-    run = tracked(project, home)
+def test_facts_that_somebody_planted_reach_no_command_line(kept, fact, value):
+    home, run = kept
     planted = msgspec.structs.replace(run, source={**run.source, fact: value})
     with opened(Settings(home=home)) as platform, pytest.raises(Refused, match=fact):
         reproduction.reproduce(platform.repositories, planted, Asked(home))
-    assert not list(tmp_path.rglob("planted"))
+    assert not list(home.parent.rglob("planted"))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.backends.memory.metadata import MemoryMetadata
@@ -124,7 +124,6 @@ def received(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 ask = st.fixed_dictionaries({"shop": shops, "till": tills, "t": st.none() | moments})
 
 
-@settings(max_examples=120, deadline=None)
 @given(
     rows=st.lists(row, max_size=24).map(received),
     asked=st.lists(ask, max_size=12),

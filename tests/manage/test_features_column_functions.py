@@ -5,7 +5,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import rota
@@ -148,7 +148,6 @@ TEXTS = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(text=TEXTS, rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=6))
 def test_any_function_means_the_same_online_and_offline(text: str, rows: list[tuple[float | None, float | None]]) -> None:
     source = f"def f(x, y, xp) -> float:\n    return {text} + 0 * x + 0 * y"

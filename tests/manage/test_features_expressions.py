@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.errors import InvalidInput, Refused
@@ -274,7 +274,6 @@ logical = st.deferred(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(sql=st.one_of(numeric, logical), x=numbers, y=numbers, i=integers, j=integers, b=st.sampled_from([None, True, False]))
 def test_any_expression_means_the_same_online_and_offline(sql: str, x: Any, y: Any, i: Any, j: Any, b: Any) -> None:
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.backends.memory.journal import MemoryJournal
@@ -56,7 +56,6 @@ things = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(things, min_size=1, max_size=8))
 def test_columns_are_encoded_to_the_bytes_of_rows(drawn: list[dict[str, Any]]) -> None:
     rows = check_events(VIEW.source, drawn)

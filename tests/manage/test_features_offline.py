@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.backends.memory.tables import MemoryTables
@@ -95,7 +95,6 @@ events = st.lists(
 questions = st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), st.none() | moments), max_size=15)
 
 
-@settings(max_examples=80, deadline=None)
 @given(rows=events, asked=questions, known=st.integers(0, 26))
 def test_features_are_what_a_brute_force_finds(rows: list[dict[str, Any]], asked: list[tuple[str | None, int | None]], known: int) -> None:
     spine = spine_of(asked)

@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.backends.memory.journal import MemoryJournal
@@ -108,7 +108,6 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=steps)
 def test_rows_without_ids_are_served_as_they_are_recomputed(steps: list[tuple[str, Any]]) -> None:
     world = World(service(identified=False))
@@ -118,7 +117,6 @@ def test_rows_without_ids_are_served_as_they_are_recomputed(steps: list[tuple[st
     assert world.differences().rows() == []
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=steps)
 def test_repeated_and_corrected_rows_are_served_as_they_are_recomputed(steps: list[tuple[str, Any]]) -> None:
     world = World(service(identified=True))

@@ -155,20 +155,9 @@ def clean(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "x": None if row["x"] is not None and math.isnan(row["x"]) else row["x"]}
 
 
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(phases=PHASES)
 @given(shape=st.sampled_from(SHAPES), drawn=steps)
 def test_online_is_offline_is_the_rule(shape: Any, drawn: list[tuple[str, list[dict[str, Any]]]]) -> None:
-    _compare(shape, drawn)
-
-
-@pytest.mark.slow
-@settings(max_examples=200, deadline=None, phases=PHASES)
-@given(shape=st.sampled_from(SHAPES), drawn=steps)
-def test_online_is_offline_is_the_rule_for_many_more(shape: Any, drawn: list[tuple[str, list[dict[str, Any]]]]) -> None:
-    _compare(shape, drawn)
-
-
-def _compare(shape: Any, drawn: list[tuple[str, list[dict[str, Any]]]]) -> None:
     world = PREPARED[shape].opened()
     served: list[tuple[str, int, dict[str, Any]]] = []
     before: list[dict[str, Any]] = []

@@ -1,11 +1,19 @@
-"""Fresh databases on the real PostgreSQL of the tests: one for each test that asks."""
+"""Fresh stores for each test that asks: on the real PostgreSQL of the tests, and on SQLite as the copy of an empty one."""
 
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from rota.backends.sql.engine import open_engine
+
+
+@pytest.fixture
+def sqlite_store(empty_store: Path, tmp_path: Path) -> Path:
+    """The file of an empty store."""
+    return Path(shutil.copyfile(empty_store, tmp_path / "metadata.db"))
 
 
 @pytest.fixture(scope="session")

@@ -26,12 +26,14 @@ class TestMemoryMetadata(MetadataContract):
 
 class TestSqlMetadata(MetadataContract):
     @pytest.fixture
-    def metadata(self, tmp_path: Path) -> Metadata:
-        return SqlMetadata(tmp_path / "metadata.db")
+    def metadata(self, sqlite_store: Path) -> Iterator[Metadata]:
+        metadata = SqlMetadata(sqlite_store)
+        yield metadata
+        metadata.close()
 
     @pytest.fixture
-    def reopened(self, tmp_path: Path) -> Callable[[], Metadata]:
-        return lambda: SqlMetadata(f"sqlite:///{tmp_path / 'metadata.db'}")
+    def reopened(self, sqlite_store: Path) -> Callable[[], Metadata]:
+        return lambda: SqlMetadata(f"sqlite:///{sqlite_store}")
 
 
 class TestPostgresMetadata(MetadataContract):

@@ -29,8 +29,10 @@ class TestMemoryRuns(RunsContract):
 
 class TestSqlRuns(RunsContract):
     @pytest.fixture
-    def metadata(self, tmp_path: Path) -> Metadata:
-        return SqlMetadata(tmp_path / "metadata.db")
+    def metadata(self, sqlite_store: Path) -> Iterator[Metadata]:
+        metadata = SqlMetadata(sqlite_store)
+        yield metadata
+        metadata.close()
 
     @pytest.fixture
     def runs(self, metadata: SqlMetadata, lease_clock: FakeSeconds) -> Runs:
@@ -50,8 +52,10 @@ class TestPostgresRuns(RunsContract):
 
 
 @pytest.fixture
-def metadata(tmp_path: Path) -> SqlMetadata:
-    return SqlMetadata(tmp_path / "metadata.db")
+def metadata(sqlite_store: Path) -> Iterator[SqlMetadata]:
+    metadata = SqlMetadata(sqlite_store)
+    yield metadata
+    metadata.close()
 
 
 def test_idle_polling_never_takes_the_write_lock(metadata: SqlMetadata) -> None:
@@ -84,10 +88,12 @@ def test_a_probe_that_saw_a_run_which_another_worker_took_gives_none(metadata: S
     assert taken[1].worker == "w2"
 
 
-def test_two_handles_share_one_queue(tmp_path: Path, metadata: SqlMetadata) -> None:
-    here, there = SqlRuns(metadata.engine), SqlRuns(SqlMetadata(tmp_path / "metadata.db").engine)
+def test_two_handles_share_one_queue(sqlite_store: Path, metadata: SqlMetadata) -> None:
+    again = SqlMetadata(sqlite_store)
+    here, there = SqlRuns(metadata.engine), SqlRuns(again.engine)
     here.submit(queued())
     lease = claim(there, "w2")
     assert here.claim("w1", 0, lease_s=5) is None
     there.record(lease, step(lease), Batch())
     assert here.journal("r1") == there.journal("r1") != []
+    again.close()

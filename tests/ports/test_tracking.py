@@ -42,8 +42,8 @@ class SqlTrackingContract(TrackingContract):
 
 class TestSqliteTracking(SqlTrackingContract):
     @pytest.fixture
-    def url(self, tmp_path: Path) -> str:
-        return f"sqlite:///{tmp_path / 'metadata.db'}"
+    def url(self, sqlite_store: Path) -> str:
+        return f"sqlite:///{sqlite_store}"
 
 
 class TestPostgresTracking(SqlTrackingContract):
@@ -52,7 +52,7 @@ class TestPostgresTracking(SqlTrackingContract):
         return postgres_store
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_a_search_without_rare_values_finds_the_same(
     engine: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
 """The codec: equal values give equal bytes, foreign bytes are corrupt, names are safe."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.errors import Corrupt, InvalidInput
@@ -17,7 +17,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(TEXTS, JSON, max_size=5), TEXTS)
 def test_a_record_reads_back_as_it_was_written(arguments, subject):
     run = Run("r1", "train", subject, arguments, 5, result=arguments)

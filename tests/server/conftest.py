@@ -2,8 +2,10 @@
 
 import http.client
 import json
+import shutil
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,11 +15,11 @@ from urllib.parse import urlencode
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from rota import wiring
 from rota.server.app import create
 from rota.settings import Settings
-from rota.testing import story
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Caller:
         return self.ask("POST", path, body if isinstance(body, bytes | Iterator) else json.dumps(body).encode())
 
     def ask(self, method: str, path: str, body: Any = None) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, self.headers)
             answer = connection.getresponse()
@@ -59,31 +61,97 @@ class Caller:
             connection.close()
 
 
+@dataclass
+class Switchboard:
+    """One server for all tests of a process: a few ports, each of them answered by the application that a test puts behind it."""
+
+    listeners: list[socket.socket]
+    applications: dict[int, Any] = field(default_factory=dict)
+    requests: Counter[int] = field(default_factory=Counter)
+    """The requests that are being answered, by port."""
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        port = scope["server"][1]
+        with self.changed:
+            self.requests[port] += 1
+        try:
+            await self.applications[port](scope, receive, send)
+        finally:
+            with self.changed:
+                self.requests[port] -= 1
+                self.changed.notify_all()
+
+    @contextmanager
+    def serving(self, application: Any) -> Iterator[int]:
+        """The port behind which the application answers, until every request to it is answered."""
+        port = next(port for port in (each.getsockname()[1] for each in self.listeners) if port not in self.applications)
+        self.applications[port] = application
+        try:
+            yield port
+        finally:
+            with self.changed:
+                answered = self.changed.wait_for(lambda: not self.requests[port], timeout=60)
+            del self.applications[port]
+        assert answered, "a request is still being answered"
+
+
+@pytest.fixture(scope="session")
+def switchboard() -> Iterator[Switchboard]:
+    board = Switchboard([socket.create_server(("127.0.0.1", 0)) for _ in range(4)])
+    config = uvicorn.Config(board, http="httptools", loop="uvloop", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": board.listeners})
+    thread.start()
+    yield board
+    server.should_exit = True
+    thread.join()
+
+
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[wiring.Platform]:
-    with wiring.opened(Settings(home=tmp_path / "home", max_request_mb=1)) as opened:
-        story.tell(opened.repositories.metadata, opened.repositories.runs)
+def platform(told_home: Path, tmp_path: Path) -> Iterator[wiring.Platform]:
+    with wiring.opened(Settings(home=shutil.copytree(told_home, tmp_path / "home"), max_request_mb=1)) as opened:
         yield opened
 
 
+@dataclass
+class Changing:
+    """Whose tokens the shared application knows: those of the platform of the test that runs."""
+
+    platform: wiring.Platform
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.platform, name)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One application for all tests of a process, because its 200 routes take a tenth of a second to build."""
+
+    application: FastAPI
+    changing: Changing
+
+    def over(self, platform: wiring.Platform) -> FastAPI:
+        """The application over this platform from now on, as if it were new."""
+        self.changing.platform = self.application.state.platform = platform
+        self.application.state.answers.clear()
+        platform.owner_token.make()
+        return self.application
+
+
+@pytest.fixture(scope="session")
+def shared(told_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    home = shutil.copytree(told_home, tmp_path_factory.mktemp("application") / "home")
+    with wiring.opened(Settings(home=home, max_request_mb=1)) as opened:
+        changing = Changing(opened)
+        return Shared(create(changing), changing)  # type: ignore[arg-type]
+
+
 @pytest.fixture
-def stranger(platform: wiring.Platform) -> Iterator[Caller]:
-    with served(platform) as caller:
-        yield caller
-
-
-@contextmanager
-def served(platform: wiring.Platform) -> Iterator[Caller]:
-    """The control plane on a free port, for somebody without a token."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create(platform), http="httptools", loop="uvloop", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield Caller(listener.getsockname()[1])
-    server.should_exit = True
-    thread.join()
+def stranger(platform: wiring.Platform, shared: Shared, switchboard: Switchboard) -> Iterator[Caller]:
+    """Somebody without a token."""
+    with switchboard.serving(shared.over(platform)) as port:
+        yield Caller(port)
 
 
 @pytest.fixture
@@ -139,8 +207,11 @@ class MlflowApi:
 
 
 @pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowApi]:
+def mlflow(_copied_stores: None, switchboard: Switchboard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowApi]:
     """One control plane for a file of tests, called with the owner's token."""
     home = tmp_path_factory.mktemp("mlflow") / "home"
-    with wiring.opened(Settings(home=home, max_request_mb=1, max_artifact_mb=4)) as platform, served(platform) as stranger:
-        yield MlflowApi(stranger.sending(Authorization=f"Bearer {(home / 'token').read_text().strip()}"), platform)
+    with (
+        wiring.opened(Settings(home=home, max_request_mb=1, max_artifact_mb=4)) as platform,
+        switchboard.serving(create(platform)) as port,
+    ):
+        yield MlflowApi(Caller(port, {"Authorization": f"Bearer {(home / 'token').read_text().strip()}"}), platform)

@@ -1,16 +1,20 @@
 """Experiments over HTTP and as pages: what was tracked is found, compared and drawn; hostile names stay names."""
 
+import shutil
+
 import pytest
 
 import rota
+from rota import wiring
+from rota.settings import Settings
 
 EVIL = "<script>alert('x')</script>"
 
 
-@pytest.fixture
-def tracked(platform):
-    """Two runs with curves, one of them with a known input, and a small search; the run ids by name."""
-    home, ids = platform.settings.home, {}
+@pytest.fixture(scope="module")
+def tracked_home(told_home, tmp_path_factory):
+    """A home with two runs with curves, one of them with a known input, and a small search; and the run ids by name."""
+    home, ids = shutil.copytree(told_home, tmp_path_factory.mktemp("tracked") / "home"), {}
     for name, depth, last in (("shallow", 3, 0.71), ("deep", 8, 0.8)):
         with rota.track("delay <b>", name, home=home, tags={"team": "a"}) as run:
             run.log_params(depth=depth)
@@ -20,7 +24,18 @@ def tracked(platform):
                 run.log_input("s3://bucket/rows.parquet", name="rows")
             ids[name] = run.id
     best = rota.tune("search", lambda trial: (trial.suggest_float("x", -1, 1) - 0.5) ** 2, trials=4, home=home)
-    return {**ids, "search": best.run, "best": best.best_run}
+    return home, {**ids, "search": best.run, "best": best.best_run}
+
+
+@pytest.fixture
+def platform(tracked_home, tmp_path):
+    with wiring.opened(Settings(home=shutil.copytree(tracked_home[0], tmp_path / "home"), max_request_mb=1)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def tracked(tracked_home):
+    return tracked_home[1]
 
 
 def test_runs_are_found_by_filter_over_http(owner, tracked):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.errors import InvalidInput
@@ -17,7 +17,6 @@ NUMBERS = st.lists(st.one_of(st.none(), st.floats(width=32), st.sampled_from([0.
 TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=3), st.sampled_from("abc")), max_size=50)
 
 
-@settings(deadline=None, max_examples=80)
 @given(NUMBERS, NUMBERS, NUMBERS)
 def test_counts_of_two_slices_of_numbers_add_up_to_those_of_both(training, first, second):
     bins = choose_bins("x", "float", pl.Series(training, dtype=pl.Float64))
@@ -29,7 +28,6 @@ def test_counts_of_two_slices_of_numbers_add_up_to_those_of_both(training, first
     assert counts[2].dtype == np.int64
 
 
-@settings(deadline=None, max_examples=80)
 @given(TEXTS, TEXTS, TEXTS)
 def test_counts_of_two_slices_of_texts_add_up_to_those_of_both(training, first, second):
     bins = choose_bins("x", "string", pl.Series(training, dtype=pl.String))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
@@ -14,7 +14,6 @@ from rota.stats.metrics import METRICS, evaluate, worse_by
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8).map(lambda i: i / 8)), min_size=2, max_size=60)
 
 
-@settings(deadline=None, max_examples=150)
 @given(ROWS)
 def test_ranking_metrics_agree_with_sklearn_whatever_the_ties(rows):
     truth, answers = (np.array(column, dtype=float) for column in zip(*rows, strict=True))

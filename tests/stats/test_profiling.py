@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.stats import profiling
@@ -33,7 +33,6 @@ def test_numbers_are_described_as_numpy_would():
     assert [a + b for a, b in zip(*(found.histogram.counts[side] for side in profiling.SIDES), strict=True)] == counts.tolist()
 
 
-@settings(max_examples=60)
 @given(st.lists(ANY, min_size=1, max_size=60))
 def test_any_numbers_have_a_profile_whose_groups_count_every_finite_value_once(values):
     found = profile(values, dtype=pl.Float64)
@@ -48,7 +47,6 @@ def test_any_numbers_have_a_profile_whose_groups_count_every_finite_value_once(v
         assert not len(finite)
 
 
-@settings(max_examples=60)
 @given(st.lists(st.one_of(st.none(), st.sampled_from("abcdefghijklmnopq"), st.text(max_size=3)), min_size=1, max_size=200))
 def test_texts_keep_their_ten_commonest_and_put_the_rest_together(values):
     found = profile(values, "string", pl.String)

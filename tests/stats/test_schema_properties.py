@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.errors import InvalidInput
@@ -41,7 +41,6 @@ def frames(draw):
     return pl.DataFrame(columns)
 
 
-@settings(deadline=None, max_examples=150)
 @given(frames())
 def test_a_schema_inferred_from_data_accepts_that_data(frame):
     schema = infer_table("drawn", frame)
@@ -51,7 +50,6 @@ def test_a_schema_inferred_from_data_accepts_that_data(frame):
     assert validate(stored, observe(frame, stored, histograms=True).statistics()) == ()
 
 
-@settings(deadline=None, max_examples=100)
 @given(frames(), st.integers(0, 12))
 def test_observations_of_slices_merge_into_that_of_the_whole(frame, cut):
     schema = infer_table("drawn", frame)
@@ -68,7 +66,6 @@ def test_observations_of_slices_merge_into_that_of_the_whole(frame, cut):
         assert (left.minimum, left.maximum, left.top, left.distinct) == (right.minimum, right.maximum, right.top, right.distinct)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30), st.integers(1, 29))
 def test_moments_of_slices_merge_as_numpy_computes_them_of_the_whole(values, cut):
     parts = [observe(pl.DataFrame({"x": part})) for part in (values[:cut], values[cut:]) if part]
@@ -78,7 +75,6 @@ def test_moments_of_slices_merge_as_numpy_computes_them_of_the_whole(values, cut
     assert column.std == pytest.approx(np.std(values), abs=1e-6, rel=1e-6)
 
 
-@settings(deadline=None, max_examples=80)
 @given(frames())
 def test_counting_is_placing_each_value_and_counting_the_places(frame):
     for series in frame:
