@@ -6,7 +6,7 @@ No part of a SQL text reaches the generated Python except numbers, quoted texts 
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -65,14 +65,24 @@ def columns_of(sql: str, columns: Mapping[str, Type]) -> list[str]:
     return list(compiled(sql, columns).columns)
 
 
+def columns_of_all(sqls: Iterable[str], columns: Mapping[str, Type]) -> set[str]:
+    """The columns that any of the expressions reads."""
+    return {name for sql in sqls for name in compiled(sql, columns).columns}
+
+
+def aliased(sqls: Mapping[str, str], columns: Mapping[str, Type]) -> list[pl.Expr]:
+    """The expressions over whole columns, each named by its key."""
+    return [compiled(sql, columns).column.alias(name) for name, sql in sqls.items()]
+
+
 def compile_values(sqls: Sequence[str], columns: Mapping[str, Type]) -> Callable[[Row], tuple[Any, ...]]:
     """One Python function that computes all expressions of a row as a tuple in the order given: what the online store packs.
 
     The row must hold values of the declared types (see `coercion.check_events`); an absent column is null. Equal texts over
     columns of equal types are compiled once in a process; threads may share the function.
     """
-    read = {name: columns[name] for sql in sqls for name in compiled(sql, columns).columns}
-    return _cached_function(tuple(sqls), tuple(read.items()))
+    read = sorted(columns_of_all(sqls, columns))
+    return _cached_function(tuple(sqls), tuple((name, columns[name]) for name in read))
 
 
 @lru_cache(maxsize=_MOST_KEPT)
@@ -87,10 +97,11 @@ def _cached_function(sqls: tuple[str, ...], columns: tuple[tuple[str, Type], ...
 
 def _compile(sql: str, columns: Mapping[str, Type]) -> Compiled:
     term = _read(sql, columns, Writer())
-    if term.type != "float" and term.type != "null":
-        return Compiled(_columns_read(sql), term.type, term.column)
-    made = term.column if term.type == "float" else term.column.cast(pl.Float64)
-    return Compiled(_columns_read(sql), "float", made.map_batches(_nan_is_null, return_dtype=pl.Float64, is_elementwise=True))
+    kind: Type = "float" if term.type == "null" else term.type
+    made = term.column.cast(pl.Float64) if term.type == "null" else term.column
+    if kind == "float":
+        made = made.map_batches(_nan_is_null, return_dtype=pl.Float64, is_elementwise=True)
+    return Compiled(_columns_read(sql), kind, made)
 
 
 @lru_cache(maxsize=_MOST_KEPT)
