@@ -29,8 +29,7 @@ from peers.environment import python_of
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.manage.features.join import point_in_time
 from rota.manage.features.join.compaction import Sizes, cluster
-from rota.manage.features.join.row_history import Standing
-from rota.manage.features.join.sorted_copy import layout_of
+from rota.manage.features.join.row_history import SourceSnapshot, layout_of
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 
 HERE = Path(__file__).parent
@@ -180,7 +179,7 @@ def scan(directory: Path) -> None:
 def rota_join(directory: Path, *, raw: bool = False) -> pl.DataFrame:
     tables = DeltaTables(directory / "tables")
     if raw:
-        point_in_time.standing = lambda _tables, layout, version, _fields: Standing(layout, version, None, None)
+        point_in_time.snapshot = lambda _tables, layout, version, _fields: SourceSnapshot(layout, version, None, None)
     service = FeatureService("all", [view_of(shape) for shape in SHAPES])
     return point_in_time.historical(tables, service, pl.read_parquet(directory / "labels.parquet"), timestamp="event_timestamp")
 

@@ -19,8 +19,7 @@ from rota.manage.features.definitions import registration as registry
 from rota.manage.features.expressions.equivalence_check import same
 from rota.manage.features.join.compaction import Sizes, cluster, compact
 from rota.manage.features.join.point_in_time import FAR_US, historical
-from rota.manage.features.join.row_history import standing
-from rota.manage.features.join.sorted_copy import layout_of
+from rota.manage.features.join.row_history import layout_of, snapshot
 from rota.ports.tables import Tables
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.record import encode
@@ -236,11 +235,11 @@ def test_a_copy_made_with_another_hash_is_not_read_but_made_anew(monkeypatch: py
     tables.append("sources/sales", many_rows(300))
     cluster(tables, source, [("shop",)], sizes=MIDDLE)
     layout = layout_of(service.stored_views[0])
-    assert standing(tables, layout, 0, ["amount"]).copy is not None
+    assert snapshot(tables, layout, 0, ["amount"]).copy is not None
     monkeypatch.setattr(pl, "__version__", "99.0")
-    assert standing(tables, layout, 0, ["amount"]).copy is None
+    assert snapshot(tables, layout, 0, ["amount"]).copy is None
     assert cluster(tables, source, [("shop",)], sizes=MIDDLE)[0].written
-    assert standing(tables, layout, 0, ["amount"]).copy is not None
+    assert snapshot(tables, layout, 0, ["amount"]).copy is not None
 
 
 def test_a_copy_without_a_new_field_is_not_read_for_it() -> None:
@@ -265,13 +264,13 @@ def test_rows_created_earlier_than_the_copy_knew_of_are_not_missed() -> None:
         "sources/sales", many_rows(1, start=97 * 3).with_columns(id=pl.lit(1_000, pl.Int64), amount=-1.0, created_us=START + 97 * 3 * MINUTE + 1)
     )
     layout = layout_of(service.stored_views[0])
-    stands = standing(tables, layout, 1, ["amount"])
-    assert stands.tail is not None
-    assert 1 < stands.tail.rows < 100  # an hour back was enough
+    state = snapshot(tables, layout, 1, ["amount"])
+    assert state.tail is not None
+    assert 1 < state.tail.rows < 100  # an hour back was enough
     spine = pl.DataFrame({"shop": ["0"], "t": [START + 97 * 3 * MINUTE]})
     assert historical(tables, FeatureService("one", [service.stored_views[0]]), spine, timestamp="t")["newest__amount"].item() == -1.0
     tables.append("sources/sales", many_rows(1).with_columns(id=pl.lit(1_001, pl.Int64), amount=-2.0, created_us=START - 90 * 24 * 60 * MINUTE))
-    assert standing(tables, layout, 2, ["amount"]).copy is None
+    assert snapshot(tables, layout, 2, ["amount"]).copy is None
 
 
 class Slow(MemoryTables):

@@ -49,8 +49,8 @@ def test_row_and_column_compute_the_same_values_with_nulls_where_any_input_is_nu
         {"amount": -1.0, "distance": 1.0, "seats": 2**53, "weekend": True, "carrier": None},
     ]
     features = {"ratio": ratio.sql, "aa": weekend_aa.sql, "half": half_full.sql, "plain": "amount + 1"}
-    compute = compiler.compile_row(features, COLUMNS)
-    online = [compute(row) for row in rows]
+    compute = compiler.compile_values(list(features.values()), COLUMNS)
+    online = [dict(zip(features, compute(row), strict=True)) for row in rows]
     frame = pl.DataFrame(rows, schema_overrides={"seats": pl.Int64, "weekend": pl.Boolean})
     offline = frame.select(compiler.column(sql, COLUMNS).alias(name) for name, sql in features.items()).to_dicts()
     assert online == offline

@@ -2,6 +2,7 @@
 
 import math
 import zoneinfo
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -150,10 +151,34 @@ def test_a_misspelt_function_is_answered_with_the_one_that_was_meant() -> None:
 
 
 def test_one_function_computes_all_features_in_order() -> None:
-    compute = compiler.compile_row({"km": "1.609 * x", "half": "x / 2", "far": "1.609 * x > 100"}, COLUMNS)
-    assert compute({"x": 100.0}) == {"km": 160.9, "half": 50.0, "far": True}
-    assert list(compute({})) == ["km", "half", "far"]
-    assert compute({}) == {"km": None, "half": None, "far": None}
+    compute = compiler.compile_values(["1.609 * x", "x / 2", "1.609 * x > 100"], COLUMNS)
+    assert compute({"x": 100.0}) == (160.9, 50.0, True)
+    assert compute({}) == (None, None, None)
+
+
+def test_equal_text_over_equal_types_is_compiled_once_and_unrelated_columns_do_not_matter() -> None:
+    text = "sqrt(x) + 17.25"
+    before = compiler.compiled(text, {"x": "float"})
+    assert compiler.compiled(text, {"x": "float"}) is before
+    assert compiler.compiled(text, COLUMNS) is before
+    assert compiler.compiled(text, {"x": "int"}) is not before
+    function = compiler.compile_values([text, "x"], {"x": "float"})
+    assert compiler.compile_values([text, "x"], COLUMNS) is function
+    assert compiler.compile_values(["x", text], {"x": "float"}) is not function
+
+
+def test_what_was_compiled_is_not_kept_beyond_a_bound() -> None:
+    for number in range(3_000):
+        compiler.columns_of(f"x + {number}", {"x": "float"})
+    kept = [compiler._cached.cache_info(), compiler._columns_read.cache_info()]
+    assert all(info.maxsize is not None and info.currsize <= info.maxsize < 3_000 for info in kept)
+
+
+def test_threads_that_compile_the_same_text_at_once_get_equal_answers() -> None:
+    texts = [f"case when x > {number} then ln(x) else x end" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        functions = list(pool.map(lambda text: compiler.compile_values([text], {"x": "float"}), texts * 8))
+    assert [function({"x": 20.0}) for function in functions] == [(math.log(20.0) if number < 20 else 20.0,) for number in range(40)] * 8
 
 
 def test_unknown_names_are_named_and_the_known_ones_listed() -> None:
@@ -210,7 +235,7 @@ HOSTILE = [
 @pytest.mark.parametrize("sql", HOSTILE)
 def test_hostile_text_is_refused_and_never_run(sql: str) -> None:
     with pytest.raises(InvalidInput):
-        compiler.compile_row({"f": sql}, COLUMNS)
+        compiler.compile_values([sql], COLUMNS)
 
 
 @pytest.mark.parametrize("text", ["'''", "\\", '"""', "\n", "\r\n", "') or __import__('os')", "{x}", "%s", "\\x27", "\u2028"])
@@ -219,8 +244,8 @@ def test_texts_and_names_stay_texts(text: str) -> None:
     column = f"odd {text}"
     assert both_ways(f"s = '{quoted}'", s=text) is True
     name = column.replace('"', '""')
-    compute = compiler.compile_row({f"feature {text}": f'"{name}"'}, {column: "string"})
-    assert compute({column: "value"}) == {f"feature {text}": "value"}
+    compute = compiler.compile_values([f'"{name}"'], {column: "string"})
+    assert compute({column: "value"}) == ("value",)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +253,7 @@ def test_texts_and_names_stay_texts(text: str) -> None:
 )
 def test_deep_or_long_text_is_an_error_and_no_crash(sql: str) -> None:
     with pytest.raises(InvalidInput):
-        compiler.compile_row({"f": sql}, COLUMNS)
+        compiler.compile_values([sql], COLUMNS)
 
 
 def test_an_expression_that_repeats_itself_cannot_explode() -> None:

@@ -9,8 +9,8 @@ import pytest
 from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput
 from rota.manage.features.join.compaction import Sizes, cluster
+from rota.manage.features.join.latest_row import Timeline, ordered_by
 from rota.manage.features.join.point_in_time import historical
-from rota.manage.features.join.sorted_lookup import Timeline, ordered_by
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 
 DAY = 86_400_000_000

@@ -17,7 +17,7 @@ from rota.manage.features.definitions.references import Features
 from rota.manage.features.definitions.registration import Change, Definition
 from rota.manage.features.definitions.versions import ALL, CATALOG
 from rota.manage.features.join import point_in_time
-from rota.manage.features.join.join_input import AsOf
+from rota.manage.features.join.windows import AsOf
 from rota.manage.features.materialization.freshness import ViewStatus
 from rota.manage.features.materialization.materialize import Progress
 from rota.manage.features.online.reader import OnlineFeatures

@@ -6,7 +6,9 @@ No part of a SQL text reaches the generated Python except numbers, quoted texts 
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import polars as pl
@@ -21,29 +23,92 @@ from rota.records.schema import Type
 
 Row = Mapping[str, Any]
 _LONGEST = 10_000  # characters of one SQL text
+_MOST_KEPT = 2_048  # compiled expressions and row functions of a process: more than a feature repository has in use at a time
 _DEEPEST = 60  # levels of one expression: far beyond what a person writes, far below what a parser's stack takes
 
 
-def compile_row(features: Mapping[str, str], columns: Mapping[str, Type]) -> Callable[[Row], dict[str, Any]]:
-    """One Python function that computes all features of a row as a dict in the order given.
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """One feature expression over columns of known types: the columns that it reads, the type that it yields, its form over whole columns."""
 
-    The row must hold values of the declared types (see `rows.check`); an absent column is null.
+    columns: tuple[str, ...]
+    type: Type
+    column: pl.Expr
+
+
+def compiled(sql: str, columns: Mapping[str, Type]) -> Compiled:
+    """Compile a feature expression; equal text over columns of equal types is compiled once in a process.
+
+    Raises `InvalidInput` for a text that is no feature expression. Thread-safe; the cache is bounded and keyed by content.
     """
-    return cast("Callable[[Row], dict[str, Any]]", _function(features, columns, "{{{}}}"))
-
-
-def compile_values(sqls: Sequence[str], columns: Mapping[str, Type]) -> Callable[[Row], tuple[Any, ...]]:
-    """As `compile_row`, but a tuple of values: what the online store packs."""
-    return cast("Callable[[Row], tuple[Any, ...]]", _function({str(i): sql for i, sql in enumerate(sqls)}, columns, "({})"))
+    read = _columns_read(sql)
+    if any(name not in columns for name in read):
+        return _compile(sql, columns)  # raises, naming all the columns that there are
+    try:
+        return _cached(sql, tuple((name, columns[name]) for name in read))
+    except InvalidInput:
+        return _compile(sql, columns)
 
 
 def column(sql: str, columns: Mapping[str, Type]) -> pl.Expr:
-    """The expression over whole columns; the frame must hold them with the types of `terms.DTYPES`."""
+    """The expression over whole columns; the frame must hold them with the types of `operators.DTYPES`."""
+    return compiled(sql, columns).column
+
+
+def type_of(sql: str, columns: Mapping[str, Type]) -> Type:
+    """The type that the expression yields; raises `InvalidInput` for a text that is no feature expression."""
+    return compiled(sql, columns).type
+
+
+def columns_of(sql: str, columns: Mapping[str, Type]) -> list[str]:
+    """The columns that the expression reads, sorted; raises `InvalidInput` for a text that is no feature expression."""
+    return list(compiled(sql, columns).columns)
+
+
+def columns_of_all(sqls: Iterable[str], columns: Mapping[str, Type]) -> set[str]:
+    """The columns that any of the expressions reads."""
+    return {name for sql in sqls for name in compiled(sql, columns).columns}
+
+
+def aliased(sqls: Mapping[str, str], columns: Mapping[str, Type]) -> list[pl.Expr]:
+    """The expressions over whole columns, each named by its key."""
+    return [compiled(sql, columns).column.alias(name) for name, sql in sqls.items()]
+
+
+def compile_values(sqls: Sequence[str], columns: Mapping[str, Type]) -> Callable[[Row], tuple[Any, ...]]:
+    """One Python function that computes all expressions of a row as a tuple in the order given: what the online store packs.
+
+    The row must hold values of the declared types (see `coercion.check_events`); an absent column is null. Equal texts over
+    columns of equal types are compiled once in a process; threads may share the function.
+    """
+    read = sorted(columns_of_all(sqls, columns))
+    return _cached_function(tuple(sqls), tuple((name, columns[name]) for name in read))
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _cached(sql: str, columns: tuple[tuple[str, Type], ...]) -> Compiled:
+    return _compile(sql, dict(columns))
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _cached_function(sqls: tuple[str, ...], columns: tuple[tuple[str, Type], ...]) -> Callable[[Row], tuple[Any, ...]]:
+    return _function(sqls, dict(columns))
+
+
+def _compile(sql: str, columns: Mapping[str, Type]) -> Compiled:
     term = _read(sql, columns, Writer())
-    if term.type not in ("float", "null"):
-        return term.column
-    made = term.column if term.type == "float" else term.column.cast(pl.Float64)
-    return made.map_batches(_nan_is_null, return_dtype=pl.Float64, is_elementwise=True)
+    kind: Type = "float" if term.type == "null" else term.type
+    made = term.column.cast(pl.Float64) if term.type == "null" else term.column
+    if kind == "float":
+        made = made.map_batches(_nan_is_null, return_dtype=pl.Float64, is_elementwise=True)
+    return Compiled(_columns_read(sql), kind, made)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _columns_read(sql: str) -> tuple[str, ...]:
+    if python_functions.is_code(sql):
+        return tuple(sorted(python_functions.parsed(sql).inputs))
+    return tuple(sorted({node.name for node in _parse(sql).find_all(exp.Column)}))
 
 
 def _nan_is_null(values: pl.Series) -> pl.Series:
@@ -53,23 +118,9 @@ def _nan_is_null(values: pl.Series) -> pl.Series:
     return values.set(nan.fill_null(value=False), None) if nan.any() else values
 
 
-def type_of(sql: str, columns: Mapping[str, Type]) -> Type:
-    """The type that the expression yields; raises `InvalidInput` for a text that is no feature expression."""
-    kind = _read(sql, columns, Writer()).type
-    return "float" if kind == "null" else kind
-
-
-def columns_of(sql: str, columns: Mapping[str, Type]) -> list[str]:
-    """The columns that the expression reads."""
-    _read(sql, columns, Writer())
-    if python_functions.is_code(sql):
-        return sorted(python_functions.parsed(sql).inputs)
-    return sorted({node.name for node in _parse(sql).find_all(exp.Column)})
-
-
-def _function(features: Mapping[str, str], columns: Mapping[str, Type], shape: str) -> Any:
+def _function(sqls: Sequence[str], columns: Mapping[str, Type]) -> Callable[[Row], tuple[Any, ...]]:
     complete, careful = Writer(nulls=False), Writer()
-    quick, slow = (_body(features, columns, write, shape) for write in (complete, careful))
+    quick, slow = (_body(sqls, columns, write) for write in (complete, careful))
     lines = slow
     if complete.columns and quick != slow:
         fetched = [f"{name} = get({column!r})" for column, name in complete.columns.items()]
@@ -84,14 +135,13 @@ def _function(features: Mapping[str, str], columns: Mapping[str, Type], shape: s
         **careful.functions,
     }
     exec(compile(f"def features(row):\n    {body}\n", "<feature expressions>", "exec"), namespace)  # noqa: S102 - only whitelisted nodes are in it
-    return namespace["features"]
+    return cast("Callable[[Row], tuple[Any, ...]]", namespace["features"])
 
 
-def _body(features: Mapping[str, str], columns: Mapping[str, Type], write: Writer, shape: str) -> list[str]:
-    """The lines that compute all features and return them in their shape."""
-    results = {name: _finished(write, _read(sql, columns, write)) for name, sql in features.items()}
-    items = [f"{name!r}: {code}" if shape.startswith("{{") else code for name, code in results.items()]
-    return [*write.lines, "return " + shape.format("".join(f"{item}, " for item in items))]
+def _body(sqls: Sequence[str], columns: Mapping[str, Type], write: Writer) -> list[str]:
+    """The lines that compute all expressions and return their values as a tuple."""
+    codes = [_finished(write, _read(sql, columns, write)) for sql in sqls]
+    return [*write.lines, f"return ({''.join(f'{code}, ' for code in codes)})"]
 
 
 def _finished(write: Writer, term: Term) -> str:

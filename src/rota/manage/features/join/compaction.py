@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 
 from rota.manage.features.definitions import registration as registry
-from rota.manage.features.join import sorted_copy
-from rota.manage.features.join.sorted_copy import TURN, Copy, Layout, layout_of, narrowed
+from rota.manage.features.join import row_history
+from rota.manage.features.join.row_history import TURN, Copy, Layout, layout_of, narrowed
 from rota.manage.features.rows import source_table
 from rota.manage.features.rows.source_table import CREATED, REPLACED, REPLACED_EVENT
 from rota.ports.metadata import Metadata
@@ -96,7 +96,7 @@ def _renew(tables: Tables, layout: Layout, least_tail: float, sizes: Sizes, prog
         return Compaction(layout.keys, 0, 0, 0, written=False)
     if existing and set(layout.source.fields) <= set(existing[-1].columns):
         copy = existing[-1]
-        tail = sorted_copy.tail(tables, layout.source, copy, max(version, copy.version))
+        tail = row_history.tail(tables, layout.source, copy, max(version, copy.version))
         if tail is not None and tail.rows <= least_tail * copy.rows:
             return Compaction(layout.keys, copy.rows, copy.buckets, tail.rows, written=False)
     plan = _planned(tables, layout, version, sizes)

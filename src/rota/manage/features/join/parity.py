@@ -6,8 +6,8 @@ import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.features.expressions.equivalence_check import same
-from rota.manage.features.join.join_input import AsOf
 from rota.manage.features.join.point_in_time import historical
+from rota.manage.features.join.windows import AsOf
 from rota.ports.tables import Tables
 from rota.records.data import FeatureService
 

@@ -4,11 +4,12 @@ as_of="event": by event time: the newest row with timestamp <= t, corrections of
 there from the start. For datasets: history that was loaded long afterwards counts as if it had been received in time.
 as_of="served": what serving could know: only rows that Rota had received by t, as the online store had them then.
 
-A source with a clustered copy (see `copies`) is read a bucket or two at a time, and only buckets that somebody asks about; what
-came after the copy is read from the source's table. A source without one is read whole, but only the columns that are needed.
+Views over one source with the same join keys read its rows once. A source with a clustered copy (see `row_history`) is read a
+bucket or two at a time, and only buckets that somebody asks about; what came after the copy is read from the source's table. A
+source without one is read whole, but only the columns that are needed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,13 +19,10 @@ import polars as pl
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features.expressions import compiler
 from rota.manage.features.join import latest_row
-from rota.manage.features.join.column_assembly import Answers
-from rota.manage.features.join.join_input import ARRIVED, ENTITY, EVENT, SIGN, AsOf, Question
-from rota.manage.features.join.row_history import History, Standing, Stretch, standing
-from rota.manage.features.join.sorted_copy import Layout, layout_of, widened
-from rota.manage.features.join.window_sums import windowed
+from rota.manage.features.join.row_history import Layout, RowHistory, RowSegment, SourceSnapshot, layout_of, snapshot, widened
+from rota.manage.features.join.windows import AsOf, windowed
 from rota.manage.features.rows import coercion, source_table
-from rota.manage.features.rows.source_table import CREATED, REPLACED, REPLACED_EVENT
+from rota.manage.features.rows.source_table import CREATED
 from rota.ports.tables import Tables
 from rota.records.data import FeatureService, FeatureView, OnDemandFeatureView
 from rota.records.time import Micros, micros
@@ -43,31 +41,47 @@ def historical(
     datetimes with a zone, datetimes without one (read as UTC), dates (their midnight in UTC) or integer microseconds, each
     column by itself. Rows of the sources that Rota received after `known_until_us` are ignored. An unknown entity, a null
     join key, a null timestamp or a row older than the view's ttl gives null; a row exactly as old as the ttl is alive.
+
+    A windowed feature covers the rows with floor(t - window, hop) <= timestamp <= t. Raises `InvalidInput` when the frame lacks a
+    column, has one in a type that does not fit, or already has a column of a feature's name.
     """
     names = list(service.feature_names)
     taken = [name for name in names if name in spine.columns]
     if taken:
         raise InvalidInput(f"the frame already has the columns {taken}; leave them out", columns=taken)
     at = coercion.conform(spine, {timestamp: "timestamp"}, what="the frame").to_series()
-    reader = _Reader(tables, spine, at, known_until_us, as_of)
+    wanted = [view for view in service.views if any(f"{view.name}__{name}" in names for name in view.features)]
+    join = PointInTimeJoin(tables, spine, at, known_until_us, as_of)
     columns: dict[str, pl.Series] = {}
-    for view in service.views:
-        if not any(f"{view.name}__{name}" in names for name in view.features):
-            continue
-        made = reader.answers(view) if isinstance(view, FeatureView) else _on_demand(view, spine)
-        columns |= {column.name: column for column in made if column.name in names}
+    for layout, views in _by_layout(wanted):
+        columns |= join.columns(layout, views)
+    for view in wanted:
+        if isinstance(view, OnDemandFeatureView):
+            columns |= _on_demand(view, spine)
     if any(len(column) != spine.height for column in columns.values()):
         raise AssertionError(f"{spine.height} rows went in, {[len(column) for column in columns.values()]} came out")
     return spine.with_columns(columns[name] for name in names)
 
 
-def _on_demand(view: OnDemandFeatureView, spine: pl.DataFrame) -> list[pl.Series]:
+def _by_layout(views: Sequence[FeatureView | OnDemandFeatureView]) -> list[tuple[Layout, list[FeatureView]]]:
+    """The views over sources, those together that read the same source by the same join keys."""
+    groups: list[tuple[Layout, list[FeatureView]]] = []
+    for view in views:
+        if isinstance(view, FeatureView):
+            layout = layout_of(view)
+            group = next((members for known, members in groups if known == layout), None)
+            if group is None:
+                groups.append((layout, [view]))
+            else:
+                group.append(view)
+    return groups
+
+
+def _on_demand(view: OnDemandFeatureView, spine: pl.DataFrame) -> dict[str, pl.Series]:
     inputs = coercion.conform(spine, view.inputs, what=f"the frame, for view {view.name!r},")
-    made = []
-    for name, feature in view.features.items():
-        values = inputs.select(compiler.column(feature.sql, view.inputs).alias(f"{view.name}__{name}")).to_series()
-        made.append(values if values.len() == spine.height else values.new_from_index(0, spine.height))
-    return made
+    expressions = compiler.aliased({f"{view.name}__{name}": feature.sql for name, feature in view.features.items()}, view.inputs)
+    columns = [inputs.select(expression).to_series() for expression in expressions]
+    return {values.name: values if values.len() == spine.height else values.new_from_index(0, spine.height) for values in columns}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +94,8 @@ class _Part:
     at: np.ndarray
 
 
-class _Reader:
-    """Answers one view after the other, all from the same version of each source."""
+class PointInTimeJoin:
+    """The features of one frame of entities and moments, all from the same version of each source."""
 
     def __init__(self, tables: Tables, spine: pl.DataFrame, at: pl.Series, known_until_us: Micros, as_of: AsOf) -> None:
         self._tables = tables
@@ -91,135 +105,165 @@ class _Reader:
         self._as_of: AsOf = as_of
         self._versions: dict[str, int | None] = {}
         self._moments = at.fill_null(0).to_numpy()
-        self._places: dict[tuple[str, ...], np.ndarray] = {}
+        self._complete: dict[tuple[str, ...], np.ndarray] = {}
 
-    def answers(self, view: FeatureView) -> list[pl.Series]:
-        """The feature columns of a view."""
-        layout = layout_of(view)
-        entities = coercion.conform(self._spine, {key: view.source.fields[key] for key in layout.keys}, what=f"the frame, for view {view.name!r},")
-        fields = _fields(view)
-        stands = self._standing(layout, fields)
+    def columns(self, layout: Layout, views: Sequence[FeatureView]) -> dict[str, pl.Series]:
+        """The feature columns of views over one source that share its join keys."""
+        keys = {key: layout.source.fields[key] for key in layout.keys}
+        entities = coercion.conform(self._spine, keys, what=f"the frame, for view {views[0].name!r},")
+        reads = [_ViewRead.of(view, self._as_of) for view in views]
+        fields = sorted({name for read in reads for name in read.fields})
+        before: SourceSnapshot | None = None
         while True:
+            state = self._snapshot(layout, fields)
             try:
-                return self._read(view, entities, fields, stands)
+                return self._read(reads, entities, fields, state)
             except (NotFound, OSError):
-                # Two compactions have passed since the copy was found, and its rows are gone.
-                before, stands = stands, self._standing(layout, fields)
-                if stands == before:
+                if state == before:
                     raise
+                before = state  # two compactions have passed since the copy was found, and its rows are gone
 
-    def _standing(self, layout: Layout, fields: list[str]) -> Standing:
+    def _snapshot(self, layout: Layout, fields: list[str]) -> SourceSnapshot:
         name = layout.source.name
         if name not in self._versions:
             self._versions[name] = self._tables.version(source_table.table(layout.source))
-        return standing(self._tables, layout, self._versions[name], fields)
+        return snapshot(self._tables, layout, self._versions[name], fields)
 
-    def _read(self, view: FeatureView, entities: pl.DataFrame, fields: list[str], stands: Standing) -> list[pl.Series]:
-        all_times = view.windowed or self._as_of == "served"
-        history = History(self._tables, stands, fields, known_until_us=self._known_until_us, all_times=all_times)
-        answers = Answers(self._spine.height, _template(view))
+    def _read(self, reads: list["_ViewRead"], entities: pl.DataFrame, fields: list[str], state: SourceSnapshot) -> dict[str, pl.Series]:
+        history = RowHistory(
+            self._tables,
+            state,
+            fields,
+            known_until_us=self._known_until_us,
+            all_times=self._as_of == "served" or any(read.windowed for read in reads),
+        )
+        assembled = [FeatureColumns(self._spine.height) for _ in reads]
 
-        def answer(part: _Part) -> None:
-            stretches = history.stretches(part.bucket)
-            if view.windowed:
-                answers.put(part.places, _windows(view, stretches, part, self._as_of))
-            elif self._as_of == "served":
-                _put_served(answers, view, stretches, part)
-            else:
-                _put_newest(answers, view, stretches, part)
+        def join(part: _Part) -> None:
+            segments = history.segments(part.bucket)
+            for read, columns in zip(reads, assembled, strict=True):
+                for places, values in read.values(segments, part):
+                    columns.put(places, values)
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(answer, self._parts(stands, entities, in_order=view.windowed)))
-        return answers.take()
+            list(pool.map(join, self._parts(state, entities, in_order=any(read.windowed for read in reads))))
+        return {column.name: column for read, columns in zip(reads, assembled, strict=True) for column in columns.take() or read.nulls(len(self._at))}
 
-    def _complete(self, keys: tuple[str, ...], entities: pl.DataFrame) -> np.ndarray:
-        """Places of the rows of the spine that name an entity and a moment."""
-        if keys not in self._places:
-            named = entities.select(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).to_series()
-            self._places[keys] = np.flatnonzero((named & self._at.is_not_null()).to_numpy())
-        return self._places[keys]
-
-    def _parts(self, stands: Standing, entities: pl.DataFrame, *, in_order: bool) -> Iterator[_Part]:
+    def _parts(self, state: SourceSnapshot, entities: pl.DataFrame, *, in_order: bool) -> Iterator[_Part]:
         """The rows that can have an answer, bucket by bucket."""
-        places, at = self._complete(stands.layout.keys, entities), self._moments
+        places, at = self._named(state.layout.keys, entities), self._moments
         if in_order:
             places = places[np.argsort(at[places], kind="stable")]
-        buckets = entities.select(stands.layout.bucket(stands.buckets)).to_series().fill_null(0).to_numpy()[places]
+        if state.buckets == 1:
+            if len(places):
+                yield _Part(0, places, entities[places], at[places])
+            return
+        buckets = entities.select(state.layout.bucket(state.buckets)).to_series().fill_null(0).to_numpy()[places]
         places = places[np.argsort(buckets, kind="stable")]
-        ends = np.cumsum(np.bincount(buckets, minlength=stands.buckets))
+        ends = np.cumsum(np.bincount(buckets, minlength=state.buckets))
         for bucket, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             if start < end:
                 mine = places[start:end]
                 yield _Part(bucket, mine, entities[mine], at[mine])
 
-
-def _fields(view: FeatureView) -> list[str]:
-    """The columns of the source that the view's expressions read; windows also want to know which row is which."""
-    fields = view.source.fields
-    names = {name for feature in view.features.values() for name in compiler.columns_of(feature.sql, fields)}
-    return sorted(names | ({view.source.id_field} if view.windowed and view.source.id_field else set()))
-
-
-def _template(view: FeatureView) -> pl.DataFrame:
-    """The view's feature columns without rows."""
-    empty = pl.DataFrame(schema=coercion.dtypes(source_table.fields(view.source)))
-    if not view.windowed:
-        return _features(view, empty)
-    stretch = Stretch(source_table.chained(empty, view.source), CREATED, None, clustered=False)
-    nobody = _Part(0, np.array([], dtype=np.int64), empty.select(*dict.fromkeys(view.join_keys)), np.array([], dtype=np.int64))
-    return _windows(view, [stretch], nobody, "event")
+    def _named(self, keys: tuple[str, ...], entities: pl.DataFrame) -> np.ndarray:
+        """Places of the rows of the spine that name an entity and a moment."""
+        if keys not in self._complete:
+            named = entities.select(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).to_series()
+            self._complete[keys] = np.flatnonzero((named & self._at.is_not_null()).to_numpy())
+        return self._complete[keys]
 
 
-def _features(view: FeatureView, found: pl.DataFrame) -> pl.DataFrame:
-    """The scalar features of rows; the event time stands by so that a constant has as many rows."""
-    made = [compiler.column(feature.sql, view.source.fields).alias(f"{view.name}__{name}") for name, feature in view.features.items()]
-    return found.select(pl.col(view.source.timestamp_field).alias(EVENT), *made).drop(EVENT)
+@dataclass(frozen=True, slots=True)
+class _ViewRead:
+    """What one view computes of the rows of its source: the columns that its expressions read, and their results."""
+
+    view: FeatureView
+    as_of: AsOf
+    windowed: bool
+    fields: list[str]
+    ttl_us: Micros | None
+    expressions: list[pl.Expr]
+
+    @classmethod
+    def of(cls, view: FeatureView, as_of: AsOf) -> "_ViewRead":
+        fields, windows = view.source.fields, view.windowed
+        sqls = {f"{view.name}__{name}": feature.sql for name, feature in view.features.items()}
+        names = compiler.columns_of_all(sqls.values(), fields)
+        if windows and view.source.id_field:
+            names.add(view.source.id_field)  # windows also want to know which row is which
+        ttl_us = micros(view.ttl) if view.ttl is not None else None
+        return cls(view, as_of, windows, sorted(names), ttl_us, [] if windows else compiler.aliased(sqls, fields))
+
+    def values(self, segments: list[RowSegment], part: _Part) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
+        """Places in the spine with their features; places without a row are left out."""
+        if self.windowed:
+            yield part.places, windowed(self.view, segments, part.entities, part.at, self.as_of)
+            return
+        if self.as_of == "served":
+            segments = [RowSegment(pl.concat([segment.rows for segment in segments], how="diagonal"), CREATED, None, clustered=False)]
+            chosen = [latest_row.served(self.view, segments[0], part.entities, part.at)]
+        else:
+            chosen = [latest_row.newest(self.view, segment, part.entities, part.at) for segment in segments]
+        for segment, rows in zip(segments, self._alive(chosen, part.at), strict=True):
+            hit = np.flatnonzero(rows >= 0)
+            if len(hit):
+                read = segment.rows.select(list(dict.fromkeys([self.view.source.timestamp_field, *self.fields])))
+                yield part.places[hit], self._features(widened(read[rows[hit]]))
+
+    def nulls(self, height: int) -> list[pl.Series]:
+        """The view's columns where nobody has a row."""
+        empty = pl.DataFrame(schema=coercion.dtypes(source_table.fields(self.view.source)))
+        if self.windowed:
+            segment = RowSegment(source_table.chained(empty, self.view.source), CREATED, None, clustered=False)
+            none = windowed(self.view, [segment], empty.select(*dict.fromkeys(self.view.join_keys)), np.array([], dtype=np.int64), "event")
+        else:
+            none = self._features(empty)
+        return [pl.Series(name, [None], dtype=dtype).new_from_index(0, height) for name, dtype in none.schema.items()]
+
+    def _alive(self, chosen: list[tuple[np.ndarray, np.ndarray]], at: np.ndarray) -> list[np.ndarray]:
+        """Of each segment the rows that win over the other segments' and are not older than the ttl, -1 elsewhere.
+
+        The later event wins; of equal ones the later segment, whose rows were created later.
+        """
+        best = np.full(len(at), np.iinfo(np.int64).min)
+        winner = np.full(len(at), -1)
+        for number, (rows, event) in enumerate(chosen):
+            later = (rows >= 0) & (event >= best)
+            best, winner = np.where(later, event, best), np.where(later, number, winner)
+        if self.ttl_us is not None:
+            winner = np.where(best >= at - self.ttl_us, winner, -1)
+        return [np.where(winner == number, rows, -1) for number, (rows, _) in enumerate(chosen)]
+
+    def _features(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The scalar features of rows; the event time stands by so that a constant has as many rows."""
+        return rows.select(pl.col(self.view.source.timestamp_field).alias("_event"), *self.expressions).drop("_event")
 
 
-def _put_newest(answers: Answers, view: FeatureView, stretches: list[Stretch], part: _Part) -> None:
-    """The newest row of each stretch by event time; where two have one, the later event, and of equal ones the later creation."""
-    best = np.full(len(part.at), np.iinfo(np.int64).min)
-    chosen = np.full(len(part.at), -1)
-    found = []
-    for number, stretch in enumerate(stretches):
-        places, event = latest_row.newest(view, stretch, part.entities, part.at)
-        later = (places >= 0) & (event >= best)
-        best, chosen = np.where(later, event, best), np.where(later, number, chosen)
-        found.append(places)
-    for number, (stretch, places) in enumerate(zip(stretches, found, strict=True)):
-        _put(answers, view, stretch, part, np.where((chosen == number) & _alive(view, part.at, best), places, -1))
+class FeatureColumns:
+    """A view's columns for all rows of the spine, put together from parts in whatever order these come; null where nothing is put.
 
+    Parts wait as they are until the end: one look-up a column is quicker than writing each part to its places.
+    """
 
-def _put_served(answers: Answers, view: FeatureView, stretches: list[Stretch], part: _Part) -> None:
-    """The row that the online store had: the newest by event time of those that had come in."""
-    whole = Stretch(pl.concat([stretch.rows for stretch in stretches], how="diagonal"), CREATED, None, clustered=False)
-    places, event = latest_row.served(view, whole, part.entities, part.at)
-    _put(answers, view, whole, part, np.where(_alive(view, part.at, event), places, -1))
+    def __init__(self, height: int) -> None:
+        self._height = height
+        self._parts: list[tuple[np.ndarray, pl.DataFrame]] = []
 
+    def put(self, places: np.ndarray, values: pl.DataFrame) -> None:
+        """Keep rows. Threads may put parts at once that have no place in common."""
+        self._parts.append((places, values))
 
-def _alive(view: FeatureView, at: np.ndarray, event: np.ndarray) -> np.ndarray:
-    return np.ones(len(at), dtype=bool) if view.ttl is None else event >= at - micros(view.ttl)
-
-
-def _put(answers: Answers, view: FeatureView, stretch: Stretch, part: _Part, places: np.ndarray) -> None:
-    """Compute the features of the rows that were found, and of those only."""
-    hit = np.flatnonzero(places >= 0)
-    if len(hit):
-        read = stretch.rows.select(list(dict.fromkeys([view.source.timestamp_field, *_fields(view)])))
-        answers.put(part.places[hit], _features(view, widened(read[places[hit]])))
-
-
-def _windows(view: FeatureView, stretches: list[Stretch], part: _Part, as_of: AsOf) -> pl.DataFrame:
-    """Windowed features of one bucket."""
-    keys, event = list(part.entities.columns), view.source.timestamp_field
-    kept = [stretch.rows if as_of == "served" or stretch.replaced is None else stretch.rows.filter(~stretch.replaced) for stretch in stretches]
-    found = pl.concat(kept, how="diagonal")
-    found = found.with_columns(pl.col(event).alias(EVENT), pl.max_horizontal(CREATED, event).alias(ARRIVED), pl.lit(1.0).alias(SIGN))
-    if as_of == "served":
-        gone = found.filter(pl.col(REPLACED).is_not_null())
-        taken = pl.max_horizontal(ARRIVED, REPLACED, REPLACED_EVENT)  # a row dated ahead may be replaced before it is known itself
-        found = pl.concat([found, gone.with_columns(taken.alias(ARRIVED), pl.lit(-1.0).alias(SIGN))])
-    numbers = part.entities.unique().with_row_index(ENTITY).with_columns(pl.col(ENTITY).cast(pl.Int64))
-    found = found.join(numbers, on=keys, how="inner", maintain_order="left")
-    entity = part.entities.join(numbers, on=keys, how="left", maintain_order="left")[ENTITY]
-    return pl.DataFrame(windowed(Question(view, found, entity, pl.Series(part.at), as_of)))
+    def take(self) -> list[pl.Series]:
+        """The finished columns, none where nothing was put; the parts are given up here, so that they do not lie in memory twice."""
+        if not self._parts:
+            return []
+        places = np.full(self._height, -1, dtype=np.int64)
+        start = 0
+        for at, values in self._parts:
+            places[at] = np.arange(start, start + values.height)
+            start += values.height
+        places_or_null = pl.select(pl.when(pl.Series(places) >= 0).then(pl.Series(places))).to_series()
+        parts = pl.concat([values for _, values in self._parts])
+        self._parts = []
+        return [parts.drop_in_place(name).gather(places_or_null) for name in parts.columns]

@@ -1,36 +1,127 @@
-"""What was known of a source at a moment, as stretches of rows: of a clustered copy and its tail, or of the raw table."""
+"""The rows of a source that were known at a moment, read from its clustered copy and the rows after it, or from the raw table.
 
+A clustered copy holds the same rows once more, put together by entity, so that a join reads one small part at a time. It serves
+all views with the same join keys. Its rows lie in buckets by a hash of the entity, each bucket a table of its own, sorted by
+(entity, event time, created); rows with a null join key are left out, for nobody can ask for them. Three columns are added:
+`_turn` is 0 for a row alone at its entity and event time and counts other rows from 1 on in the order of creation;
+`_replaced_us` and `_replaced_event_us` say which later row took a row's place (it may lie in another bucket).
+
+The raw table stays the truth. A copy covers one version of it; what came later is the tail, found by `created_us` and
+proved complete by counting: created later than a mark plus known until the mark is all there is. Where the proof fails for
+every mark, or the hash is not the one the copy was made with, the raw table is read instead: slower, never wrong.
+
+    history/<source>/<layout>/copies            one row for each finished copy; the last one is in force
+    history/<source>/<layout>/v<copy>/<bucket>  the rows
+"""
+
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from rota.manage.features.join import sorted_copy
-from rota.manage.features.join.sorted_copy import TURN, Copy, Layout, Tail
 from rota.manage.features.rows import source_table
 from rota.manage.features.rows.source_table import CREATED, REPLACED, REPLACED_EVENT
 from rota.ports.tables import Tables
+from rota.records.data import FeatureView, Source
+from rota.records.record import Record, decode, digest, encode
 from rota.records.time import Micros
 
+TURN = "_turn"
+FORMAT = 1
+"""Counts changes of the layout; copies of another format are not read and the next compaction drops them."""
+_SEED = 7_682
+_BUCKET = "_bucket"
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Rows that were all created before those of the next stretch.
 
-    `order` is the column by which rows of one entity and event time follow each other (None: there are no two such rows),
-    `replaced` marks rows whose place a known row took (None: none), `clustered` rows of one entity probably lie side by side.
+class Copy(Record, frozen=True):
+    """One finished copy: of which version of the source's table, and what a reader needs to know before it reads.
+
+    `marks` are moments with the number of covered rows created by then; `ties` and `replaced` are whether any row shares its
+    entity and event time, or has been replaced: if none does, the column that tells is not read.
     """
 
-    rows: pl.DataFrame
-    order: str | None
-    replaced: np.ndarray | None
-    clustered: bool
+    version: int
+    buckets: int
+    rows: int
+    newest_us: Micros
+    marks: tuple[tuple[Micros, int], ...]
+    columns: tuple[str, ...]
+    ties: bool
+    replaced: bool
+
+    @property
+    def place(self) -> str:
+        """The part of the name under which the rows lie: the same for everyone who copies the same."""
+        return f"v{self.version}-{digest(encode([self.buckets, self.columns]))[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a source stands for one set of join keys: the version of its table, and the copy that serves for the older rows."""
+class Layout:
+    """How the rows of a source are put together for one set of join keys."""
+
+    source: Source
+    keys: tuple[str, ...]
+
+    @property
+    def prefix(self) -> str:
+        """Names everything the rows' places follow from; polars promises its hash for one version of it only."""
+        probe = pl.DataFrame({"number": [1], "text": ["rota"]}).select(pl.all().hash(_SEED)).row(0)
+        kinds = [(key, self.source.fields[key]) for key in self.keys]
+        follows_from = [FORMAT, kinds, self.source.timestamp_field, self.source.id_field, pl.__version__, platform.machine(), probe]
+        return f"history/{self.source.name}/{digest(encode(follows_from))[:16]}"
+
+    @property
+    def pointer(self) -> str:
+        return f"{self.prefix}/copies"
+
+    def table(self, copy: Copy, bucket: int) -> str:
+        return f"{self.prefix}/{copy.place}/{bucket}"
+
+    def bucket(self, buckets: int) -> pl.Expr:
+        """The bucket of a row, as an expression over its join keys."""
+        mixed = pl.col(self.keys[0]).hash(_SEED)
+        for seed, key in enumerate(self.keys[1:], _SEED + 1):
+            mixed = mixed ^ pl.col(key).hash(seed)
+        return (mixed % buckets).cast(pl.UInt16)
+
+    def copies(self, tables: Tables) -> list[Copy]:
+        """The finished copies, oldest first: the last one is in force, the one before may still have readers."""
+        pointer = self.pointer
+        if tables.version(pointer) is None:
+            return []
+        return [decode(text, Copy) for text in tables.scan(pointer).sort("number").collect()["copy"]]
+
+
+def layout_of(view: FeatureView) -> Layout:
+    return Layout(view.source, tuple(dict.fromkeys(view.join_keys)))
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What came after a copy: rows created later than `mark_us`; of the copy only rows created by then count."""
+
+    mark_us: Micros
+    rows: int
+
+
+def tail(tables: Tables, source: Source, copy: Copy, version: int) -> Tail | None:
+    """The tail of a copy in one version of the source's table, or None where the copy cannot stand for the older rows."""
+    if version == copy.version:
+        return Tail(copy.newest_us, 0)
+    rows = source_table.scan(tables, source, version=version, columns=[CREATED])
+    total = rows.select(pl.len()).collect().item()
+    for mark_us, covered in copy.marks:
+        later = rows.filter(pl.col(CREATED) > mark_us).select(pl.len()).collect().item()
+        if later + covered == total:
+            return Tail(mark_us, later)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSnapshot:
+    """What a join reads of a source: one version of its table, and the copy by its join keys that serves for the older rows."""
 
     layout: Layout
     version: int | None
@@ -42,69 +133,76 @@ class Standing:
         return self.copy.buckets if self.copy else 1
 
 
-def standing(tables: Tables, layout: Layout, version: int | None, fields: Sequence[str]) -> Standing:
-    """The copy in force, if it holds the fields and its tail can be told; else the raw table."""
-    existing = layout.copies(tables)
+def snapshot(tables: Tables, layout: Layout, version: int | None, fields: Sequence[str]) -> SourceSnapshot:
+    """The copy in force, if it holds the fields and what came after it can be counted; else the raw table."""
+    existing = layout.copies(tables) if version is not None else []
     copy = existing[-1] if existing else None
     if copy is None or version is None or copy.version > version or not set(fields) <= set(copy.columns):
-        return Standing(layout, version, None, None)
-    tail = sorted_copy.tail(tables, layout.source, copy, version)
-    if tail is None or tail.rows > copy.rows:  # most of the source is tail: one reading of all of it is quicker than of both
-        return Standing(layout, version, None, None)
-    return Standing(layout, version, copy, tail)
+        return SourceSnapshot(layout, version, None, None)
+    after = tail(tables, layout.source, copy, version)
+    if after is None or after.rows > copy.rows:  # most of the source is tail: one reading of all of it is quicker than of both
+        return SourceSnapshot(layout, version, None, None)
+    return SourceSnapshot(layout, version, copy, after)
 
 
-class History:
+@dataclass(frozen=True, slots=True)
+class RowSegment:
+    """Rows that were all created before those of the next segment.
+
+    `order` is the column by which rows of one entity and event time follow each other (None: there are no two such rows),
+    `replaced` marks rows whose place a known row took (None: none), `clustered` rows of one entity probably lie side by side.
+    """
+
+    rows: pl.DataFrame
+    order: str | None
+    replaced: np.ndarray | None
+    clustered: bool
+
+
+class RowHistory:
     """The rows of a source that were created by `known_until_us`, by buckets of entities.
 
     With `all_times`, rows have the times of their creation and of their replacement.
     """
 
-    def __init__(self, tables: Tables, stands: Standing, fields: Sequence[str], *, known_until_us: Micros, all_times: bool) -> None:
+    def __init__(self, tables: Tables, snapshot: SourceSnapshot, fields: Sequence[str], *, known_until_us: Micros, all_times: bool) -> None:
         self._tables = tables
-        self._stands = stands
+        self._snapshot = snapshot
         self._fields = tuple(fields)
         self._all_times = all_times
         self._known_us = known_until_us
-        self._layout, self._source = stands.layout, stands.layout.source
+        self._layout, self._source = snapshot.layout, snapshot.layout.source
         self._late = self._firsts = None
-        if stands.copy and stands.tail and stands.tail.rows:
-            self._late = self._raw(after_us=stands.tail.mark_us)
+        if snapshot.copy and snapshot.tail and snapshot.tail.rows:
+            self._late = self._raw(after_us=snapshot.tail.mark_us)
             self._firsts = self._first_by_id(self._late)
-            bucket = self._layout.bucket(stands.buckets)
+            bucket = self._layout.bucket(snapshot.buckets)
             self._late = self._late.drop_nulls(list(self._layout.keys)).with_columns(bucket.alias(_BUCKET))
 
-    def stretches(self, bucket: int) -> list[Stretch]:
+    def segments(self, bucket: int) -> list[RowSegment]:
         """The rows of one bucket, oldest creation first."""
-        copy, tail = self._stands.copy, self._stands.tail
-        if copy is None or tail is None:
-            return [_stretch(self._raw())]
-        found = [self._copied(copy, tail, bucket)]
+        copy, after = self._snapshot.copy, self._snapshot.tail
+        if copy is None or after is None:
+            return [_segment(self._raw())]
+        segments = [self._copied(copy, after, bucket)]
         if self._late is not None:
-            found.append(_stretch(self._late.filter(pl.col(_BUCKET) == bucket).drop(_BUCKET)))
-        return found
+            segments.append(_segment(self._late.filter(pl.col(_BUCKET) == bucket).drop(_BUCKET)))
+        return segments
 
     def _raw(self, *, after_us: Micros | None = None) -> pl.DataFrame:
         """Rows straight from the source's table, with what replaced them."""
         identity = [self._source.id_field] if self._source.id_field else []
         wanted = list(dict.fromkeys([*self._layout.keys, self._source.timestamp_field, *self._fields, CREATED, *identity]))
-        found = source_table.scan(self._tables, self._source, version=self._stands.version, columns=wanted)
-        rows = (found if after_us is None else found.filter(pl.col(CREATED) > after_us)).collect()
+        scanned = source_table.scan(self._tables, self._source, version=self._snapshot.version, columns=wanted)
+        rows = (scanned if after_us is None else scanned.filter(pl.col(CREATED) > after_us)).collect()
         if rows.height and rows[CREATED].max() > self._known_us:  # type: ignore[operator]
             rows = source_table.known(rows, self._known_us)  # a copy of all the rows, so only where some are not known yet
         return source_table.chained(rows, self._source) if identity or self._all_times else rows
 
-    def _copied(self, copy: Copy, tail: Tail, bucket: int) -> Stretch:
+    def _copied(self, copy: Copy, after: Tail, bucket: int) -> RowSegment:
+        """The rows of the copy; those that a row of the tail replaced say so."""
         identity = [self._source.id_field] if self._source.id_field and self._firsts is not None else []
-        rows = sorted_copy.read(
-            self._tables,
-            self._layout,
-            copy,
-            bucket,
-            [*self._fields, *identity],
-            known_until_us=min(self._known_us, tail.mark_us),
-            all_times=self._all_times,
-        )
+        rows = self._bucket(copy, bucket, [*self._fields, *identity], min(self._known_us, after.mark_us))
         if REPLACED in rows.columns and copy.newest_us > self._known_us:
             known = pl.col(REPLACED) <= self._known_us
             times = [name for name in (REPLACED, REPLACED_EVENT) if name in rows.columns]
@@ -114,8 +212,18 @@ class History:
             rows = rows.with_columns(
                 (pl.coalesce(pl.col(name), late[name]) if name in rows.columns else late[name]).alias(name) for name in (REPLACED, REPLACED_EVENT)
             )
-        rows = sorted_copy.widened(rows) if self._all_times else rows  # the others are widened when they are picked
-        return Stretch(rows, TURN if copy.ties else None, _replaced(rows), clustered=True)
+        rows = widened(rows) if self._all_times else rows  # the others are widened when they are picked
+        return RowSegment(rows, TURN if copy.ties else None, _replaced(rows), clustered=True)
+
+    def _bucket(self, copy: Copy, bucket: int, fields: Sequence[str], known_us: Micros) -> pl.DataFrame:
+        """The rows of one bucket that were created by a moment, in the order of the file: the join keys and event time, some fields,
+        `_turn` if there are ties, when they were replaced if any was, and with `all_times` also created and replaced event time."""
+        partly = copy.newest_us > known_us
+        wanted = dict.fromkeys([*self._layout.keys, self._source.timestamp_field, *fields])
+        wanted |= dict.fromkeys([TURN] * copy.ties + [REPLACED] * (copy.replaced or self._all_times) + [CREATED] * (partly or self._all_times))
+        wanted |= dict.fromkeys([REPLACED_EVENT] * self._all_times)
+        scanned = self._tables.scan(self._layout.table(copy, bucket), columns=list(wanted))
+        return (scanned.filter(pl.col(CREATED) <= known_us) if partly else scanned).collect()
 
     def _first_by_id(self, late: pl.DataFrame) -> pl.DataFrame | None:
         """For each id of the tail the row that takes the place of what the copy has under it."""
@@ -125,11 +233,20 @@ class History:
         return firsts.select(self._source.id_field, pl.col(CREATED).alias(REPLACED), pl.col(self._source.timestamp_field).alias(REPLACED_EVENT))
 
 
-_BUCKET = "_bucket"
+def narrowed(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with each float column that loses nothing by it in 32 bits: what sensors, counts and models give seldom needs more."""
+    floats = [name for name, dtype in rows.schema.items() if dtype == pl.Float64]
+    exact = rows.select(pl.col(name).eq_missing(pl.col(name).cast(pl.Float32).cast(pl.Float64)).all() for name in floats).row(0) if floats else ()
+    return rows.with_columns(pl.col(name).cast(pl.Float32) for name, fits in zip(floats, exact, strict=True) if fits)
 
 
-def _stretch(rows: pl.DataFrame) -> Stretch:
-    return Stretch(rows, CREATED, _replaced(rows), clustered=False)
+def widened(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with their floats in 64 bits again, as expressions compute with them."""
+    return rows.with_columns(pl.col(pl.Float32).cast(pl.Float64))
+
+
+def _segment(rows: pl.DataFrame) -> RowSegment:
+    return RowSegment(rows, CREATED, _replaced(rows), clustered=False)
 
 
 def _replaced(rows: pl.DataFrame) -> np.ndarray | None:

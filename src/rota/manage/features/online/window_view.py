@@ -120,10 +120,10 @@ def contributions(view: FeatureView) -> list[pl.Expr]:
     """What rows count and sum, over columns: c0, s0, c1, s1 ... for each of `slots`."""
     columns = []
     for slot, sql in enumerate(slots(view)):
-        value = compiler.column(sql, view.source.fields)
-        counts, total = value.is_not_null(), pl.lit(0.0)
-        if compiler.type_of(sql, view.source.fields) != "string":
-            number = value.cast(pl.Float64)
+        expression = compiler.compiled(sql, view.source.fields)
+        counts, total = expression.column.is_not_null(), pl.lit(0.0)
+        if expression.type != "string":
+            number = expression.column.cast(pl.Float64)
             counts = number.is_finite().fill_null(value=False)
             total = pl.when(counts).then(number).otherwise(0.0)
         columns += [counts.cast(pl.Float64).alias(f"c{slot}"), total.alias(f"s{slot}")]
@@ -134,8 +134,9 @@ def values_taken(view: FeatureView) -> list[pl.Expr]:
     """What rows give to min, max and last, over columns: v0, v1 ... for each of `folded_slots`."""
     columns = []
     for slot, sql in enumerate(folded_slots(view)):
-        value = compiler.column(sql, view.source.fields)
-        if compiler.type_of(sql, view.source.fields) == "float":
+        expression = compiler.compiled(sql, view.source.fields)
+        value = expression.column
+        if expression.type == "float":
             value = pl.when(value.is_finite()).then(value + 0.0)
         columns.append(value.alias(f"v{slot}"))
     return columns

@@ -1,0 +1,250 @@
+"""Windowed features offline, equal to what the online tiles answer, for any window, at any moment, late rows included.
+
+The window of length W at time t is the rows with floor(t - W, hop) <= timestamp <= t.
+
+count, sum, mean and share are differences of running sums, kept as 128-bit integers so that nothing is lost.
+
+min, max and last have no differences. Each row stands in the window of an unbroken interval of its entity's requested moments in
+order of time: from the first one that knows it, to the last one before it leaves the window or a correction replaces it. So the
+rows are ranked (the largest rank wins), and the question "which is the largest rank whose interval covers this moment" is
+answered for all moments at once with a sparse table (Bender and Farach-Colton, The LCA Problem Revisited, LATIN 2000, section 3)
+that is written rather than read: each rank goes to the two intervals of a power of two that cover its own, and each level is
+handed down to the next. That costs as many steps as rows, plus moments times levels; no window is walked.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from rota.manage.features.join.row_history import RowSegment
+from rota.manage.features.online.window_view import FOLDED, contributions, folded_slots, slots, values_taken
+from rota.manage.features.rows.source_table import CREATED, REPLACED, REPLACED_EVENT
+from rota.records.data import Feature, FeatureView
+from rota.records.time import Micros, micros
+
+AsOf = Literal["event", "served"]
+"""Whether a join sees rows by their event time, or by what serving had received (see `point_in_time`)."""
+_ENTITY, _PLACE, _EVENT, _ARRIVED, _SIGN = "_entity", "_place", "_event", "_arrived", "_sign"
+_AT, _START, _FIRST, _LAST, _UNTIL, _VALUE, _ASKED = "_at", "_start", "_first", "_last", "_until", "_value", "_asked"
+_NONE = -1
+
+
+def windowed(view: FeatureView, segments: list[RowSegment], entities: pl.DataFrame, at: np.ndarray, as_of: AsOf) -> pl.DataFrame:
+    """The view's features, one row for each requested (entity, moment); moments are microseconds in rising order."""
+    request = _request(view, segments, entities, at, as_of)
+    sums = _WindowSums(request)
+    extremes = _WindowExtremes(request) if folded_slots(view) else None
+    columns = {}
+    for name, feature in view.features.items():
+        window_us = micros(feature.window or "")
+        values = extremes.column(feature, window_us) if extremes and feature.aggregation in FOLDED else sums.column(feature, window_us)
+        columns[f"{view.name}__{name}"] = values
+    return pl.DataFrame(columns).select(pl.when(sums.alive).then(pl.all()))
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRequest:
+    """The input of a windowed join: rows with their entity's number, event time, arrival and sign (-1: taken back at its
+    arrival), and the entities and moments they are requested for, in order of time."""
+
+    view: FeatureView
+    rows: pl.DataFrame
+    entities: pl.Series
+    at: pl.Series
+    served: bool
+
+    def last_places(self, lookup: pl.DataFrame, moments: pl.Series) -> pl.Series:
+        """For each requested (entity, moment) the `_place` of the lookup's last row at or before it, or null; both are in order of time."""
+        requested = pl.DataFrame({_ENTITY: self.entities, "at": moments})
+        return requested.join_asof(lookup, on="at", by=_ENTITY, strategy="backward", check_sortedness=False)[_PLACE]
+
+    def alive(self, event_us: pl.Series) -> pl.Series:
+        """Where there is a row, not older than the view's ttl."""
+        if self.view.ttl is None:
+            return event_us.is_not_null() & self.at.is_not_null()
+        return ((self.at - event_us) <= micros(self.view.ttl)).fill_null(value=False)
+
+
+def _request(view: FeatureView, segments: list[RowSegment], entities: pl.DataFrame, at: np.ndarray, as_of: AsOf) -> WindowRequest:
+    keys, event, served = list(entities.columns), view.source.timestamp_field, as_of == "served"
+    kept = [segment.rows if served or segment.replaced is None else segment.rows.filter(~segment.replaced) for segment in segments]
+    rows = pl.concat(kept, how="diagonal")
+    rows = rows.with_columns(pl.col(event).alias(_EVENT), pl.max_horizontal(CREATED, event).alias(_ARRIVED), pl.lit(1.0).alias(_SIGN))
+    if served:
+        gone = rows.filter(pl.col(REPLACED).is_not_null())
+        taken_us = pl.max_horizontal(_ARRIVED, REPLACED, REPLACED_EVENT)  # a row dated ahead may be replaced before it is known itself
+        rows = pl.concat([rows, gone.with_columns(taken_us.alias(_ARRIVED), pl.lit(-1.0).alias(_SIGN))])
+    numbers = entities.unique().with_row_index(_ENTITY).with_columns(pl.col(_ENTITY).cast(pl.Int64))
+    rows = rows.join(numbers, on=keys, how="inner", maintain_order="left")
+    numbered = entities.join(numbers, on=keys, how="left", maintain_order="left")[_ENTITY]
+    return WindowRequest(view, rows, numbered, pl.Series(at), served)
+
+
+class _WindowSums:
+    """count, sum, mean and share: what had come in by t, without what lies before the window."""
+
+    def __init__(self, request: WindowRequest) -> None:
+        self._request = request
+        self._slots = slots(request.view)
+        self._hop_us = micros(request.view.hop)
+        self._names = [f"{kind}{slot}" for slot in range(len(self._slots)) for kind in "cs"]
+        signed = [column * pl.col(_SIGN) for column in contributions(request.view)]
+        self._weighted, self._units = _exact(request.rows.with_columns(signed), self._names)
+        self._before = _RunningSums(request, self._weighted, self._names, _EVENT)
+        known = _RunningSums(request, self._weighted, self._names, _ARRIVED) if request.served else self._before
+        self._total = known.until(request.at)
+        self.alive = request.alive(known.newest_until(request.at))
+        """Where the entity has a row that is known at t and not older than the view's ttl: elsewhere all features are null."""
+        self._sums: dict[Micros, list[pl.Series]] = {}
+
+    def column(self, feature: Feature, window_us: Micros) -> pl.Series:
+        """The feature at each requested moment."""
+        if window_us not in self._sums:
+            start = (self._request.at - window_us) // self._hop_us * self._hop_us
+            sums = [total - outside for total, outside in zip(self._total, self._before.until(start - 1), strict=True)]
+            sums = _with_late(self._request, self._weighted, self._names, start, sums) if self._request.served else sums
+            self._sums[window_us] = [sum_.cast(pl.Float64) * unit for sum_, unit in zip(sums, self._units, strict=True)]
+        slot = 2 * self._slots.index(feature.sql)
+        return _finished(feature.aggregation or "count", *self._sums[window_us][slot : slot + 2])
+
+
+def _exact(weighted: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, list[float]]:
+    """The contributions as 128-bit integers of a small unit, a power of two chosen for each column so that no sum overflows.
+
+    Running sums of floats lose what is small beside all that came before; integers lose nothing, in whatever order they add up.
+    """
+    if not columns:
+        return weighted, []
+    largest = weighted.select(pl.col(columns).abs().max().fill_null(0.0)).row(0)
+    powers = [min(1_000, 124 - math.frexp(value)[1] - weighted.height.bit_length()) for value in largest]
+    scaled = [(pl.col(name) * 2.0**power).cast(pl.Int128) for name, power in zip(columns, powers, strict=True)]
+    return weighted.with_columns(scaled), [2.0**-power for power in powers]
+
+
+class _RunningSums:
+    """Running sums of the contributions of each entity, ordered by one of its times."""
+
+    def __init__(self, request: WindowRequest, weighted: pl.DataFrame, columns: list[str], time: str) -> None:
+        ordered = weighted.sort(_ENTITY, time)
+        places = ordered.select(_ENTITY, pl.int_range(pl.len(), dtype=pl.Int64).alias(_PLACE), pl.col(_EVENT).cum_max().over(_ENTITY), at=time)
+        nothing = pl.DataFrame({name: [0] for name in columns}, schema=dict.fromkeys(columns, pl.Int128))
+        self._request = request
+        self._sums = pl.concat([nothing, ordered.select(pl.col(columns).cum_sum())]) if columns else pl.DataFrame()
+        starts = places.group_by(_ENTITY).agg(pl.col(_PLACE).min().alias("start"))
+        self._first = request.entities.to_frame(_ENTITY).join(starts, on=_ENTITY, how="left", maintain_order="left")["start"].fill_null(0)
+        self._newest = places[_EVENT]
+        self._lookup = places.select(_ENTITY, _PLACE, "at").sort("at", maintain_order=True)
+
+    def until(self, moments: pl.Series) -> list[pl.Series]:
+        """For each column the sums over each requested entity's rows up to a moment."""
+        last = self._request.last_places(self._lookup, moments)
+        upto = pl.select(pl.when(last.is_null()).then(self._first).otherwise(last + 1)).to_series()
+        return [sums.gather(upto) - sums.gather(self._first) for sums in self._sums]
+
+    def newest_until(self, moments: pl.Series) -> pl.Series:
+        """The newest event time among those rows, or null where there is none."""
+        return self._newest.gather(self._request.last_places(self._lookup, moments))
+
+
+def _with_late(request: WindowRequest, weighted: pl.DataFrame, columns: list[str], start: pl.Series, sums: list[pl.Series]) -> list[pl.Series]:
+    """The sums, with the rows put back that lie before the window but came in after t: what came in by t does not have them,
+    and what lies before the window does.
+
+    Only rows that came later than a whole window matter, one step for each moment at which such rows came in.
+    """
+    known = request.at.drop_nulls()
+    if not len(known):
+        return sums
+    late = weighted.filter((pl.col(_ARRIVED) - pl.col(_EVENT) > (request.at - start).min()) & (pl.col(_ARRIVED) > known[0]))
+    for (moment,), came in late.group_by(_ARRIVED):
+        waiting = int(known.search_sorted(moment, side="left"))
+        part = replace(request, entities=request.entities[:waiting], at=request.at[:waiting])
+        missing = _RunningSums(part, came, columns, _EVENT).until(start[:waiting] - 1)
+        sums = [pl.concat([old[:waiting] + more, old[waiting:]]) for old, more in zip(sums, missing, strict=True)]
+    return sums
+
+
+def _finished(aggregation: str, count: pl.Series, total: pl.Series) -> pl.Series:
+    counts = count.round().cast(pl.Int64)
+    if aggregation == "count":
+        return counts
+    return pl.select(pl.when(counts > 0).then(total if aggregation == "sum" else total / counts)).to_series()
+
+
+class _WindowExtremes:
+    """min, max and last, for any window of one view."""
+
+    def __init__(self, request: WindowRequest) -> None:
+        self._request = request
+        self._slots = folded_slots(request.view)
+        known = request.rows.filter(pl.col(_SIGN) > 0)
+        late = request.served
+        until = pl.max_horizontal(REPLACED, REPLACED_EVENT) if late and REPLACED in known.columns else pl.lit(None, dtype=pl.Int64)
+        first = pl.col(_ARRIVED) if late else pl.col(_EVENT)
+        self._rows = known.select(_ENTITY, _EVENT, CREATED, first.alias(_FIRST), until.alias(_UNTIL), *values_taken(request.view))
+        asked = pl.DataFrame({_ENTITY: request.entities, _AT: request.at}).with_row_index(_ASKED).filter(pl.col(_ENTITY) >= 0).drop_nulls()
+        self._asked = asked.sort(_ENTITY, _AT, maintain_order=True).with_row_index(_PLACE).with_columns(pl.col(_PLACE).cast(pl.Int64))
+        self._intervals: dict[Micros, pl.DataFrame] = {}
+
+    def column(self, feature: Feature, window_us: Micros) -> pl.Series:
+        """The feature at each requested moment, null where its window holds no value."""
+        slot = f"v{self._slots.index(feature.sql)}"
+        rows = self._within(window_us).rename({slot: _VALUE}).drop_nulls(_VALUE)
+        order = [_EVENT, CREATED, _VALUE] if feature.aggregation == "last" else [_VALUE]
+        ranked = rows.select(_FIRST, _LAST, *order).sort(order, descending=feature.aggregation == "min")
+        best = _largest_covering(ranked[_FIRST].to_numpy(), ranked[_LAST].to_numpy(), self._asked.height)
+        places = np.full(len(self._request.at), _NONE, dtype=np.int64)
+        places[self._asked[_ASKED].to_numpy()] = best
+        chosen = pl.Series(places)
+        return ranked[_VALUE].gather(pl.select(pl.when(chosen >= 0).then(chosen)).to_series())
+
+    def _within(self, window_us: Micros) -> pl.DataFrame:
+        """The rows with the interval of places [first, last] of the moments in whose window they stand; rows without one are left out."""
+        if window_us not in self._intervals:
+            hop_us = micros(self._request.view.hop)
+            starts = self._asked.select(_ENTITY, _PLACE, _AT, ((pl.col(_AT) - window_us) // hop_us * hop_us).alias(_START))
+            rows = self._rows.with_columns(_place(self._rows, _FIRST, starts, _AT, "forward").alias(_FIRST))
+            rows = rows.with_columns(_place(rows, _EVENT, starts, _START, "backward").alias(_LAST))
+            before = rows.with_columns(pl.col(_UNTIL) - 1)
+            replaced = _place(before, _UNTIL, starts, _AT, "backward")
+            leaves, replaced = rows[_LAST].fill_null(_NONE), replaced.fill_null(_NONE)
+            last = pl.select(pl.when(rows[_UNTIL].is_null()).then(leaves).otherwise(pl.min_horizontal(leaves, replaced))).to_series()
+            rows = rows.with_columns(last.alias(_LAST))
+            self._intervals[window_us] = rows.filter(pl.col(_FIRST) <= pl.col(_LAST))
+        return self._intervals[window_us]
+
+
+def _place(rows: pl.DataFrame, moment: str, asked: pl.DataFrame, by: str, strategy: Literal["forward", "backward"]) -> pl.Series:
+    """For each row the place of its entity's first requested moment at or after its own (forward), or the last at or before it (backward)."""
+    there = asked.select(_ENTITY, pl.col(_PLACE).alias("_found"), pl.col(by).alias("_moment"))
+    there = there.unique((_ENTITY, "_moment"), keep="first" if strategy == "forward" else "last", maintain_order=True).sort("_moment")
+    wanted = rows.select(_ENTITY, pl.col(moment).alias("_moment")).with_row_index("_row").drop_nulls("_moment").sort("_moment")
+    joined = wanted.join_asof(there, on="_moment", by=_ENTITY, strategy=strategy, check_sortedness=False)
+    places = np.full(rows.height, -2, dtype=np.int64)
+    places[joined["_row"].to_numpy()] = joined["_found"].fill_null(-2).to_numpy()
+    return pl.Series(places).replace(-2, None)
+
+
+def _largest_covering(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
+    """For each place below `count` the largest index of an interval [first, last] that covers it, or -1."""
+    best = np.full(count, _NONE, dtype=np.int64)
+    if not len(first):
+        return best
+    length = last - first + 1
+    level = np.frexp(length.astype(np.float64))[1] - 1  # the largest power of two that is not longer
+    order = np.argsort(level, kind="stable")[::-1]
+    bounds = np.searchsorted(-level[order], -np.arange(int(level.max()), -2, -1), side="left")
+    for step, power in enumerate(range(int(level.max()), -1, -1)):
+        size = 1 << power
+        members = order[bounds[step] : bounds[step + 1]]
+        np.maximum.at(best, first[members], members)
+        np.maximum.at(best, last[members] - size + 1, members)
+        if power:
+            half = size >> 1
+            handed = best.copy()
+            np.maximum(handed[half:], best[:-half], out=handed[half:])
+            best = handed
+    return best
