@@ -25,7 +25,7 @@ from typing import Any
 from rota.errors import Conflict, NotFound, Refused, RotaError, Unavailable
 from rota.manage.governance import decisions, evidence, risk
 from rota.manage.models import cron as schedules
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.alerts import AlertSink
 from rota.ports.metadata import Batch, Metadata
@@ -300,8 +300,8 @@ def _tell_people(loop: Loop, event: Event) -> Reaction:
 
 def _review_by_policy(loop: Loop, event: Event) -> Reaction:
     metadata = loop.repositories.metadata
-    version = registry.get(metadata, str(event.body["model"]), int(event.body["number"]))
-    policy = registry.policy(metadata, version.model)
+    version = model_versions.get(metadata, str(event.body["model"]), int(event.body["number"]))
+    policy = registered_models.release_policy(metadata, version.model)
     if policy.level != "automatic" or version.status != "registered" or not evidence.passed_gates(loop.repositories, version):
         return Reaction()  # no policy speaks for a version that no gate has seen
     now_us = loop.repositories.clock.now_us()
@@ -315,7 +315,7 @@ def _review_by_policy(loop: Loop, event: Event) -> Reaction:
 
 def _adopt(loop: Loop, event: Event) -> Reaction:
     """A version registered with a foreign model's files becomes one that can be served."""
-    version = registry.get(loop.repositories.metadata, str(event.body["model"]), int(event.body["number"]))
+    version = model_versions.get(loop.repositories.metadata, str(event.body["model"]), int(event.body["number"]))
     if version.bundle or not version.artifacts:
         return Reaction()
     return Reaction((_adopting(version, event, now_us=loop.repositories.clock.now_us()),))
@@ -330,9 +330,9 @@ def _adopting(version: ModelVersion, event: Event, *, now_us: Micros, approval: 
 
 def _start_rollout(loop: Loop, event: Event) -> Reaction:
     metadata = loop.repositories.metadata
-    version = registry.get(metadata, str(event.body["model"]), int(event.body["number"]))
+    version = model_versions.get(metadata, str(event.body["model"]), int(event.body["number"]))
     now_us = loop.repositories.clock.now_us()
-    if registry.policy(metadata, version.model).level == "manual" or not event.body.get("rollout", True):
+    if registered_models.release_policy(metadata, version.model).level == "manual" or not event.body.get("rollout", True):
         return Reaction()
     if not version.bundle and version.artifacts and not event.body.get("adopted"):
         return Reaction((_adopting(version, event, now_us=now_us, approval=event.body),))
@@ -341,7 +341,7 @@ def _start_rollout(loop: Loop, event: Event) -> Reaction:
         batch.audit("rota", "rollout.skip", version.id, now_us, reason=version.unservable or "it has no bundle to serve")
         return Reaction(batch=batch)
     delivery = event.body.get("delivery")
-    return Reaction(tuple(rollout_run(e, version, now_us=now_us, delivery=delivery) for e in registry.endpoints(metadata, version.model)))
+    return Reaction(tuple(rollout_run(e, version, now_us=now_us, delivery=delivery) for e in registered_models.endpoints(metadata, version.model)))
 
 
 def rollout_run(endpoint: Endpoint, version: ModelVersion, *, now_us: Micros, trigger: str = "", delivery: Mapping[str, Any] | None = None) -> Run:
@@ -361,7 +361,7 @@ def deliver(repositories: Repositories, version: ModelVersion, *, actor: str, en
     standing = decisions.check_released(metadata, version, "a delivery", now_us=now_us)
     if not version.bundle:
         raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
-    targets = [each for each in registry.endpoints(metadata, version.model) if endpoint in ("", each.name)]
+    targets = [each for each in registered_models.endpoints(metadata, version.model) if endpoint in ("", each.name)]
     if not targets:
         raise NotFound(f"model {version.model!r} has no endpoint{f' {endpoint!r}' if endpoint else ''}; declare one in the project and `rota apply`")
     delivery = plain(standing.delivery) if standing.delivery else None

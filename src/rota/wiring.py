@@ -33,7 +33,7 @@ from rota.manage.features.store import Store
 from rota.manage.features.writer import Feed
 from rota.manage.governance import policies
 from rota.manage.lineage import audit_chain
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.manage.models.pickle_signing import PlatformSeals, Recognised
 from rota.manage.repositories import Repositories
 from rota.manage.retention import collect
@@ -187,9 +187,9 @@ class Platform:
         """Register what a tracked run kept under `artifact` as the next version of a model, which is made when it is new."""
         r = self.repositories
         with suppress(Conflict):  # the model is there
-            registry.create_model(r.metadata, RegisteredModel(name), actor=actor, now_us=r.clock.now_us())
+            registered_models.create(r.metadata, RegisteredModel(name), actor=actor, now_us=r.clock.now_us())
         source = f"runs:/{run}/{artifact}"
-        return registry.create_version(r, model=name, source=source, run=run, tags=tags, description=description, actor=actor)
+        return model_versions.create(r, model=name, source=source, run=run, tags=tags, description=description, actor=actor)
 
     def register_fitted(
         self, name: str, model: Any, *, input_example: Sequence[Mapping[str, Any]] = (), signature: str = "", actor: str = "owner", **said: Any
@@ -208,7 +208,7 @@ class Platform:
 
     def deliver(self, model: str, number: int, *, endpoint: str = "", actor: str = "owner") -> list[str]:
         """Start the rollouts of an approved version and return their ids."""
-        version = registry.live(self.repositories.metadata, model, number)
+        version = model_versions.live(self.repositories.metadata, model, number)
         return [run.id for run in deliver(self.repositories, version, actor=actor, endpoint=endpoint)]
 
     def apply_policy(self, file: Path, model: str = "", *, actor: str = "owner") -> ReleasePolicy:

@@ -9,7 +9,7 @@ from rota.errors import InvalidInput, Refused
 from rota.loop import deliver
 from rota.manage.governance import decisions
 from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.models import model_aliases
 from rota.records.kinds import node
 from rota.records.model import AliasMove, Approval, ModelVersion, ReleasePolicy
 from rota.records.record import plain
@@ -58,7 +58,7 @@ def test_a_rollback_is_a_move_with_a_reason_and_needs_no_approval(place):
     assert (move.number, move.before, move.actor, move.reason) == (1, 2, "olga", "complaints")
     assert move.evidence == {"rollback": "delay", "from": [2]}
     at_us = place.clock.now_us()
-    assert registry.alias_at(place.metadata, "delay", "champion", at_us).number == 1
+    assert model_aliases.at(place.metadata, "delay", "champion", at_us).number == 1
 
 
 @pytest.mark.parametrize(

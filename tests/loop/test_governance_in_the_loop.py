@@ -5,7 +5,7 @@ import pytest
 from rota.loop import Loop
 from rota.manage.governance import decisions, risk
 from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.model import Approval, ReleasePolicy, RiskQuestion
@@ -43,7 +43,7 @@ def trained(r, *, refused=""):
 
 def registered(r, **changes):
     batch = Batch()
-    registry.register(batch, r.metadata, version(1, "registered", **changes))
+    model_versions.register(batch, r.metadata, version(1, "registered", **changes))
     r.metadata.commit(batch)
 
 
@@ -53,7 +53,7 @@ def react(loop):
 
 
 def status(r):
-    return registry.get(r.metadata, "delay", 1).status
+    return model_versions.get(r.metadata, "delay", 1).status
 
 
 def rollouts(r):

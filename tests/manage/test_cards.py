@@ -10,7 +10,7 @@ from rota.errors import InvalidInput, NotFound
 from rota.manage.governance import cards, decisions, policies, risk
 from rota.manage.governance.cards import SECTIONS
 from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.manage.signals import business_outcomes, prediction_log
 from rota.ports.metadata import Batch
 from rota.records.project import UseCase
@@ -66,7 +66,7 @@ def put(r, *records):
 
 
 def card_of(r, number=1):
-    return cards.card(r, registry.get(r.metadata, "delay", number))
+    return cards.card(r, model_versions.get(r.metadata, "delay", number))
 
 
 def section(r, name, number=1):

@@ -5,7 +5,7 @@ import pytest
 
 from rota.errors import NotFound
 from rota.manage.governance import comparison, evidence
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.ports.metadata import Batch
 from rota.records.model import Alias
 from rota.records.record import encode
@@ -102,7 +102,7 @@ def test_measured_days_weigh_as_much_as_they_have_labels(r):
 
 def test_the_evidence_holds_gates_champion_rollouts_and_days(r):
     trained(r, "r1")
-    known = evidence.collect(r, registry.get(r.metadata, "delay", 2))
+    known = evidence.collect(r, model_versions.get(r.metadata, "delay", 2))
     assert known["offline"]["gates"][0]["message"] == "auc 0.7, needed at least 0.6"
     assert known["offline"]["champion"]["metrics"] == {"auc": 0.69}
     assert known["online"]["rollouts"][0]["steps"] == [{"stage": "0", "outcome": "fail"}]

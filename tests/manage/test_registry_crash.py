@@ -12,7 +12,7 @@ from rota.errors import NotFound
 from rota.manage.experiments import artifacts
 from rota.manage.governance import decisions
 from rota.manage.lineage.audit_chain import verify_audit
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.records.kinds import node
 from rota.records.model import Alias, Approval, ModelVersion, RegisteredModel
 from rota.records.tracking import ExperimentRun
@@ -26,14 +26,14 @@ from pathlib import Path
 from rota import wiring
 from rota.manage.governance import decisions
 from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.settings import Settings
 
 home, url, run, name, rounds = sys.argv[1:]
 with wiring.opened(Settings(home=Path(home), metadata_url=url)) as platform:
     r = platform.repositories
     for turn in range(int(rounds)):
-        made = registry.create_version(r, model="delay", source=f"runs:/{run}/model", actor=name)
+        made = model_versions.create(r, model="delay", source=f"runs:/{run}/model", actor=name)
         print("registered", made.number, flush=True)
         decisions.decide(r, "delay", made.number, Decision("approve", f"rosa of {name}", f"round {turn}"))
         print("approved", made.number, flush=True)
@@ -50,7 +50,7 @@ def place(request, tmp_path):
         url = new_database(request.getfixturevalue("postgres_url"))
     with wiring.opened(Settings(home=tmp_path, metadata_url=url)) as platform:
         r = platform.repositories
-        registry.create_model(r.metadata, RegisteredModel("delay"), actor="anna", now_us=NOON_US)
+        registered_models.create(r.metadata, RegisteredModel("delay"), actor="anna", now_us=NOON_US)
         run = ExperimentRun(RUN, "0", "trees", "finished", NOON_US)
         r.tracking.create_run(run)
         for name in ("MLmodel", "model.bin", "requirements.txt"):
@@ -144,7 +144,7 @@ def test_a_version_whose_files_change_while_it_is_registered_has_one_state_of_th
             return copies
 
         monkeypatch.setattr(artifacts, "snapshot", changed_meanwhile)
-        version = registry.create_version(r, model="delay", source=f"runs:/{RUN}/model", actor="anna")
+        version = model_versions.create(r, model="delay", source=f"runs:/{RUN}/model", actor="anna")
         assert b"".join(artifacts.read(r, version.artifacts, "model.bin")) == b"newer"
         with pytest.raises(NotFound):
-            registry.get(r.metadata, "delay", version.number + 1)
+            model_versions.get(r.metadata, "delay", version.number + 1)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rota.manage.governance import decisions
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.records.model import AliasMove, ModelVersion
 from rota.records.tracking import LoggedModel
 
@@ -293,4 +293,4 @@ def test_lineage_leads_from_a_version_to_the_logged_model_and_its_run(mlflow: An
     assert causes == {f"logged_model:{identity}", f"experiment_run:{made['run_id']}"}
     run = metadata.get(LoggedModel, identity).run
     assert [edge.cause for edge in metadata.edges([f"logged_model:{identity}"], "causes")] == [f"experiment_run:{run}"]
-    assert registry.get(metadata, "traced", 1).registered_by == "owner"
+    assert model_versions.get(metadata, "traced", 1).registered_by == "owner"

@@ -8,7 +8,7 @@ from rota.cli import show
 from rota.cli.opening import opened
 from rota.deploy.releases import roll_back
 from rota.errors import NotFound
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.records.release import Endpoint, Rollout
 
 commands = typer.Typer()
@@ -30,7 +30,7 @@ def deploy(
     Example: rota deploy flight-delay@3
     """
     with opened(ctx, "model.release") as platform:
-        found = registry.resolve(platform.repositories.metadata, version)
+        found = model_versions.resolve(platform.repositories.metadata, version)
         started = platform.deliver(found.model, found.number, endpoint=endpoint, actor=platform.identity.name)
     if json:
         show.write_json({"runs": started})

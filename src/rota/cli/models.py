@@ -11,7 +11,7 @@ from rota.errors import InvalidInput
 from rota.manage.access import tokens
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.manage.governance import comparison, decisions, evidence
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.manage.models import search as model_search
 from rota.records.access import Permission
 from rota.records.filters import Query
@@ -48,7 +48,7 @@ def list_versions(
     with opened(ctx, "model.read") as platform:
         metadata = platform.repositories.metadata
         found = metadata.find(ModelVersion, {"model": model} if model else None, order="-created_us", limit=limit)
-        aliases = metadata.find(Alias, {"model": model} if model else None, limit=registry.ALL)
+        aliases = metadata.find(Alias, {"model": model} if model else None, limit=registered_models.ALL)
     _list(found, aliases, json=json)
 
 
@@ -74,7 +74,7 @@ def search(
             show.listing(found, columns, as_json=json, empty="no model is like that")
             return
         asked = Query(parse_filter(filter, "model_version"), parse_order(order or [], "model_version"), limit)
-        _list(model_search.versions(metadata, asked).items, metadata.find(Alias, limit=registry.ALL), json=json)
+        _list(model_search.versions(metadata, asked).items, metadata.find(Alias, limit=registered_models.ALL), json=json)
 
 
 @models.command("show")
@@ -85,11 +85,11 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
     """
     with opened(ctx, "model.read") as platform:
         metadata, now_us = platform.repositories.metadata, platform.repositories.clock.now_us()
-        found = registry.resolve(metadata, version)
+        found = model_versions.resolve(metadata, version)
         approvals = decisions.decisions(metadata, found)
         standing = decisions.standing(metadata, found, now_us=now_us)
         earned = evidence.earned(platform.repositories, found)
-        aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}, limit=registry.ALL) if a.number == found.number]
+        aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}, limit=registered_models.ALL) if a.number == found.number]
     if json:
         told = {
             "approval_status": found.approval_status,
@@ -170,7 +170,7 @@ def rename(ctx: typer.Context, model: Model, name: Annotated[str, typer.Argument
     Example: rota models rename flight-delay departure-delay
     """
     with opened(ctx, "model.register") as platform:
-        found = registry.rename_model(platform.repositories.metadata, model, name, **_act(platform), may_release=_may_release(platform))
+        found = registered_models.rename(platform.repositories.metadata, model, name, **_act(platform), may_release=_may_release(platform))
     show.facts({"model": found.name}, as_json=json, record=found)
 
 
@@ -183,11 +183,11 @@ def delete(ctx: typer.Context, thing: Thing, reason: Reason, json: show.Json = F
     with opened(ctx, "model.register") as platform:
         metadata = platform.repositories.metadata
         if "@" in thing:
-            found = registry.resolve(metadata, thing)
-            registry.delete_version(metadata, found.model, found.number, **_act(platform), reason=reason)
+            found = model_versions.resolve(metadata, thing)
+            model_versions.delete(metadata, found.model, found.number, **_act(platform), reason=reason)
             deleted = found.id
         else:
-            registry.delete_model(metadata, thing, **_act(platform), reason=reason, may_release=_may_release(platform))
+            registered_models.delete(metadata, thing, **_act(platform), reason=reason, may_release=_may_release(platform))
             deleted = thing
     show.facts({"deleted": deleted, "reason": reason}, as_json=json)
 
@@ -308,11 +308,11 @@ def _change(ctx: typer.Context, thing: str, changes: dict[str, Any], *, json: bo
     with opened(ctx, "model.register") as platform:
         metadata = platform.repositories.metadata
         if "@" in thing:
-            version = registry.resolve(metadata, thing)
-            changed = registry.change_version(metadata, version.model, version.number, **_act(platform), **changes)
+            version = model_versions.resolve(metadata, thing)
+            changed = model_versions.update(metadata, version.model, version.number, **_act(platform), **changes)
             show.facts({"version": changed.id, **_described(changed)}, as_json=json, record=changed)
         else:
-            model = registry.update_model(metadata, thing, **_act(platform), **changes)
+            model = registered_models.update(metadata, thing, **_act(platform), **changes)
             show.facts({"model": model.name, **_described(model)}, as_json=json, record=model)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rota.manage.governance import evidence
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
 from rota.records.model import Alias, ModelVersion
@@ -71,10 +71,10 @@ class Comparison:
 def compare(repositories: Repositories, model: str, numbers: Collection[int] = ()) -> Comparison:
     """Everything that can be said about these versions of a model (all of them without a choice), newest datasets first."""
     metadata = repositories.metadata
-    found = [v for v in registry.versions(metadata, model) if not numbers or v.number in numbers]
+    found = [v for v in model_versions.of_model(metadata, model) if not numbers or v.number in numbers]
     for number in numbers:
-        registry.live(metadata, model, number)
-    aliases = {alias.alias: alias.number for alias in metadata.find(Alias, {"model": model}, limit=registry.ALL)}
+        model_versions.live(metadata, model, number)
+    aliases = {alias.alias: alias.number for alias in metadata.find(Alias, {"model": model}, limit=registered_models.ALL)}
     return Comparison(model, aliases, tables(repositories, found), series(found), tuple(online(metadata, version) for version in found))
 
 
@@ -101,7 +101,7 @@ def series(versions: Collection[ModelVersion]) -> tuple[Trained, ...]:
 
 def online(metadata: Metadata, version: ModelVersion) -> Online:
     """The online results of a version."""
-    endpoints = registry.endpoints(metadata, version.model)
+    endpoints = registered_models.endpoints(metadata, version.model)
     delivered = tuple(rollout for endpoint in endpoints for rollout in evidence.rollouts(metadata, endpoint, version))
     measured: dict[str, Any] = {endpoint.name: evidence.performance(metadata, endpoint.name, version.number) for endpoint in endpoints}
     return Online(version.number, delivered, {name: found for name, found in measured.items() if found})

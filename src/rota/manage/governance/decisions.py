@@ -8,7 +8,7 @@ registered, in_review          request changes  -> changes_requested
 registered, in_review,
 changes_requested              reject           -> rejected
 approved, its gates closed     any decision     -> as from in_review; until then it stays approved
-any                            delete           -> deleted (`rota.manage.models.registry`)
+any                            delete           -> deleted (`rota.manage.models.model_versions`)
 
 Every other act is refused. In SageMaker's words approved is Approved, rejected is Rejected, what is not decided
 PendingManualApproval. `approved` says that people said yes; whether gates open is `standing`: enough approvals that have
@@ -23,7 +23,7 @@ import msgspec
 
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.governance import evidence, risk
-from rota.manage.models import registry
+from rota.manage.models import model_aliases, model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import CHAMPION, Alias, AliasMove, Approval, ModelVersion, ReleasePolicy, ReviewRequest
@@ -82,7 +82,7 @@ class Standing:
 
 def standing(metadata: Metadata, version: ModelVersion, *, now_us: Micros) -> Standing:
     """Whether a version may be released now, and if not, what to do."""
-    policy = registry.policy(metadata, version.model)
+    policy = registered_models.release_policy(metadata, version.model)
     given = _counted(decisions(metadata, version))
     valid = tuple(a for a in given if a.expires_us is None or a.expires_us > now_us)
     missing = [f"{problem}; answer it again, or register a better version" for problem in risk.unacceptable(policy, risk.answers(metadata, version))]
@@ -103,7 +103,7 @@ def check_released(metadata: Metadata, version: ModelVersion, act: str, *, now_u
 
 def decisions(metadata: Metadata, version: ModelVersion) -> list[Approval]:
     """Every decision ever made on a version, oldest first."""
-    return metadata.find(Approval, {"model": version.model, "number": version.number}, order="at_us", limit=registry.ALL)
+    return metadata.find(Approval, {"model": version.model, "number": version.number}, order="at_us", limit=registered_models.ALL)
 
 
 def approval_node(approval: Approval) -> str:
@@ -121,7 +121,7 @@ def request_review(metadata: Metadata, model: str, number: int, *, actor: str, n
     """Ask for a decision on a version; asking again after changes were requested opens it anew."""
 
     def request() -> ReviewRequest:
-        version = registry.live(metadata, model, number)
+        version = model_versions.live(metadata, model, number)
         again = version.status == "approved" and not standing(metadata, version, now_us=now_us).open
         if version.status not in ("registered", "changes_requested") and not again:
             raise Refused(f"{version.id} is {version.status}; a review is asked for a version that nobody has decided on", version=version.id)
@@ -135,14 +135,14 @@ def request_review(metadata: Metadata, model: str, number: int, *, actor: str, n
         metadata.commit(batch)
         return made
 
-    return registry.retried(request)
+    return registered_models.retried(request)
 
 
 def withdraw(metadata: Metadata, model: str, number: int, *, actor: str, now_us: Micros, reason: str = "") -> ReviewRequest:
     """Take back the open request for a review."""
 
     def take_back() -> ReviewRequest:
-        version = registry.live(metadata, model, number)
+        version = model_versions.live(metadata, model, number)
         asked = review(metadata, version)
         if asked is None or asked.state != "open":
             raise NotFound(f"no review of {version.id} is open", version=version.id)
@@ -155,19 +155,19 @@ def withdraw(metadata: Metadata, model: str, number: int, *, actor: str, now_us:
         metadata.commit(batch)
         return taken
 
-    return registry.retried(take_back)
+    return registered_models.retried(take_back)
 
 
 def decide(repositories: Repositories, model: str, number: int, decision: Decision) -> Approval:
     """Record a decision with everything known about the version as its evidence; `Refused` when policy or status forbid it."""
 
     def record() -> Approval:
-        version = registry.live(repositories.metadata, model, number)
+        version = model_versions.live(repositories.metadata, model, number)
         made, batch = decided(repositories, version, decision, now_us=repositories.clock.now_us())
         repositories.metadata.commit(batch)
         return made
 
-    return registry.retried(record)
+    return registered_models.retried(record)
 
 
 def decided(repositories: Repositories, version: ModelVersion, decision: Decision, *, now_us: Micros) -> tuple[Approval, Batch]:
@@ -213,10 +213,10 @@ def move_alias(
     an alias to where it points is no change.
     """
     metadata = repositories.metadata
-    registry.check_alias(alias)
+    model_aliases.check_name(alias)
 
     def move() -> Alias:
-        version = registry.live(metadata, model, number)
+        version = model_versions.live(metadata, model, number)
         before = metadata.get(Alias, model, alias)
         if before is not None and before.number == number:
             return before
@@ -225,11 +225,11 @@ def move_alias(
         moved = Alias(model, alias, number, now_us, reason)
         batch = Batch()
         batch.put(version, replacing=version)  # a version that is deleted or decided on meanwhile makes the commit a conflict
-        registry.move_alias(batch, metadata, moved, actor=actor, evidence=found)
+        model_aliases.move(batch, metadata, moved, actor=actor, evidence=found)
         metadata.commit(batch)
         return moved
 
-    return registry.retried(move)
+    return registered_models.retried(move)
 
 
 def remove_alias(repositories: Repositories, model: str, alias: str, *, actor: str, reason: str, may_release: bool) -> None:
@@ -242,21 +242,21 @@ def remove_alias(repositories: Repositories, model: str, alias: str, *, actor: s
             raise NotFound(f"model {model!r} has no alias {alias!r}", model=model, alias=alias)
         _check_hands(metadata, model, alias, reason, may_release=may_release)
         batch = Batch()
-        registry.drop_alias(batch, metadata, found, actor=actor, now_us=repositories.clock.now_us(), reason=reason)
+        model_aliases.remove(batch, metadata, found, actor=actor, now_us=repositories.clock.now_us(), reason=reason)
         metadata.commit(batch)
 
-    registry.retried(remove)
+    registered_models.retried(remove)
 
 
 def is_protected(metadata: Metadata, model: str, alias: str) -> bool:
     """Whether moving an alias takes the permission to release."""
-    return alias in registry.policy(metadata, model).protected
+    return alias in registered_models.release_policy(metadata, model).protected
 
 
 def history(metadata: Metadata, model: str, alias: str = "") -> list[AliasMove]:
     """Every move of a model's aliases, or of one alias, oldest first."""
     where: dict[str, str | int] = {"model": model, "alias": alias} if alias else {"model": model}
-    return sorted(metadata.find(AliasMove, where, limit=registry.ALL), key=lambda move: (move.at_us, move.alias, move.move))
+    return sorted(metadata.find(AliasMove, where, limit=registered_models.ALL), key=lambda move: (move.at_us, move.alias, move.move))
 
 
 def _counted(made: Sequence[Approval]) -> list[Approval]:
@@ -343,7 +343,7 @@ def _alias_gate(metadata: Metadata, version: ModelVersion, alias: str, reason: s
 
 def _check_hands(metadata: Metadata, model: str, alias: str, reason: str, *, may_release: bool) -> bool:
     """Whether an alias is protected; `Refused` when it is not moved by hand here, or not by this caller."""
-    served = [endpoint.name for endpoint in registry.endpoints(metadata, model)]
+    served = [endpoint.name for endpoint in registered_models.endpoints(metadata, model)]
     if alias == CHAMPION and served:
         raise Refused(
             f"alias {CHAMPION!r} of {model!r} follows the rollouts of endpoints {served} and is not moved by hand: "

@@ -16,7 +16,7 @@ from rota.errors import Conflict, InvalidInput, Refused, RotaError
 from rota.manage.governance import cards, comparison, decisions, evidence, reports, risk
 from rota.manage.governance.decisions import Decision, DecisionWord
 from rota.manage.lineage import audit_chain, audit_search
-from rota.manage.models import registry
+from rota.manage.models import model_aliases, model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, ModelVersion
 from rota.records.release import Canary
@@ -113,11 +113,11 @@ def audit(request: Request, actor: str = "", action: str = "", subject: str = ""
 def _review(request: Request, model: str, number: int, error: RotaError | None = None, typed: dict[str, str] | None = None) -> Response:
     platform = platform_of(request)
     r = platform.repositories
-    version = registry.get(r.metadata, model, number)
+    version = model_versions.get(r.metadata, model, number)
     identity, standing = identity_of(request), decisions.standing(r.metadata, version, now_us=r.clock.now_us())
     answers = risk.answers(r.metadata, version)
     obstacles = risk.obstacles(standing.policy, answers)
-    endpoints = registry.endpoints(r.metadata, model)
+    endpoints = registered_models.endpoints(r.metadata, model)
     shown = page(
         "review.html",
         platform,
@@ -144,7 +144,7 @@ def _review(request: Request, model: str, number: int, error: RotaError | None =
 def _card(request: Request, model: str, number: int, error: RotaError | None = None) -> Response:
     platform = platform_of(request)
     r = platform.repositories
-    version = registry.get(r.metadata, model, number)
+    version = model_versions.get(r.metadata, model, number)
     may_write = identity_of(request).may("model.register") and version.status != "deleted"
     shown = page("card.html", platform, card=cards.card(r, version), may_write=may_write, problem=str(error) if error else "")
     shown.status_code = _STATUS.get(type(error), 400) if error else 200
@@ -168,7 +168,7 @@ def _word(text: str) -> DecisionWord:
 
 def _tables(repositories: Repositories, version: ModelVersion) -> tuple[comparison.Table, ...]:
     """The version and the champion of today on the same rows, where they were scored on the same."""
-    champion = registry.aliased(repositories.metadata, version.model, CHAMPION)
+    champion = model_aliases.aliased_version(repositories.metadata, version.model, CHAMPION)
     sides = {version.number: version} | ({champion.number: champion} if champion else {})
     return comparison.tables(repositories, list(sides.values()))
 
@@ -178,7 +178,7 @@ def _delivery(repositories: Repositories, model: str, given: dict[str, str]) -> 
     chosen = {name: given[name].strip() for name in ("steps", "hold", "shadow") if given.get(name, "").strip()}
     if not chosen:
         return None
-    endpoints = registry.endpoints(repositories.metadata, model)
+    endpoints = registered_models.endpoints(repositories.metadata, model)
     base = endpoints[0].rollout if endpoints else Canary()
     try:
         steps = [int(step) for step in chosen["steps"].split(",")] if "steps" in chosen else base.steps

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from rota.deploy.releases import roll_back
 from rota.errors import NotFound
 from rota.manage.governance import decisions, evidence, policies, risk
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.records.record import plain
 from rota.records.release import Canary, Endpoint
 from rota.server.access.permissions import actor_of, needs
@@ -57,7 +57,7 @@ class Because(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def review(request: Request, model: str, number: int) -> dict[str, object]:
     """What a reviewer needs: what is open, the evidence, the questions with their answers, the decisions so far."""
     r = platform_of(request).repositories
-    version = registry.get(r.metadata, model, number)
+    version = model_versions.get(r.metadata, model, number)
     standing = decisions.standing(r.metadata, version, now_us=r.clock.now_us())
     answers = risk.answers(r.metadata, version)
     return {
@@ -95,7 +95,7 @@ async def decide(request: Request, model: str, number: int) -> dict[str, object]
     r = platform_of(request).repositories
     decision = decisions.Decision(given.decision, actor_of(request), given.reason, given.delivery, given.rollout)
     made = await run_in_threadpool(decisions.decide, r, model, number, decision)
-    return {"version": plain(registry.get(r.metadata, model, number)), "approval": plain(made)}
+    return {"version": plain(model_versions.get(r.metadata, model, number)), "approval": plain(made)}
 
 
 @router.post("/v1/models/{model}/{number}/risk", dependencies=needs("model.approve"))
@@ -110,7 +110,7 @@ async def answer(request: Request, model: str, number: int) -> object:
 @router.get("/v1/policies/{model}", dependencies=needs("model.read"))
 def policy(request: Request, model: str) -> object:
     """The policy in force for a model ("*": for models without one of their own)."""
-    return plain(registry.policy(platform_of(request).repositories.metadata, policies.check_model(model)))
+    return plain(registered_models.release_policy(platform_of(request).repositories.metadata, policies.check_model(model)))
 
 
 @router.put("/v1/policies/{model}", dependencies=needs("model.approve"))
