@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rota.errors import Conflict, NotFound, Refused, RotaError, Unavailable
-from rota.manage.governance import decisions, evidence, risk
+from rota.manage.governance import decisions, evidence, readiness, risk
 from rota.manage.models import cron as schedules
 from rota.manage.models import model_versions, registered_models
 from rota.manage.repositories import Repositories
@@ -309,7 +309,7 @@ def _review_by_policy(loop: Loop, event: Event) -> Reaction:
         batch = Batch()
         batch.audit("rota", "review.wait", version.id, now_us, reason="; ".join(obstacles))
         return Reaction(batch=batch)
-    decision = decisions.Decision("approve", decisions.AUTOMATIC, "both gates passed")
+    decision = decisions.ReviewDecision("approve", decisions.AUTOMATIC, "both gates passed")
     return Reaction(batch=decisions.decided(loop.repositories, version, decision, now_us=now_us)[1])
 
 
@@ -358,7 +358,7 @@ def rollout_run(endpoint: Endpoint, version: ModelVersion, *, now_us: Micros, tr
 def deliver(repositories: Repositories, version: ModelVersion, *, actor: str, endpoint: str = "") -> list[Run]:
     """Start the rollouts of a version that may be released, on its endpoints or one of them, the way its reviewer chose."""
     metadata, now_us = repositories.metadata, repositories.clock.now_us()
-    standing = decisions.check_released(metadata, version, "a delivery", now_us=now_us)
+    standing = readiness.check_ready(metadata, version, "a delivery", now_us=now_us)
     if not version.bundle:
         raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
     targets = [each for each in registered_models.endpoints(metadata, version.model) if endpoint in ("", each.name)]

@@ -7,7 +7,7 @@ import pytest
 
 from rota.errors import NotFound, Refused
 from rota.manage.governance import decisions, policies
-from rota.manage.governance.decisions import Decision
+from rota.manage.governance.decisions import ReviewDecision
 from rota.manage.models import model_versions
 from rota.ports.metadata import Batch
 from rota.server.access.permissions import permission_of, routes_of
@@ -78,7 +78,7 @@ def take(r, number, act):
     elif act == "withdraw":
         decisions.withdraw(r.metadata, "delay", number, **told)
     else:
-        decisions.decide(r, "delay", number, Decision(act, "rosa", "so"))
+        decisions.decide(r, "delay", number, ReviewDecision(act, "rosa", "so"))
 
 
 def test_the_routes_of_the_guide_have_the_permissions_it_says(guide, home):

@@ -8,7 +8,7 @@ from rota.deploy.rollout import delivered
 from rota.errors import InvalidInput, Refused
 from rota.loop import deliver
 from rota.manage.governance import decisions
-from rota.manage.governance.decisions import Decision
+from rota.manage.governance.decisions import ReviewDecision
 from rota.manage.models import model_aliases
 from rota.records.kinds import node
 from rota.records.model import AliasMove, Approval, ModelVersion, ReleasePolicy
@@ -129,7 +129,7 @@ def test_a_version_is_delivered_once(place):
 def test_evidence_of_a_second_decision_tells_how_the_rollout_went(place):
     promoted(place)
     place.store(ReleasePolicy("delay", "manual", approvals=2))
-    made = decisions.decide(place.repositories, "delay", 2, Decision("approve", "paul", "still good"))
+    made = decisions.decide(place.repositories, "delay", 2, ReviewDecision("approve", "paul", "still good"))
     (rollout,) = made.evidence["online"]["rollouts"]
     assert (rollout["state"], [step["outcome"] for step in rollout["steps"]]) == ("promoted", ["pass", "pass", "pass"])
     assert len(place.metadata.find(Approval, {"model": "delay", "number": 2})) == 2

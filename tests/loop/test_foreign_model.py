@@ -54,7 +54,7 @@ class Foreign:
         return version
 
     def approve(self, number: int) -> None:
-        decision = decisions.Decision("approve", "ana", "compared by hand")
+        decision = decisions.ReviewDecision("approve", "ana", "compared by hand")
         decisions.decide(self.platform.repositories, "tickets", number, decision)
 
     def declare(self) -> None:

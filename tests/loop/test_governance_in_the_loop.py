@@ -4,7 +4,7 @@ import pytest
 
 from rota.loop import Loop
 from rota.manage.governance import decisions, risk
-from rota.manage.governance.decisions import Decision
+from rota.manage.governance.decisions import ReviewDecision
 from rota.manage.models import model_versions
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
@@ -101,7 +101,7 @@ def test_an_approval_starts_the_rollout_when_policy_and_reviewer_want_it(loop, r
     store(r, ReleasePolicy("delay", level))
     registered(r)
     chosen = Canary(steps=[10], hold="1h")
-    decisions.decide(r, "delay", 1, Decision("approve", "rosa", "good", chosen, rollout))
+    decisions.decide(r, "delay", 1, ReviewDecision("approve", "rosa", "good", chosen, rollout))
     react(loop)
     assert len(rollouts(r)) == started
     assert [run.arguments["delivery"]["steps"] for run in rollouts(r)] == [[10]] * started
@@ -109,7 +109,7 @@ def test_an_approval_starts_the_rollout_when_policy_and_reviewer_want_it(loop, r
 
 def test_a_version_that_cannot_be_served_is_approved_and_not_rolled_out(loop, r):
     registered(r, bundle="", unservable="it has no files")
-    decisions.decide(r, "delay", 1, Decision("approve", "rosa", "good"))
+    decisions.decide(r, "delay", 1, ReviewDecision("approve", "rosa", "good"))
     react(loop)
     assert rollouts(r) == []
     assert [entry.body["reason"] for entry in r.metadata.audit() if entry.action == "rollout.skip"] == ["it has no files"]
@@ -118,9 +118,9 @@ def test_a_version_that_cannot_be_served_is_approved_and_not_rolled_out(loop, r)
 def test_an_approval_given_again_starts_no_second_rollout(loop, r):
     store(r, ReleasePolicy("delay", "semi-automatic"))
     registered(r)
-    decisions.decide(r, "delay", 1, Decision("approve", "rosa", "good"))
+    decisions.decide(r, "delay", 1, ReviewDecision("approve", "rosa", "good"))
     react(loop)
     store(r, ReleasePolicy("delay", "semi-automatic", approvals=2))
-    decisions.decide(r, "delay", 1, Decision("approve", "paul", "good"))
+    decisions.decide(r, "delay", 1, ReviewDecision("approve", "paul", "good"))
     react(loop)
     assert len(rollouts(r)) == 1

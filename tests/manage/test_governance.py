@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from rota.errors import Conflict, InvalidInput, NotFound, Refused
-from rota.manage.governance import decisions, risk
-from rota.manage.governance.decisions import Decision
+from rota.manage.governance import alias_moves, decisions, readiness, risk
+from rota.manage.governance.decisions import ReviewDecision
 from rota.manage.models import model_versions
 from rota.ports.metadata import Batch
 from rota.records.kinds import node
@@ -36,7 +36,7 @@ def r(repositories):
 
 
 def decide(r, word="approve", *, by="rosa", number=1, reason="looked at it", **told):
-    return decisions.decide(r, "delay", number, Decision(word, by, reason, **told))
+    return decisions.decide(r, "delay", number, ReviewDecision(word, by, reason, **told))
 
 
 def ask(r, by="anna", number=1):
@@ -48,7 +48,7 @@ def status(r, number=1):
 
 
 def missing(r, number=1):
-    return decisions.standing(r.metadata, model_versions.get(r.metadata, "delay", number), now_us=r.clock.now_us()).missing
+    return readiness.readiness(r.metadata, model_versions.get(r.metadata, "delay", number), now_us=r.clock.now_us()).missing
 
 
 def answer(r, question="bias", text="nobody", *, acceptable=True, by="lea"):
@@ -56,7 +56,7 @@ def answer(r, question="bias", text="nobody", *, acceptable=True, by="lea"):
 
 
 def move(r, alias="champion", number=1, *, reason="it is better", may_release=True):
-    return decisions.move_alias(r, "delay", alias, number, actor="olga", reason=reason, may_release=may_release)
+    return alias_moves.move(r, "delay", alias, number, actor="olga", reason=reason, may_release=may_release)
 
 
 def days(r, count):
@@ -191,7 +191,7 @@ def test_reviewers_at_once_are_all_counted(r):
 
 def test_of_two_opposite_decisions_at_once_one_is_made(r):
     seen = model_versions.get(r.metadata, "delay", 1)
-    batches = [decisions.decided(r, seen, Decision(word, "rosa", "so"), now_us=NOON_US)[1] for word in ("approve", "reject")]
+    batches = [decisions.decided(r, seen, ReviewDecision(word, "rosa", "so"), now_us=NOON_US)[1] for word in ("approve", "reject")]
     r.metadata.commit(batches[0])
     with pytest.raises(Conflict):
         r.metadata.commit(batches[1])
@@ -233,7 +233,7 @@ def test_with_two_approvals_the_earlier_end_counts_when_it_leaves_too_few(r):
     first = decide(r, by="rosa")
     days(r, 4)
     decide(r, by="paul")
-    standing = decisions.standing(r.metadata, model_versions.get(r.metadata, "delay", 1), now_us=r.clock.now_us())
+    standing = readiness.readiness(r.metadata, model_versions.get(r.metadata, "delay", 1), now_us=r.clock.now_us())
     assert standing.expires_us == first.expires_us
     days(r, 7)
     assert "expired (that of rosa" in missing(r)[0]
@@ -280,7 +280,7 @@ def test_a_bad_answer_given_while_somebody_decides_is_seen(r):
     store(r, ReleasePolicy("delay", "manual", questions=(BIAS,)))
     answer(r)
     seen = model_versions.get(r.metadata, "delay", 1)
-    _, batch = decisions.decided(r, seen, Decision("approve", "rosa", "so"), now_us=r.clock.now_us())
+    _, batch = decisions.decided(r, seen, ReviewDecision("approve", "rosa", "so"), now_us=r.clock.now_us())
     answer(r, text="small carriers", acceptable=False)
     with pytest.raises(Conflict):
         r.metadata.commit(batch)
@@ -339,25 +339,25 @@ def test_where_an_endpoint_serves_the_champion_follows_its_rollouts(r, protected
         move(r)
     store(r, Alias("delay", "champion", 1, NOON_US))
     with pytest.raises(Refused, match="follows the rollouts"):
-        decisions.remove_alias(r, "delay", "champion", actor="olga", reason="x", may_release=True)
+        alias_moves.remove(r, "delay", "champion", actor="olga", reason="x", may_release=True)
 
 
 def test_removing_an_alias_ends_its_history_and_a_protected_one_takes_the_permission(r):
     decide(r)
     move(r)
     with pytest.raises(Refused, match=r"model\.release"):
-        decisions.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=False)
-    decisions.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
-    assert [(m.number, m.before, m.reason) for m in decisions.history(r.metadata, "delay", "champion")] == [(1, 0, "it is better"), (0, 1, "gone")]
+        alias_moves.remove(r, "delay", "champion", actor="olga", reason="gone", may_release=False)
+    alias_moves.remove(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
+    assert [(m.number, m.before, m.reason) for m in alias_moves.history(r.metadata, "delay", "champion")] == [(1, 0, "it is better"), (0, 1, "gone")]
     with pytest.raises(NotFound):
-        decisions.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
+        alias_moves.remove(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
 
 
 def test_a_version_decided_on_while_its_alias_moves_is_looked_at_again(r, monkeypatch):
     store(r, ReleasePolicy("delay", "manual", questions=(BIAS,)))
     answer(r)
     decide(r)
-    checked = decisions.check_released
+    checked = readiness.check_ready
 
     def bad_news_meanwhile(*given, **told):
         found = checked(*given, **told)
@@ -376,7 +376,7 @@ def test_moves_at_once_are_one_history_without_a_gap(r):
     decide(r, number=2)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: move(r, number=1 + n % 2), range(40)))
-    moves = decisions.history(r.metadata, "delay", "champion")
+    moves = alias_moves.history(r.metadata, "delay", "champion")
     assert [m.move for m in moves] == list(range(1, len(moves) + 1))
     assert [m.before for m in moves] == [0, *(m.number for m in moves[:-1])]
     assert model_versions.resolve(r.metadata, "delay@champion").number == moves[-1].number
@@ -389,7 +389,7 @@ def test_the_delivery_that_the_reviewer_chose_travels_with_the_approval(r):
     event = r.metadata.events(0)[-1]
     assert msgspec.convert(event.body["delivery"], Canary) == chosen
     assert event.body["rollout"] is False
-    assert decisions.standing(r.metadata, model_versions.get(r.metadata, "delay", 1), now_us=NOON_US).delivery == chosen
+    assert readiness.readiness(r.metadata, model_versions.get(r.metadata, "delay", 1), now_us=NOON_US).delivery == chosen
 
 
 def test_of_several_approvers_the_last_who_chose_a_delivery_is_heard(r):

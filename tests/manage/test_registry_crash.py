@@ -10,7 +10,7 @@ import pytest
 from rota import wiring
 from rota.errors import NotFound
 from rota.manage.experiments import artifacts
-from rota.manage.governance import decisions
+from rota.manage.governance import alias_moves
 from rota.manage.lineage.audit_chain import verify_audit
 from rota.manage.models import model_versions, registered_models
 from rota.records.kinds import node
@@ -24,8 +24,8 @@ PROCESS = """
 import sys
 from pathlib import Path
 from rota import wiring
-from rota.manage.governance import decisions
-from rota.manage.governance.decisions import Decision
+from rota.manage.governance import alias_moves, decisions
+from rota.manage.governance.decisions import ReviewDecision
 from rota.manage.models import model_versions, registered_models
 from rota.settings import Settings
 
@@ -35,9 +35,9 @@ with wiring.opened(Settings(home=Path(home), metadata_url=url)) as platform:
     for turn in range(int(rounds)):
         made = model_versions.create(r, model="delay", source=f"runs:/{run}/model", actor=name)
         print("registered", made.number, flush=True)
-        decisions.decide(r, "delay", made.number, Decision("approve", f"rosa of {name}", f"round {turn}"))
+        decisions.decide(r, "delay", made.number, ReviewDecision("approve", f"rosa of {name}", f"round {turn}"))
         print("approved", made.number, flush=True)
-        decisions.move_alias(r, "delay", "champion", made.number, actor=name, reason=name, may_release=True)
+        alias_moves.move(r, "delay", "champion", made.number, actor=name, reason=name, may_release=True)
         print("moved", made.number, flush=True)
 """
 
@@ -86,7 +86,7 @@ def examine(place, acknowledged):
             assert {edge.cause for edge in metadata.edges([node(version)], "causes")} == {f"experiment_run:{RUN}"}
         approved = sorted(approval.number for approval in metadata.find(Approval, limit=10_000))
         assert [v.number for v in versions if v.status == "approved"] == approved
-        moves = decisions.history(metadata, "delay", "champion")
+        moves = alias_moves.history(metadata, "delay", "champion")
         assert [move.move for move in moves] == list(range(1, len(moves) + 1))
         assert [move.before for move in moves] == [0, *(move.number for move in moves)][: len(moves)]
         alias = metadata.get(Alias, "delay", "champion")

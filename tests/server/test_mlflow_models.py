@@ -230,7 +230,7 @@ def test_a_protected_alias_obeys_the_gate(mlflow: Any) -> None:
     stage = {"name": "gated", "version": "1", "stage": "Production"}
     assert mlflow.refused("POST", "model-versions/transition-stage", **stage) == (403, "PERMISSION_DENIED")
     assert aliases(mlflow, "gated") == {}
-    decision = decisions.Decision("approve", "rita", "good on every slice")
+    decision = decisions.ReviewDecision("approve", "rita", "good on every slice")
     decisions.decide(mlflow.platform.repositories, "gated", 1, decision)
     mlflow.post("registered-models/alias", name="gated", alias="champion", version="1")
     assert aliases(mlflow, "gated") == {"champion": "1"}

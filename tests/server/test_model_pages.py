@@ -5,8 +5,8 @@ from urllib.parse import urlencode
 import pytest
 
 from rota.manage.access import tokens
-from rota.manage.governance import cards, decisions, policies, risk
-from rota.manage.governance.decisions import Decision
+from rota.manage.governance import alias_moves, cards, decisions, policies, readiness, risk
+from rota.manage.governance.decisions import ReviewDecision
 from rota.manage.lineage import notes
 from rota.manage.models import model_versions
 from rota.manage.signals import prediction_log
@@ -180,7 +180,7 @@ def test_a_review_goes_from_question_to_approval_by_forms(platform: Platform, vi
     assert send(rosa, "/models/delay/2/risk", question="bias", answer="nobody", acceptable="yes").status == 303
     done = send(rosa, "/models/delay/2/decision", decision="approve", reason="so it is", steps="10,50", hold="", shadow="1h", rollout="no")
     assert done.status == 303
-    (made,) = decisions.decisions(r.metadata, model_versions.get(r.metadata, "delay", 2))
+    (made,) = readiness.decisions(r.metadata, model_versions.get(r.metadata, "delay", 2))
     assert (made.reviewer, made.decision, made.delivery.steps, made.delivery.shadow) == ("rosa", "approve", (10, 50), "1h")
     shown = rosa.get("/models/delay/2/review").text
     assert "so it is" in shown
@@ -349,8 +349,8 @@ def test_names_from_outside_are_text_on_every_page(browser, platform: Platform):
     decisions.request_review(r.metadata, "delay", 3, comment=HOSTILE, **act)
     risk.answer(r.metadata, "delay", 3, "bias", text=HOSTILE, acceptable=True, **act)
     cards.edit(r.metadata, "delay", 3, "limits", HOSTILE, **act)
-    decisions.decide(r, "delay", 3, Decision("approve", HOSTILE, HOSTILE))
-    decisions.move_alias(r, "delay", "candidate", 3, actor=HOSTILE, reason=HOSTILE, may_release=True)
+    decisions.decide(r, "delay", 3, ReviewDecision("approve", HOSTILE, HOSTILE))
+    alias_moves.move(r, "delay", "candidate", 3, actor=HOSTILE, reason=HOSTILE, may_release=True)
     for path in (
         *PAGES,
         "/models/delay/3",

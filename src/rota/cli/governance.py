@@ -10,8 +10,8 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
-from rota.manage.governance import decisions, evidence, policies, risk
-from rota.manage.governance.decisions import Decision
+from rota.manage.governance import decisions, evidence, policies, readiness, risk
+from rota.manage.governance.decisions import ReviewDecision
 from rota.manage.models import model_versions, registered_models
 from rota.records.model import ReleasePolicy
 from rota.records.record import plain
@@ -43,7 +43,7 @@ def review(ctx: typer.Context, version: Version, json: show.Json = False) -> Non
     with opened(ctx, "model.read") as platform:
         r = platform.repositories
         found = model_versions.resolve(r.metadata, version)
-        standing = decisions.standing(r.metadata, found, now_us=r.clock.now_us())
+        standing = readiness.readiness(r.metadata, found, now_us=r.clock.now_us())
         asked, obstacles = decisions.review(r.metadata, found), risk.obstacles(standing.policy, risk.answers(r.metadata, found))
         known = evidence.collect(r, found)
     told: dict[str, Any] = {
@@ -109,7 +109,7 @@ def approve(
     with opened(ctx, "model.approve") as platform:
         found = model_versions.resolve(platform.repositories.metadata, version)
         delivery = _delivery(platform, found.model, steps=steps, hold=hold, shadow=shadow)
-        _decide(platform, version, Decision("approve", platform.identity.name, reason, delivery, rollout), json=json)
+        _decide(platform, version, ReviewDecision("approve", platform.identity.name, reason, delivery, rollout), json=json)
 
 
 @models.command()
@@ -119,7 +119,7 @@ def reject(ctx: typer.Context, version: Version, reason: Reason, json: show.Json
     Example: rota models reject flight-delay@3 --reason "unfair to small carriers"
     """
     with opened(ctx, "model.approve") as platform:
-        _decide(platform, version, Decision("reject", platform.identity.name, reason), json=json)
+        _decide(platform, version, ReviewDecision("reject", platform.identity.name, reason), json=json)
 
 
 @models.command("request-changes")
@@ -129,7 +129,7 @@ def request_changes(ctx: typer.Context, version: Version, reason: Reason, json: 
     Example: rota models request-changes flight-delay@3 --reason "describe what it is not for"
     """
     with opened(ctx, "model.approve") as platform:
-        _decide(platform, version, Decision("request_changes", platform.identity.name, reason), json=json)
+        _decide(platform, version, ReviewDecision("request_changes", platform.identity.name, reason), json=json)
 
 
 @risks.command("list")
@@ -199,7 +199,7 @@ def policy(
     show.facts(_policy_lines(found), as_json=json, record=found)
 
 
-def _decide(platform: Platform, version: str, decision: Decision, *, json: bool) -> None:
+def _decide(platform: Platform, version: str, decision: ReviewDecision, *, json: bool) -> None:
     found = model_versions.resolve(platform.repositories.metadata, version)
     made = decisions.decide(platform.repositories, found.model, found.number, decision)
     found = model_versions.get(platform.repositories.metadata, found.model, found.number)

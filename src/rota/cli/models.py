@@ -10,7 +10,7 @@ from rota.cli.opening import opened
 from rota.errors import InvalidInput
 from rota.manage.access import tokens
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
-from rota.manage.governance import comparison, decisions, evidence
+from rota.manage.governance import alias_moves, comparison, evidence, readiness
 from rota.manage.models import model_versions, registered_models
 from rota.manage.models import search as model_search
 from rota.records.access import Permission
@@ -86,8 +86,8 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
     with opened(ctx, "model.read") as platform:
         metadata, now_us = platform.repositories.metadata, platform.repositories.clock.now_us()
         found = model_versions.resolve(metadata, version)
-        approvals = decisions.decisions(metadata, found)
-        standing = decisions.standing(metadata, found, now_us=now_us)
+        approvals = readiness.decisions(metadata, found)
+        standing = readiness.readiness(metadata, found, now_us=now_us)
         earned = evidence.earned(platform.repositories, found)
         aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}, limit=registered_models.ALL) if a.number == found.number]
     if json:
@@ -247,7 +247,7 @@ def set_alias(
     with opened(ctx, "model.read") as platform:
         tokens.require(platform.identity, _hands(platform, model, word))
         actor, may = platform.identity.name, _may_release(platform)
-        made = decisions.move_alias(platform.repositories, model, word, number, actor=actor, reason=reason, may_release=may)
+        made = alias_moves.move(platform.repositories, model, word, number, actor=actor, reason=reason, may_release=may)
     show.facts({"alias": name, "version": made.number, "reason": made.reason}, as_json=json, record=made)
 
 
@@ -260,7 +260,7 @@ def remove_alias(ctx: typer.Context, name: AliasName, reason: Reason, json: show
     model, word = _alias_of(name)
     with opened(ctx, "model.read") as platform:
         tokens.require(platform.identity, _hands(platform, model, word))
-        decisions.remove_alias(platform.repositories, model, word, actor=platform.identity.name, reason=reason, may_release=_may_release(platform))
+        alias_moves.remove(platform.repositories, model, word, actor=platform.identity.name, reason=reason, may_release=_may_release(platform))
     show.facts({"removed": name, "reason": reason}, as_json=json)
 
 
@@ -274,7 +274,7 @@ def alias_history(
     """
     model, _, word = name.partition("@")
     with opened(ctx, "model.read") as platform:
-        moves = decisions.history(platform.repositories.metadata, model, word)
+        moves = alias_moves.history(platform.repositories.metadata, model, word)
     columns = {
         "alias": lambda m: m.alias,
         "#": lambda m: m.move,
@@ -355,7 +355,7 @@ def _alias_of(name: str) -> tuple[str, str]:
 
 def _hands(platform: Platform, model: str, word: str) -> Permission:
     """The permission to move an alias."""
-    return "model.release" if decisions.is_protected(platform.repositories.metadata, model, word) else "model.register"
+    return "model.release" if alias_moves.is_protected(platform.repositories.metadata, model, word) else "model.register"
 
 
 def _may_release(platform: Platform) -> bool:

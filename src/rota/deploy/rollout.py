@@ -21,7 +21,7 @@ from rota.deploy import judge
 from rota.deploy.releases import await_convergence, current_release, next_release
 from rota.durable.workflow import Context, Work
 from rota.errors import LostLease, NotFound, Refused
-from rota.manage.governance import decisions
+from rota.manage.governance import readiness
 from rota.manage.models import model_aliases, model_versions
 from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, Alias, ModelVersion
@@ -86,7 +86,7 @@ class RolloutWorkflow:
         return next((r.id for r in newest if r.ended_us is None and r.id != work.run.id), "")
 
     def _start(self, work: Work, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:
-        released = decisions.check_released(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
+        released = readiness.check_ready(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
         if not version.bundle:
             raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
         champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
@@ -94,7 +94,7 @@ class RolloutWorkflow:
         stages = _stages(endpoint) if champion else []
         first = stages[0][0] if stages else "canary"
         work.batch.put(Rollout(work.run.id, endpoint.name, version.model, version.number, number, first, 0, work.now_us))
-        work.used(f"model_version:{version.id}", *(decisions.approval_node(approval) for approval in released.approvals))
+        work.used(f"model_version:{version.id}", *(readiness.approval_node(approval) for approval in released.approvals))
         work.made(f"rollout:{work.run.id}")
         _announce(work, endpoint, first, f"version {version.number} begins")
         return {"champion": number}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rota.errors import InvalidInput
-from rota.manage.governance import decisions, evidence
+from rota.manage.governance import evidence, readiness
 from rota.manage.lineage.explain import Explanation, explain
 from rota.manage.models import model_versions, registered_models
 from rota.manage.repositories import Repositories
@@ -231,7 +231,7 @@ def _risk(metadata: Metadata, known: Explanation) -> list[Grid]:
 
 
 def _governance(metadata: Metadata, version: ModelVersion, known: Explanation) -> dict[str, object]:
-    standing = decisions.standing(metadata, version, now_us=known.at_us)
+    standing = readiness.readiness(metadata, version, now_us=known.at_us)
     return {
         "status": f"{version.status} ({version.approval_status})",
         "may be released": "; ".join(standing.missing) or "yes",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from rota.manage.governance import decisions, evidence
+from rota.manage.governance import evidence, readiness
 from rota.manage.models import registered_models
 from rota.manage.repositories import Repositories
 from rota.manage.signals import business_outcomes
@@ -65,7 +65,7 @@ def _deployed(repositories: Repositories, model: str, endpoint: str) -> Deployed
     version, since_us = _champion(metadata, model, endpoint)
     if version is None:
         return None
-    standing = decisions.standing(metadata, version, now_us=now_us)
+    standing = readiness.readiness(metadata, version, now_us=now_us)
     alerts = metadata.find(Alert, {"endpoint": endpoint}, order="-raised_us", limit=registered_models.ALL) if endpoint else []
     earned = business_outcomes.of_version(repositories, endpoint, version.number) if endpoint else None
     return DeployedModel(

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 
 from rota.errors import NotFound
 from rota.manage.experiments import artifacts, search_grammar
-from rota.manage.governance import decisions
+from rota.manage.governance import alias_moves
 from rota.manage.models import model_versions, registered_models
 from rota.manage.models import search as model_search
 from rota.ports.metadata import Batch
@@ -158,7 +158,7 @@ def transition_stage(call: Call, asked: Transition) -> object:
         if found is not None and found.number == version.number:
             remove_alias(call, version.model, other)
     if alias and (before is None or before.number != version.number):
-        decisions.move_alias(
+        alias_moves.move(
             call.repositories,
             version.model,
             alias,

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from rota.errors import Conflict, NotFound
 from rota.manage.experiments import search_grammar
-from rota.manage.governance import decisions
+from rota.manage.governance import alias_moves
 from rota.manage.models import model_versions, registered_models
 from rota.manage.models import search as model_search
 from rota.records.filters import Query
@@ -177,7 +177,7 @@ def set_alias(call: Call, asked: SetAlias) -> object:
     """A protected alias needs an approved version and somebody who may release."""
     number = number_of(asked.version)
     model_versions.live(call.repositories.metadata, registered_models.get(call.repositories.metadata, asked.name).name, number)
-    decisions.move_alias(
+    alias_moves.move(
         call.repositories,
         asked.name,
         asked.alias,
@@ -211,7 +211,7 @@ def get_by_alias(call: Call, asked: ByAlias) -> object:
 
 def remove_alias(call: Call, model: str, alias: str) -> None:
     """Remove an alias through governance's gate."""
-    decisions.remove_alias(call.repositories, model, alias, actor=call.identity.name, reason=REASON, may_release=call.identity.may("model.release"))
+    alias_moves.remove(call.repositories, model, alias, actor=call.identity.name, reason=REASON, may_release=call.identity.may("model.release"))
 
 
 def number_of(version: str) -> int:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.manage.experiments.search_grammar import parse_filter
-from rota.manage.governance import comparison, decisions, evidence
+from rota.manage.governance import alias_moves, comparison, evidence, readiness
 from rota.manage.lineage import audit_search, notes
 from rota.manage.lineage import graph as lineage
 from rota.manage.models import model_versions, registered_models
@@ -99,7 +99,7 @@ def model(request: Request, model: str) -> Response:
         model=registered_models.get(metadata, model),
         versions=versions[::-1],
         aliases=_by_version(metadata.find(Alias, {"model": model}, limit=registered_models.ALL)),
-        moves=decisions.history(metadata, model)[::-1],
+        moves=alias_moves.history(metadata, model)[::-1],
         policy=registered_models.release_policy(metadata, model),
         endpoints=[endpoint.name for endpoint in registered_models.endpoints(metadata, model)],
         charts=drawn,
@@ -119,9 +119,9 @@ def version(request: Request, model: str, number: int) -> Response:
         "model.html",
         platform,
         version=found,
-        standing=decisions.standing(r.metadata, found, now_us=r.clock.now_us()),
+        standing=readiness.readiness(r.metadata, found, now_us=r.clock.now_us()),
         aliases=[alias.alias for alias in r.metadata.find(Alias, {"model": model}, limit=registered_models.ALL) if alias.number == number],
-        approvals=decisions.decisions(r.metadata, found),
+        approvals=readiness.decisions(r.metadata, found),
         offline=evidence.offline(r, found),
         online=evidence.online(r.metadata, found),
         earned=evidence.earned(r, found),

@@ -13,8 +13,8 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import Conflict, InvalidInput, Refused, RotaError
-from rota.manage.governance import cards, comparison, decisions, evidence, reports, risk
-from rota.manage.governance.decisions import Decision, DecisionWord
+from rota.manage.governance import cards, comparison, decisions, evidence, readiness, reports, risk
+from rota.manage.governance.decisions import DecisionWord, ReviewDecision
 from rota.manage.lineage import audit_chain, audit_search
 from rota.manage.models import model_aliases, model_versions, registered_models
 from rota.manage.repositories import Repositories
@@ -61,7 +61,7 @@ async def decide(request: Request, model: str, number: int) -> Response:
     def act() -> None:
         word = _word(given.get("decision", ""))
         delivery = _delivery(r, model, given) if word == "approve" else None
-        made = Decision(word, reviewer, given.get("reason", ""), delivery, given.get("rollout", "yes") == "yes")
+        made = ReviewDecision(word, reviewer, given.get("reason", ""), delivery, given.get("rollout", "yes") == "yes")
         decisions.decide(r, model, number, made)
 
     return await _acted(request, model, number, given, act)
@@ -114,7 +114,7 @@ def _review(request: Request, model: str, number: int, error: RotaError | None =
     platform = platform_of(request)
     r = platform.repositories
     version = model_versions.get(r.metadata, model, number)
-    identity, standing = identity_of(request), decisions.standing(r.metadata, version, now_us=r.clock.now_us())
+    identity, standing = identity_of(request), readiness.readiness(r.metadata, version, now_us=r.clock.now_us())
     answers = risk.answers(r.metadata, version)
     obstacles = risk.obstacles(standing.policy, answers)
     endpoints = registered_models.endpoints(r.metadata, model)
@@ -127,7 +127,7 @@ def _review(request: Request, model: str, number: int, error: RotaError | None =
         standing=standing,
         open=[*standing.missing, *(each for each in obstacles if not any(each in told for told in standing.missing))],
         answers=answers,
-        decisions=decisions.decisions(r.metadata, version),
+        decisions=readiness.decisions(r.metadata, version),
         known=evidence.collect(r, version),
         tables=_tables(r, version),
         base=endpoints[0].rollout if endpoints else Canary(),
@@ -151,7 +151,7 @@ def _card(request: Request, model: str, number: int, error: RotaError | None = N
     return shown
 
 
-def _words(standing: decisions.Standing) -> tuple[DecisionWord, ...]:
+def _words(standing: readiness.Readiness) -> tuple[DecisionWord, ...]:
     """What may still be decided about a version."""
     if standing.version.status in ("registered", "in_review") or (standing.version.status == "approved" and not standing.open):
         return ("approve", "request_changes", "reject")

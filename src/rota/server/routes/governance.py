@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from rota.deploy.releases import roll_back
 from rota.errors import NotFound
-from rota.manage.governance import decisions, evidence, policies, risk
+from rota.manage.governance import decisions, evidence, policies, readiness, risk
 from rota.manage.models import model_versions, registered_models
 from rota.records.record import plain
 from rota.records.release import Canary, Endpoint
@@ -58,7 +58,7 @@ def review(request: Request, model: str, number: int) -> dict[str, object]:
     """What a reviewer needs: what is open, the evidence, the questions with their answers, the decisions so far."""
     r = platform_of(request).repositories
     version = model_versions.get(r.metadata, model, number)
-    standing = decisions.standing(r.metadata, version, now_us=r.clock.now_us())
+    standing = readiness.readiness(r.metadata, version, now_us=r.clock.now_us())
     answers = risk.answers(r.metadata, version)
     return {
         "version": plain(version),
@@ -69,7 +69,7 @@ def review(request: Request, model: str, number: int) -> dict[str, object]:
         "obstacles": risk.obstacles(standing.policy, answers),
         "policy": plain(standing.policy),
         "answers": {question: plain(answer) for question, answer in answers.items()},
-        "decisions": listed(decisions.decisions(r.metadata, version)),
+        "decisions": listed(readiness.decisions(r.metadata, version)),
         "evidence": plain(evidence.collect(r, version)),
     }
 
@@ -93,7 +93,7 @@ async def decide(request: Request, model: str, number: int) -> dict[str, object]
     """Approve, reject, or ask for changes."""
     given = await body_as(request, Decided)
     r = platform_of(request).repositories
-    decision = decisions.Decision(given.decision, actor_of(request), given.reason, given.delivery, given.rollout)
+    decision = decisions.ReviewDecision(given.decision, actor_of(request), given.reason, given.delivery, given.rollout)
     made = await run_in_threadpool(decisions.decide, r, model, number, decision)
     return {"version": plain(model_versions.get(r.metadata, model, number)), "approval": plain(made)}
 

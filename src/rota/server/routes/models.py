@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
-from rota.manage.governance import comparison, decisions
+from rota.manage.governance import alias_moves, comparison, readiness
 from rota.manage.models import model_versions, registered_models
 from rota.manage.models import search as model_search
 from rota.records import filters
@@ -160,7 +160,7 @@ def aliases(request: Request, model: str) -> list[object]:
 @router.get("/v1/models/{model}/aliases/{alias}", dependencies=needs("model.read"))
 def alias_history(request: Request, model: str, alias: str) -> list[object]:
     """Every move of an alias: who, when, why, from which evidence."""
-    return listed(decisions.history(platform_of(request).repositories.metadata, model, alias))
+    return listed(alias_moves.history(platform_of(request).repositories.metadata, model, alias))
 
 
 @router.put("/v1/models/{model}/aliases/{alias}", dependencies=needs("model.register"))
@@ -179,13 +179,13 @@ async def move_protected_alias(request: Request, model: str, alias: str) -> obje
 def version(request: Request, model: str, number: int) -> dict[str, object]:
     r = platform_of(request).repositories
     found = model_versions.get(r.metadata, model, number)
-    standing = decisions.standing(r.metadata, found, now_us=r.clock.now_us())
+    standing = readiness.readiness(r.metadata, found, now_us=r.clock.now_us())
     return {
         "version": plain(found),
         "approval_status": found.approval_status,
         "released": standing.open,
         "missing": list(standing.missing),
-        "approvals": listed(decisions.decisions(r.metadata, found)),
+        "approvals": listed(readiness.decisions(r.metadata, found)),
     }
 
 
@@ -230,9 +230,9 @@ async def _move(request: Request, model: str, alias: str) -> object:
     r, may_release = platform_of(request).repositories, identity_of(request).may("model.release")
     act: dict[str, Any] = {"actor": actor_of(request), "reason": to.reason, "may_release": may_release}
     if to.number == 0:
-        await run_in_threadpool(decisions.remove_alias, r, model, alias, **act)
+        await run_in_threadpool(alias_moves.remove, r, model, alias, **act)
         return {"removed": f"{model}@{alias}"}
-    return plain(await run_in_threadpool(decisions.move_alias, r, model, alias, to.number, **act))
+    return plain(await run_in_threadpool(alias_moves.move, r, model, alias, to.number, **act))
 
 
 def _act(request: Request) -> dict[str, Any]:
