@@ -16,8 +16,9 @@ from rota.manage.repositories import Repositories
 from rota.records.dataset import DatasetVersion
 from rota.records.record import decode, encode, plain
 from rota.records.schema import ColumnSchema, Schema, Statistics
-from rota.stats.observed import Observation, observe
 from rota.stats.schema import validate
+from rota.stats.summarize import summarize
+from rota.stats.table_summary import TableSummary
 from rota.wiring import Platform
 
 commands = typer.Typer(
@@ -189,14 +190,14 @@ def validate_data(
         raise typer.Exit(1)
 
 
-def _observed(repositories: Repositories, data: str, schema: Schema) -> Observation:
+def _observed(repositories: Repositories, data: str, schema: Schema) -> TableSummary:
     """A file is read in parts; of a dataset version the columns that the schema names, as it also has columns of its own."""
     if Path(data).suffix.lower() in schema_inference.READERS:
-        return observe(schema_inference.batches(schema_inference.file_table(Path(data))), schema)
+        return summarize(schema_inference.batches(schema_inference.file_table(Path(data))), schema)
     rows = datasets.read(repositories.tables, _dataset(repositories, data))
     rows = rows.select([column.name for column in schema.columns if column.name in rows.columns])
     numbers = [column.name for column in schema.columns if column.type == "float" and column.name in rows.columns]
-    return observe(rows.with_columns(schema_inference.as_model_sees(rows.select(numbers))), schema)
+    return summarize(rows.with_columns(schema_inference.as_model_sees(rows.select(numbers))), schema)
 
 
 def _statistics(repositories: Repositories, data: str, schema: Schema) -> Statistics | None:
