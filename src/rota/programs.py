@@ -14,7 +14,8 @@ import polars as pl
 
 from rota import engines
 from rota.develop import reproduction, search, tuning
-from rota.develop.tracking import Surroundings, TrackedRun, Tracker, current_run
+from rota.develop.tracker_stores import TrackerConfig
+from rota.develop.tracking import TrackedRun, Tracker, current_run
 from rota.errors import InvalidInput
 from rota.manage.datasets import read as dataset_reading
 from rota.manage.features.definitions.registration import Change
@@ -186,11 +187,11 @@ def _tracker(settings: Settings) -> Iterator[Tracker]:
     """The tracker of a home: that of the run around, or a new one, which first stores what killed processes left."""
     spool = engines.made(settings) / SPOOL
     outer = current_run()
-    if outer is not None and outer.tracker.surroundings.spool == spool:
+    if outer is not None and outer.tracker.config.spool == spool:
         yield outer.tracker
         return
     ticks: tuple[Callable[[], int], int] = (engines.clock(settings).now_us, 1) if settings.clock == "replay" else (time.time_ns, 1_000)
-    surroundings = Surroundings(
+    config = TrackerConfig(
         lambda: engines.development_repositories(settings),
         spool,
         *ticks,
@@ -198,7 +199,7 @@ def _tracker(settings: Settings) -> Iterator[Tracker]:
         formats=engines.installed_formats,
         drawing=engines.drawing(),
     )
-    tracker = Tracker(surroundings, new_id=lambda: uuid.uuid4().hex)
+    tracker = Tracker(config, new_id=lambda: uuid.uuid4().hex)
     try:
         tracker.drain()
         yield tracker

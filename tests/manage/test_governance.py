@@ -361,11 +361,11 @@ def test_a_version_decided_on_while_its_alias_moves_is_looked_at_again(r, monkey
 
     def bad_news_meanwhile(*given, **told):
         found = checked(*given, **told)
-        monkeypatch.setattr(decisions, "check_released", checked)
+        monkeypatch.setattr(readiness, "check_ready", checked)
         answer(r, text="small carriers", acceptable=False)
         return found
 
-    monkeypatch.setattr(decisions, "check_released", bad_news_meanwhile)
+    monkeypatch.setattr(readiness, "check_ready", bad_news_meanwhile)
     with pytest.raises(Refused, match="bias"):
         move(r)
     assert r.metadata.find(Alias) == []
