@@ -25,7 +25,7 @@ from peers.environment import python_of
 from rota.manage.datasets.schema_inference import batches, file_table, of_table
 from rota.records.record import decode, encode
 from rota.records.schema import Schema
-from rota.stats.schema import validate
+from rota.stats.schema_validation import validate
 from rota.stats.summarize import summarize
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import polars as pl
 
 from rota import engines
-from rota.develop import reproduction, search, tuning
+from rota.develop import reproduction, run_search, tuning
 from rota.develop.tracker_stores import TrackerConfig
 from rota.develop.tracking import TrackedRun, Tracker, current_run
 from rota.errors import InvalidInput
@@ -111,9 +111,9 @@ def tune(
     part = outer.child(name, seeds=[seed]) if outer is not None and outer.experiment == experiment else None
     with part or track(experiment, name, home=home, seeds=[seed]) as run:
         if learn_from:
-            earlier = search.run(run.repositories.tracking, learn_from)
+            earlier = run_search.run(run.repositories.tracking, learn_from)
             run.log_params(
-                {"tuning.learned_from": earlier.id, "tuning.learned": tuning.learn(tuner, search.children(run.repositories.tracking, earlier))}
+                {"tuning.learned_from": earlier.id, "tuning.learned": tuning.learn(tuner, run_search.children(run.repositories.tracking, earlier))}
             )
         return tuning.tune(run, tuner, objective, trials=trials, direction=direction, told=told)
 

@@ -15,14 +15,14 @@ import msgspec
 
 from rota import engines
 from rota.deploy.rollout import RolloutWorkflow
-from rota.develop.orphans import drain
+from rota.develop.spool_recovery import drain
 from rota.durable.workflow import Worker, Workflow
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.loop import CONSUMER, Loop, deliver, start_training
 from rota.manage.access import tokens
 from rota.manage.adoption import registration as foreign_registration
 from rota.manage.adoption.adopt import Adopter
-from rota.manage.adoption.conversion import Order, convert
+from rota.manage.adoption.conversion import ConversionRequest, convert
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import versions as dataset_versions
 from rota.manage.features.definitions.registration import Change
@@ -349,7 +349,7 @@ def fit_in_child(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def convert_in_child(arguments: Mapping[str, Any]) -> Any:
     """What the compute engine calls in a process of its own to read a foreign model's file; it holds no key, and seals nothing."""
-    order = msgspec.convert(arguments, Order)
+    order = msgspec.convert(arguments, ConversionRequest)
     return plain(convert(order, engines.installed_formats(Recognised() if order.pickle else None)))
 
 

@@ -4,8 +4,7 @@ import pytest
 
 from rota.errors import InvalidInput
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
-from rota.manage.models import model_aliases
-from rota.manage.models import search as model_search
+from rota.manage.models import model_aliases, model_search
 from rota.ports.metadata import Batch
 from rota.records.filters import Query
 from rota.records.model import Alias, RegisteredModel

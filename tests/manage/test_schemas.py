@@ -15,8 +15,8 @@ from rota.manage.datasets.schema_inference import batches, file_table, of_table
 from rota.ports.metadata import Batch
 from rota.records.model import Alias, ModelVersion
 from rota.records.schema import SERVING, Comparator
-from rota.stats.inference import infer_table
-from rota.stats.schema import validate
+from rota.stats.schema_inference import infer_table
+from rota.stats.schema_validation import validate
 from rota.stats.summarize import summarize
 from rota.testing.story import NOON_US, version
 

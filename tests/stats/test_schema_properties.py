@@ -12,8 +12,8 @@ from rota.errors import InvalidInput
 from rota.records.record import decode, encode
 from rota.records.schema import ColumnSchema, Schema
 from rota.stats.bins import choose_bins, count, place
-from rota.stats.inference import DOMAIN_LIMIT, infer_table
-from rota.stats.schema import validate
+from rota.stats.schema_inference import DOMAIN_LIMIT, infer_table
+from rota.stats.schema_validation import validate
 from rota.stats.summarize import summarize
 from rota.stats.table_summary import VALUES, merge
 

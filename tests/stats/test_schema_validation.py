@@ -12,8 +12,8 @@ import pytest
 from rota.errors import InvalidInput
 from rota.records.record import decode, encode
 from rota.records.schema import SERVING, TRAINING, ColumnSchema, Comparator, DatasetConstraints, Schema
-from rota.stats.inference import infer_table
-from rota.stats.schema import POLICY, validate
+from rota.stats.schema_inference import infer_table
+from rota.stats.schema_validation import POLICY, validate
 from rota.stats.summarize import summarize
 
 BIG = 2**53

@@ -10,9 +10,8 @@ from rota.cli.opening import opened
 from rota.errors import InvalidInput
 from rota.manage.access import tokens
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
-from rota.manage.governance import alias_moves, comparison, evidence, readiness
-from rota.manage.models import model_versions, registered_models
-from rota.manage.models import search as model_search
+from rota.manage.governance import alias_moves, evidence, readiness, version_comparison
+from rota.manage.models import model_search, model_versions, registered_models
 from rota.records.access import Permission
 from rota.records.filters import Query
 from rota.records.model import Alias, Approval, ModelVersion
@@ -204,7 +203,7 @@ def compare(
     Example: rota models compare flight-delay --version 3 --version 5
     """
     with opened(ctx, "model.read") as platform:
-        found = comparison.compare(platform.repositories, model, version or [])
+        found = version_comparison.compare(platform.repositories, model, version or [])
     if json:
         show.write_json(plain(found))
         return

@@ -11,12 +11,12 @@ from rota.cli.opening import opened
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import schema_inference, schemas
-from rota.manage.datasets.schema_edits import Difference, Edits, apply, differences
+from rota.manage.datasets.schema_edits import Edits, SchemaDifference, apply, differences
 from rota.manage.repositories import Repositories
 from rota.records.dataset import DatasetVersion
 from rota.records.record import decode, encode, plain
 from rota.records.schema import ColumnSchema, Schema, Statistics
-from rota.stats.schema import validate
+from rota.stats.schema_validation import validate
 from rota.stats.summarize import summarize
 from rota.stats.table_summary import TableSummary
 from rota.wiring import Platform
@@ -278,7 +278,7 @@ def _further(column: ColumnSchema) -> str:
     return "  ".join(f"{field}={value}" for field, value in plain(column).items() if field not in shown and value != usual[field])
 
 
-def _print_differences(found: list[Difference], *, as_json: bool) -> None:
+def _print_differences(found: list[SchemaDifference], *, as_json: bool) -> None:
     if as_json:
         show.write_json([{"column": d.column, "field": d.field, "before": d.before, "after": d.after} for d in found])
         return

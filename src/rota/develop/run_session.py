@@ -6,11 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from rota.develop import keeping
+from rota.develop import artifact_logging
 from rota.develop.spool import Header, Spool
 from rota.develop.tracker_stores import TrackerStores
 from rota.errors import Refused
-from rota.manage.experiments import notebook, read_tracking
+from rota.manage.experiments import input_tracking, notebook
 from rota.ports.metadata import Batch
 from rota.ports.tracking import Logged
 from rota.records.time import Micros
@@ -52,7 +52,7 @@ class RunSession:
             raise
         self.status = "running"
         stores.flusher.add(self._spool, begun.id)
-        self._exits.enter_context(read_tracking.noting(self.note_input))
+        self._exits.enter_context(input_tracking.noting(self.note_input))
         self._exits.enter_context(_terminated_as_error())
         return self._exits
 
@@ -100,11 +100,11 @@ class RunSession:
 
     def _store_end(self, status: TrackedStatus, ended_us: Micros, error: str) -> None:
         self.stores.drain(self.begun.id)  # of children that were forked and are gone
-        tags = {read_tracking.UNTRACKED: "true" if read_tracking.untracked(self.inputs) else "false", **({"error": error} if error else {})}
+        tags = {input_tracking.UNTRACKED: "true" if input_tracking.untracked(self.inputs) else "false", **({"error": error} if error else {})}
         self.stores.tracking.log(self.begun.id, Logged(tags=tags))
         executed = notebook.executed()
         if executed is not None:
-            keeping.artifact(self.stores.repositories, self.begun, "notebook.ipynb", executed.source, "")
+            artifact_logging.artifact(self.stores.repositories, self.begun, "notebook.ipynb", executed.source, "")
         self.stores.tracking.change_run(self.begun.id, status=status, ended_us=ended_us)
 
     def _wake_flusher(self) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rota.develop.flushing import Flusher
-from rota.develop.orphans import drain
+from rota.develop.metric_flusher import Flusher
+from rota.develop.spool_recovery import drain
 from rota.manage.repositories import Repositories
 from rota.ports.drawing import Drawing
 from rota.ports.models import ModelFormat

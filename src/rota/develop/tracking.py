@@ -18,7 +18,7 @@ from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any, Self
 
-from rota.develop import foreign_data, keeping
+from rota.develop import artifact_logging, untracked_data
 from rota.develop.run_session import RunSession
 from rota.develop.tracker_stores import TrackerConfig, TrackerStores
 from rota.errors import Conflict, InvalidInput, NotFound, Refused
@@ -167,12 +167,12 @@ class TrackedRun:
     def log_artifact(self, name: str | Path, data: bytes | None = None, folder: str = "") -> str:
         """Keep bytes under a name, or the file at the path `name` under its file name; returns the digest."""
         self._session.refuse_ended()
-        return keeping.artifact(self.repositories, self._session.begun, name, data, folder)
+        return artifact_logging.artifact(self.repositories, self._session.begun, name, data, folder)
 
     def log_artifacts(self, directory: str | Path, folder: str = "") -> list[str]:
         """Keep every file below a directory; returns their digests. Links are left out."""
         self._session.refuse_ended()
-        return keeping.artifacts_below(self.repositories, self._session.begun, Path(directory), folder)
+        return artifact_logging.artifacts_below(self.repositories, self._session.begun, Path(directory), folder)
 
     def log_text(self, text: str, name: str) -> str:
         """Keep a text as a file."""
@@ -180,13 +180,13 @@ class TrackedRun:
 
     def log_dict(self, value: Any, name: str) -> str:
         """Keep plain values (dicts, lists, numbers, texts) as a JSON file."""
-        return self.log_artifact(name, keeping.json_bytes(value))
+        return self.log_artifact(name, artifact_logging.json_bytes(value))
 
     def log_figure(self, figure: Any, name: str) -> str:
         """Keep a figure: Matplotlib's in the form of the name's ending; an Altair chart or Vega-Lite dict as JSON, and as
         SVG when vl-convert is installed (`pip install 'rota[ui]'`). Returns the digest of the file `name`."""
         digest = ""
-        for path, data in keeping.figure(figure, name, self.tracker.config.drawing).items():
+        for path, data in artifact_logging.figure(figure, name, self.tracker.config.drawing).items():
             digest = self.log_artifact(path, data)
         return digest
 
@@ -196,7 +196,7 @@ class TrackedRun:
         What Rota did not read itself is known by its digest only and marked as untracked. Reading by `rota.read_dataset` or
         `FeatureStore.get_historical_features` needs no call.
         """
-        noted = foreign_data.described(data, name, context=context)
+        noted = untracked_data.described(data, name, context=context)
         self._session.note_input(noted)
         return noted
 
@@ -208,7 +208,8 @@ class TrackedRun:
         self._session.refuse_ended()
         extras = {"signature.json": signature.encode(), "input_example.json": input_example}
         files = {path: data for path, data in extras.items() if data}
-        return keeping.model(self.repositories, self._session.begun, model, name, formats=self.tracker.config.formats(), files=files, step=step)
+        formats = self.tracker.config.formats()
+        return artifact_logging.model(self.repositories, self._session.begun, model, name, formats=formats, files=files, step=step)
 
     @contextmanager
     def child(self, name: str = "", *, seeds: Sequence[int] = (), tags: Mapping[str, str] | None = None) -> Iterator["TrackedRun"]:

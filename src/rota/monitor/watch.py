@@ -31,7 +31,7 @@ from rota.records.schema import SERVING, Schema
 from rota.records.signal import Alert, AlertKind, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
 from rota.stats import concept_drift
-from rota.stats.schema import validate
+from rota.stats.schema_validation import validate
 
 MATURING_DAYS = 3
 RECENT_DAYS = 14

@@ -17,7 +17,7 @@ import msgspec
 from rota.durable.workflow import Context, Work
 from rota.errors import InvalidInput, Refused, RotaError, Unavailable
 from rota.manage.adoption import mlmodel
-from rota.manage.adoption.conversion import Converted, Order, answered
+from rota.manage.adoption.conversion import ConversionRequest, Converted, answered
 from rota.manage.adoption.mlmodel import DESCRIPTION, Foreign
 from rota.manage.experiments import artifacts
 from rota.manage.models import loading, model_versions, pickle_signing, registered_models
@@ -140,7 +140,7 @@ class Adopter:
                 if path:
                     self._copy(files[path], folder / local)
             out = folder / "out"
-            order = Order(
+            order = ConversionRequest(
                 model=version.model,
                 format=said.format,
                 folder=name,
@@ -156,7 +156,7 @@ class Adopter:
             found = self._ask(order)
             return found, out.read_bytes() if not found.unservable else b""
 
-    def _ask(self, order: Order) -> Converted:
+    def _ask(self, order: ConversionRequest) -> Converted:
         try:
             return answered(self.compute.run(CONVERT, plain(order), timeout_s=self.timeout_s))
         except Unavailable as error:

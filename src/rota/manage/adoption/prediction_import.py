@@ -15,7 +15,7 @@ import polars as pl
 
 from rota.errors import InvalidInput, NotFound
 from rota.manage.adoption import baselines
-from rota.manage.adoption.columns import VIEW
+from rota.manage.adoption.column_mapping import VIEW
 from rota.manage.datasets import schema_inference
 from rota.manage.features.rows import coercion
 from rota.manage.models import model_aliases

@@ -11,8 +11,7 @@ from rota.manage.adoption import mlmodel
 from rota.manage.adoption.adopt import LARGEST_MODEL, Adopter
 from rota.manage.adoption.mlmodel import ENDINGS
 from rota.manage.experiments import artifacts
-from rota.manage.models import model_versions, pickle_signing, registered_models
-from rota.manage.models import sources as model_sources
+from rota.manage.models import model_versions, pickle_signing, registered_models, version_sources
 from rota.ports.metadata import Batch
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.model import ModelVersion
@@ -66,7 +65,7 @@ def register(adopter: Adopter, model: str, offer: Offer, *, actor: str) -> Model
             source=offer.source,
             artifacts=root,
             signature=offer.signature,
-            unservable=model_sources.UNCONVERTED,
+            unservable=version_sources.UNCONVERTED,
         )
         batch = Batch()
         for path, (digest, size) in kept.items():

@@ -16,8 +16,8 @@ from rota.records.record import decode, digest, encode
 from rota.records.run import Deployed
 from rota.records.schema import SERVING, Bins, Schema, Statistics
 from rota.stats.bins import EDGE_VALUES, choose_bins
-from rota.stats.inference import infer_schema, infer_table
-from rota.stats.profile import column_statistics
+from rota.stats.schema_inference import infer_schema, infer_table
+from rota.stats.slice_statistics import column_statistics
 from rota.stats.summarize import summarize
 
 NULL_MARGIN = 0.05

@@ -72,7 +72,7 @@ def write(repositories: Repositories, found: Belongings, file: IO[bytes]) -> dic
         for member in members:
             tar.addfile(_entry(member.path, member.size), io.BytesIO(found.facts[member.path]))
         for piece in found.pieces:
-            tar.addfile(_entry(piece.path, piece.size), _Reader(repositories.blobs.stream(piece.digest)))
+            tar.addfile(_entry(piece.path, piece.size), _ArchiveStream(repositories.blobs.stream(piece.digest)))
     return manifest
 
 
@@ -155,7 +155,7 @@ def _digest(content: IO[bytes]) -> str:
     return total.hexdigest()
 
 
-class _Reader(io.RawIOBase):
+class _ArchiveStream(io.RawIOBase):
     """Pieces as a file that tarfile can read; read to its end, so that a damaged blob is noticed."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:

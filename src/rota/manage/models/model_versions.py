@@ -11,8 +11,7 @@ import msgspec
 
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.experiments import artifacts
-from rota.manage.models import registered_models
-from rota.manage.models import sources as model_sources
+from rota.manage.models import registered_models, version_sources
 from rota.manage.models.registered_models import ALL, retried
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata
@@ -54,7 +53,7 @@ def create(
     description: str = "",
     actor: str,
 ) -> ModelVersion:
-    """Register what a tracked run or a logged model made as the next version of a model (`rota.manage.models.sources`).
+    """Register what a tracked run or a logged model made as the next version of a model (`rota.manage.models.version_sources`).
 
     The version keeps its own copy of the files, so that nothing done to the run later changes it. Several may register at
     once; each gets a number of its own. `NotFound` when there is no such model, source or run.
@@ -63,7 +62,7 @@ def create(
 
     def attempt() -> ModelVersion:
         registered_models.get(metadata, model)
-        draft, place = model_sources.drafted(repositories, model, source, run)
+        draft, place = version_sources.drafted(repositories, model, source, run)
         now_us = repositories.clock.now_us()
         version = msgspec.structs.replace(
             draft,
@@ -79,7 +78,7 @@ def create(
         batch = Batch()
         artifacts.snapshot(metadata, batch, place.root, place.folder, into=version.artifacts)
         register(batch, metadata, version, actor=actor)
-        batch.link(f"model_version:{version.id}", model_sources.causes(version, place), now_us)
+        batch.link(f"model_version:{version.id}", version_sources.causes(version, place), now_us)
         metadata.commit(batch)
         return version
 

@@ -6,8 +6,7 @@ from fastapi import APIRouter
 from rota.errors import NotFound
 from rota.manage.experiments import artifacts, search_grammar
 from rota.manage.governance import alias_moves
-from rota.manage.models import model_versions, registered_models
-from rota.manage.models import search as model_search
+from rota.manage.models import model_search, model_versions, registered_models
 from rota.ports.metadata import Batch
 from rota.records.filters import Query
 from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion

@@ -7,8 +7,7 @@ from fastapi import APIRouter
 from rota.errors import Conflict, NotFound
 from rota.manage.experiments import search_grammar
 from rota.manage.governance import alias_moves
-from rota.manage.models import model_versions, registered_models
-from rota.manage.models import search as model_search
+from rota.manage.models import model_search, model_versions, registered_models
 from rota.records.filters import Query
 from rota.records.model import Alias, RegisteredModel
 from rota.server.mlflow import version_form

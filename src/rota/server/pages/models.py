@@ -8,11 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.manage.experiments.search_grammar import parse_filter
-from rota.manage.governance import alias_moves, comparison, evidence, readiness
+from rota.manage.governance import alias_moves, evidence, readiness, version_comparison
 from rota.manage.lineage import audit_search, notes
 from rota.manage.lineage import graph as lineage
-from rota.manage.models import model_versions, registered_models
-from rota.manage.models import search as model_search
+from rota.manage.models import model_search, model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
 from rota.records import filters
@@ -73,7 +72,7 @@ def compare(request: Request, version: Annotated[list[str] | None, Query()] = No
         return model(request, "compare")
     found = [model_versions.resolve(platform.repositories.metadata, each) for each in dict.fromkeys(version)]
     names = list(dict.fromkeys(each.model for each in found))
-    compared = [comparison.compare(platform.repositories, name, [v.number for v in found if v.model == name]) for name in names]
+    compared = [version_comparison.compare(platform.repositories, name, [v.number for v in found if v.model == name]) for name in names]
     metrics = sorted({metric for each in found for metric in each.metrics})
     parameters = sorted({parameter for each in found for parameter in each.parameters})
     earned = {each.id: evidence.earned(platform.repositories, each) for each in found}
@@ -86,7 +85,7 @@ def model(request: Request, model: str) -> Response:
     platform = platform_of(request)
     metadata = platform.repositories.metadata
     versions = model_versions.of_model(metadata, model)
-    trained = comparison.series(versions)
+    trained = version_comparison.series(versions)
     drawn = []
     known = {name for each in trained for name in each.metrics}
     for metric in [*(name for name in charts.METRICS if name in known), *sorted(known - set(charts.METRICS))]:

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import Conflict, InvalidInput, Refused, RotaError
-from rota.manage.governance import cards, comparison, decisions, evidence, readiness, reports, risk
+from rota.manage.governance import cards, decisions, evidence, readiness, reports, risk, version_comparison
 from rota.manage.governance.decisions import DecisionWord, ReviewDecision
 from rota.manage.lineage import audit_chain, audit_search
 from rota.manage.models import model_aliases, model_versions, registered_models
@@ -166,11 +166,11 @@ def _word(text: str) -> DecisionWord:
     return word
 
 
-def _tables(repositories: Repositories, version: ModelVersion) -> tuple[comparison.Table, ...]:
+def _tables(repositories: Repositories, version: ModelVersion) -> tuple[version_comparison.Table, ...]:
     """The version and the champion of today on the same rows, where they were scored on the same."""
     champion = model_aliases.aliased_version(repositories.metadata, version.model, CHAMPION)
     sides = {version.number: version} | ({champion.number: champion} if champion else {})
-    return comparison.tables(repositories, list(sides.values()))
+    return version_comparison.tables(repositories, list(sides.values()))
 
 
 def _delivery(repositories: Repositories, model: str, given: dict[str, str]) -> Canary | None:

@@ -9,9 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
-from rota.manage.governance import alias_moves, comparison, readiness
-from rota.manage.models import model_versions, registered_models
-from rota.manage.models import search as model_search
+from rota.manage.governance import alias_moves, readiness, version_comparison
+from rota.manage.models import model_search, model_versions, registered_models
 from rota.records import filters
 from rota.records.model import Alias, ModelVersion, RegisteredModel
 from rota.records.record import plain
@@ -149,7 +148,7 @@ async def register(request: Request, model: str) -> object:
 @router.get("/v1/models/{model}/comparison", dependencies=needs("model.read"))
 def compared(request: Request, model: str, version: Annotated[list[int] | None, Query()] = None) -> object:
     """Versions on the same rows, over their trainings, and online."""
-    return plain(comparison.compare(platform_of(request).repositories, model, version or []))
+    return plain(version_comparison.compare(platform_of(request).repositories, model, version or []))
 
 
 @router.get("/v1/models/{model}/aliases", dependencies=needs("model.read"))
