@@ -25,8 +25,8 @@ from peers.environment import python_of
 from rota.manage.datasets.schema_inference import batches, file_table, of_table
 from rota.records.record import decode, encode
 from rota.records.schema import Schema
-from rota.stats.observed import observe
-from rota.stats.schema import validate
+from rota.stats.schema_validation import validate
+from rota.stats.summarize import summarize
 
 HERE = Path(__file__).parent
 PEERS = {
@@ -92,7 +92,7 @@ def rota(folder: Path, rounds: int) -> dict[str, Any]:
     path, seconds, found = folder / "dirty.parquet", [], ()
     for _ in range(rounds):
         begun = time.perf_counter()
-        seen = observe(batches(file_table(path)), schema)
+        seen = summarize(batches(file_table(path)), schema)
         found = validate(schema, seen)
         seen.statistics()
         seconds.append(time.perf_counter() - begun)

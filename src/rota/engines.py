@@ -9,6 +9,7 @@ from typing import Literal
 
 from rota.backends.alert_sinks import LogSink, WebhookSink
 from rota.backends.clocks import ReplayClock, SystemClock
+from rota.backends.home_secrets import OwnerToken, private_file
 from rota.backends.inputs.file_input import FileInput
 from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.local_processes import LocalProcesses
@@ -16,8 +17,6 @@ from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.online import MemoryOnline
 from rota.backends.models.format_registry import FormatShelf
 from rota.backends.online.lmdb_online import LmdbOnline
-from rota.backends.owner_token import OwnerToken
-from rota.backends.shared.private_files import private_file
 from rota.backends.sql.engine import open_engine
 from rota.backends.sql.metadata import SqlMetadata
 from rota.backends.sql.runs import SqlRuns
@@ -176,7 +175,7 @@ def storage(settings: Settings) -> tuple[Blobs, Tables]:
     if settings.storage_url:
         if importlib.util.find_spec("obstore") is None:
             raise InvalidInput("storage_url needs the library obstore: pip install 'rota[s3]'", setting="storage_url")
-        blobs, tables = importlib.import_module("rota.backends.storage.s3_storage").open_storage(settings.storage_url)
+        blobs, tables = importlib.import_module("rota.backends.storage.s3_tables").open_storage(settings.storage_url)
         return blobs, tables
     home = settings.home.resolve()
     return BlobDirectory(home / "blobs"), DeltaTables(home / "tables")

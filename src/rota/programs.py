@@ -13,8 +13,9 @@ from typing import Any, Literal, Self
 import polars as pl
 
 from rota import engines
-from rota.develop import reproduction, search, tuning
-from rota.develop.tracking import Surroundings, TrackedRun, Tracker, current_run
+from rota.develop import reproduction, run_search, tuning
+from rota.develop.tracker_stores import TrackerConfig
+from rota.develop.tracking import TrackedRun, Tracker, current_run
 from rota.errors import InvalidInput
 from rota.manage.datasets import read as dataset_reading
 from rota.manage.features.definitions.registration import Change
@@ -111,9 +112,9 @@ def tune(
     part = outer.child(name, seeds=[seed]) if outer is not None and outer.experiment == experiment else None
     with part or track(experiment, name, home=home, seeds=[seed]) as run:
         if learn_from:
-            earlier = search.run(run.repositories.tracking, learn_from)
+            earlier = run_search.run(run.repositories.tracking, learn_from)
             run.log_params(
-                {"tuning.learned_from": earlier.id, "tuning.learned": tuning.learn(tuner, search.children(run.repositories.tracking, earlier))}
+                {"tuning.learned_from": earlier.id, "tuning.learned": tuning.learn(tuner, run_search.children(run.repositories.tracking, earlier))}
             )
         return tuning.tune(run, tuner, objective, trials=trials, direction=direction, told=told)
 
@@ -201,11 +202,11 @@ def _tracker(settings: Settings) -> Iterator[Tracker]:
     """The tracker of a home: that of the run around, or a new one, which first stores what killed processes left."""
     spool = engines.made(settings) / SPOOL
     outer = current_run()
-    if outer is not None and outer.tracker.surroundings.spool == spool:
+    if outer is not None and outer.tracker.config.spool == spool:
         yield outer.tracker
         return
     ticks: tuple[Callable[[], int], int] = (engines.clock(settings).now_us, 1) if settings.clock == "replay" else (time.time_ns, 1_000)
-    surroundings = Surroundings(
+    config = TrackerConfig(
         lambda: engines.development_repositories(settings),
         spool,
         *ticks,
@@ -213,7 +214,7 @@ def _tracker(settings: Settings) -> Iterator[Tracker]:
         formats=engines.installed_formats,
         drawing=engines.drawing(),
     )
-    tracker = Tracker(surroundings, new_id=lambda: uuid.uuid4().hex)
+    tracker = Tracker(config, new_id=lambda: uuid.uuid4().hex)
     try:
         tracker.drain()
         yield tracker

@@ -12,7 +12,7 @@ import msgspec
 from rota import engines
 from rota.deploy.delivery import Deliveries
 from rota.deploy.rollout import RolloutWorkflow
-from rota.develop.orphans import drain
+from rota.develop.spool_recovery import drain
 from rota.durable.workflow import Worker, Workflow
 from rota.errors import InvalidInput, NotFound
 from rota.loop.context import LoopContext
@@ -21,7 +21,7 @@ from rota.loop.pipelines import Pipelines
 from rota.manage.access import tokens
 from rota.manage.access.access_control import AccessControl
 from rota.manage.adoption.adopt import Adopter
-from rota.manage.adoption.conversion import Order, convert
+from rota.manage.adoption.conversion import ConversionRequest, convert
 from rota.manage.adoption.model_registry import ModelRegistry
 from rota.manage.datasets.catalog import DatasetCatalog
 from rota.manage.features.online.reader import OnlineFeatures
@@ -227,7 +227,7 @@ def fit_in_child(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def convert_in_child(arguments: Mapping[str, Any]) -> Any:
     """What the compute engine calls in a process of its own to read a foreign model's file; it holds no key, and seals nothing."""
-    order = msgspec.convert(arguments, Order)
+    order = msgspec.convert(arguments, ConversionRequest)
     return plain(convert(order, engines.installed_formats(Recognised() if order.pickle else None)))
 
 

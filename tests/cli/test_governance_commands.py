@@ -8,7 +8,7 @@ import rota
 from rota.errors import InvalidInput, Refused
 from rota.manage.access import tokens
 from rota.manage.experiments import artifacts
-from rota.manage.models import registry
+from rota.manage.models import registered_models
 from rota.ports.tracking import Logged
 from rota.records.model import ReleasePolicy
 from rota.records.tracking import ExperimentRun, MetricPoint
@@ -200,7 +200,7 @@ def test_a_policy_beside_the_project_is_recorded_by_apply(home, tmp_path, people
     with home.open() as platform:
         changes = platform.projects.apply(folder / "project.py", actor="otto")
         assert ("add", "release_policy", "delay") in [(c.what, c.kind, c.name) for c in changes]
-        assert registry.policy(platform.repositories.metadata, "delay") == ReleasePolicy("delay", "manual")
+        assert registered_models.release_policy(platform.repositories.metadata, "delay") == ReleasePolicy("delay", "manual")
         again = platform.projects.apply(folder / "project.py", actor="otto")
         assert "release_policy" not in [c.kind for c in again]
     (folder / "policy.toml").write_text("level = 'manual'")
@@ -223,7 +223,7 @@ def test_who_deploys_a_pipeline_does_not_set_the_policy_with_it(home, tmp_path, 
         platform.identity = tokens.Identity("mia", "ml_engineer")
         with pytest.raises(Refused, match=r"lacks the permission 'model\.approve'"):
             platform.projects.apply(folder / "project.py", actor="mia")
-        assert registry.policy(platform.repositories.metadata, "delay").level == "semi-automatic"
+        assert registered_models.release_policy(platform.repositories.metadata, "delay").level == "semi-automatic"
         platform.identity = tokens.OWNER
         platform.projects.apply(folder / "project.py", actor="owner")
         platform.identity = tokens.Identity("mia", "ml_engineer")

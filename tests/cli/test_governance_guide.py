@@ -5,10 +5,10 @@ import shlex
 
 import pytest
 
-from rota.errors import Refused
+from rota.errors import NotFound, Refused
 from rota.manage.governance import decisions, policies
-from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.governance.decisions import ReviewDecision
+from rota.manage.models import model_versions
 from rota.ports.metadata import Batch
 from rota.server.access.permissions import permission_of, routes_of
 from rota.server.app import create
@@ -58,7 +58,7 @@ def test_the_table_of_statuses_is_what_happens_and_all_else_is_refused(guide, ho
 
 def reached(r, status, act):
     """The status after an act on a new version that was brought to a status, None when the act was refused."""
-    number = registry.next_number(r.metadata, "delay")
+    number = model_versions.next_number(r.metadata, "delay")
     batch = Batch()
     batch.put(version(number, "registered"))
     r.metadata.commit(batch)
@@ -66,9 +66,9 @@ def reached(r, status, act):
     try:
         for step in [*paths.get(status, []), act]:
             take(r, number, step)
-    except (Refused, registry.NotFound):
+    except (Refused, NotFound):
         return None
-    return registry.get(r.metadata, "delay", number).status
+    return model_versions.get(r.metadata, "delay", number).status
 
 
 def take(r, number, act):
@@ -78,7 +78,7 @@ def take(r, number, act):
     elif act == "withdraw":
         decisions.withdraw(r.metadata, "delay", number, **told)
     else:
-        decisions.decide(r, "delay", number, Decision(act, "rosa", "so"))
+        decisions.decide(r, "delay", number, ReviewDecision(act, "rosa", "so"))
 
 
 def test_the_routes_of_the_guide_have_the_permissions_it_says(guide, home):

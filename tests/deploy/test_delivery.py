@@ -8,8 +8,8 @@ from rota.deploy.delivery import deliver
 from rota.deploy.rollout import delivered
 from rota.errors import InvalidInput, Refused
 from rota.manage.governance import decisions
-from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.governance.decisions import ReviewDecision
+from rota.manage.models import model_aliases
 from rota.records.kinds import node
 from rota.records.model import AliasMove, Approval, ModelVersion, ReleasePolicy
 from rota.records.record import plain
@@ -58,7 +58,7 @@ def test_a_rollback_is_a_move_with_a_reason_and_needs_no_approval(place):
     assert (move.number, move.before, move.actor, move.reason) == (1, 2, "olga", "complaints")
     assert move.evidence == {"rollback": "delay", "from": [2]}
     at_us = place.clock.now_us()
-    assert registry.alias_at(place.metadata, "delay", "champion", at_us).number == 1
+    assert model_aliases.at(place.metadata, "delay", "champion", at_us).number == 1
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_version_is_delivered_once(place):
 def test_evidence_of_a_second_decision_tells_how_the_rollout_went(place):
     promoted(place)
     place.store(ReleasePolicy("delay", "manual", approvals=2))
-    made = decisions.decide(place.repositories, "delay", 2, Decision("approve", "paul", "still good"))
+    made = decisions.decide(place.repositories, "delay", 2, ReviewDecision("approve", "paul", "still good"))
     (rollout,) = made.evidence["online"]["rollouts"]
     assert (rollout["state"], [step["outcome"] for step in rollout["steps"]]) == ("promoted", ["pass", "pass", "pass"])
     assert len(place.metadata.find(Approval, {"model": "delay", "number": 2})) == 2

@@ -4,7 +4,7 @@ import pytest
 
 from rota.deploy import releases
 from rota.errors import InvalidInput, NotFound, Refused
-from rota.manage.models import registry
+from rota.manage.models import model_aliases
 from rota.records.model import Alias
 from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout, Route, Serving
@@ -78,7 +78,7 @@ def test_a_rollback_returns_to_the_champion_before_and_is_audited(place):
     )
     made = roll_back(place)
     assert [(r.number, r.weight) for r in made.routes] == [(1, 100)]
-    assert registry.aliased(place.metadata, "delay").number == 1
+    assert model_aliases.aliased_version(place.metadata, "delay").number == 1
     (entry,) = [e for e in place.metadata.audit() if e.action == "endpoint.rollback"]
     assert (entry.actor, entry.body) == ("anna", {"to": 1, "reason": "complaints"})
 

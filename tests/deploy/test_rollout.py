@@ -2,13 +2,13 @@
 
 import pytest
 
-from rota.manage.models import registry
+from rota.manage.models import model_aliases
 from rota.records.release import Canary, Endpoint, metric
 from rota.testing.story import version
 
 
 def champion(place):
-    return registry.aliased(place.metadata, "delay").number
+    return model_aliases.aliased_version(place.metadata, "delay").number
 
 
 def split(release):

@@ -8,8 +8,8 @@ import sys
 import msgspec
 import pytest
 
-from rota.develop import reproduction, search
-from rota.develop.reproduction import Asked
+from rota.develop import reproduction, run_search
+from rota.develop.reproduction import ReproduceOptions
 from rota.errors import Refused
 from rota.settings import Settings
 from rota.wiring import opened
@@ -68,12 +68,12 @@ def tracked(project, home, script="roll.py", *arguments):
     )
     assert done.returncode == 0, done.stderr
     with opened(Settings(home=home)) as platform:
-        return search.runs(platform.repositories.tracking, experiments=["dice"]).items[0]
+        return run_search.runs(platform.repositories.tracking, experiments=["dice"]).items[0]
 
 
 def again(home, run, **asked):
     with opened(Settings(home=home)) as platform:
-        return reproduction.reproduce(platform.repositories, run, Asked(home, **asked))
+        return reproduction.reproduce(platform.repositories, run, ReproduceOptions(home, **asked))
 
 
 def test_a_run_is_reproduced_with_its_local_changes_after_the_code_has_moved_on(project, tmp_path):
@@ -160,7 +160,7 @@ def test_facts_that_somebody_planted_reach_no_command_line(kept, fact, value):
     home, run = kept
     planted = msgspec.structs.replace(run, source={**run.source, fact: value})
     with opened(Settings(home=home)) as platform, pytest.raises(Refused, match=fact):
-        reproduction.reproduce(platform.repositories, planted, Asked(home))
+        reproduction.reproduce(platform.repositories, planted, ReproduceOptions(home))
     assert not list(home.parent.rglob("planted"))
 
 
@@ -176,9 +176,9 @@ def test_another_environment_is_made_from_the_lock(project, tmp_path):
     told = []
     other = msgspec.structs.replace(run, source=changed)
     with opened(Settings(home=home)) as platform:
-        done = reproduction.reproduce(platform.repositories, other, Asked(home), told=told.append)
+        done = reproduction.reproduce(platform.repositories, other, ReproduceOptions(home), told=told.append)
         assert done.matches
         assert any("making an environment" in line for line in told)
         told.clear()
-        assert reproduction.reproduce(platform.repositories, other, Asked(home), told=told.append).matches
+        assert reproduction.reproduce(platform.repositories, other, ReproduceOptions(home), told=told.append).matches
     assert not any("making an environment" in line for line in told)

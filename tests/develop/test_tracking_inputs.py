@@ -12,7 +12,7 @@ import pytest
 import rota
 from rota import wiring
 from rota.errors import InvalidInput, NotFound
-from rota.manage.experiments import read_tracking
+from rota.manage.experiments import input_tracking
 from rota.ports.metadata import Batch
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import Dataset, DatasetDefinition, RandomSplit
@@ -61,7 +61,7 @@ def test_a_dataset_that_was_read_is_an_input_of_the_run_with_its_split(home):
     assert (read.name, read.source_type, read.source, read.node) == ("late", "rota_dataset", "late@1", "dataset_version:late@1")
     assert (read.tags["rows"], json.loads(read.tags["split"])["type"]) == ("30", "random")
     assert causes == {"dataset_version:late@1"}
-    assert found.tags[read_tracking.UNTRACKED] == "false"
+    assert found.tags[input_tracking.UNTRACKED] == "false"
 
 
 def test_a_name_alone_is_the_newest_version_and_outside_of_a_run_nobody_hears(home):
@@ -110,14 +110,14 @@ def test_foreign_data_is_known_by_its_digest_and_the_run_is_marked(home, tmp_pat
     assert (file.name, file.source_type, file.node, dict(file.tags)) == ("rows.csv", "local", "", {"mlflow.data.context": "training"})
     assert (uri.source, uri.node) == ("s3://bucket/rows.parquet", "")
     found, causes = stored(home, run)
-    assert (len(found.inputs), causes, found.tags[read_tracking.UNTRACKED]) == (2, set(), "true")
-    assert read_tracking.untracked(found.inputs)
+    assert (len(found.inputs), causes, found.tags[input_tracking.UNTRACKED]) == (2, set(), "true")
+    assert input_tracking.untracked(found.inputs)
 
 
 def test_a_run_that_noted_nothing_is_marked(home):
     with rota.track("e", home=home) as run:
         pass
-    assert stored(home, run)[0].tags[read_tracking.UNTRACKED] == "true"
+    assert stored(home, run)[0].tags[input_tracking.UNTRACKED] == "true"
 
 
 def test_equal_rows_have_equal_digests_whatever_holds_them(home):
@@ -164,15 +164,15 @@ def test_arrays_folders_and_versions_can_be_told_and_other_things_not(home, tmp_
             run.log_input(7)
         with pytest.raises(InvalidInput, match="no bytes of its own"):
             run.log_input(np.array([object()]))
-    assert stored(home, run)[0].tags[read_tracking.UNTRACKED] == "false"
+    assert stored(home, run)[0].tags[input_tracking.UNTRACKED] == "false"
 
 
 def test_the_innermost_listener_hears_and_nobody_afterwards():
     outer, inner, data = [], [], RunInput("a", "d")
-    with read_tracking.noting(outer.append):
-        with read_tracking.noting(inner.append):
-            read_tracking.note(data)
-        read_tracking.note(data)
-        assert read_tracking.listening()
-    read_tracking.note(data)
-    assert (len(outer), len(inner), read_tracking.listening()) == (1, 1, False)
+    with input_tracking.noting(outer.append):
+        with input_tracking.noting(inner.append):
+            input_tracking.note(data)
+        input_tracking.note(data)
+        assert input_tracking.listening()
+    input_tracking.note(data)
+    assert (len(outer), len(inner), input_tracking.listening()) == (1, 1, False)

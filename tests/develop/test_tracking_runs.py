@@ -21,7 +21,8 @@ from rota.backends.memory.online import MemoryOnline
 from rota.backends.memory.runs import MemoryRuns
 from rota.backends.memory.tables import MemoryTables
 from rota.backends.memory.tracking import MemoryTracking
-from rota.develop.tracking import Surroundings, Tracker, current_run
+from rota.develop.tracker_stores import TrackerConfig
+from rota.develop.tracking import Tracker, current_run
 from rota.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
 from rota.manage.experiments import artifacts
 from rota.manage.repositories import Repositories
@@ -56,10 +57,10 @@ def repositories(clock):
 def tracker(repositories, clock, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ticks = map(NOON_US.__add__, itertools.count()).__next__
-    surroundings = Surroundings(lambda: repositories, tmp_path / "spool", ticks, 1, owner="ada", flush_s=0.02)
-    made = Tracker(surroundings, new_id=map("run{}".format, itertools.count(1)).__next__)
+    config = TrackerConfig(lambda: repositories, tmp_path / "spool", ticks, 1, owner="ada", flush_s=0.02)
+    made = Tracker(config, new_id=map("run{}".format, itertools.count(1)).__next__)
     yield made
-    made.flusher.close()
+    made.stores.flusher.close()
 
 
 def stored(repositories, identity="run1"):
@@ -332,12 +333,12 @@ def test_figures_are_kept_in_the_form_of_their_name(tracker, repositories):
 
 def test_a_chart_is_drawn_where_that_is_installed(repositories, tmp_path):
     drawing: Drawing = pytest.importorskip("rota.backends.vega_drawing").VegaDrawing()
-    tracker = Tracker(Surroundings(lambda: repositories, tmp_path, time.time_ns, 1_000, drawing=drawing), new_id=lambda: "run1")
+    tracker = Tracker(TrackerConfig(lambda: repositories, tmp_path, time.time_ns, 1_000, drawing=drawing), new_id=lambda: "run1")
     with tracker.run("e") as run:
         digest = run.log_figure(Chart(), "depth.svg")
         with pytest.raises(InvalidInput, match="cannot be drawn"):
             run.log_figure({"mark": 7}, "broken.svg")
-    tracker.flusher.close()
+    tracker.stores.flusher.close()
     assert repositories.blobs.get(digest).startswith(b"<svg")
     assert set(kept(repositories)) == {"depth.json", "depth.svg"}
 

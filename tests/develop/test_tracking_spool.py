@@ -14,8 +14,8 @@ import pytest
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.tracking import MemoryTracking
 from rota.develop import spool as spools
-from rota.develop.orphans import drain
 from rota.develop.spool import Header, Spool
+from rota.develop.spool_recovery import drain
 from rota.errors import InvalidInput, Refused, Unavailable
 from rota.ports.tracking import Logged
 from rota.records.tracking import DEFAULT_EXPERIMENT, ExperimentRun

@@ -4,7 +4,7 @@ import pytest
 
 import rota
 from rota import engines
-from rota.develop import search, tuning
+from rota.develop import run_search, tuning
 from rota.errors import InvalidInput, Refused
 from rota.records.filters import Query
 from rota.settings import Settings
@@ -27,8 +27,8 @@ def home(tmp_path):
 def runs_of(home, parent):
     with opened(Settings(home=home)) as platform:
         tracking = platform.repositories.tracking
-        run = search.run(tracking, parent)
-        return run, search.children(tracking, run)
+        run = run_search.run(tracking, parent)
+        return run, run_search.children(tracking, run)
 
 
 def test_every_trial_is_a_child_run_and_the_best_is_marked(home):
@@ -86,7 +86,7 @@ def test_an_objective_that_always_fails_ends_the_search_as_failed(home):
     with pytest.raises(Refused, match="3 trials in a row failed, the last with KeyError"):
         rota.tune("bowl", lambda trial: {}["x"], trials=50, home=home)
     with opened(Settings(home=home)) as platform:
-        found = search.runs(platform.repositories.tracking, "status = 'FAILED'", experiments=["bowl"]).items
+        found = run_search.runs(platform.repositories.tracking, "status = 'FAILED'", experiments=["bowl"]).items
     assert len(found) == 4  # three trials and the search itself
 
 

@@ -15,7 +15,7 @@ from rota.manage.lineage import nodes as lineage_nodes
 from rota.manage.lineage.node_types import type_of
 from rota.manage.lineage.prediction_chain import prediction_chain
 from rota.manage.lineage.row_effects import effects_of_row
-from rota.manage.models import registry
+from rota.manage.models import model_aliases
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.dataset import DatasetVersion
@@ -75,7 +75,7 @@ def test_an_answer_of_an_earlier_moment_leaves_out_what_came_later(told, reposit
     version, now_us = told.versions()[0], told.clock.now_us()
     notes.add(repositories.metadata, "model_version:ice@1", "later", author="anna", now_us=now_us)
     batch = Batch()
-    registry.drop_alias(batch, told.metadata, told.metadata.get(Alias, "ice", "champion"), actor="anna", now_us=now_us, reason="a test")
+    model_aliases.remove(batch, told.metadata, told.metadata.get(Alias, "ice", "champion"), actor="anna", now_us=now_us, reason="a test")
     told.metadata.commit(batch)
     then, now = (lineage_explain.explain(repositories, "ice@1", at_us=at) for at in (version.created_us, now_us))
     assert (then.aliases, then.champion, len(then.alias_moves), len(then.notes)) == (("champion",), 1, 1, 0)

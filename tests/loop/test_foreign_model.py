@@ -13,7 +13,7 @@ from rota.manage.adoption.registration import Offer
 from rota.manage.datasets import schemas
 from rota.manage.experiments import artifacts
 from rota.manage.governance import decisions
-from rota.manage.models import endpoints, registry
+from rota.manage.models import endpoints, model_versions
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
 from rota.records.release import Canary, Endpoint
@@ -46,15 +46,15 @@ class Foreign:
         root = artifacts.new_version_root("tickets")
         for path in sorted(RECORDED.iterdir()):
             artifacts.store(r, root, path.name, [path.read_bytes()])
-        number = registry.next_number(r.metadata, "tickets")
+        number = model_versions.next_number(r.metadata, "tickets")
         version = ModelVersion("tickets", number, "", "", "", "", "", r.clock.now_us(), artifacts=root, unservable="not yet", registered_by="ben")
         batch = Batch()
-        registry.register(batch, r.metadata, version, actor="ben")
+        model_versions.register(batch, r.metadata, version, actor="ben")
         r.metadata.commit(batch)
         return version
 
     def approve(self, number: int) -> None:
-        decision = decisions.Decision("approve", "ana", "compared by hand")
+        decision = decisions.ReviewDecision("approve", "ana", "compared by hand")
         decisions.decide(self.platform.repositories, "tickets", number, decision)
 
     def declare(self) -> None:
@@ -67,7 +67,7 @@ class Foreign:
         first = self.begin - 40 * DAY_US
         rows = [row | {"asked_at": first + day * DAY_US, "sold_out": 0.0} for day in range(40) for row in asked(1_000 + day)]
         table = pl.DataFrame(rows).lazy()
-        version = registry.get(self.platform.repositories.metadata, "tickets", 1)
+        version = model_versions.get(self.platform.repositories.metadata, "tickets", 1)
         baselines.of_rows(self.platform.repositories, version, table, timestamp=timestamp, label="sold_out", actor="ana")
 
     def live(self, *, shift: float = 0.0) -> list[Any]:
@@ -105,7 +105,7 @@ def delivered(foreign: Foreign) -> None:
 def test_a_registered_model_is_adopted_by_a_worker_and_nothing_is_approved_by_itself(foreign: Foreign) -> None:
     foreign.register_as_a_client_does()
     foreign.world.settle()
-    version = registry.get(foreign.world.metadata, "tickets", 1)
+    version = model_versions.get(foreign.world.metadata, "tickets", 1)
     assert (version.format, version.unservable, version.status) == ("lightgbm", "", "registered")
     assert foreign.world.metadata.edges([f"model_version:{version.id}"], "causes")[0].cause == f"bundle:{version.bundle}"
     assert [run.status for run in foreign.platform.repositories.runs.find(workflow="adopt")] == ["succeeded"]

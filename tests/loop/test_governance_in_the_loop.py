@@ -5,8 +5,8 @@ import pytest
 from rota.loop.context import LoopContext
 from rota.loop.event_loop import Loop
 from rota.manage.governance import decisions, risk
-from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.governance.decisions import ReviewDecision
+from rota.manage.models import model_versions
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.model import Approval, ReleasePolicy, RiskQuestion
@@ -44,7 +44,7 @@ def trained(r, *, refused=""):
 
 def registered(r, **changes):
     batch = Batch()
-    registry.register(batch, r.metadata, version(1, "registered", **changes))
+    model_versions.register(batch, r.metadata, version(1, "registered", **changes))
     r.metadata.commit(batch)
 
 
@@ -54,7 +54,7 @@ def react(loop):
 
 
 def status(r):
-    return registry.get(r.metadata, "delay", 1).status
+    return model_versions.get(r.metadata, "delay", 1).status
 
 
 def rollouts(r):
@@ -102,7 +102,7 @@ def test_an_approval_starts_the_rollout_when_policy_and_reviewer_want_it(loop, r
     store(r, ReleasePolicy("delay", level))
     registered(r)
     chosen = Canary(steps=[10], hold="1h")
-    decisions.decide(r, "delay", 1, Decision("approve", "rosa", "good", chosen, rollout))
+    decisions.decide(r, "delay", 1, ReviewDecision("approve", "rosa", "good", chosen, rollout))
     react(loop)
     assert len(rollouts(r)) == started
     assert [run.arguments["delivery"]["steps"] for run in rollouts(r)] == [[10]] * started
@@ -110,7 +110,7 @@ def test_an_approval_starts_the_rollout_when_policy_and_reviewer_want_it(loop, r
 
 def test_a_version_that_cannot_be_served_is_approved_and_not_rolled_out(loop, r):
     registered(r, bundle="", unservable="it has no files")
-    decisions.decide(r, "delay", 1, Decision("approve", "rosa", "good"))
+    decisions.decide(r, "delay", 1, ReviewDecision("approve", "rosa", "good"))
     react(loop)
     assert rollouts(r) == []
     assert [entry.body["reason"] for entry in r.metadata.audit() if entry.action == "rollout.skip"] == ["it has no files"]
@@ -119,9 +119,9 @@ def test_a_version_that_cannot_be_served_is_approved_and_not_rolled_out(loop, r)
 def test_an_approval_given_again_starts_no_second_rollout(loop, r):
     store(r, ReleasePolicy("delay", "semi-automatic"))
     registered(r)
-    decisions.decide(r, "delay", 1, Decision("approve", "rosa", "good"))
+    decisions.decide(r, "delay", 1, ReviewDecision("approve", "rosa", "good"))
     react(loop)
     store(r, ReleasePolicy("delay", "semi-automatic", approvals=2))
-    decisions.decide(r, "delay", 1, Decision("approve", "paul", "good"))
+    decisions.decide(r, "delay", 1, ReviewDecision("approve", "paul", "good"))
     react(loop)
     assert len(rollouts(r)) == 1

@@ -163,12 +163,12 @@ def test_a_source_leads_to_files_of_this_platform(repositories: Repositories) ->
     batch.create(model)
     repositories.metadata.commit(batch)
     keep(repositories, "own/file")
-    of_model = artifacts.Place(artifacts.model_root(model), "", run="r1", model=model.id)
-    assert artifacts.resolve(repositories, "runs:/r1/own") == artifacts.Place(ROOT, "own", run="r1")
+    of_model = artifacts.ArtifactLocation(artifacts.model_root(model), "", run="r1", model=model.id)
+    assert artifacts.resolve(repositories, "runs:/r1/own") == artifacts.ArtifactLocation(ROOT, "own", run="r1")
     assert artifacts.resolve(repositories, "runs:/r1/clf") == of_model
     assert artifacts.resolve(repositories, f"models:/{model.id}") == of_model
     assert artifacts.resolve(repositories, f"mlflow-artifacts:/{artifacts.model_root(model)}") == of_model
-    assert artifacts.resolve(repositories, f"mlflow-artifacts:/{ROOT}/own") == artifacts.Place(ROOT, "own", run="r1")
+    assert artifacts.resolve(repositories, f"mlflow-artifacts:/{ROOT}/own") == artifacts.ArtifactLocation(ROOT, "own", run="r1")
     for unknown in ("runs:/r2/own", f"models:/m-{'2' * 32}", "mlflow-artifacts:/1/r1/artifacts", "mlflow-artifacts:/elsewhere"):
         with pytest.raises(NotFound):
             artifacts.resolve(repositories, unknown)

@@ -9,8 +9,8 @@ from markdown_it import MarkdownIt
 from rota.errors import InvalidInput, NotFound
 from rota.manage.governance import cards, decisions, policies, risk
 from rota.manage.governance.cards import SECTIONS
-from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.governance.decisions import ReviewDecision
+from rota.manage.models import model_versions
 from rota.manage.signals import business_outcomes, prediction_log
 from rota.ports.metadata import Batch
 from rota.records.project import UseCase
@@ -66,7 +66,7 @@ def put(r, *records):
 
 
 def card_of(r, number=1):
-    return cards.card(r, registry.get(r.metadata, "delay", number))
+    return cards.card(r, model_versions.get(r.metadata, "delay", number))
 
 
 def section(r, name, number=1):
@@ -128,7 +128,7 @@ def test_a_card_tells_how_it_did_in_use_and_what_it_earned(told):
 def test_a_card_tells_risks_decisions_aliases_and_where_it_comes_from(told):
     policies.put(told.metadata, policies.parse(POLICY, "delay"), actor="rosa", now_us=NOON_US)
     risk.answer(told.metadata, "delay", 2, "bias", text="nobody", acceptable=True, actor="rosa", now_us=NOON_US)
-    decisions.decide(told, "delay", 2, Decision("approve", "rosa", "good on every carrier"))
+    decisions.decide(told, "delay", 2, ReviewDecision("approve", "rosa", "good on every carrier"))
     risky = cells(section(told, "risk", 2))
     assert risky[:4] == ["ethical", "Who could be treated unfairly?", "nobody", "acceptable"]
     assert risky[5:9] == ["legal", "May we?", "", "open"]

@@ -35,7 +35,7 @@ from rota.manage.adoption import registration as foreign_registration
 from rota.manage.adoption.adopt import Adopter
 from rota.manage.adoption.registration import Offer
 from rota.manage.features.online.reader import OnlineFeatures
-from rota.manage.models import loading, pickle_signing, registry
+from rota.manage.models import loading, model_versions, pickle_signing
 from rota.manage.models.pickle_signing import PlatformSeals
 from rota.manage.repositories import Repositories
 from rota.records.model import ModelBundle, ModelVersion
@@ -227,7 +227,7 @@ def test_what_cannot_be_served_says_why_and_the_version_exists(registered: Regis
     version = registered.register(files)
     assert (version.bundle, version.number) == ("", 1)
     assert reason in version.unservable
-    assert registry.get(registered.metadata, "ice", 1) == version
+    assert model_versions.get(registered.metadata, "ice", 1) == version
 
 
 def test_columns_that_do_not_fit_the_model_are_told(registered: Registry) -> None:
@@ -320,7 +320,7 @@ def test_a_reader_that_takes_too_long_is_an_error_that_may_be_retried(registered
     registered.adopter = Adopter(adopter.repositories, adopter.formats, Slow(), CONVERT)
     with pytest.raises(Unavailable, match="600 s"):
         registered.register(recorded("xgboost3"))
-    assert registry.get(registered.metadata, "ice", 1).bundle == ""
+    assert model_versions.get(registered.metadata, "ice", 1).bundle == ""
     assert adopter.adopt("ice", 1, actor="ana").format == "xgboost"
 
 

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from rota.errors import Conflict, InvalidInput, NotFound, Refused
-from rota.manage.governance import decisions, risk
-from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.governance import alias_moves, decisions, readiness, risk
+from rota.manage.governance.decisions import ReviewDecision
+from rota.manage.models import model_versions
 from rota.ports.metadata import Batch
 from rota.records.kinds import node
 from rota.records.model import Alias, AliasMove, Approval, ReleasePolicy, ReviewRequest, RiskQuestion
@@ -36,7 +36,7 @@ def r(repositories):
 
 
 def decide(r, word="approve", *, by="rosa", number=1, reason="looked at it", **told):
-    return decisions.decide(r, "delay", number, Decision(word, by, reason, **told))
+    return decisions.decide(r, "delay", number, ReviewDecision(word, by, reason, **told))
 
 
 def ask(r, by="anna", number=1):
@@ -44,11 +44,11 @@ def ask(r, by="anna", number=1):
 
 
 def status(r, number=1):
-    return registry.get(r.metadata, "delay", number).status
+    return model_versions.get(r.metadata, "delay", number).status
 
 
 def missing(r, number=1):
-    return decisions.standing(r.metadata, registry.get(r.metadata, "delay", number), now_us=r.clock.now_us()).missing
+    return readiness.readiness(r.metadata, model_versions.get(r.metadata, "delay", number), now_us=r.clock.now_us()).missing
 
 
 def answer(r, question="bias", text="nobody", *, acceptable=True, by="lea"):
@@ -56,7 +56,7 @@ def answer(r, question="bias", text="nobody", *, acceptable=True, by="lea"):
 
 
 def move(r, alias="champion", number=1, *, reason="it is better", may_release=True):
-    return decisions.move_alias(r, "delay", alias, number, actor="olga", reason=reason, may_release=may_release)
+    return alias_moves.move(r, "delay", alias, number, actor="olga", reason=reason, may_release=may_release)
 
 
 def days(r, count):
@@ -144,7 +144,7 @@ def test_four_eyes_keep_those_who_have_a_stake_from_approving(r, by, why):
 
 def test_four_eyes_are_not_fooled_by_giving_the_version_away(r):
     store(r, ReleasePolicy("delay", "manual", four_eyes=True))
-    registry.change_version(r.metadata, "delay", 1, actor="anna", now_us=1, owner="somebody")
+    model_versions.update(r.metadata, "delay", 1, actor="anna", now_us=1, owner="somebody")
     with pytest.raises(Refused, match="registered it"):
         decide(r, by="anna")
 
@@ -190,8 +190,8 @@ def test_reviewers_at_once_are_all_counted(r):
 
 
 def test_of_two_opposite_decisions_at_once_one_is_made(r):
-    seen = registry.get(r.metadata, "delay", 1)
-    batches = [decisions.decided(r, seen, Decision(word, "rosa", "so"), now_us=NOON_US)[1] for word in ("approve", "reject")]
+    seen = model_versions.get(r.metadata, "delay", 1)
+    batches = [decisions.decided(r, seen, ReviewDecision(word, "rosa", "so"), now_us=NOON_US)[1] for word in ("approve", "reject")]
     r.metadata.commit(batches[0])
     with pytest.raises(Conflict):
         r.metadata.commit(batches[1])
@@ -233,7 +233,7 @@ def test_with_two_approvals_the_earlier_end_counts_when_it_leaves_too_few(r):
     first = decide(r, by="rosa")
     days(r, 4)
     decide(r, by="paul")
-    standing = decisions.standing(r.metadata, registry.get(r.metadata, "delay", 1), now_us=r.clock.now_us())
+    standing = readiness.readiness(r.metadata, model_versions.get(r.metadata, "delay", 1), now_us=r.clock.now_us())
     assert standing.expires_us == first.expires_us
     days(r, 7)
     assert "expired (that of rosa" in missing(r)[0]
@@ -279,8 +279,8 @@ def test_a_bad_answer_after_the_approval_closes_the_gates(r):
 def test_a_bad_answer_given_while_somebody_decides_is_seen(r):
     store(r, ReleasePolicy("delay", "manual", questions=(BIAS,)))
     answer(r)
-    seen = registry.get(r.metadata, "delay", 1)
-    _, batch = decisions.decided(r, seen, Decision("approve", "rosa", "so"), now_us=r.clock.now_us())
+    seen = model_versions.get(r.metadata, "delay", 1)
+    _, batch = decisions.decided(r, seen, ReviewDecision("approve", "rosa", "so"), now_us=r.clock.now_us())
     answer(r, text="small carriers", acceptable=False)
     with pytest.raises(Conflict):
         r.metadata.commit(batch)
@@ -297,8 +297,8 @@ def test_an_answer_has_a_text_and_answers_a_question_that_is_asked(r, question, 
 
 def test_an_unprotected_alias_moves_freely_and_a_deleted_version_takes_none(r):
     assert move(r, "candidate", 2, reason="", may_release=False).number == 2
-    assert registry.resolve(r.metadata, "delay@candidate").number == 2
-    registry.delete_version(r.metadata, "delay", 1, actor="anna", now_us=1)
+    assert model_versions.resolve(r.metadata, "delay@candidate").number == 2
+    model_versions.delete(r.metadata, "delay", 1, actor="anna", now_us=1)
     with pytest.raises(NotFound, match="was deleted"):
         move(r, "candidate", 1)
 
@@ -339,33 +339,33 @@ def test_where_an_endpoint_serves_the_champion_follows_its_rollouts(r, protected
         move(r)
     store(r, Alias("delay", "champion", 1, NOON_US))
     with pytest.raises(Refused, match="follows the rollouts"):
-        decisions.remove_alias(r, "delay", "champion", actor="olga", reason="x", may_release=True)
+        alias_moves.remove(r, "delay", "champion", actor="olga", reason="x", may_release=True)
 
 
 def test_removing_an_alias_ends_its_history_and_a_protected_one_takes_the_permission(r):
     decide(r)
     move(r)
     with pytest.raises(Refused, match=r"model\.release"):
-        decisions.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=False)
-    decisions.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
-    assert [(m.number, m.before, m.reason) for m in decisions.history(r.metadata, "delay", "champion")] == [(1, 0, "it is better"), (0, 1, "gone")]
+        alias_moves.remove(r, "delay", "champion", actor="olga", reason="gone", may_release=False)
+    alias_moves.remove(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
+    assert [(m.number, m.before, m.reason) for m in alias_moves.history(r.metadata, "delay", "champion")] == [(1, 0, "it is better"), (0, 1, "gone")]
     with pytest.raises(NotFound):
-        decisions.remove_alias(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
+        alias_moves.remove(r, "delay", "champion", actor="olga", reason="gone", may_release=True)
 
 
 def test_a_version_decided_on_while_its_alias_moves_is_looked_at_again(r, monkeypatch):
     store(r, ReleasePolicy("delay", "manual", questions=(BIAS,)))
     answer(r)
     decide(r)
-    checked = decisions.check_released
+    checked = readiness.check_ready
 
     def bad_news_meanwhile(*given, **told):
         found = checked(*given, **told)
-        monkeypatch.setattr(decisions, "check_released", checked)
+        monkeypatch.setattr(readiness, "check_ready", checked)
         answer(r, text="small carriers", acceptable=False)
         return found
 
-    monkeypatch.setattr(decisions, "check_released", bad_news_meanwhile)
+    monkeypatch.setattr(readiness, "check_ready", bad_news_meanwhile)
     with pytest.raises(Refused, match="bias"):
         move(r)
     assert r.metadata.find(Alias) == []
@@ -376,10 +376,10 @@ def test_moves_at_once_are_one_history_without_a_gap(r):
     decide(r, number=2)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: move(r, number=1 + n % 2), range(40)))
-    moves = decisions.history(r.metadata, "delay", "champion")
+    moves = alias_moves.history(r.metadata, "delay", "champion")
     assert [m.move for m in moves] == list(range(1, len(moves) + 1))
     assert [m.before for m in moves] == [0, *(m.number for m in moves[:-1])]
-    assert registry.resolve(r.metadata, "delay@champion").number == moves[-1].number
+    assert model_versions.resolve(r.metadata, "delay@champion").number == moves[-1].number
 
 
 def test_the_delivery_that_the_reviewer_chose_travels_with_the_approval(r):
@@ -389,7 +389,7 @@ def test_the_delivery_that_the_reviewer_chose_travels_with_the_approval(r):
     event = r.metadata.events(0)[-1]
     assert msgspec.convert(event.body["delivery"], Canary) == chosen
     assert event.body["rollout"] is False
-    assert decisions.standing(r.metadata, registry.get(r.metadata, "delay", 1), now_us=NOON_US).delivery == chosen
+    assert readiness.readiness(r.metadata, model_versions.get(r.metadata, "delay", 1), now_us=NOON_US).delivery == chosen
 
 
 def test_of_several_approvers_the_last_who_chose_a_delivery_is_heard(r):
@@ -414,6 +414,6 @@ def test_sagemaker_has_its_words_for_it(status, word):
 
 
 def test_an_approval_without_its_record_opens_nothing(r):
-    store(r, msgspec.structs.replace(registry.get(r.metadata, "delay", 1), status="approved"))
+    store(r, msgspec.structs.replace(model_versions.get(r.metadata, "delay", 1), status="approved"))
     with pytest.raises(Refused, match="0 of the 1 approvals"):
         move(r)

@@ -4,8 +4,7 @@ import pytest
 
 from rota.errors import InvalidInput
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
-from rota.manage.models import registry
-from rota.manage.models import search as model_search
+from rota.manage.models import model_aliases, model_search
 from rota.ports.metadata import Batch
 from rota.records.filters import Query
 from rota.records.model import Alias, RegisteredModel
@@ -99,7 +98,7 @@ def test_a_model_is_found_by_itself_and_by_the_metrics_of_its_champion(metadata,
 
 def test_a_model_without_champion_is_found_by_its_newest_version(metadata):
     batch = Batch()
-    registry.drop_alias(batch, metadata, metadata.get(Alias, "delay", "champion"), actor="a", now_us=9, reason="")
+    model_aliases.remove(batch, metadata, metadata.get(Alias, "delay", "champion"), actor="a", now_us=9, reason="")
     metadata.commit(batch)
     assert models(metadata, "metrics.auc = 0.6") == ["delay"]
 

@@ -5,7 +5,7 @@ import pytest
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.errors import InvalidInput
 from rota.manage.governance import policies
-from rota.manage.models import registry
+from rota.manage.models import registered_models
 from rota.records.model import ReleasePolicy, RiskQuestion
 
 WHOLE = """
@@ -94,7 +94,7 @@ def test_a_policy_is_put_in_force_once_and_the_audit_log_keeps_the_one_before():
     strict = policies.parse(WHOLE, "delay")
     for policy in (ReleasePolicy("delay"), strict, strict):
         policies.put(metadata, policy, actor="rosa", now_us=5)
-    assert registry.policy(metadata, "delay") == strict
+    assert registered_models.release_policy(metadata, "delay") == strict
     entries = metadata.audit()
     assert [(e.actor, e.action, e.subject, e.body["before"] and e.body["before"]["level"], e.body["after"]["approvals"]) for e in entries] == [
         ("rosa", "policy.set", "delay", None, 1),

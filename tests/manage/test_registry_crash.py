@@ -10,9 +10,9 @@ import pytest
 from rota import wiring
 from rota.errors import NotFound
 from rota.manage.experiments import artifacts
-from rota.manage.governance import decisions
+from rota.manage.governance import alias_moves
 from rota.manage.lineage.audit_chain import verify_audit
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.records.kinds import node
 from rota.records.model import Alias, Approval, ModelVersion, RegisteredModel
 from rota.records.tracking import ExperimentRun
@@ -24,20 +24,20 @@ PROCESS = """
 import sys
 from pathlib import Path
 from rota import wiring
-from rota.manage.governance import decisions
-from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.governance import alias_moves, decisions
+from rota.manage.governance.decisions import ReviewDecision
+from rota.manage.models import model_versions, registered_models
 from rota.settings import Settings
 
 home, url, run, name, rounds = sys.argv[1:]
 with wiring.opened(Settings(home=Path(home), metadata_url=url)) as platform:
     r = platform.repositories
     for turn in range(int(rounds)):
-        made = registry.create_version(r, model="delay", source=f"runs:/{run}/model", actor=name)
+        made = model_versions.create(r, model="delay", source=f"runs:/{run}/model", actor=name)
         print("registered", made.number, flush=True)
-        decisions.decide(r, "delay", made.number, Decision("approve", f"rosa of {name}", f"round {turn}"))
+        decisions.decide(r, "delay", made.number, ReviewDecision("approve", f"rosa of {name}", f"round {turn}"))
         print("approved", made.number, flush=True)
-        decisions.move_alias(r, "delay", "champion", made.number, actor=name, reason=name, may_release=True)
+        alias_moves.move(r, "delay", "champion", made.number, actor=name, reason=name, may_release=True)
         print("moved", made.number, flush=True)
 """
 
@@ -50,7 +50,7 @@ def place(request, tmp_path):
         url = new_database(request.getfixturevalue("postgres_url"))
     with wiring.opened(Settings(home=tmp_path, metadata_url=url)) as platform:
         r = platform.repositories
-        registry.create_model(r.metadata, RegisteredModel("delay"), actor="anna", now_us=NOON_US)
+        registered_models.create(r.metadata, RegisteredModel("delay"), actor="anna", now_us=NOON_US)
         run = ExperimentRun(RUN, "0", "trees", "finished", NOON_US)
         r.tracking.create_run(run)
         for name in ("MLmodel", "model.bin", "requirements.txt"):
@@ -86,7 +86,7 @@ def examine(place, acknowledged):
             assert {edge.cause for edge in metadata.edges([node(version)], "causes")} == {f"experiment_run:{RUN}"}
         approved = sorted(approval.number for approval in metadata.find(Approval, limit=10_000))
         assert [v.number for v in versions if v.status == "approved"] == approved
-        moves = decisions.history(metadata, "delay", "champion")
+        moves = alias_moves.history(metadata, "delay", "champion")
         assert [move.move for move in moves] == list(range(1, len(moves) + 1))
         assert [move.before for move in moves] == [0, *(move.number for move in moves)][: len(moves)]
         alias = metadata.get(Alias, "delay", "champion")
@@ -144,7 +144,7 @@ def test_a_version_whose_files_change_while_it_is_registered_has_one_state_of_th
             return copies
 
         monkeypatch.setattr(artifacts, "snapshot", changed_meanwhile)
-        version = registry.create_version(r, model="delay", source=f"runs:/{RUN}/model", actor="anna")
+        version = model_versions.create(r, model="delay", source=f"runs:/{RUN}/model", actor="anna")
         assert b"".join(artifacts.read(r, version.artifacts, "model.bin")) == b"newer"
         with pytest.raises(NotFound):
-            registry.get(r.metadata, "delay", version.number + 1)
+            model_versions.get(r.metadata, "delay", version.number + 1)

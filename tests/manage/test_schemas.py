@@ -15,9 +15,9 @@ from rota.manage.datasets.schema_inference import batches, file_table, of_table
 from rota.ports.metadata import Batch
 from rota.records.model import Alias, ModelVersion
 from rota.records.schema import SERVING, Comparator
-from rota.stats.inference import infer_table
-from rota.stats.observed import observe
-from rota.stats.schema import validate
+from rota.stats.schema_inference import infer_table
+from rota.stats.schema_validation import validate
+from rota.stats.summarize import summarize
 from rota.testing.story import NOON_US, version
 
 FRAME = pl.DataFrame({"temp": [float(i) for i in range(100)], "carrier": ["UA", "AA"] * 50, "a.b": list(range(100))})
@@ -168,7 +168,7 @@ def test_a_value_that_joins_a_domain_is_no_unseen_value_any_more():
         infer_table("flights", FRAME.select("carrier")),
         edited("carrier.domain+=XX", schema=infer_table("flights", FRAME.select("carrier"))),
     )
-    unseen = [int(observe(data, schema, histograms=True).columns["carrier"].counts[-1]) for schema in (before, after)]
+    unseen = [int(summarize(data, schema, histograms=True).columns["carrier"].counts[-1]) for schema in (before, after)]
     assert unseen == [5, 0]
 
 
@@ -215,20 +215,20 @@ def test_a_file_is_inferred_and_validated_in_parts(tmp_path, ending):
     schema = of_table("flights", file_table(path), label="carrier")
     assert column(schema, "carrier").not_in_environment == (SERVING,)
     assert msgspec.structs.replace(schema, columns=()) == msgspec.structs.replace(infer_table("flights", FRAME), columns=())
-    assert validate(schema, observe(batches(file_table(path)), schema)) == ()
+    assert validate(schema, summarize(batches(file_table(path)), schema)) == ()
 
 
 def test_a_file_without_rows_still_shows_its_columns(tmp_path):
     path = tmp_path / "none.parquet"
     FRAME.head(0).drop("temp").write_parquet(path)
-    seen = observe(batches(file_table(path)), infer_table("flights", FRAME))
+    seen = summarize(batches(file_table(path)), infer_table("flights", FRAME))
     assert {a.kind for a in validate(infer_table("flights", FRAME), seen)} == {"SCHEMA_MISSING_COLUMN", "DATASET_LOW_NUM_EXAMPLES"}
 
 
 def test_a_doubled_column_of_a_csv_file_is_new(tmp_path):
     path = tmp_path / "twice.csv"
     path.write_text("temp,carrier,a.b,temp\n1.0,UA,3,2.0\n")
-    seen = observe(batches(file_table(path)), infer_table("flights", FRAME))
+    seen = summarize(batches(file_table(path)), infer_table("flights", FRAME))
     assert [(a.kind, a.feature) for a in validate(infer_table("flights", FRAME), seen)] == [("SCHEMA_NEW_COLUMN", "temp_duplicated_0")]
 
 

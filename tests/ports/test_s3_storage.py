@@ -14,8 +14,7 @@ from rota.backends.storage.delta_places import Life
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.s3_blobs import S3Blobs
 from rota.backends.storage.s3_bucket import Bucket, open_bucket
-from rota.backends.storage.s3_storage import open_storage
-from rota.backends.storage.s3_tables import S3Tables
+from rota.backends.storage.s3_tables import S3Tables, open_storage
 from rota.errors import Corrupt, InvalidInput, NotFound, Unavailable
 from rota.settings import Settings
 from rota.testing.storage import BlobsContract, TablesContract, flights, ids_of

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rota.manage.governance import decisions
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.records.model import AliasMove, ModelVersion
 from rota.records.tracking import LoggedModel
 
@@ -230,7 +230,7 @@ def test_a_protected_alias_obeys_the_gate(mlflow: Any) -> None:
     stage = {"name": "gated", "version": "1", "stage": "Production"}
     assert mlflow.refused("POST", "model-versions/transition-stage", **stage) == (403, "PERMISSION_DENIED")
     assert aliases(mlflow, "gated") == {}
-    decision = decisions.Decision("approve", "rita", "good on every slice")
+    decision = decisions.ReviewDecision("approve", "rita", "good on every slice")
     decisions.decide(mlflow.platform.repositories, "gated", 1, decision)
     mlflow.post("registered-models/alias", name="gated", alias="champion", version="1")
     assert aliases(mlflow, "gated") == {"champion": "1"}
@@ -293,4 +293,4 @@ def test_lineage_leads_from_a_version_to_the_logged_model_and_its_run(mlflow: An
     assert causes == {f"logged_model:{identity}", f"experiment_run:{made['run_id']}"}
     run = metadata.get(LoggedModel, identity).run
     assert [edge.cause for edge in metadata.edges([f"logged_model:{identity}"], "causes")] == [f"experiment_run:{run}"]
-    assert registry.get(metadata, "traced", 1).registered_by == "owner"
+    assert model_versions.get(metadata, "traced", 1).registered_by == "owner"

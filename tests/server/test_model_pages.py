@@ -5,10 +5,10 @@ from urllib.parse import urlencode
 import pytest
 
 from rota.manage.access import tokens
-from rota.manage.governance import cards, decisions, policies, risk
-from rota.manage.governance.decisions import Decision
+from rota.manage.governance import alias_moves, cards, decisions, policies, readiness, risk
+from rota.manage.governance.decisions import ReviewDecision
 from rota.manage.lineage import notes
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.model import Alias, RegisteredModel
@@ -150,7 +150,7 @@ def test_a_version_shows_what_it_reads_and_needs_and_what_was_done_to_it(browser
         requirements=r.blobs.put(b"lightgbm==4.6.0\n"),
     )
     put(platform, made)
-    registry.change_version(r.metadata, "delay", 3, actor="anna", now_us=NOON_US + 9, description="better in winter")
+    model_versions.update(r.metadata, "delay", 3, actor="anna", now_us=NOON_US + 9, description="better in winter")
     text = browser.get("/models/delay/3").text
     for shown in ("wind", "double, optional", "float64 [-1]", "3.5", "lightgbm==4.6.0", "version.change", "better in winter"):
         assert shown in text, shown
@@ -180,7 +180,7 @@ def test_a_review_goes_from_question_to_approval_by_forms(platform: Platform, vi
     assert send(rosa, "/models/delay/2/risk", question="bias", answer="nobody", acceptable="yes").status == 303
     done = send(rosa, "/models/delay/2/decision", decision="approve", reason="so it is", steps="10,50", hold="", shadow="1h", rollout="no")
     assert done.status == 303
-    (made,) = decisions.decisions(r.metadata, registry.get(r.metadata, "delay", 2))
+    (made,) = readiness.decisions(r.metadata, model_versions.get(r.metadata, "delay", 2))
     assert (made.reviewer, made.decision, made.delivery.steps, made.delivery.shadow) == ("rosa", "approve", (10, 50), "1h")
     shown = rosa.get("/models/delay/2/review").text
     assert "so it is" in shown
@@ -190,7 +190,7 @@ def test_a_review_goes_from_question_to_approval_by_forms(platform: Platform, vi
 @pytest.mark.parametrize(("word", "status"), [("reject", "rejected"), ("request_changes", "changes_requested")])
 def test_a_version_is_rejected_or_sent_back(platform: Platform, visitors, word: str, status: str):
     assert send(visitors["rosa"], "/models/delay/2/decision", decision=word, reason="unfair").status == 303
-    assert registry.get(platform.repositories.metadata, "delay", 2).status == status
+    assert model_versions.get(platform.repositories.metadata, "delay", 2).status == status
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_form_that_does_not_fit_says_so_on_the_page_and_changes_nothing(platfo
     assert answer.status == status
     assert hint in answer.text
     assert "<script" not in answer.text
-    assert registry.get(platform.repositories.metadata, "delay", 2).status == "registered"
+    assert model_versions.get(platform.repositories.metadata, "delay", 2).status == "registered"
 
 
 @pytest.mark.parametrize("body", [b"\xff=1", b"a=1&" * 100, b"decision=%ff"])
@@ -249,7 +249,7 @@ def test_another_site_s_form_is_refused_though_the_browser_sends_the_cookie(plat
     foreign = stranger.sending(**headers, **({"Origin": origin} if origin else {}))
     answer = send(foreign, f"/models/delay/2/{path}", decision="approve", reason="r", section="limits", text="none", comment="c")
     assert answer.status == 403
-    assert registry.get(platform.repositories.metadata, "delay", 2).status == "registered"
+    assert model_versions.get(platform.repositories.metadata, "delay", 2).status == "registered"
     assert platform.repositories.metadata.find(cards.ModelCard) == []
 
 
@@ -349,8 +349,8 @@ def test_names_from_outside_are_text_on_every_page(browser, platform: Platform):
     decisions.request_review(r.metadata, "delay", 3, comment=HOSTILE, **act)
     risk.answer(r.metadata, "delay", 3, "bias", text=HOSTILE, acceptable=True, **act)
     cards.edit(r.metadata, "delay", 3, "limits", HOSTILE, **act)
-    decisions.decide(r, "delay", 3, Decision("approve", HOSTILE, HOSTILE))
-    decisions.move_alias(r, "delay", "candidate", 3, actor=HOSTILE, reason=HOSTILE, may_release=True)
+    decisions.decide(r, "delay", 3, ReviewDecision("approve", HOSTILE, HOSTILE))
+    alias_moves.move(r, "delay", "candidate", 3, actor=HOSTILE, reason=HOSTILE, may_release=True)
     for path in (
         *PAGES,
         "/models/delay/3",

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from rota.manage.access import tokens
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.ports.metadata import Batch
 from rota.records.model import RegisteredModel
 from rota.records.record import Record
@@ -170,7 +170,7 @@ def test_what_a_limited_token_makes_is_its_project_s(limited: Any, world: Any) -
 
 def test_a_trained_model_belongs_to_the_project_whose_release_trained_it(platform: Any) -> None:
     metadata, batch = platform.repositories.metadata, Batch()
-    registry.register(batch, metadata, msgspec.structs.replace(version(1, "registered"), model="tram", release="d" * 64))
+    model_versions.register(batch, metadata, msgspec.structs.replace(version(1, "registered"), model="tram", release="d" * 64))
     metadata.commit(batch)
     assert metadata.get(RegisteredModel, "tram").project == "flights"
 

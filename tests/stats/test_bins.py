@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rota.errors import InvalidInput
 from rota.stats.bins import choose_bins, count
-from rota.stats.profile import column_statistics
+from rota.stats.slice_statistics import column_statistics
 
 NUMBERS = st.lists(st.one_of(st.none(), st.floats(width=32), st.sampled_from([0.0, 1.0, 2.5])), max_size=50)
 TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=3), st.sampled_from("abc")), max_size=50)

@@ -7,9 +7,9 @@ import pytest
 from rota.errors import InvalidInput
 from rota.records.schema import Schema, Statistics
 from rota.stats.bins import choose_bins
-from rota.stats.inference import infer_schema
-from rota.stats.profile import column_statistics
-from rota.stats.schema import validate
+from rota.stats.schema_inference import infer_schema
+from rota.stats.schema_validation import validate
+from rota.stats.slice_statistics import column_statistics
 
 TYPES = {"temp": "float", "seats": "int", "carrier": "string", "weekend": "bool"}
 

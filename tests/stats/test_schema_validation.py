@@ -12,9 +12,9 @@ import pytest
 from rota.errors import InvalidInput
 from rota.records.record import decode, encode
 from rota.records.schema import SERVING, TRAINING, ColumnSchema, Comparator, DatasetConstraints, Schema
-from rota.stats.inference import infer_table
-from rota.stats.observed import observe
-from rota.stats.schema import POLICY, validate
+from rota.stats.schema_inference import infer_table
+from rota.stats.schema_validation import POLICY, validate
+from rota.stats.summarize import summarize
 
 BIG = 2**53
 
@@ -107,7 +107,7 @@ def test_an_optional_column_may_be_absent_but_not_wrong():
 def test_the_number_of_rows_is_bounded_alone_and_by_the_data_before():
     limits = DatasetConstraints(min_examples=50, max_examples=150, min_fraction=0.5, max_fraction=2.0)
     expected = msgspec.structs.replace(schema(), constraints=limits)
-    before = {rows: observe(frame().head(rows), expected).statistics() for rows in (40, 100)}
+    before = {rows: summarize(frame().head(rows), expected).statistics() for rows in (40, 100)}
     assert found(expected, frame()) == set()
     assert found(expected, frame().head(49)) == {("", "DATASET_LOW_NUM_EXAMPLES", "fail")}
     assert found(expected, pl.concat([frame(), frame()])) == {("", "DATASET_HIGH_NUM_EXAMPLES", "fail")}
@@ -117,7 +117,7 @@ def test_the_number_of_rows_is_bounded_alone_and_by_the_data_before():
 
 def test_comparators_hold_the_shares_of_values_against_given_statistics():
     expected = schema("carrier", drift=Comparator(infinity_norm=0.1), skew=Comparator(infinity_norm=0.3))
-    before = observe(frame(), expected).statistics()
+    before = summarize(frame(), expected).statistics()
     shifted = frame(carrier=["UA"] * 70 + ["AA"] * 30)
     (anomaly,) = validate(expected, shifted, previous=before, serving=before)
     assert (anomaly.kind, anomaly.severity, anomaly.evidence) == ("COMPARATOR_L_INFTY_HIGH", "warn", {"against": "the data before"})
@@ -128,14 +128,14 @@ def test_comparators_hold_the_shares_of_values_against_given_statistics():
 
 def test_nulls_are_the_business_of_presence_and_not_of_comparators():
     expected = schema("carrier", drift=Comparator(infinity_norm=0.1), max_null_share=1.0)
-    before = observe(frame(), expected).statistics()
+    before = summarize(frame(), expected).statistics()
     assert found(expected, frame(carrier=[None] * 60 + ["UA", "AA"] * 20), previous=before) == set()
     assert found(expected, frame(carrier=pl.Series([None] * 100, dtype=pl.String)), previous=before) == set()
 
 
 def test_the_divergence_of_numbers_has_the_closed_form_of_disjoint_and_equal_halves():
     expected = schema("temp", drift=Comparator(jensen_shannon_divergence=0.2))
-    before = observe(frame(temp=[1.0] * 100), expected).statistics()
+    before = summarize(frame(temp=[1.0] * 100), expected).statistics()
     (anomaly,) = validate(expected, frame(temp=[1.0] * 50 + [98.0] * 50), previous=before)
     # P = (1, 0), Q = (1/2, 1/2): the divergence is 1 - 3/4 log2 3 + 1/2 bits
     assert anomaly.observed == pytest.approx(1.5 - 0.75 * np.log2(3))
@@ -143,7 +143,7 @@ def test_the_divergence_of_numbers_has_the_closed_form_of_disjoint_and_equal_hal
 
 def test_a_control_without_the_column_is_named():
     expected = schema("temp", drift=Comparator(jensen_shannon_divergence=0.2))
-    control = observe(frame().drop("temp"), expected).statistics()
+    control = summarize(frame().drop("temp"), expected).statistics()
     assert found(expected, frame(), previous=control) == {("temp", "COMPARATOR_CONTROL_DATA_MISSING", "warn")}
 
 
@@ -159,14 +159,14 @@ def test_a_column_rules_over_the_schema_and_the_schema_over_the_default():
 
 def test_statistics_that_counted_no_distinct_values_say_so():
     expected = schema("temp", max_unique=5)
-    counted = observe(frame(), schema()).statistics()
+    counted = summarize(frame(), schema()).statistics()
     assert found(expected, counted) == {("temp", "FEATURE_TYPE_NO_UNIQUE", "warn")}
-    assert found(expected, observe(frame(), expected).statistics()) == {("temp", "FEATURE_TYPE_HIGH_UNIQUE", "fail")}
+    assert found(expected, summarize(frame(), expected).statistics()) == {("temp", "FEATURE_TYPE_HIGH_UNIQUE", "fail")}
 
 
 def test_a_value_that_joined_the_domain_later_is_known_in_statistics_too():
     data = frame(carrier=["ZZ"] * 10 + ["UA"] * 90)
-    counted = observe(data, schema()).statistics()
+    counted = summarize(data, schema()).statistics()
     assert found(schema(), counted) == {("carrier", "ENUM_TYPE_UNEXPECTED_STRING_VALUES", "warn")}
     assert found(schema("carrier", domain=("AA", "UA", "ZZ")), counted) == set()
 

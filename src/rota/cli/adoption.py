@@ -9,7 +9,7 @@ from rota.cli import show
 from rota.cli.opening import opened
 from rota.manage.adoption import baselines
 from rota.manage.datasets import schema_inference
-from rota.manage.models import pickle_signing, registry
+from rota.manage.models import model_versions, pickle_signing
 from rota.records.model import ModelVersion
 
 models = typer.Typer()
@@ -28,7 +28,7 @@ def adopt(ctx: typer.Context, version: Version, json: show.Json = False) -> None
     Example: rota models adopt churn@1
     """
     with opened(ctx, "model.register") as platform:
-        found = registry.resolve(platform.repositories.metadata, version)
+        found = model_versions.resolve(platform.repositories.metadata, version)
         made = platform.models.adopter.adopt(found.model, found.number, actor=platform.identity.name)
     told(made, json=json)
 
@@ -74,7 +74,7 @@ def baseline(
     """
     with opened(ctx, "data.write") as platform:
         r = platform.repositories
-        found = registry.resolve(r.metadata, version)
+        found = model_versions.resolve(r.metadata, version)
         table = schema_inference.file_table(data)
         made = baselines.of_rows(r, found, table, timestamp=timestamp, label=label, actor=platform.identity.name)
     facts = {"schema": f"{made.name}@{made.version}", "rows": made.dataset, "columns": [column.name for column in made.columns]}

@@ -10,7 +10,7 @@ from rota.cli import rows, show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
 from rota.manage.governance import cards
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.records.record import plain
 from rota.rendering.card_markdown import markdown
 from rota.rendering.documents import card_html
@@ -48,7 +48,7 @@ def card(
     if text is not None or file is not None:
         raise InvalidInput("a text needs its section: --edit limits, for example")
     with opened(ctx, "model.read") as platform:
-        made = cards.card(platform.repositories, registry.resolve(platform.repositories.metadata, version))
+        made = cards.card(platform.repositories, model_versions.resolve(platform.repositories.metadata, version))
     if json:
         show.write_json(plain(made))
         return
@@ -75,6 +75,6 @@ def _text(text: str | None, file: Path | None) -> str:
 def _edit(ctx: typer.Context, version: str, section: str, text: str, *, json: bool) -> None:
     with opened(ctx, "model.register") as platform:
         r = platform.repositories
-        found = registry.resolve(r.metadata, version)
+        found = model_versions.resolve(r.metadata, version)
         kept = cards.edit(r.metadata, found.model, found.number, section, text, actor=platform.identity.name, now_us=r.clock.now_us())
     show.facts({"version": found.id, "section": section, "written by": kept.edited_by}, as_json=json, record=kept)

@@ -7,7 +7,7 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import NotFound
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.records.release import Rollout
 
 commands = typer.Typer()
@@ -29,7 +29,7 @@ def deploy(
     Example: rota deploy flight-delay@3
     """
     with opened(ctx, "model.release") as platform:
-        found = registry.resolve(platform.repositories.metadata, version)
+        found = model_versions.resolve(platform.repositories.metadata, version)
         started = platform.deliveries.deliver(found.model, found.number, endpoint=endpoint, actor=platform.identity.name)
     if json:
         show.write_json({"runs": started})

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from rota.cli import show
 from rota.cli.opening import opened
-from rota.develop import project_template, search
+from rota.develop import project_template, run_search
 from rota.errors import InvalidInput, NotFound
 from rota.records.filters import Query, View
 from rota.records.project import UseCase
@@ -121,7 +121,7 @@ def show_(ctx: typer.Context, experiment: Name, limit: show.Limit = 20, json: sh
     """
     with opened(ctx, "experiment.read") as platform:
         tracking = platform.repositories.tracking
-        found = search.experiment(tracking, experiment)
+        found = run_search.experiment(tracking, experiment)
         runs = tracking.search_runs([found.id], Query(limit=limit)).items
     if json:
         show.write_json({"experiment": plain(found), "runs": [{**plain(run), "metrics": run.metrics} for run in runs]})
@@ -172,7 +172,7 @@ def restore(ctx: typer.Context, experiment: Name, json: show.Json = False) -> No
 def _change(ctx: typer.Context, experiment: str, *, json: bool, name: str = "", deleted: bool | None = None) -> None:
     with opened(ctx, "experiment.write") as platform:
         r = platform.repositories
-        before = search.experiment(r.tracking, experiment)
+        before = run_search.experiment(r.tracking, experiment)
         now_us = r.clock.now_us()
         if deleted and before.id == DEFAULT_EXPERIMENT:
             raise InvalidInput("the experiment Default is always there; delete its runs instead", experiment=experiment)

@@ -21,7 +21,7 @@ from rota.manage.features.definitions import references, versions
 from rota.manage.features.join import compaction
 from rota.manage.features.join.parity import parity as compare
 from rota.manage.features.rows.coercion import coerce
-from rota.manage.models.registry import get as version_of
+from rota.manage.models import model_versions
 from rota.manage.signals import prediction_log
 from rota.records.data import FeatureService, FeatureView, OnDemandFeatureView
 from rota.records.model import ModelBundle
@@ -329,7 +329,7 @@ def _served(platform: Platform, endpoint: str, limit: int) -> Iterator[tuple[Fea
     prediction_log.flush(repositories.journal, repositories.tables, endpoint)
     log = prediction_log.read(repositories.tables, endpoint, 0, repositories.clock.now_us() + 1).filter(pl.col("error") == "").tail(limit)
     for (model, number), part in log.partition_by("model", "number", as_dict=True, maintain_order=True).items():
-        bundle = decode(repositories.blobs.get(version_of(repositories.metadata, str(model), int(number)).bundle), ModelBundle)
+        bundle = decode(repositories.blobs.get(model_versions.get(repositories.metadata, str(model), int(number)).bundle), ModelBundle)
         types = {"float": pl.Float64, "int": pl.Int64, "bool": pl.Boolean, "string": pl.String, "timestamp": pl.Int64}
         fields = pl.Struct({name: types[kind] for name, kind in bundle.features.request_fields.items()})
         absent = [pl.lit(None).alias(name) for name in bundle.features.feature_names if name not in part.columns]

@@ -10,9 +10,9 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
-from rota.manage.governance import decisions, evidence, policies, risk
-from rota.manage.governance.decisions import Decision
-from rota.manage.models import registry
+from rota.manage.governance import decisions, evidence, policies, readiness, risk
+from rota.manage.governance.decisions import ReviewDecision
+from rota.manage.models import model_versions, registered_models
 from rota.records.model import ReleasePolicy
 from rota.records.record import plain
 from rota.records.release import Canary
@@ -42,8 +42,8 @@ def review(ctx: typer.Context, version: Version, json: show.Json = False) -> Non
     """
     with opened(ctx, "model.read") as platform:
         r = platform.repositories
-        found = registry.resolve(r.metadata, version)
-        standing = decisions.standing(r.metadata, found, now_us=r.clock.now_us())
+        found = model_versions.resolve(r.metadata, version)
+        standing = readiness.readiness(r.metadata, found, now_us=r.clock.now_us())
         asked, obstacles = decisions.review(r.metadata, found), risk.obstacles(standing.policy, risk.answers(r.metadata, found))
         known = evidence.collect(r, found)
     told: dict[str, Any] = {
@@ -74,7 +74,7 @@ def request_review(
     Example: rota models request-review flight-delay@3 --comment "better in winter, see run 4f2c81"
     """
     with opened(ctx, "model.register") as platform:
-        found = registry.resolve(platform.repositories.metadata, version)
+        found = model_versions.resolve(platform.repositories.metadata, version)
         made = decisions.request_review(platform.repositories.metadata, found.model, found.number, **_act(platform), comment=comment)
     show.facts({"version": found.id, "review": made.state, "asked by": made.requested_by}, as_json=json, record=made)
 
@@ -86,7 +86,7 @@ def withdraw(ctx: typer.Context, version: Version, reason: Reason = "", json: sh
     Example: rota models withdraw flight-delay@3 --reason "found a leak in the labels"
     """
     with opened(ctx, "model.register") as platform:
-        found = registry.resolve(platform.repositories.metadata, version)
+        found = model_versions.resolve(platform.repositories.metadata, version)
         made = decisions.withdraw(platform.repositories.metadata, found.model, found.number, **_act(platform), reason=reason)
     show.facts({"version": found.id, "review": made.state}, as_json=json, record=made)
 
@@ -107,9 +107,9 @@ def approve(
     Example: rota models approve flight-delay@3 --reason "better on every carrier" --steps 5,25,50 --hold 30m --shadow 1h
     """
     with opened(ctx, "model.approve") as platform:
-        found = registry.resolve(platform.repositories.metadata, version)
+        found = model_versions.resolve(platform.repositories.metadata, version)
         delivery = _delivery(platform, found.model, steps=steps, hold=hold, shadow=shadow)
-        _decide(platform, version, Decision("approve", platform.identity.name, reason, delivery, rollout), json=json)
+        _decide(platform, version, ReviewDecision("approve", platform.identity.name, reason, delivery, rollout), json=json)
 
 
 @models.command()
@@ -119,7 +119,7 @@ def reject(ctx: typer.Context, version: Version, reason: Reason, json: show.Json
     Example: rota models reject flight-delay@3 --reason "unfair to small carriers"
     """
     with opened(ctx, "model.approve") as platform:
-        _decide(platform, version, Decision("reject", platform.identity.name, reason), json=json)
+        _decide(platform, version, ReviewDecision("reject", platform.identity.name, reason), json=json)
 
 
 @models.command("request-changes")
@@ -129,7 +129,7 @@ def request_changes(ctx: typer.Context, version: Version, reason: Reason, json: 
     Example: rota models request-changes flight-delay@3 --reason "describe what it is not for"
     """
     with opened(ctx, "model.approve") as platform:
-        _decide(platform, version, Decision("request_changes", platform.identity.name, reason), json=json)
+        _decide(platform, version, ReviewDecision("request_changes", platform.identity.name, reason), json=json)
 
 
 @risks.command("list")
@@ -140,8 +140,8 @@ def list_risks(ctx: typer.Context, version: Version, json: show.Json = False) ->
     """
     with opened(ctx, "model.read") as platform:
         metadata = platform.repositories.metadata
-        found = registry.resolve(metadata, version)
-        given, policy = risk.answers(metadata, found), registry.policy(metadata, found.model)
+        found = model_versions.resolve(metadata, version)
+        given, policy = risk.answers(metadata, found), registered_models.release_policy(metadata, found.model)
     rows = [plain(q) | {"given": plain(given[q.id]) if q.id in given else None} for q in policy.questions]
     columns = {
         "id": lambda q: q["id"],
@@ -170,7 +170,7 @@ def answer_risk(
     """
     with opened(ctx, "model.approve") as platform:
         metadata = platform.repositories.metadata
-        found = registry.resolve(metadata, version)
+        found = model_versions.resolve(metadata, version)
         made = risk.answer(metadata, found.model, found.number, question, text=text, acceptable=acceptable, **_act(platform))
     show.facts({"version": found.id, "question": question, "acceptable": made.acceptable, "by": made.answered_by}, as_json=json, record=made)
 
@@ -191,7 +191,7 @@ def policy(
         raise InvalidInput("give either a level or a file; a file says the level too")
     with opened(ctx, "model.read" if level is None and file is None else "model.approve") as platform:
         metadata = platform.repositories.metadata
-        found = registry.policy(metadata, policies.check_model(model))
+        found = registered_models.release_policy(metadata, policies.check_model(model))
         if file is not None:
             found = policies.put(metadata, policies.read(file, model), **_act(platform))
         elif level is not None:
@@ -199,10 +199,10 @@ def policy(
     show.facts(_policy_lines(found), as_json=json, record=found)
 
 
-def _decide(platform: Platform, version: str, decision: Decision, *, json: bool) -> None:
-    found = registry.resolve(platform.repositories.metadata, version)
+def _decide(platform: Platform, version: str, decision: ReviewDecision, *, json: bool) -> None:
+    found = model_versions.resolve(platform.repositories.metadata, version)
     made = decisions.decide(platform.repositories, found.model, found.number, decision)
-    found = registry.get(platform.repositories.metadata, found.model, found.number)
+    found = model_versions.get(platform.repositories.metadata, found.model, found.number)
     lines = {"version": found.id, "status": found.status, "until": show.when(made.expires_us)}
     show.facts(lines, as_json=json, record=found)
 
@@ -211,7 +211,7 @@ def _delivery(platform: Platform, model: str, *, steps: str, hold: str, shadow: 
     """The endpoint's strategy with what the reviewer chose instead; None when he chose nothing."""
     if not (steps or hold or shadow):
         return None
-    endpoints = registry.endpoints(platform.repositories.metadata, model)
+    endpoints = registered_models.endpoints(platform.repositories.metadata, model)
     base = endpoints[0].rollout if endpoints else Canary()
     try:
         wanted = [int(step) for step in steps.split(",")] if steps else base.steps

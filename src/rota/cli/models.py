@@ -10,9 +10,8 @@ from rota.cli.opening import opened
 from rota.errors import InvalidInput
 from rota.manage.access import tokens
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
-from rota.manage.governance import comparison, decisions, evidence
-from rota.manage.models import registry
-from rota.manage.models import search as model_search
+from rota.manage.governance import alias_moves, evidence, readiness, version_comparison
+from rota.manage.models import model_search, model_versions, registered_models
 from rota.records.access import Permission
 from rota.records.filters import Query
 from rota.records.model import Alias, Approval, ModelVersion
@@ -48,7 +47,7 @@ def list_versions(
     with opened(ctx, "model.read") as platform:
         metadata = platform.repositories.metadata
         found = metadata.find(ModelVersion, {"model": model} if model else None, order="-created_us", limit=limit)
-        aliases = metadata.find(Alias, {"model": model} if model else None, limit=registry.ALL)
+        aliases = metadata.find(Alias, {"model": model} if model else None, limit=registered_models.ALL)
     _list(found, aliases, json=json)
 
 
@@ -74,7 +73,7 @@ def search(
             show.listing(found, columns, as_json=json, empty="no model is like that")
             return
         asked = Query(parse_filter(filter, "model_version"), parse_order(order or [], "model_version"), limit)
-        _list(model_search.versions(metadata, asked).items, metadata.find(Alias, limit=registry.ALL), json=json)
+        _list(model_search.versions(metadata, asked).items, metadata.find(Alias, limit=registered_models.ALL), json=json)
 
 
 @models.command("show")
@@ -85,11 +84,11 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
     """
     with opened(ctx, "model.read") as platform:
         metadata, now_us = platform.repositories.metadata, platform.repositories.clock.now_us()
-        found = registry.resolve(metadata, version)
-        approvals = decisions.decisions(metadata, found)
-        standing = decisions.standing(metadata, found, now_us=now_us)
+        found = model_versions.resolve(metadata, version)
+        approvals = readiness.decisions(metadata, found)
+        standing = readiness.readiness(metadata, found, now_us=now_us)
         earned = evidence.earned(platform.repositories, found)
-        aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}, limit=registry.ALL) if a.number == found.number]
+        aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}, limit=registered_models.ALL) if a.number == found.number]
     if json:
         told = {
             "approval_status": found.approval_status,
@@ -170,7 +169,7 @@ def rename(ctx: typer.Context, model: Model, name: Annotated[str, typer.Argument
     Example: rota models rename flight-delay departure-delay
     """
     with opened(ctx, "model.register") as platform:
-        found = registry.rename_model(platform.repositories.metadata, model, name, **_act(platform), may_release=_may_release(platform))
+        found = registered_models.rename(platform.repositories.metadata, model, name, **_act(platform), may_release=_may_release(platform))
     show.facts({"model": found.name}, as_json=json, record=found)
 
 
@@ -183,11 +182,11 @@ def delete(ctx: typer.Context, thing: Thing, reason: Reason, json: show.Json = F
     with opened(ctx, "model.register") as platform:
         metadata = platform.repositories.metadata
         if "@" in thing:
-            found = registry.resolve(metadata, thing)
-            registry.delete_version(metadata, found.model, found.number, **_act(platform), reason=reason)
+            found = model_versions.resolve(metadata, thing)
+            model_versions.delete(metadata, found.model, found.number, **_act(platform), reason=reason)
             deleted = found.id
         else:
-            registry.delete_model(metadata, thing, **_act(platform), reason=reason, may_release=_may_release(platform))
+            registered_models.delete(metadata, thing, **_act(platform), reason=reason, may_release=_may_release(platform))
             deleted = thing
     show.facts({"deleted": deleted, "reason": reason}, as_json=json)
 
@@ -204,7 +203,7 @@ def compare(
     Example: rota models compare flight-delay --version 3 --version 5
     """
     with opened(ctx, "model.read") as platform:
-        found = comparison.compare(platform.repositories, model, version or [])
+        found = version_comparison.compare(platform.repositories, model, version or [])
     if json:
         show.write_json(plain(found))
         return
@@ -247,7 +246,7 @@ def set_alias(
     with opened(ctx, "model.read") as platform:
         tokens.require(platform.identity, _hands(platform, model, word))
         actor, may = platform.identity.name, _may_release(platform)
-        made = decisions.move_alias(platform.repositories, model, word, number, actor=actor, reason=reason, may_release=may)
+        made = alias_moves.move(platform.repositories, model, word, number, actor=actor, reason=reason, may_release=may)
     show.facts({"alias": name, "version": made.number, "reason": made.reason}, as_json=json, record=made)
 
 
@@ -260,7 +259,7 @@ def remove_alias(ctx: typer.Context, name: AliasName, reason: Reason, json: show
     model, word = _alias_of(name)
     with opened(ctx, "model.read") as platform:
         tokens.require(platform.identity, _hands(platform, model, word))
-        decisions.remove_alias(platform.repositories, model, word, actor=platform.identity.name, reason=reason, may_release=_may_release(platform))
+        alias_moves.remove(platform.repositories, model, word, actor=platform.identity.name, reason=reason, may_release=_may_release(platform))
     show.facts({"removed": name, "reason": reason}, as_json=json)
 
 
@@ -274,7 +273,7 @@ def alias_history(
     """
     model, _, word = name.partition("@")
     with opened(ctx, "model.read") as platform:
-        moves = decisions.history(platform.repositories.metadata, model, word)
+        moves = alias_moves.history(platform.repositories.metadata, model, word)
     columns = {
         "alias": lambda m: m.alias,
         "#": lambda m: m.move,
@@ -308,11 +307,11 @@ def _change(ctx: typer.Context, thing: str, changes: dict[str, Any], *, json: bo
     with opened(ctx, "model.register") as platform:
         metadata = platform.repositories.metadata
         if "@" in thing:
-            version = registry.resolve(metadata, thing)
-            changed = registry.change_version(metadata, version.model, version.number, **_act(platform), **changes)
+            version = model_versions.resolve(metadata, thing)
+            changed = model_versions.update(metadata, version.model, version.number, **_act(platform), **changes)
             show.facts({"version": changed.id, **_described(changed)}, as_json=json, record=changed)
         else:
-            model = registry.update_model(metadata, thing, **_act(platform), **changes)
+            model = registered_models.update(metadata, thing, **_act(platform), **changes)
             show.facts({"model": model.name, **_described(model)}, as_json=json, record=model)
 
 
@@ -355,7 +354,7 @@ def _alias_of(name: str) -> tuple[str, str]:
 
 def _hands(platform: Platform, model: str, word: str) -> Permission:
     """The permission to move an alias."""
-    return "model.release" if decisions.is_protected(platform.repositories.metadata, model, word) else "model.register"
+    return "model.release" if alias_moves.is_protected(platform.repositories.metadata, model, word) else "model.register"
 
 
 def _may_release(platform: Platform) -> bool:

@@ -9,9 +9,9 @@ import typer
 
 from rota.cli import show
 from rota.cli.opening import opened
-from rota.develop import comparison, reproduction, search
+from rota.develop import reproduction, run_comparison, run_search
 from rota.errors import Refused
-from rota.manage.experiments.read_tracking import untracked
+from rota.manage.experiments.input_tracking import untracked
 from rota.manage.lineage import executions, notes
 from rota.records.filters import View
 from rota.records.record import plain
@@ -43,8 +43,8 @@ def list_(
         text = f"status = '{status}'" if status else ""
         with opened(ctx, "experiment.read") as platform:
             tracking = platform.repositories.tracking
-            found = search.runs(tracking, text, experiments=[experiment], limit=limit).items
-            named = search.names(tracking)
+            found = run_search.runs(tracking, text, experiments=[experiment], limit=limit).items
+            named = run_search.names(tracking)
         _show_tracked(found, named, json=json)
         return
     statuses: tuple[RunStatus, ...] = (status,) if status else ()  # type: ignore[assignment]
@@ -78,8 +78,8 @@ def search_(
     view: View = "deleted" if deleted else "active"
     with opened(ctx, "experiment.read") as platform:
         tracking = platform.repositories.tracking
-        found = search.runs(tracking, filter, experiments=experiment or [], order=order or [], limit=limit, view=view)
-        named = search.names(tracking)
+        found = run_search.runs(tracking, filter, experiments=experiment or [], order=order or [], limit=limit, view=view)
+        named = run_search.names(tracking)
     _show_tracked(found.items, named, json=json)
 
 
@@ -97,13 +97,13 @@ def show_(ctx: typer.Context, run: RunId, json: show.Json = False) -> None:
             written = notes.of(r.metadata, f"run:{run}")
             _show_durable(executions.describe(r, durable[0], steps), durable[0], steps, [plain(note) for note in written], json=json)
             return
-        found = search.run(r.tracking, run)
-        experiment = search.names(r.tracking)[found.experiment]
-        nested = search.children(r.tracking, found)
+        found = run_search.run(r.tracking, run)
+        experiment = run_search.names(r.tracking)[found.experiment]
+        nested = run_search.children(r.tracking, found)
         written = notes.of(r.metadata, f"experiment_run:{found.id}")
     if json:
         inside = [each.id for each in nested]
-        show.write_json({**search.as_json(found), "experiment_name": experiment, "children": inside, "notes": [plain(note) for note in written]})
+        show.write_json({**run_search.as_json(found), "experiment_name": experiment, "children": inside, "notes": [plain(note) for note in written]})
         return
     facts: dict[str, Any] = {
         "run": found.id,
@@ -138,12 +138,12 @@ def compare(
     Example: rota runs compare 3f2a 91bc
     """
     with opened(ctx, "experiment.read") as platform:
-        compared = comparison.compare([search.run(platform.repositories.tracking, run) for run in runs])
+        compared = run_comparison.compare([run_search.run(platform.repositories.tracking, run) for run in runs])
     rows = [row for row in compared.rows if all or row.differs]
     if json:
         show.write_json({"runs": [run.id for run in compared.runs], "rows": [{**plain(row), "differs": row.differs} for row in rows]})
         return
-    columns: dict[str, Callable[[comparison.Row], object]] = {"": lambda row: row.section, "name": lambda row: row.name}
+    columns: dict[str, Callable[[run_comparison.Row], object]] = {"": lambda row: row.section, "name": lambda row: row.name}
     for index, each in enumerate(compared.runs):
         columns[f"{each.name} {each.id[:8]}"] = partial(_value, index)
     show.listing(rows, columns, as_json=False, empty="the runs do not differ; --all shows what they have in common")
@@ -163,8 +163,8 @@ def reproduce(
     Example: rota runs reproduce 3f2a
     """
     with opened(ctx, "experiment.write") as platform:
-        found = search.run(platform.repositories.tracking, run)
-        asked = reproduction.Asked(platform.settings.home.resolve(), use_present=here, tolerance=tolerance, keep=keep)
+        found = run_search.run(platform.repositories.tracking, run)
+        asked = reproduction.ReproduceOptions(platform.settings.home.resolve(), use_present=here, tolerance=tolerance, keep=keep)
         done = reproduction.reproduce(platform.repositories, found, asked, told=None if json else print)
     if json:
         show.write_json(plain(done))
@@ -197,14 +197,14 @@ def restore(ctx: typer.Context, run: RunId, json: show.Json = False) -> None:
 def _mark(ctx: typer.Context, run: str, *, deleted: bool, json: bool) -> None:
     with opened(ctx, "experiment.write") as platform:
         r = platform.repositories
-        found = search.run(r.tracking, run)
+        found = run_search.run(r.tracking, run)
         changed = r.tracking.change_run(found.id, deleted_us=r.clock.now_us() if deleted else 0)
     show.facts({"run": changed.id, "deleted": show.when(changed.deleted_us)}, as_json=json)
 
 
 def _show_tracked(found: list[ExperimentRun], experiments: dict[str, str], *, json: bool) -> None:
     if json:
-        show.write_json([search.as_json(each) for each in found])
+        show.write_json([run_search.as_json(each) for each in found])
         return
     columns = {
         "id": lambda r: r.id,
@@ -245,7 +245,7 @@ def _show_durable(execution: executions.Execution, it: Run, steps: list[Step], n
     show.listing(steps, columns, as_json=False, empty="no step is finished yet")
 
 
-def _value(index: int, row: comparison.Row) -> object:
+def _value(index: int, row: run_comparison.Row) -> object:
     return row.values[index]
 
 

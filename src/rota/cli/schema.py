@@ -11,13 +11,14 @@ from rota.cli.opening import opened
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import schema_inference, schemas
-from rota.manage.datasets.schema_edits import Difference, Edits, apply, differences
+from rota.manage.datasets.schema_edits import Edits, SchemaDifference, apply, differences
 from rota.manage.repositories import Repositories
 from rota.records.dataset import DatasetVersion
 from rota.records.record import decode, encode, plain
 from rota.records.schema import ColumnSchema, Schema, Statistics
-from rota.stats.observed import Observation, observe
-from rota.stats.schema import validate
+from rota.stats.schema_validation import validate
+from rota.stats.summarize import summarize
+from rota.stats.table_summary import TableSummary
 from rota.wiring import Platform
 
 commands = typer.Typer(
@@ -189,14 +190,14 @@ def validate_data(
         raise typer.Exit(1)
 
 
-def _observed(repositories: Repositories, data: str, schema: Schema) -> Observation:
+def _observed(repositories: Repositories, data: str, schema: Schema) -> TableSummary:
     """A file is read in parts; of a dataset version the columns that the schema names, as it also has columns of its own."""
     if Path(data).suffix.lower() in schema_inference.READERS:
-        return observe(schema_inference.batches(schema_inference.file_table(Path(data))), schema)
+        return summarize(schema_inference.batches(schema_inference.file_table(Path(data))), schema)
     rows = datasets.read(repositories.tables, _dataset(repositories, data))
     rows = rows.select([column.name for column in schema.columns if column.name in rows.columns])
     numbers = [column.name for column in schema.columns if column.type == "float" and column.name in rows.columns]
-    return observe(rows.with_columns(schema_inference.as_model_sees(rows.select(numbers))), schema)
+    return summarize(rows.with_columns(schema_inference.as_model_sees(rows.select(numbers))), schema)
 
 
 def _statistics(repositories: Repositories, data: str, schema: Schema) -> Statistics | None:
@@ -277,7 +278,7 @@ def _further(column: ColumnSchema) -> str:
     return "  ".join(f"{field}={value}" for field, value in plain(column).items() if field not in shown and value != usual[field])
 
 
-def _print_differences(found: list[Difference], *, as_json: bool) -> None:
+def _print_differences(found: list[SchemaDifference], *, as_json: bool) -> None:
     if as_json:
         show.write_json([{"column": d.column, "field": d.field, "before": d.before, "after": d.after} for d in found])
         return

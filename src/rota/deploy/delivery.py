@@ -6,8 +6,8 @@ from typing import Any
 
 from rota.deploy import releases
 from rota.errors import NotFound, Refused
-from rota.manage.governance import decisions
-from rota.manage.models import registry
+from rota.manage.governance import readiness
+from rota.manage.models import model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
@@ -25,7 +25,7 @@ class Deliveries:
 
     def deliver(self, model: str, number: int, *, endpoint: str = "", actor: str = "owner") -> list[str]:
         """Start the rollouts of an approved version and return the ids of their runs."""
-        version = registry.live(self.repositories.metadata, model, number)
+        version = model_versions.live(self.repositories.metadata, model, number)
         return [run.id for run in deliver(self.repositories, version, actor=actor, endpoint=endpoint)]
 
     def roll_back(self, endpoint: str, *, actor: str, reason: str) -> Release:
@@ -56,10 +56,10 @@ def deliver(repositories: Repositories, version: ModelVersion, *, actor: str, en
     such endpoint.
     """
     metadata, now_us = repositories.metadata, repositories.clock.now_us()
-    approval = decisions.check_released(metadata, version, "a delivery", now_us=now_us)
+    approval = readiness.check_ready(metadata, version, "a delivery", now_us=now_us)
     if not version.bundle:
         raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
-    targets = [each for each in registry.endpoints(metadata, version.model) if endpoint in ("", each.name)]
+    targets = [each for each in registered_models.endpoints(metadata, version.model) if endpoint in ("", each.name)]
     if not targets:
         raise NotFound(f"model {version.model!r} has no endpoint{f' {endpoint!r}' if endpoint else ''}; declare one in the project and `rota apply`")
     delivery = plain(approval.delivery) if approval.delivery else None

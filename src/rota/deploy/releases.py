@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rota.errors import InvalidInput, NotFound, Refused
-from rota.manage.models import registry
+from rota.manage.models import model_aliases, model_versions
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import CHAMPION, Alias
 from rota.records.release import Endpoint, Release, Rollout, Route, Serving
@@ -65,7 +65,7 @@ def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str
     )
     if previous is None:
         raise NotFound(f"endpoint {endpoint.name!r} never had another champion to return to", endpoint=endpoint.name)
-    version = registry.get(metadata, endpoint.model, previous.champion)
+    version = model_versions.get(metadata, endpoint.model, previous.champion)
     batch = Batch()
     release = next_release(
         current, endpoint, (Route(version.model, version.number, version.bundle, "stable", 100),), now_us=now_us, rollout=f"rollback:{actor}"
@@ -73,7 +73,7 @@ def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str
     batch.create(release)
     evidence = {"rollback": endpoint.name, "from": [route.number for route in current.routes if route.role == "stable"]}
     moved = Alias(version.model, CHAMPION, version.number, now_us, reason)
-    registry.move_alias(batch, metadata, moved, actor=actor, evidence=evidence)
+    model_aliases.move(batch, metadata, moved, actor=actor, evidence=evidence)
     batch.audit(actor, "endpoint.rollback", endpoint.name, now_us, to=version.number, reason=reason)
     body = {"endpoint": endpoint.name, "state": "rolled_back", "message": f"back to version {version.number}: {reason}"}
     batch.event(Event("rollout.changed", f"rollback.{endpoint.name}.{release.revision}", now_us, body))

@@ -21,8 +21,8 @@ from rota.deploy import judge
 from rota.deploy.releases import await_convergence, current_release, next_release
 from rota.durable.workflow import Context, Work
 from rota.errors import LostLease, NotFound, Refused
-from rota.manage.governance import decisions
-from rota.manage.models import registry
+from rota.manage.governance import readiness
+from rota.manage.models import model_aliases, model_versions
 from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, Alias, ModelVersion
 from rota.records.record import plain
@@ -42,7 +42,7 @@ class RolloutWorkflow:
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         endpoint = delivered(self._endpoint(arguments["endpoint"]), arguments.get("delivery"))
-        version = registry.get(self.repositories.metadata, arguments["model"], arguments["number"])
+        version = model_versions.get(self.repositories.metadata, arguments["model"], arguments["number"])
         self._await_turn(context, endpoint)
         begun = context.step("start", lambda work: self._start(work, endpoint, version))
         if begun["champion"] == 0:
@@ -86,15 +86,15 @@ class RolloutWorkflow:
         return next((r.id for r in newest if r.ended_us is None and r.id != work.run.id), "")
 
     def _start(self, work: Work, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:
-        released = decisions.check_released(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
+        released = readiness.check_ready(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
         if not version.bundle:
             raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
-        champion = registry.aliased(self.repositories.metadata, version.model)
+        champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
         number = champion.number if champion else 0
         stages = _stages(endpoint) if champion else []
         first = stages[0][0] if stages else "canary"
         work.batch.put(Rollout(work.run.id, endpoint.name, version.model, version.number, number, first, 0, work.now_us))
-        work.used(f"model_version:{version.id}", *(decisions.approval_node(approval) for approval in released.approvals))
+        work.used(f"model_version:{version.id}", *(readiness.approval_node(approval) for approval in released.approvals))
         work.made(f"rollout:{work.run.id}")
         _announce(work, endpoint, first, f"version {version.number} begins")
         return {"champion": number}
@@ -120,7 +120,7 @@ class RolloutWorkflow:
 
     def _set_traffic(self, work: Work, endpoint: Endpoint, version: ModelVersion, stage: tuple[int, RolloutState, int, Micros]) -> dict[str, Any]:
         number, state, weight, _ = stage
-        champion = registry.aliased(self.repositories.metadata, version.model)
+        champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
         assert champion is not None
         routes = [_route(champion, "stable", 100 - weight)]
         if weight:
@@ -144,7 +144,7 @@ class RolloutWorkflow:
     def _promote(self, context: Context, endpoint: Endpoint, version: ModelVersion, reason: str) -> dict[str, Any]:
         def work_(work: Work) -> dict[str, Any]:
             release = self._release(work, endpoint, (_route(version, "stable", 100),))
-            registry.move_alias(
+            model_aliases.move(
                 work.batch,
                 self.repositories.metadata,
                 Alias(version.model, CHAMPION, version.number, work.now_us, reason),
@@ -160,7 +160,7 @@ class RolloutWorkflow:
 
     def _roll_back(self, context: Context, endpoint: Endpoint, version: ModelVersion, reason: str) -> dict[str, Any]:
         def work_(work: Work) -> dict[str, Any]:
-            champion = registry.aliased(self.repositories.metadata, version.model)
+            champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
             assert champion is not None
             release = self._release(work, endpoint, (_route(champion, "stable", 100),))
             work.batch.audit("judge", "rollout.rollback", work.run.id, work.now_us, version=version.number, to=champion.number, reason=reason)

@@ -41,11 +41,11 @@ _ALLOWED = {
     "script": re.compile(r"[^-].*"),
 }
 """What facts that reach a command line may look like; a repository never names a transport that runs a program (ext::)."""
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReproduceOptions:
     """`use_present`: take this interpreter whatever the lock says. `keep`: where the checked-out code stays; otherwise it is removed."""
 
     home: Path
@@ -55,7 +55,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ReproducedValue:
     """One thing then and now."""
 
     what: Literal["parameter", "metric", "input", "artifact", "environment"]
@@ -71,14 +71,14 @@ class Reproduced:
 
     run: str
     of: str
-    findings: tuple[Finding, ...]
+    findings: tuple[ReproducedValue, ...]
 
     @property
     def matches(self) -> bool:
         return not any(finding.verdict == "differs" for finding in self.findings if finding.what != "environment")
 
 
-def reproduce(repositories: Repositories, run: ExperimentRun, asked: Asked, *, told: Told | None = None) -> Reproduced:
+def reproduce(repositories: Repositories, run: ExperimentRun, asked: ReproduceOptions, *, told: Progress | None = None) -> Reproduced:
     """Execute the run again and compare; raises `Refused` naming what was not captured, or what the command said when it failed."""
     say = told or (lambda _: None)
     _check_facts(run)
@@ -123,7 +123,7 @@ def _command(run: ExperimentRun) -> tuple[str, list[str]]:
 
 
 @contextmanager
-def _checked_out(repositories: Repositories, run: ExperimentRun, asked: Asked, say: Told) -> Iterator[Path]:
+def _checked_out(repositories: Repositories, run: ExperimentRun, asked: ReproduceOptions, say: Progress) -> Iterator[Path]:
     """The work tree as it was then."""
     source = run.source
     origin = source.get("worktree", "")
@@ -148,7 +148,7 @@ def _checked_out(repositories: Repositories, run: ExperimentRun, asked: Asked, s
         yield tree
 
 
-def _interpreter(repositories: Repositories, run: ExperimentRun, asked: Asked, say: Told) -> str:
+def _interpreter(repositories: Repositories, run: ExperimentRun, asked: ReproduceOptions, say: Progress) -> str:
     """An interpreter with the run's packages: this one when they are equal, otherwise one made from the lock."""
     digest = run.source.get("packages", "")
     if not digest:
@@ -203,21 +203,21 @@ def _newest(repositories: Repositories, run: ExperimentRun) -> ExperimentRun:
     return max(found, key=lambda each: each.started_us)
 
 
-def _findings(repositories: Repositories, then: ExperimentRun, now: ExperimentRun, tolerance: float) -> Iterator[Finding]:
+def _findings(repositories: Repositories, then: ExperimentRun, now: ExperimentRun, tolerance: float) -> Iterator[ReproducedValue]:
     yield from _compared("parameter", then.parameters, now.parameters)
     for name in sorted(then.metrics.keys() | now.metrics.keys()):
         before, after = then.metrics.get(name), now.metrics.get(name)
-        yield Finding("metric", name, before, after, _closeness(before, after, tolerance))
+        yield ReproducedValue("metric", name, before, after, _closeness(before, after, tolerance))
     yield from _compared("input", {each.name: each.digest for each in then.inputs}, {each.name: each.digest for each in now.inputs})
     yield from _compared("artifact", _artifacts(repositories, then), _artifacts(repositories, now))
     for name in ("commit", "packages", "python", "platform"):
         before_, after_ = then.source.get(name, ""), now.source.get(name, "")
-        yield Finding("environment", name, before_, after_, "equal" if before_ == after_ else "differs")
+        yield ReproducedValue("environment", name, before_, after_, "equal" if before_ == after_ else "differs")
 
 
-def _compared(what: Literal["parameter", "input", "artifact"], then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Finding]:
+def _compared(what: Literal["parameter", "input", "artifact"], then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[ReproducedValue]:
     for name in sorted(then.keys() | now.keys()):
-        yield Finding(what, name, then.get(name), now.get(name), "equal" if then.get(name) == now.get(name) else "differs")
+        yield ReproducedValue(what, name, then.get(name), now.get(name), "equal" if then.get(name) == now.get(name) else "differs")
 
 
 def _closeness(then: float | None, now: float | None, tolerance: float) -> Literal["equal", "close", "differs"]:

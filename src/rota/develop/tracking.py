@@ -11,27 +11,19 @@ kill of the process once the call returned and are in the store moments later, a
 else is in the store when the call returns. A block that raises ends its run as failed; KeyboardInterrupt and SIGTERM as killed.
 """
 
-import os
 import random
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from rota.develop import foreign_data, keeping
-from rota.develop.flushing import Flusher
-from rota.develop.orphans import drain
-from rota.develop.spool import Header, Spool
+from rota.develop import artifact_logging, untracked_data
+from rota.develop.run_session import RunSession
+from rota.develop.tracker_stores import TrackerConfig, TrackerStores
 from rota.errors import Conflict, InvalidInput, NotFound, Refused
-from rota.manage.experiments import notebook, provenance, read_tracking
+from rota.manage.experiments import provenance
 from rota.manage.repositories import Repositories
-from rota.ports.drawing import Drawing
-from rota.ports.metadata import Batch
-from rota.ports.models import ModelFormat
 from rota.ports.tracking import Logged, Tracking
 from rota.records.time import Micros
 from rota.records.tracking import (
@@ -54,31 +46,13 @@ def current_run() -> "TrackedRun | None":
     return _current.get()
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a tracker works with. `repositories` opens the stores, once for each process: after a fork the child's are its own.
-
-    `ticks` tells a metric point's moment in `ticks_per_us` units of a microsecond.
-    """
-
-    repositories: Callable[[], Repositories]
-    spool: Path
-    ticks: Callable[[], int]
-    ticks_per_us: int
-    owner: str = ""
-    formats: Callable[[], Mapping[str, ModelFormat]] = dict
-    drawing: Drawing | None = None
-    flush_s: float = 0.2
-
-
 class Tracker:
     """Opens runs; `new_id` gives a run its id (letters and digits). Thread-safe. `close` when the last block has ended."""
 
-    def __init__(self, surroundings: Surroundings, new_id: Callable[[], str]) -> None:
-        self.surroundings = surroundings
+    def __init__(self, config: TrackerConfig, new_id: Callable[[], str]) -> None:
+        self.config = config
+        self.stores = TrackerStores(config)
         self.new_id = new_id
-        self._inherited: list[object] = []
-        self._open()
 
     def run(
         self,
@@ -93,7 +67,7 @@ class Tracker:
         """A run to be used as a context; `directory` lies in the work tree of its code. The experiment is made when it is new."""
         identity, clock = self.new_id(), self.repositories.clock
         if parent is None or parent.experiment != experiment:
-            found = experiment_named(self.tracking, experiment, clock.now_us())
+            found = experiment_named(self.stores.tracking, experiment, clock.now_us())
             source = provenance.capture(self.repositories.blobs, directory, seeds=seeds)
         else:
             found, source = parent.experiment_id, {**parent.source, "seeds": provenance.seeds_text(seeds) or parent.source.get("seeds", "")}
@@ -103,50 +77,25 @@ class Tracker:
             name=name or identity[:8],
             status="running",
             started_us=clock.now_us(),
-            owner=self.surroundings.owner,
+            owner=self.config.owner,
             parent=parent.id if parent else "",
             tags={_key(key): _value("tag", key, text, MAX_TAG) for key, text in (tags or {}).items()},
             source=source,
         )
         return TrackedRun(self, record, experiment)
 
-    def drain(self, run: str = "") -> list[str]:
-        """Store what killed processes left in this spool."""
-        return drain(self.surroundings.spool, self.tracking, run=run)
-
     @property
     def repositories(self) -> Repositories:
         """The stores of this process."""
-        if os.getpid() != self._process:
-            self._forked()
-        return self._repositories
+        return self.stores.repositories
 
-    @property
-    def tracking(self) -> Tracking:
-        return self.repositories.tracking
-
-    @property
-    def flusher(self) -> Flusher:
-        """The background thread of this process."""
-        if os.getpid() != self._process:
-            self._forked()
-        return self._flusher
+    def drain(self, run: str = "") -> list[str]:
+        """Store what killed processes left in this spool, of one run or of all; returns the runs concerned."""
+        return self.stores.drain(run)
 
     def close(self) -> None:
         """End the background thread and close the stores, those of this process."""
-        if os.getpid() == self._process:
-            self._flusher.close()
-            self._repositories.metadata.close()
-
-    def _open(self) -> None:
-        self._repositories = self.surroundings.repositories()
-        self._flusher = Flusher(self._repositories.tracking, self._repositories.clock, every_s=self.surroundings.flush_s)
-        self._process = os.getpid()
-
-    def _forked(self) -> None:
-        """Connections and threads do not survive a fork. The parent's are kept, not closed: closing would disturb the parent."""
-        self._inherited += [self._repositories, self._flusher]
-        self._open()
+        self.stores.close()
 
 
 class TrackedRun:
@@ -161,20 +110,21 @@ class TrackedRun:
         self.autologged = False
         """Whether an automatic logger has used this run; a second fit gets a child."""
         self.tracker = tracker
-        self._begun = record
-        self._process = os.getpid()
-        self._status: TrackedStatus = "scheduled"
-        self.inputs: tuple[RunInput, ...] = ()
-        """What this process noted that the run read."""
-        self._left = ExitStack()
+        self._session = RunSession(tracker.stores, record)
 
     @property
     def record(self) -> ExperimentRun:
         """The run as it is stored now; `flush` first to find every metric in it."""
-        return self.tracker.tracking.run(self.id) or self._begun
+        return self._session.record
+
+    @property
+    def inputs(self) -> tuple[RunInput, ...]:
+        """What this process noted that the run read."""
+        return self._session.inputs
 
     @property
     def repositories(self) -> Repositories:
+        """The stores of this process."""
         return self.tracker.repositories
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
@@ -183,12 +133,12 @@ class TrackedRun:
         Costs about a microsecond; survives a kill of this process once it returned, and is stored moments later.
         Raises `Unavailable` when the disk of the spool is full, or four million points wait for a store that does not answer.
         """
-        self._append(name, value, 0 if step is None else step)
+        self._session.append(name, value, 0 if step is None else step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Keep a point of several metrics."""
         for name, value in metrics.items():
-            self._append(name, value, 0 if step is None else step)
+            self._session.append(name, value, 0 if step is None else step)
 
     def log_param(self, name: str, value: Any) -> None:
         """Keep a parameter as text; it cannot be changed afterwards (`InvalidInput`)."""
@@ -197,7 +147,7 @@ class TrackedRun:
     def log_params(self, params: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Keep parameters as texts, all or none; none of them can be changed afterwards (`InvalidInput`)."""
         given = {**(params or {}), **more}
-        self._log(Logged(parameters={_key(name): _value("parameter", name, value, MAX_PARAMETER) for name, value in given.items()}))
+        self._session.log(Logged(parameters={_key(name): _value("parameter", name, value, MAX_PARAMETER) for name, value in given.items()}))
 
     def set_tag(self, name: str, value: Any) -> None:
         """Mark the run with a word of one's own; a later value replaces it."""
@@ -205,24 +155,24 @@ class TrackedRun:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Mark the run with several words."""
-        self._log(Logged(tags={_key(name): _value("tag", name, value, MAX_TAG) for name, value in tags.items()}))
+        self._session.log(Logged(tags={_key(name): _value("tag", name, value, MAX_TAG) for name, value in tags.items()}))
 
     def tag_child(self, child: str, name: str, value: Any) -> None:
         """Mark a run inside this one, also after it has ended."""
-        record = self.tracker.tracking.run(child)
+        record = self.tracker.stores.tracking.run(child)
         if record is None or record.parent != self.id:
             raise NotFound(f"run {self.id!r} has no child {child!r}", run=self.id, child=child)
-        self.tracker.tracking.log(child, Logged(tags={_key(name): _value("tag", name, value, MAX_TAG)}))
+        self.tracker.stores.tracking.log(child, Logged(tags={_key(name): _value("tag", name, value, MAX_TAG)}))
 
     def log_artifact(self, name: str | Path, data: bytes | None = None, folder: str = "") -> str:
         """Keep bytes under a name, or the file at the path `name` under its file name; returns the digest."""
-        self._refuse_ended()
-        return keeping.artifact(self.repositories, self._begun, name, data, folder)
+        self._session.refuse_ended()
+        return artifact_logging.artifact(self.repositories, self._session.begun, name, data, folder)
 
     def log_artifacts(self, directory: str | Path, folder: str = "") -> list[str]:
         """Keep every file below a directory; returns their digests. Links are left out."""
-        self._refuse_ended()
-        return keeping.artifacts_below(self.repositories, self._begun, Path(directory), folder)
+        self._session.refuse_ended()
+        return artifact_logging.artifacts_below(self.repositories, self._session.begun, Path(directory), folder)
 
     def log_text(self, text: str, name: str) -> str:
         """Keep a text as a file."""
@@ -230,13 +180,13 @@ class TrackedRun:
 
     def log_dict(self, value: Any, name: str) -> str:
         """Keep plain values (dicts, lists, numbers, texts) as a JSON file."""
-        return self.log_artifact(name, keeping.json_bytes(value))
+        return self.log_artifact(name, artifact_logging.json_bytes(value))
 
     def log_figure(self, figure: Any, name: str) -> str:
         """Keep a figure: Matplotlib's in the form of the name's ending; an Altair chart or Vega-Lite dict as JSON, and as
         SVG when vl-convert is installed (`pip install 'rota[ui]'`). Returns the digest of the file `name`."""
         digest = ""
-        for path, data in keeping.figure(figure, name, self.tracker.surroundings.drawing).items():
+        for path, data in artifact_logging.figure(figure, name, self.tracker.config.drawing).items():
             digest = self.log_artifact(path, data)
         return digest
 
@@ -246,8 +196,8 @@ class TrackedRun:
         What Rota did not read itself is known by its digest only and marked as untracked. Reading by `rota.read_dataset` or
         `FeatureStore.get_historical_features` needs no call.
         """
-        noted = foreign_data.described(data, name, context=context)
-        self._note(noted)
+        noted = untracked_data.described(data, name, context=context)
+        self._session.note_input(noted)
         return noted
 
     def log_model(self, model: Any, name: str = "model", *, step: int = 0, signature: str = "", input_example: bytes = b"") -> LoggedModel:
@@ -255,98 +205,36 @@ class TrackedRun:
 
         `signature` is a JSON text in MLflow's form. Raises `InvalidInput` when no format accepts the model.
         """
-        self._refuse_ended()
+        self._session.refuse_ended()
         extras = {"signature.json": signature.encode(), "input_example.json": input_example}
         files = {path: data for path, data in extras.items() if data}
-        return keeping.model(self.repositories, self._begun, model, name, formats=self.tracker.surroundings.formats(), files=files, step=step)
+        formats = self.tracker.config.formats()
+        return artifact_logging.model(self.repositories, self._session.begun, model, name, formats=formats, files=files, step=step)
 
     @contextmanager
     def child(self, name: str = "", *, seeds: Sequence[int] = (), tags: Mapping[str, str] | None = None) -> Iterator["TrackedRun"]:
         """A run inside this one, with its code and environment, and the inputs noted so far."""
         with self.tracker.run(self.experiment, name, seeds=seeds, tags=tags, parent=self) as child:
             for noted in self.inputs:
-                child._note(noted)  # noqa: SLF001 - one class
+                child._session.note_input(noted)  # noqa: SLF001 - one class
             yield child
 
     def flush(self) -> None:
         """Store every metric point that was logged before."""
-        self.tracker.flusher.flush(self._spool)
+        self._session.flush()
 
     def end(self, status: TrackedStatus = "finished") -> None:
         """Close the run before its block ends; nothing can be logged afterwards."""
-        self._refuse_ended()
-        self._end(status)
+        self._session.end(status)
 
     def __enter__(self) -> Self:
-        if self._status != "scheduled":
-            raise Refused(f"run {self.id!r} has had its block; track another one", run=self.id)
-        tracker, began = self.tracker, self._begun
-        header = Header(self.id, tracker.surroundings.ticks_per_us, ends=True)
-        self._spool = Spool(tracker.surroundings.spool, header, tracker.surroundings.ticks, full=self._full, forked=self._forked)
-        self._append = self._spool.append
-        self._spool.alive(began.started_us)  # before the record is there: whatever finds the one can end the other
-        batch = Batch()
-        batch.link(f"experiment_run:{self.id}", [f"experiment_run:{began.parent}"] if began.parent else [], began.started_us)
-        try:
-            tracker.tracking.create_run(began, batch)
-        except BaseException:
-            self._spool.close(remove=True)
-            raise
-        self._status = "running"
-        tracker.flusher.add(self._spool, self.id)
+        exits = self._session.open()
         outer = _current.get()
-        self._left.callback(_step_out, _current.set(self), outer)
-        self._left.enter_context(read_tracking.noting(self._note))
-        self._left.enter_context(_terminated_as_error())
+        exits.callback(_step_out, _current.set(self), outer)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        self._left.close()
-        if self._status == "running":
-            status = _status_after(error)
-            self._end(status, "" if status == "finished" or error is None else f"{type(error).__name__}: {error}"[:MAX_TAG])
-
-    def _end(self, status: TrackedStatus, error: str = "") -> None:
-        """Store the rest. What cannot be stored now stays in the spool, with the way the run ended."""
-        ended_us, stored = self.repositories.clock.now_us(), False
-        self._status = status
-        self._spool.ending(status, ended_us)
-        try:
-            self.tracker.flusher.flush(self._spool)
-            if os.getpid() == self._process:  # a forked child only adds its points: the run is its parent's
-                self._close(status, ended_us, error)
-            stored = True
-        finally:
-            self.tracker.flusher.remove(self._spool, lambda: self._spool.close(remove=stored))
-
-    def _close(self, status: TrackedStatus, ended_us: Micros, error: str) -> None:
-        self.tracker.drain(self.id)  # of children that were forked and are gone
-        tags = {read_tracking.UNTRACKED: "true" if read_tracking.untracked(self.inputs) else "false", **({"error": error} if error else {})}
-        self.tracker.tracking.log(self.id, Logged(tags=tags))
-        written = notebook.executed()
-        if written is not None:
-            keeping.artifact(self.repositories, self._begun, "notebook.ipynb", written.source, "")
-        self.tracker.tracking.change_run(self.id, status=status, ended_us=ended_us)
-
-    def _full(self) -> None:
-        self.tracker.flusher.wake()
-
-    def _forked(self) -> None:
-        self.tracker.flusher.add(self._spool, self.id)
-
-    def _note(self, noted: RunInput) -> None:
-        batch = Batch()
-        batch.link(f"experiment_run:{self.id}", [noted.node] if noted.node else [], self.repositories.clock.now_us())
-        self._log(Logged(inputs=[noted]), batch)
-        self.inputs = (*self.inputs, noted)
-
-    def _log(self, logged: Logged, batch: Batch | None = None) -> None:
-        self._refuse_ended()
-        self.tracker.tracking.log(self.id, logged, batch)
-
-    def _refuse_ended(self) -> None:
-        if self._status != "running":
-            raise Refused(f"run {self.id!r} has {self._status} and takes no more values; log inside its block", run=self.id)
+        self._session.close(error)
 
 
 def _step_out(token: Token["TrackedRun | None"], outer: "TrackedRun | None") -> None:
@@ -384,30 +272,3 @@ def _value(what: str, name: str, value: Any, most: int) -> str:
     if len(text) > most:
         raise InvalidInput(f"{what} {name!r} has {len(text)} characters; at most {most} are kept: log it with log_text or log_dict", name=name)
     return text
-
-
-class _Terminated(SystemExit):
-    """SIGTERM reached a block; 143 is what a shell says of a process that it ended."""
-
-
-@contextmanager
-def _terminated_as_error() -> Iterator[None]:
-    """Within the block SIGTERM is an error that unwinds it, where nobody else takes care of that signal."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise _Terminated(143)
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _status_after(error: BaseException | None) -> TrackedStatus:
-    if isinstance(error, KeyboardInterrupt | _Terminated):
-        return "killed"
-    return "finished" if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)) else "failed"

@@ -6,7 +6,7 @@ from typing import Any
 from rota.deploy.delivery import rollout_run
 from rota.loop.context import LoopContext, Reaction
 from rota.manage.governance import decisions, evidence, risk
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
 from rota.records.run import Run
@@ -17,8 +17,8 @@ from rota.records.time import Micros
 def approve_by_policy(context: LoopContext, event: Event) -> Reaction:
     """Approve a version whose policy leaves that to its gates; what stands in the way goes to the audit log."""
     metadata = context.repositories.metadata
-    version = registry.get(metadata, str(event.body["model"]), int(event.body["number"]))
-    policy = registry.policy(metadata, version.model)
+    version = model_versions.get(metadata, str(event.body["model"]), int(event.body["number"]))
+    policy = registered_models.release_policy(metadata, version.model)
     if policy.level != "automatic" or version.status != "registered" or not evidence.passed_gates(context.repositories, version):
         return Reaction()  # no policy speaks for a version that no gate has seen
     now_us = context.repositories.clock.now_us()
@@ -26,13 +26,13 @@ def approve_by_policy(context: LoopContext, event: Event) -> Reaction:
         batch = Batch()
         batch.audit("rota", "review.wait", version.id, now_us, reason="; ".join(obstacles))
         return Reaction(batch=batch)
-    decision = decisions.Decision("approve", decisions.AUTOMATIC, "both gates passed")
+    decision = decisions.ReviewDecision("approve", decisions.AUTOMATIC, "both gates passed")
     return Reaction(batch=decisions.decided(context.repositories, version, decision, now_us=now_us)[1])
 
 
 def adopt_foreign_model(context: LoopContext, event: Event) -> Reaction:
     """A version registered with a foreign model's files becomes one that can be served."""
-    version = registry.get(context.repositories.metadata, str(event.body["model"]), int(event.body["number"]))
+    version = model_versions.get(context.repositories.metadata, str(event.body["model"]), int(event.body["number"]))
     if version.bundle or not version.artifacts:
         return Reaction()
     return Reaction((_adopting(version, event, now_us=context.repositories.clock.now_us()),))
@@ -48,9 +48,9 @@ def _adopting(version: ModelVersion, event: Event, *, now_us: Micros, approval: 
 def start_rollout(context: LoopContext, event: Event) -> Reaction:
     """A rollout run on each endpoint of the model; a foreign model is adopted first."""
     metadata = context.repositories.metadata
-    version = registry.get(metadata, str(event.body["model"]), int(event.body["number"]))
+    version = model_versions.get(metadata, str(event.body["model"]), int(event.body["number"]))
     now_us = context.repositories.clock.now_us()
-    if registry.policy(metadata, version.model).level == "manual" or not event.body.get("rollout", True):
+    if registered_models.release_policy(metadata, version.model).level == "manual" or not event.body.get("rollout", True):
         return Reaction()
     if not version.bundle and version.artifacts and not event.body.get("adopted"):
         return Reaction((_adopting(version, event, now_us=now_us, approval=event.body),))
@@ -59,4 +59,4 @@ def start_rollout(context: LoopContext, event: Event) -> Reaction:
         batch.audit("rota", "rollout.skip", version.id, now_us, reason=version.unservable or "it has no bundle to serve")
         return Reaction(batch=batch)
     delivery = event.body.get("delivery")
-    return Reaction(tuple(rollout_run(e, version, now_us=now_us, delivery=delivery) for e in registry.endpoints(metadata, version.model)))
+    return Reaction(tuple(rollout_run(e, version, now_us=now_us, delivery=delivery) for e in registered_models.endpoints(metadata, version.model)))

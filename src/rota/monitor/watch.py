@@ -20,7 +20,7 @@ from rota.manage.datasets import build as datasets
 from rota.manage.datasets import daily_slices, schemas
 from rota.manage.datasets.schema_inference import as_model_sees
 from rota.manage.features.writer import Feed
-from rota.manage.models import registry
+from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
 from rota.manage.signals import alerts, business_outcomes, labels, prediction_log
 from rota.manage.signals.alerts import Breach
@@ -31,7 +31,7 @@ from rota.records.schema import SERVING, Schema
 from rota.records.signal import Alert, AlertKind, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
 from rota.stats import concept_drift
-from rota.stats.schema import validate
+from rota.stats.schema_validation import validate
 
 MATURING_DAYS = 3
 RECENT_DAYS = 14
@@ -243,7 +243,7 @@ class MonitorWorkflow:
         """The slice came from this run and speaks about the champion of the day."""
         node = f"monitor_slice:{monitor.endpoint.name}@{day}"
         work.made(node)
-        champion = registry.aliased(self.repositories.metadata, monitor.endpoint.model)
+        champion = model_aliases.aliased_version(self.repositories.metadata, monitor.endpoint.model)
         if champion is not None:
             work.batch.link(node, [f"model_version:{champion.id}"], work.now_us)
 
@@ -267,7 +267,7 @@ class MonitorWorkflow:
 
 
 def _is_trained_here(metadata: Metadata, model: str) -> bool:
-    champion = registry.aliased(metadata, model)
+    champion = model_aliases.aliased_version(metadata, model)
     return champion is not None and champion.run != ""
 
 

@@ -15,7 +15,7 @@ from rota.records.profile import ColumnProfile, Profile
 from rota.records.record import decode, encode
 from rota.records.time import LAST_US, iso
 from rota.rendering import profile_charts
-from rota.stats.profile import QUANTILES
+from rota.stats.slice_statistics import QUANTILES
 
 INSTALL = "pip install 'rota[ui]'"
 MOST_CHARTS = 200

@@ -23,7 +23,7 @@ from rota.manage.datasets import versions as dataset_versions
 from rota.manage.features.writer import Feed
 from rota.manage.lineage import executions
 from rota.manage.models import bundle as packing
-from rota.manage.models import loading, pickle_signing, registry, transformation
+from rota.manage.models import loading, model_aliases, model_versions, pickle_signing, transformation
 from rota.manage.repositories import Repositories
 from rota.manage.signals import alerts
 from rota.ports.compute import Compute
@@ -163,7 +163,7 @@ class TrainWorkflow:
     def _evaluate(self, work: Work, deployed: Deployed, dataset: DatasetVersion, bundle: str) -> dict[str, Any]:
         """Score candidate and champion on the same test rows."""
         rows = self._rows(dataset, test=True)
-        champion = registry.aliased(self.repositories.metadata, deployed.pipeline)
+        champion = model_aliases.aliased_version(self.repositories.metadata, deployed.pipeline)
         scored = {"candidate": self._score(deployed, dataset, rows, f"candidate of {work.run.id}", bundle)}
         if champion is not None:
             work.used(f"model_version:{champion.id}")
@@ -198,7 +198,7 @@ class TrainWorkflow:
     ) -> dict[str, Any]:
         version = ModelVersion(
             model=deployed.pipeline,
-            number=registry.next_number(self.repositories.metadata, deployed.pipeline),
+            number=model_versions.next_number(self.repositories.metadata, deployed.pipeline),
             bundle=trained["bundle"],
             format=trained["format"],
             run=work.run.id,
@@ -210,7 +210,7 @@ class TrainWorkflow:
             evaluation=scored["evaluation"],
             trigger=work.run.trigger,
         )
-        registry.register(work.batch, self.repositories.metadata, version)
+        model_versions.register(work.batch, self.repositories.metadata, version)
         work.made(f"model_version:{version.id}")
         work.batch.link(f"model_version:{version.id}", [f"dataset_version:{version.dataset}", f"bundle:{version.bundle}"], work.now_us)
         return {"version": version.number, "metrics": dict(version.metrics)}

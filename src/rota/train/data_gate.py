@@ -21,7 +21,7 @@ from rota.records.release import Endpoint
 from rota.records.schema import TRAINING, Anomaly, ColumnStatistics, Schema, Statistics
 from rota.records.signal import Alert, MonitorSlice
 from rota.records.time import Micros, iso
-from rota.stats.schema import decide, validate
+from rota.stats.schema_validation import decide, validate
 
 SERVED_DAYS = 7
 FOUND_HERE = ("KNOWN_FAULT", "OPEN_ALERT")

@@ -12,8 +12,7 @@ from typing import Any
 import lightgbm
 from lightgbm import engine, sklearn
 
-from rota.backends.autolog.patches import Patches
-from rota.backends.autolog.signature import signature
+from rota.backends.autolog.instrumentation import Patches, signature
 from rota.ports.autolog import FitLog, Fitting
 
 _ESTIMATORS = ("LGBMModel", "LGBMClassifier", "LGBMRegressor", "LGBMRanker")

@@ -14,8 +14,7 @@ import numpy as np
 from sklearn import metrics
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 
-from rota.backends.autolog.patches import Patches
-from rota.backends.autolog.signature import signature
+from rota.backends.autolog.instrumentation import Patches, signature
 from rota.ports.autolog import FitLog, Fitting
 
 _EXAMPLE_ROWS = 5

@@ -104,7 +104,7 @@ class UnlockedPickle(PickleFormat):
             raise Refused("these are not the bytes whose seal was checked")
         body = unwrapped(_MAGIC, data)
         try:
-            model = _Reader(body, self._modules).load()  # sealed by this platform, and allowed by a person
+            model = _ReferenceScan(body, self._modules).load()  # sealed by this platform, and allowed by a person
         except ModuleNotFoundError as error:
             raise Refused(f"the pickled model needs the module {error.name!r}, which is not installed here; install its package") from error
         except Exception as error:  # a pickle may raise anything
@@ -114,7 +114,7 @@ class UnlockedPickle(PickleFormat):
         return model
 
 
-class _Reader(pickle.Unpickler):
+class _ReferenceScan(pickle.Unpickler):
     """Notes the top modules of everything that a pickle is made of."""
 
     def __init__(self, data: bytes, modules: set[str]) -> None:

@@ -15,7 +15,9 @@ from deltalake import DeltaTable
 
 from rota.backends.storage.delta_compaction import compact
 from rota.backends.storage.delta_places import LOG, Life
-from rota.backends.storage.s3_bucket import Bucket
+from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.s3_blobs import S3Blobs
+from rota.backends.storage.s3_bucket import Bucket, open_bucket
 from rota.errors import RotaError
 
 _DROPPED, _LIFE = "_dropped", "_life-"
@@ -106,3 +108,12 @@ def _end_of(table: str, number: int) -> str:
 def _is_ended(path: str, current: int) -> bool:
     name = path.rpartition("/")[2]
     return name.startswith(_LIFE) and int(name.removeprefix(_LIFE)) < current
+
+
+def open_storage(url: str) -> tuple[S3Blobs, DeltaTables]:
+    """The blobs below PREFIX/blobs and the tables below PREFIX/tables of an address s3://BUCKET/PREFIX.
+
+    Makes no request, so an unreachable store is noticed at its first use.
+    """
+    bucket = open_bucket(url)
+    return S3Blobs(bucket.within("blobs")), DeltaTables(S3Tables(bucket.within("tables")))

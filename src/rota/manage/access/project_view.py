@@ -1,7 +1,7 @@
 """A token of one project: the repositories as its holder may see and change them, and the addresses he may call.
 
 What belongs to another project is refused when it is named and left out of lists; what belongs to nobody can be read.
-Whatever `rota.manage.experiments.project_of` does not know is refused or left out.
+Whatever `rota.manage.experiments.project_ownership` does not know is refused or left out.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar
 
 from rota.errors import Refused
-from rota.manage.experiments.project_of import NOBODY, UNKNOWN, Projects
+from rota.manage.experiments.project_ownership import NOBODY, UNKNOWN, Projects
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.runs import Runs

@@ -17,10 +17,10 @@ import msgspec
 from rota.durable.workflow import Context, Work
 from rota.errors import InvalidInput, Refused, RotaError, Unavailable
 from rota.manage.adoption import mlmodel
-from rota.manage.adoption.conversion import Converted, Order, answered
+from rota.manage.adoption.conversion import ConversionRequest, Converted, answered
 from rota.manage.adoption.mlmodel import DESCRIPTION, Foreign
 from rota.manage.experiments import artifacts
-from rota.manage.models import loading, pickle_signing, registry
+from rota.manage.models import loading, model_versions, pickle_signing, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.compute import Compute
 from rota.ports.metadata import Batch
@@ -54,7 +54,7 @@ class Adopter:
         model, number = str(arguments["model"]), int(arguments["number"])
 
         def work(work: Work) -> dict[str, Any]:
-            version = self._changed(work.batch, registry.live(self.repositories.metadata, model, number), actor="rota", now_us=work.now_us)
+            version = self._changed(work.batch, model_versions.live(self.repositories.metadata, model, number), actor="rota", now_us=work.now_us)
             work.made(f"model_version:{version.id}")
             if arguments.get("approval"):
                 work.batch.event(Event("version.approved", version.id, work.now_us, {**arguments["approval"], "adopted": True}))
@@ -72,12 +72,12 @@ class Adopter:
 
         def act() -> ModelVersion:
             batch = Batch()
-            before = registry.live(metadata, model, number)
+            before = model_versions.live(metadata, model, number)
             after = self._changed(batch, before, actor=actor, now_us=self.repositories.clock.now_us(), problem=problem)
             metadata.commit(batch)
             return after
 
-        return registry.retried(act)
+        return registered_models.retried(act)
 
     def _changed(self, batch: Batch, before: ModelVersion, *, actor: str, now_us: Micros, problem: Problem | None = None) -> ModelVersion:
         """The version as it is after adopting, its change in the batch."""
@@ -143,7 +143,7 @@ class Adopter:
                 if path:
                     self._copy(files[path], folder / local)
             out = folder / "out"
-            order = Order(
+            order = ConversionRequest(
                 model=version.model,
                 format=said.format,
                 folder=name,
@@ -159,7 +159,7 @@ class Adopter:
             found = self._ask(order)
             return found, out.read_bytes() if not found.unservable else b""
 
-    def _ask(self, order: Order) -> Converted:
+    def _ask(self, order: ConversionRequest) -> Converted:
         try:
             return answered(self.compute.run(self.convert, plain(order), timeout_s=self.timeout_s))
         except Unavailable as error:

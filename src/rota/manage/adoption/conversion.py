@@ -12,8 +12,7 @@ import msgspec
 import numpy as np
 
 from rota.errors import InvalidInput, RotaError
-from rota.manage.adoption import columns as foreign_columns
-from rota.manage.adoption import mlmodel
+from rota.manage.adoption import column_mapping, mlmodel
 from rota.manage.adoption.mlmodel import Signature
 from rota.manage.models import loading
 from rota.ports.models import ModelFormat, SealedFormat
@@ -36,7 +35,7 @@ class Converted(Record, frozen=True):
     dependencies: Mapping[str, str] = {}
 
 
-class Order(Record, frozen=True):
+class ConversionRequest(Record, frozen=True):
     """What the process shall read. `folder` holds `file` and perhaps `example`; `pickle` says that somebody allowed it."""
 
     model: str
@@ -52,7 +51,7 @@ class Order(Record, frozen=True):
     pickle: bool = False
 
 
-def convert(order: Order, formats: Mapping[str, ModelFormat]) -> Converted:
+def convert(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> Converted:
     """Read the file, let the model answer its golden rows, and write it in Rota's form to `out`."""
     try:
         return _converted(order, formats)
@@ -63,15 +62,15 @@ def convert(order: Order, formats: Mapping[str, ModelFormat]) -> Converted:
     return Converted(unservable=" ".join(said.split())[:1_000])
 
 
-def _converted(order: Order, formats: Mapping[str, ModelFormat]) -> Converted:
+def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> Converted:
     if order.format not in formats:
         raise InvalidInput(f"its format {order.format!r} is not installed here; installed are {sorted(formats)}")
     folder = Path(order.folder)
     format_, data = _safest(order, formats, (folder / order.file).read_bytes())
     opened = format_.unlocked(order.model, data, "") if isinstance(format_, SealedFormat) else format_
-    found = foreign_columns.served(order.model, _signature(order), inputs := opened.describe(data))
+    found = column_mapping.served(order.model, _signature(order), inputs := opened.describe(data))
     rows = mlmodel.example_rows((folder / order.example).read_bytes(), found.columns) if order.example else []
-    matrix = foreign_columns.golden(found, rows)
+    matrix = column_mapping.golden(found, rows)
     answers = opened.loads(data).predict(matrix)
     if answers.shape != (len(matrix),) or not np.isfinite(answers).all():
         raise InvalidInput(f"the model answered {answers[:3]} ... to {len(matrix)} rows; it must give one finite number a row")
@@ -87,7 +86,7 @@ def _converted(order: Order, formats: Mapping[str, ModelFormat]) -> Converted:
     )
 
 
-def _safest(order: Order, formats: Mapping[str, ModelFormat], file: bytes) -> tuple[ModelFormat, bytes]:
+def _safest(order: ConversionRequest, formats: Mapping[str, ModelFormat], file: bytes) -> tuple[ModelFormat, bytes]:
     """The model in the form it is kept in: what a pickle holds in a form that runs no code, when there is one."""
     format_ = formats[order.format]
     data = format_.imported(file)
@@ -105,13 +104,13 @@ def _safest(order: Order, formats: Mapping[str, ModelFormat], file: bytes) -> tu
     return format_, data
 
 
-def _signature(order: Order) -> Signature | None:
+def _signature(order: ConversionRequest) -> Signature | None:
     if not order.columns and not order.width:
         return None
     return Signature(tuple(mlmodel.Column(name, kind) for name, kind in order.columns), order.width)  # type: ignore[arg-type]
 
 
-def _dependencies(order: Order, opened: ModelFormat) -> dict[str, str]:
+def _dependencies(order: ConversionRequest, opened: ModelFormat) -> dict[str, str]:
     """The libraries that the bytes depend on, in the versions that the model was logged with where it says so."""
     own = opened.libraries()
     return own | {name: version for name, version in order.pins.items() if name in own}

@@ -9,7 +9,7 @@ from typing import Any
 from rota.errors import Conflict
 from rota.manage.adoption import registration
 from rota.manage.adoption.adopt import Adopter
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.records.model import ModelVersion, RegisteredModel
 from rota.records.run import Problem
 
@@ -26,9 +26,9 @@ class ModelRegistry:
         """Register what a tracked run logged under `artifact`; raises `NotFound` for an unknown run or artifact."""
         r = self.adopter.repositories
         with suppress(Conflict):  # the model is there
-            registry.create_model(r.metadata, RegisteredModel(name), actor=actor, now_us=r.clock.now_us())
+            registered_models.create(r.metadata, RegisteredModel(name), actor=actor, now_us=r.clock.now_us())
         source = f"runs:/{run}/{artifact}"
-        return registry.create_version(r, model=name, source=source, run=run, tags=tags, description=description, actor=actor)
+        return model_versions.create(r, model=name, source=source, run=run, tags=tags, description=description, actor=actor)
 
     def register_fitted(
         self,

@@ -15,10 +15,10 @@ import polars as pl
 
 from rota.errors import InvalidInput, NotFound
 from rota.manage.adoption import baselines
-from rota.manage.adoption.columns import VIEW
+from rota.manage.adoption.column_mapping import VIEW
 from rota.manage.datasets import schema_inference
 from rota.manage.features.rows import coercion
-from rota.manage.models import registry
+from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
 from rota.manage.signals import labels, prediction_log
 from rota.records.model import ModelBundle
@@ -48,7 +48,7 @@ def take(repositories: Repositories, endpoint: str, file: Path, columns: Columns
         raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints create {endpoint} --model MODEL` declares one", endpoint=endpoint)
     table = schema_inference.file_table(file).collect()
     _check(table, file, columns)
-    version = registry.aliased(repositories.metadata, found.model)
+    version = model_aliases.aliased_version(repositories.metadata, found.model)
     seen = _features(repositories, version.bundle if version else "", table, columns)
     rows = list(_predictions(table, seen, columns, _ids(table, file), (found, version.number if version else 0)))
     now_us = repositories.clock.now_us()

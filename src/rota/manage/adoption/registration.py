@@ -11,8 +11,7 @@ from rota.manage.adoption import mlmodel
 from rota.manage.adoption.adopt import LARGEST_MODEL, Adopter
 from rota.manage.adoption.mlmodel import ENDINGS
 from rota.manage.experiments import artifacts
-from rota.manage.models import pickle_signing, registry
-from rota.manage.models import sources as model_sources
+from rota.manage.models import model_versions, pickle_signing, registered_models, version_sources
 from rota.ports.metadata import Batch
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.model import ModelVersion
@@ -51,7 +50,7 @@ def register(adopter: Adopter, model: str, offer: Offer, *, actor: str) -> Model
         root = artifacts.new_version_root(model)
         version = ModelVersion(
             model=model,
-            number=registry.next_number(repositories.metadata, model),
+            number=model_versions.next_number(repositories.metadata, model),
             bundle="",
             format="",
             run="",
@@ -66,16 +65,16 @@ def register(adopter: Adopter, model: str, offer: Offer, *, actor: str) -> Model
             source=offer.source,
             artifacts=root,
             signature=offer.signature,
-            unservable=model_sources.UNCONVERTED,
+            unservable=version_sources.UNCONVERTED,
         )
         batch = Batch()
         for path, (digest, size) in kept.items():
             batch.create(ArtifactFile(root, path, digest, size, now_us))
-        registry.register(batch, repositories.metadata, version, actor=actor)
+        model_versions.register(batch, repositories.metadata, version, actor=actor)
         repositories.metadata.commit(batch)
         return version
 
-    made = registry.retried(create)
+    made = registered_models.retried(create)
     return adopter.adopt(model, made.number, actor=actor, problem=offer.problem)
 
 

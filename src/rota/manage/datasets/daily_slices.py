@@ -46,7 +46,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FeatureFinding:
     """What one feature's newest days show."""
 
     feature: str
@@ -83,7 +83,7 @@ def _counted(bins: Bins, values: pl.Series, day: np.ndarray, days: int) -> np.nd
     return np.bincount(cells, minlength=days * bins.size).reshape(days, bins.size)
 
 
-def examine(bins: Sequence[Bins], days: Days, window: Window, *, left_out: Mapping[str, frozenset[Micros]] | None = None) -> list[Finding]:
+def examine(bins: Sequence[Bins], days: Days, window: Window, *, left_out: Mapping[str, frozenset[Micros]] | None = None) -> list[FeatureFinding]:
     """One finding for each feature: drift against the trailing reference, and a known fault in the newest two days.
 
     `left_out` names days of a feature that must not serve as reference, because a fault was seen in them.
@@ -118,7 +118,7 @@ def _until(days: Days, name: str, end: int) -> Days:
     return Days(days.starts_us[:end], {name: days.counts[name][:end]}, {name: kept} if kept else {})
 
 
-def _finding(bins: Bins, days: Days, window: Window, left_out: Mapping[str, frozenset[Micros]], *, features: int) -> Finding:
+def _finding(bins: Bins, days: Days, window: Window, left_out: Mapping[str, frozenset[Micros]], *, features: int) -> FeatureFinding:
     counts = days.counts[bins.name]
     usable = days.usable(left_out.get(bins.name, frozenset()))
     newest = range(max(0, len(days.starts_us) - window.gap), len(days.starts_us))
@@ -130,7 +130,7 @@ def _finding(bins: Bins, days: Days, window: Window, left_out: Mapping[str, froz
         features=features,
         days_between_false_alarms=window.days_between_false_alarms,
     )
-    return Finding(bins.name, verdict, _fault(bins, days, usable))
+    return FeatureFinding(bins.name, verdict, _fault(bins, days, usable))
 
 
 def _fault(bins: Bins, days: Days, usable: Sequence[int]) -> Fault | None:

@@ -36,7 +36,7 @@ class ColumnChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class DatasetDiff:
     """Rows by the content of the label source's fields; columns by name and type; every column of both by its distance.
 
     `moved` counts rows of both versions that stand on another side of the split.
@@ -58,7 +58,7 @@ class Difference:
         return tuple(column.name for column in self.columns if column.drifted)
 
 
-def diff(tables: Tables, blobs: Blobs, before: DatasetVersion, after: DatasetVersion) -> Difference:
+def diff(tables: Tables, blobs: Blobs, before: DatasetVersion, after: DatasetVersion) -> DatasetDiff:
     """Compare two versions, of one dataset or of two."""
     old, new = datasets.read(tables, before), datasets.read(tables, after)
     olds, news = ({column.name: column for column in profiles.load(blobs, version).columns} for version in (before, after))
@@ -67,7 +67,7 @@ def diff(tables: Tables, blobs: Blobs, before: DatasetVersion, after: DatasetVer
     comparable = [name for name in both if name not in retyped]
     same, gone, came, moved = _rows(old, new, [name for name in comparable if news[name].role in ("field", "time")])
     changes = [ColumnChange(name, news[name].role, olds[name], news[name], _distance(news[name], old[name], new[name])) for name in comparable]
-    return Difference(
+    return DatasetDiff(
         before.id,
         after.id,
         same,

@@ -17,10 +17,10 @@ from rota.records.profile import ColumnProfile, Dimension, Profile, Role
 from rota.records.record import decode
 from rota.records.schema import ColumnSchema, Schema, Statistics, Type
 from rota.records.time import Micros, micros
-from rota.stats import profiling, quality
+from rota.stats import column_profile, quality
 from rota.stats.bins import choose_bins
-from rota.stats.inference import infer_schema
-from rota.stats.profile import column_statistics
+from rota.stats.schema_inference import infer_schema
+from rota.stats.slice_statistics import column_statistics
 
 
 def profile(rows: pl.DataFrame, definition: DatasetDefinition, name: str, *, expected: Schema | None, now_us: Micros) -> Profile:
@@ -29,11 +29,13 @@ def profile(rows: pl.DataFrame, definition: DatasetDefinition, name: str, *, exp
     Fields of the label source are held against its contract.
     """
     found = columns_of(rows, definition)
-    by = profiling.groups(rows[TEST], rows[LABEL])
+    by = column_profile.groups(rows[TEST], rows[LABEL])
     promised = _expectations(definition, expected)
-    made = tuple(_judged(profiling.column_profile(column, role, type_, rows[column], by), rows[column], promised) for column, role, type_ in found)
+    made = tuple(
+        _judged(column_profile.column_profile(column, role, type_, rows[column], by), rows[column], promised) for column, role, type_ in found
+    )
     dimensions = _dimensions(rows, definition, made, len(promised.keys() & {column.name for column in made}), now_us)
-    return Profile(name, rows.height, made, profiling.SIDES, by.classes, dimensions, quality.overall(dimensions))
+    return Profile(name, rows.height, made, column_profile.SIDES, by.classes, dimensions, quality.overall(dimensions))
 
 
 def schema(rows: pl.DataFrame, definition: DatasetDefinition, name: str) -> Schema:

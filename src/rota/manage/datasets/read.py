@@ -4,7 +4,7 @@ import polars as pl
 
 from rota.errors import NotFound
 from rota.manage.datasets import build as datasets
-from rota.manage.experiments import read_tracking
+from rota.manage.experiments import input_tracking
 from rota.manage.repositories import Repositories
 from rota.records.dataset import DatasetVersion
 from rota.records.record import encode
@@ -15,7 +15,7 @@ def read(repositories: Repositories, text: str) -> pl.DataFrame:
     """The rows of "NAME@NUMBER", or of the newest version of "NAME", in their order; `is_test` tells the side of the split."""
     version = _found(repositories, text)
     rows = datasets.read(repositories.tables, version)
-    read_tracking.note(described(version))
+    input_tracking.note(described(version))
     return rows
 
 

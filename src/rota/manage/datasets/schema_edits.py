@@ -16,7 +16,7 @@ import msgspec
 from rota.errors import InvalidInput
 from rota.records.record import plain
 from rota.records.schema import ColumnSchema, Comparator, DatasetConstraints, Schema
-from rota.stats.schema import EVERY_KIND, POLICY
+from rota.stats.schema_validation import EVERY_KIND, POLICY
 
 TEXT_LISTS = ("domain", "in_environment", "not_in_environment", "environments")
 COMPARATORS = ("skew", "drift")
@@ -36,7 +36,7 @@ class Edits:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class SchemaDifference:
     """One expectation that two schemas state differently; `column` is "" for the schema itself."""
 
     column: str
@@ -59,28 +59,28 @@ def apply(schema: Schema, edits: Edits) -> Schema:
     return schema
 
 
-def differences(before: Schema, after: Schema) -> Iterator[Difference]:
+def differences(before: Schema, after: Schema) -> Iterator[SchemaDifference]:
     """What changed from one schema to the other, column by column."""
     old, new = ({column.name: plain(column) for column in schema.columns} for schema in (before, after))
     for name in [*old, *(name for name in new if name not in old)]:
         if name not in new:
-            yield Difference(name, "column", str(old[name]["type"]), "removed")
+            yield SchemaDifference(name, "column", str(old[name]["type"]), "removed")
         elif name not in old:
-            yield Difference(name, "column", "", f"added, {new[name]['type']}")
+            yield SchemaDifference(name, "column", "", f"added, {new[name]['type']}")
         else:
             yield from _fields(name, old[name], new[name], skip=("name",))
     yield from _fields("", plain(before), plain(after), skip=("name", "version", "columns", "bins", "frozen_us", "author", "created_us", "digest"))
 
 
-def _fields(column: str, old: Mapping[str, Any], new: Mapping[str, Any], *, skip: Sequence[str]) -> Iterator[Difference]:
+def _fields(column: str, old: Mapping[str, Any], new: Mapping[str, Any], *, skip: Sequence[str]) -> Iterator[SchemaDifference]:
     for field in old:
         if field in skip or old[field] == new[field]:
             continue
         if field in TEXT_LISTS and old[field] is not None and new[field] is not None:
             gone, come = set(old[field]) - set(new[field]), set(new[field]) - set(old[field])
-            yield Difference(column, field, " ".join(f"-{v}" for v in sorted(gone)), " ".join(f"+{v}" for v in sorted(come)))
+            yield SchemaDifference(column, field, " ".join(f"-{v}" for v in sorted(gone)), " ".join(f"+{v}" for v in sorted(come)))
         else:
-            yield Difference(column, field, _said(old[field]), _said(new[field]))
+            yield SchemaDifference(column, field, _said(old[field]), _said(new[field]))
 
 
 def _set(schema: Schema, text: str) -> Schema:

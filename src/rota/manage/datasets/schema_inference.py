@@ -16,9 +16,9 @@ from rota.records.record import decode, digest, encode
 from rota.records.run import Deployed
 from rota.records.schema import SERVING, Bins, Schema, Statistics
 from rota.stats.bins import EDGE_VALUES, choose_bins
-from rota.stats.inference import infer_schema, infer_table
-from rota.stats.observed import observe
-from rota.stats.profile import column_statistics
+from rota.stats.schema_inference import infer_schema, infer_table
+from rota.stats.slice_statistics import column_statistics
+from rota.stats.summarize import summarize
 
 NULL_MARGIN = 0.05
 READERS: Mapping[str, Callable[[Path], pl.LazyFrame]] = {
@@ -100,7 +100,7 @@ def of_table(name: str, table: pl.LazyFrame, *, label: str = "", dataset: str = 
         raise InvalidInput(f"schema {name!r}: there is no column {label!r} to be the label; there are {columns[:50]}", schema=name)
     rows = int(table.select(pl.len()).collect().item())
     sample = table.gather_every(max(1, rows // EDGE_VALUES)).collect()
-    schema = infer_table(name, observe(batches(table)), sample=sample, dataset=dataset)
+    schema = infer_table(name, summarize(batches(table)), sample=sample, dataset=dataset)
     labelled = (msgspec.structs.replace(c, not_in_environment=(SERVING,)) if c.name == label else c for c in schema.columns)
     return msgspec.structs.replace(schema, columns=tuple(labelled))
 

@@ -7,7 +7,7 @@ an older one again brings it back. Two people who edit at once get two answers: 
 import msgspec
 
 from rota.errors import Conflict, InvalidInput, NotFound
-from rota.manage.models import registry
+from rota.manage.models import model_aliases
 from rota.ports.metadata import Batch, Metadata
 from rota.records.record import check_name
 from rota.records.schema import Schema
@@ -55,7 +55,7 @@ def serving(metadata: Metadata, model: str) -> Schema | None:
     After a change of features the newest law is that of the next champion; the present one still answers for the columns
     that it was trained with, so the newest law with just these holds.
     """
-    champion = registry.aliased(metadata, model)
+    champion = model_aliases.aliased_version(metadata, model)
     trained = None if champion is None else _trained_on(metadata, champion.run, model)
     laws = _laws(metadata, model, limit=_FROZEN_BEFORE)
     if trained is None:

@@ -39,7 +39,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ArtifactLocation:
     """A folder below a root ("" = the root itself), and the run and logged model that it belongs to."""
 
     root: str
@@ -85,7 +85,7 @@ def uri(root: str, folder: str = "") -> str:
     return SCHEME + (f"{root}/{folder}" if folder else root)
 
 
-def place(repositories: Repositories, path: str) -> Place:
+def place(repositories: Repositories, path: str) -> ArtifactLocation:
     """Which root a path such as "EXPERIMENT/RUN/artifacts/model" lies in; `NotFound` when this platform has no such run or model."""
     check_path(path)
     match = _ROOT.match(path)
@@ -98,16 +98,16 @@ def place(repositories: Repositories, path: str) -> Place:
         run = repositories.tracking.run(match[2])
         if run is None or run.experiment != match[1]:
             raise NotFound(f"there is no run {match[2]!r} in experiment {match[1]!r}", run=match[2])
-        return Place(root, folder, run=run.id)
+        return ArtifactLocation(root, folder, run=run.id)
     if match[4]:
         model = repositories.metadata.get(LoggedModel, match[4])
         if model is None or model.experiment != match[3]:
             raise NotFound(f"there is no logged model {match[4]!r} in experiment {match[3]!r}", model=match[4])
-        return Place(root, folder, run=model.run, model=model.id)
-    return Place(root, folder)
+        return ArtifactLocation(root, folder, run=model.run, model=model.id)
+    return ArtifactLocation(root, folder)
 
 
-def resolve(repositories: Repositories, source: str) -> Place:
+def resolve(repositories: Repositories, source: str) -> ArtifactLocation:
     """The files that a URI means: "runs:/RUN/PATH", "models:/m-ID" or "mlflow-artifacts:/ROOT/PATH".
 
     Raises `InvalidInput` for anything else (a file, another host, another scheme), `NotFound` when there is nothing.
@@ -201,7 +201,7 @@ def snapshot(metadata: Metadata, batch: Batch, root: str, folder: str, *, into: 
     return copies
 
 
-def _of_run(repositories: Repositories, identity: str, folder: str) -> Place:
+def _of_run(repositories: Repositories, identity: str, folder: str) -> ArtifactLocation:
     """A folder of a run: of its own files, or of the newest model that it logged under that name."""
     run = repositories.tracking.run(identity)
     if run is None:
@@ -211,15 +211,15 @@ def _of_run(repositories: Repositories, identity: str, folder: str) -> Place:
     if folder and not files(repositories.metadata, root, folder):
         for model in repositories.metadata.find(LoggedModel, {"run": run.id}, order="-created_us", limit=ALL):
             if model.name == name and model.deleted_us is None:
-                return Place(model_root(model), below, run=run.id, model=model.id)
-    return Place(root, folder, run=run.id)
+                return ArtifactLocation(model_root(model), below, run=run.id, model=model.id)
+    return ArtifactLocation(root, folder, run=run.id)
 
 
-def _of_model(metadata: Metadata, identity: str, folder: str) -> Place:
+def _of_model(metadata: Metadata, identity: str, folder: str) -> ArtifactLocation:
     model = metadata.get(LoggedModel, identity)
     if model is None or model.deleted_us is not None:
         raise NotFound(f"there is no logged model {identity!r}", model=identity)
-    return Place(model_root(model), folder, run=model.run, model=model.id)
+    return ArtifactLocation(model_root(model), folder, run=model.run, model=model.id)
 
 
 def _refuse_file_as_folder(metadata: Metadata, root: str, path: str) -> None:

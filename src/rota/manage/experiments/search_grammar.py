@@ -127,7 +127,7 @@ def parse_filter(text: str, subject: Subject) -> tuple[Comparison, ...]:
     """
     if not text or not text.strip():
         return ()
-    reader = _Reader("filter", text, subject)
+    reader = _Parser("filter", text, subject)
     conditions = [reader.condition()]
     while not reader.ended():
         reader.word("AND", "`and` and another condition, or the end")
@@ -143,7 +143,7 @@ def parse_order(texts: Iterable[str], subject: Subject) -> tuple[Order, ...]:
     >>> parse_order(["metrics.auc DESC"], "run")
     (Order(entity='metric', key='auc', descending=True),)
     """
-    orders = tuple(_Reader("order", text, subject).order() for text in texts)
+    orders = tuple(_Parser("order", text, subject).order() for text in texts)
     fields = [(order.entity, order.key) for order in orders]
     if len(set(fields)) < len(fields):
         raise InvalidInput(f"order {list(texts)} names a field twice; leave one of them out", order=list(texts))
@@ -168,7 +168,7 @@ def found(items: Iterable[T], query: Query, fields: Callable[[T], Fields], *, sc
     return paged(ordered(kept, query.order, fields), query, scope=scope)
 
 
-class _Reader:
+class _Parser:
     """A text being read from left to right, one token ahead."""
 
     def __init__(self, what: str, text: str, subject: Subject) -> None:

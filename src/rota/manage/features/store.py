@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from rota.errors import InvalidInput, NotFound, Unavailable
-from rota.manage.experiments import read_tracking
+from rota.manage.experiments import input_tracking
 from rota.manage.experiments.frame_digest import digest_of, digestible
 from rota.manage.features.definitions import catalog, references, versions
 from rota.manage.features.definitions import registration as registry
@@ -282,13 +282,13 @@ def _names(views: Sequence[str]) -> Sequence[str]:
 
 def _note(service: FeatureService, read: Mapping[str, int | None], joined: pl.DataFrame) -> None:
     """Tell whoever tracks a run which sources it joined, at which version; the digest is that of the joined rows."""
-    if read_tracking.listening():
+    if input_tracking.listening():
         digest = digest_of(digestible(joined))
         for source, version in read.items():
             if version is not None:
                 names = ", ".join(f"{view.name}:{name}" for view in service.stored_views if view.source.name == source for name in view.features)
                 node = f"source:{source}@{version}"
-                read_tracking.note(RunInput(source, digest, "rota_features", f"{source}@{version}", node, tags={"features": names[:MAX_TAG]}))
+                input_tracking.note(RunInput(source, digest, "rota_features", f"{source}@{version}", node, tags={"features": names[:MAX_TAG]}))
 
 
 def _own_name(service: FeatureService, full_name: str) -> str:

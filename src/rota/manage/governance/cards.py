@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rota.errors import InvalidInput
-from rota.manage.governance import decisions, evidence
+from rota.manage.governance import evidence, readiness
 from rota.manage.lineage.explain import Explanation, explain
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import ModelCard, ModelVersion, RegisteredModel
@@ -108,7 +108,7 @@ def edit(metadata: Metadata, model: str, number: int, section: str, text: str, *
         raise InvalidInput(f"the section {section!r} takes at most {MAX_TEXT} printable characters; this text has {len(text)}", section=section)
 
     def write() -> ModelCard:
-        version = registry.live(metadata, model, number)
+        version = model_versions.live(metadata, model, number)
         before = metadata.get(ModelCard, model, number)
         sections = dict(before.sections) if before else {}
         old, new = sections.pop(section, ""), text.replace("\r\n", "\n").strip()
@@ -121,7 +121,7 @@ def edit(metadata: Metadata, model: str, number: int, section: str, text: str, *
         metadata.commit(batch)
         return after
 
-    return registry.retried(write)
+    return registered_models.retried(write)
 
 
 def _section(id: str, text: str, facts: Mapping[str, object], grids: Iterable[Grid]) -> Section:
@@ -150,7 +150,7 @@ def _purpose(metadata: Metadata, version: ModelVersion) -> dict[str, object]:
 
 def use_case(metadata: Metadata, model: str) -> UseCase | None:
     """The use case that names the model, else one that speaks of all models."""
-    cases = metadata.find(UseCase, order="name", limit=registry.ALL)
+    cases = metadata.find(UseCase, order="name", limit=registered_models.ALL)
     return next((case for case in cases if model in case.models), next((case for case in cases if not case.models), None))
 
 
@@ -219,7 +219,7 @@ def _outcomes(repositories: Repositories, version: ModelVersion) -> list[Grid]:
 
 
 def _risk(metadata: Metadata, known: Explanation) -> list[Grid]:
-    asked = {question.id: question for question in registry.policy(metadata, known.version.model).questions}
+    asked = {question.id: question for question in registered_models.release_policy(metadata, known.version.model).questions}
     newest = {answer.question: answer for answer in known.risks}
     rows = []
     for name in dict.fromkeys([*asked, *newest]):
@@ -231,7 +231,7 @@ def _risk(metadata: Metadata, known: Explanation) -> list[Grid]:
 
 
 def _governance(metadata: Metadata, version: ModelVersion, known: Explanation) -> dict[str, object]:
-    standing = decisions.standing(metadata, version, now_us=known.at_us)
+    standing = readiness.readiness(metadata, version, now_us=known.at_us)
     return {
         "status": f"{version.status} ({version.approval_status})",
         "may be released": "; ".join(standing.missing) or "yes",

@@ -5,7 +5,7 @@ from typing import Any
 
 from rota.errors import NotFound
 from rota.manage.governance import risk
-from rota.manage.models import registry
+from rota.manage.models import registered_models
 from rota.manage.repositories import Repositories
 from rota.manage.signals import business_outcomes
 from rota.ports.metadata import Metadata
@@ -46,7 +46,7 @@ def offline(repositories: Repositories, version: ModelVersion) -> dict[str, Any]
 
 def online(metadata: Metadata, version: ModelVersion) -> dict[str, Any]:
     """The rollouts that delivered the version, with every verdict, and what monitoring measured while it served."""
-    endpoints = registry.endpoints(metadata, version.model)
+    endpoints = registered_models.endpoints(metadata, version.model)
     return {
         "rollouts": [_told(r) for e in endpoints for r in rollouts(metadata, e, version)],
         "performance": {e.name: performance(metadata, e.name, version.number) for e in endpoints},
@@ -55,7 +55,7 @@ def online(metadata: Metadata, version: ModelVersion) -> dict[str, Any]:
 
 def earned(repositories: Repositories, version: ModelVersion) -> dict[str, Any]:
     """Business outcomes of the version's predictions by endpoint, where any were reported."""
-    names = [endpoint.name for endpoint in registry.endpoints(repositories.metadata, version.model)]
+    names = [endpoint.name for endpoint in registered_models.endpoints(repositories.metadata, version.model)]
     found = {name: business_outcomes.of_version(repositories, name, version.number) for name in names}
     return {name: plain(earned) for name, earned in found.items() if earned is not None}
 
@@ -84,7 +84,7 @@ def passed_gates(repositories: Repositories, version: ModelVersion) -> bool:
 
 def rollouts(metadata: Metadata, endpoint: Endpoint, version: ModelVersion) -> list[Rollout]:
     """The rollouts of a version on an endpoint, oldest first."""
-    found = metadata.find(Rollout, {"endpoint": endpoint.name}, order="started_us", limit=registry.ALL)
+    found = metadata.find(Rollout, {"endpoint": endpoint.name}, order="started_us", limit=registered_models.ALL)
     return [r for r in found if (r.model, r.candidate) == (version.model, version.number)]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from rota.errors import InvalidInput
-from rota.manage.models import registry
+from rota.manage.models import registered_models
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import ReleasePolicy, RiskQuestion
 from rota.records.record import check_name, plain
@@ -75,12 +75,12 @@ def put(metadata: Metadata, policy: ReleasePolicy, *, actor: str, now_us: Micros
         metadata.commit(batch)
         return policy
 
-    return registry.retried(change)
+    return registered_models.retried(change)
 
 
 def check_model(model: str) -> str:
     """The model's name, or "*"."""
-    return model if model == registry.ANY else check_name("model", model)
+    return model if model == registered_models.ANY else check_name("model", model)
 
 
 def _check_keys(values: dict[str, Any], name: str) -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from rota.manage.governance import decisions, evidence
-from rota.manage.models import registry
+from rota.manage.governance import evidence, readiness
+from rota.manage.models import registered_models
 from rota.manage.repositories import Repositories
 from rota.manage.signals import business_outcomes
 from rota.ports.metadata import Metadata
@@ -51,8 +51,8 @@ class DeployedModel(Record, frozen=True):
 def models(repositories: Repositories) -> list[DeployedModel]:
     """Every model that an endpoint serves or that has a champion, by name."""
     metadata = repositories.metadata
-    endpoints = metadata.find(Endpoint, limit=registry.ALL)
-    champions = metadata.find(Alias, limit=registry.ALL)
+    endpoints = metadata.find(Endpoint, limit=registered_models.ALL)
+    champions = metadata.find(Alias, limit=registered_models.ALL)
     places = [(endpoint.model, endpoint.name) for endpoint in endpoints]
     served = {model for model, _ in places}
     places += [(alias.model, "") for alias in champions if alias.alias == CHAMPION and alias.model not in served]
@@ -65,8 +65,8 @@ def _deployed(repositories: Repositories, model: str, endpoint: str) -> Deployed
     version, since_us = _champion(metadata, model, endpoint)
     if version is None:
         return None
-    standing = decisions.standing(metadata, version, now_us=now_us)
-    alerts = metadata.find(Alert, {"endpoint": endpoint}, order="-raised_us", limit=registry.ALL) if endpoint else []
+    standing = readiness.readiness(metadata, version, now_us=now_us)
+    alerts = metadata.find(Alert, {"endpoint": endpoint}, order="-raised_us", limit=registered_models.ALL) if endpoint else []
     earned = business_outcomes.of_version(repositories, endpoint, version.number) if endpoint else None
     return DeployedModel(
         model,
@@ -110,13 +110,13 @@ def _trained(metadata: Metadata, model: str) -> Micros | None:
 def _incidents(metadata: Metadata, model: str, endpoint: str, alerts: list[Alert], since_us: Micros) -> tuple[Incident, ...]:
     """Alerts, rollouts that were taken back and rollbacks by hand since a moment, newest first."""
     found = [Incident(a.raised_us, "alert", f"{a.kind.replace('_', ' ')} of {a.subject}") for a in alerts if a.raised_us >= since_us]
-    rollouts = metadata.find(Rollout, {"endpoint": endpoint}, order="-started_us", limit=registry.ALL) if endpoint else []
+    rollouts = metadata.find(Rollout, {"endpoint": endpoint}, order="-started_us", limit=registered_models.ALL) if endpoint else []
     found += [
         Incident(r.ended_us or r.started_us, "rollback", f"version {r.candidate} was taken back: {r.reason}")
         for r in rollouts
         if r.state == "rolled_back" and (r.ended_us or r.started_us) >= since_us
     ]
-    moves = metadata.find(AliasMove, {"model": model, "alias": CHAMPION}, order="-at_us", limit=registry.ALL)
+    moves = metadata.find(AliasMove, {"model": model, "alias": CHAMPION}, order="-at_us", limit=registered_models.ALL)
     found += [
         Incident(m.at_us, "rollback", f"from version {m.before} to {m.number} by {m.actor}: {m.reason}")
         for m in moves

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from rota.errors import InvalidInput, NotFound
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import ModelVersion, ReleasePolicy, RiskAnswer
 from rota.records.signal import Event
@@ -14,7 +14,7 @@ from rota.records.time import Micros
 
 def answers(metadata: Metadata, version: ModelVersion) -> dict[str, RiskAnswer]:
     """The newest answer to each question about a version."""
-    found = metadata.find(RiskAnswer, {"model": version.model, "number": version.number}, order="at_us", limit=registry.ALL)
+    found = metadata.find(RiskAnswer, {"model": version.model, "number": version.number}, order="at_us", limit=registered_models.ALL)
     return {answer.question: answer for answer in found}
 
 
@@ -39,8 +39,8 @@ def answer(metadata: Metadata, model: str, number: int, question: str, *, text: 
         raise InvalidInput(f"the answer to {question!r} is empty; say what was examined and found", question=question)
 
     def store() -> RiskAnswer:
-        version = registry.live(metadata, model, number)
-        known = [q.id for q in registry.policy(metadata, model).questions]
+        version = model_versions.live(metadata, model, number)
+        known = [q.id for q in registered_models.release_policy(metadata, model).questions]
         if question not in known:
             raise NotFound(f"the policy of {model!r} asks no question {question!r}; it asks {known or 'none'}", model=model, question=question)
         at_us = max(now_us, version.updated_us + 1)
@@ -53,4 +53,4 @@ def answer(metadata: Metadata, model: str, number: int, question: str, *, text: 
         metadata.commit(batch)
         return made
 
-    return registry.retried(store)
+    return registered_models.retried(store)

@@ -17,7 +17,7 @@ from rota.manage.experiments import artifacts
 from rota.manage.lineage import executions
 from rota.manage.lineage import explain as lineage_explain
 from rota.manage.lineage.node_types import key_of, type_of
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.manage.repositories import Repositories
 from rota.ports.blobs import Blobs
 from rota.records.model import ModelVersion
@@ -54,7 +54,7 @@ def belongings(repositories: Repositories, node: str) -> Belongings:
     kind, key = type_of(node).kind, key_of(node)
     match kind:
         case "model_version":
-            return _of_version(repositories, registry.resolve(repositories.metadata, key))
+            return _of_version(repositories, model_versions.resolve(repositories.metadata, key))
         case "run":
             return _of_run(repositories, key)
         case "experiment_run":
@@ -72,7 +72,7 @@ def write(repositories: Repositories, found: Belongings, file: IO[bytes]) -> dic
         for member in members:
             tar.addfile(_entry(member.path, member.size), io.BytesIO(found.facts[member.path]))
         for piece in found.pieces:
-            tar.addfile(_entry(piece.path, piece.size), _Reader(repositories.blobs.stream(piece.digest)))
+            tar.addfile(_entry(piece.path, piece.size), _ArchiveStream(repositories.blobs.stream(piece.digest)))
     return manifest
 
 
@@ -155,7 +155,7 @@ def _digest(content: IO[bytes]) -> str:
     return total.hexdigest()
 
 
-class _Reader(io.RawIOBase):
+class _ArchiveStream(io.RawIOBase):
     """Pieces as a file that tarfile can read; read to its end, so that a damaged blob is noticed."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:

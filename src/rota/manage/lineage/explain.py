@@ -7,7 +7,7 @@ from rota.errors import Corrupt, NotFound
 from rota.manage.lineage import executions, notes
 from rota.manage.lineage import graph as lineage
 from rota.manage.lineage.prediction_chain import aliases_at
-from rota.manage.models import registry
+from rota.manage.models import model_aliases, model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.blobs import Blobs
 from rota.ports.metadata import Metadata
@@ -63,7 +63,9 @@ def explain(repositories: Repositories, reference: str, *, at_us: Micros | None 
     run = executions.describe(repositories, runs[0]) if runs else None
     bundle = _blob(repositories.blobs, version.bundle, ModelBundle)
     pointing = aliases_at(metadata, version.model, until_us)
-    moves = [move for move in metadata.find(AliasMove, {"model": version.model}, order="at_us", limit=registry.ALL) if move.at_us <= until_us]
+    moves = [
+        move for move in metadata.find(AliasMove, {"model": version.model}, order="at_us", limit=registered_models.ALL) if move.at_us <= until_us
+    ]
     dataset = _dataset(metadata, version.dataset)
     return Explanation(
         version=version,
@@ -130,12 +132,12 @@ def sentences(found: Explanation) -> dict[str, str]:
 def _resolve(metadata: Metadata, reference: str, at_us: Micros, *, now: bool) -> ModelVersion:
     model, _, which = reference.partition("@")
     if now or not which or which.isdecimal():
-        version = registry.resolve(metadata, reference)
+        version = model_versions.resolve(metadata, reference)
     else:
-        move = registry.alias_at(metadata, model, which, at_us)
+        move = model_aliases.at(metadata, model, which, at_us)
         if move is None or not move.number:
             raise NotFound(f"model {model!r} had no alias {which!r} at {iso(at_us)}", model=model, alias=which)
-        version = registry.get(metadata, model, move.number)
+        version = model_versions.get(metadata, model, move.number)
     if version.created_us > at_us:
         raise NotFound(f"{version.id} was not there at {iso(at_us)}; it was registered at {iso(version.created_us)}", version=version.id)
     return version
@@ -171,7 +173,7 @@ def _releases(metadata: Metadata, version: ModelVersion, until_us: Micros) -> tu
     found = [
         r
         for endpoint in metadata.find(Endpoint, {"model": version.model})
-        for r in metadata.find(Release, {"endpoint": endpoint.name}, limit=registry.ALL)
+        for r in metadata.find(Release, {"endpoint": endpoint.name}, limit=registered_models.ALL)
     ]
     routed = [r for r in found if any((route.model, route.number) == (version.model, version.number) for route in r.routes)]
     return tuple(sorted((r for r in routed if r.since_us <= until_us), key=lambda release: release.since_us))

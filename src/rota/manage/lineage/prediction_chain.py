@@ -6,7 +6,7 @@ from typing import Any
 
 from rota.errors import Corrupt, NotFound
 from rota.manage.features.definitions import versions
-from rota.manage.models import registry
+from rota.manage.models import model_aliases, registered_models
 from rota.manage.repositories import Repositories
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Metadata
@@ -75,8 +75,8 @@ def _alias_links(metadata: Metadata, prediction: Prediction) -> list[Link]:
 
 def aliases_at(metadata: Metadata, model: str, at_us: Micros) -> list[AliasMove]:
     """The move that each alias of a model rested on at a moment, by alias; a removed alias is none."""
-    names = sorted({move.alias for move in metadata.find(AliasMove, {"model": model}, limit=registry.ALL)})
-    moves = [registry.alias_at(metadata, model, name, at_us) for name in names]
+    names = sorted({move.alias for move in metadata.find(AliasMove, {"model": model}, limit=registered_models.ALL)})
+    moves = [model_aliases.at(metadata, model, name, at_us) for name in names]
     return [move for move in moves if move is not None and move.number]
 
 

@@ -80,7 +80,7 @@ class RowEffects(Record, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _SourceRow:
     source: Source
     values: Mapping[str, Any]
     event_us: Micros
@@ -126,7 +126,7 @@ def effects_of_row(
     )
 
 
-def _found(tables: Tables, source: Source, keys: Mapping[str, str], at_us: Micros | None, row_id: str) -> _Row:
+def _found(tables: Tables, source: Source, keys: Mapping[str, str], at_us: Micros | None, row_id: str) -> _SourceRow:
     if at_us is None and not row_id:
         raise InvalidInput("which row? give its event time with --at, or its id with --id", source=source.name)
     if row_id and source.id_field is None:
@@ -149,7 +149,7 @@ def _found(tables: Tables, source: Source, keys: Mapping[str, str], at_us: Micro
             f"{entities.height} rows of source {source.name!r} fit; name more fields with --key, or the row by --id", source=source.name
         )
     values = found.row(-1, named=True)
-    return _Row(source, values, values[source.timestamp_field], int(found[CREATED][0]))
+    return _SourceRow(source, values, values[source.timestamp_field], int(found[CREATED][0]))
 
 
 def _is(field: str, text: str) -> pl.Expr:
@@ -157,7 +157,7 @@ def _is(field: str, text: str) -> pl.Expr:
     return pl.col(field).cast(pl.String) == text
 
 
-def _reach(tables: Tables, row: _Row, view: FeatureView) -> Reach:
+def _reach(tables: Tables, row: _SourceRow, view: FeatureView) -> Reach:
     event_us, from_us = row.event_us, max(row.event_us, row.arrived_us)
     if view.windowed:
         hop = micros(view.hop)
@@ -170,7 +170,7 @@ def _reach(tables: Tables, row: _Row, view: FeatureView) -> Reach:
     return Reach(view.name, row.keys(view), from_us, until, event_us, trained_until)
 
 
-def _replaced(tables: Tables, row: _Row, view: FeatureView) -> tuple[Micros, Micros]:
+def _replaced(tables: Tables, row: _SourceRow, view: FeatureView) -> tuple[Micros, Micros]:
     """When a newer row of the entity, or a correction of this one, took its place: where features are served, and where they are joined."""
     stamp, created = row.source.timestamp_field, row.values[CREATED]
     others = source_table.scan(tables, row.source).filter(pl.col(key).eq_missing(value) for key, value in row.keys(view).items())
@@ -182,7 +182,7 @@ def _replaced(tables: Tables, row: _Row, view: FeatureView) -> tuple[Micros, Mic
     return (FOREVER_US if served is None else int(served)), (FOREVER_US if joined is None else int(joined))
 
 
-def _served(repositories: Repositories, row: _Row, reaches: dict[bytes, Reach]) -> Iterator[tuple[str, Route, list[Reach]]]:
+def _served(repositories: Repositories, row: _SourceRow, reaches: dict[bytes, Reach]) -> Iterator[tuple[str, Route, list[Reach]]]:
     """Each endpoint and version that ever was in its traffic split, with the reaches of the version's views of the source."""
     for endpoint in repositories.metadata.find(Endpoint, limit=ALL):
         seen: set[tuple[str, int]] = set()
@@ -237,7 +237,7 @@ def _as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _held(repositories: Repositories, row: _Row, progress: Progress) -> Iterator[TouchedDataset]:
+def _held(repositories: Repositories, row: _SourceRow, progress: Progress) -> Iterator[TouchedDataset]:
     """The dataset versions into which the row went."""
     name = row.source.name
     versions = [v for v in repositories.metadata.find(DatasetVersion, order="created_us", limit=ALL) if name in v.sources]
@@ -250,7 +250,7 @@ def _held(repositories: Repositories, row: _Row, progress: Progress) -> Iterator
             yield touched
 
 
-def _was_there(tables: Tables, row: _Row, version: DatasetVersion) -> bool:
+def _was_there(tables: Tables, row: _SourceRow, version: DatasetVersion) -> bool:
     """Whether the source's table held the row at the version that the dataset was built from."""
     same = [pl.col(field).eq_missing(row.values[field]) for field in row.source.fields]
     try:
@@ -260,7 +260,7 @@ def _was_there(tables: Tables, row: _Row, version: DatasetVersion) -> bool:
     return not found.is_empty()
 
 
-def _touched(repositories: Repositories, row: _Row, version: DatasetVersion) -> TouchedDataset | None:
+def _touched(repositories: Repositories, row: _SourceRow, version: DatasetVersion) -> TouchedDataset | None:
     definition = _definition(repositories, version)
     try:
         rows = repositories.tables.scan(version.table, version=version.table_version)
@@ -282,7 +282,7 @@ def _touched(repositories: Repositories, row: _Row, version: DatasetVersion) -> 
     return TouchedDataset(version.id, *(int(count or 0) for count in counts.row(0)))
 
 
-def _label(row: _Row, definition: DatasetDefinition | None, columns: Sequence[str]) -> pl.Expr:
+def _label(row: _SourceRow, definition: DatasetDefinition | None, columns: Sequence[str]) -> pl.Expr:
     """The dataset's row that is this very row of the label source."""
     if definition is None or definition.labels.name != row.source.name:
         return pl.lit(value=False)

@@ -1,7 +1,7 @@
 """Endpoints and monitors that are declared one by one, beside those of a project: for models that no pipeline here trains."""
 
 from rota.errors import Conflict, InvalidInput, NotFound
-from rota.manage.models import cron, registry
+from rota.manage.models import cron, registered_models
 from rota.ports.metadata import Batch, Metadata
 from rota.records.release import Canary, Endpoint
 from rota.records.signal import Monitor
@@ -10,7 +10,7 @@ from rota.records.time import Micros
 
 def create(metadata: Metadata, endpoint: Endpoint, *, actor: str, now_us: Micros) -> Endpoint:
     """Declare an endpoint of a registered model; `Conflict` when there is another one of that name. Declaring the same again changes nothing."""
-    registry.get_model(metadata, endpoint.model)
+    registered_models.get(metadata, endpoint.model)
     before = metadata.get(Endpoint, endpoint.name)
     if before == endpoint:
         return endpoint

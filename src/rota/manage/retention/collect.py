@@ -7,33 +7,25 @@ what they put is young, what they commit is seen by the second marking before th
 """
 
 import itertools
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Literal
 
 from rota.errors import NotFound
 from rota.manage.repositories import Repositories
-from rota.manage.retention import expiry, holds
+from rota.manage.retention import expiry, holds, marking
 from rota.manage.retention.expiry import Expired, Rules
+from rota.manage.retention.marking import DATASETS, Marks
 from rota.ports.metadata import Batch
-from rota.records.dataset import DatasetVersion
-from rota.records.kinds import KINDS
 from rota.records.kinds import node as node_of
-from rota.records.model import ModelVersion
-from rota.records.record import Record, encode
+from rota.records.record import Record
 from rota.records.retention import Unclaimed
-from rota.records.run import ENDED, Run
+from rota.records.run import ENDED
 from rota.records.signal import Alert
 from rota.records.time import DAY_US, Micros
-from rota.records.tracking import ArtifactFile, LoggedModel
 
 What = Literal["experiment_run", "experiment", "logged_model", "file", "blob", "table", "run", "event"]
 Progress = Callable[[str], None]
 ALL = 10_000_000
-DATASETS = "datasets/"
-_DIGEST = re.compile(rb"[0-9a-f]{64}")
-_TABLE = re.compile(rb"datasets/[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*")
 _AT_ONCE = 500
 
 
@@ -68,18 +60,6 @@ class Collection(Record, frozen=True):
         return sum(each.size_bytes for each in self.removals)
 
 
-@dataclass(slots=True)
-class Marks:
-    """Digests and tables that are named, each with who named it first."""
-
-    by: dict[str, str] = field(default_factory=dict)
-
-    def take(self, data: bytes, who: str) -> None:
-        """Mark whatever a record's text names."""
-        for found in itertools.chain(_DIGEST.findall(data), _TABLE.findall(data)):
-            self.by.setdefault(found.decode(), who)
-
-
 def collect(
     repositories: Repositories,
     rules: Rules,
@@ -103,107 +83,18 @@ def collect(
         _remove(repositories, expired, actor)
     removals += _forgotten(repositories, rules, handled, dry_run=dry_run)
     progress("marking what is named")
-    marks = mark(repositories, rules, expired)
+    marks = marking.mark(repositories, rules, expired)
     doomed, kept = _blobs(repositories, marks, wall_us - rules.grace_us, progress)
     tables, kept_tables = _tables(repositories, marks, wall_us, rules, dry_run=dry_run)
     if not dry_run and (doomed or tables):
         progress("marking once more")
-        again = mark(repositories, rules, expired)
+        again = marking.mark(repositories, rules, expired)
         doomed, tables = ([each for each in found if each.name not in again.by] for found in (doomed, tables))
         progress(f"removing {len(doomed)} blobs and {len(tables)} tables")
         doomed = [each for each in doomed if repositories.blobs.expire(each.name, wall_us - rules.grace_us)]
         _drop(repositories, tables)
         _audit(repositories, actor, [*removals, *doomed, *tables])
     return Collection(dry_run, repositories.clock.now_us(), (*removals, *doomed, *tables), (*kept, *kept_tables))
-
-
-def mark(repositories: Repositories, rules: Rules, expired: Expired) -> Marks:
-    """Everything that something names which stays."""
-    marks = Marks()
-    held = holds.held_nodes(repositories.metadata)
-    for node in sorted(held):
-        marks.take(node.encode(), f"hold on or near {node}")
-    gone = {file_key(file) for file in expired.files}
-    for kind in KINDS:
-        for record in repositories.metadata.find(kind.record, limit=ALL):
-            if not _is_gone(record, expired, gone):
-                marks.take(encode(record), kind.name)
-    for experiment in expiry.all_experiments(repositories):
-        for run in expiry.all_runs(repositories, experiment.id):
-            if run.id not in expired.runs:
-                marks.take(encode([run.source, run.parameters, run.tags, run.inputs]), "tracked run")
-    _mark_runs(repositories, rules, expired, held, marks)
-    _mark_audit(repositories, marks)
-    _mark_contents(repositories, marks)
-    return marks
-
-
-def file_key(file: ArtifactFile) -> tuple[str, str]:
-    return file.root, file.path
-
-
-def _is_gone(record: Record, expired: Expired, files: set[tuple[str, str]]) -> bool:
-    match record:
-        case ArtifactFile():
-            return file_key(record) in files
-        case LoggedModel():
-            return record.id in expired.models
-        case ModelVersion():
-            return record.id in expired.versions
-        case Unclaimed():
-            return True
-    return False
-
-
-def _mark_runs(repositories: Repositories, rules: Rules, expired: Expired, held: set[str], marks: Marks) -> None:
-    """The journals of runs: those of what lives, those not ended, and young ones, so that a blocked run can be looked into for a while."""
-    metadata, young_us = repositories.metadata, repositories.clock.now_us() - round(rules.run_days * DAY_US)
-    versions = metadata.find(ModelVersion, limit=ALL)
-    living = {version.run for version in versions if version.id not in expired.versions} | {v.run for v in metadata.find(DatasetVersion, limit=ALL)}
-    dead = {version.run for version in versions if version.id in expired.versions} - living
-    for run in repositories.runs.find(limit=ALL):
-        if _counts(run, living, dead, young_us) or f"run:{run.id}" in held:
-            marks.take(encode([run.arguments, run.result]), "run")
-            for step in repositories.runs.journal(run.id):
-                marks.take(encode(step.result), f"journal of a {run.workflow} run")
-
-
-def _counts(run: Run, living: set[str], dead: set[str], young_us: Micros) -> bool:
-    if run.id in living or run.status not in ENDED:
-        return True
-    return run.id not in dead and (run.ended_us or run.created_us) > young_us
-
-
-def _mark_audit(repositories: Repositories, marks: Marks) -> None:
-    position = 0
-    while entries := repositories.metadata.audit(position, limit=1_000):
-        for entry in entries:
-            if entry.action != "garbage.collect":
-                marks.take(encode([entry.subject, entry.body]), "audit log")
-        position = entries[-1].position
-
-
-def _mark_contents(repositories: Repositories, marks: Marks) -> None:
-    """Marked JSON blobs (a bundle, a definition) name others; only these are read."""
-    todo = [name for name in marks.by if not name.startswith(DATASETS)]
-    while todo:
-        name = todo.pop()
-        before = len(marks.by)
-        try:
-            _mark_content(repositories, name, marks)
-        except NotFound:  # many digests are not those of blobs
-            continue
-        if len(marks.by) > before:
-            todo += [each for each in itertools.islice(marks.by, before, None) if not each.startswith(DATASETS)]
-
-
-def _mark_content(repositories: Repositories, name: str, marks: Marks) -> None:
-    tail = b""
-    for piece in repositories.blobs.stream(name):
-        if not tail and piece[:1] not in (b"{", b"["):
-            return
-        marks.take(tail + piece, marks.by[name])
-        tail = (tail + piece)[-200:]
 
 
 def _blobs(repositories: Repositories, marks: Marks, before_us: Micros, progress: Progress) -> tuple[list[Removal], list[Kept]]:

@@ -16,7 +16,7 @@ from starlette.responses import StreamingResponse
 
 from rota.errors import Refused
 from rota.manage.experiments import artifacts
-from rota.manage.experiments.artifacts import Place
+from rota.manage.experiments.artifacts import ArtifactLocation
 from rota.server.access.permissions import needs
 from rota.server.mlflow import folders
 from rota.server.mlflow.runs import OfRun
@@ -123,11 +123,11 @@ def _removed(wanted: Wanted) -> object:
     return {}
 
 
-def _place(wanted: Wanted) -> Place:
+def _place(wanted: Wanted) -> ArtifactLocation:
     return artifacts.place(wanted.call.repositories, wanted.path.removesuffix("/"))
 
 
-def _check_writable(wanted: Wanted, place: Place) -> None:
+def _check_writable(wanted: Wanted, place: ArtifactLocation) -> None:
     if artifacts.is_version_root(place.root):
         raise Refused(f"{wanted.path!r} belongs to a registered version, whose files never change; log a model and register it as a new version")
 

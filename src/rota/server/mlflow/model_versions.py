@@ -5,9 +5,8 @@ from fastapi import APIRouter
 
 from rota.errors import NotFound
 from rota.manage.experiments import artifacts, search_grammar
-from rota.manage.governance import decisions
-from rota.manage.models import registry
-from rota.manage.models import search as model_search
+from rota.manage.governance import alias_moves
+from rota.manage.models import model_search, model_versions, registered_models
 from rota.ports.metadata import Batch
 from rota.records.filters import Query
 from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion
@@ -63,11 +62,11 @@ class Search(Asked, frozen=True):
 @route(router, "POST", "/create", "model.register")
 def create(call: Call, asked: Create) -> object:
     """The version keeps its own copy of the files; a source outside this platform is refused before anything is read."""
-    registry.get_model(call.repositories.metadata, asked.name)
+    registered_models.get(call.repositories.metadata, asked.name)
     tags = limited_tags(asked.tags, MAX_REGISTRY_TAG)
     logged = _check_source(call, asked)
     try:
-        version = registry.create_version(
+        version = model_versions.create(
             call.repositories,
             model=asked.name,
             source=asked.source,
@@ -79,7 +78,7 @@ def create(call: Call, asked: Create) -> object:
     except NotFound as error:
         raise invalid(f"Invalid model version source: '{asked.source}'. {error}") from error
     if logged:
-        registry.retried(lambda: _note_on_model(call, logged, version))
+        registered_models.retried(lambda: _note_on_model(call, logged, version))
     return _shown(call, version)
 
 
@@ -135,11 +134,11 @@ def delete(call: Call, asked: Named) -> object:
     """Its aliases are removed first, as MLflow does; a protected one obeys the gate."""
     version = _known(call, asked)
     metadata = call.repositories.metadata
-    protected = registry.policy(metadata, version.model).protected
+    protected = registered_models.release_policy(metadata, version.model).protected
     named = [alias.alias for alias in version_form.aliases_of(metadata, version.model) if alias.number == version.number]
     for alias in sorted(named, key=lambda alias: alias not in protected):
         remove_alias(call, version.model, alias)
-    registry.delete_version(metadata, version.model, version.number, actor=call.identity.name, now_us=call.now_us, reason=REASON)
+    model_versions.delete(metadata, version.model, version.number, actor=call.identity.name, now_us=call.now_us, reason=REASON)
     return {}
 
 
@@ -158,7 +157,7 @@ def transition_stage(call: Call, asked: Transition) -> object:
         if found is not None and found.number == version.number:
             remove_alias(call, version.model, other)
     if alias and (before is None or before.number != version.number):
-        decisions.move_alias(
+        alias_moves.move(
             call.repositories,
             version.model,
             alias,
@@ -174,15 +173,15 @@ def transition_stage(call: Call, asked: Transition) -> object:
 
 
 def _known(call: Call, asked: Named) -> ModelVersion:
-    model = registry.get_model(call.repositories.metadata, asked.name)
-    return registry.live(call.repositories.metadata, model.name, number_of(asked.version))
+    model = registered_models.get(call.repositories.metadata, asked.name)
+    return model_versions.live(call.repositories.metadata, model.name, number_of(asked.version))
 
 
 def _change(
     call: Call, asked: Named, *, description: str | None = None, tags: dict[str, str] | None = None, removed_tags: tuple[str, ...] = ()
 ) -> ModelVersion:
     version = _known(call, asked)
-    return registry.change_version(
+    return model_versions.update(
         call.repositories.metadata,
         version.model,
         version.number,

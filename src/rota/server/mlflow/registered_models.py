@@ -6,9 +6,8 @@ from fastapi import APIRouter
 
 from rota.errors import Conflict, NotFound
 from rota.manage.experiments import search_grammar
-from rota.manage.governance import decisions
-from rota.manage.models import registry
-from rota.manage.models import search as model_search
+from rota.manage.governance import alias_moves
+from rota.manage.models import model_search, model_versions, registered_models
 from rota.records.filters import Query
 from rota.records.model import Alias, RegisteredModel
 from rota.server.mlflow import version_form
@@ -90,7 +89,7 @@ def create(call: Call, asked: Create) -> object:
         raise invalid("prompts of language models are not kept here; register a model")
     model = RegisteredModel(asked.name, call.identity.project or "default", description=asked.description, tags=tags)
     try:
-        made = registry.create_model(call.repositories.metadata, model, actor=call.identity.name, now_us=call.now_us)
+        made = registered_models.create(call.repositories.metadata, model, actor=call.identity.name, now_us=call.now_us)
     except Conflict as error:
         raise Fault("RESOURCE_ALREADY_EXISTS", f"Registered Model (name={asked.name}) already exists: {error}") from error
     return _shown(call, made)
@@ -98,7 +97,7 @@ def create(call: Call, asked: Create) -> object:
 
 @route(router, "GET", "/get", "model.read")
 def get(call: Call, asked: ByName) -> object:
-    return _shown(call, registry.get_model(call.repositories.metadata, asked.name))
+    return _shown(call, registered_models.get(call.repositories.metadata, asked.name))
 
 
 @route(router, "GET POST", "/search", "model.read")
@@ -118,7 +117,7 @@ def search(call: Call, asked: Search) -> object:
 
 @route(router, "PATCH", "/update", "model.register")
 def update(call: Call, asked: Update) -> object:
-    changed = registry.update_model(
+    changed = registered_models.update(
         call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, description=asked.description
     )
     return _shown(call, changed)
@@ -126,7 +125,7 @@ def update(call: Call, asked: Update) -> object:
 
 @route(router, "POST", "/rename", "model.register")
 def rename(call: Call, asked: Rename) -> object:
-    renamed = registry.rename_model(
+    renamed = registered_models.rename(
         call.repositories.metadata,
         asked.name,
         asked.new_name,
@@ -140,7 +139,7 @@ def rename(call: Call, asked: Rename) -> object:
 
 @route(router, "DELETE", "/delete", "model.register")
 def delete(call: Call, asked: ByName) -> object:
-    registry.delete_model(
+    registered_models.delete(
         call.repositories.metadata,
         asked.name,
         actor=call.identity.name,
@@ -154,20 +153,20 @@ def delete(call: Call, asked: ByName) -> object:
 @route(router, "POST", "/set-tag", "model.register")
 def set_tag(call: Call, asked: SetTag) -> object:
     tags = limited_tags([Pair(asked.key, asked.value)], MAX_REGISTRY_TAG)
-    registry.update_model(call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, tags=tags)
+    registered_models.update(call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, tags=tags)
     return {}
 
 
 @route(router, "DELETE", "/delete-tag", "model.register")
 def delete_tag(call: Call, asked: DeleteTag) -> object:
-    registry.update_model(call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, removed_tags=[asked.key])
+    registered_models.update(call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, removed_tags=[asked.key])
     return {}
 
 
 @route(router, "GET POST", "/get-latest-versions", "model.read")
 def get_latest_versions(call: Call, asked: Latest) -> object:
     metadata = call.repositories.metadata
-    model = registry.get_model(metadata, asked.name)
+    model = registered_models.get(metadata, asked.name)
     stages = [version_form.stage(each) for each in asked.stages] or version_form.STAGES
     return {"model_versions": version_form.latest(metadata, model.name, version_form.aliases_of(metadata, model.name), stages)}
 
@@ -176,8 +175,8 @@ def get_latest_versions(call: Call, asked: Latest) -> object:
 def set_alias(call: Call, asked: SetAlias) -> object:
     """A protected alias needs an approved version and somebody who may release."""
     number = number_of(asked.version)
-    registry.live(call.repositories.metadata, registry.get_model(call.repositories.metadata, asked.name).name, number)
-    decisions.move_alias(
+    model_versions.live(call.repositories.metadata, registered_models.get(call.repositories.metadata, asked.name).name, number)
+    alias_moves.move(
         call.repositories,
         asked.name,
         asked.alias,
@@ -192,7 +191,7 @@ def set_alias(call: Call, asked: SetAlias) -> object:
 @route(router, "DELETE", "/alias", "model.register")
 def delete_alias(call: Call, asked: ByAlias) -> object:
     """Removing one that is not there is no error."""
-    registry.get_model(call.repositories.metadata, asked.name)
+    registered_models.get(call.repositories.metadata, asked.name)
     with suppress(NotFound):
         remove_alias(call, asked.name, asked.alias)
     return {}
@@ -201,17 +200,17 @@ def delete_alias(call: Call, asked: ByAlias) -> object:
 @route(router, "GET", "/alias", "model.read")
 def get_by_alias(call: Call, asked: ByAlias) -> object:
     metadata = call.repositories.metadata
-    model = registry.get_model(metadata, asked.name)
+    model = registered_models.get(metadata, asked.name)
     alias = metadata.get(Alias, model.name, asked.alias)
     if alias is None:
         raise invalid(f"Registered model alias {asked.alias} not found.")
-    found = registry.live(metadata, model.name, alias.number)
+    found = model_versions.live(metadata, model.name, alias.number)
     return {"model_version": version_form.version(found, version_form.aliases_of(metadata, model.name))}
 
 
 def remove_alias(call: Call, model: str, alias: str) -> None:
     """Remove an alias through governance's gate."""
-    decisions.remove_alias(call.repositories, model, alias, actor=call.identity.name, reason=REASON, may_release=call.identity.may("model.release"))
+    alias_moves.remove(call.repositories, model, alias, actor=call.identity.name, reason=REASON, may_release=call.identity.may("model.release"))
 
 
 def number_of(version: str) -> int:

@@ -7,7 +7,7 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.errors import Refused
-from rota.manage.models import registry
+from rota.manage.models import registered_models
 from rota.ports.metadata import Batch
 from rota.ports.tracking import Logged
 from rota.records.tracking import LoggedModel, MetricPoint, RunInput, RunOutput
@@ -243,7 +243,7 @@ def _log_metrics(call: Call, identity: str, given: Sequence[Metric], logged: Log
         logged_metrics.note(call.repositories.metadata, batch, [point for point in points if point.model], now_us=call.now_us)
         _log(call, identity, logged, batch)
 
-    registry.retried(log_both)
+    registered_models.retried(log_both)
 
 
 def _input(given: DatasetInput) -> RunInput:

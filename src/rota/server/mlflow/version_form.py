@@ -6,7 +6,7 @@ Production is the alias champion, Staging the alias challenger; a version that w
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.ports.metadata import Metadata
 from rota.records.filters import Comparison
 from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion, RegisteredModel
@@ -29,7 +29,7 @@ def stage(name: str) -> str:
 
 def aliases_of(metadata: Metadata, model: str) -> list[Alias]:
     """The aliases of a model by name."""
-    return metadata.find(Alias, {"model": model}, order="alias", limit=registry.ALL)
+    return metadata.find(Alias, {"model": model}, order="alias", limit=registered_models.ALL)
 
 
 def version(found: ModelVersion, aliases: Iterable[Alias]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def model(metadata: Metadata, found: RegisteredModel) -> dict[str, Any]:
 def latest(metadata: Metadata, name: str, aliases: Sequence[Alias], stages: Sequence[str]) -> list[dict[str, Any]]:
     """The newest version of each of the stages that has one."""
     newest: dict[str, dict[str, Any]] = {}
-    for found in registry.versions(metadata, name):
+    for found in model_versions.of_model(metadata, name):
         form = version(found, aliases)
         newest[form["current_stage"]] = form
     return [newest[each] for each in stages if each in newest]

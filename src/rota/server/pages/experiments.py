@@ -5,10 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from rota.develop import comparison, search, tuning
+from rota.develop import run_comparison, run_search, tuning
 from rota.errors import InvalidInput
 from rota.manage.experiments import artifacts
-from rota.manage.experiments.read_tracking import untracked
+from rota.manage.experiments.input_tracking import untracked
 from rota.manage.lineage import notes
 from rota.ports.tracking import Tracking
 from rota.records import filters
@@ -37,7 +37,7 @@ def experiments(request: Request) -> Response:
 def compare(request: Request, run: Annotated[list[str], Query()]) -> Response:
     platform = platform_of(request)
     tracking = platform.repositories.tracking
-    compared = comparison.compare([search.run(tracking, each) for each in run])
+    compared = run_comparison.compare([run_search.run(tracking, each) for each in run])
     return page("compare.html", platform, compared=compared, charts=_curves(tracking, compared.runs))
 
 
@@ -45,13 +45,13 @@ def compare(request: Request, run: Annotated[list[str], Query()]) -> Response:
 def run(request: Request, run_id: str) -> Response:
     platform = platform_of(request)
     r = platform.repositories
-    found = search.run(r.tracking, run_id)
-    nested = search.children(r.tracking, found)
+    found = run_search.run(r.tracking, run_id)
+    nested = run_search.children(r.tracking, found)
     return page(
         "experiment_run.html",
         platform,
         run=found,
-        experiment=search.names(r.tracking).get(found.experiment, found.experiment),
+        experiment=run_search.names(r.tracking).get(found.experiment, found.experiment),
         parent=r.tracking.run(found.parent) if found.parent else None,
         children=nested,
         trials=_trials(nested),
@@ -66,11 +66,11 @@ def run(request: Request, run_id: str) -> Response:
 def experiment(request: Request, experiment: str, filter: str = "", order: str = "", after: str = "") -> Response:
     platform = platform_of(request)
     tracking = platform.repositories.tracking
-    found = search.experiment(tracking, experiment)
+    found = run_search.experiment(tracking, experiment)
     problem = ""
     runs: filters.Page[ExperimentRun] = filters.Page([])
     try:
-        runs = search.runs(tracking, filter, experiments=[found.id], order=[order] if order else [], limit=SHOWN_RUNS, page=after)
+        runs = run_search.runs(tracking, filter, experiments=[found.id], order=[order] if order else [], limit=SHOWN_RUNS, page=after)
     except InvalidInput as error:  # what somebody typed: said above the table, not on a page of its own
         problem = str(error)
     return page(

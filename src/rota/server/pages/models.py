@@ -8,11 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.manage.experiments.search_grammar import parse_filter
-from rota.manage.governance import comparison, decisions, evidence
+from rota.manage.governance import alias_moves, evidence, readiness, version_comparison
 from rota.manage.lineage import audit_search, notes
 from rota.manage.lineage import graph as lineage
-from rota.manage.models import registry
-from rota.manage.models import search as model_search
+from rota.manage.models import model_search, model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
 from rota.records import filters
@@ -49,14 +48,14 @@ def catalog(request: Request) -> Response:
         models = model_search.models(metadata, filters.Query(limit=SHOWN))
     except InvalidInput as error:  # what somebody typed: said above the tables, not on a page of its own
         problem = str(error)
-    named = _by_version(metadata.find(Alias, limit=registry.ALL))
+    named = _by_version(metadata.find(Alias, limit=registered_models.ALL))
     known = models.items if not any(asked.values()) else [m for m in models.items if m.name in {v.model for v in versions.items}]
     return page(
         "models.html",
         platform,
         asked=asked,
         problem=problem,
-        models=[(model, metadata.find(Alias, {"model": model.name}, order="since_us", limit=registry.ALL)) for model in known],
+        models=[(model, metadata.find(Alias, {"model": model.name}, order="since_us", limit=registered_models.ALL)) for model in known],
         versions=versions,
         query={name: value for name, value in asked.items() if value},
         aliases=named,
@@ -71,9 +70,9 @@ def compare(request: Request, version: Annotated[list[str] | None, Query()] = No
     platform = platform_of(request)
     if not version:
         return model(request, "compare")
-    found = [registry.resolve(platform.repositories.metadata, each) for each in dict.fromkeys(version)]
+    found = [model_versions.resolve(platform.repositories.metadata, each) for each in dict.fromkeys(version)]
     names = list(dict.fromkeys(each.model for each in found))
-    compared = [comparison.compare(platform.repositories, name, [v.number for v in found if v.model == name]) for name in names]
+    compared = [version_comparison.compare(platform.repositories, name, [v.number for v in found if v.model == name]) for name in names]
     metrics = sorted({metric for each in found for metric in each.metrics})
     parameters = sorted({parameter for each in found for parameter in each.parameters})
     earned = {each.id: evidence.earned(platform.repositories, each) for each in found}
@@ -85,8 +84,8 @@ def model(request: Request, model: str) -> Response:
     """One model: its aliases with their history, its quality over the trainings, its versions and policy."""
     platform = platform_of(request)
     metadata = platform.repositories.metadata
-    versions = registry.versions(metadata, model)
-    trained = comparison.series(versions)
+    versions = model_versions.of_model(metadata, model)
+    trained = version_comparison.series(versions)
     drawn = []
     known = {name for each in trained for name in each.metrics}
     for metric in [*(name for name in charts.METRICS if name in known), *sorted(known - set(charts.METRICS))]:
@@ -96,12 +95,12 @@ def model(request: Request, model: str) -> Response:
     return page(
         "model_name.html",
         platform,
-        model=registry.get_model(metadata, model),
+        model=registered_models.get(metadata, model),
         versions=versions[::-1],
-        aliases=_by_version(metadata.find(Alias, {"model": model}, limit=registry.ALL)),
-        moves=decisions.history(metadata, model)[::-1],
-        policy=registry.policy(metadata, model),
-        endpoints=[endpoint.name for endpoint in registry.endpoints(metadata, model)],
+        aliases=_by_version(metadata.find(Alias, {"model": model}, limit=registered_models.ALL)),
+        moves=alias_moves.history(metadata, model)[::-1],
+        policy=registered_models.release_policy(metadata, model),
+        endpoints=[endpoint.name for endpoint in registered_models.endpoints(metadata, model)],
         charts=drawn,
         notes=notes.of(metadata, f"registered_model:{model}"),
     )
@@ -112,21 +111,21 @@ def version(request: Request, model: str, number: int) -> Response:
     """One version: what it is, how it did offline and online, who decided, what changed."""
     platform = platform_of(request)
     r = platform.repositories
-    found = registry.get(r.metadata, model, number)
+    found = model_versions.get(r.metadata, model, number)
     may_audit = identity_of(request).may("audit.read")
     trail = audit_search.of_subject(r.metadata, found.id, since_us=found.created_us, limit=SHOWN_CHANGES) if may_audit else None
     return page(
         "model.html",
         platform,
         version=found,
-        standing=decisions.standing(r.metadata, found, now_us=r.clock.now_us()),
-        aliases=[alias.alias for alias in r.metadata.find(Alias, {"model": model}, limit=registry.ALL) if alias.number == number],
-        approvals=decisions.decisions(r.metadata, found),
+        standing=readiness.readiness(r.metadata, found, now_us=r.clock.now_us()),
+        aliases=[alias.alias for alias in r.metadata.find(Alias, {"model": model}, limit=registered_models.ALL) if alias.number == number],
+        approvals=readiness.decisions(r.metadata, found),
         offline=evidence.offline(r, found),
         online=evidence.online(r.metadata, found),
         earned=evidence.earned(r, found),
         charts=_measured(r.metadata, found),
-        rollouts=[rollout for e in registry.endpoints(r.metadata, model) for rollout in evidence.rollouts(r.metadata, e, found)][::-1],
+        rollouts=[rollout for e in registered_models.endpoints(r.metadata, model) for rollout in evidence.rollouts(r.metadata, e, found)][::-1],
         signature=_signature(found.signature),
         dependencies=_dependencies(r, found),
         requirements=_text(r, found.requirements),
@@ -159,7 +158,7 @@ def _by_version(aliases: Sequence[Alias]) -> dict[str, list[str]]:
 def _measured(metadata: Metadata, version: ModelVersion) -> list[tuple[str, str, charts.Chart]]:
     """What monitoring measured of a version per day: endpoint, metric, chart."""
     drawn: list[tuple[str, str, charts.Chart]] = []
-    for endpoint in registry.endpoints(metadata, version.model):
+    for endpoint in registered_models.endpoints(metadata, version.model):
         slices = metadata.find(MonitorSlice, {"endpoint": endpoint.name}, order="-start_us", limit=SHOWN_DAYS)[::-1]
         own = [_only(each, str(version.number)) for each in slices]
         alerts = metadata.find(Alert, {"endpoint": endpoint.name}, order="-raised_us")

@@ -13,10 +13,10 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import Conflict, InvalidInput, Refused, RotaError
-from rota.manage.governance import cards, comparison, decisions, evidence, reports, risk
-from rota.manage.governance.decisions import Decision, DecisionWord
+from rota.manage.governance import cards, decisions, evidence, readiness, reports, risk, version_comparison
+from rota.manage.governance.decisions import DecisionWord, ReviewDecision
 from rota.manage.lineage import audit_chain, audit_search
-from rota.manage.models import registry
+from rota.manage.models import model_aliases, model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, ModelVersion
 from rota.records.release import Canary
@@ -61,7 +61,7 @@ async def decide(request: Request, model: str, number: int) -> Response:
     def act() -> None:
         word = _word(given.get("decision", ""))
         delivery = _delivery(r, model, given) if word == "approve" else None
-        made = Decision(word, reviewer, given.get("reason", ""), delivery, given.get("rollout", "yes") == "yes")
+        made = ReviewDecision(word, reviewer, given.get("reason", ""), delivery, given.get("rollout", "yes") == "yes")
         decisions.decide(r, model, number, made)
 
     return await _acted(request, model, number, given, act)
@@ -113,11 +113,11 @@ def audit(request: Request, actor: str = "", action: str = "", subject: str = ""
 def _review(request: Request, model: str, number: int, error: RotaError | None = None, typed: dict[str, str] | None = None) -> Response:
     platform = platform_of(request)
     r = platform.repositories
-    version = registry.get(r.metadata, model, number)
-    identity, standing = identity_of(request), decisions.standing(r.metadata, version, now_us=r.clock.now_us())
+    version = model_versions.get(r.metadata, model, number)
+    identity, standing = identity_of(request), readiness.readiness(r.metadata, version, now_us=r.clock.now_us())
     answers = risk.answers(r.metadata, version)
     obstacles = risk.obstacles(standing.policy, answers)
-    endpoints = registry.endpoints(r.metadata, model)
+    endpoints = registered_models.endpoints(r.metadata, model)
     shown = page(
         "review.html",
         platform,
@@ -127,7 +127,7 @@ def _review(request: Request, model: str, number: int, error: RotaError | None =
         standing=standing,
         open=[*standing.missing, *(each for each in obstacles if not any(each in told for told in standing.missing))],
         answers=answers,
-        decisions=decisions.decisions(r.metadata, version),
+        decisions=readiness.decisions(r.metadata, version),
         known=evidence.collect(r, version),
         tables=_tables(r, version),
         base=endpoints[0].rollout if endpoints else Canary(),
@@ -144,14 +144,14 @@ def _review(request: Request, model: str, number: int, error: RotaError | None =
 def _card(request: Request, model: str, number: int, error: RotaError | None = None) -> Response:
     platform = platform_of(request)
     r = platform.repositories
-    version = registry.get(r.metadata, model, number)
+    version = model_versions.get(r.metadata, model, number)
     may_write = identity_of(request).may("model.register") and version.status != "deleted"
     shown = page("card.html", platform, card=cards.card(r, version), may_write=may_write, problem=str(error) if error else "")
     shown.status_code = _STATUS.get(type(error), 400) if error else 200
     return shown
 
 
-def _words(standing: decisions.Standing) -> tuple[DecisionWord, ...]:
+def _words(standing: readiness.Readiness) -> tuple[DecisionWord, ...]:
     """What may still be decided about a version."""
     if standing.version.status in ("registered", "in_review") or (standing.version.status == "approved" and not standing.open):
         return ("approve", "request_changes", "reject")
@@ -166,11 +166,11 @@ def _word(text: str) -> DecisionWord:
     return word
 
 
-def _tables(repositories: Repositories, version: ModelVersion) -> tuple[comparison.Table, ...]:
+def _tables(repositories: Repositories, version: ModelVersion) -> tuple[version_comparison.Table, ...]:
     """The version and the champion of today on the same rows, where they were scored on the same."""
-    champion = registry.aliased(repositories.metadata, version.model, CHAMPION)
+    champion = model_aliases.aliased_version(repositories.metadata, version.model, CHAMPION)
     sides = {version.number: version} | ({champion.number: champion} if champion else {})
-    return comparison.tables(repositories, list(sides.values()))
+    return version_comparison.tables(repositories, list(sides.values()))
 
 
 def _delivery(repositories: Repositories, model: str, given: dict[str, str]) -> Canary | None:
@@ -178,7 +178,7 @@ def _delivery(repositories: Repositories, model: str, given: dict[str, str]) -> 
     chosen = {name: given[name].strip() for name in ("steps", "hold", "shadow") if given.get(name, "").strip()}
     if not chosen:
         return None
-    endpoints = registry.endpoints(repositories.metadata, model)
+    endpoints = registered_models.endpoints(repositories.metadata, model)
     base = endpoints[0].rollout if endpoints else Canary()
     try:
         steps = [int(step) for step in chosen["steps"].split(",")] if "steps" in chosen else base.steps

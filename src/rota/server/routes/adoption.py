@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import Refused
-from rota.manage.models import endpoints, pickle_signing, registry
+from rota.manage.models import endpoints, model_versions, pickle_signing
 from rota.records.record import plain
 from rota.records.release import Canary, Endpoint
 from rota.records.run import Run
@@ -40,7 +40,7 @@ class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def adopt(request: Request, model: str, number: int) -> dict[str, str]:
     """Let a worker make a version from elsewhere servable, again: its files are read by a process of the worker's."""
     r = platform_of(request).repositories
-    version = registry.live(r.metadata, model, number)
+    version = model_versions.live(r.metadata, model, number)
     if version.bundle:
         raise Refused(f"{version.id} can be served already", version=version.id)
     now_us = r.clock.now_us()

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.manage.governance import cards, reports
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.records.record import plain
 from rota.rendering.card_markdown import markdown
 from rota.rendering.documents import card_html
@@ -31,7 +31,7 @@ class Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def card(request: Request, model: str, number: int, format: Literal["json", "html", "markdown"] = "json") -> Response:
     """The model card of a version, made from metadata."""
     repositories = platform_of(request).repositories
-    made = cards.card(repositories, registry.get(repositories.metadata, model, number))
+    made = cards.card(repositories, model_versions.get(repositories.metadata, model, number))
     if format == "html":
         return Response(card_html(made), media_type="text/html", headers=ALONE)
     if format == "markdown":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from rota.develop import comparison, search
+from rota.develop import run_comparison, run_search
 from rota.records import filters
 from rota.records.project import UseCase
 from rota.records.record import plain
@@ -28,7 +28,7 @@ def experiments(request: Request, deleted: bool = False, limit: int = 1_000) -> 
 
 @router.get("/v1/experiments/{experiment}", dependencies=needs("experiment.read"))
 def experiment(request: Request, experiment: str) -> dict[str, object]:
-    return {"experiment": plain(search.experiment(platform_of(request).repositories.tracking, experiment))}
+    return {"experiment": plain(run_search.experiment(platform_of(request).repositories.tracking, experiment))}
 
 
 @router.get("/v1/experiment-runs", dependencies=needs("experiment.read"))
@@ -42,7 +42,7 @@ def runs(
     deleted: bool = False,
 ) -> dict[str, object]:
     """Runs that MLflow's filter grammar finds; `next` asks for the following page."""
-    found = search.runs(
+    found = run_search.runs(
         platform_of(request).repositories.tracking,
         filter,
         experiments=experiment or [],
@@ -51,26 +51,26 @@ def runs(
         page=page,
         view="deleted" if deleted else "active",
     )
-    return {"runs": [search.as_json(run) for run in found.items], "next": found.next}
+    return {"runs": [run_search.as_json(run) for run in found.items], "next": found.next}
 
 
 @router.get("/v1/experiment-runs/compare", dependencies=needs("experiment.read"))
 def compare(request: Request, run: Annotated[list[str], Query()]) -> dict[str, object]:
     """Two runs or more side by side."""
     tracking = platform_of(request).repositories.tracking
-    compared = comparison.compare([search.run(tracking, each) for each in run])
-    return {"runs": [search.as_json(each) for each in compared.runs], "rows": [{**plain(row), "differs": row.differs} for row in compared.rows]}
+    compared = run_comparison.compare([run_search.run(tracking, each) for each in run])
+    return {"runs": [run_search.as_json(each) for each in compared.runs], "rows": [{**plain(row), "differs": row.differs} for row in compared.rows]}
 
 
 @router.get("/v1/experiment-runs/{run}", dependencies=needs("experiment.read"))
 def run(request: Request, run: str) -> dict[str, object]:
     tracking = platform_of(request).repositories.tracking
-    found = search.run(tracking, run)
-    return {"run": search.as_json(found), "children": [each.id for each in search.children(tracking, found)]}
+    found = run_search.run(tracking, run)
+    return {"run": run_search.as_json(found), "children": [each.id for each in run_search.children(tracking, found)]}
 
 
 @router.get("/v1/experiment-runs/{run}/metrics/{key:path}", dependencies=needs("experiment.read"))
 def history(request: Request, run: str, key: str, start: int = 0, limit: int = 25_000) -> list[object]:
     """The points of one metric by step."""
     tracking = platform_of(request).repositories.tracking
-    return listed(tracking.history(search.run(tracking, run).id, key, start=max(start, 0), limit=min(limit, 100_000)))
+    return listed(tracking.history(run_search.run(tracking, run).id, key, start=max(start, 0), limit=min(limit, 100_000)))

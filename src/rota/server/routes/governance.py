@@ -6,8 +6,8 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from rota.manage.governance import decisions, evidence, policies, risk
-from rota.manage.models import registry
+from rota.manage.governance import decisions, evidence, policies, readiness, risk
+from rota.manage.models import model_versions, registered_models
 from rota.records.record import plain
 from rota.records.release import Canary
 from rota.server.access.permissions import actor_of, needs
@@ -55,8 +55,8 @@ class Because(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def review(request: Request, model: str, number: int) -> dict[str, object]:
     """What a reviewer needs: what is open, the evidence, the questions with their answers, the decisions so far."""
     r = platform_of(request).repositories
-    version = registry.get(r.metadata, model, number)
-    standing = decisions.standing(r.metadata, version, now_us=r.clock.now_us())
+    version = model_versions.get(r.metadata, model, number)
+    standing = readiness.readiness(r.metadata, version, now_us=r.clock.now_us())
     answers = risk.answers(r.metadata, version)
     return {
         "version": plain(version),
@@ -67,7 +67,7 @@ def review(request: Request, model: str, number: int) -> dict[str, object]:
         "obstacles": risk.obstacles(standing.policy, answers),
         "policy": plain(standing.policy),
         "answers": {question: plain(answer) for question, answer in answers.items()},
-        "decisions": listed(decisions.decisions(r.metadata, version)),
+        "decisions": listed(readiness.decisions(r.metadata, version)),
         "evidence": plain(evidence.collect(r, version)),
     }
 
@@ -91,9 +91,9 @@ async def decide(request: Request, model: str, number: int) -> dict[str, object]
     """Approve, reject, or ask for changes."""
     given = await body_as(request, Decided)
     r = platform_of(request).repositories
-    decision = decisions.Decision(given.decision, actor_of(request), given.reason, given.delivery, given.rollout)
+    decision = decisions.ReviewDecision(given.decision, actor_of(request), given.reason, given.delivery, given.rollout)
     made = await run_in_threadpool(decisions.decide, r, model, number, decision)
-    return {"version": plain(registry.get(r.metadata, model, number)), "approval": plain(made)}
+    return {"version": plain(model_versions.get(r.metadata, model, number)), "approval": plain(made)}
 
 
 @router.post("/v1/models/{model}/{number}/risk", dependencies=needs("model.approve"))
@@ -108,7 +108,7 @@ async def answer(request: Request, model: str, number: int) -> object:
 @router.get("/v1/policies/{model}", dependencies=needs("model.read"))
 def policy(request: Request, model: str) -> object:
     """The policy in force for a model ("*": for models without one of their own)."""
-    return plain(registry.policy(platform_of(request).repositories.metadata, policies.check_model(model)))
+    return plain(registered_models.release_policy(platform_of(request).repositories.metadata, policies.check_model(model)))
 
 
 @router.put("/v1/policies/{model}", dependencies=needs("model.approve"))

@@ -9,9 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
-from rota.manage.governance import comparison, decisions
-from rota.manage.models import registry
-from rota.manage.models import search as model_search
+from rota.manage.governance import alias_moves, readiness, version_comparison
+from rota.manage.models import model_search, model_versions, registered_models
 from rota.records import filters
 from rota.records.model import Alias, ModelVersion, RegisteredModel
 from rota.records.record import plain
@@ -98,22 +97,26 @@ async def create_model(request: Request) -> object:
     new = await body_as(request, NewModel)
     r = platform_of(request).repositories
     model = RegisteredModel(new.name, identity_of(request).project or new.project, actor_of(request), new.description, new.tags)
-    return plain(await run_in_threadpool(registry.create_model, r.metadata, model, actor=actor_of(request), now_us=r.clock.now_us()))
+    return plain(await run_in_threadpool(registered_models.create, r.metadata, model, actor=actor_of(request), now_us=r.clock.now_us()))
 
 
 @router.get("/v1/models/{model}", dependencies=needs("model.read"))
 def model(request: Request, model: str) -> dict[str, object]:
     """A model with its versions and aliases."""
     metadata = platform_of(request).repositories.metadata
-    aliases = metadata.find(Alias, {"model": model}, limit=registry.ALL)
-    return {"model": plain(registry.get_model(metadata, model)), "versions": listed(registry.versions(metadata, model)), "aliases": listed(aliases)}
+    aliases = metadata.find(Alias, {"model": model}, limit=registered_models.ALL)
+    return {
+        "model": plain(registered_models.get(metadata, model)),
+        "versions": listed(model_versions.of_model(metadata, model)),
+        "aliases": listed(aliases),
+    }
 
 
 @router.patch("/v1/models/{model}", dependencies=needs("model.register"))
 async def describe_model(request: Request, model: str) -> object:
     changes = await body_as(request, Described)
     r = platform_of(request).repositories
-    return plain(await run_in_threadpool(registry.update_model, r.metadata, model, **_act(request), **msgspec.structs.asdict(changes)))
+    return plain(await run_in_threadpool(registered_models.update, r.metadata, model, **_act(request), **msgspec.structs.asdict(changes)))
 
 
 @router.delete("/v1/models/{model}", dependencies=needs("model.register"))
@@ -121,7 +124,7 @@ async def delete_model(request: Request, model: str) -> dict[str, object]:
     why = await body_as(request, Why)
     r = platform_of(request).repositories
     act = _act(request) | {"may_release": identity_of(request).may("model.release")}
-    await run_in_threadpool(registry.delete_model, r.metadata, model, reason=why.reason, **act)
+    await run_in_threadpool(registered_models.delete, r.metadata, model, reason=why.reason, **act)
     return {"deleted": model}
 
 
@@ -130,7 +133,7 @@ async def rename_model(request: Request, model: str) -> object:
     to = await body_as(request, Renamed)
     r = platform_of(request).repositories
     act = _act(request) | {"may_release": identity_of(request).may("model.release")}
-    return plain(await run_in_threadpool(registry.rename_model, r.metadata, model, to.name, **act))
+    return plain(await run_in_threadpool(registered_models.rename, r.metadata, model, to.name, **act))
 
 
 @router.post("/v1/models/{model}/versions", dependencies=needs("model.register"))
@@ -139,13 +142,13 @@ async def register(request: Request, model: str) -> object:
     new = await body_as(request, NewVersion)
     r = platform_of(request).repositories
     told = msgspec.structs.asdict(new)
-    return plain(await run_in_threadpool(registry.create_version, r, model=model, actor=actor_of(request), **told))
+    return plain(await run_in_threadpool(model_versions.create, r, model=model, actor=actor_of(request), **told))
 
 
 @router.get("/v1/models/{model}/comparison", dependencies=needs("model.read"))
 def compared(request: Request, model: str, version: Annotated[list[int] | None, Query()] = None) -> object:
     """Versions on the same rows, over their trainings, and online."""
-    return plain(comparison.compare(platform_of(request).repositories, model, version or []))
+    return plain(version_comparison.compare(platform_of(request).repositories, model, version or []))
 
 
 @router.get("/v1/models/{model}/aliases", dependencies=needs("model.read"))
@@ -156,7 +159,7 @@ def aliases(request: Request, model: str) -> list[object]:
 @router.get("/v1/models/{model}/aliases/{alias}", dependencies=needs("model.read"))
 def alias_history(request: Request, model: str, alias: str) -> list[object]:
     """Every move of an alias: who, when, why, from which evidence."""
-    return listed(decisions.history(platform_of(request).repositories.metadata, model, alias))
+    return listed(alias_moves.history(platform_of(request).repositories.metadata, model, alias))
 
 
 @router.put("/v1/models/{model}/aliases/{alias}", dependencies=needs("model.register"))
@@ -174,14 +177,14 @@ async def move_protected_alias(request: Request, model: str, alias: str) -> obje
 @router.get("/v1/models/{model}/{number}", dependencies=needs("model.read"))
 def version(request: Request, model: str, number: int) -> dict[str, object]:
     r = platform_of(request).repositories
-    found = registry.get(r.metadata, model, number)
-    standing = decisions.standing(r.metadata, found, now_us=r.clock.now_us())
+    found = model_versions.get(r.metadata, model, number)
+    standing = readiness.readiness(r.metadata, found, now_us=r.clock.now_us())
     return {
         "version": plain(found),
         "approval_status": found.approval_status,
         "released": standing.open,
         "missing": list(standing.missing),
-        "approvals": listed(decisions.decisions(r.metadata, found)),
+        "approvals": listed(readiness.decisions(r.metadata, found)),
     }
 
 
@@ -189,14 +192,14 @@ def version(request: Request, model: str, number: int) -> dict[str, object]:
 async def describe_version(request: Request, model: str, number: int) -> object:
     changes = await body_as(request, Described)
     r = platform_of(request).repositories
-    return plain(await run_in_threadpool(registry.change_version, r.metadata, model, number, **_act(request), **msgspec.structs.asdict(changes)))
+    return plain(await run_in_threadpool(model_versions.update, r.metadata, model, number, **_act(request), **msgspec.structs.asdict(changes)))
 
 
 @router.delete("/v1/models/{model}/{number}", dependencies=needs("model.register"))
 async def delete_version(request: Request, model: str, number: int) -> dict[str, object]:
     why = await body_as(request, Why)
     r = platform_of(request).repositories
-    await run_in_threadpool(registry.delete_version, r.metadata, model, number, reason=why.reason, **_act(request))
+    await run_in_threadpool(model_versions.delete, r.metadata, model, number, reason=why.reason, **_act(request))
     return {"deleted": f"{model}@{number}"}
 
 
@@ -226,9 +229,9 @@ async def _move(request: Request, model: str, alias: str) -> object:
     r, may_release = platform_of(request).repositories, identity_of(request).may("model.release")
     act: dict[str, Any] = {"actor": actor_of(request), "reason": to.reason, "may_release": may_release}
     if to.number == 0:
-        await run_in_threadpool(decisions.remove_alias, r, model, alias, **act)
+        await run_in_threadpool(alias_moves.remove, r, model, alias, **act)
         return {"removed": f"{model}@{alias}"}
-    return plain(await run_in_threadpool(decisions.move_alias, r, model, alias, to.number, **act))
+    return plain(await run_in_threadpool(alias_moves.move, r, model, alias, to.number, **act))
 
 
 def _act(request: Request) -> dict[str, Any]:

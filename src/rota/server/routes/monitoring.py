@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import NotFound, Refused
-from rota.manage.models import registry
+from rota.manage.models import model_versions
 from rota.manage.signals import alerts
 from rota.manage.signals import business_outcomes as outcomes
 from rota.monitor import compare
@@ -90,7 +90,7 @@ def compare_months(request: Request, endpoint: str, version: int) -> list[dict[s
     found = platform.repositories.metadata.get(Endpoint, endpoint)
     if found is None:
         raise NotFound(f"there is no endpoint {endpoint!r}", endpoint=endpoint)
-    other = registry.get(platform.repositories.metadata, found.model, version)
+    other = model_versions.get(platform.repositories.metadata, found.model, version)
     return compare.by_month(platform.repositories, platform.formats, endpoint, other)
 
 

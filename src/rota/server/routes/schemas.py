@@ -13,7 +13,7 @@ from rota.records.record import plain
 from rota.records.schema import Schema
 from rota.server.access.permissions import actor_of, needs
 from rota.server.wire import body_as, listed, platform_of
-from rota.stats.schema import validate
+from rota.stats.schema_validation import validate
 
 router = APIRouter()
 

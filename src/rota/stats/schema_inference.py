@@ -8,7 +8,8 @@ import polars as pl
 from rota.errors import InvalidInput
 from rota.records.schema import Bins, ColumnSchema, ColumnStatistics, Schema, Statistics, Type
 from rota.stats.bins import EDGE_VALUES, RARE_LIMIT, TOP_VALUES, choose_bins
-from rota.stats.observed import Bound, Observation, Observed, observe
+from rota.stats.summarize import summarize
+from rota.stats.table_summary import Bound, ColumnSummary, TableSummary
 
 # A text with more distinct values than this names things rather than classes them; new ones are its nature.
 DOMAIN_LIMIT = 1_000
@@ -30,13 +31,13 @@ def infer_schema(name: str, statistics: Statistics, bins: Iterable[Bins], *, ver
     return Schema(name, version, columns, kept, dataset)
 
 
-def infer_table(name: str, table: pl.DataFrame | Observation, *, sample: pl.DataFrame | None = None, dataset: str = "") -> Schema:
+def infer_table(name: str, table: pl.DataFrame | TableSummary, *, sample: pl.DataFrame | None = None, dataset: str = "") -> Schema:
     """The same of a whole table, or of what was observed of one that is larger than memory and a `sample` of its rows.
 
     The sample only chooses the bins of numbers; ranges, shares of nulls and domains cover every row. A column of nothing but
     nulls gives no hint of its type and counts as a number.
     """
-    seen = observe(table) if isinstance(table, pl.DataFrame) else table
+    seen = summarize(table) if isinstance(table, pl.DataFrame) else table
     if sample is None:
         sample = table.gather_every(max(1, table.height // EDGE_VALUES)) if isinstance(table, pl.DataFrame) else pl.DataFrame()
     if not seen.rows or not seen.columns:
@@ -47,7 +48,7 @@ def infer_table(name: str, table: pl.DataFrame | Observation, *, sample: pl.Data
     return Schema(name, 1, columns, bins, dataset)
 
 
-def _type(schema: str, name: str, seen: Observed) -> Type:
+def _type(schema: str, name: str, seen: ColumnSummary) -> Type:
     if seen.type is None:
         return "float"
     if seen.type in ("float", "int", "bool", "string", "timestamp"):
@@ -59,7 +60,7 @@ def _type(schema: str, name: str, seen: Observed) -> Type:
     )
 
 
-def _of_observed(name: str, type: Type, seen: Observed) -> ColumnSchema:
+def _of_observed(name: str, type: Type, seen: ColumnSummary) -> ColumnSchema:
     values = [] if seen.cut else [value for value, _ in seen.ranked]
     ends = (seen.minimum, seen.maximum) if type in ("float", "int") else (None, None)
     return _column(name, type, seen.nulls / seen.rows, values, ends)
@@ -97,7 +98,7 @@ def _whole_range(low: int, high: int) -> tuple[Bound, Bound]:
     return (least if least >= _LEAST_INT else None, largest if largest <= _LARGEST_INT else None)
 
 
-def _bins(name: str, type: Type, seen: Observed, sample: pl.DataFrame) -> Bins:
+def _bins(name: str, type: Type, seen: ColumnSummary, sample: pl.DataFrame) -> Bins:
     if type != "string":
         return choose_bins(name, type, sample[name]) if name in sample.columns else Bins(name, type)
     values = [value for value, _ in seen.ranked]

@@ -9,7 +9,7 @@ import re
 
 from rota.errors import NotFound
 from rota.manage.experiments import artifacts
-from rota.manage.experiments.artifacts import Place
+from rota.manage.experiments.artifacts import ArtifactLocation
 from rota.manage.repositories import Repositories
 from rota.records.model import ModelVersion
 
@@ -18,7 +18,7 @@ UNCONVERTED = "its files were not made into a bundle that a prediction process l
 _VERSION = re.compile(r"models:/([^/@]+)/([0-9]{1,18})")
 
 
-def drafted(repositories: Repositories, model: str, source: str, run: str = "") -> tuple[ModelVersion, Place]:
+def drafted(repositories: Repositories, model: str, source: str, run: str = "") -> tuple[ModelVersion, ArtifactLocation]:
     """The version that a source makes, still without number, moment and files, and where its files are now.
 
     Its metrics, parameters and data are those of the run that made it.
@@ -47,7 +47,7 @@ def drafted(repositories: Repositories, model: str, source: str, run: str = "") 
     return version, place
 
 
-def causes(version: ModelVersion, place: Place) -> list[str]:
+def causes(version: ModelVersion, place: ArtifactLocation) -> list[str]:
     """The lineage nodes that a registered version came from."""
     nodes = [f"experiment_run:{version.experiment_run}"] if version.experiment_run else []
     if place.model:
@@ -57,11 +57,11 @@ def causes(version: ModelVersion, place: Place) -> list[str]:
     return nodes + ([f"dataset_version:{version.dataset}"] if version.dataset else [])
 
 
-def _place(repositories: Repositories, source: str) -> Place:
+def _place(repositories: Repositories, source: str) -> ArtifactLocation:
     match = _VERSION.fullmatch(source)
     if match is None:
         return artifacts.resolve(repositories, source)
     version = repositories.metadata.get(ModelVersion, match[1], int(match[2]))
     if version is None or version.status == "deleted" or not version.artifacts:
         raise NotFound(f"there is no version {match[2]} of model {match[1]!r} whose files could be registered again", model=match[1])
-    return Place(version.artifacts, run=version.experiment_run)
+    return ArtifactLocation(version.artifacts, run=version.experiment_run)

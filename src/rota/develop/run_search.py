@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rota.errors import InvalidInput, NotFound
-from rota.manage.experiments.read_tracking import untracked
+from rota.manage.experiments.input_tracking import untracked
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.ports.tracking import Tracking
 from rota.records.filters import Comparison, Page, Query, View

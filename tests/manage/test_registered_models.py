@@ -8,7 +8,7 @@ import pytest
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.errors import Conflict, InvalidInput, NotFound, Refused
 from rota.manage.lineage.audit_chain import verify_audit
-from rota.manage.models import registry
+from rota.manage.models import model_aliases, model_versions, registered_models
 from rota.ports.metadata import Batch
 from rota.ports.tracking import Logged
 from rota.records.kinds import node
@@ -27,13 +27,13 @@ def metadata():
 def register(metadata, *numbers):
     for number in numbers:
         batch = Batch()
-        registry.register(batch, metadata, version(number, "registered"))
+        model_versions.register(batch, metadata, version(number, "registered"))
         metadata.commit(batch)
 
 
 def move(metadata, number, reason="", alias="champion"):
     batch = Batch()
-    registry.move_alias(batch, metadata, Alias("delay", alias, number, 7, reason), actor="anna")
+    model_aliases.move(batch, metadata, Alias("delay", alias, number, 7, reason), actor="anna")
     metadata.commit(batch)
 
 
@@ -56,14 +56,14 @@ def tracked(repositories, run="a" * 32, **options):
 
 def create(repositories, **options):
     told = {"model": "delay", "source": f"runs:/{'a' * 32}/model", "actor": "anna"} | options
-    return registry.create_version(repositories, **told)
+    return model_versions.create(repositories, **told)
 
 
 def test_numbers_start_at_one_and_grow_past_nine_and_without_regard_to_other_models(metadata):
-    assert registry.next_number(metadata, "delay") == 1
+    assert model_versions.next_number(metadata, "delay") == 1
     register(metadata, *range(1, 12))
-    assert registry.next_number(metadata, "delay") == 12
-    assert registry.next_number(metadata, "dela") == 1
+    assert model_versions.next_number(metadata, "delay") == 12
+    assert model_versions.next_number(metadata, "dela") == 1
 
 
 def test_a_registration_is_a_record_an_event_and_an_audit_entry(metadata):
@@ -83,17 +83,17 @@ def test_of_two_registrations_with_one_number_the_second_leaves_nothing(metadata
 def test_a_reference_is_a_number_or_an_alias(metadata):
     register(metadata, 1, 2)
     move(metadata, 2)
-    assert registry.resolve(metadata, "delay@1").number == 1
-    assert registry.resolve(metadata, "delay@champion").number == 2
-    assert registry.aliased(metadata, "delay").number == 2
-    assert registry.aliased(metadata, "delay", "challenger") is None
-    assert registry.aliased(metadata, "other") is None
+    assert model_versions.resolve(metadata, "delay@1").number == 1
+    assert model_versions.resolve(metadata, "delay@champion").number == 2
+    assert model_aliases.aliased_version(metadata, "delay").number == 2
+    assert model_aliases.aliased_version(metadata, "delay", "challenger") is None
+    assert model_aliases.aliased_version(metadata, "other") is None
 
 
 @pytest.mark.parametrize("reference", ["", "delay", "@", "delay@", "@1", "@champion"])
 def test_a_reference_with_a_missing_half_is_told_how_to_be_written(metadata, reference):
     with pytest.raises(InvalidInput, match="MODEL@NUMBER or MODEL@ALIAS"):
-        registry.resolve(metadata, reference)
+        model_versions.resolve(metadata, reference)
 
 
 HOSTILE = [
@@ -114,15 +114,15 @@ def test_a_reference_to_nothing_is_not_found_however_it_is_written(metadata, ref
     register(metadata, 1)
     move(metadata, 1)
     with pytest.raises(NotFound):
-        registry.resolve(metadata, reference)
+        model_versions.resolve(metadata, reference)
 
 
 def test_a_missing_version_names_those_that_exist(metadata):
     register(metadata, 1, 2)
     with pytest.raises(NotFound, match=r"no version 3; it has \[1, 2\]"):
-        registry.get(metadata, "delay", 3)
+        model_versions.get(metadata, "delay", 3)
     with pytest.raises(NotFound, match="it has none"):
-        registry.resolve(metadata, "other@champion")
+        model_versions.resolve(metadata, "other@champion")
 
 
 def test_an_alias_keeps_its_history_in_moves_and_in_the_audit_log(metadata):
@@ -145,21 +145,21 @@ def test_where_an_alias_pointed_at_any_moment_is_known(metadata):
     register(metadata, 1, 2)
     for at_us, number in ((10, 1), (20, 2), (20, 1), (30, 2)):
         batch = Batch()
-        registry.move_alias(batch, metadata, Alias("delay", "champion", number, at_us), actor="anna")
+        model_aliases.move(batch, metadata, Alias("delay", "champion", number, at_us), actor="anna")
         metadata.commit(batch)
     batch = Batch()
-    registry.drop_alias(batch, metadata, metadata.get(Alias, "delay", "champion"), actor="anna", now_us=40, reason="retired")
+    model_aliases.remove(batch, metadata, metadata.get(Alias, "delay", "champion"), actor="anna", now_us=40, reason="retired")
     metadata.commit(batch)
-    found = [registry.alias_at(metadata, "delay", "champion", at_us) for at_us in (9, 10, 19, 20, 29, 30, 39, 40, 99)]
+    found = [model_aliases.at(metadata, "delay", "champion", at_us) for at_us in (9, 10, 19, 20, 29, 30, 39, 40, 99)]
     assert [move and move.number for move in found] == [None, 1, 1, 1, 1, 2, 2, None, None]
-    assert registry.alias_at(metadata, "delay", "challenger", 99) is None
+    assert model_aliases.at(metadata, "delay", "challenger", 99) is None
 
 
 def test_a_history_never_goes_back_in_time_when_the_clock_does(metadata):
     register(metadata, 1, 2)
     for number, at_us in ((1, 50), (2, 40)):
         batch = Batch()
-        registry.move_alias(batch, metadata, Alias("delay", "champion", number, at_us), actor="anna")
+        model_aliases.move(batch, metadata, Alias("delay", "champion", number, at_us), actor="anna")
         metadata.commit(batch)
     assert [move.at_us for move in metadata.find(AliasMove)] == [50, 50]
 
@@ -167,51 +167,51 @@ def test_a_history_never_goes_back_in_time_when_the_clock_does(metadata):
 @pytest.mark.parametrize("name", ["3", "v3", "V3", "latest", "LATEST", "", "a/b", "-x", "a b", "x" * 200])
 def test_an_alias_that_could_be_taken_for_a_version_is_refused(name):
     with pytest.raises(InvalidInput):
-        registry.check_alias(name)
+        model_aliases.check_name(name)
 
 
 def test_of_two_moves_from_one_state_one_wins(metadata):
     register(metadata, 1, 2)
     batches = [Batch(), Batch()]
     for number, batch in enumerate(batches, 1):
-        registry.move_alias(batch, metadata, Alias("delay", "champion", number, 7), actor="anna")
+        model_aliases.move(batch, metadata, Alias("delay", "champion", number, 7), actor="anna")
     metadata.commit(batches[0])
     with pytest.raises(Conflict):
         metadata.commit(batches[1])
-    assert registry.resolve(metadata, "delay@champion").number == 1
+    assert model_versions.resolve(metadata, "delay@champion").number == 1
 
 
 def test_a_first_version_makes_its_model_and_the_next_leaves_it_alone(metadata):
     register(metadata, 1)
-    made = registry.get_model(metadata, "delay")
-    registry.update_model(metadata, "delay", actor="anna", now_us=9, description="minutes late", tags={"team": "ops"})
+    made = registered_models.get(metadata, "delay")
+    registered_models.update(metadata, "delay", actor="anna", now_us=9, description="minutes late", tags={"team": "ops"})
     register(metadata, 2)
-    assert registry.get_model(metadata, "delay") == msgspec.structs.replace(made, description="minutes late", tags={"team": "ops"}, updated_us=9)
+    assert registered_models.get(metadata, "delay") == msgspec.structs.replace(made, description="minutes late", tags={"team": "ops"}, updated_us=9)
 
 
 def test_a_version_of_an_older_release_implies_its_model(metadata):
     store(metadata, version(1, "approved"))
-    assert registry.get_model(metadata, "delay").name == "delay"
+    assert registered_models.get(metadata, "delay").name == "delay"
     with pytest.raises(Conflict):
-        registry.create_model(metadata, RegisteredModel("delay"), actor="anna", now_us=1)
-    assert registry.update_model(metadata, "delay", actor="anna", now_us=2, owner="bea").owner == "bea"
-    assert registry.get_model(metadata, "delay").owner == "bea"
+        registered_models.create(metadata, RegisteredModel("delay"), actor="anna", now_us=1)
+    assert registered_models.update(metadata, "delay", actor="anna", now_us=2, owner="bea").owner == "bea"
+    assert registered_models.get(metadata, "delay").owner == "bea"
 
 
 def test_a_name_is_taken_once_and_unknown_names_say_what_there_is(metadata):
-    made = registry.create_model(metadata, RegisteredModel("delay", tags={"a": "b"}), actor="anna", now_us=5)
+    made = registered_models.create(metadata, RegisteredModel("delay", tags={"a": "b"}), actor="anna", now_us=5)
     assert (made.owner, made.created_us) == ("anna", 5)
     with pytest.raises(Conflict, match="already"):
-        registry.create_model(metadata, RegisteredModel("delay"), actor="bea", now_us=6)
+        registered_models.create(metadata, RegisteredModel("delay"), actor="bea", now_us=6)
     with pytest.raises(NotFound, match=r"there are \['delay'\]"):
-        registry.get_model(metadata, "dely")
+        registered_models.get(metadata, "dely")
     with pytest.raises(InvalidInput):
-        registry.create_model(metadata, RegisteredModel("../delay"), actor="bea", now_us=6)
+        registered_models.create(metadata, RegisteredModel("../delay"), actor="bea", now_us=6)
 
 
 def test_a_version_of_a_run_takes_its_metrics_parameters_data_and_a_copy_of_its_files(repositories):
     metadata = repositories.metadata
-    registry.create_model(metadata, RegisteredModel("delay"), actor="anna", now_us=1)
+    registered_models.create(metadata, RegisteredModel("delay"), actor="anna", now_us=1)
     run = tracked(repositories)
     made = create(repositories, tags={"k": "v"}, description="first")
     assert (made.number, made.registered_by, made.owner, made.experiment_run, made.dataset) == (1, "anna", "anna", run, "delay@4")
@@ -221,12 +221,12 @@ def test_a_version_of_a_run_takes_its_metrics_parameters_data_and_a_copy_of_its_
     assert [(f.path, f.digest) for f in metadata.find(ArtifactFile, {"root": made.artifacts})] == [("MLmodel", "e" * 64)]
     causes = {edge.cause for edge in metadata.edges([node(made)], "causes")}
     assert causes == {f"experiment_run:{run}", "dataset_version:delay@4"}
-    assert registry.get(metadata, "delay", 1) == made
+    assert model_versions.get(metadata, "delay", 1) == made
 
 
 def test_a_version_of_a_logged_model_or_of_another_version_knows_where_it_comes_from(repositories):
     metadata = repositories.metadata
-    registry.create_model(metadata, RegisteredModel("delay"), actor="anna", now_us=1)
+    registered_models.create(metadata, RegisteredModel("delay"), actor="anna", now_us=1)
     run, logged = tracked(repositories), "m-" + "0" * 32
     store(metadata, LoggedModel(logged, "0", "model", run), ArtifactFile(f"0/models/{logged}/artifacts", "MLmodel", "d" * 64, 2))
     first = create(repositories, source=f"models:/{logged}")
@@ -259,7 +259,7 @@ def test_a_version_of_a_logged_model_or_of_another_version_knows_where_it_comes_
     ids=range(15),
 )
 def test_a_source_that_is_not_kept_here_registers_nothing(repositories, source):
-    registry.create_model(repositories.metadata, RegisteredModel("delay"), actor="anna", now_us=1)
+    registered_models.create(repositories.metadata, RegisteredModel("delay"), actor="anna", now_us=1)
     tracked(repositories)
     with pytest.raises((InvalidInput, NotFound)):
         create(repositories, source=source)
@@ -273,7 +273,7 @@ def test_a_version_needs_a_model(repositories):
 
 
 def test_many_registrations_at_once_get_numbers_without_a_gap(repositories):
-    registry.create_model(repositories.metadata, RegisteredModel("delay"), actor="anna", now_us=1)
+    registered_models.create(repositories.metadata, RegisteredModel("delay"), actor="anna", now_us=1)
     tracked(repositories)
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda n: create(repositories, actor=f"p{n}").number, range(40)))
@@ -283,12 +283,12 @@ def test_many_registrations_at_once_get_numbers_without_a_gap(repositories):
 
 def test_what_describes_a_version_changes_and_the_audit_log_keeps_both(metadata):
     register(metadata, 1)
-    changed = registry.change_version(metadata, "delay", 1, actor="bea", now_us=9, description="new", tags={"a": "1", "b": "2"}, owner="bea")
-    changed = registry.change_version(metadata, "delay", 1, actor="bea", now_us=10, tags={"c": "3"}, removed_tags=["a"])
+    changed = model_versions.update(metadata, "delay", 1, actor="bea", now_us=9, description="new", tags={"a": "1", "b": "2"}, owner="bea")
+    changed = model_versions.update(metadata, "delay", 1, actor="bea", now_us=10, tags={"c": "3"}, removed_tags=["a"])
     assert (changed.description, changed.owner, changed.tags, changed.updated_us) == ("new", "bea", {"b": "2", "c": "3"}, 10)
     bodies = [entry.body for entry in metadata.audit() if entry.action == "version.change"]
     assert bodies[1] == {"before": {"tags": {"a": "1", "b": "2"}}, "after": {"tags": {"b": "2", "c": "3"}}}
-    assert registry.change_version(metadata, "delay", 1, actor="bea", now_us=11, description="new") == changed
+    assert model_versions.update(metadata, "delay", 1, actor="bea", now_us=11, description="new") == changed
     assert len([entry for entry in metadata.audit() if entry.action == "version.change"]) == 2
 
 
@@ -296,52 +296,52 @@ def test_tags_set_at_once_by_many_are_all_there(repositories):
     metadata = repositories.metadata
     register(metadata, 1)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: registry.change_version(metadata, "delay", 1, actor="a", now_us=n, tags={f"k{n}": str(n)}), range(30)))
-    assert registry.get(metadata, "delay", 1).tags == {f"k{n}": str(n) for n in range(30)}
+        list(pool.map(lambda n: model_versions.update(metadata, "delay", 1, actor="a", now_us=n, tags={f"k{n}": str(n)}), range(30)))
+    assert model_versions.get(metadata, "delay", 1).tags == {f"k{n}": str(n) for n in range(30)}
 
 
 def test_the_number_of_a_deleted_version_is_never_given_again(metadata):
     register(metadata, 1, 2)
-    registry.delete_version(metadata, "delay", 2, actor="anna", now_us=9, reason="leak")
-    assert registry.next_number(metadata, "delay") == 3
-    assert registry.get(metadata, "delay", 2).status == "deleted"
-    assert [v.number for v in registry.versions(metadata, "delay")] == [1]
-    for act in (registry.live, registry.delete_version):
+    model_versions.delete(metadata, "delay", 2, actor="anna", now_us=9, reason="leak")
+    assert model_versions.next_number(metadata, "delay") == 3
+    assert model_versions.get(metadata, "delay", 2).status == "deleted"
+    assert [v.number for v in model_versions.of_model(metadata, "delay")] == [1]
+    for act in (model_versions.live, model_versions.delete):
         with pytest.raises(NotFound, match="was deleted"):
-            act(metadata, "delay", 2, **({} if act is registry.live else {"actor": "a", "now_us": 1}))
+            act(metadata, "delay", 2, **({} if act is model_versions.live else {"actor": "a", "now_us": 1}))
 
 
 def test_a_version_that_an_alias_names_or_an_endpoint_serves_is_not_deleted(metadata):
     register(metadata, 1)
     move(metadata, 1, alias="candidate")
     with pytest.raises(Refused, match=r"aliases \['candidate'\]"):
-        registry.delete_version(metadata, "delay", 1, actor="anna", now_us=9)
+        model_versions.delete(metadata, "delay", 1, actor="anna", now_us=9)
 
 
 def test_a_deleted_model_hides_its_versions_and_its_name_goes_on_counting(metadata):
     register(metadata, 1, 2)
     move(metadata, 1, alias="candidate")
-    registry.delete_model(metadata, "delay", actor="anna", now_us=9)
+    registered_models.delete(metadata, "delay", actor="anna", now_us=9)
     with pytest.raises(NotFound):
-        registry.get_model(metadata, "delay")
-    assert registry.versions(metadata, "delay") == []
+        registered_models.get(metadata, "delay")
+    assert model_versions.of_model(metadata, "delay") == []
     assert metadata.find(Alias) == []
     assert [m.number for m in metadata.find(AliasMove)] == [1, 0]
-    registry.create_model(metadata, RegisteredModel("delay"), actor="bea", now_us=10)
-    register(metadata, registry.next_number(metadata, "delay"))
-    assert [v.number for v in registry.versions(metadata, "delay")] == [3]
+    registered_models.create(metadata, RegisteredModel("delay"), actor="bea", now_us=10)
+    register(metadata, model_versions.next_number(metadata, "delay"))
+    assert [v.number for v in model_versions.of_model(metadata, "delay")] == [3]
 
 
 def test_deleting_a_model_with_a_protected_alias_takes_the_permission_to_release(metadata):
     register(metadata, 1)
     move(metadata, 1)
     with pytest.raises(Refused, match=r"model\.release"):
-        registry.delete_model(metadata, "delay", actor="anna", now_us=9)
-    registry.delete_model(metadata, "delay", actor="anna", now_us=9, may_release=True)
+        registered_models.delete(metadata, "delay", actor="anna", now_us=9)
+    registered_models.delete(metadata, "delay", actor="anna", now_us=9, may_release=True)
     assert metadata.get(Alias, "delay", "champion") is None
 
 
-@pytest.mark.parametrize("act", [registry.delete_model, lambda m, n, **o: registry.rename_model(m, n, "late", **o)])
+@pytest.mark.parametrize("act", [registered_models.delete, lambda m, n, **o: registered_models.rename(m, n, "late", **o)])
 def test_a_served_model_is_neither_deleted_nor_renamed(metadata, act):
     register(metadata, 1)
     store(metadata, Endpoint("gate", "delay"))
@@ -360,39 +360,39 @@ def test_a_renamed_model_takes_everything_decided_about_it_along(metadata):
         ReleasePolicy("delay", "manual"),
     )
     move(metadata, 1, alias="candidate")
-    registry.rename_model(metadata, "delay", "late", actor="anna", now_us=9)
-    assert [(v.number, v.status) for v in registry.versions(metadata, "late")] == [(1, "approved"), (2, "registered")]
-    assert registry.resolve(metadata, "late@candidate").number == 1
+    registered_models.rename(metadata, "delay", "late", actor="anna", now_us=9)
+    assert [(v.number, v.status) for v in model_versions.of_model(metadata, "late")] == [(1, "approved"), (2, "registered")]
+    assert model_versions.resolve(metadata, "late@candidate").number == 1
     assert [m.evidence for m in metadata.find(AliasMove, {"model": "late"})] == [{"renamed_from": "delay"}]
     for kind in (Approval, ModelCard, RiskAnswer, ReleasePolicy):
         assert [record.model for record in metadata.find(kind, {"model": "late"})] == ["late"]
     assert {v.status for v in metadata.find(ModelVersion, {"model": "delay"})} == {"deleted"}
     assert [edge.cause for edge in metadata.edges(["model_version:late@1"], "causes")] == ["model_version:delay@1"]
     with pytest.raises(NotFound):
-        registry.get_model(metadata, "delay")
+        registered_models.get(metadata, "delay")
 
 
 def test_a_name_that_was_a_models_is_not_given_to_another(metadata):
     register(metadata, 1)
-    registry.create_model(metadata, RegisteredModel("late"), actor="anna", now_us=1)
+    registered_models.create(metadata, RegisteredModel("late"), actor="anna", now_us=1)
     with pytest.raises(Conflict, match="'late' is, or was, another model"):
-        registry.rename_model(metadata, "delay", "late", actor="anna", now_us=9)
-    registry.rename_model(metadata, "delay", "later", actor="anna", now_us=9)
+        registered_models.rename(metadata, "delay", "late", actor="anna", now_us=9)
+    registered_models.rename(metadata, "delay", "later", actor="anna", now_us=9)
     with pytest.raises(Conflict):
-        registry.rename_model(metadata, "later", "delay", actor="anna", now_us=10)
+        registered_models.rename(metadata, "later", "delay", actor="anna", now_us=10)
 
 
 def test_the_model_of_a_pipeline_keeps_its_name(metadata):
     register(metadata, 1)
     store(metadata, Deployed("delay", "prod", "d" * 64, PIPELINE, NOON_US))
     with pytest.raises(Refused, match="pipeline 'delay'"):
-        registry.rename_model(metadata, "delay", "late", actor="anna", now_us=9)
+        registered_models.rename(metadata, "delay", "late", actor="anna", now_us=9)
 
 
 def test_without_a_policy_a_person_approves_and_a_star_speaks_for_all_others(metadata):
-    assert registry.policy(metadata, "delay") == ReleasePolicy("delay", "semi-automatic")
+    assert registered_models.release_policy(metadata, "delay") == ReleasePolicy("delay", "semi-automatic")
     store(metadata, ReleasePolicy("*", "manual", approvals=2))
-    assert registry.policy(metadata, "delay") == ReleasePolicy("delay", "manual", approvals=2)
+    assert registered_models.release_policy(metadata, "delay") == ReleasePolicy("delay", "manual", approvals=2)
     store(metadata, ReleasePolicy("delay"))
-    assert registry.policy(metadata, "delay").level == "automatic"
-    assert registry.policy(metadata, "other").level == "manual"
+    assert registered_models.release_policy(metadata, "delay").level == "automatic"
+    assert registered_models.release_policy(metadata, "other").level == "manual"

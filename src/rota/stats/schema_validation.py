@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 
 from rota.records.schema import Anomaly, Bins, ColumnSchema, ColumnStatistics, Policy, Schema, Statistics
-from rota.stats.comparators import compare, compare_rows
-from rota.stats.environments import expected
-from rota.stats.observed import Observation, Observed, observe
+from rota.stats.distances import compare, compare_rows
+from rota.stats.summarize import summarize
+from rota.stats.table_summary import ColumnSummary, TableSummary
 
 POLICY: Mapping[str, Policy] = {
     "SCHEMA_MISSING_COLUMN": "fail",
@@ -54,7 +54,7 @@ SHOWN_VALUES = 5
 
 def validate(
     schema: Schema,
-    data: pl.DataFrame | Observation | Statistics,
+    data: pl.DataFrame | TableSummary | Statistics,
     *,
     environment: str = "",
     policy: Mapping[str, Policy] = POLICY,
@@ -67,7 +67,7 @@ def validate(
     comparators, `serving` those for the skew comparators, on the schema's bins. Statistics know fewer details than data: the
     unknown values of a text are those in its unseen bin and among the commonest, and infinities have no sign.
     """
-    seen = _of_statistics(schema, data) if isinstance(data, Statistics) else observe(data, schema) if isinstance(data, pl.DataFrame) else data
+    seen = _of_statistics(schema, data) if isinstance(data, Statistics) else summarize(data, schema) if isinstance(data, pl.DataFrame) else data
     found: list[Anomaly] = []
     for column in schema.columns:
         observed = seen.columns.get(column.name)
@@ -102,7 +102,18 @@ def decide(schema: Schema, found: list[Anomaly], *, policy: Mapping[str, Policy]
             yield msgspec.structs.replace(anomaly, severity=severity)
 
 
-def _judge(column: ColumnSchema, seen: Observed, *, wanted: bool) -> Iterator[Anomaly]:
+def expected(schema: Schema, column: ColumnSchema, environment: str = "") -> bool:
+    """Whether data of an environment must have the column; without an environment every column is expected.
+
+    `in_environment` and `not_in_environment` of the column say so for themselves, else the schema's environments do. A column
+    outside its environment may be there all the same, and is then held to its other expectations.
+    """
+    if not environment or environment in column.in_environment:
+        return True
+    return environment not in column.not_in_environment and environment in schema.environments
+
+
+def _judge(column: ColumnSchema, seen: ColumnSummary, *, wanted: bool) -> Iterator[Anomaly]:
     if wanted:
         yield from _judge_presence(column, seen)
     yield from _judge_domain(column, seen)
@@ -115,7 +126,7 @@ def _missing(column: ColumnSchema) -> Iterator[Anomaly]:
     yield _anomaly(column, "SCHEMA_MISSING_COLUMN", f"column {column.name!r} ({column.type}) is missing")
 
 
-def _judge_presence(column: ColumnSchema, seen: Observed) -> Iterator[Anomaly]:
+def _judge_presence(column: ColumnSchema, seen: ColumnSummary) -> Iterator[Anomaly]:
     share = seen.nulls / seen.rows
     if share > column.max_null_share:
         message = f"column {column.name!r}: {share:.1%} of the values are missing, at most {column.max_null_share:.1%} are expected"
@@ -125,7 +136,7 @@ def _judge_presence(column: ColumnSchema, seen: Observed) -> Iterator[Anomaly]:
         yield _anomaly(column, "FEATURE_TYPE_LOW_NUMBER_PRESENT", message, seen.present, column.min_count)
 
 
-def _judge_domain(column: ColumnSchema, seen: Observed) -> Iterator[Anomaly]:
+def _judge_domain(column: ColumnSchema, seen: ColumnSummary) -> Iterator[Anomaly]:
     share = seen.unknown_rows / seen.present if seen.unknown_rows else 0.0
     if column.domain is None or share <= column.max_unknown_share:
         return
@@ -135,7 +146,7 @@ def _judge_domain(column: ColumnSchema, seen: Observed) -> Iterator[Anomaly]:
     yield _anomaly(column, kind, message, share, column.max_unknown_share, rows=seen.unknown_rows, values=examples)
 
 
-def _judge_range(column: ColumnSchema, seen: Observed) -> Iterator[Anomaly]:
+def _judge_range(column: ColumnSchema, seen: ColumnSummary) -> Iterator[Anomaly]:
     whole = column.type in ("int", "timestamp")
     prefix, suffix = ("INT_TYPE", "INT") if whole else ("FLOAT_TYPE", "FLOAT")
     low, high = (seen.minimum, seen.maximum) if column.allow_inf else seen.finite
@@ -153,7 +164,7 @@ def _judge_range(column: ColumnSchema, seen: Observed) -> Iterator[Anomaly]:
             yield _anomaly(column, kind, f"column {column.name!r}: {rows} rows hold {words}, none is expected", rows, 0, rows=rows)
 
 
-def _judge_distinct(column: ColumnSchema, seen: Observed) -> Iterator[Anomaly]:
+def _judge_distinct(column: ColumnSchema, seen: ColumnSummary) -> Iterator[Anomaly]:
     if (column.min_unique, column.max_unique) == (None, None):
         return
     distinct = seen.distinct
@@ -170,7 +181,7 @@ def _judge_distinct(column: ColumnSchema, seen: Observed) -> Iterator[Anomaly]:
         yield _anomaly(column, "FEATURE_TYPE_HIGH_UNIQUE", message, distinct, column.max_unique)
 
 
-def _judge_values(column: ColumnSchema, seen: Observed) -> Iterator[Anomaly]:
+def _judge_values(column: ColumnSchema, seen: ColumnSummary) -> Iterator[Anomaly]:
     """Nulls have no values and are the business of presence."""
     if column.min_values is not None and seen.fewest is not None and seen.fewest < column.min_values:
         message = f"column {column.name!r}: a row holds {seen.fewest} values, at least {column.min_values} are expected"
@@ -212,16 +223,18 @@ def _fits(seen: str, wanted: str) -> bool:
     return seen == wanted or (seen == "int" and wanted == "float")
 
 
-def _of_statistics(schema: Schema, statistics: Statistics) -> Observation:
+def _of_statistics(schema: Schema, statistics: Statistics) -> TableSummary:
     expectations = {column.name: column for column in schema.columns}
     bins = {one.name: one for one in schema.bins}
     columns = {c.name: _of_column(c, expectations.get(c.name), bins.get(c.name)) for c in statistics.columns}
-    return Observation(statistics.rows, columns)
+    return TableSummary(statistics.rows, columns)
 
 
-def _of_column(column: ColumnStatistics, wanted: ColumnSchema | None, bins: Bins | None) -> Observed:
+def _of_column(column: ColumnStatistics, wanted: ColumnSchema | None, bins: Bins | None) -> ColumnSummary:
     ends = (column.minimum, column.maximum)
-    seen = Observed(column.type if column.nulls < column.count else None, column.count, column.nulls, column.nans, column.infinities, *ends, ends)
+    seen = ColumnSummary(
+        column.type if column.nulls < column.count else None, column.count, column.nulls, column.nans, column.infinities, *ends, ends
+    )
     counts = np.asarray(column.counts, dtype=np.int64) if column.counts else None
     seen = replace(seen, counts=counts, known_distinct=column.distinct, **dict.fromkeys(("fewest", "most"), 1 if seen.present else None))
     if column.type != "string" or wanted is None or wanted.domain is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rota.manage.governance import evidence
-from rota.manage.models import registry
+from rota.manage.models import model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
 from rota.records.model import Alias, ModelVersion
@@ -49,7 +49,7 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
-class Online:
+class OnlineResult:
     """How a version did while it was delivered and served: its rollouts, and metrics on labelled predictions by endpoint."""
 
     number: int
@@ -58,24 +58,24 @@ class Online:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class VersionComparison:
     """Champion, challengers and their relatives side by side."""
 
     model: str
     aliases: Mapping[str, int]
     tables: tuple[Table, ...]
     series: tuple[Trained, ...]
-    online: tuple[Online, ...]
+    online: tuple[OnlineResult, ...]
 
 
-def compare(repositories: Repositories, model: str, numbers: Collection[int] = ()) -> Comparison:
+def compare(repositories: Repositories, model: str, numbers: Collection[int] = ()) -> VersionComparison:
     """Everything that can be said about these versions of a model (all of them without a choice), newest datasets first."""
     metadata = repositories.metadata
-    found = [v for v in registry.versions(metadata, model) if not numbers or v.number in numbers]
+    found = [v for v in model_versions.of_model(metadata, model) if not numbers or v.number in numbers]
     for number in numbers:
-        registry.live(metadata, model, number)
-    aliases = {alias.alias: alias.number for alias in metadata.find(Alias, {"model": model}, limit=registry.ALL)}
-    return Comparison(model, aliases, tables(repositories, found), series(found), tuple(online(metadata, version) for version in found))
+        model_versions.live(metadata, model, number)
+    aliases = {alias.alias: alias.number for alias in metadata.find(Alias, {"model": model}, limit=registered_models.ALL)}
+    return VersionComparison(model, aliases, tables(repositories, found), series(found), tuple(online(metadata, version) for version in found))
 
 
 def tables(repositories: Repositories, versions: Collection[ModelVersion]) -> tuple[Table, ...]:
@@ -99,12 +99,12 @@ def series(versions: Collection[ModelVersion]) -> tuple[Trained, ...]:
     return tuple(Trained(v.number, v.created_us, v.run or v.experiment_run, v.dataset, v.trigger, v.status, v.metrics) for v in ordered)
 
 
-def online(metadata: Metadata, version: ModelVersion) -> Online:
+def online(metadata: Metadata, version: ModelVersion) -> OnlineResult:
     """The online results of a version."""
-    endpoints = registry.endpoints(metadata, version.model)
+    endpoints = registered_models.endpoints(metadata, version.model)
     delivered = tuple(rollout for endpoint in endpoints for rollout in evidence.rollouts(metadata, endpoint, version))
     measured: dict[str, Any] = {endpoint.name: evidence.performance(metadata, endpoint.name, version.number) for endpoint in endpoints}
-    return Online(version.number, delivered, {name: found for name, found in measured.items() if found})
+    return OnlineResult(version.number, delivered, {name: found for name, found in measured.items() if found})
 
 
 def _number(reference: str) -> int:

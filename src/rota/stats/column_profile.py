@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rota.records.profile import ColumnProfile, Histogram, Role
 from rota.records.schema import Type
 from rota.stats.bins import as_numbers, as_texts
-from rota.stats.profile import QUANTILES
+from rota.stats.slice_statistics import QUANTILES
 
 BARS = 20
 TOP = 10

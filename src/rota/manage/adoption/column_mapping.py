@@ -26,7 +26,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedColumns:
     """How a foreign model's columns are served."""
 
     columns: tuple[Column, ...]
@@ -34,7 +34,7 @@ class Served:
     transformation: Transformation
 
 
-def served(model: str, signature: Signature | None, inputs: ModelInputs) -> Served:
+def served(model: str, signature: Signature | None, inputs: ModelInputs) -> ServedColumns:
     """The columns in the model's order; raises `InvalidInput` saying what of them cannot be served."""
     columns = _columns(signature, inputs)
     names = _feature_names(columns)
@@ -54,10 +54,10 @@ def served(model: str, signature: Signature | None, inputs: ModelInputs) -> Serv
         TransformedColumn(f"{VIEW}__{name}", kind, inputs.texts[place] if kind == "string" else ())
         for place, (name, kind) in enumerate(zip(names, kinds, strict=True))
     )
-    return Served(columns, FeatureService(model, [view]), Transformation(cells))
+    return ServedColumns(columns, FeatureService(model, [view]), Transformation(cells))
 
 
-def golden(found: Served, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def golden(found: ServedColumns, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """The matrix of an example's rows that fit their types; where there are none, of rows drawn from the columns' types."""
     fitting = [fitted for row in rows[:GOLDEN_ROWS] if (fitted := _fitting(found, row)) is not None]
     return RowsTransformer(found.transformation).matrix(fitting or _drawn(found))
@@ -92,7 +92,7 @@ def _feature_names(columns: Sequence[Column]) -> list[str]:
     return names
 
 
-def _fitting(found: Served, row: Mapping[str, Any]) -> dict[str, Any] | None:
+def _fitting(found: ServedColumns, row: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         values = [coerce(column.type, row[column.name]) for column in found.columns]
     except InvalidInput:
@@ -100,7 +100,7 @@ def _fitting(found: Served, row: Mapping[str, Any]) -> dict[str, Any] | None:
     return {cell.name: value for cell, value in zip(found.transformation.columns, values, strict=True)}
 
 
-def _drawn(found: Served) -> list[dict[str, Any]]:
+def _drawn(found: ServedColumns) -> list[dict[str, Any]]:
     random = np.random.default_rng(0)
     return [
         {cell.name: _value(column.type, cell, random) for column, cell in zip(found.columns, found.transformation.columns, strict=True)}

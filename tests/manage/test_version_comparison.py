@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from rota.errors import NotFound
-from rota.manage.governance import comparison, evidence
-from rota.manage.models import registry
+from rota.manage.governance import evidence, version_comparison
+from rota.manage.models import model_versions
 from rota.ports.metadata import Batch
 from rota.records.model import Alias
 from rota.records.record import encode
@@ -58,7 +58,7 @@ def r(repositories):
 
 
 def test_versions_are_compared_only_on_rows_that_both_were_scored_on(r):
-    found = comparison.compare(r, "delay")
+    found = version_comparison.compare(r, "delay")
     assert [(t.dataset, [(s.number, s.metrics["auc"]) for s in t.scored]) for t in found.tables] == [
         ("delay@3", [(2, 0.71), (3, 0.74)]),
         ("delay@2", [(1, 0.69), (2, 0.72)]),
@@ -67,15 +67,15 @@ def test_versions_are_compared_only_on_rows_that_both_were_scored_on(r):
 
 
 def test_a_choice_of_versions_leaves_the_others_out(r):
-    found = comparison.compare(r, "delay", [1, 3])
+    found = version_comparison.compare(r, "delay", [1, 3])
     assert found.tables == ()
     assert [t.number for t in found.series] == [1, 3]
     with pytest.raises(NotFound):
-        comparison.compare(r, "delay", [1, 9])
+        version_comparison.compare(r, "delay", [1, 9])
 
 
 def test_the_series_shows_quality_over_the_trainings(r):
-    assert [(t.number, t.dataset, t.metrics["auc"]) for t in comparison.compare(r, "delay").series] == [
+    assert [(t.number, t.dataset, t.metrics["auc"]) for t in version_comparison.compare(r, "delay").series] == [
         (1, "delay@1", 0.70),
         (2, "delay@2", 0.72),
         (3, "delay@3", 0.74),
@@ -84,7 +84,7 @@ def test_the_series_shows_quality_over_the_trainings(r):
 
 def test_online_results_are_the_rollouts_and_the_measured_days_of_each_version(r):
     store(r, *(day(number) for number in range(16, 20)), Endpoint("delay", "delay"))
-    found = {o.number: o for o in comparison.compare(r, "delay").online}
+    found = {o.number: o for o in version_comparison.compare(r, "delay").online}
     assert [rollout.id for rollout in found[2].rollouts] == ["rollout.gate.2"]
     assert found[3].rollouts == ()
     assert set(found[1].performance) == set(found[2].performance) == {"delay"}
@@ -102,7 +102,7 @@ def test_measured_days_weigh_as_much_as_they_have_labels(r):
 
 def test_the_evidence_holds_gates_champion_rollouts_and_days(r):
     trained(r, "r1")
-    known = evidence.collect(r, registry.get(r.metadata, "delay", 2))
+    known = evidence.collect(r, model_versions.get(r.metadata, "delay", 2))
     assert known["offline"]["gates"][0]["message"] == "auc 0.7, needed at least 0.6"
     assert known["offline"]["champion"]["metrics"] == {"auc": 0.69}
     assert known["online"]["rollouts"][0]["steps"] == [{"stage": "0", "outcome": "fail"}]

@@ -40,7 +40,7 @@ _OF_ENDPOINT = (Release, Serving, Rollout, Alert, MonitorSlice)
 
 
 NONE: Mapping[str, str] = {}
-Place = Callable[[str], str | None]
+ProjectLookup = Callable[[str], str | None]
 
 
 class Projects:
@@ -50,7 +50,7 @@ class Projects:
         """`new` are models that are just coming into being, with their projects."""
         self._repositories, self._new = repositories, new
         self._metadata, self._runs, self._tracking = repositories.metadata, repositories.runs, repositories.tracking
-        self.by_name: Mapping[str, Place] = {
+        self.by_name: Mapping[str, ProjectLookup] = {
             "models": self.model,
             "registered-models": self.model,
             "endpoints": self.endpoint,

@@ -25,7 +25,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RunComparison:
     """`rows` in the order parameters, metrics, data, code and environment; values in the order of `runs`."""
 
     runs: tuple[ExperimentRun, ...]
@@ -44,7 +44,7 @@ SECTIONS: Mapping[Section, Callable[[ExperimentRun], Mapping[str, Any]]] = {
 }
 
 
-def compare(runs: Sequence[ExperimentRun]) -> Comparison:
+def compare(runs: Sequence[ExperimentRun]) -> RunComparison:
     """Every name that one of the runs has, section by section."""
     if not 2 <= len(runs) <= MAX_RUNS:
         raise InvalidInput(f"{len(runs)} runs cannot be compared; give 2 to {MAX_RUNS}", runs=len(runs))
@@ -52,4 +52,4 @@ def compare(runs: Sequence[ExperimentRun]) -> Comparison:
     for section, of in SECTIONS.items():
         found = [of(run) for run in runs]
         rows += [Row(section, name, tuple(each.get(name) for each in found)) for name in sorted({name for each in found for name in each})]
-    return Comparison(tuple(runs), tuple(rows))
+    return RunComparison(tuple(runs), tuple(rows))

@@ -1,4 +1,4 @@
-"""The signature of a model in MLflow's form: JSON text of {"inputs": JSON text, "outputs": JSON text}."""
+"""What the autologgers of libraries share: attributes replaced and put back, and a model's signature in MLflow's form."""
 
 import json
 from typing import Any
@@ -8,8 +8,27 @@ import numpy as np
 _KINDS = {"b": "boolean", "i": "long", "u": "long", "f": "double", "M": "datetime"}
 
 
+class Patches:
+    """What was replaced, undone in reverse order; an attribute that somebody else has replaced since is left to them."""
+
+    def __init__(self) -> None:
+        self._replaced: list[tuple[Any, str, Any, Any]] = []
+
+    def replace(self, owner: Any, name: str, new: Any) -> None:
+        """Set an attribute that `owner` itself has."""
+        self._replaced.append((owner, name, vars(owner)[name], new))
+        setattr(owner, name, new)
+
+    def undo(self) -> None:
+        """Put everything back."""
+        while self._replaced:
+            owner, name, old, new = self._replaced.pop()
+            if vars(owner).get(name) is new:
+                setattr(owner, name, old)
+
+
 def signature(rows: Any, answers: Any) -> str:
-    """Of a table or matrix of inputs and of what the model answered to some of them."""
+    """The signature of a model as JSON text {"inputs": JSON text, "outputs": JSON text}: columns or tensor shapes of its inputs and outputs."""
     return json.dumps({"inputs": json.dumps(_described(rows)), "outputs": json.dumps(_described(answers))})
 
 

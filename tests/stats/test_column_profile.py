@@ -6,21 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rota.stats import profiling
-from rota.stats.profile import QUANTILES
+from rota.stats import column_profile
+from rota.stats.slice_statistics import QUANTILES
 
 ANY = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True), st.sampled_from([0.0, 1.0, -1.0, 1e308, -1e308, 5e-324]))
 
 
 def by(rows, label=None):
-    return profiling.groups(
+    return column_profile.groups(
         pl.Series([n % 3 == 0 for n in range(rows)]), pl.Series(label if label is not None else [float(n % 2) for n in range(rows)])
     )
 
 
 def profile(values, kind="float", dtype=None):
     series = pl.Series("x", values, dtype=dtype)
-    return profiling.column_profile("x", "feature", kind, series, by(len(series)))
+    return column_profile.column_profile("x", "feature", kind, series, by(len(series)))
 
 
 def test_numbers_are_described_as_numpy_would():
@@ -30,7 +30,7 @@ def test_numbers_are_described_as_numpy_would():
     assert (found.mean, found.std) == pytest.approx((values.mean(), values.std()), rel=1e-12)
     assert (found.minimum, found.maximum, found.distinct) == (values.min(), values.max(), 10_001)
     counts, _ = np.histogram(values, bins=np.array(found.histogram.edges))
-    assert [a + b for a, b in zip(*(found.histogram.counts[side] for side in profiling.SIDES), strict=True)] == counts.tolist()
+    assert [a + b for a, b in zip(*(found.histogram.counts[side] for side in column_profile.SIDES), strict=True)] == counts.tolist()
 
 
 @given(st.lists(ANY, min_size=1, max_size=60))
@@ -41,7 +41,7 @@ def test_any_numbers_have_a_profile_whose_groups_count_every_finite_value_once(v
     assert (found.count, found.nulls, found.infinite) == (len(values), int(np.isnan(numbers).sum()), int(np.isinf(numbers).sum()))
     assert found.zeros == int((finite == 0).sum())
     if found.histogram:
-        for names in (profiling.SIDES, ("label 0", "label 1")):
+        for names in (column_profile.SIDES, ("label 0", "label 1")):
             assert sum(sum(found.histogram.counts.get(name, ())) for name in names) == len(finite)
     else:
         assert not len(finite)
@@ -54,7 +54,7 @@ def test_texts_keep_their_ten_commonest_and_put_the_rest_together(values):
     assert (found.nulls, found.distinct) == (len(values) - len(present), len(set(present)))
     assert [count for _, count in found.top] == sorted((present.count(value) for value in set(present)), reverse=True)[:10]
     if found.histogram:
-        assert sum(sum(found.histogram.counts[side]) for side in profiling.SIDES) == len(present)
+        assert sum(sum(found.histogram.counts[side]) for side in column_profile.SIDES) == len(present)
 
 
 def test_few_far_values_do_not_squeeze_the_rest_into_one_bar():
@@ -62,8 +62,8 @@ def test_few_far_values_do_not_squeeze_the_rest_into_one_bar():
     found = profile(values)
     assert found.histogram.edges[-1] < 10
     assert found.maximum == 1e9
-    assert sum(max(found.histogram.counts[side]) for side in profiling.SIDES) < 300
-    assert sum(found.histogram.counts[side][-1] for side in profiling.SIDES) >= 10, "values outside stand in the last bar"
+    assert sum(max(found.histogram.counts[side]) for side in column_profile.SIDES) < 300
+    assert sum(found.histogram.counts[side][-1] for side in column_profile.SIDES) >= 10, "values outside stand in the last bar"
 
 
 def test_truths_whole_numbers_beyond_doubles_and_moments():
@@ -77,7 +77,7 @@ def test_truths_whole_numbers_beyond_doubles_and_moments():
 def test_a_text_that_names_things_has_no_histogram_and_a_long_one_is_cut():
     assert profile([f"id{n}" for n in range(300)], "string").histogram is None
     long = profile(["x" * 10_000_000, "y"], "string")
-    assert max(len(text) for text, _ in long.top) <= profiling.LONGEST_TEXT + 1
+    assert max(len(text) for text, _ in long.top) <= column_profile.LONGEST_TEXT + 1
 
 
 def test_labels_with_few_values_are_classes_and_others_are_thirds():

@@ -1,0 +1,231 @@
+"""Registered models: create, describe, rename and delete a name under which numbered versions stand; its release policy and its endpoints.
+
+A deleted or renamed model keeps its record and those of its versions, so what was predicted, decided or audited under the
+old name always leads to what it was. Every change is one batch with its audit entry.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from rota.errors import Conflict, NotFound, Refused
+from rota.manage.models import model_aliases
+from rota.ports.metadata import Batch, Metadata
+from rota.records.model import (
+    Alias,
+    Approval,
+    ModelCard,
+    ModelVersion,
+    PickleAllowance,
+    RegisteredModel,
+    ReleasePolicy,
+    ReviewRequest,
+    RiskAnswer,
+)
+from rota.records.record import check_name
+from rota.records.release import Endpoint
+from rota.records.run import Deployed, PipelineRelease
+from rota.records.time import Micros
+
+R = TypeVar("R")
+D = TypeVar("D", RegisteredModel, ModelVersion)
+
+ANY = "*"
+"""The model name of the policy that holds where a model has none of its own."""
+ATTEMPTS = 100
+ALL = 1_000_000
+
+
+def create(metadata: Metadata, model: RegisteredModel, *, actor: str, now_us: Micros) -> RegisteredModel:
+    """Register a name; `Conflict` when it is taken. A deleted model's name may be taken again: its versions go on being counted."""
+    check_name("model", model.name)
+    before = metadata.get(RegisteredModel, model.name)
+    known = _known(metadata, model.name)
+    if known is not None and known.deleted_us is None:
+        raise Conflict(f"there is a model {model.name!r} already; register versions of it, or choose another name", model=model.name)
+    made = msgspec.structs.replace(model, owner=model.owner or actor, created_us=now_us, updated_us=now_us, deleted_us=None)
+    batch = Batch()
+    batch.put(made, replacing=before)
+    batch.audit(actor, "model.create", made.name, now_us, owner=made.owner, project=made.project, tags=dict(made.tags))
+    metadata.commit(batch)
+    return made
+
+
+def get(metadata: Metadata, name: str) -> RegisteredModel:
+    """A registered model that was not deleted, or `NotFound`."""
+    found = _known(metadata, name)
+    if found is None or found.deleted_us is not None:
+        known = [m.name for m in metadata.find(RegisteredModel, limit=20) if m.deleted_us is None]
+        raise NotFound(f"there is no model {name!r}; there are {known or 'none'}", model=name)
+    return found
+
+
+def update(
+    metadata: Metadata,
+    name: str,
+    *,
+    actor: str,
+    now_us: Micros,
+    description: str | None = None,
+    owner: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    removed_tags: Collection[str] = (),
+) -> RegisteredModel:
+    """Change what describes a model; what is not given stays. `tags` are added to those there are."""
+
+    def attempt() -> RegisteredModel:
+        before = get(metadata, name)
+        after = described(before, now_us, description=description, owner=owner, tags=tags, removed_tags=removed_tags)
+        if after != before:
+            batch = Batch()
+            batch.put(after, replacing=metadata.get(RegisteredModel, name))
+            audit_description(batch, actor, "model.change", name, before, after)
+            metadata.commit(batch)
+        return after
+
+    return retried(attempt)
+
+
+def delete(metadata: Metadata, name: str, *, actor: str, now_us: Micros, reason: str = "", may_release: bool = False) -> None:
+    """Delete a model with its versions and aliases; `Refused` while an endpoint serves it.
+
+    One with a protected alias needs `may_release`, as moving that alias does.
+    """
+
+    def attempt() -> None:
+        model = get(metadata, name)
+        _check_unserved(metadata, name, "deleted")
+        aliases = metadata.find(Alias, {"model": name}, limit=ALL)
+        _check_unprotected(metadata, name, aliases, "deleted", may_release=may_release)
+        batch = Batch()
+        for alias in aliases:
+            model_aliases.remove(batch, metadata, alias, actor=actor, now_us=now_us, reason=reason or "the model was deleted")
+        for version in metadata.find(ModelVersion, {"model": name}, limit=ALL):
+            if version.status == "deleted":
+                continue
+            batch.put(msgspec.structs.replace(version, status="deleted", updated_us=now_us), replacing=version)
+        batch.put(msgspec.structs.replace(model, deleted_us=now_us, updated_us=now_us), replacing=metadata.get(RegisteredModel, name))
+        batch.audit(actor, "model.delete", name, now_us, reason=reason)
+        metadata.commit(batch)
+
+    retried(attempt)
+
+
+def rename(
+    metadata: Metadata, name: str, new_name: str, *, actor: str, now_us: Micros, reason: str = "", may_release: bool = False
+) -> RegisteredModel:
+    """Give a model another name: versions keep their numbers, statuses, decisions, cards and aliases under it.
+
+    Under the old name they stay as deleted versions to which lineage, audit and the prediction log still lead. `Refused`
+    while an endpoint serves the model or a pipeline registers its versions; a protected alias needs `may_release`.
+    `Conflict` when the new name is, or ever was, a model's.
+    """
+    check_name("model", new_name)
+
+    def attempt() -> RegisteredModel:
+        model = get(metadata, name)
+        _check_unserved(metadata, name, "renamed")
+        _check_untrained(metadata, name)
+        aliases = metadata.find(Alias, {"model": name}, limit=ALL)
+        _check_unprotected(metadata, name, aliases, "renamed", may_release=may_release)
+        if _known(metadata, new_name) is not None:
+            raise Conflict(f"model {name!r} cannot be renamed: {new_name!r} is, or was, another model", model=new_name)
+        batch = Batch()
+        renamed = msgspec.structs.replace(model, name=new_name, updated_us=now_us)
+        batch.create(renamed)
+        batch.put(msgspec.structs.replace(model, deleted_us=now_us, updated_us=now_us), replacing=metadata.get(RegisteredModel, name))
+        for version in metadata.find(ModelVersion, {"model": name}, order="number", limit=ALL):
+            moved = msgspec.structs.replace(version, model=new_name)
+            batch.create(moved)
+            batch.put(msgspec.structs.replace(version, status="deleted", updated_us=now_us), replacing=version)
+            batch.link(f"model_version:{moved.id}", [f"model_version:{version.id}"], now_us)
+        for kind in (Approval, ReviewRequest, RiskAnswer, ModelCard, PickleAllowance, ReleasePolicy):
+            for record in metadata.find(kind, {"model": name}, limit=ALL):
+                batch.put(msgspec.structs.replace(record, model=new_name))
+        evidence = {"renamed_from": name}
+        for alias in aliases:
+            model_aliases.remove(
+                batch, metadata, alias, actor=actor, now_us=now_us, reason=f"renamed to {new_name}", evidence={"renamed_to": new_name}
+            )
+            again = msgspec.structs.replace(alias, model=new_name, since_us=now_us, reason=f"renamed from {name}")
+            model_aliases.move(batch, metadata, again, actor=actor, evidence=evidence)
+        batch.audit(actor, "model.rename", name, now_us, to=new_name, reason=reason)
+        metadata.commit(batch)
+        return renamed
+
+    return retried(attempt)
+
+
+def release_policy(metadata: Metadata, model: str) -> ReleasePolicy:
+    """The model's release policy, else that of "*"; without either a person approves (safe by default)."""
+    own = metadata.get(ReleasePolicy, model)
+    general = own or metadata.get(ReleasePolicy, ANY) or ReleasePolicy(ANY, "semi-automatic")
+    return msgspec.structs.replace(general, model=model)
+
+
+def endpoints(metadata: Metadata, model: str) -> list[Endpoint]:
+    """The endpoints that serve a model."""
+    return metadata.find(Endpoint, {"model": model})
+
+
+def project_of(metadata: Metadata, version: ModelVersion) -> str:
+    """A trained version's model belongs to the project whose release trained it."""
+    release = metadata.get(PipelineRelease, version.release) if version.release else None
+    return release.project if release else "default"
+
+
+def retried(act: Callable[[], R]) -> R:
+    """Read and write again when somebody else was faster; each failure means that another's change came through, so this ends."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return act()
+        except Conflict:
+            continue
+    return act()
+
+
+def described(
+    before: D, now_us: Micros, *, description: str | None, owner: str | None, tags: Mapping[str, str] | None, removed_tags: Collection[str]
+) -> D:
+    """A model or version with another description, owner or tags; the same value when nothing differs. None leaves a field as it is."""
+    merged = {key: value for key, value in {**before.tags, **(tags or {})}.items() if key not in removed_tags}
+    wanted = {"description": description, "owner": owner, "tags": merged}
+    changes = {field: value for field, value in wanted.items() if value is not None and value != getattr(before, field)}
+    return msgspec.structs.replace(before, **changes, updated_us=now_us) if changes else before
+
+
+def audit_description(batch: Batch, actor: str, action: str, subject: str, before: D, after: D) -> None:
+    """Write the changed fields of a model or version into the audit log, as they were and as they are."""
+    changed = [field for field in ("description", "owner", "tags") if getattr(before, field) != getattr(after, field)]
+    old, new = ({field: getattr(record, field) for field in changed} for record in (before, after))
+    batch.audit(actor, action, subject, after.updated_us, before=msgspec.to_builtins(old), after=msgspec.to_builtins(new))
+
+
+def _known(metadata: Metadata, name: str) -> RegisteredModel | None:
+    """The record of a name. Versions registered by an older release have none: their model is the one they imply."""
+    found = metadata.get(RegisteredModel, name)
+    if found is None and (first := metadata.find(ModelVersion, {"model": name}, order="number", limit=1)):
+        return RegisteredModel(name, project_of(metadata, first[0]), created_us=first[0].created_us, updated_us=first[0].created_us)
+    return found
+
+
+def _check_unserved(metadata: Metadata, model: str, what: str) -> None:
+    served = [endpoint.name for endpoint in endpoints(metadata, model)]
+    if served:
+        raise Refused(f"model {model!r} cannot be {what}: endpoints {served} serve it", model=model)
+
+
+def _check_untrained(metadata: Metadata, model: str) -> None:
+    deployed = metadata.find(Deployed, {"pipeline": model}, limit=1)
+    if deployed:
+        raise Refused(f"model {model!r} cannot be renamed: the pipeline {model!r} registers its versions under this name", model=model)
+
+
+def _check_unprotected(metadata: Metadata, model: str, aliases: Collection[Alias], what: str, *, may_release: bool) -> None:
+    protected = [a.alias for a in aliases if a.alias in release_policy(metadata, model).protected]
+    if protected and not may_release:
+        raise Refused(
+            f"model {model!r} cannot be {what}: its protected aliases {protected} are moved by somebody with the permission 'model.release'",
+            model=model,
+        )
