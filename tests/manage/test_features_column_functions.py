@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import rota
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import compiler, equivalence_check, python_functions
+from rota.records.data import PythonExpression
 from rota.records.schema import Type
 
 COLUMNS: dict[str, Type] = {"amount": "float", "distance": "float", "seats": "int", "weekend": "bool", "carrier": "string", "at": "timestamp"}
@@ -35,10 +36,10 @@ def half_full(seats, xp) -> int:
 
 def test_the_feature_holds_the_source_without_decorator_and_reads_its_parameters() -> None:
     assert isinstance(ratio, rota.Feature)
-    assert ratio.sql.startswith("def ratio(amount: float, distance: float, xp) -> float:")
-    assert "@" not in ratio.sql
-    assert compiler.columns_of(ratio.sql, COLUMNS) == ["amount", "distance"]
-    assert [compiler.type_of(feature.sql, COLUMNS) for feature in (ratio, weekend_aa, half_full)] == ["float", "bool", "int"]
+    assert ratio.text.startswith("def ratio(amount: float, distance: float, xp) -> float:")
+    assert "@" not in ratio.text
+    assert compiler.columns_of(ratio.expression, COLUMNS) == ["amount", "distance"]
+    assert [compiler.type_of(feature.expression, COLUMNS) for feature in (ratio, weekend_aa, half_full)] == ["float", "bool", "int"]
 
 
 def test_row_and_column_compute_the_same_values_with_nulls_where_any_input_is_null() -> None:
@@ -48,7 +49,7 @@ def test_row_and_column_compute_the_same_values_with_nulls_where_any_input_is_nu
         {"amount": None, "distance": 1.0, "seats": -3, "weekend": True, "carrier": "UA"},
         {"amount": -1.0, "distance": 1.0, "seats": 2**53, "weekend": True, "carrier": None},
     ]
-    features = {"ratio": ratio.sql, "aa": weekend_aa.sql, "half": half_full.sql, "plain": "amount + 1"}
+    features = {"ratio": ratio.expression, "aa": weekend_aa.expression, "half": half_full.expression, "plain": "amount + 1"}
     compute = compiler.compile_values(list(features.values()), COLUMNS)
     online = [dict(zip(features, compute(row), strict=True)) for row in rows]
     frame = pl.DataFrame(rows, schema_overrides={"seats": pl.Int64, "weekend": pl.Boolean})
@@ -61,7 +62,7 @@ def test_row_and_column_compute_the_same_values_with_nulls_where_any_input_is_nu
 
 @pytest.mark.parametrize("feature", [ratio, weekend_aa, half_full], ids=["float", "bool", "int"])
 def test_the_gate_holds_both_forms_against_the_edge_table(feature: rota.Feature) -> None:
-    assert equivalence_check.verify(feature.sql, COLUMNS) > 10
+    assert equivalence_check.verify(feature.expression, COLUMNS) > 10
 
 
 def test_every_function_of_xp_passes_the_gate() -> None:
@@ -70,12 +71,13 @@ def test_every_function_of_xp_passes_the_gate() -> None:
         inputs = list(columns)[:arguments]
         condition = [f"{inputs[0]} > 0", *inputs[1:]] if name == "where" else inputs
         yields = "bool" if name.startswith("is") else "float"
-        assert equivalence_check.verify(f"def f({', '.join(inputs)}, xp) -> {yields}:\n    return xp.{name}({', '.join(condition)})", columns)
+        source = f"def f({', '.join(inputs)}, xp) -> {yields}:\n    return xp.{name}({', '.join(condition)})"
+        assert equivalence_check.verify(PythonExpression(source), columns)
 
 
 def test_a_view_with_a_column_function_is_keyed_by_its_source() -> None:
     """The text is what the online rows follow from, so a changed body is another definition."""
-    assert ratio.sql != python_functions.transform(other_ratio).sql
+    assert ratio.expression != python_functions.transform(other_ratio).expression
 
 
 def other_ratio(amount, distance, xp) -> float:
@@ -130,9 +132,9 @@ def test_deep_huge_and_explosive_sources_end_in_an_error_or_a_number() -> None:
 
 def test_types_that_do_not_fit_and_columns_that_are_not_there_are_named() -> None:
     with pytest.raises(InvalidInput, match="cannot be computed over"):
-        compiler.type_of("def f(carrier, xp) -> float:\n    return carrier + 1", COLUMNS)
+        compiler.type_of(PythonExpression("def f(carrier, xp) -> float:\n    return carrier + 1"), COLUMNS)
     with pytest.raises(InvalidInput, match=r"reads \['speed'\], which are no columns"):
-        compiler.type_of("def f(speed, xp) -> float:\n    return speed + 1", COLUMNS)
+        compiler.type_of(PythonExpression("def f(speed, xp) -> float:\n    return speed + 1"), COLUMNS)
 
 
 NUMBERS = st.one_of(st.none(), st.floats(allow_nan=False, width=64), st.sampled_from([0.0, -0.0, math.inf, -math.inf]))
@@ -150,7 +152,7 @@ TEXTS = st.recursive(
 
 @given(text=TEXTS, rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=6))
 def test_any_function_means_the_same_online_and_offline(text: str, rows: list[tuple[float | None, float | None]]) -> None:
-    source = f"def f(x, y, xp) -> float:\n    return {text} + 0 * x + 0 * y"
+    source = PythonExpression(f"def f(x, y, xp) -> float:\n    return {text} + 0 * x + 0 * y")
     columns: dict[str, Type] = {"x": "float", "y": "float"}
     compute = compiler.compile_values([source], columns)
     frame = pl.DataFrame(rows, schema={"x": pl.Float64, "y": pl.Float64}, orient="row")

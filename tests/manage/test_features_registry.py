@@ -146,7 +146,7 @@ def test_a_view_from_before_versions_gets_its_first_and_its_second(world):
 def test_old_versions_are_still_fed(world):
     world.register(FeatureService("s", [view()]))
     world.register(view(features={"amount": sql("amount + 1")}), FeatureService("s", [view(features={"amount": sql("amount + 1")})]))
-    assert {each.features["amount"].sql for each in registry.views_of(world.metadata, "sales")} == {"amount", "amount + 1"}
+    assert {each.features["amount"].text for each in registry.views_of(world.metadata, "sales")} == {"amount", "amount + 1"}
 
 
 def test_the_plan_says_what_changes_and_which_version_it_becomes(world):

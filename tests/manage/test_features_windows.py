@@ -102,7 +102,7 @@ class World:
         hop = micros(self.service.stored_views[0].hop)
         start = (at - micros(feature.window or "")) // hop * hop
         inside = [(row["at"], created, row) for created, row in rows if row["at"] >= start]
-        column, _, modulus = feature.sql.partition(" % ")
+        column, _, modulus = feature.text.partition(" % ")
         values = [(event, created, _value(row, column, modulus)) for event, created, row in inside]
         values = [each for each in values if each[2] is not None and not (isinstance(each[2], float) and not math.isfinite(each[2]))]
         plain = [value for *_, value in values]

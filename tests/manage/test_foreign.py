@@ -67,7 +67,7 @@ class Registry:
         """What a prediction process answers to rows of the signature's columns."""
         model = self.loaded(version)
         (view,) = model.bundle.features.request_views
-        names = {f"{view.name}__{name}": feature.sql.strip('"') for name, feature in view.features.items()}
+        names = {f"{view.name}__{name}": feature.text.strip('"') for name, feature in view.features.items()}
         return model.predictor.predict(model.transformer.matrix([{name: row[column] for name, column in names.items()} for row in rows]))
 
 

@@ -89,7 +89,7 @@ def definitions(ctx: typer.Context, json: show.Json = False) -> None:
     columns = {
         "dataset": lambda d: d.name,
         "features": lambda d: f"{d.definition.features.name} ({len(d.definition.features.feature_names)})",
-        "label": lambda d: f"{d.definition.label.sql} of {d.definition.labels.name}",
+        "label": lambda d: f"{d.definition.label.text} of {d.definition.labels.name}",
         "filter": lambda d: d.definition.filter,
         "window": lambda d: d.definition.window,
         "owner": lambda d: d.owner,

@@ -1,5 +1,6 @@
 """Nouns of the feature repository: entities, sources and their contracts, features, views, services."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -108,23 +109,64 @@ class Source(Record, frozen=True):
             )
 
 
-class Feature(Record, frozen=True):
-    """One feature: a scalar expression over the row, or an aggregation of it over a trailing window.
+class PythonExpression(Record, frozen=True, tag_field="language", tag="python"):
+    """An expression that is a Python column function, as its source text (see `rota.transform`)."""
 
-    `sql` is the expression's text: scalar SQL, or the source of a Python column function (see `rota.transform`).
-    """
+    source: str
+
+
+Expression = str | PythonExpression
+"""An expression over the columns of a row: scalar SQL as plain text, or a Python column function."""
+
+
+_FUNCTION = re.compile(r"def\s+\w+\s*\(")
+
+
+class FeatureIdentity(Record, frozen=True):
+    """What a feature's values follow from, in the form over which digests are taken: rows in online stores and versions of views
+    are found by them, so it never changes. `sql` is the expression's text in whatever language."""
 
     sql: str
+    aggregation: Aggregation | None
+    window: str | None
+
+
+class Feature(Record, frozen=True, rename={"expression": "sql"}):
+    """One feature: a scalar expression over the row, or an aggregation of it over a trailing window.
+
+    `expression` is scalar SQL, or a `PythonExpression` (see `rota.transform`); `window` is a length such as "90m", "3h" or "7d".
+    In stores it is named `sql`. A column function was once stored there as its bare text, "def name(...", which is no SQL; such a
+    text is still read as the function that it is.
+    """
+
+    expression: Expression
     aggregation: Aggregation | None = None
     window: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.sql.strip():
+        if isinstance(self.expression, str) and _FUNCTION.match(self.expression):
+            msgspec.structs.force_setattr(self, "expression", PythonExpression(self.expression))
+        if not self.text.strip():
             raise InvalidInput("a feature has an empty SQL expression; name a column or write an expression over columns")
         if (self.aggregation is None) != (self.window is None):
-            raise InvalidInput(f"feature {self.sql!r}: an aggregation and its window come together", sql=self.sql)
+            raise InvalidInput(f"feature {self.text!r}: an aggregation and its window come together", sql=self.text)
         if self.window is not None:
             micros(self.window)
+
+    @property
+    def text(self) -> str:
+        """The expression as it is written: SQL, or the source of a Python function."""
+        return text_of(self.expression)
+
+    @property
+    def identity(self) -> FeatureIdentity:
+        """What the feature's values follow from."""
+        return FeatureIdentity(self.text, self.aggregation, self.window)
+
+
+def text_of(expression: Expression) -> str:
+    """An expression as it is written: SQL, or the source of a Python function."""
+    return expression if isinstance(expression, str) else expression.source
 
 
 class FeatureView(Record, frozen=True, tag=True, metaclass=Declared):

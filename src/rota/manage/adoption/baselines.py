@@ -73,7 +73,7 @@ def features(service: FeatureService, rows: pl.DataFrame) -> pl.DataFrame:
     """The features of request rows, as the model sees them; raises `InvalidInput` naming a column that is missing or of another type."""
     given = coercion.conform(rows, service.request_fields, what="the reference rows")
     computed = [
-        compiler.column(feature.sql, view.inputs).alias(f"{view.name}__{name}")
+        compiler.column(feature.expression, view.inputs).alias(f"{view.name}__{name}")
         for view in service.request_views
         for name, feature in view.features.items()
     ]

@@ -13,6 +13,7 @@ from rota.manage.features.join import point_in_time
 from rota.manage.features.rows import source_table
 from rota.ports.metadata import Metadata
 from rota.ports.tables import Tables
+from rota.records.data import Expression
 from rota.records.dataset import DatasetDefinition, DatasetVersion, GroupSplit, RandomSplit, TimeSplit
 from rota.records.record import check_name
 from rota.records.schema import Type
@@ -104,9 +105,9 @@ def check(name: str, definition: DatasetDefinition) -> None:
             raise InvalidInput(
                 f'dataset {name!r}: its {what} {text!r} is {kind}, not a condition; compare something, as in "delay > 0"', dataset=name
             )
-    if _type_of(name, "label", definition.label.sql, fields) == "string":
+    if _type_of(name, "label", definition.label.expression, fields) == "string":
         raise InvalidInput(
-            f"dataset {name!r}: its label {definition.label.sql!r} is a text; a label is a number or a condition, as in \"status = 'late'\"",
+            f"dataset {name!r}: its label {definition.label.text!r} is a text; a label is a number or a condition, as in \"status = 'late'\"",
             dataset=name,
         )
     if not isinstance(definition.split, TimeSplit):
@@ -134,7 +135,7 @@ def labelled_rows(tables: Tables, definition: DatasetDefinition, *, now_us: Micr
     source = definition.labels
     if tables.version(f"sources/{source.name}") is None:
         return pl.DataFrame({AT: [], LABEL: []}, schema={AT: pl.Int64, LABEL: pl.Float64})
-    label = compiler.column(definition.label.sql, source.fields).cast(pl.Float64).fill_nan(None)
+    label = compiler.column(definition.label.expression, source.fields).cast(pl.Float64).fill_nan(None)
     rows = source_table.current(source_table.known(source_table.stored(tables, source), now_us), source)
     at = pl.col(definition.timestamp)
     rows = rows.filter((pl.col(source.timestamp_field) <= now_us) & (at > now_us - micros(definition.window)) & (at <= now_us))
@@ -169,9 +170,9 @@ def feature_types(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, Type]:
     return {name: "string" if rows.schema[name] == pl.String else "float" for name in names}
 
 
-def _type_of(name: str, what: str, text: str, fields: Mapping[str, Type]) -> Type:
+def _type_of(name: str, what: str, expression: Expression, fields: Mapping[str, Type]) -> Type:
     try:
-        return compiler.type_of(text, fields)
+        return compiler.type_of(expression, fields)
     except InvalidInput as error:
         raise InvalidInput(f"dataset {name!r}, {what}: {error}", dataset=name, **error.facts) from error
 

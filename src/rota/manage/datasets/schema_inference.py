@@ -88,7 +88,7 @@ def definitions(definition: DatasetDefinition) -> dict[str, str]:
     for view in definition.features.views:
         origin = (view.source.name, view.join_keys) if isinstance(view, FeatureView) else sorted(view.inputs)
         for feature, stated in view.features.items():
-            text = encode((origin, stated.sql, stated.aggregation, stated.window))
+            text = encode((origin, stated.text, stated.aggregation, stated.window))
             found[f"{view.name}__{feature}"] = digest(text)[:16]
     return {name: found.get(name, "") for name in definition.features.feature_names}
 

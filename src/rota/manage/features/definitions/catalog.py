@@ -82,7 +82,7 @@ def entries(metadata: Metadata) -> Iterator[Entry]:
         yield Entry("feature_service", service.name, service.owner, service.description, service.tags, definition=", ".join(service.feature_names))
     for dataset in metadata.find(Dataset, limit=ALL):
         definition = (
-            f"{dataset.definition.label.sql} from {dataset.definition.labels.name} with {', '.join(dataset.definition.features.feature_names)}"
+            f"{dataset.definition.label.text} from {dataset.definition.labels.name} with {', '.join(dataset.definition.features.feature_names)}"
         )
         yield Entry("dataset", dataset.name, dataset.owner, dataset.description, dataset.tags, definition=definition)
 
@@ -124,7 +124,7 @@ def type_of(view: View, feature: Feature) -> Type:
         return "int"
     if feature.aggregation in ("mean", "sum", "share"):
         return "float"
-    return compiler.type_of(feature.sql, view.source.fields if isinstance(view, FeatureView) else view.inputs)
+    return compiler.type_of(feature.expression, view.source.fields if isinstance(view, FeatureView) else view.inputs)
 
 
 class _Reading:

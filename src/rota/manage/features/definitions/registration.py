@@ -205,7 +205,7 @@ def _check_dropped(metadata: Metadata, source: Source, stored: Source | None) ->
     for version in metadata.find(FeatureViewVersion, limit=ALL):
         view = version.view
         if version.retired_us is None and isinstance(view, FeatureView) and view.source.name == source.name:
-            used = {name for feature in view.features.values() for name in compiler.columns_of(feature.sql, view.source.fields)}
+            used = compiler.columns_of_all([feature.expression for feature in view.features.values()], view.source.fields)
             lost = sorted(dropped & (used | {*view.join_keys, view.source.timestamp_field}))
             if lost:
                 name = f"{version.name}@v{version.number}"
@@ -229,11 +229,11 @@ def _check_view(view: FeatureView, sample: pl.DataFrame) -> None:
     if view.windowed:
         window_view.tiles_kept(view)
     for name, feature in view.features.items():
-        kind = compiler.type_of(feature.sql, view.source.fields)
+        kind = compiler.type_of(feature.expression, view.source.fields)
         expected = _TAKES.get(feature.aggregation or "", (kind,))
         if kind not in expected:
             raise InvalidInput(
-                f"feature {view.name}.{name}: {feature.aggregation} takes {' or '.join(expected)}, but {feature.sql!r} is {kind}", view=view.name
+                f"feature {view.name}.{name}: {feature.aggregation} takes {' or '.join(expected)}, but {feature.text!r} is {kind}", view=view.name
             )
     _gate(view.name, view.features, view.source.fields, sample)
 
@@ -241,7 +241,7 @@ def _check_view(view: FeatureView, sample: pl.DataFrame) -> None:
 def _gate(view: str, features: Mapping[str, Feature], columns: Mapping[str, Type], sample: pl.DataFrame | None) -> None:
     for name, feature in features.items():
         try:
-            equivalence_check.verify(feature.sql, columns, sample)
+            equivalence_check.verify(feature.expression, columns, sample)
         except RotaError as error:
             raise type(error)(f"feature {view}.{name}: {error}", view=view, feature=name, **error.facts) from error
 

@@ -60,7 +60,7 @@ def identity(view: View) -> str:
     """A digest of what a view's values follow from; owner, descriptions and tags are no part of it."""
     if isinstance(view, FeatureView):
         return digest(encode([prefix(view).hex(), micros(view.ttl) if view.ttl is not None else None]))
-    return digest(encode([sorted(view.inputs.items()), _sorted(view)]))
+    return digest(encode([sorted(view.inputs.items()), [(name, feature.identity) for name, feature in _sorted(view)]]))
 
 
 def added(metadata: Metadata, before: View | None, view: View, now_us: Micros) -> list[FeatureViewVersion]:
@@ -116,7 +116,7 @@ def _facts(view: View) -> dict[str, str]:
 
 def shown(feature: Feature) -> str:
     """A feature as a person writes it."""
-    return f"{feature.aggregation}({feature.sql}) over {feature.window}" if feature.aggregation else feature.sql
+    return f"{feature.aggregation}({feature.text}) over {feature.window}" if feature.aggregation else feature.text
 
 
 def _sorted(view: View) -> list[tuple[str, Feature]]:

@@ -1,4 +1,4 @@
-"""Feature SQL: scalar text read once into a tree of whitelisted nodes, and from there into row code and column expressions.
+"""Feature expressions: scalar SQL read once into a tree of whitelisted nodes, and from there into row code and column expressions.
 
 No part of a SQL text reaches the generated Python except numbers, quoted texts and column names, each written by `repr`.
 `rota.manage.features.expressions.operators` has the table of what each operation answers.
@@ -19,6 +19,7 @@ from sqlglot.errors import SqlglotError
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import operators, python_functions, scalar_functions, text_functions, time_functions
 from rota.manage.features.expressions.operators import Term, Writer
+from rota.records.data import Expression, PythonExpression
 from rota.records.schema import Type
 
 Row = Mapping[str, Any]
@@ -36,79 +37,79 @@ class Compiled:
     column: pl.Expr
 
 
-def compiled(sql: str, columns: Mapping[str, Type]) -> Compiled:
-    """Compile a feature expression; equal text over columns of equal types is compiled once in a process.
+def compiled(expression: Expression, columns: Mapping[str, Type]) -> Compiled:
+    """Compile a feature expression; equal expressions over columns of equal types is compiled once in a process.
 
     Raises `InvalidInput` for a text that is no feature expression. Thread-safe; the cache is bounded and keyed by content.
     """
-    read = _columns_read(sql)
+    read = _columns_read(expression)
     if any(name not in columns for name in read):
-        return _compile(sql, columns)  # raises, naming all the columns that there are
+        return _compile(expression, columns)  # raises, naming all the columns that there are
     try:
-        return _cached(sql, tuple((name, columns[name]) for name in read))
+        return _cached(expression, tuple((name, columns[name]) for name in read))
     except InvalidInput:
-        return _compile(sql, columns)
+        return _compile(expression, columns)
 
 
-def column(sql: str, columns: Mapping[str, Type]) -> pl.Expr:
+def column(expression: Expression, columns: Mapping[str, Type]) -> pl.Expr:
     """The expression over whole columns; the frame must hold them with the types of `operators.DTYPES`."""
-    return compiled(sql, columns).column
+    return compiled(expression, columns).column
 
 
-def type_of(sql: str, columns: Mapping[str, Type]) -> Type:
+def type_of(expression: Expression, columns: Mapping[str, Type]) -> Type:
     """The type that the expression yields; raises `InvalidInput` for a text that is no feature expression."""
-    return compiled(sql, columns).type
+    return compiled(expression, columns).type
 
 
-def columns_of(sql: str, columns: Mapping[str, Type]) -> list[str]:
+def columns_of(expression: Expression, columns: Mapping[str, Type]) -> list[str]:
     """The columns that the expression reads, sorted; raises `InvalidInput` for a text that is no feature expression."""
-    return list(compiled(sql, columns).columns)
+    return list(compiled(expression, columns).columns)
 
 
-def columns_of_all(sqls: Iterable[str], columns: Mapping[str, Type]) -> set[str]:
+def columns_of_all(expressions: Iterable[Expression], columns: Mapping[str, Type]) -> set[str]:
     """The columns that any of the expressions reads."""
-    return {name for sql in sqls for name in compiled(sql, columns).columns}
+    return {name for expression in expressions for name in compiled(expression, columns).columns}
 
 
-def aliased(sqls: Mapping[str, str], columns: Mapping[str, Type]) -> list[pl.Expr]:
+def aliased(expressions: Mapping[str, Expression], columns: Mapping[str, Type]) -> list[pl.Expr]:
     """The expressions over whole columns, each named by its key."""
-    return [compiled(sql, columns).column.alias(name) for name, sql in sqls.items()]
+    return [compiled(expression, columns).column.alias(name) for name, expression in expressions.items()]
 
 
-def compile_values(sqls: Sequence[str], columns: Mapping[str, Type]) -> Callable[[Row], tuple[Any, ...]]:
+def compile_values(expressions: Sequence[Expression], columns: Mapping[str, Type]) -> Callable[[Row], tuple[Any, ...]]:
     """One Python function that computes all expressions of a row as a tuple in the order given: what the online store packs.
 
     The row must hold values of the declared types (see `coercion.check_events`); an absent column is null. Equal texts over
     columns of equal types are compiled once in a process; threads may share the function.
     """
-    read = sorted(columns_of_all(sqls, columns))
-    return _cached_function(tuple(sqls), tuple((name, columns[name]) for name in read))
+    read = sorted(columns_of_all(expressions, columns))
+    return _cached_function(tuple(expressions), tuple((name, columns[name]) for name in read))
 
 
 @lru_cache(maxsize=_MOST_KEPT)
-def _cached(sql: str, columns: tuple[tuple[str, Type], ...]) -> Compiled:
-    return _compile(sql, dict(columns))
+def _cached(expression: Expression, columns: tuple[tuple[str, Type], ...]) -> Compiled:
+    return _compile(expression, dict(columns))
 
 
 @lru_cache(maxsize=_MOST_KEPT)
-def _cached_function(sqls: tuple[str, ...], columns: tuple[tuple[str, Type], ...]) -> Callable[[Row], tuple[Any, ...]]:
-    return _function(sqls, dict(columns))
+def _cached_function(expressions: tuple[Expression, ...], columns: tuple[tuple[str, Type], ...]) -> Callable[[Row], tuple[Any, ...]]:
+    return _function(expressions, dict(columns))
 
 
-def _compile(sql: str, columns: Mapping[str, Type]) -> Compiled:
-    term = _read(sql, columns, Writer())
+def _compile(expression: Expression, columns: Mapping[str, Type]) -> Compiled:
+    term = _read(expression, columns, Writer())
     kind: Type = "float" if term.type == "null" else term.type
     made = term.column.cast(pl.Float64) if term.type == "null" else term.column
     if kind == "float":
         made = made.map_batches(_nan_is_null, return_dtype=pl.Float64, is_elementwise=True)
-    return Compiled(_columns_read(sql), kind, made)
+    return Compiled(_columns_read(expression), kind, made)
 
 
 @lru_cache(maxsize=_MOST_KEPT)
-def _columns_read(sql: str) -> tuple[str, ...]:
-    if python_functions.is_code(sql):
-        return tuple(sorted(python_functions.parsed(sql).inputs))
-    return tuple(sorted({node.name for node in _parse(sql).find_all(exp.Column)}))
+def _columns_read(expression: Expression) -> tuple[str, ...]:
+    if isinstance(expression, PythonExpression):
+        return tuple(sorted(python_functions.parsed(expression.source).inputs))
+    return tuple(sorted({node.name for node in _parse(expression).find_all(exp.Column)}))
 
 
 def _nan_is_null(values: pl.Series) -> pl.Series:
@@ -118,9 +119,9 @@ def _nan_is_null(values: pl.Series) -> pl.Series:
     return values.set(nan.fill_null(value=False), None) if nan.any() else values
 
 
-def _function(sqls: Sequence[str], columns: Mapping[str, Type]) -> Callable[[Row], tuple[Any, ...]]:
+def _function(expressions: Sequence[Expression], columns: Mapping[str, Type]) -> Callable[[Row], tuple[Any, ...]]:
     complete, careful = Writer(nulls=False), Writer()
-    quick, slow = (_body(sqls, columns, write) for write in (complete, careful))
+    quick, slow = (_body(expressions, columns, write) for write in (complete, careful))
     lines = slow
     if complete.columns and quick != slow:
         fetched = [f"{name} = get({column!r})" for column, name in complete.columns.items()]
@@ -138,9 +139,9 @@ def _function(sqls: Sequence[str], columns: Mapping[str, Type]) -> Callable[[Row
     return cast("Callable[[Row], tuple[Any, ...]]", namespace["features"])
 
 
-def _body(sqls: Sequence[str], columns: Mapping[str, Type], write: Writer) -> list[str]:
+def _body(expressions: Sequence[Expression], columns: Mapping[str, Type], write: Writer) -> list[str]:
     """The lines that compute all expressions and return their values as a tuple."""
-    codes = [_finished(write, _read(sql, columns, write)) for sql in sqls]
+    codes = [_finished(write, _read(expression, columns, write)) for expression in expressions]
     return [*write.lines, f"return ({''.join(f'{code}, ' for code in codes)})"]
 
 
@@ -150,9 +151,10 @@ def _finished(write: Writer, term: Term) -> str:
     return write.value(f"None if {term.code} != {term.code} else {term.code}")
 
 
-def _read(sql: str, columns: Mapping[str, Type], write: Writer) -> Term:
-    if python_functions.is_code(sql):
-        return python_functions.term(sql, columns, write)
+def _read(expression: Expression, columns: Mapping[str, Type], write: Writer) -> Term:
+    if isinstance(expression, PythonExpression):
+        return python_functions.term(expression.source, columns, write)
+    sql = expression
     tree = _parse(sql)
     try:
         return _term(tree, columns, write, 0)

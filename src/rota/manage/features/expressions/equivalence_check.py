@@ -10,6 +10,7 @@ import polars as pl
 from rota.errors import Refused
 from rota.manage.features.expressions import compiler
 from rota.manage.features.expressions.operators import DTYPES
+from rota.records.data import Expression, text_of
 from rota.records.schema import Type
 
 _MOST_EDGES = 2_000
@@ -38,27 +39,28 @@ _EDGES: dict[str, list[Any]] = {
 }
 
 
-def verify(sql: str, columns: Mapping[str, Type], sample: pl.DataFrame | None = None) -> int:
+def verify(expression: Expression, columns: Mapping[str, Type], sample: pl.DataFrame | None = None) -> int:
     """Compare both forms on the sampled rows and on an edge table; returns how many rows were compared.
 
     Raises `Refused` with the first row on which they differ, `InvalidInput` for a text that is no expression.
     """
-    used = {name: columns[name] for name in compiler.columns_of(sql, columns)}
+    used = {name: columns[name] for name in compiler.columns_of(expression, columns)}
     frames = [_edges(used)]
     if sample is not None and sample.height:
         frames.append(
             sample.select(pl.col(name).cast(DTYPES[kind]) for name, kind in used.items()) if used else sample.select(pl.lit(1).alias("row"))
         )
     rows = pl.concat(frames, how="vertical") if used else frames[0]
-    offline = rows.select(compiler.column(sql, columns).alias("value"))["value"].to_list()
-    compute = compiler.compile_values([sql], columns)
+    offline = rows.select(compiler.column(expression, columns).alias("value"))["value"].to_list()
+    compute = compiler.compile_values([expression], columns)
     for row, expected in zip(rows.iter_rows(named=True), offline if len(offline) == rows.height else offline * rows.height, strict=True):
         (online,) = compute(row)
         if not same(online, expected):
             raise Refused(
-                f"feature expression {sql!r} is computed differently online and offline: {online!r} against {expected!r} on the row {row}; "
+                f"feature expression {text_of(expression)!r} is computed differently online and offline: "
+                f"{online!r} against {expected!r} on the row {row}; "
                 "write it another way, or compute it before the rows reach Rota",
-                sql=sql,
+                sql=text_of(expression),
                 online=online,
                 offline=expected,
             )

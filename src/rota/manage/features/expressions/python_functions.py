@@ -26,7 +26,7 @@ import polars as pl
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import operators, scalar_functions
 from rota.manage.features.expressions.operators import Term, Writer
-from rota.records.data import Feature
+from rota.records.data import Feature, PythonExpression
 from rota.records.schema import Type
 
 _LONGEST, _MOST_NODES = 10_000, 2_000
@@ -63,12 +63,7 @@ def transform(function: Callable[..., Any]) -> Feature:
     definition.decorator_list = []
     source = ast.unparse(definition)
     parsed(source)
-    return Feature(source)
-
-
-def is_code(text: str) -> bool:
-    """Whether an expression's text is a Python function rather than SQL."""
-    return text.startswith("def ")
+    return Feature(PythonExpression(source))
 
 
 @lru_cache(maxsize=4_096)

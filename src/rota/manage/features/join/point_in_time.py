@@ -79,7 +79,7 @@ def _by_layout(views: Sequence[FeatureView | OnDemandFeatureView]) -> list[tuple
 
 def _on_demand(view: OnDemandFeatureView, spine: pl.DataFrame) -> dict[str, pl.Series]:
     inputs = coercion.conform(spine, view.inputs, what=f"the frame, for view {view.name!r},")
-    expressions = compiler.aliased({f"{view.name}__{name}": feature.sql for name, feature in view.features.items()}, view.inputs)
+    expressions = compiler.aliased({f"{view.name}__{name}": feature.expression for name, feature in view.features.items()}, view.inputs)
     columns = [inputs.select(expression).to_series() for expression in expressions]
     return {values.name: values if values.len() == spine.height else values.new_from_index(0, spine.height) for values in columns}
 
@@ -188,12 +188,12 @@ class _ViewRead:
     @classmethod
     def of(cls, view: FeatureView, as_of: AsOf) -> "_ViewRead":
         fields, windows = view.source.fields, view.windowed
-        sqls = {f"{view.name}__{name}": feature.sql for name, feature in view.features.items()}
-        names = compiler.columns_of_all(sqls.values(), fields)
+        named = {f"{view.name}__{name}": feature.expression for name, feature in view.features.items()}
+        names = compiler.columns_of_all(named.values(), fields)
         if windows and view.source.id_field:
             names.add(view.source.id_field)  # windows also want to know which row is which
         ttl_us = micros(view.ttl) if view.ttl is not None else None
-        return cls(view, as_of, windows, sorted(names), ttl_us, [] if windows else compiler.aliased(sqls, fields))
+        return cls(view, as_of, windows, sorted(names), ttl_us, [] if windows else compiler.aliased(named, fields))
 
     def values(self, segments: list[RowSegment], part: _Part) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
         """Places in the spine with their features; places without a row are left out."""

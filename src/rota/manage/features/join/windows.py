@@ -107,7 +107,7 @@ class _WindowSums:
             sums = [total - outside for total, outside in zip(self._total, self._before.until(start - 1), strict=True)]
             sums = _with_late(self._request, self._weighted, self._names, start, sums) if self._request.served else sums
             self._sums[window_us] = [sum_.cast(pl.Float64) * unit for sum_, unit in zip(sums, self._units, strict=True)]
-        slot = 2 * self._slots.index(feature.sql)
+        slot = 2 * self._slots.index(feature.expression)
         return _finished(feature.aggregation or "count", *self._sums[window_us][slot : slot + 2])
 
 
@@ -191,7 +191,7 @@ class _WindowExtremes:
 
     def column(self, feature: Feature, window_us: Micros) -> pl.Series:
         """The feature at each requested moment, null where its window holds no value."""
-        slot = f"v{self._slots.index(feature.sql)}"
+        slot = f"v{self._slots.index(feature.expression)}"
         rows = self._within(window_us).rename({slot: _VALUE}).drop_nulls(_VALUE)
         order = [_EVENT, CREATED, _VALUE] if feature.aggregation == "last" else [_VALUE]
         ranked = rows.select(_FIRST, _LAST, *order).sort(order, descending=feature.aggregation == "min")

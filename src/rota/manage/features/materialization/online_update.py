@@ -118,7 +118,7 @@ class Ids:
         self._used = sorted(
             {source.timestamp_field}
             | {key for view in self.windowed for key in view.join_keys}
-            | {name for view in self.windowed for sql in view.sqls for name in compiler.columns_of(sql, view.view.source.fields)}
+            | {name for view in self.windowed for name in compiler.columns_of_all(view.expressions, view.view.source.fields)}
         )
         self.columns = list(dict.fromkeys([*self._used, *filter(None, [source.id_field]), CREATED]))
         """What of the source's rows the windows and the remembered ids are made of."""

@@ -118,7 +118,7 @@ def _lookups(service: FeatureService) -> list[_Lookup]:
 def _plan(service: FeatureService, views: Sequence[StoredView]) -> Plan:
     names = [f"{view.view.name}__{name}" for view in views for name, _ in layout(view.view)]
     names += [f"{view.name}__{name}" for view in service.request_views for name in view.features]
-    computes = [compiler.compile_values([feature.sql for feature in view.features.values()], view.inputs) for view in service.request_views]
+    computes = [compiler.compile_values([feature.expression for feature in view.features.values()], view.inputs) for view in service.request_views]
     widths = [*(len(view.empty) for view in views), *(len(view.features) for view in service.request_views)]
     place = {name: index for index, name in enumerate(names)}
     shape = Shape(service.feature_names, tuple([place[name] for name in service.feature_names]), tuple(widths))

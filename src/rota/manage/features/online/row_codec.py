@@ -37,12 +37,12 @@ def prefix(view: FeatureView) -> bytes:
     """The first bytes of all keys of a view: a digest of what its stored values follow from (not of ttl, owner, description, nor of
     columns that it does not use: a source may get new ones)."""
     source = view.source
-    used = {name for feature in view.features.values() for name in compiler.columns_of(feature.sql, source.fields)}
+    used = compiler.columns_of_all([feature.expression for feature in view.features.values()], source.fields)
     definition = [
         view.name,
         [(key, source.fields[key]) for key in view.join_keys],
         [source.name, source.timestamp_field, sorted((name, source.fields[name]) for name in used)],
-        layout(view),
+        [(name, feature.identity) for name, feature in layout(view)],
         micros(view.hop) if view.windowed else None,
     ]
     if any(feature.aggregation in _FOLDED for feature in view.features.values()):
@@ -116,9 +116,9 @@ class RowView(Entities):
         self.view = view
         self.timestamp_field = view.source.timestamp_field
         self.ttl_us = micros(view.ttl) if view.ttl is not None else None
-        sqls = [feature.sql for _, feature in layout(view)]
-        kinds: list[Type] = [compiler.type_of(sql, view.source.fields) for sql in sqls]
-        self._compute = compiler.compile_values(sqls, view.source.fields)
+        expressions = [feature.expression for _, feature in layout(view)]
+        kinds: list[Type] = [compiler.type_of(expression, view.source.fields) for expression in expressions]
+        self._compute = compiler.compile_values(expressions, view.source.fields)
         self.empty = (None,) * len(kinds)
         self._blank = tuple(_EMPTY[kind] for kind in kinds)
         self._texts = [i for i, kind in enumerate(kinds) if kind == "string"]

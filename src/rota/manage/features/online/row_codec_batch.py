@@ -29,18 +29,18 @@ class RowBatches:
     def __init__(self, view: RowView) -> None:
         self.view = view
         fields = view.view.source.fields
-        sqls = [feature.sql for _, feature in layout(view.view)]
-        self._kinds = [compiler.type_of(sql, fields) for sql in sqls]
-        read = [compiler.columns_of(sql, fields) for sql in sqls]
-        self._plain = {i: sql for i, sql in enumerate(sqls) if read[i] == [sql] and sql in fields}
-        self._computed = [i for i in range(len(sqls)) if i not in self._plain]
+        expressions = [feature.expression for _, feature in layout(view.view)]
+        self._kinds = [compiler.type_of(expression, fields) for expression in expressions]
+        read = [compiler.columns_of(expression, fields) for expression in expressions]
+        self._plain = {i: text for i, text in enumerate(expressions) if isinstance(text, str) and read[i] == [text] and text in fields}
+        self._computed = [i for i in range(len(expressions)) if i not in self._plain]
         self._needed = sorted({column for i in self._computed for column in read[i]})
-        self._compute = compiler.compile_values([sqls[i] for i in self._computed], fields)
+        self._compute = compiler.compile_values([expressions[i] for i in self._computed], fields)
         self.columns = sorted({column for columns in read for column in columns} | {*view.join_keys, view.timestamp_field})
         """The columns of the source that encoding needs, without the created time."""
         self._texts = [i for i, kind in enumerate(self._kinds) if kind == "string"]
         fixed = [i for i, kind in enumerate(self._kinds) if kind != "string"]
-        form = [("tag", "S1"), ("event", "<i8"), ("created", "<i8"), ("nulls", "u1", ((len(sqls) + 7) // 8,))]
+        form = [("tag", "S1"), ("event", "<i8"), ("created", "<i8"), ("nulls", "u1", ((len(expressions) + 7) // 8,))]
         self._form = np.dtype([*form, *((f"f{i}", _NUMPY[FORMATS[self._kinds[i]]]) for i in fixed)])
 
     def pairs(self, found: pl.DataFrame) -> Pairs:

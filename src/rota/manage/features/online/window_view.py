@@ -21,7 +21,7 @@ from rota.manage.features.expressions import compiler
 from rota.manage.features.online import tiles
 from rota.manage.features.online.row_codec import Entities, event_time, layout
 from rota.manage.features.online.tiles import Part, Plan, Shape, Tiles, Value
-from rota.records.data import Aggregation, Feature, FeatureView
+from rota.records.data import Aggregation, Expression, Feature, FeatureView, text_of
 from rota.records.schema import Type
 from rota.records.time import Micros, micros
 
@@ -43,10 +43,10 @@ class WindowView(Entities):
         self.hop_us = micros(view.hop)
         self.keep = tiles_kept(view)
         self.shape = Shape(self.keep, len(slots(view)), plan(view), view.source.id_field is not None)
-        self.sqls = [*slots(view), *folded_slots(view)]
+        self.expressions = [*slots(view), *folded_slots(view)]
         self.empty = (None,) * len(view.features)
-        self._compute = compiler.compile_values(self.sqls, view.source.fields)
-        kinds = [compiler.type_of(sql, view.source.fields) for sql in self.sqls]
+        self._compute = compiler.compile_values(self.expressions, view.source.fields)
+        kinds = [compiler.type_of(expression, view.source.fields) for expression in self.expressions]
         self._texts = [kind == "string" for kind in kinds[: self.shape.sums]]
         self._takes = [_TAKES[kind] for kind in kinds[self.shape.sums :]]
         self._answers = [self._answer(feature) for _, feature in layout(view)]
@@ -105,22 +105,22 @@ class WindowView(Entities):
         width, kind = self.shape.width, feature.aggregation or "count"
         window_us = micros(feature.window or "")
         if kind in FOLDED:
-            at = 1 + 2 * self.shape.sums + self.shape.plan.index((kind, folded_slots(self.view).index(feature.sql)))
+            at = 1 + 2 * self.shape.sums + self.shape.plan.index((kind, folded_slots(self.view).index(feature.expression)))
 
             def fold(numbers: Sequence[Any], first: int) -> Any:
                 found = tiles.folded(kind, numbers[first + at :: width])
                 return found[2] if found is not None and kind == "last" else found
 
             return window_us, fold
-        slot = 1 + 2 * slots(self.view).index(feature.sql)
+        slot = 1 + 2 * slots(self.view).index(feature.expression)
         return window_us, lambda numbers, first: finish(kind, sum(numbers[first + slot :: width]), sum(numbers[first + slot + 1 :: width]))
 
 
 def contributions(view: FeatureView) -> list[pl.Expr]:
     """What rows count and sum, over columns: c0, s0, c1, s1 ... for each of `slots`."""
     columns = []
-    for slot, sql in enumerate(slots(view)):
-        expression = compiler.compiled(sql, view.source.fields)
+    for slot, each in enumerate(slots(view)):
+        expression = compiler.compiled(each, view.source.fields)
         counts, total = expression.column.is_not_null(), pl.lit(0.0)
         if expression.type != "string":
             number = expression.column.cast(pl.Float64)
@@ -133,8 +133,8 @@ def contributions(view: FeatureView) -> list[pl.Expr]:
 def values_taken(view: FeatureView) -> list[pl.Expr]:
     """What rows give to min, max and last, over columns: v0, v1 ... for each of `folded_slots`."""
     columns = []
-    for slot, sql in enumerate(folded_slots(view)):
-        expression = compiler.compiled(sql, view.source.fields)
+    for slot, each in enumerate(folded_slots(view)):
+        expression = compiler.compiled(each, view.source.fields)
         value = expression.column
         if expression.type == "float":
             value = pl.when(value.is_finite()).then(value + 0.0)
@@ -151,20 +151,20 @@ def finish(aggregation: Aggregation, count: float, total: float) -> float | int 
     return total if aggregation == "sum" else total / count
 
 
-def slots(view: FeatureView) -> list[str]:
+def slots(view: FeatureView) -> list[Expression]:
     """The distinct expressions of a windowed view that are counted or summed."""
-    return sorted({feature.sql for feature in view.features.values() if feature.aggregation not in FOLDED})
+    return sorted({feature.expression for feature in view.features.values() if feature.aggregation not in FOLDED}, key=text_of)
 
 
-def folded_slots(view: FeatureView) -> list[str]:
+def folded_slots(view: FeatureView) -> list[Expression]:
     """The distinct expressions of a windowed view of which there is a min, max or last."""
-    return sorted({feature.sql for feature in view.features.values() if feature.aggregation in FOLDED})
+    return sorted({feature.expression for feature in view.features.values() if feature.aggregation in FOLDED}, key=text_of)
 
 
 def plan(view: FeatureView) -> Plan:
     """The folded values that each tile of a view holds: which fold, and of which of `folded_slots`."""
-    sqls = folded_slots(view)
-    return tuple(sorted({(f.aggregation or "", sqls.index(f.sql)) for f in view.features.values() if f.aggregation in FOLDED}))
+    folded = folded_slots(view)
+    return tuple(sorted({(f.aggregation or "", folded.index(f.expression)) for f in view.features.values() if f.aggregation in FOLDED}))
 
 
 def tiles_kept(view: FeatureView) -> int:
