@@ -16,7 +16,7 @@ DEMO ?=
 # Processes that tests run in
 JOBS ?= 2
 
-.PHONY: demo test slow check peers lock wheel clean
+.PHONY: demo test slow check docs peers lock wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rota demo $(DEMO)
@@ -32,6 +32,10 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The pages that are generated from the code; a test holds them equal.
+docs: $(VENV)/.dev
+	$(BIN)/rota settings --markdown > docs/settings.md
 
 # The MLflow clients and the server of the contract tests, each in an environment of its own.
 peers: $(PEERS)/.mlflow3 $(PEERS)/.mlflow2

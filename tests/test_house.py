@@ -236,19 +236,41 @@ def test_decisions_are_short_and_numbered_without_a_gap():
 
 
 def test_the_table_of_engines_names_what_is_opened():
-    table = (ROOT / "docs" / "index.md").read_text().partition("## Ports and engines")[2].partition("\n## ")[0]
+    table = (ROOT / "docs" / "inside.md").read_text().partition("## Ports and engines")[2].partition("\n## ")[0]
     named = set(re.findall(r"`([\w/]+)\.py`", table)) - {"engines"}
     opened = {name.replace(".", "/") for name in re.findall(r"rota\.backends\.([\w.]+)", (SOURCE / "engines.py").read_text())}
-    assert opened <= named, f"docs/index.md lacks {sorted(opened - named)}"
+    assert opened <= named, f"docs/inside.md lacks {sorted(opened - named)}"
     assert [name for name in named if not (SOURCE / "backends" / f"{name}.py").is_file()] == []
     ports = {path.stem for path in (SOURCE / "ports").glob("[a-z]*.py")}
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == ports
+
+
+def test_the_readme_is_short_and_shows_code_at_once():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+    assert next(number for number, line in enumerate(lines, 1) if line.startswith(("```console", "```python"))) < 30
 
 
 def test_links_in_the_documents_lead_somewhere():
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.relative_to(ROOT)} links to {target}, which is not there"
+
+
+def test_links_into_a_page_lead_to_a_heading_of_it():
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target, anchor in re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", document.read_text()):
+            page = document.parent / target if target else document
+            titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+            headings = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in headings, f"{document.relative_to(ROOT)} links to {target}#{anchor}, a heading that is not there"
+
+
+def test_the_picture_of_the_floors_names_every_floor_and_room():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [layer for contract in contracts if contract["type"] == "layers" for layer in contract["layers"]]
+    pages = (ROOT / "docs" / "inside.md").read_text().partition("## Floors")[2].partition("## Ports and engines")[0]
+    assert {name for layer in layers for name in layer.split(" | ")} - set(re.findall(r"\w+", pages)) == set()
 
 
 def test_test_files_have_names_of_their_own():

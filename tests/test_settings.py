@@ -1,11 +1,13 @@
 """Settings: a variable beats the file, the file beats the default, and a typing mistake is seen."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from rota.errors import InvalidInput
-from rota.settings import Settings, load
+from rota.rendering import settings_reference
+from rota.settings import NOT_SETTINGS, SECRET_FILES, VARIABLES, Settings, descriptions, load, origins
 
 
 def with_file(directory, text):
@@ -89,3 +91,50 @@ def test_secrets_are_not_shown():
         assert "s3sam3" not in shown
         assert "workers=1" in shown
     assert "alert_webhook=''" in repr(Settings())
+
+
+def test_each_value_names_where_it_comes_from(tmp_path):
+    (tmp_path / "url").write_text("redis://cache")
+    with_file(tmp_path, "workers = 2\nlease_s = 9\npoll_s = 1.0")
+    environ = {"ROTA_LEASE_S": "10", "ROTA_POLL_S": "2", "ROTA_ONLINE_URL_FILE": str(tmp_path / "url"), "ROTA_SIGNING_KEY": "k", "ROTA_LOG": "json"}
+    found = origins(tmp_path, environ, poll_s=3.0, host=None)
+    changed = {name: origin for name, origin in found.items() if origin != "default"}
+    assert changed == {
+        "workers": str(tmp_path / "rota.toml"),
+        "lease_s": "ROTA_LEASE_S",
+        "poll_s": "option",
+        "online_url": "ROTA_ONLINE_URL_FILE",
+        "signing_key": "ROTA_SIGNING_KEY",
+    }
+    assert list(found) == list(Settings.__struct_fields__)
+
+
+def test_the_page_of_settings_is_the_generated_one(root):
+    assert (root / "docs" / "settings.md").read_text() == settings_reference.markdown(), "`make docs` writes it anew"
+
+
+def test_the_page_shows_every_setting_once_with_variable_type_default_range_and_reason():
+    lines = [line for line in settings_reference.markdown().splitlines() if line.count(" | ") == 6 and line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    assert [row[0] for row in rows] == [f"`{name}`" for name in Settings.__struct_fields__]
+    assert [row[1] for row in rows] == [f"`ROTA_{name.upper()}`" for name in Settings.__struct_fields__]
+    shown = {name: (kind, default, limits) for name, _, kind, default, limits, _, _ in rows}
+    assert shown["`lease_s`"] == ("number", "`5.0`", "1 to 3600 seconds")
+    assert shown["`clock`"] == ("`system` or `replay`", "`system`", "")
+    assert shown["`metadata_url`"] == ("text", "empty", "")
+    secret = ["`metadata_url`", "`online_url`", "`signing_key`", "`alert_webhook`"]
+    assert [row[0] for row in rows if row[5].endswith("*Secret.*")] == secret
+    assert [row[6] for row in rows] == [about.reason for about in descriptions().values()]
+
+
+def test_every_description_is_whole():
+    for name, about in descriptions().items():
+        assert about.text.endswith((".", ").")), name
+        assert about.reason.endswith((".", ").")), name
+        assert (about.low is None) == (about.high is None), name
+        assert "|" not in about.text + about.reason, name
+
+
+def test_the_page_names_every_variable_that_is_no_setting():
+    assert set(re.findall(r"`(ROTA_\w+)` \| [A-Z`]", settings_reference.markdown())) >= set(VARIABLES)
+    assert set(VARIABLES) | SECRET_FILES == NOT_SETTINGS

@@ -1,79 +1,316 @@
 """Settings: one frozen record, read once by `rota.wiring` from `rota.toml` and `ROTA_*` variables.
 
 Order: a variable beats the file, the file beats the default. Unknown keys are errors, so a typing mistake is seen.
+Each field carries its description; docs/settings.md is generated from it by `make docs`.
 """
 
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
 from rota.errors import InvalidInput
 
+HOME = "Home"
+ADDRESSES = "Addresses and ports"
+PROCESSES = "Processes and their rhythm"
+STORES = "Stores"
+LIMITS = "Limits"
+RETENTION = "Retention"
+ALERTS = "Alerts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingDescription:
+    """What a setting does, why its default is what it is, in which unit it counts, and between which values it must lie."""
+
+    group: str
+    text: str
+    reason: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    secret: bool = False
+    """A value that may hold a password or a token: never shown, and it may stand in a file named by ROTA_NAME_FILE instead."""
+
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that can be configured; each field's comment gives unit, range and the default's reason."""
+    """Everything that can be configured; each field's description gives unit, range and the default's reason."""
 
-    home: Path = Path(".rota")
-    """Directory of the embedded platform; created with mode 0700."""
-    host: str = "127.0.0.1"
-    """Address of both servers; loopback unless somebody decides otherwise."""
-    allowed_hosts: str = ""
-    """Further names under which the control plane may be addressed, separated by commas, for example behind a proxy; it
-    answers to `host` and to this machine's loopback names, and to nothing else (a page elsewhere could rebind a name to it)."""
-    control_port: int = 7682
-    """Port of the control plane, 1-65535 (0: any free port; read it from HOME/ports.json)."""
-    prediction_port: int = 7683
-    """Port of the prediction processes, 1-65535 (0: any free port)."""
-    prediction_processes: int = 1
-    """Prediction processes sharing one socket, 1-64; a fitting number is one per core that serving may use."""
-    workers: int = 1
-    """Worker processes, 1-64."""
-    environment: str = "prod"
-    """Name under which pipelines are deployed here."""
-    clock: Literal["system", "replay"] = "system"
-    """replay: time stands still until it is advanced (replaying recorded data); system: the machine's clock."""
-    lease_s: float = 5.0
-    """Seconds a worker owns a run without renewing, 1-3600: a dead worker's run is taken over after this."""
-    poll_s: float = 0.1
-    """Seconds between two looks for work or for a new release, 0.01-60."""
-    sync: bool = False
-    """True: predictions, labels and pushes are acknowledged after fsync (they survive a power cut, not only a killed process)."""
-    online_size_mb: int = 4_096
-    """Largest size of the online store in megabytes, 16-1048576; the file is sparse and grows as needed."""
-    online_url: str = ""
-    """URL of the Redis (6 or newer) or Valkey of the online features, as redis://:password@host:6379/0; empty: LMDB in HOME/online."""
-    online_namespace: str = "rota"
-    """What all keys in that server begin with: the same on every host of a platform, another one for each platform that shares the server."""
-    max_request_mb: int = 16
-    """Largest accepted HTTP body in megabytes, 1-1024."""
-    max_artifact_mb: int = 10_240
-    """Largest accepted artifact file in megabytes, 1-1048576; files are streamed, so this bounds disk, not memory."""
-    housekeeping_s: float = 30.0
-    """Seconds between two rounds in which a worker carries pushed rows into the tables and sorts histories, 0.1-86400."""
-    step_timeout_s: float = 3_600.0
-    """Seconds a training step may take before it is ended, 1-604800."""
-    retention_trash_days: float = 30.0
-    """Days for which deleted tracked runs, experiments, logged models and versions are kept, 0-36500; then `rota gc` purges them."""
-    retention_pending_days: float = 7.0
-    """Days after which a logged model whose upload never ended counts as given up, 0-36500."""
-    retention_run_days: float = 365.0
-    """Days for which events, monitor runs and what a failed or blocked run made are kept, 0-36500; what a version rests on is kept for good."""
-    retention_grace_hours: float = 24.0
-    """Hours for which a blob that nothing names is left alone, 0-8760: longer than any upload takes."""
-    metadata_url: str = ""
-    """URL of the metadata store, as postgresql://user:password@host:5432/database; empty: SQLite in HOME/metadata.db."""
-    storage_url: str = ""
-    """s3://BUCKET/PREFIX of blobs and tables, reached with the AWS_* variables; empty: HOME/blobs and HOME/tables."""
-    alert_webhook: str = ""
-    """URL that receives each alert as JSON; empty: alerts are only logged and stored."""
-    alert_private: bool = False
-    """True: that URL may lie in a private network and be plain http; otherwise only https to a public address, or loopback."""
-    signing_key: str = ""
-    """What signs models that are kept as pickle, at least 32 characters and the same on every host; empty: HOME/signing.key, made at first use."""
+    home: Annotated[
+        Path,
+        SettingDescription(
+            group=HOME,
+            text="Directory of the embedded platform; created with mode 0700.",
+            reason="A folder beside the project file; `rota init` keeps it out of version control.",
+        ),
+    ] = Path(".rota")
+    environment: Annotated[
+        str,
+        SettingDescription(
+            group=HOME,
+            text="Name under which pipelines are deployed here; tokens may be limited to it.",
+            reason="One platform is the usual case; a second one, for example `staging`, names itself.",
+        ),
+    ] = "prod"
+    clock: Annotated[
+        Literal["system", "replay"],
+        SettingDescription(
+            group=HOME,
+            text="`system`: the machine's clock. `replay`: time stands still until it is advanced ([how to replay](replay.md)).",
+            reason="A platform that serves follows the world.",
+        ),
+    ] = "system"
+    host: Annotated[
+        str,
+        SettingDescription(
+            group=ADDRESSES,
+            text="Address on which the control plane and the prediction processes listen.",
+            reason="Loopback: nobody else reaches a platform unless somebody decides so, and the prediction port asks for no token.",
+        ),
+    ] = "127.0.0.1"
+    allowed_hosts: Annotated[
+        str,
+        SettingDescription(
+            group=ADDRESSES,
+            text="Further names under which the control plane may be addressed, separated by commas, for example behind a proxy.",
+            reason="It answers to `host` and to this machine's loopback names only: a page elsewhere could rebind its name to this address.",
+        ),
+    ] = ""
+    control_port: Annotated[
+        int,
+        SettingDescription(
+            group=ADDRESSES,
+            text="Port of the control plane (pages and API). 0: any free port; HOME/ports.json and `rota status` tell which.",
+            reason="Leaves the ports of Jupyter (8888), MLflow (5000) and Prometheus (9090) free.",
+            low=0,
+            high=65_535,
+        ),
+    ] = 7682
+    prediction_port: Annotated[
+        int,
+        SettingDescription(
+            group=ADDRESSES,
+            text="Port of the prediction processes. 0: any free port.",
+            reason="The control plane's neighbour.",
+            low=0,
+            high=65_535,
+        ),
+    ] = 7683
+    prediction_processes: Annotated[
+        int,
+        SettingDescription(
+            group=PROCESSES,
+            text="Prediction processes that share one socket; a fitting number is one per core that serving may use.",
+            reason="One process keeps one core busy; more help only where cores are free.",
+            low=1,
+            high=64,
+        ),
+    ] = 1
+    workers: Annotated[
+        int,
+        SettingDescription(
+            group=PROCESSES,
+            text="Worker processes; each executes one durable run at a time (training, rollout, monitoring).",
+            reason="Two trainings at once compete for the same cores and memory.",
+            low=1,
+            high=64,
+        ),
+    ] = 1
+    lease_s: Annotated[
+        float,
+        SettingDescription(
+            group=PROCESSES,
+            text="How long a worker owns a run without renewing; after this a dead worker's run is taken over.",
+            reason="A worker renews three times in it, so a short pause of the machine loses no run, and a crash costs seconds.",
+            unit="seconds",
+            low=1,
+            high=3_600,
+        ),
+    ] = 5.0
+    poll_s: Annotated[
+        float,
+        SettingDescription(
+            group=PROCESSES,
+            text="Time between two looks for work (workers) and for a new release (prediction processes).",
+            reason="A new release is noticed at once for a person, at the price of ten small reads a second.",
+            unit="seconds",
+            low=0.01,
+            high=60,
+        ),
+    ] = 0.1
+    housekeeping_s: Annotated[
+        float,
+        SettingDescription(
+            group=PROCESSES,
+            text="Time between two rounds in which a worker carries pushed rows into the tables and sorts histories.",
+            reason="Larger commits into the tables than after each push, and offline rows that are less than a minute old.",
+            unit="seconds",
+            low=0.1,
+            high=86_400,
+        ),
+    ] = 30.0
+    step_timeout_s: Annotated[
+        float,
+        SettingDescription(
+            group=PROCESSES,
+            text="How long a training step may take before it is ended.",
+            reason="An hour: longer than models on one machine usually take, short enough that one which hangs is seen the same day.",
+            unit="seconds",
+            low=1,
+            high=604_800,
+        ),
+    ] = 3_600.0
+    metadata_url: Annotated[
+        str,
+        SettingDescription(
+            group=STORES,
+            text="PostgreSQL of the metadata, as `postgresql://user:password@host:5432/database`; empty: SQLite in HOME/metadata.db.",
+            reason="One machine needs no server ([metadata store](metadata-store.md)).",
+            secret=True,
+        ),
+    ] = ""
+    storage_url: Annotated[
+        str,
+        SettingDescription(
+            group=STORES,
+            text="`s3://BUCKET/PREFIX` of blobs and tables, reached with the `AWS_*` variables; empty: HOME/blobs and HOME/tables.",
+            reason="One machine needs no object store ([several hosts](index.md#several-hosts)).",
+        ),
+    ] = ""
+    online_url: Annotated[
+        str,
+        SettingDescription(
+            group=STORES,
+            text="Redis (6 or newer) or Valkey of the online features, as `redis://:password@host:6379/0`; empty: LMDB in HOME/online.",
+            reason="One machine needs no server ([several hosts](index.md#several-hosts)).",
+            secret=True,
+        ),
+    ] = ""
+    online_namespace: Annotated[
+        str,
+        SettingDescription(
+            group=STORES,
+            text="What all keys in that server begin with: the same on every host of a platform, another one for each platform on the server.",
+            reason="Keys that an operator recognises.",
+        ),
+    ] = "rota"
+    online_size_mb: Annotated[
+        int,
+        SettingDescription(
+            group=STORES,
+            text="Largest size of the embedded online store.",
+            reason="The file is sparse and grows as needed, so a generous limit costs nothing.",
+            unit="megabytes",
+            low=16,
+            high=1_048_576,
+        ),
+    ] = 4_096
+    sync: Annotated[
+        bool,
+        SettingDescription(
+            group=STORES,
+            text="True: predictions, labels and pushes are acknowledged after fsync, so they survive a power cut, not only a killed process.",
+            reason="An fsync per request costs more than most predictions; metadata is synced in any case.",
+        ),
+    ] = False
+    signing_key: Annotated[
+        str,
+        SettingDescription(
+            group=STORES,
+            text="Signs models that are kept as pickle: at least 32 characters, the same on every host; empty: HOME/signing.key.",
+            reason="The file is made at first use and only its owner can read it ([pickle](models.md#pickle)).",
+            secret=True,
+        ),
+    ] = ""
+    max_request_mb: Annotated[
+        int,
+        SettingDescription(
+            group=LIMITS,
+            text="Largest accepted HTTP body.",
+            reason="Tens of thousands of rows fit, and a single request cannot fill the memory.",
+            unit="megabytes",
+            low=1,
+            high=1_024,
+        ),
+    ] = 16
+    max_artifact_mb: Annotated[
+        int,
+        SettingDescription(
+            group=LIMITS,
+            text="Largest accepted artifact file.",
+            reason="Files are streamed, so this bounds disk, not memory.",
+            unit="megabytes",
+            low=1,
+            high=1_048_576,
+        ),
+    ] = 10_240
+    retention_trash_days: Annotated[
+        float,
+        SettingDescription(
+            group=RETENTION,
+            text="How long deleted tracked runs, experiments, logged models and versions are kept; then `rota gc` purges them.",
+            reason="A month to notice that something was deleted by mistake.",
+            unit="days",
+            low=0,
+            high=36_500,
+        ),
+    ] = 30.0
+    retention_pending_days: Annotated[
+        float,
+        SettingDescription(
+            group=RETENTION,
+            text="After how long a logged model whose upload never ended counts as given up.",
+            reason="Longer than any upload, also one that is taken up again after a weekend.",
+            unit="days",
+            low=0,
+            high=36_500,
+        ),
+    ] = 7.0
+    retention_run_days: Annotated[
+        float,
+        SettingDescription(
+            group=RETENTION,
+            text="How long events, monitor runs and what a failed or blocked run made are kept; what a version rests on is kept for good.",
+            reason="A year of history: each season once.",
+            unit="days",
+            low=0,
+            high=36_500,
+        ),
+    ] = 365.0
+    retention_grace_hours: Annotated[
+        float,
+        SettingDescription(
+            group=RETENTION,
+            text="How long a blob that nothing names is left alone.",
+            reason="Longer than any upload takes: a blob is stored before the record that names it.",
+            unit="hours",
+            low=0,
+            high=8_760,
+        ),
+    ] = 24.0
+    alert_webhook: Annotated[
+        str,
+        SettingDescription(
+            group=ALERTS,
+            text="URL that receives each alert as JSON ([web hooks](access.md#web-hooks)).",
+            reason="Empty: alerts are logged and stored, and stand on the pages.",
+            secret=True,
+        ),
+    ] = ""
+    alert_private: Annotated[
+        bool,
+        SettingDescription(
+            group=ALERTS,
+            text="True: that URL may lie in a private network and be plain http.",
+            reason="Only https to a public address, or loopback: a URL must not become a way into the network around the platform.",
+        ),
+    ] = False
 
     def __repr__(self) -> str:
         values = {name: getattr(self, name) for name in self.__struct_fields__}
@@ -89,43 +326,36 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise InvalidInput("setting storage_url holds credentials; they belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
 
-_SECRET = ("metadata_url", "alert_webhook", "online_url", "signing_key")
-"""URLs that may hold a password or a token: never shown. Each may stand in a file named by ROTA_NAME_FILE instead."""
-SECRET_FILES = frozenset(f"ROTA_{name.upper()}_FILE" for name in _SECRET)
-NOT_SETTINGS = frozenset({"ROTA_LOG", "ROTA_SUPERVISOR_PID", "ROTA_TOKEN", "ROTA_TOKEN_FILE", "ROTA_REPRODUCES"}) | SECRET_FILES
-"""Variables of the entry points: the form of the log, who started a child, the token of who gives a command, and the run that is executed again."""
+@cache
+def descriptions() -> Mapping[str, SettingDescription]:
+    """The description of every setting, by its name, in the order of their groups."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return {name: next(note for note in hints[name].__metadata__ if isinstance(note, SettingDescription)) for name in Settings.__struct_fields__}
+
 
 _RANGES: Mapping[str, tuple[float, float]] = {
-    "control_port": (0, 65_535),
-    "prediction_port": (0, 65_535),
-    "prediction_processes": (1, 64),
-    "workers": (1, 64),
-    "lease_s": (1, 3_600),
-    "poll_s": (0.01, 60),
-    "online_size_mb": (16, 1_048_576),
-    "max_request_mb": (1, 1_024),
-    "max_artifact_mb": (1, 1_048_576),
-    "housekeeping_s": (0.1, 86_400),
-    "step_timeout_s": (1, 604_800),
-    "retention_trash_days": (0, 36_500),
-    "retention_pending_days": (0, 36_500),
-    "retention_run_days": (0, 36_500),
-    "retention_grace_hours": (0, 8_760),
+    name: (about.low, about.high) for name, about in descriptions().items() if about.low is not None and about.high is not None
 }
+_SECRET = tuple(name for name, about in descriptions().items() if about.secret)
+SECRET_FILES = frozenset(f"ROTA_{name.upper()}_FILE" for name in _SECRET)
+VARIABLES: Mapping[str, str] = {
+    "ROTA_TOKEN": "Token with which commands and `rota.Client` act; without it they act for whoever can read the home.",
+    "ROTA_TOKEN_FILE": "File that holds that token instead.",
+    "ROTA_LOG": "`json`: the platform's processes log one JSON object a line; otherwise lines for people.",
+    "ROTA_SUPERVISOR_PID": "Set by the supervisor for its processes: they end when it is gone.",
+    "ROTA_REPRODUCES": "Set by `rota runs reproduce`: the run that is executed again.",
+}
+"""Variables of the entry points, which are no settings: the token of who gives a command, the form of the log, who started a process."""
+NOT_SETTINGS = frozenset(VARIABLES) | SECRET_FILES
 
 
 def load(directory: Path = Path(), environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
-    """Settings of a directory's `rota.toml` (if there is one), the environment, and explicit overrides, later ones winning."""
+    """Settings of a directory's `rota.toml` (if there is one), the environment, and explicit overrides, later ones winning.
+
+    Raises `InvalidInput` for unknown names, values of a wrong type and values out of range.
+    """
     file = directory / "rota.toml"
-    values: dict[str, Any] = {}
-    if file.exists():
-        try:
-            values = tomllib.loads(file.read_text())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"{file} is not valid TOML: {error}", file=str(file)) from error
-    values |= {name.removeprefix("ROTA_").lower(): text for name, text in environ.items() if name.startswith("ROTA_") and name not in NOT_SETTINGS}
-    values |= {name: text for name in _SECRET if (text := secret(name, environ))}
-    values |= {name: value for name, value in overrides.items() if value is not None}
+    values = {name: value for name, (value, _) in _gathered(file, environ, overrides).items()}
     unknown = sorted(set(values) - set(Settings.__struct_fields__))
     if unknown:
         raise InvalidInput(f"unknown settings {unknown} in {file} or ROTA_*; known are {list(Settings.__struct_fields__)}", unknown=unknown)
@@ -133,6 +363,30 @@ def load(directory: Path = Path(), environ: Mapping[str, str] = os.environ, **ov
         return msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"a setting in {file} or ROTA_* has a wrong type: {error}") from error
+
+
+def origins(directory: Path = Path(), environ: Mapping[str, str] = os.environ, **overrides: Any) -> dict[str, str]:
+    """Where the value of each setting that `load` would give comes from: a file, a variable, "option" for an override, or "default"."""
+    gathered = _gathered(directory / "rota.toml", environ, overrides)
+    return {name: gathered[name][1] if name in gathered else "default" for name in Settings.__struct_fields__}
+
+
+def _gathered(file: Path, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Each configured value with its origin; unknown names are still among them."""
+    gathered: dict[str, tuple[Any, str]] = {}
+    if file.exists():
+        try:
+            gathered = {name: (value, str(file)) for name, value in tomllib.loads(file.read_text()).items()}
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"{file} is not valid TOML: {error}", file=str(file)) from error
+    for variable, text in environ.items():
+        if variable.startswith("ROTA_") and variable not in NOT_SETTINGS:
+            gathered[variable.removeprefix("ROTA_").lower()] = (text, variable)
+    for name in _SECRET:
+        if text := secret(name, environ):
+            variable = f"ROTA_{name.upper()}"
+            gathered[name] = (text, f"{variable}_FILE" if environ.get(f"{variable}_FILE") else variable)
+    return gathered | {name: (value, "option") for name, value in overrides.items() if value is not None}
 
 
 def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:

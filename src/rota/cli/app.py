@@ -5,6 +5,7 @@ command is used (typer alone starts in 0.15 s, with every engine it would be a s
 """
 
 import importlib
+import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import rota
 from rota.errors import RotaError
 
 DEVELOP = "1 ML development"
@@ -72,6 +74,7 @@ ENTRIES = (
     Entry("up", "platform", PLATFORM, "Run the whole platform on this machine."),
     Entry("down", "platform", PLATFORM, "Stop a running platform and wait until its processes are gone."),
     Entry("status", "platform", PLATFORM, "Processes, clock and waiting work of a running platform."),
+    Entry("settings", "settings", PLATFORM, "The settings in force here and where each comes from; secrets are not shown."),
     Entry("demo", "platform", PLATFORM, "Close the whole loop on recorded data."),
     Entry("server", "children", PLATFORM, "Run one control-plane process."),
     Entry("worker", "children", PLATFORM, "Run one worker process."),
@@ -107,14 +110,22 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rota {rota.__version__} (Python {platform.python_version()}, {sys.platform})")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     ctx: typer.Context,
     home: Annotated[
         Path | None, typer.Option(help="Directory of the platform; otherwise ROTA_HOME, rota.toml, or .rota.", show_default=False)
     ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
     """The whole MLOps loop in one package. Begin with `rota demo`, or `rota init NAME`."""
+    del version  # printed by its callback
     ctx.obj = home
 
 
