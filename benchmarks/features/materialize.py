@@ -61,9 +61,9 @@ def ours(count: int, directory: Path | None) -> tuple[float, float]:
         for number, part in enumerate(found.iter_slices(1_000_000)):
             tables.append("sources/drives", part.with_columns(pl.lit(number, dtype=pl.Int64).alias(CREATED)))
         began = time.perf_counter()
-        written = feed.materialize("v")
+        written = feed.materializer.materialize("v")
         took = time.perf_counter() - began
-        again = feed.materialize_incremental("v")
+        again = feed.materializer.materialize_incremental("v")
         online.close()
         assert (written, again) == ((count + 1) // 2, 0)
         bare = LmdbOnline(home / "bare", size_mb=16_384, sync=True)

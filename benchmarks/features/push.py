@@ -1,4 +1,4 @@
-"""Push rate through `Feed.push`, acknowledged after fsync, on the embedded stores (SQLite, Delta, LMDB, journal files).
+"""Push rate through `Feed.pushes.push`, acknowledged after fsync, on the embedded stores (SQLite, Delta, LMDB, journal files).
 
     python benchmarks/features/push.py                  # 200 batches of 1,000
     python benchmarks/features/push.py --batches 20     # small
@@ -70,7 +70,7 @@ def pushed(service: FeatureService, options: argparse.Namespace) -> tuple[float,
         with (home / "reference").open("ab") as file:
             for number, rows in enumerate(batches(service, options.batches + 2, options.users, options.batch)):
                 began = time.perf_counter()
-                feed.push("events", rows, sync=True)
+                feed.pushes.push("events", rows, sync=True)
                 between = time.perf_counter()
                 file.write(b"".join(map(msgspec.msgpack.encode, rows)))
                 file.flush()

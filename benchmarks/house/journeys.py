@@ -95,16 +95,16 @@ def flush(platform: wiring.Platform) -> Callable[[int], object]:
     declared(platform)
 
     platform.features.push("flights", rows(platform, 0, 1_000))
-    platform.feed.flush("flights")
+    platform.feed.pushes.flush("flights")
     platform.features.push("flights", rows(platform, 1_000, 1_000))
-    return lambda _: platform.feed.flush("flights")
+    return lambda _: platform.feed.pushes.flush("flights")
 
 
 def join(platform: wiring.Platform) -> Callable[[int], object]:
     """A point-in-time join of a scalar and a windowed view to a thousand rows."""
     declared(platform)
     platform.features.push("flights", rows(platform, 0, 3_000))
-    platform.feed.flush("flights")
+    platform.feed.pushes.flush("flights")
     now_us = platform.repositories.clock.now_us()
     asked = {"origin": ["JLE"[n % 3] for n in range(1_000)], "event_timestamp": [now_us - n * 1_000 for n in range(1_000)]}
     frame = pl.DataFrame(asked).with_columns(pl.col("event_timestamp").cast(pl.Datetime("us", "UTC")))

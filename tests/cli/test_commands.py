@@ -307,7 +307,7 @@ def test_rows_of_every_file_format_are_pushed(home, tmp_path):
         result = home.rota("sources", "push", "arrivals", str(tmp_path / f"rows.{suffix}"), "--json")
         assert json.loads(result.stdout) == {"source": "arrivals", "accepted": 1}
     with home.open() as platform:
-        assert platform.feed.flush("arrivals") == 3
+        assert platform.feed.pushes.flush("arrivals") == 3
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ with wiring.opened() as platform:
     version = r.metadata.get(DatasetVersion, "ice", 1)
     rows = datasets.read(r.tables, version)
     platform.features.push("sales", json.loads(sys.argv[1]))
-    platform.feed.flush("sales")
+    platform.feed.pushes.flush("sales")
     print(json.dumps({"rows": rows.to_dicts(), "digest": digest_of(rows), "blobs": sorted(r.blobs.digests()), "tables": r.tables.tables()}))
 """
 
@@ -56,8 +56,8 @@ def test_features_and_datasets_of_a_bucket_are_the_same_for_two_processes(s3_env
         start = r.clock.now_us() - 5 * HOUR_US
         platform.features.push("weather", [{"shop": "a", "at": start + hour * HOUR_US, "temp": 10.0 + hour} for hour in range(5)])
         platform.features.push("sales", [{"id": f"s{hour}", "shop": "a", "at": start + hour * HOUR_US, "sold": float(hour)} for hour in range(5)])
-        assert platform.feed.flush("weather") == platform.feed.flush("sales") == 5
-        assert platform.feed.materialize("shop_weather") == 1
+        assert platform.feed.pushes.flush("weather") == platform.feed.pushes.flush("sales") == 5
+        assert platform.feed.materializer.materialize("shop_weather") == 1
         service, sales = r.metadata.get(FeatureService, "ice"), r.metadata.get(Source, "sales")
         definition = DatasetDefinition(service, labels=sales, label=sql("sold"), timestamp="at", window="7d", split=TimeSplit(test="1h"))
         built = datasets.build(r.tables, "ice", 1, definition, now_us=r.clock.now_us())

@@ -110,7 +110,7 @@ def test_each_environment_builds_the_definition_from_its_own_home(tmp_path, home
 
 
 def test_environments_that_share_a_home_have_versions_of_their_own(platform):
-    platform.feed.flush("flights")
+    platform.feed.pushes.flush("flights")
     first = dataset_versions.build_named(platform.repositories, "late", environment="prod", actor="a").version
     other = dataset_versions.build_named(platform.repositories, "late", environment="staging", actor="a").version
     assert (other.number, other.environment, other.digest) == (2, "staging", first.digest)
@@ -180,7 +180,7 @@ def dying(kind, name, when, nth=1):
     setattr(kind, name, act)
 
 with wiring.opened(Settings(home=Path(home), environment=environment)) as platform:
-    platform.feed.flush("flights")
+    platform.feed.pushes.flush("flights")
     if place.startswith("start:"):
         Path(place[6:] + environment).touch()
         while len(list(Path(place[6:]).parent.glob(Path(place[6:]).name + "*"))) < 2:

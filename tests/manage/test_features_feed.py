@@ -95,63 +95,63 @@ def sale(number: int, amount: float = 1.0, *, at: int = START, name: str | None 
 
 
 def test_a_push_is_served_at_once_and_trains_the_same_after_a_flush(place: Place) -> None:
-    assert place.feed.push("sales", [sale(1, 2.0), sale(2, 3.0), sale(3, 9.0, name=None)]) == 3
+    assert place.feed.pushes.push("sales", [sale(1, 2.0), sale(2, 3.0), sale(3, 9.0, name=None)]) == 3
     assert place.serves()[1:] == (2, 5.0)
-    assert place.feed.flush("sales") == 3
-    assert place.feed.flush("sales") == 0
+    assert place.feed.pushes.flush("sales") == 3
+    assert place.feed.pushes.flush("sales") == 0
     assert place.trains() == place.serves()
     assert place.tables.scan("sources/sales").collect().height == 3
 
 
 def test_a_push_is_taken_whole_or_not_at_all(place: Place) -> None:
     with pytest.raises(InvalidInput, match="row 1, field 'amount'"):
-        place.feed.push("sales", [sale(1), {**sale(2), "amount": "much"}])
+        place.feed.pushes.push("sales", [sale(1), {**sale(2), "amount": "much"}])
     with pytest.raises(InvalidInput, match="lies after the platform's time 2013-07-15T04:00:00Z"):
-        place.feed.push("sales", [sale(1), sale(2, at=START + 2 * MINUTE)])
+        place.feed.pushes.push("sales", [sale(1), sale(2, at=START + 2 * MINUTE)])
     with pytest.raises(NotFound, match=r"no source 'sails'; the sources are \['sales'\]"):
-        place.feed.push("sails", [sale(1)])
-    assert place.feed.push("sales", []) == 0
+        place.feed.pushes.push("sails", [sale(1)])
+    assert place.feed.pushes.push("sales", []) == 0
     assert place.serves() == (None, None, None)
-    assert place.feed.flush("sales") == 0
+    assert place.feed.pushes.flush("sales") == 0
 
 
 def test_a_repeated_push_changes_nothing(place: Place) -> None:
-    place.feed.push("sales", [sale(1, 2.0)])
+    place.feed.pushes.push("sales", [sale(1, 2.0)])
     place.clock.advance(START + MINUTE)
-    place.feed.push("sales", [sale(1, 2.0), sale(1, 2.0), sale(2, 5.0)])
-    place.another().push("sales", [sale(1, 2.0)])
+    place.feed.pushes.push("sales", [sale(1, 2.0), sale(1, 2.0), sale(2, 5.0)])
+    place.another().pushes.push("sales", [sale(1, 2.0)])
     assert place.serves()[1:] == (2, 7.0)
-    place.feed.flush("sales")
+    place.feed.pushes.flush("sales")
     assert place.trains()[1:] == (2, 7.0)
 
 
 def test_a_correction_replaces_the_row_even_in_another_shop_or_at_another_time(place: Place) -> None:
-    place.feed.push("sales", [sale(1, 2.0), sale(2, 3.0)])
+    place.feed.pushes.push("sales", [sale(1, 2.0), sale(2, 3.0)])
     place.clock.advance(START + 30 * MINUTE)
-    place.feed.push("sales", [sale(1, 10.0, at=START + 20 * MINUTE), sale(2, 4.0, name="b")])
+    place.feed.pushes.push("sales", [sale(1, 10.0, at=START + 20 * MINUTE), sale(2, 4.0, name="b")])
     assert place.serves("a") == (10.0, 1, 10.0)
     assert place.serves("b") == (4.0, 1, 4.0)
-    place.feed.flush("sales")
+    place.feed.pushes.flush("sales")
     assert (place.trains("a"), place.trains("b")) == (place.serves("a"), place.serves("b"))
 
 
 def test_rows_leave_the_window_and_late_rows_still_enter_it(place: Place) -> None:
-    place.feed.push("sales", [sale(1, 2.0)])
+    place.feed.pushes.push("sales", [sale(1, 2.0)])
     place.clock.advance(START + 50 * MINUTE)
-    place.feed.push("sales", [sale(2, 3.0, at=START + 50 * MINUTE), sale(3, 4.0, at=START + MINUTE)])
+    place.feed.pushes.push("sales", [sale(2, 3.0, at=START + 50 * MINUTE), sale(3, 4.0, at=START + MINUTE)])
     assert place.serves() == (3.0, 3, 9.0)
     place.clock.advance(START + 75 * MINUTE)  # the window now reaches back to floor(15 min, 15 min) after the start
     assert place.serves() == (3.0, 1, 3.0)
     place.clock.advance(START + 300 * MINUTE)
     assert place.serves() == (3.0, 0, None)
-    place.feed.flush("sales")
+    place.feed.pushes.flush("sales")
     assert place.trains() == place.serves()
 
 
 @pytest.mark.parametrize("identified", [True, False])
 def test_what_was_journalled_but_not_applied_is_recovered_exactly_once(make: Callable[[], tuple[Any, Any, Any]], identified: bool) -> None:
     place = Place(make, service(identified=identified))
-    place.feed.push("sales", [sale(1, 2.0)])
+    place.feed.pushes.push("sales", [sale(1, 2.0)])
     working = place.online.update
 
     def failing(*_: Any, **__: Any) -> bool:
@@ -159,31 +159,31 @@ def test_what_was_journalled_but_not_applied_is_recovered_exactly_once(make: Cal
 
     place.online.update = failing
     with pytest.raises(Unavailable):
-        place.feed.push("sales", [sale(2, 3.0)])
+        place.feed.pushes.push("sales", [sale(2, 3.0)])
     place.online.update = working
     assert place.serves()[1:] == (1, 2.0)
-    assert place.another().recover() == 1
-    assert place.another().recover() == place.feed.recover() == 0
+    assert place.another().pushes.recover() == 1
+    assert place.another().pushes.recover() == place.feed.pushes.recover() == 0
     assert place.serves()[1:] == (2, 5.0)
-    place.feed.push("sales", [sale(3, 4.0)])
+    place.feed.pushes.push("sales", [sale(3, 4.0)])
     assert place.serves()[1:] == (3, 9.0)
 
 
 def test_the_next_push_also_applies_what_a_failed_one_left(place: Place) -> None:
     working = place.online.update
-    place.feed.push("sales", [sale(1, 2.0)])
+    place.feed.pushes.push("sales", [sale(1, 2.0)])
     place.online.update = lambda *_, **__: (_ for _ in ()).throw(Unavailable("away"))
     with pytest.raises(Unavailable):
-        place.feed.push("sales", [sale(2, 3.0)])
+        place.feed.pushes.push("sales", [sale(2, 3.0)])
     place.online.update = working
-    place.feed.push("sales", [sale(3, 4.0)])
+    place.feed.pushes.push("sales", [sale(3, 4.0)])
     assert place.serves()[1:] == (3, 9.0)
 
 
 def test_an_unfinished_flush_is_finished_by_the_next_one(make: Callable[[], tuple[Any, Any, Any]]) -> None:
     """The rows appended must be those that the first flush had claimed, though more came in since; nothing twice."""
     place = Place(make, service(identified=False))
-    place.feed.push("sales", [sale(1), sale(2)])
+    place.feed.pushes.push("sales", [sale(1), sale(2)])
     working = place.tables.append
 
     def append_and_die(*arguments: Any, **options: Any) -> int:
@@ -196,11 +196,11 @@ def test_an_unfinished_flush_is_finished_by_the_next_one(make: Callable[[], tupl
     for failing in (die, append_and_die):
         place.tables.append = failing
         with pytest.raises(Unavailable):
-            place.feed.flush("sales")
+            place.feed.pushes.flush("sales")
         place.tables.append = working
-        place.feed.push("sales", [sale(3)])
+        place.feed.pushes.push("sales", [sale(3)])
     assert len([c for c in place.metadata.find(Cursor) if c.consumer != CATALOG]) == 3
-    place.another().flush("sales")
+    place.another().pushes.flush("sales")
     assert place.tables.scan("sources/sales").collect()["id"].sort().to_list() == [1, 2, 3, 3]
 
 
@@ -208,7 +208,7 @@ def test_two_flushes_at_once_store_every_row_once(make: Callable[[], tuple[Any, 
     """The slow one has claimed two rows, the fast one sees three: both store the two, then the fast one may go on."""
     place = Place(make, service(identified=False))
     other, working = place.another(), place.tables.append
-    place.feed.push("sales", [sale(1), sale(2)])
+    place.feed.pushes.push("sales", [sale(1), sale(2)])
 
     def slow(*arguments: Any, **options: Any) -> Any:
         def fast(*more: Any, **others: Any) -> Any:
@@ -217,13 +217,13 @@ def test_two_flushes_at_once_store_every_row_once(make: Callable[[], tuple[Any, 
             return working(*more, **others)
 
         place.tables.append = fast
-        other.push("sales", [sale(3)])
-        other.flush("sales")
+        other.pushes.push("sales", [sale(3)])
+        other.pushes.flush("sales")
         return working(*arguments, **options)
 
     place.tables.append = slow
-    place.feed.flush("sales")
-    place.feed.flush("sales")
+    place.feed.pushes.flush("sales")
+    place.feed.pushes.flush("sales")
     assert place.tables.scan("sources/sales").collect()["id"].sort().to_list() == [1, 2, 3]
 
 
@@ -232,25 +232,25 @@ def test_a_flush_that_was_overtaken_stores_nothing_under_anothers_claim(
 ) -> None:
     place = Place(make, service(identified=False))
     other, working = place.another(), place.tables.append
-    place.feed.push("sales", [sale(1)])
+    place.feed.pushes.push("sales", [sale(1)])
 
-    def overtaken(_: Source) -> int:
+    def overtaken(_: str) -> int:
         monkeypatch.undo()
-        other.flush("sales")
-        place.feed.push("sales", [sale(2), sale(3)])
+        other.pushes.flush("sales")
+        place.feed.pushes.push("sales", [sale(2), sale(3)])
 
         def die(*_: Any, **__: Any) -> int:
             raise Unavailable("not even begun")
 
         place.tables.append = die
         with pytest.raises(Unavailable):
-            other.flush("sales")
+            other.pushes.flush("sales")
         place.tables.append = working
         return 0
 
-    monkeypatch.setattr(place.feed, "_catch_up", overtaken)
-    place.feed.flush("sales")
-    place.feed.flush("sales")
+    monkeypatch.setattr(place.feed.pushes, "catch_up", overtaken)
+    place.feed.pushes.flush("sales")
+    place.feed.pushes.flush("sales")
     assert place.tables.scan("sources/sales").collect()["id"].sort().to_list() == [1, 2, 3]
 
 
@@ -258,20 +258,20 @@ def test_what_the_store_keeps_of_an_entity_does_not_grow_for_ever(place: Place) 
     sizes = []
     for hour in range(12):
         place.clock.advance(START + 60 * hour * MINUTE)
-        place.feed.push("sales", [sale(100 * hour + i, at=place.clock.now_us() - 7 * i * MINUTE) for i in range(9)])
+        place.feed.pushes.push("sales", [sale(100 * hour + i, at=place.clock.now_us() - 7 * i * MINUTE) for i in range(9)])
         view = stored_view(place.service.stored_views[1])
         sizes.append(len(place.online.read([view.key({"shop": "a"})])[0]))
     assert max(sizes[2:]) == min(sizes[2:]) < 300
 
 
 def test_flushed_segments_of_ended_processes_are_dropped(place: Place) -> None:
-    place.feed.push("sales", [sale(1)])
+    place.feed.pushes.push("sales", [sale(1)])
     place.journal.close()  # what a process does at its end
-    place.another().push("sales", [sale(2)])
+    place.another().pushes.push("sales", [sale(2)])
     place.journal.close()
-    assert place.another().flush("sales") == 2
+    assert place.another().pushes.flush("sales") == 2
     assert list(place.journal.read("push/sales")) == []
-    assert place.another().recover() == 0
+    assert place.another().pushes.recover() == 0
     assert place.serves()[1:] == (2, 2.0)
 
 
@@ -280,21 +280,21 @@ def test_materialize_agrees_with_pushes_before_and_after_it(place: Place, tmp_pa
     history.write_text(
         "id,shop,at,amount\n1,a,2013-07-15T03:50:00Z,5\n2,a,2013-07-15T03:00:00Z,7\n3,a,2013-07-15T01:00:00Z,100\n4,b,2013-07-15T09:00:00Z,1\n"
     )
-    place.feed.push("sales", [sale(1, 5.0, at=START - 10 * MINUTE), sale(9, 1.0)])
-    assert place.feed.ingest("sales", history).rows_out == 4
+    place.feed.pushes.push("sales", [sale(1, 5.0, at=START - 10 * MINUTE), sale(9, 1.0)])
+    assert place.feed.ingestion.ingest("sales", history).rows_out == 4
     assert place.serves()[1:] == (2, 6.0)
-    place.feed.materialize("windows")
+    place.feed.materializer.materialize("windows")
     assert place.serves() == (1.0, 3, 13.0)  # sale 1 came both ways and counts once; the sale of 01:00 is too old
     assert place.serves("b") == (None, None, None)  # not before 09:00
-    place.feed.push("sales", [sale(2, 7.0, at=START - 60 * MINUTE), sale(10, 2.0)])
+    place.feed.pushes.push("sales", [sale(2, 7.0, at=START - 60 * MINUTE), sale(10, 2.0)])
     assert place.serves()[1:] == (4, 15.0)
-    place.feed.materialize("newest")
-    place.feed.materialize("windows")
+    place.feed.materializer.materialize("newest")
+    place.feed.materializer.materialize("windows")
     assert place.serves()[1:] == (4, 15.0)
-    place.feed.flush("sales")
+    place.feed.pushes.flush("sales")
     assert place.trains()[1:] == place.serves()[1:]
     with pytest.raises(NotFound, match="no feature view 'nothing'"):
-        place.feed.materialize("nothing")
+        place.feed.materializer.materialize("nothing")
 
 
 def test_materialize_beside_pushes_from_another_feed_counts_every_row_once(make: Callable[[], tuple[Any, Any, Any]]) -> None:
@@ -305,7 +305,7 @@ def test_materialize_beside_pushes_from_another_feed_counts_every_row_once(make:
 
     def push() -> None:
         for number in range(40):
-            other.push("sales", [sale(number)])
+            other.pushes.push("sales", [sale(number)])
             pushed.append(number)
         done.set()
 
@@ -313,21 +313,21 @@ def test_materialize_beside_pushes_from_another_feed_counts_every_row_once(make:
     thread.start()
     while not done.is_set():
         try:
-            place.feed.materialize("windows")
+            place.feed.materializer.materialize("windows")
         except Unavailable:
             continue
     thread.join()
-    place.feed.materialize("windows")
+    place.feed.materializer.materialize("windows")
     assert len(pushed) == 40
     assert place.serves()[1:] == (40, 40.0)
-    place.feed.flush("sales")
+    place.feed.pushes.flush("sales")
     assert place.tables.scan("sources/sales").collect().height == 40
 
 
 def test_pushes_of_many_threads_all_count(place: Place) -> None:
     def push(start: int) -> None:
         for number in range(start, start + 10):
-            place.feed.push("sales", [sale(number)])
+            place.feed.pushes.push("sales", [sale(number)])
 
     threads = [threading.Thread(target=push, args=(100 * i,)) for i in range(4)]
     for thread in threads:
@@ -341,37 +341,37 @@ def test_ingest_takes_each_file_and_row_once_and_tells_what_it_rejected(place: P
     (tmp_path / "a.csv").write_text(
         "id,shop,at,amount,extra\n1,a,2013-07-15T03:50:00Z,5,x\nfive,a,2013-07-15T03:50:00Z,5,x\n2,a,yesterday,5,x\n,a,2013-07-15,1,x\n3,,2013-07-15,NA,x\n"
     )
-    first = place.feed.ingest("sales", tmp_path / "a.csv")
+    first = place.feed.ingestion.ingest("sales", tmp_path / "a.csv")
     assert (first.rows_in, first.rows_out, first.known, first.rejected) == (5, 2, 0, 3)
     assert [(each.row, each.reason) for each in first.rejections] == [
         (2, "field 'id': five is no int"),
         (3, "field 'at': yesterday is no timestamp"),
         (4, "field 'id' is null or absent"),
     ]
-    again = place.feed.ingest("sales", tmp_path / "*.csv")
+    again = place.feed.ingestion.ingest("sales", tmp_path / "*.csv")
     assert (again.rows_in, again.rows_out, again.known) == (5, 0, 2)
     pl.DataFrame({"id": [1, 7], "shop": ["a", "a"], "at": [START - 10 * MINUTE, START], "amount": [5.0, float("nan")]}).write_parquet(
         tmp_path / "b.parquet"
     )
     (tmp_path / "c.jsonl").write_text('{"id": 1, "shop": "a", "at": "2013-07-15T03:50:00Z", "amount": 6}\n')
     place.clock.advance(START + 1)
-    assert place.feed.ingest("sales", tmp_path / "b.parquet").rows_out == 1
-    assert place.feed.ingest("sales", tmp_path / "c.jsonl").rows_out == 1  # a correction
+    assert place.feed.ingestion.ingest("sales", tmp_path / "b.parquet").rows_out == 1
+    assert place.feed.ingestion.ingest("sales", tmp_path / "c.jsonl").rows_out == 1  # a correction
     assert place.tables.scan("sources/sales").collect().height == 4
-    place.feed.materialize("newest")
+    place.feed.materializer.materialize("newest")
     assert place.serves() == place.trains() == (None, 1, 6.0)
 
 
 def test_ingest_says_what_it_cannot_read(place: Place, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no file matches"):
-        place.feed.ingest("sales", tmp_path / "nothing.csv")
+        place.feed.ingestion.ingest("sales", tmp_path / "nothing.csv")
     with pytest.raises(InvalidInput, match="has no path"):
-        place.feed.ingest("sales")
+        place.feed.ingestion.ingest("sales")
     (tmp_path / "x.xlsx").write_text("?")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     for name in ("x.xlsx", "torn.parquet"):
         with pytest.raises(InvalidInput, match=name):
-            place.feed.ingest("sales", tmp_path / name)
+            place.feed.ingestion.ingest("sales", tmp_path / name)
 
 
 def test_registration_checks_everything_before_it_stores_anything(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,11 +403,11 @@ def test_a_changed_view_and_the_service_that_keeps_the_old_one_are_both_fed(plac
     old = place.service.stored_views[0]
     changed = FeatureView(old.name, old.entities, old.source, {"amount": Feature("amount * 2")})
     place.feed.register([changed])
-    place.feed.push("sales", [sale(1, 2.0)])
+    place.feed.pushes.push("sales", [sale(1, 2.0)])
     assert place.serves()[0] == 2.0
     now = OnlineFeatures(place.online, FeatureService("new", [changed])).vectors([{"shop": "a"}], START)
     assert now == [{"newest__amount": 4.0}]
-    assert place.feed.forget(old) == 1
+    assert place.feed.materializer.forget(old) == 1
     assert place.serves()[0] is None
 
 
@@ -427,7 +427,7 @@ online = LmdbOnline(home / "online", size_mb=64)
 feed = Feed(MemoryMetadata(), DeltaTables(home / "tables"), online, SegmentJournal(home / "journal"), FakeClock(int(sys.argv[3])))
 feed.register([decode(sys.argv[2], FeatureService)])
 for number in range(100_000):
-    feed.push("sales", [{"id": number, "shop": "a", "at": int(sys.argv[3]), "amount": 1.0}])
+    feed.pushes.push("sales", [{"id": number, "shop": "a", "at": int(sys.argv[3]), "amount": 1.0}])
     print(number, flush=True)
 """
 
@@ -452,11 +452,11 @@ def test_a_killed_process_loses_nothing_it_acknowledged_and_counts_nothing_twice
         return DeltaTables(tmp_path / "tables"), LmdbOnline(tmp_path / "online", size_mb=64), SegmentJournal(tmp_path / "journal")
 
     place = Place(open_stores, features)
-    place.feed.recover()
+    place.feed.pushes.recover()
     count = place.serves()[1]
     received = sum(len(chunk.payloads) for chunk in place.journal.read("push/sales"))
     assert received - acknowledged in (0, 1, 2)  # at most one unacknowledged push for each kill
-    assert place.feed.flush("sales") == received
+    assert place.feed.pushes.flush("sales") == received
     if identified:
         assert count == place.tables.scan("sources/sales").collect()["id"].n_unique()
     else:

@@ -89,7 +89,7 @@ def test_every_form_of_file_gives_the_same_rows(place: Place, tmp_path: Path) ->
     (tmp_path / "f.jsonl.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + frame.write_ndjson().encode() + b"\n\n"))
     for path in sorted(tmp_path.iterdir()):
         name = place.source(path.name.replace(".", "_"))
-        assert counts(place.feed.ingest(name, path)) == (2, 2, 0, 0), path.name
+        assert counts(place.feed.ingestion.ingest(name, path)) == (2, 2, 0, 0), path.name
     stored = [place.rows(path.name.replace(".", "_")) for path in sorted(tmp_path.iterdir())]
     assert [row["at"] for row in stored[0]] == [NOON - HOUR, NOON - HOUR // 2]
     assert all(rows == stored[0] for rows in stored)
@@ -99,11 +99,11 @@ def test_every_form_of_file_gives_the_same_rows(place: Place, tmp_path: Path) ->
 def test_an_empty_file_is_an_ingestion_of_nothing(place: Place, tmp_path: Path, name: str) -> None:
     place.source()
     (tmp_path / name).write_bytes(gzip.compress(b"") if name.endswith("gz") else b"")
-    assert counts(place.feed.ingest("sales", tmp_path / name)) == (0, 0, 0, 0)
+    assert counts(place.feed.ingestion.ingest("sales", tmp_path / name)) == (0, 0, 0, 0)
     (tmp_path / "header.csv").write_text("id,shop,at,amount\n")
     pl.DataFrame({name: [] for name in FIELDS}).write_parquet(tmp_path / "none.parquet")
     for empty in ("header.csv", "none.parquet"):
-        assert counts(place.feed.ingest("sales", tmp_path / empty)) == (0, 0, 0, 0)
+        assert counts(place.feed.ingestion.ingest("sales", tmp_path / empty)) == (0, 0, 0, 0)
     assert place.rows() == []
     assert place.arrivals() == []
 
@@ -112,7 +112,7 @@ def test_a_broken_row_costs_that_row_only_and_is_kept_with_its_reason(place: Pla
     place.source()
     head = b"id,shop,at,amount\n1,a,2013-07-15,1\n"
     (tmp_path / "a.csv").write_bytes(head + b"2,b,2013-07-15,1,extra\n3,\xff\xfe,2013-07-15,1\n4,d,2013-07-15\n5,e,2013-07-15,many\n")
-    done = place.feed.ingest("sales", tmp_path / "a.csv")
+    done = place.feed.ingestion.ingest("sales", tmp_path / "a.csv")
     assert counts(done) == (5, 2, 0, 3)
     assert place.rejects() == [
         (2, "the row has 5 fields, the header 4"),
@@ -130,7 +130,7 @@ def test_a_broken_row_costs_that_row_only_and_is_kept_with_its_reason(place: Pla
         '{"id": 123456789012345678901, "at": 0}',
     ]
     (tmp_path / "b.jsonl").write_text("\n".join(lines))
-    assert counts(place.feed.ingest("sales", tmp_path / "b.jsonl")) == (7, 2, 0, 5)
+    assert counts(place.feed.ingestion.ingest("sales", tmp_path / "b.jsonl")) == (7, 2, 0, 5)
     assert {row["id"] for row in place.rows()} == {1, 4, 6, None}
 
 
@@ -138,7 +138,7 @@ def test_a_quote_that_never_ends_refuses_the_file_before_any_row(place: Place, t
     place.source()
     (tmp_path / "a.csv").write_text('id,shop,at,amount\n1,a,2013-07-15,1\n2,"b,2013-07-15,1\n')
     with pytest.raises(InvalidInput, match=r"a\.csv cannot be read"):
-        place.feed.ingest("sales", tmp_path / "a.csv")
+        place.feed.ingestion.ingest("sales", tmp_path / "a.csv")
     assert place.rows() == []
 
 
@@ -149,12 +149,12 @@ def test_times_with_offsets_and_without_become_utc(place: Place, tmp_path: Path)
     bad = ["2013-02-30", "2013-07-15T24:30:00", "0000-01-01T00:00:00Z", "2013-07-15T10:00:60Z", "10:00", "99999-01-01"]
     rows = [f"{i},a,{text},1" for i, text in enumerate([*texts, *bad])]
     (tmp_path / "a.csv").write_text("id,shop,at,amount\n" + "\n".join(rows))
-    assert counts(place.feed.ingest("sales", tmp_path / "a.csv")) == (13, 7, 0, 6)
+    assert counts(place.feed.ingestion.ingest("sales", tmp_path / "a.csv")) == (13, 7, 0, 6)
     assert {row["at"] for row in place.rows()} == {parse_time("2013-07-15T10:00:00Z")}
     naive, zoned = pl.Series([parse_time(texts[3])]).cast(pl.Datetime("us")), pl.Series([parse_time(texts[3])]).cast(pl.Datetime("us", "Asia/Tokyo"))
     for i, at in enumerate((naive, zoned, naive.cast(pl.Datetime("ns")))):
         pl.DataFrame({"id": [100 + i], "at": at}).write_parquet(tmp_path / f"{i}.parquet")
-        place.feed.ingest("sales", tmp_path / f"{i}.parquet")
+        place.feed.ingestion.ingest("sales", tmp_path / f"{i}.parquet")
     assert len({row["at"] for row in place.rows()}) == 1
 
 
@@ -163,7 +163,7 @@ def test_numbers_beyond_what_a_type_holds_are_rejected_and_never_rounded(place: 
     pl.DataFrame({"id": pl.Series([2**63, 2**63 - 1], dtype=pl.UInt64), "at": [0, 0], "amount": ["1e400", "1"]}).write_parquet(tmp_path / "a.parquet")
     (tmp_path / "b.csv").write_text(f"id,at\n{2**63},0\n{-(2**63)},2013-07-15\n9007199254740993,2013-07-15\n1.5,2013-07-15\n")
     (tmp_path / "c.jsonl").write_text('{"id": 9007199254740995, "at": 0}\n{"id": 1.5, "at": 0}\n')
-    assert place.feed.ingest("sales", tmp_path / "*").rejected == 4
+    assert place.feed.ingestion.ingest("sales", tmp_path / "*").rejected == 4
     assert {row["id"] for row in place.rows()} == {2**63 - 1, -(2**63), 9007199254740993, 9007199254740995}
 
 
@@ -171,28 +171,28 @@ def test_a_schema_that_changes_between_files_is_followed_or_named(place: Place, 
     place.source(id_field="id")
     (tmp_path / "1.csv").write_text("id,at,amount\n1,2013-07-15,1\n")
     (tmp_path / "2.csv").write_text("amount,colour,at,id,shop\n2,red,2013-07-15,2,b\n")
-    assert place.feed.ingest("sales", tmp_path / "*.csv").rows_out == 2
+    assert place.feed.ingestion.ingest("sales", tmp_path / "*.csv").rows_out == 2
     pl.DataFrame({"id": [3], "at": ["2013-07-15"], "amount": ["3"]}).write_parquet(tmp_path / "3.parquet")
-    assert place.feed.ingest("sales", tmp_path / "*.parquet").rows_out == 1
+    assert place.feed.ingestion.ingest("sales", tmp_path / "*.parquet").rows_out == 1
     (tmp_path / "4.csv").write_text("id,shop,amount\n4,d,4\n")
     with pytest.raises(InvalidInput, match=r"4\.csv has no column 'at', which every row of source 'sales' needs"):
-        place.feed.ingest("sales", tmp_path / "4.csv")
+        place.feed.ingestion.ingest("sales", tmp_path / "4.csv")
     pl.DataFrame({"id": [5], "at": ["2013-07-15"], "amount": [[5.0]]}).write_parquet(tmp_path / "5.parquet")
     with pytest.raises(InvalidInput, match=r"column 'amount'.*List"):
-        place.feed.ingest("sales", tmp_path / "5.parquet")
+        place.feed.ingestion.ingest("sales", tmp_path / "5.parquet")
     assert [(row["id"], row["shop"], row["amount"]) for row in place.rows()] == [(1, None, 1.0), (2, "b", 2.0), (3, None, 3.0)]
 
 
 def test_a_file_is_taken_once_by_its_content_under_any_name(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place.source(path=str(tmp_path / "*.csv"))
     (tmp_path / "a.csv").write_text("id,at\n1,2013-07-15\n1,2013-07-15\n")
-    assert counts(place.feed.ingest("sales")) == (2, 2, 0, 0)
+    assert counts(place.feed.ingestion.ingest("sales")) == (2, 2, 0, 0)
     (tmp_path / "a.csv").rename(tmp_path / "b.csv")
     (tmp_path / "c.csv").write_text("id,at\n2,2013-07-15\n")
-    assert counts(place.feed.ingest("sales")) == (3, 1, 2, 0)
+    assert counts(place.feed.ingestion.ingest("sales")) == (3, 1, 2, 0)
     opened: list[Path] = []
     monkeypatch.setattr(file_readers, "digest", opened.append)
-    assert counts(place.feed.ingest("sales")) == (3, 0, 3, 0)
+    assert counts(place.feed.ingestion.ingest("sales")) == (3, 0, 3, 0)
     assert opened == []
     assert len(place.rows()) == 3
     assert place.arrivals() == [2, 1]
@@ -202,7 +202,7 @@ def test_a_file_is_taken_once_by_its_content_under_any_name(place: Place, tmp_pa
 def test_the_history_says_who_took_what_in_and_when(place: Place, tmp_path: Path) -> None:
     place.source()
     (tmp_path / "a.csv").write_text("id,at\n1,2013-07-15\nx,2013-07-15\n")
-    place.feed.ingest("sales", tmp_path / "a.csv", actor="anna")
+    place.feed.ingestion.ingest("sales", tmp_path / "a.csv", actor="anna")
     (done,) = ingestion_log.history(place.metadata, "sales")
     assert (done.number, done.status, done.actor, done.origin, done.at_us) == (1, "done", "anna", str(tmp_path / "a.csv"), NOON)
     assert counts(done) == (2, 1, 0, 1)
@@ -215,7 +215,7 @@ def test_a_large_file_is_taken_in_chunks_with_row_numbers_that_go_on(place: Plac
     (tmp_path / "a.csv").write_text("id,shop,at,amount\n" + "\n".join(rows))
     (tmp_path / "b.jsonl").write_text("\n".join(f'{{"id": {i}, "at": "2013-07-15"}}' for i in range(3_000, 5_000)) + "\n{")
     in_chunks_of(700, monkeypatch)
-    assert counts(place.feed.ingest("sales", tmp_path / "*")) == (5_001, 4_999, 0, 2)
+    assert counts(place.feed.ingestion.ingest("sales", tmp_path / "*")) == (5_001, 4_999, 0, 2)
     assert {row["id"] for row in place.rows()} == set(range(5_000)) - {2_500}
     assert sorted(row for row, _ in place.rejects()) == [2_001, 2_501]
     assert place.tables.version("sources/sales") == 5 + 3 - 1
@@ -226,7 +226,7 @@ def test_a_million_rows_are_taken_a_chunk_at_a_time(place: Place, tmp_path: Path
     place.source()
     frame = pl.DataFrame({"id": pl.int_range(1_000_000, eager=True), "at": pl.int_range(NOON, NOON + 1_000_000, eager=True), "amount": 0.5})
     frame.write_csv(tmp_path / "a.csv") if form == "csv" else frame.write_parquet(tmp_path / "a.parquet")
-    assert counts(place.feed.ingest("sales", tmp_path / f"a.{form}")) == (1_000_000, 1_000_000, 0, 0)
+    assert counts(place.feed.ingestion.ingest("sales", tmp_path / f"a.{form}")) == (1_000_000, 1_000_000, 0, 0)
     stored = place.tables.scan("sources/sales").select(pl.len(), pl.col("id").n_unique().alias("ids"), pl.col("at").max()).collect()
     assert stored.row(0) == (1_000_000, 1_000_000, NOON + 999_999)
     assert place.tables.version("sources/sales") == 9
@@ -236,7 +236,7 @@ def test_rejects_are_all_counted_and_bounded_in_number(place: Place, tmp_path: P
     monkeypatch.setattr(rejects, "MOST", 50)
     place.source()
     (tmp_path / "a.csv").write_text("id,at\n" + "x,2013-07-15\n" * 200)
-    done = place.feed.ingest("sales", tmp_path / "a.csv")
+    done = place.feed.ingestion.ingest("sales", tmp_path / "a.csv")
     assert (done.rejected, len(done.rejections)) == (200, 50 + 50)
     assert rejects.count(place.tables, "sales") == 50
 
@@ -244,14 +244,14 @@ def test_rejects_are_all_counted_and_bounded_in_number(place: Place, tmp_path: P
 def test_created_times_come_from_their_column_and_never_out_of_the_future(place: Place, tmp_path: Path) -> None:
     place.source(fields={**FIELDS, "made": "timestamp"}, created_field="made", id_field="id")
     (tmp_path / "a.csv").write_text("id,at,amount,made\n1,2013-07-15,1,2013-07-15T10:00:00Z\n2,2013-07-15,2,2999-01-01\n3,2013-07-15,3,\n")
-    place.feed.ingest("sales", tmp_path / "a.csv")
+    place.feed.ingestion.ingest("sales", tmp_path / "a.csv")
     assert [row["created_us"] for row in place.rows()] == [NOON - 2 * HOUR, NOON, NOON]
     (tmp_path / "b.csv").write_text("id,at,amount,made\n1,2013-07-15,9,2013-07-15T09:00:00Z\n1,2013-07-15,1,2013-07-15T10:00:00Z\n")
-    place.feed.ingest("sales", tmp_path / "b.csv")  # the older form of a row is history, not a correction
+    place.feed.ingestion.ingest("sales", tmp_path / "b.csv")  # the older form of a row is history, not a correction
     (tmp_path / "c.csv").write_text("id,at,amount,made\n1,2013-07-15,9,2013-07-15T09:00:00Z\n")
-    assert place.feed.ingest("sales", tmp_path / "c.csv").rows_out == 1
+    assert place.feed.ingestion.ingest("sales", tmp_path / "c.csv").rows_out == 1
     (tmp_path / "d.csv").write_text("made,id,at,amount\n2013-07-15T09:00:00Z,1,2013-07-15,9\n")
-    assert place.feed.ingest("sales", tmp_path / "d.csv").known == 1
+    assert place.feed.ingestion.ingest("sales", tmp_path / "d.csv").known == 1
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ def test_created_times_come_from_their_column_and_never_out_of_the_future(place:
 )
 def test_tables_of_any_library_are_taken_once(place: Place, table: Any) -> None:
     place.source()
-    assert counts(place.feed.ingest_table("sales", table)) == (2, 2, 0, 0)
-    assert counts(place.feed.ingest_table("sales", table)) == (2, 0, 2, 0)
+    assert counts(place.feed.ingestion.ingest_table("sales", table)) == (2, 2, 0, 0)
+    assert counts(place.feed.ingestion.ingest_table("sales", table)) == (2, 0, 2, 0)
     assert [(row["id"], row["at"], row["amount"]) for row in place.rows()] == [
         (1, parse_time("2013-07-15"), 1.0),
         (2, parse_time("2013-07-16"), None),
@@ -300,31 +300,31 @@ def shop(tmp_path: Path) -> Shop:
 def test_a_database_is_read_on_from_its_watermark(place: Place, shop: Shop) -> None:
     place.source(**shop.words)
     shop.sell((1, "10:00:00", 1.0), (2, "10:00:00", 1.0), (3, "10:30:00", 1.0))
-    first = place.feed.ingest("sales")
+    first = place.feed.ingestion.ingest("sales")
     assert (counts(first), first.watermark) == ((3, 3, 0, 0), parse_time("2013-07-15T10:30:00Z"))
-    assert counts(place.feed.ingest("sales")) == (1, 0, 1, 0)
+    assert counts(place.feed.ingestion.ingest("sales")) == (1, 0, 1, 0)
     shop.sell((4, "10:30:00", 1.0), (5, "11:00:00", 1.0))
-    assert counts(place.feed.ingest("sales")) == (3, 2, 1, 0)
+    assert counts(place.feed.ingestion.ingest("sales")) == (3, 2, 1, 0)
     assert [row["id"] for row in place.rows()] == [1, 2, 3, 4, 5]
     assert place.arrivals() == [3, 2]
-    assert place.feed.ingest("sales").number == 0  # nothing new is no history
+    assert place.feed.ingestion.ingest("sales").number == 0  # nothing new is no history
 
 
 def test_rows_that_appear_late_are_found_within_the_lateness(place: Place, shop: Shop) -> None:
     place.source(**shop.words, lateness="1h")
     shop.sell((1, "10:00:00", 1.0))
-    place.feed.ingest("sales")
+    place.feed.ingestion.ingest("sales")
     shop.sell((2, "09:00:00", 1.0), (3, "08:59:59", 1.0))
-    assert counts(place.feed.ingest("sales")) == (2, 1, 1, 0)
+    assert counts(place.feed.ingestion.ingest("sales")) == (2, 1, 1, 0)
     assert [row["id"] for row in place.rows()] == [1, 2]
 
 
 def test_equal_rows_without_an_id_count_as_often_as_the_database_has_them(place: Place, shop: Shop) -> None:
     place.source(**shop.words)
     shop.sell(*[(1, "10:00:00", 1.0)] * 2)
-    assert place.feed.ingest("sales").rows_out == 2
+    assert place.feed.ingestion.ingest("sales").rows_out == 2
     shop.sell((1, "10:00:00", 1.0))
-    assert counts(place.feed.ingest("sales")) == (3, 1, 2, 0)
+    assert counts(place.feed.ingestion.ingest("sales")) == (3, 1, 2, 0)
     assert len(place.rows()) == 3
 
 
@@ -334,16 +334,16 @@ def test_a_changed_row_is_a_correction_and_its_return_another(place: Place, shop
     for hour, amount in enumerate((1.0, 2.0, 1.0)):
         place.clock.advance(NOON + hour * HOUR)
         shop.write(f"UPDATE sales SET amount = {amount}")
-        assert place.feed.ingest("sales").rows_out == 1
-        assert place.feed.ingest("sales").rows_out == 0
+        assert place.feed.ingestion.ingest("sales").rows_out == 1
+        assert place.feed.ingestion.ingest("sales").rows_out == 0
     assert [row["amount"] for row in sorted(place.rows(), key=lambda row: row["created_us"])] == [1.0, 2.0, 1.0]
 
 
 def test_a_row_that_does_not_fit_is_rejected_once_although_the_overlap_shows_it_again(place: Place, shop: Shop) -> None:
     place.source(**shop.words)
     shop.sell((1, "10:00:00", 1.0), (2, "10:00:00", "many"))  # type: ignore[arg-type]
-    assert counts(place.feed.ingest("sales")) == (2, 1, 0, 1)
-    assert counts(place.feed.ingest("sales")) == (2, 0, 2, 0)
+    assert counts(place.feed.ingestion.ingest("sales")) == (2, 1, 0, 1)
+    assert counts(place.feed.ingestion.ingest("sales")) == (2, 0, 2, 0)
     assert place.rejects() == [(2, "field 'amount': many is no float")]
 
 
@@ -351,7 +351,7 @@ def test_rows_of_one_watermark_are_never_parted_by_a_chunk(place: Place, shop: S
     monkeypatch.setattr(watermarks, "CHUNK_ROWS", 7)
     place.source(**shop.words)
     shop.sell(*((i, f"10:{i // 10:02d}:00", i % 2) for i in range(100)))
-    done = place.feed.ingest("sales")
+    done = place.feed.ingestion.ingest("sales")
     assert counts(done) == (100, 100, 0, 0)
     assert [row["id"] for row in place.rows()] == list(range(100))
     assert place.tables.version("sources/sales") == 10 - 1
@@ -374,16 +374,16 @@ def test_a_database_that_cannot_be_read_safely_is_refused_when_it_is_registered(
         assert "hunter2" not in str(failed.value)
     place.source("ok", url="postgresql://u:${DATABASE_PASSWORD}@127.0.0.1:1/d", query="sales")
     with pytest.raises(Unavailable) as failed:
-        place.feed.ingest("ok")
+        place.feed.ingestion.ingest("ok")
     assert "hunter2" not in str(failed.value)
 
 
 def test_a_source_whose_query_changed_begins_again_and_doubles_nothing(place: Place, shop: Shop) -> None:
     place.source(**shop.words)
     shop.sell((1, "10:00:00", 1.0), (2, "11:00:00", 1.0))
-    place.feed.ingest("sales")
+    place.feed.ingestion.ingest("sales")
     place.source(**(shop.words | {"query": "SELECT * FROM sales WHERE id > 0"}))
-    assert counts(place.feed.ingest("sales")) == (2, 0, 2, 0)
+    assert counts(place.feed.ingestion.ingest("sales")) == (2, 0, 2, 0)
 
 
 def test_two_ingesters_at_once_take_each_row_once_and_count_it_once(
@@ -398,7 +398,7 @@ def test_two_ingesters_at_once_take_each_row_once_and_count_it_once(
 
     def ingest() -> None:
         try:
-            place.another().ingest("sales")
+            place.another().ingestion.ingest("sales")
         except BaseException as error:  # noqa: BLE001
             failed.append(error)
 
@@ -434,12 +434,12 @@ def predicted(i: int, **changes: Any) -> Prediction:
 def test_outcomes_become_rows_that_follow_their_labels(place: Place) -> None:
     source = outcomes("delay", fields={"origin": "string", "distance": "int", "weather__wind": "float", "answer": "float"})
     place.feed.register([source])
-    assert place.feed.ingest(source.name).rows_out == 0
+    assert place.feed.ingestion.ingest(source.name).rows_out == 0
     prediction_log.append(place.journal, "delay", [predicted(i) for i in range(3)])
     prediction_log.append(place.journal, "delay", [predicted(3, role="shadow"), predicted(4, error="x", answer=None)])
     labels.append(place.journal, "delay", [Label(f"p{i}", float(i), NOON + HOUR) for i in (0, 1, 3, 4, 9)], NOON + HOUR)
     place.clock.advance(NOON + 2 * HOUR)
-    assert counts(place.feed.ingest(source.name)) == (2, 2, 0, 0)
+    assert counts(place.feed.ingestion.ingest(source.name)) == (2, 2, 0, 0)
     assert place.rows(source.name)[1] == {
         "answer": 0.5,
         "asked_at": NOON + 1,
@@ -451,7 +451,7 @@ def test_outcomes_become_rows_that_follow_their_labels(place: Place) -> None:
         "value": 1.0,
         "weather__wind": 1.5,
     }
-    assert place.feed.ingest(source.name).rows_out == 0
+    assert place.feed.ingestion.ingest(source.name).rows_out == 0
     labels.append(place.journal, "delay", [Label("p1", 7.0, NOON + 2 * HOUR)], NOON + 2 * HOUR)
     prediction_log.append(place.journal, "delay", [predicted(9)])  # its label came first
     assert place.feed.refresh(source.name).rows_out == 2
@@ -462,14 +462,14 @@ def test_outcomes_become_rows_that_follow_their_labels(place: Place) -> None:
 def test_refresh_asks_what_can_be_asked_and_misses_no_file_that_is_elsewhere(place: Place, tmp_path: Path) -> None:
     place.source("pushed")
     place.source("filed", path=str(tmp_path / "*.csv"))
-    place.feed.push("pushed", [{"id": 1, "at": NOON}])
+    place.feed.pushes.push("pushed", [{"id": 1, "at": NOON}])
     assert place.feed.refresh("pushed") is None
     assert len(place.rows("pushed")) == 1
     assert place.feed.refresh("filed") is None
     (tmp_path / "a.csv").write_text("id,at\n1,2013-07-15\n")
     assert place.feed.refresh("filed").rows_out == 1
     with pytest.raises(NotFound, match="no file matches"):
-        place.feed.ingest("filed", tmp_path / "b.csv")
+        place.feed.ingestion.ingest("filed", tmp_path / "b.csv")
 
 
 def test_a_look_at_an_input_stores_nothing(place: Place, shop: Shop, tmp_path: Path) -> None:
@@ -509,7 +509,7 @@ def test_a_hostile_path_is_an_error_of_one_kind(place: Place, path: str, tmp_pat
     monkeypatch.chdir(tmp_path)
     place.source()
     with pytest.raises((InvalidInput, NotFound)):
-        place.feed.ingest("sales", path)
+        place.feed.ingestion.ingest("sales", path)
     assert place.rows() == []
 
 
@@ -518,9 +518,9 @@ def test_files_of_a_bucket_are_taken_like_any_other(place: Place, s3_env: Any, p
     put(f"{url}/day=1/a.csv", b"id,at\n1,2013-07-15\n")
     put(f"{url}/day=2/a.csv", b"id,at\n2,2013-07-15\nx,2013-07-15\n")
     place.source(path=f"{url}/**/*.csv")
-    assert counts(place.feed.ingest("sales")) == (3, 2, 0, 1)
+    assert counts(place.feed.ingestion.ingest("sales")) == (3, 2, 0, 1)
     before = len(s3_env.requests())
-    assert counts(place.feed.ingest("sales")) == (3, 0, 2, 1)
+    assert counts(place.feed.ingestion.ingest("sales")) == (3, 0, 2, 1)
     assert not [request for request in s3_env.requests()[before:] if request.endswith("a.csv")]
     assert rejects.read(place.tables, "sales")[0]["file"] == f"{url}/day=2/a.csv"
 
@@ -542,4 +542,4 @@ def test_a_file_that_an_older_version_took_is_not_taken_again(place: Place, tmp_
     place.tables.append(
         "sources/sales", pl.DataFrame({"id": [1], "at": [0], "created_us": [0]}), batch=(f"ingest/{file_readers.digest(tmp_path / 'a.csv')}", 1)
     )
-    assert place.feed.ingest("sales", tmp_path / "a.csv").rows_out == 0
+    assert place.feed.ingestion.ingest("sales", tmp_path / "a.csv").rows_out == 0

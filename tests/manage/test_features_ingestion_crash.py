@@ -50,7 +50,7 @@ with wiring.opened(Settings(home=home)) as platform:
         platform.repositories.tables.append = dying(platform.repositories.tables.append)
     if kind == "commit":
         platform.repositories.metadata.commit = dying(platform.repositories.metadata.commit)
-    print(platform.feed.ingest(source).rows_out)
+    print(platform.feed.ingestion.ingest(source).rows_out)
 """
 
 
@@ -80,7 +80,7 @@ def child(home: Path, source: str, step: str, count: int) -> subprocess.Popen[st
 def check_whole(home: Path, source: str) -> None:
     with wiring.opened(Settings(home=home)) as platform:
         r = platform.repositories
-        platform.feed.ingest(source)
+        platform.feed.ingestion.ingest(source)
         ids = r.tables.scan(f"sources/{source}").select(pl.col("id").sort()).collect()["id"].to_list()
         assert ids == [i for i in range(ROWS) if i % 1000 != 999]
         assert quarantine.count(r.tables, source) == 6

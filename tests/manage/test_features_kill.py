@@ -44,10 +44,10 @@ def opened(home: Path) -> Feed:
 def push(home: Path, first: int) -> None:
     """What a pushing process does: acknowledge every batch on its output."""
     feed = opened(home)
-    feed.recover()
+    feed.pushes.recover()
     for number in range(first, first + 1_000_000, 3):
         rows = [{"id": n, "shop": SHOPS[n % 3], "at": START - n % 1_000, "amount": n} for n in range(number, number + 3)]
-        feed.push("sales", rows)
+        feed.pushes.push("sales", rows)
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
 
@@ -56,7 +56,7 @@ def work(home: Path, act: str) -> None:
     """What a worker does: carry and rebuild for ever."""
     feed = opened(home)
     for number in range(1_000_000):
-        feed.flush_all() if act == "flush" else feed.materialize("windows")
+        feed.pushes.flush_all() if act == "flush" else feed.materializer.materialize("windows")
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
 
@@ -91,8 +91,8 @@ class Child:
 
 def check(home: Path, features: FeatureService, acknowledged: set[int]) -> None:
     feed = opened(home)
-    feed.recover()
-    feed.flush_all()
+    feed.pushes.recover()
+    feed.pushes.flush_all()
     stores = feed._stores
     stored = stores.tables.scan("sources/sales").collect()
     assert acknowledged <= set(stored["id"])

@@ -1,6 +1,7 @@
 """Materialize, all of it or what is missing: the same bytes as pushes, in bounded memory, and how fresh a view is."""
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.online import MemoryOnline
 from rota.backends.memory.tables import MemoryTables
-from rota.errors import InvalidInput, NotFound, RotaError
+from rota.errors import InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.manage.features.materialization import backfill as history
+from rota.manage.features.materialization import source_plans
 from rota.manage.features.online.reader import OnlineFeatures, stored_view
 from rota.manage.features.online.row_codec import RowView
 from rota.manage.features.online.row_codec_batch import RowBatches
 from rota.manage.features.rows.coercion import check_events, frame
 from rota.manage.features.rows.source_table import CREATED
 from rota.manage.features.writer import Feed
-from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
+from rota.records.data import Contract, Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
+from rota.records.schema import ColumnSchema
 from rota.records.signal import Event
 from rota.testing.clock import FakeClock
 
@@ -93,19 +96,19 @@ class Place:
 
 def test_a_view_over_an_empty_source_is_materialized_to_nothing() -> None:
     place = Place()
-    assert place.feed.materialize("newest") == place.feed.materialize_incremental("windows") == 0
-    status = place.feed.status("newest")
+    assert place.feed.materializer.materialize("newest") == place.feed.materializer.materialize_incremental("windows") == 0
+    status = place.feed.materializer.status("newest")
     assert (status.rows, status.waiting, status.newest_event_us, status.age_s, status.fresh) == (0, 0, None, None, False)
     assert status.materialized_us == START
 
 
 def test_incremental_brings_what_files_brought_and_writes_nothing_else() -> None:
     place = Place()
-    place.feed.push("sales", [{"id": 1, "shop": "a", "at": START, "amount": 1.0}])
+    place.feed.pushes.push("sales", [{"id": 1, "shop": "a", "at": START, "amount": 1.0}])
     place.stores([(2, "a", START - HOUR, 2.0), (3, "b", START - HOUR, 3.0), (4, None, START, 9.0)])
-    assert place.feed.materialize_incremental("newest") > 0
+    assert place.feed.materializer.materialize_incremental("newest") > 0
     assert (place.serves("a"), place.serves("b")) == ((1.0, 2, 1.0), (3.0, 1, 3.0))
-    assert place.feed.materialize_incremental("newest") == 0
+    assert place.feed.materializer.materialize_incremental("newest") == 0
     place.stores([(5, "b", START, 4.0)])
     written: list[bytes] = []
     working = place.online.update
@@ -116,7 +119,7 @@ def test_incremental_brings_what_files_brought_and_writes_nothing_else() -> None
         return working(pairs, *arguments, **options)
 
     place.online.update = watched  # type: ignore[method-assign]
-    assert place.feed.materialize_incremental("newest") == 3  # the row, the tiles and the remembered id of sale 5
+    assert place.feed.materializer.materialize_incremental("newest") == 3  # the row, the tiles and the remembered id of sale 5
     assert written == [stored_view(view).key({"shop": "b"}) for view in (place.newest, place.windows)]
     assert place.serves("b") == (4.0, 2, 4.0)
 
@@ -136,7 +139,7 @@ def test_a_large_source_is_read_in_parts_with_corrections_between_them(monkeypat
     assert len(found) == 50
     monkeypatch.setattr(history, "ROWS_AT_ONCE", 10)
     progress: list[tuple[float, int]] = []
-    place.feed.materialize("newest", progress=lambda share, keys: progress.append((share, keys)))
+    place.feed.materializer.materialize("newest", progress=lambda share, keys: progress.append((share, keys)))
     assert progress[-1][0] == 1.0
     assert sorted(progress) == progress or progress[-1][1] >= 50
     ages = RowView(place.newest).decode(place.online.read([RowView(place.newest).key({"shop": "s49"})])[0], START - 49 * HOUR)
@@ -148,53 +151,105 @@ def test_one_version_of_a_view_is_materialized_alone() -> None:
     place.stores([(1, "a", START, 2.0)])
     doubled = FeatureView("newest", place.newest.entities, place.newest.source, {"amount": Feature("amount * 2")}, ttl="2h")
     place.feed.register([doubled])
-    assert place.feed.materialize("newest@v2") == 1
+    assert place.feed.materializer.materialize("newest@v2") == 1
     assert place.serves() == (None, None, None)
     assert OnlineFeatures(place.online, FeatureService("new", [doubled])).vectors([{"shop": "a"}], START) == [{"newest__amount": 4.0}]
-    place.feed.materialize("newest@v1")
+    place.feed.materializer.materialize("newest@v1")
     assert place.serves() == (2.0, None, None)
     for unknown in ("newest@v3", "nothing", "../x", "newest@v"):
         with pytest.raises((NotFound, InvalidInput)):
-            place.feed.materialize(unknown)
+            place.feed.materializer.materialize(unknown)
     place.feed.register([OnDemandFeatureView("asked", {"x": "float"}, {"y": Feature("x + 1")})])
     with pytest.raises(InvalidInput, match="nothing of it is stored"):
-        place.feed.materialize("asked")
+        place.feed.materializer.materialize("asked")
 
 
 def test_a_view_that_is_registered_while_pushes_go_on_misses_none_of_their_rows() -> None:
     """The pusher read the catalog before the view was registered, and writes after the view was materialized."""
     place = Place(identified=False)
     pusher = Feed(place.metadata, place.tables, place.online, place.journal, place.clock)
-    pusher.push("sales", [{"shop": "a", "at": START, "amount": 1.0}])
+    pusher.pushes.push("sales", [{"shop": "a", "at": START, "amount": 1.0}])
     new = FeatureView("added", place.newest.entities, place.newest.source, {"twice": Feature("amount * 2")})
     sums = FeatureView("sums", place.newest.entities, place.newest.source, {"sum": Feature("amount", "sum", "1h")})
-    known = pusher._views("sales")
-    views = [known]
+    working = place.journal.append
 
-    def as_before(_: str) -> Any:
-        if views:
-            place.feed.register([new, sums])
-            place.feed.materialize("added")
-            return views.pop()
-        return Feed._views(pusher, "sales")
+    def append(*arguments: Any, **options: Any) -> Any:
+        place.journal.append = working  # type: ignore[method-assign]
+        place.feed.register([new, sums])
+        place.feed.materializer.materialize("added")
+        return working(*arguments, **options)
 
-    pusher._views = as_before  # type: ignore[method-assign]
-    pusher.push("sales", [{"shop": "a", "at": START, "amount": 5.0}])
+    place.journal.append = append  # type: ignore[method-assign]
+    pusher.pushes.push("sales", [{"shop": "a", "at": START, "amount": 5.0}])
     served = OnlineFeatures(place.online, FeatureService("t", [new, sums])).vectors([{"shop": "a"}], START)
     assert served == [{"added__twice": 10.0, "sums__sum": 6.0}]
 
 
+def test_a_push_reads_no_metadata_while_no_definition_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place()
+    place.feed.pushes.push("sales", [{"id": 1, "shop": "a", "at": START, "amount": 1.0}])
+
+    def asked(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a push has read metadata")
+
+    now_s = time.monotonic()
+    monkeypatch.setattr(source_plans.time, "monotonic", lambda: now_s)
+    for verb in ("get", "find", "commit"):
+        monkeypatch.setattr(place.metadata, verb, asked)
+    place.feed.pushes.push("sales", [{"id": 2, "shop": "a", "at": START + 1, "amount": 2.0}])
+    assert place.serves() == (2.0, 2, 2.0)
+
+
+def test_what_another_process_registers_holds_for_the_next_push() -> None:
+    """Fields and contracts before the rows are journalled, views before they are brought online."""
+    place = Place(identified=False)
+    pusher = Feed(place.metadata, place.tables, place.online, place.journal, place.clock)
+    pusher.pushes.push("sales", [{"shop": "a", "at": START, "amount": 1.0}])
+    sales = place.newest.source
+    twice = FeatureView("twice", place.newest.entities, sales, {"twice": Feature("amount * 2")})
+    place.feed.register([twice])
+    pusher.pushes.push("sales", [{"shop": "b", "at": START, "amount": 5.0}])
+    assert OnlineFeatures(place.online, FeatureService("t", [twice])).vectors([{"shop": "b"}], START) == [{"twice__twice": 10.0}]
+    contract = Contract("shop", (ColumnSchema("amount", "float", maximum=9.0),), on_break="refuse")
+    promised = Source("sales", {**sales.fields, "tax": "float"}, "at", contract=contract)
+    place.feed.register([promised])
+    pusher.pushes.push("sales", [{"shop": "c", "at": START, "amount": 6.0, "tax": 1.0}])
+    with pytest.raises(Refused, match="is above 9"):
+        pusher.pushes.push("sales", [{"shop": "c", "at": START, "amount": 10.0}])
+
+
+def test_definitions_of_which_the_online_store_was_not_told_are_seen_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(identified=False)
+    now_s = [time.monotonic()]
+    monkeypatch.setattr(source_plans.time, "monotonic", lambda: now_s[0])
+    pusher = Feed(place.metadata, place.tables, place.online, place.journal, place.clock)
+    pusher.pushes.push("sales", [{"shop": "a", "at": START, "amount": 1.0}])
+    twice = FeatureView("twice", place.newest.entities, place.newest.source, {"twice": Feature("amount * 2")})
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise Unavailable("the online store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.online, "update", away)
+        assert place.feed.register([twice]) == [twice]
+    now_s[0] += 1.0
+    pusher.pushes.push("sales", [{"shop": "b", "at": START, "amount": 5.0}])
+    assert OnlineFeatures(place.online, FeatureService("t", [twice])).vectors([{"shop": "b"}], START) == [{"twice__twice": 10.0}]
+
+
 def test_a_source_that_gets_a_field_keeps_the_rows_of_the_old_shape() -> None:
     place = Place()
-    place.feed.push("sales", [{"id": 1, "shop": "a", "at": START, "amount": 1.0}])
+    place.feed.pushes.push("sales", [{"id": 1, "shop": "a", "at": START, "amount": 1.0}])
     wider = Source("sales", {**place.newest.source.fields, "tax": "float"}, "at", id_field="id")
     taxed = FeatureView("taxed", place.newest.entities, wider, {"tax": Feature("tax")})
     place.feed.register([wider, taxed])
     place.clock.advance(START + 1)
-    place.feed.push("sales", [{"id": 2, "shop": "b", "at": START, "amount": 2.0, "tax": 0.5}, {"id": 1, "shop": "a", "at": START, "amount": 7.0}])
-    assert place.feed.flush("sales") == 3
+    place.feed.pushes.push(
+        "sales", [{"id": 2, "shop": "b", "at": START, "amount": 2.0, "tax": 0.5}, {"id": 1, "shop": "a", "at": START, "amount": 7.0}]
+    )
+    assert place.feed.pushes.flush("sales") == 3
     assert place.tables.scan("sources/sales").collect().sort("amount")["tax"].to_list() == [None, 0.5, None]
-    place.feed.materialize("taxed")
+    place.feed.materializer.materialize("taxed")
     assert OnlineFeatures(place.online, FeatureService("t", [taxed])).vectors([{"shop": "b"}, {"shop": "a"}], START) == [
         {"taxed__tax": 0.5},
         {"taxed__tax": None},
@@ -205,25 +260,25 @@ def test_a_source_that_gets_a_field_keeps_the_rows_of_the_old_shape() -> None:
 def test_status_says_how_old_a_view_is() -> None:
     place = Place(ttl="2h")
     place.stores([(1, "a", START - HOUR, 1.0)])
-    place.feed.materialize("newest")
+    place.feed.materializer.materialize("newest")
     place.clock.advance(START + HOUR)
-    status = place.feed.status("newest")
+    status = place.feed.materializer.status("newest")
     assert (status.rows, status.waiting, status.newest_event_us, status.newest_created_us) == (1, 0, START - HOUR, START)
     assert (status.age_s, status.ttl_s, status.fresh, status.materialized_us, status.materialized_keys) == (7_200.0, 7_200.0, True, START, 1)
     place.clock.advance(START + HOUR + 1)
-    assert not place.feed.status("newest").fresh
-    place.feed.push(
+    assert not place.feed.materializer.status("newest").fresh
+    place.feed.pushes.push(
         "sales", [{"id": 2, "shop": "b", "at": START + HOUR, "amount": 1.0}, {"id": 3, "shop": None, "at": START + HOUR + 1, "amount": 1.0}]
     )
-    status = place.feed.status("newest@v1")
+    status = place.feed.materializer.status("newest@v1")
     assert (status.rows, status.waiting, status.newest_event_us, status.fresh) == (1, 2, START + HOUR, True)
-    assert (place.feed.status("windows").ttl_s, place.feed.status("windows").fresh) == (None, True)
+    assert (place.feed.materializer.status("windows").ttl_s, place.feed.materializer.status("windows").fresh) == (None, True)
 
 
 def test_rows_that_reach_the_table_are_told_of_once() -> None:
     place = Place()
     for number in range(3):
-        place.feed.push("sales", [{"id": 2 * number + i, "shop": "a", "at": START, "amount": 1.0} for i in range(2)])
+        place.feed.pushes.push("sales", [{"id": 2 * number + i, "shop": "a", "at": START, "amount": 1.0} for i in range(2)])
     working = place.tables.append
 
     def append_and_die(*arguments: Any, **options: Any) -> int:
@@ -232,14 +287,14 @@ def test_rows_that_reach_the_table_are_told_of_once() -> None:
 
     place.tables.append = append_and_die  # type: ignore[method-assign]
     with pytest.raises(RotaError, match="killed"):
-        place.feed.flush_all()
+        place.feed.pushes.flush_all()
     assert place.arrived() == []
     place.tables.append = working  # type: ignore[method-assign]
-    assert place.feed.flush_all() == {}
+    assert place.feed.pushes.flush_all() == {}
     assert [(event.subject, event.body["rows"]) for event in place.arrived()] == [("sales", 6)]
-    place.feed.push("sales", [{"id": 9, "shop": "a", "at": START, "amount": 1.0}])
-    assert Feed(place.metadata, place.tables, place.online, place.journal, place.clock).flush_all() == {"sales": 1}
-    assert place.feed.flush_all() == {}
+    place.feed.pushes.push("sales", [{"id": 9, "shop": "a", "at": START, "amount": 1.0}])
+    assert Feed(place.metadata, place.tables, place.online, place.journal, place.clock).pushes.flush_all() == {"sales": 1}
+    assert place.feed.pushes.flush_all() == {}
     assert [event.body["rows"] for event in place.arrived()] == [6, 1]
 
 
@@ -256,17 +311,17 @@ def test_hostile_values_are_refused_by_a_push_or_served_as_they_are() -> None:
     for field, values in refused.items():
         for value in values:
             with pytest.raises(InvalidInput, match=rf"row 38, field '{field}'"):
-                place.feed.push("sales", [*many, {**good, field: value}])
+                place.feed.pushes.push("sales", [*many, {**good, field: value}])
     with pytest.raises(InvalidInput, match="does not declare"):
-        place.feed.push("sales", [*many, {**good, "\ud800": 1}])
-    assert place.feed.flush("sales") == 0
+        place.feed.pushes.push("sales", [*many, {**good, "\ud800": 1}])
+    assert place.feed.pushes.flush("sales") == 0
     long = "é" * 500_000
     kept = [{**good, "shop": long}, {**good, "id": 2, "shop": "", "amount": math.inf}, {**good, "id": 3, "shop": "nan", "amount": math.nan}]
-    place.feed.push("sales", kept)
+    place.feed.pushes.push("sales", kept)
     assert place.serves(long) == (1.0, 1, 1.0)
     assert place.serves("") == (math.inf, 1, None)
     assert place.serves("nan") == (None, 1, None)
-    place.feed.materialize("newest")
+    place.feed.materializer.materialize("newest")
     assert (place.serves(long), place.serves(""), place.serves("nan")) == ((1.0, 1, 1.0), (math.inf, 1, None), (None, 1, None))
 
 
@@ -274,7 +329,7 @@ def test_a_row_that_comes_again_is_the_last_one_of_equal_rows_everywhere(tmp_pat
     place = Place()
     for number, amount in ((1, 1.0), (2, 2.0), (1, 1.0)):
         place.clock.advance(place.clock.now_us() + 1)
-        place.feed.push("sales", [{"id": number, "shop": "a", "at": START, "amount": amount}])
+        place.feed.pushes.push("sales", [{"id": number, "shop": "a", "at": START, "amount": amount}])
     assert place.serves() == (1.0, 2, 1.0)
-    place.feed.materialize("windows")
+    place.feed.materializer.materialize("windows")
     assert place.serves() == (1.0, 2, 1.0)

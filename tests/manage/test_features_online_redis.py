@@ -48,17 +48,17 @@ def sale(platform: Platform, id: int, amount: float, shop: str = "a") -> dict[st
 def test_a_push_is_read_corrected_flushed_and_materialized(platform: Platform) -> None:
     assert serves(platform) == (None, None, None)
     first = [sale(platform, 1, 2.0), sale(platform, 2, 3.0)]
-    platform.feed.push("sales", first)
+    platform.feed.pushes.push("sales", first)
     assert serves(platform) == (3.0, 2, 5.0)
-    platform.feed.push("sales", first)
+    platform.feed.pushes.push("sales", first)
     assert serves(platform) == (3.0, 2, 5.0)
-    platform.feed.push("sales", [{**first[1], "amount": 4.0}])
+    platform.feed.pushes.push("sales", [{**first[1], "amount": 4.0}])
     assert serves(platform) == (4.0, 2, 6.0)
-    platform.feed.flush("sales")
+    platform.feed.pushes.flush("sales")
     for view in (NEWEST, WINDOWS):
-        platform.feed.forget(view)
+        platform.feed.materializer.forget(view)
     assert serves(platform) == (None, None, None)
-    platform.feed.materialize("windows")
+    platform.feed.materializer.materialize("windows")
     assert serves(platform) == (4.0, 2, 6.0)
 
 
@@ -69,7 +69,7 @@ def test_an_embedded_store_and_a_redis_hold_the_same_keys_and_bytes(platform: Pl
         embedded.feed.register([SERVICE])
         rows = [sale(platform, number, 1.0, shop) for number, shop in enumerate(["a", "ü" * 300, "x" * 600])]
         for each in (platform, embedded):
-            each.feed.push("sales", rows)
+            each.feed.pushes.push("sales", rows)
         start = settings.online_namespace.encode() + b":r:"
         keys = [key.removeprefix(start) for key in redis.scan_iter(match=start + b"v*")]
         assert len(keys) == 6
@@ -92,7 +92,7 @@ from rota.wiring import open_platform
 platform = open_platform(load(home=sys.argv[1], online_url=sys.argv[2], online_namespace=sys.argv[3]))
 now_us = platform.repositories.clock.now_us()
 for number in range(100_000):
-    platform.feed.push("sales", [{"id": number, "shop": "a", "at": now_us, "amount": 1.0}])
+    platform.feed.pushes.push("sales", [{"id": number, "shop": "a", "at": now_us, "amount": 1.0}])
     print(number, flush=True)
 """
 
@@ -108,11 +108,11 @@ def test_a_push_that_was_acknowledged_survives_kill_9(platform: Platform, settin
             if acknowledged == after:
                 os.kill(child.pid, signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
-    platform.feed.recover()
+    platform.feed.pushes.recover()
     _, count, total = serves(platform)
     assert acknowledged <= count <= acknowledged + 1  # the push that was cut off may have got as far as the journal
     assert total == count
-    platform.feed.materialize("windows")
+    platform.feed.materializer.materialize("windows")
     assert serves(platform) == (1.0, count, total)
-    platform.feed.push("sales", [sale(platform, 200_000, 5.0)])
+    platform.feed.pushes.push("sales", [sale(platform, 200_000, 5.0)])
     assert serves(platform)[1:] == (count + 1, total + 5.0)

@@ -64,7 +64,7 @@ class World:
         self.flush_on_the_way = flush_on_the_way
 
     def push(self, rows: list[dict[str, Any]]) -> None:
-        self.feed.push("sales", [{**row, "at": self.clock.now_us() - row["at"] * MINUTE} for row in rows])
+        self.feed.pushes.push("sales", [{**row, "at": self.clock.now_us() - row["at"] * MINUTE} for row in rows])
 
     def predict(self) -> None:
         requests = [{"shop": shop, "price": 3.5} for shop in ("a", "b", "nobody", None)]
@@ -78,12 +78,12 @@ class World:
         elif kind == "wait":
             self.clock.advance(self.clock.now_us() + value * MINUTE)
         elif kind == "flush":
-            self.feed.flush("sales")
+            self.feed.pushes.flush("sales")
         elif kind == "materialize":
-            self.feed.materialize("windows")
+            self.feed.materializer.materialize("windows")
 
     def differences(self) -> pl.DataFrame:
-        self.feed.flush("sales")
+        self.feed.pushes.flush("sales")
         return parity(self.tables, self.service, pl.DataFrame(self.log, infer_schema_length=None))
 
 

@@ -74,7 +74,7 @@ class World:
 
     def push(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.clock.advance(self.clock.now_us() + 1)
-        self.feed.push("sales", rows)
+        self.feed.pushes.push("sales", rows)
         self.received += [(self.clock.now_us(), dict(row)) for row in rows]
 
     def serves(self, name: str) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class World:
         return dict(zip([f"v__{feature}" for feature, _ in layout(self.view.view)], values, strict=True))
 
     def trains(self, asked: Sequence[tuple[str, int]], as_of: str) -> list[dict[str, Any]]:
-        self.feed.flush("sales")
+        self.feed.pushes.flush("sales")
         spine = pl.DataFrame(asked, schema={"shop": pl.String, "t": pl.Int64}, orient="row")
         return historical(self.tables, self.service, spine, timestamp="t", as_of=as_of).drop("shop", "t").to_dicts()  # type: ignore[arg-type]
 
@@ -180,7 +180,7 @@ def test_online_is_offline_is_the_rule(shape: Any, drawn: list[tuple[str, list[d
     for (name, at), offline in zip(asked, world.trains(asked, "event"), strict=True):
         assert same(offline, world.counted(name, at, "event"))
     pushed_state = {name: world.serves(name) for name in ("a", "b")}
-    world.feed.materialize("v")
+    world.feed.materializer.materialize("v")
     assert pushed_state == {name: world.serves(name) for name in ("a", "b")}
     if before:
         world.push(before)

@@ -187,7 +187,7 @@ def get_online(
         asked = _asked(references_)
         service = references.service(platform.repositories.metadata, asked)
         answer = platform.features.get_online_features(asked, [_entity_row(service, entity)])
-        columns = [(each.name, each.values[0], each.statuses[0], each.event_times[0]) for each in answer.answered() if each.name in answer.names]
+        columns = [(each.name, each.values[0], each.statuses[0], each.event_times[0]) for each in answer.columns() if each.name in answer.names]
     found = [{"feature": name, "value": value, "status": status, "event_us": at_us} for name, value, status, at_us in columns]
     named: dict[str, Callable[[dict[str, Any]], object]] = {
         "feature": lambda f: f["feature"],
@@ -274,7 +274,7 @@ def compact(
         done = []
         for name in named:
             source = store.get_data_source(name)
-            platform.feed.flush(name)
+            platform.feed.pushes.flush(name)
             with _progress(f"compacting {name}") as advance:
                 found = compaction.compact(
                     repositories.tables, repositories.metadata, source, progress=lambda _, step, steps: advance(step / max(steps, 1))
@@ -307,7 +307,7 @@ def parity(
         compared, found = 0, []
         for service, served in _served(platform, endpoint, limit):
             for source in {view.source.name for view in service.stored_views}:
-                platform.feed.flush(source)
+                platform.feed.pushes.flush(source)
             compared += served.height
             found += compare(platform.repositories.tables, service, served).to_dicts()
     if json:

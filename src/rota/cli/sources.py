@@ -127,7 +127,7 @@ def ingest(
     Example: rota sources ingest weather "weather/*.parquet"
     """
     with opened(ctx, "data.write") as platform:
-        done = platform.feed.ingest(source, path or None, actor=platform.identity.name)
+        done = platform.feed.ingestion.ingest(source, path or None, actor=platform.identity.name)
     if json:
         show.write_json(plain(done))
         return

@@ -72,7 +72,7 @@ class MonitorWorkflow:
         if moved["labels"]:
             work.batch.event(Event("label.arrived", endpoint, work.now_us, {"rows": moved["labels"]}))
         moved["outcomes"] = business_outcomes.flush(repositories.journal, repositories.tables, endpoint)
-        return moved | self.feed.flush_all()
+        return moved | self.feed.pushes.flush_all()
 
     def _days(self, work: Work, endpoint: str) -> list[Micros]:
         """Complete UTC days with predictions that have no slice yet, oldest first."""

@@ -45,7 +45,7 @@ def answer(reader: FeatureReader, request: FeatureRequest) -> bytes:
     _bounded(rows, MOST_ROWS, "rows")
     response = reader.get_online_features(_asked(request), request.entities, full_feature_names=request.full_feature_names)
     _bounded(len(response) * len(response.names), MOST_VALUES, "values")
-    columns = list(response.answered())
+    columns = list(response.columns())
     times = {id(column.event_times): column.event_times for column in columns}  # features of one view share the list: it is written once
     written = {key: msgspec.Raw(_encode([iso(at_us or 0) for at_us in each])) for key, each in times.items()}
     results = [{"values": column.values, "statuses": column.statuses, "event_timestamps": written[id(column.event_times)]} for column in columns]

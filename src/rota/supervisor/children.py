@@ -34,7 +34,7 @@ def control_plane(settings: Settings, *, fd: int = -1) -> None:
     with wiring.opened(settings) as platform:
         if exposed(settings):
             logger.warning(EXPOSED, settings.host, extra={"action": "exposed", "host": settings.host})
-        platform.feed.recover()
+        platform.feed.pushes.recover()
         _listen(app.create(platform), _socket(fd, settings.host, settings.control_port))
 
 

@@ -54,8 +54,7 @@ class LmdbOnline:
         try:
             snapshot = self._env.begin(db=self._rows)
             try:
-                get = snapshot.get
-                return [get(key) for key in keys]
+                return list(map(snapshot.get, keys))
             finally:
                 snapshot.abort()
         except lmdb.Error as error:

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rota.backends.shared.disk_errors import disk_errors
+from rota.backends.shared.disk_errors import disk_errors, unavailable
 from rota.backends.shared.safe_names import check_path
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.journal import Chunk
@@ -44,13 +44,14 @@ class SegmentJournal:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def append(self, stream: str, payloads: Sequence[bytes], *, sync: bool = False) -> tuple[str, int]:
-        folder = self._folder(stream)
         if os.getpid() != self._pid:  # after a fork the parent's segments stay the parent's
             self._leave_to_parent()
-        data = b"".join(_entry(payload) for payload in payloads)
-        writer = self._writers.get(stream) or self._writers.setdefault(stream, _Writer(folder, self._segment_bytes))
-        with disk_errors(f"appending {len(data)} bytes to stream {stream!r}", self._root):
+        writer = self._writers.get(stream) or self._writers.setdefault(stream, _Writer(self._folder(stream), self._segment_bytes))
+        data = b"".join(map(_entry, payloads))
+        try:
             return writer.append(data, sync)
+        except OSError as error:
+            raise unavailable(error, f"appending {len(data)} bytes to stream {stream!r}", self._root) from error
 
     def read(self, stream: str, after: dict[str, int] | None = None, *, max_bytes: int = 16_000_000) -> Iterator[Chunk]:
         offsets = after or {}

@@ -119,7 +119,7 @@ class Store:
 
     def push(self, source: str, rows: Any) -> int:
         """Push rows (a list of dicts, or a table) into a source: online at once, in the history soon after, all or none. Returns how many."""
-        return self._feed.push(source, table_adapters.rows(rows, what="the pushed table"), sync=self._sync)
+        return self._feed.pushes.push(source, table_adapters.rows(rows, what="the pushed table"), sync=self._sync)
 
     def ingest(self, source: str, rows: Any = None, *, actor: str = "owner") -> Ingestion:
         """Take new rows into a source's history: from its own files or database, from another path or glob, or out of a table.
@@ -127,8 +127,8 @@ class Store:
         They reach the online store by `materialize_incremental`; `push` does both at once.
         """
         if rows is None or isinstance(rows, str | Path):
-            return self._feed.ingest(source, rows, actor=actor)
-        return self._feed.ingest_table(source, rows, actor=actor)
+            return self._feed.ingestion.ingest(source, rows, actor=actor)
+        return self._feed.ingestion.ingest_table(source, rows, actor=actor)
 
     def materialize(self, feature_views: Sequence[str] | None = None, *, progress: Progress | None = None) -> dict[str, int]:
         """Bring everything known by now into the online rows of views (default: all); returns the keys written, by source.
@@ -136,16 +136,16 @@ class Store:
         Views over one source are done together; "view@v2" is that version alone. Unlike Feast's it takes no dates: the newest
         row of each entity is what there is.
         """
-        return {name: self._feed.materialize(view, progress=progress) for name, view in self._targets(feature_views).items()}
+        return {name: self._feed.materializer.materialize(view, progress=progress) for name, view in self._targets(feature_views).items()}
 
     def materialize_incremental(self, feature_views: Sequence[str] | None = None, *, progress: Progress | None = None) -> dict[str, int]:
         """As `materialize`, but reads and writes only what came into the history since the last time."""
-        return {name: self._feed.materialize_incremental(view, progress=progress) for name, view in self._targets(feature_views).items()}
+        return {name: self._feed.materializer.materialize_incremental(view, progress=progress) for name, view in self._targets(feature_views).items()}
 
     def status(self, feature_views: Sequence[str] | None = None) -> list[ViewStatus]:
         """How fresh views are (default: all): newest event and its age against the ttl, rows, last materialization."""
         names = [view.name for view in self.list_feature_views()] if feature_views is None else _names(feature_views)
-        return [self._feed.status(name) for name in names]
+        return [self._feed.materializer.status(name) for name in names]
 
     def get_feature_view(self, name: str) -> FeatureView:
         """A feature view by its name, or one of its versions by "name@v2"."""
@@ -219,7 +219,7 @@ class Store:
         view = found.view
         if not isinstance(view, FeatureView) or registry.is_read(self._metadata, view):
             return 0
-        return self._feed.forget(view)
+        return self._feed.materializer.forget(view)
 
     def _view(self, name: str) -> FeatureView | OnDemandFeatureView:
         return references.view(self._metadata, *(versions.named(name) if "@" in name else (name, None)))
@@ -228,7 +228,7 @@ class Store:
         sources = sorted({view.source.name for view in service.stored_views})
         for source in sources:
             try:
-                self._feed.flush(source)  # what was pushed a moment ago is part of the history
+                self._feed.pushes.flush(source)  # what was pushed a moment ago is part of the history
             except NotFound:  # a service may be tried before it is registered
                 continue
         read = {source: self._repositories.tables.version(f"sources/{source}") for source in sources}

@@ -41,7 +41,7 @@ class Housekeeping:
         """Store what killed programs had logged, flush pushed rows into the offline tables, sort long histories for joins."""
         r = self.repositories
         self.drain_spool()
-        self.feed.flush_all()
+        self.feed.pushes.flush_all()
         for source in r.metadata.find(Source, limit=ALL):
             compaction.compact(r.tables, r.metadata, source, least_tail=RESORT_TAIL)
         self._log_audit_head()

@@ -7,7 +7,7 @@ import polars as pl
 
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features.ingestion import contracts, ingestion_log, quarantine, watermarks
-from rota.manage.features.ingestion.batch import newest
+from rota.manage.features.ingestion.new_rows import newest
 from rota.manage.features.rows import column_conversion, file_readers, source_table
 from rota.manage.features.rows.column_conversion import Raw
 from rota.ports.inputs import Inputs, Question

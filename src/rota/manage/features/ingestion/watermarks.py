@@ -1,6 +1,7 @@
-"""Inputs that are asked for what is new: databases by their watermark, and what serving has seen of an endpoint's outcomes.
+"""Inputs that are read incrementally by a watermark: databases, and the labelled predictions (outcomes) of an endpoint.
 
-Both are read by ascending mark, and rows of one mark are never parted, so that "everything up to this mark" is a whole.
+Both are read by ascending watermark. Rows with equal watermarks stay in one batch, so that "everything up to this watermark"
+is complete.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from rota.ports.tables import Tables
 from rota.records.data import Source
 from rota.records.intake import Rejection
 
-MARK = "_mark"
+WATERMARK = "_watermark"
 OUTCOMES = "outcomes:"
 _OWN = ("prediction_id", "asked_at", "labelled_at", "value")
 _LOGGED = ("model", "number", "role", "unit", "answer", "latency_us")
@@ -35,42 +36,44 @@ _WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, 
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
-    """A stretch of marks: typed rows with their MARK (and, if the input knows it, their CREATED), and what did not fit, by mark."""
+class WatermarkRange:
+    """A range of watermarks: typed rows with their WATERMARK (and, if the input knows it, their CREATED), and rejected rows by watermark."""
 
     rows: pl.DataFrame
     rejected: list[tuple[int, Rejection]]
 
     @property
     def rejections(self) -> list[Rejection]:
+        """The rejected rows."""
         return [rejection for _, rejection in self.rejected]
 
     @property
     def last(self) -> int | None:
-        """The newest mark of the stretch."""
-        newest = self.rows[MARK].max()
-        return max((mark for mark in (newest, *(mark for mark, _ in self.rejected)) if isinstance(mark, int)), default=None)
+        """The newest watermark of the range; None when it is empty."""
+        newest = self.rows[WATERMARK].max()
+        return max((watermark for watermark in (newest, *(watermark for watermark, _ in self.rejected)) if isinstance(watermark, int)), default=None)
 
 
-Pull = Callable[[int | None, int | None], Iterator[Pulled]]
-"""Rows with since <= mark <= until, ends that are None being open."""
+Read = Callable[[int | None, int | None], Iterator[WatermarkRange]]
+"""Reads the rows with since <= watermark <= until; an end that is None is open."""
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """A pulled input: under which name its intake is kept, what people see, and how it is read."""
+class IncrementalInput:
+    """An input that is read by its watermark: the name of its intake, what people see, and how it is read."""
 
     writer: str
-    shown: str
-    pull: Pull
+    origin: str
+    read: Read
 
 
 def is_outcomes(source: Source) -> bool:
+    """Whether a source is filled by the labelled predictions of an endpoint (path "outcomes:ENDPOINT")."""
     return source.path is not None and source.path.startswith(OUTCOMES)
 
 
 def watermark(source: Source) -> str:
-    """The column by which a database is read."""
+    """The column by which a database is read incrementally; `InvalidInput` unless it is an int or a timestamp."""
     name = source.watermark or source.created_field or source.timestamp_field
     if source.fields[name] not in ("int", "timestamp"):
         raise InvalidInput(
@@ -98,40 +101,40 @@ def check(source: Source) -> None:
     _check_query(source.name, source.query, "postgres" if scheme == "postgresql" else "sqlite")
 
 
-def database(databases: Databases, source: Source) -> Origin:
-    """The database of a source."""
+def database(databases: Databases, source: Source) -> IncrementalInput:
+    """The database of a source, read by its watermark column."""
     check(source)
     assert source.url is not None
     assert source.query is not None
     url, query, column = source.url, source.query, watermark(source)
     identity = hashlib.sha256(repr((url, query, column)).encode()).hexdigest()[:16]
 
-    def pull(since: int | None, until: int | None) -> Iterator[Pulled]:
+    def read(since: int | None, until: int | None) -> Iterator[WatermarkRange]:
         question = Question(url, query, column, source.fields[column], since, until)
         before = 0
         for batch in databases.batches(question, rows=CHUNK_ROWS):
-            marks = column_conversion.converted(batch[column], source.fields[column], shown(url))
-            yield _pulled(batch, marks, source, shown(url), before)
+            watermarks = column_conversion.converted(batch[column], source.fields[column], shown(url))
+            yield _range(batch, watermarks, source, shown(url), before)
             before += batch.height
 
-    return Origin(f"database/{identity}", shown(url), lambda since, until: unparted(pull(since, until)))
+    return IncrementalInput(f"database/{identity}", shown(url), lambda since, until: together(read(since, until)))
 
 
-def outcomes(tables: Tables, journal: Journal, source: Source) -> Origin:
-    """Labelled predictions of an endpoint; the mark is when a label was received, which is also when the row is created."""
+def outcomes(tables: Tables, journal: Journal, source: Source) -> IncrementalInput:
+    """Labelled predictions of an endpoint; the watermark is when a label was received, which is also when the row is created."""
     endpoint = (source.path or "").removeprefix(OUTCOMES)
 
-    def pull(since: int | None, until: int | None) -> Iterator[Pulled]:
+    def read(since: int | None, until: int | None) -> Iterator[WatermarkRange]:
         prediction_log.flush(journal, tables, endpoint)
         labels.flush(journal, tables, endpoint)
         before = 0
         for reported in _reported(tables, endpoint, since, until):
             raw = _as_asked(tables, endpoint, source, reported)
-            found = _pulled(raw, raw[MARK], source, source.path or "", before)
+            found = _range(raw, raw[WATERMARK], source, source.path or "", before)
             before += raw.height
-            yield Pulled(found.rows.with_columns(pl.col(MARK).alias(CREATED)), found.rejected)
+            yield WatermarkRange(found.rows.with_columns(pl.col(WATERMARK).alias(CREATED)), found.rejected)
 
-    return Origin(f"outcomes/{endpoint}", source.path or "", lambda since, until: unparted(pull(since, until)))
+    return IncrementalInput(f"outcomes/{endpoint}", source.path or "", lambda since, until: together(read(since, until)))
 
 
 def shown(url: str) -> str:
@@ -140,24 +143,24 @@ def shown(url: str) -> str:
     return f"{head.rpartition(':')[0] if ':' in head.partition('://')[2] else head}{at}{tail}".partition("?")[0]
 
 
-def unparted(pulled: Iterator[Pulled]) -> Iterator[Pulled]:
-    """The same rows, those of one mark together: what has the newest mark so far is held back until a newer one comes."""
-    held: Pulled | None = None
-    for each in pulled:
-        whole = each if held is None else Pulled(pl.concat([held.rows, each.rows]), held.rejected + each.rejected)
+def together(ranges: Iterator[WatermarkRange]) -> Iterator[WatermarkRange]:
+    """The same rows, with equal watermarks in one range: what has the newest watermark so far is held back until a newer one comes."""
+    held: WatermarkRange | None = None
+    for each in ranges:
+        whole = each if held is None else WatermarkRange(pl.concat([held.rows, each.rows]), held.rejected + each.rejected)
         last = whole.last
-        held = Pulled(whole.rows.filter(pl.col(MARK) == last), [each for each in whole.rejected if each[0] == last])
-        yield Pulled(whole.rows.filter(pl.col(MARK) != last), [each for each in whole.rejected if each[0] != last])
+        held = WatermarkRange(whole.rows.filter(pl.col(WATERMARK) == last), [each for each in whole.rejected if each[0] == last])
+        yield WatermarkRange(whole.rows.filter(pl.col(WATERMARK) != last), [each for each in whole.rejected if each[0] != last])
     if held is not None:
         yield held
 
 
-def _pulled(batch: pl.DataFrame, marks: pl.Series, source: Source, origin: str, before: int) -> Pulled:
-    """A batch in the source's types. A row whose mark cannot be read goes with the rows around it."""
-    marks = marks.fill_null(strategy="forward").fill_null(strategy="backward").fill_null(0)
+def _range(batch: pl.DataFrame, watermarks: pl.Series, source: Source, origin: str, before: int) -> WatermarkRange:
+    """A batch in the source's types. A row whose watermark cannot be read goes with the rows around it."""
+    watermarks = watermarks.fill_null(strategy="forward").fill_null(strategy="backward").fill_null(0)
     found = column_conversion.typed(Raw(batch), source, origin, before=before)
-    placed = found.rows.with_columns(marks.gather(found.positions - before - 1).alias(MARK))
-    return Pulled(placed, [(marks[each.row - before - 1], each) for each in found.rejections])
+    placed = found.rows.with_columns(watermarks.gather(found.positions - before - 1).alias(WATERMARK))
+    return WatermarkRange(placed, [(watermarks[each.row - before - 1], each) for each in found.rejections])
 
 
 def _check_query(source: str, query: str, dialect: str) -> None:
@@ -174,7 +177,7 @@ def _check_query(source: str, query: str, dialect: str) -> None:
 
 
 def _reported(tables: Tables, endpoint: str, since: int | None, until: int | None) -> Iterator[pl.DataFrame]:
-    """Ids whose label was reported in the stretch, with the newest receipt of each, by ascending receipt."""
+    """Ids whose label was received in the range, with the newest receipt of each, by ascending receipt."""
     name = f"labels/{endpoint}"
     if tables.version(name) is None:
         return
@@ -182,7 +185,7 @@ def _reported(tables: Tables, endpoint: str, since: int | None, until: int | Non
     bounds = [pl.col("received_us") >= since] if since is not None else []
     bounds += [pl.col("received_us") <= until] if until is not None else []
     found = found.filter(*bounds) if bounds else found
-    newest = found.group_by("prediction_id").agg(pl.col("received_us").max().alias(MARK)).sort(MARK, "prediction_id").collect()
+    newest = found.group_by("prediction_id").agg(pl.col("received_us").max().alias(WATERMARK)).sort(WATERMARK, "prediction_id").collect()
     for start in range(0, newest.height, CHUNK_ROWS):
         yield newest[start : start + CHUNK_ROWS]
 
@@ -191,7 +194,7 @@ def _as_asked(tables: Tables, endpoint: str, source: Source, reported: pl.DataFr
     """The answered predictions of the reported ids, each with the label that counts; ids without a prediction are left for later."""
     name = f"predictions/{endpoint}"
     if tables.version(name) is None:
-        return pl.DataFrame(schema={MARK: pl.Int64})
+        return pl.DataFrame(schema={WATERMARK: pl.Int64})
     log = tables.scan(name)
     there = log.collect_schema().names()
     wanted = [field for field in source.fields if field not in _OWN and (field in _LOGGED or field in there)]
@@ -201,7 +204,7 @@ def _as_asked(tables: Tables, endpoint: str, source: Source, reported: pl.DataFr
     )
     answered = answered.unique("prediction_id", keep="first", maintain_order=True).select("prediction_id", "request", *wanted, asked_at="at_us")
     counting = labels.read(tables, endpoint, of=asked).select("prediction_id", "value", labelled_at="at_us")
-    found = answered.join(counting.lazy(), on="prediction_id").join(reported.lazy(), on="prediction_id").sort(MARK, "prediction_id").collect()
+    found = answered.join(counting.lazy(), on="prediction_id").join(reported.lazy(), on="prediction_id").sort(WATERMARK, "prediction_id").collect()
     requested = [field for field in source.fields if field not in (*_OWN, *wanted)]
     requests = [msgspec.json.decode(text) for text in found["request"].to_list()] if requested else []
     return found.drop("request").with_columns(_requested(requests, field) for field in requested)

@@ -1,8 +1,8 @@
-"""The online state of a source made anew from its offline rows, as `Feed.materialize` puts it in place.
+"""Backfill: the online state of a source computed from its offline rows.
 
-Rows of scalar views merge: the newest stays, in whatever order and how often they come, so they are written in stretches.
-Tiles and remembered ids are exchanged, all in one update, for they are right for one state of the source only.
-For scalar views a large source is read in parts of its entities, one held at once; windowed views hold the columns that they use.
+The newest rows of a scalar view are computed in parts of its entities, one part in memory at a time: rows merge in the store
+(the newest stays), so the parts may be written separately. Window tiles and the de-duplication index are computed together,
+because they are right for one state of the source only (see `window_rebuild`); they hold the columns that windows use.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from rota.manage.features.materialization.online_update import Bucket, Ids, Received
+from rota.manage.features.materialization.online_update import Bucket, DeduplicationIndex, PushedRow
 from rota.manage.features.online import tiles
 from rota.manage.features.online.row_codec import RowView, entity_names
 from rota.manage.features.online.row_codec_batch import RowBatches
@@ -34,20 +34,20 @@ def newest(tables: Tables, view: RowView, *, version: int | None, now_us: Micros
     identity = [source.id_field] if source.id_field else []
     columns = list(dict.fromkeys([*batches.columns, *identity, CREATED]))
     scan = source_table.scan(tables, source, version=version, columns=columns).filter(pl.col(view.timestamp_field) <= now_us).drop_nulls(keys)
-    corrected = _corrected(tables, source, version)
+    corrected = _corrections(tables, source, version)
     parts = -(-scan.select(pl.len()).collect().item() // at_once)
     for part in range(parts):
         found = (scan if parts == 1 else scan.filter(pl.struct(keys).hash() % parts == part)).collect(engine="streaming")
-        yield (part + 1) / parts, batches.pairs(_newest_of(_standing(found, corrected, source), view.timestamp_field, keys))
+        yield (part + 1) / parts, batches.pairs(_newest_of(_uncorrected(found, corrected, source), view.timestamp_field, keys))
 
 
-def rebuilt(ids: Ids, views: Sequence[WindowView], found: pl.DataFrame) -> Pairs:
-    """All rows `found` as the tiles of all windowed views and the remembered ids."""
-    current = source_table.current(found, ids.source)
-    return [*_remembered(ids, current), *(pair for view in views for pair in _tiles(view, found, current))]
+def rebuilt(index: DeduplicationIndex, views: Sequence[WindowView], found: pl.DataFrame) -> Pairs:
+    """All rows of a source as the tiles of its windowed views and the de-duplication index: key and stored bytes of each."""
+    current = source_table.current(found, index.source)
+    return [*_indexed(index, current), *(pair for view in views for pair in _tiles(view, found, current))]
 
 
-def _corrected(tables: Tables, source: Source, version: int | None) -> pl.DataFrame | None:
+def _corrections(tables: Tables, source: Source, version: int | None) -> pl.DataFrame | None:
     """The ids that came more than once, with the time at which the row that counts was created."""
     if source.id_field is None:
         return None
@@ -56,7 +56,7 @@ def _corrected(tables: Tables, source: Source, version: int | None) -> pl.DataFr
     return counted.filter(pl.col("_times") > 1).drop("_times").collect(engine="streaming")
 
 
-def _standing(found: pl.DataFrame, corrected: pl.DataFrame | None, source: Source) -> pl.DataFrame:
+def _uncorrected(found: pl.DataFrame, corrected: pl.DataFrame | None, source: Source) -> pl.DataFrame:
     """The rows that no later row of the same id has replaced."""
     if corrected is None or not corrected.height:
         return found
@@ -78,7 +78,7 @@ def _tiles(view: WindowView, found: pl.DataFrame, current: pl.DataFrame) -> Pair
     entities = entities.select(*keys, "_newest", pl.int_range(pl.len(), dtype=pl.Int64).alias("_entity"))
     rows = current.join(entities, on=keys).with_columns((event // view.hop_us).alias("_tile"))
     rows = rows.filter(pl.col("_tile") > pl.col("_newest") // view.hop_us - view.keep)
-    made = _folded_tiles(view, rows, entities) if view.shape.plan else _summed_tiles(view, rows, entities)
+    made = _folded_tiles(view, rows, entities) if view.layout.folds else _summed_tiles(view, rows, entities)
     return [(view.prefix + name, data) for name, data in zip(names, made, strict=True) if name is not None]
 
 
@@ -88,13 +88,13 @@ def _summed(view: WindowView, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _summed_tiles(view: WindowView, rows: pl.DataFrame, entities: pl.DataFrame) -> list[bytes]:
-    numbers = ["_tile", *(f"{kind}{slot}" for slot in range(view.shape.sums) for kind in "cs")]
+    numbers = ["_tile", *(f"{kind}{slot}" for slot in range(view.layout.sums) for kind in "cs")]
     summed = _summed(view, rows)
     bounds = summed["_entity"].search_sorted(pl.int_range(entities.height + 1, dtype=pl.Int64, eager=True)).to_list()
     data = np.ascontiguousarray(summed.select(pl.col(numbers).cast(pl.Float64)).to_numpy().astype("<f8")).tobytes()
-    size = 8 * view.shape.width
+    size = 8 * view.layout.width
     return [
-        tiles.sums_record(newest_us, view.keep, view.shape.width, data[size * first : size * last])
+        tiles.sums_record(newest_us, view.keep, view.layout.width, data[size * first : size * last])
         for newest_us, first, last in zip(entities["_newest"].to_list(), bounds, bounds[1:], strict=False)
     ]
 
@@ -102,27 +102,27 @@ def _summed_tiles(view: WindowView, rows: pl.DataFrame, entities: pl.DataFrame) 
 def _folded_tiles(view: WindowView, rows: pl.DataFrame, entities: pl.DataFrame) -> list[bytes]:
     """Records with min, max and last: row by row, as pushes make them, in the order in which the rows were created."""
     event, counted = view.timestamp_field, [f"{kind}{slot}" for slot in range(len(slots(view.view))) for kind in "cs"]
-    taken = [f"v{slot}" for slot in range(len(folded_slots(view.view)))]
-    given = rows.select("_entity", "_tile", pl.col(event).alias("_event"), CREATED, *contributions(view.view), *values_taken(view.view)).sort(
+    folded = [f"v{slot}" for slot in range(len(folded_slots(view.view)))]
+    ordered = rows.select("_entity", "_tile", pl.col(event).alias("_event"), CREATED, *contributions(view.view), *values_taken(view.view)).sort(
         "_entity", CREATED, "_event", maintain_order=True
     )
-    records = [tiles.Tiles.empty(view.shape) for _ in range(entities.height)]
-    sums, values = len(counted), len(taken)
-    for entity, tile, event_us, created_us, *rest in given.iter_rows():
-        records[entity].gather(tiles.Part(tile, (event_us, created_us, tuple(rest[sums : sums + values])), rest[:sums]))
+    records = [tiles.Tiles.empty(view.layout) for _ in range(entities.height)]
+    sums, values = len(counted), len(folded)
+    for entity, tile, event_us, created_us, *rest in ordered.iter_rows():
+        records[entity].add_unfolded(tiles.TileUpdate(tile, (event_us, created_us, tuple(rest[sums : sums + values])), rest[:sums]))
     for record, newest_us in zip(records, entities["_newest"].to_list(), strict=True):
-        record.settle(newest_us)
+        record.finalize(newest_us)
     return [record.dump() for record in records]
 
 
-def _remembered(ids: Ids, current: pl.DataFrame) -> Pairs:
-    """The ids of the rows that tiles may still hold, so that a later push of the same row is known."""
-    if not ids.needed or not current.height:
+def _indexed(index: DeduplicationIndex, current: pl.DataFrame) -> Pairs:
+    """The index of the rows that tiles may still hold, so that a later push of the same row is recognized."""
+    if not index.needed or not current.height:
         return []
-    event = pl.col(ids.source.timestamp_field)
+    event = pl.col(index.source.timestamp_field)
     buckets: dict[bytes, Bucket] = {}
-    for row in current.filter(event >= event.max() - ids.horizon_us).iter_rows(named=True):
+    for row in current.filter(event >= event.max() - index.horizon_us).iter_rows(named=True):
         created_us: Micros = row[CREATED]
-        key, place = ids.key(row)
-        buckets.setdefault(key, {})[place] = ids.remembered(Received(created_us, row))
-    return [(key, ids.encode(bucket)) for key, bucket in buckets.items()]
+        ((key, place),) = index.places([row])
+        buckets.setdefault(key, {})[place] = index.entry(PushedRow(created_us, row))
+    return [(key, index.encode(bucket)) for key, bucket in buckets.items()]

@@ -1,9 +1,11 @@
 """Freshness of a feature view: how new its newest row is, measured against its ttl, and when it was last materialized."""
 
+import math
+
 import polars as pl
 
-from rota.manage.features.materialization import materialize as materialization
-from rota.manage.features.materialization.push_stream import Stream, received
+from rota.manage.features.materialization import materialization_log
+from rota.manage.features.materialization.push_stream import PushStream, pushed_rows
 from rota.manage.features.online.reader import StoredView
 from rota.manage.features.rows import source_table
 from rota.manage.features.rows.source_table import CREATED
@@ -31,7 +33,7 @@ class ViewStatus(Record, frozen=True):
     materialized_keys: int | None
 
 
-def status(name: str, stream: Stream, view: StoredView) -> ViewStatus:
+def status(name: str, stream: PushStream, view: StoredView) -> ViewStatus:
     """Of the rows with an entity, in the table and in the journal."""
     source, keys, event = stream.source, list(dict.fromkeys(view.join_keys)), view.timestamp_field
     now_us = stream.stores.clock.now_us()
@@ -40,11 +42,11 @@ def status(name: str, stream: Stream, view: StoredView) -> ViewStatus:
     waiting = 0
     for chunk in stream.uncarried():
         waiting += len(chunk.payloads)
-        found = [(each.row[event], each.created_us) for each in received(chunk) if all(each.row.get(key) is not None for key in keys)]
+        found = [(each.row[event], each.created_us) for each in pushed_rows(chunk) if all(each.row.get(key) is not None for key in keys)]
         for place, times in enumerate(zip(*found, strict=True)):
             newest[place] = max(time for time in (newest[place], *times) if time is not None)
     age_us = None if newest[0] is None else now_us - newest[0]
-    last = materialization.last(stream, view)
+    last = materialization_log.last(stream.stores.metadata, view)
     return ViewStatus(
         name,
         source.name,
@@ -53,8 +55,8 @@ def status(name: str, stream: Stream, view: StoredView) -> ViewStatus:
         newest[0],
         newest[1],
         None if age_us is None else age_us / SECOND_US,
-        None if view.ttl_us is None else view.ttl_us / SECOND_US,
-        age_us is not None and (view.ttl_us is None or age_us <= view.ttl_us),
+        None if math.isinf(view.ttl_us) else view.ttl_us / SECOND_US,
+        age_us is not None and age_us <= view.ttl_us,
         last.at_us if last else None,
         last.keys if last else None,
     )

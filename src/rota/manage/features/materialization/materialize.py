@@ -1,21 +1,22 @@
 """Materialization: rows of the offline table brought into the online rows of a view, all of them or what the store lacks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from rota.errors import Unavailable
-from rota.manage.features.materialization import backfill as history
-from rota.manage.features.materialization.online_update import Ids, applied_key, with_stamp
-from rota.manage.features.materialization.push_stream import Stream
-from rota.manage.features.materialization.window_rebuild import Exchange
+from rota.errors import InvalidInput, Unavailable
+from rota.manage.features.definitions import references, registration, versions
+from rota.manage.features.materialization import backfill, freshness
+from rota.manage.features.materialization.freshness import ViewStatus
+from rota.manage.features.materialization.materialization_log import record, unchanged
+from rota.manage.features.materialization.push import Pushes
+from rota.manage.features.materialization.push_stream import PushStream, Stores
+from rota.manage.features.materialization.source_plans import SourcePlan, SourcePlans
+from rota.manage.features.materialization.window_rebuild import WindowRebuild
 from rota.manage.features.online.reader import merge
-from rota.manage.features.online.row_codec import RowView
+from rota.manage.features.online.row_codec import RowView, prefix
 from rota.manage.features.online.window_view import WindowView
 from rota.manage.features.rows import source_table
-from rota.ports.metadata import ANYTHING, Batch
-from rota.records.record import Record
-from rota.records.signal import Cursor
-from rota.records.time import Micros
+from rota.records.data import FeatureView
 
 Progress = Callable[[float, int], None]
 """Called with the share of the work that is done (0..1) and the keys written so far."""
@@ -23,104 +24,122 @@ _ROWS_A_COMMIT = 100_000
 _TRIES = 20
 
 
-class Materialized(Record, frozen=True):
-    """The last time that a view was materialized: when, from which version of the source's table, and how many keys it had."""
+class Materializer:
+    """Brings the history of sources online. Thread-safe, and right beside pushes from any process."""
 
-    at_us: Micros
-    version: int
-    keys: int
+    def __init__(self, stores: Stores, plans: SourcePlans, pushes: Pushes) -> None:
+        self._stores = stores
+        self._plans = plans
+        self._pushes = pushes
+
+    def materialize(self, view: str, *, progress: Progress | None = None) -> int:
+        """Bring all rows up to now into the online rows of a view, and of every other view over its source; returns how many keys.
+
+        "view@v2" is that version alone (windowed: with the other windowed views of the source, whose de-duplication index it
+        shares). Right whatever was pushed before or is pushed meanwhile: rows merge, the newest stays; window tiles are replaced
+        in one transaction that also adds what was pushed since they were computed. Rows dated later than now are left for a
+        later call. Raises `NotFound` for an unknown view, `InvalidInput` for an on-demand view, of which nothing is stored.
+        """
+        return self._materialize(view, progress, incremental=False)
+
+    def materialize_incremental(self, view: str, *, progress: Progress | None = None) -> int:
+        """As `materialize`, but only what the online store lacks is written, and nothing is read where no row came since the last time.
+
+        Returns how many keys were written. Rows that came out of files or databases reach the online store this way.
+        """
+        return self._materialize(view, progress, incremental=True)
+
+    def status(self, view: str) -> ViewStatus:
+        """How fresh a view ("view" or "view@v2") is."""
+        definition = self._definition(view)
+        plan = self._plans.refresh(definition.source.name)
+        return freshness.status(view, PushStream(self._stores, plan.source), self._plans.stored(definition))
+
+    def forget(self, view: FeatureView) -> int:
+        """Remove the online rows of one definition of a view that no model reads any more; returns how many."""
+        PushStream(self._stores, view.source).require_catalog(registration.catalog(self._stores.metadata))
+        return self._stores.online.delete(prefix(view))
+
+    def _materialize(self, reference: str, progress: Progress | None, *, incremental: bool) -> int:
+        definition = self._definition(reference)
+        plan = self._plans.refresh(definition.source.name)
+        views = [self._plans.stored(definition)] if "@v" in reference else plan.views
+        job = _Job(PushStream(self._stores, plan.source), plan, incremental, progress)
+        job.stream.require_catalog(plan.catalog_version)
+        self._pushes.flush(plan.source.name)
+        written = sum(_rows(job, view) for view in views if isinstance(view, RowView))
+        if any(isinstance(view, WindowView) for view in views):
+            with self._pushes.turn:
+                written += self._windows(job)
+        return written
+
+    def _windows(self, job: "_Job") -> int:
+        """Replace the tiles of all windowed views of the source, all in one transaction; returns how many keys were written."""
+        source, views = job.plan.source, job.plan.index.windowed
+        for _ in range(_TRIES):
+            self._pushes.flush(source.name)
+            version = self._stores.tables.version(source_table.table(source))
+            if job.incremental and all(unchanged(self._stores.metadata, view, version) for view in views):
+                return 0
+            now_us = self._stores.clock.now_us()
+            rebuild = WindowRebuild(job.stream, job.plan.index, views, job.plan.catalog_version)
+            if not rebuild.prepare(version, lambda: self._pushes.catch_up(source.name)):
+                continue
+            written = rebuild.commit(changed_only=job.incremental)
+            if written is not None:
+                record(self._stores.metadata, views, version, now_us, rebuild.keys)
+                job.report(1.0, written)
+                return written
+        raise Unavailable(f"other processes kept flushing source {source.name!r} while its windows were rebuilt; try again", source=source.name)
+
+    def _definition(self, reference: str) -> FeatureView:
+        name, number = versions.named(reference) if "@v" in reference else (reference, None)
+        view = references.view(self._stores.metadata, name, number)
+        if not isinstance(view, FeatureView):
+            raise InvalidInput(f"view {reference!r} is computed from the request; nothing of it is stored", view=reference)
+        return view
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """One view to materialize, or all windowed views of a source, which share the remembered ids."""
+class _Job:
+    """One materialization of a source's views."""
 
-    stream: Stream
-    ids: Ids
-    stamp: int
-    incremental: bool = False
-    progress: Progress | None = None
+    stream: PushStream
+    plan: SourcePlan
+    incremental: bool
+    progress: Progress | None
 
-    def tell(self, share: float, keys: int) -> None:
+    def report(self, share: float, keys: int) -> None:
         if self.progress is not None:
             self.progress(share, keys)
 
 
-def rows(work: Work, view: RowView) -> int:
+def _rows(job: _Job, view: RowView) -> int:
     """Bring the newest row of each entity online; returns how many keys were written.
 
     Pushes may go on: rows merge, the newest stays. A kill leaves some of the rows there, which is harmless.
     """
-    stream = work.stream
-    version = stream.stores.tables.version(source_table.table(stream.source))
-    now_us = stream.stores.clock.now_us()
+    stores, source = job.stream.stores, job.plan.source
+    version = stores.tables.version(source_table.table(source))
+    now_us = stores.clock.now_us()
     written = keys = 0
-    if not (work.incremental and _done(stream, view, version)):
-        for share, pairs in history.newest(stream.stores.tables, view, version=version, now_us=now_us):
+    if not (job.incremental and unchanged(stores.metadata, view, version)):
+        for share, pairs in backfill.newest(stores.tables, view, version=version, now_us=now_us):
             keys += len(pairs)
             for start in range(0, len(pairs), _ROWS_A_COMMIT):
                 part = pairs[start : start + _ROWS_A_COMMIT]
-                if work.incremental:
-                    part = _lacking(stream, part)
+                if job.incremental:
+                    part = _lacking(stores, part)
                 if part:
-                    stream.stores.online.update(part, merge)
+                    stores.online.update(part, merge)
                 written += len(part)
-                work.tell(share * min(1.0, (start + _ROWS_A_COMMIT) / len(pairs)), written)
-        _remember(stream, [view], version, now_us, keys)
-    work.tell(1.0, written)
+                job.report(share * min(1.0, (start + _ROWS_A_COMMIT) / len(pairs)), written)
+        record(stores.metadata, [view], version, now_us, keys)
+    job.report(1.0, written)
     return written
 
 
-def tiles(work: Work, views: Sequence[WindowView], flush: Callable[[], int], catch_up: Callable[[], int]) -> int:
-    """Exchange the tiles of all windowed views of the source, all in one transaction; returns how many keys were written."""
-    stream = work.stream
-    for _ in range(_TRIES):
-        flush()
-        version = stream.stores.tables.version(source_table.table(stream.source))
-        if work.incremental and all(_done(stream, view, version) for view in views):
-            return 0
-        now_us = stream.stores.clock.now_us()
-        exchange = Exchange(stream, work.ids, views, work.stamp)
-        if not exchange.prepare(version, catch_up):
-            continue
-        written = exchange.commit(changed_only=work.incremental)
-        if written is not None:
-            _remember(stream, views, version, now_us, exchange.keys)
-            work.tell(1.0, written)
-            return written
-    name = stream.source.name
-    raise Unavailable(f"other processes kept flushing source {name!r} while its windows were rebuilt; try again", source=name)
-
-
-def last(stream: Stream, view: RowView | WindowView) -> Materialized | None:
-    """When and from what a definition of a view was last materialized."""
-    found = [stream.stores.metadata.get(Cursor, name) for name in _cursors(view)]
-    return None if any(cursor is None for cursor in found) else Materialized(*[cursor.position for cursor in found if cursor is not None])
-
-
-def mark(stream: Stream, stamp: int) -> None:
-    """From now on nothing is brought online by a process that knows an older catalog, and so perhaps not all views."""
-    stream.stores.online.update([(applied_key(stream.source.name), stamp.to_bytes(8, "big"))], with_stamp)
-
-
-def _lacking(stream: Stream, pairs: history.Pairs) -> history.Pairs:
-    """The rows that are newer than what the store has."""
-    stored = stream.stores.online.read([key for key, _ in pairs])
+def _lacking(stores: Stores, pairs: backfill.Pairs) -> backfill.Pairs:
+    """The rows that are newer than what the online store has."""
+    stored = stores.online.read([key for key, _ in pairs])
     return [(key, new) for (key, new), old in zip(pairs, stored, strict=True) if old is None or merge(old, new) != old]
-
-
-def _done(stream: Stream, view: RowView | WindowView, version: int | None) -> bool:
-    known = last(stream, view)
-    return known is not None and known.version == (-1 if version is None else version)
-
-
-def _remember(stream: Stream, views: Sequence[RowView | WindowView], version: int | None, at_us: Micros, keys: int) -> None:
-    batch = Batch()
-    for view in views:
-        for name, position in zip(_cursors(view), (at_us, -1 if version is None else version, keys), strict=True):
-            batch.put(Cursor(name, position), replacing=ANYTHING)
-    stream.stores.metadata.commit(batch)
-
-
-def _cursors(view: RowView | WindowView) -> list[str]:
-    return [f"materialized-{part}/{view.view.name}/{view.prefix.hex()}" for part in ("at", "version", "keys")]

@@ -1,21 +1,23 @@
-"""One update of the online store from a stretch of a source's push journal: exactly once, whoever applies it and however often.
+"""One update of the online store from a range of a source's push journal: applied exactly once, by whichever process and however often it is tried.
 
 Three kinds of keys, in this order in the store and in an update (their first bytes sort that way):
-- how far each journal segment of the source is applied, and which definitions the online rows were made for. An update that does
-  not start where the last one ended, or that knows older definitions, raises `Moved`, and nothing of it is written; so a
-  retry, a second process or a restart cannot apply a stretch twice, and none of its rows is missing in a view that is new.
-- the ids lately received, hashed over buckets, each with the row as it was. A row that comes again changes nothing but the time
-  it was created; a corrected row first takes back what the earlier one had added to the window tiles. A bucket forgets ids
-  that no window reaches.
+- how far each journal segment of the source is applied, and the catalog version that the online rows were made for. An update that
+  does not start where the last one ended, or whose views are older than that version, raises `StaleUpdate`, and nothing of it
+  is written; so a retry, a second process or a restart cannot apply a range twice, and none of its rows is missing in a new view.
+- the de-duplication index: the ids lately pushed, hashed over buckets, each with the row as it was. A row that comes again changes
+  nothing but the time it was created; a corrected row is first subtracted from the window tiles that the earlier one had
+  entered. A bucket forgets ids that no window reaches.
 - the rows and tiles of the views.
 
-A store writes each key once: what the rows of a stretch do to one key is worked out in its one merge. Merges may be repeated
-from the first on (a store may have to begin again), so each of them says anew what those behind it need.
+A store writes each key once: what the rows of a range do to one key is worked out in its one merge. Merges may be repeated
+from the first on (a store may have to begin again), so each of them leaves anew what those behind it need.
 """
 
 import hashlib
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,165 +25,202 @@ import polars as pl
 
 from rota.errors import RotaError
 from rota.manage.features.expressions import compiler
+from rota.manage.features.online import tiles
 from rota.manage.features.online.reader import StoredView
 from rota.manage.features.online.row_codec import ROW, RowView, entity_names, newest
 from rota.manage.features.online.row_codec_batch import FEWEST, RowBatches
-from rota.manage.features.online.tiles import Part
+from rota.manage.features.online.tiles import TileUpdate
 from rota.manage.features.online.window_view import WindowView
 from rota.manage.features.rows.coercion import frame
 from rota.manage.features.rows.source_table import CREATED
+from rota.ports.online import Online
 from rota.records.data import Source
 from rota.records.time import Micros
 
-_APPLIED, _IDS = b"\x00a", b"\x00j"
+_APPLIED, _INDEX = b"\x00a", b"\x00j"
 _STEP = b"?"
-_STAMP = ""
+_VERSION = ""
+_event_us = struct.Struct("<q").unpack_from  # of a stored row behind its tag, as `row_codec.event_time` reads it: one call less a row
 _pack = msgspec.msgpack.Encoder().encode
 
 
-class Moved(RotaError):
-    """Somebody else has applied a part of this stretch; read again where the source stands. Stays inside this package."""
+class StaleUpdate(RotaError):
+    """The online store is not where this update starts, or knows a newer catalog: read both again. Stays inside this package."""
 
 
-class Remembered(msgspec.Struct, array_like=True):
-    """A received row by its id: when it was created, when it happened, and what the windows took from it."""
+class IndexedRow(msgspec.Struct, array_like=True):
+    """A pushed row in the de-duplication index: when it was created, when it happened, and the fields that windows use of it."""
 
     created_us: Micros
     event_us: Micros
     row: msgspec.Raw
 
 
-class Received(NamedTuple):
+class PushedRow(NamedTuple):
     """A checked row and when Rota received it."""
 
     created_us: Micros
     row: Mapping[str, Any]
 
 
-def columns(source: Source, received: Sequence[Received]) -> pl.DataFrame:
-    """Received rows as the source's table holds them; a field that the source got later is null."""
-    made = frame([row for _, row in received], source.fields)
-    return made.with_columns(pl.Series(CREATED, [created_us for created_us, _ in received], dtype=pl.Int64))
+class Correction(NamedTuple):
+    """How a row relates to what was pushed before: the earlier row of its id that it replaces, and whether its values are new."""
 
-
-class Change(NamedTuple):
-    """What a row does to the windows: an earlier row of its id that it replaces, and whether it says anything new."""
-
-    earlier: Received | None
+    earlier: PushedRow | None
     new: bool
 
 
-Bucket = dict[bytes, Remembered]
+Bucket = dict[bytes, IndexedRow]
+Places = Sequence[tuple[bytes, bytes]]
+"""For each row the key of its bucket in the de-duplication index, and its place there."""
 Pairs = list[tuple[bytes, bytes]]
-_read_bucket = msgspec.msgpack.Decoder(dict[bytes, Remembered]).decode
+_read_bucket = msgspec.msgpack.Decoder(dict[bytes, IndexedRow]).decode
 _read_applied = msgspec.msgpack.Decoder(dict[str, int]).decode
 _read_row = msgspec.msgpack.Decoder(dict[str, Any]).decode
+_FIRST = Correction(None, new=True)
+_OUTDATED = Correction(None, new=False)
+
+
+def columns(source: Source, pushed: Sequence[PushedRow]) -> pl.DataFrame:
+    """Pushed rows as the source's table holds them; a field that the source got later is null."""
+    rows = frame([row for _, row in pushed], source.fields)
+    return rows.with_columns(pl.Series(CREATED, [created_us for created_us, _ in pushed], dtype=pl.Int64))
 
 
 def applied_key(source: str) -> bytes:
+    """The key under which the online store keeps how far a source's journal is applied."""
     return _APPLIED + source.encode()
 
 
-def applied_value(ends: Mapping[str, int], stamp: int = 0) -> bytes:
-    return _pack(dict(sorted(ends.items())) | ({_STAMP: stamp} if stamp else {}))
+def applied_value(ends: Mapping[str, int], catalog_version: int = 0) -> bytes:
+    """What is stored under `applied_key`."""
+    return _pack(dict(sorted(ends.items())) | ({_VERSION: catalog_version} if catalog_version else {}))
 
 
 def applied(data: bytes | None) -> dict[str, int]:
-    """How far each segment of a source is applied."""
-    return {segment: end for segment, end in _read_applied(data).items() if segment != _STAMP} if data else {}
+    """How far each segment of a source is applied, as byte offsets in the journal."""
+    return {segment: end for segment, end in _read_applied(data).items() if segment != _VERSION} if data else {}
 
 
-def applied_stamp(data: bytes | None) -> int:
-    """Which state of the catalog the online rows of a source were last made for (see `registry.catalog`)."""
-    return _read_applied(data).get(_STAMP, 0) if data else 0
+def applied_version(data: bytes | None) -> int:
+    """The newest catalog version that a source's online rows are known to need (see `registration.catalog`)."""
+    return _read_applied(data).get(_VERSION, 0) if data else 0
 
 
 def without_segment(old: bytes | None, segment: bytes) -> bytes:
     """The merge that takes a dropped segment off the list of how far a source is applied."""
-    return applied_value({name: end for name, end in applied(old).items() if name != segment.decode()}, applied_stamp(old))
+    return applied_value({name: end for name, end in applied(old).items() if name != segment.decode()}, applied_version(old))
 
 
-def with_stamp(old: bytes | None, stamp: bytes) -> bytes:
-    """The merge that raises the stamp."""
-    return applied_value(applied(old), max(applied_stamp(old), int.from_bytes(stamp, "big")))
+def with_version(old: bytes | None, version: bytes) -> bytes:
+    """The merge that raises the catalog version."""
+    return applied_value(applied(old), max(applied_version(old), int.from_bytes(version, "big")))
 
 
-class Ids:
-    """The remembered ids of a source with windowed views; without an id field or windows there is nothing to remember."""
+class DeduplicationIndex:
+    """The lately pushed ids of a source with windowed views; without an id field or windows there is nothing to keep."""
 
     def __init__(self, source: Source, views: Sequence[StoredView]) -> None:
         self.windowed = [view for view in views if isinstance(view, WindowView)]
         self.needed = source.id_field is not None and bool(self.windowed)
         self.source = source
         self._id = source.id_field or ""
-        self._start = _IDS + hashlib.blake2b(source.name.encode(), digest_size=8).digest()
+        self.applied_key = applied_key(source.name)
+        self._start = _INDEX + hashlib.blake2b(source.name.encode(), digest_size=8).digest()
         self._used = sorted(
             {source.timestamp_field}
             | {key for view in self.windowed for key in view.join_keys}
             | {name for view in self.windowed for name in compiler.columns_of_all(view.expressions, view.view.source.fields)}
         )
         self.columns = list(dict.fromkeys([*self._used, *filter(None, [source.id_field]), CREATED]))
-        """What of the source's rows the windows and the remembered ids are made of."""
+        """The columns of the source's rows that windows and the index are made of."""
         self.batches = {view.prefix: RowBatches(view) for view in views if isinstance(view, RowView)}
         self.horizon_us = max((view.keep * view.hop_us for view in self.windowed), default=0)
 
-    def key(self, row: Mapping[str, Any]) -> tuple[bytes, bytes]:
-        """The bucket's key and the id's place in it."""
-        place = hashlib.blake2b(repr(row[self._id]).encode(), digest_size=16).digest()
-        return self._start + place[:2], place
+    def places(self, rows: Sequence[Mapping[str, Any]]) -> Places:
+        """Where the ids of rows lie; nothing where no index is needed."""
+        if not self.needed:
+            return []
+        digests = [hashlib.blake2b(repr(row[self._id]).encode(), digest_size=16).digest() for row in rows]
+        return [(self._start + digest[:2], digest) for digest in digests]
 
-    def remembered(self, received: Received) -> Remembered:
-        row = received.row
-        return Remembered(received.created_us, row[self.source.timestamp_field], msgspec.Raw(_pack({name: row.get(name) for name in self._used})))
+    def keys(self, places: Places) -> list[bytes]:
+        """What to read before an update: how far the source is applied, and the buckets of these places."""
+        return [self.applied_key, *sorted(set(map(itemgetter(0), places)))]
+
+    def entry(self, pushed: PushedRow) -> IndexedRow:
+        """What the index keeps of a row."""
+        row = pushed.row
+        return IndexedRow(pushed.created_us, row[self.source.timestamp_field], msgspec.Raw(_pack({name: row.get(name) for name in self._used})))
 
     def encode(self, bucket: Bucket) -> bytes:
-        """The bucket without the ids that no window can reach any more."""
+        """A bucket's bytes, without the ids that no window can reach any more."""
         oldest = max([entry.event_us for entry in bucket.values()]) - self.horizon_us
         return _pack({place: entry for place, entry in bucket.items() if entry.event_us >= oldest})
 
 
-class Delivery:
-    """The rows of one stretch of the journal as one `Online.update`: give it `pairs()` and `merge`.
+class OnlineUpdate:
+    """The rows of one journal range as one `Online.update`: give it `pairs()` and `merge`.
 
-    `stamp` is the state of the catalog that `views` were read at.
+    `catalog_version` is the version of the catalog that `views` were read at; `places` those of the rows if they are known already.
     """
 
-    def __init__(self, ids: Ids, views: Sequence[StoredView], received: Sequence[Received], stamp: int = 0) -> None:
-        self._source = ids.source
+    def __init__(
+        self,
+        index: DeduplicationIndex,
+        views: Sequence[StoredView],
+        pushed: Sequence[PushedRow],
+        catalog_version: int = 0,
+        *,
+        places: Places | None = None,
+    ) -> None:
+        self._source = index.source
         self._views = views
-        self._received = received
-        self._ids = ids
-        self._stamp = stamp
-        self._places = [ids.key(each.row) for each in received] if ids.needed else []
-        self._seen: dict[bytes, Remembered] = {}  # place -> what was remembered when the update was prepared
-        self._changes: list[Change] = [Change(None, new=True)] * len(received)
+        self._pushed = pushed
+        self._index = index
+        self._version = catalog_version
+        self._places = index.places([row for _, row in pushed]) if places is None else places
+        self._seen: dict[bytes, IndexedRow] = {}  # place -> what the index held when the update was prepared
+        self._corrections: list[Correction] = [_FIRST] * len(pushed)
         self._steps: list[Callable[[bytes | None], bytes]] = []
 
-    def id_keys(self) -> list[bytes]:
-        """The buckets whose present values `pairs` wants to know."""
-        return sorted({bucket for bucket, _ in self._places})
+    @property
+    def keys(self) -> list[bytes]:
+        """What `apply` needs the present values of."""
+        return self._index.keys(self._places)
+
+    def apply(self, online: Online, segment: str, start: int, end: int, stored: Mapping[bytes, bytes | None]) -> bool:
+        """Bring the range online; False when the online store is not at its start, or knows a newer catalog. `stored` are the values of `keys`."""
+        try:
+            online.update(self.pairs(segment, start, end, stored), self.merge)
+        except StaleUpdate:
+            return False
+        return True
 
     def pairs(self, segment: str, start: int, end: int, buckets: Mapping[bytes, bytes | None]) -> Pairs:
-        """Everything the update writes, in key order."""
-        pairs = [(applied_key(self._source.name), self._step(partial(self._advance, segment, start, end)))]
-        if self._ids.needed:
-            for data in filter(None, buckets.values()):
+        """Everything the update writes, in key order; `buckets` are the values of `keys`."""
+        pairs = [(self._index.applied_key, self._step(partial(self._advance, segment, start, end)))]
+        if self._places:
+            by_bucket = _grouped([bucket for bucket, _ in self._places])
+            for data in filter(None, map(buckets.get, by_bucket)):
                 self._seen |= _read_bucket(data)
-            pairs += [
-                (bucket, self._step(partial(self._remember, rows))) for bucket, rows in _grouped([bucket for bucket, _ in self._places]).items()
-            ]
+            pairs += [(bucket, self._step(partial(self._remember, rows))) for bucket, rows in by_bucket.items()]
         names: dict[tuple[str, ...], list[bytes | None]] = {}
         for view in self._views:
             if view.join_keys not in names:
-                names[view.join_keys] = entity_names([[each.row.get(key) for each in self._received] for key in view.join_keys])
-            pairs += self._tiles(view, names[view.join_keys]) if isinstance(view, WindowView) else self._rows(view, names[view.join_keys])
-        pairs.sort(key=lambda pair: pair[0])
+                names[view.join_keys] = entity_names([[each.row.get(key) for each in self._pushed] for key in view.join_keys])
+            if isinstance(view, WindowView):
+                pairs += self._tiles(view, names[view.join_keys])
+                continue
+            rows = view.encode_all(self._pushed) if len(self._pushed) < FEWEST else self._index.batches[view.prefix].stored(self._columns)
+            pairs += view.newest_rows(names[view.join_keys], rows)
+        pairs.sort(key=itemgetter(0))
         return pairs
 
     def merge(self, old: bytes | None, new: bytes) -> bytes:
         """What `Online.update` calls inside its transaction, in key order."""
         if new[:1] == ROW:
-            return newest(old, new) if old else new
+            return new if not old or _event_us(new, 1) > _event_us(old, 1) else newest(old, new)
         return self._steps[int.from_bytes(new[1:], "big")](old)
 
     def _step(self, change: Callable[[bytes | None], bytes]) -> bytes:
@@ -189,93 +228,86 @@ class Delivery:
         return _STEP + (len(self._steps) - 1).to_bytes(4, "big")
 
     def _advance(self, segment: str, start: int, end: int, old: bytes | None) -> bytes:
-        ends, stamp = applied(old), applied_stamp(old)
-        if ends.get(segment, 0) != start or stamp > self._stamp:
-            raise Moved(f"segment {segment} of source {self._source.name!r} is applied to {ends.get(segment, 0)}, not to {start}")
-        return applied_value(ends | {segment: end}, stamp)
+        """How far the source is applied behind this update."""
+        known = _read_applied(old) if old else {}
+        if known.get(segment, 0) != start or known.get(_VERSION, 0) > self._version:
+            raise StaleUpdate(f"segment {segment} of source {self._source.name!r} is applied to {known.get(segment, 0)}, not to {start}")
+        known[segment] = end
+        return _pack(dict(sorted(known.items())))
 
     @cached_property
     def _columns(self) -> pl.DataFrame:
-        return columns(self._source, self._received)
-
-    def _rows(self, view: RowView, names: Sequence[bytes | None]) -> Pairs:
-        """The newest row of each entity."""
-        if len(self._received) < FEWEST:
-            stored = [view.encode(row, created_us) for created_us, row in self._received]
-        else:
-            stored = self._ids.batches[view.prefix].stored(self._columns)
-        best: dict[bytes, bytes] = {}
-        for name, data in zip(names, stored, strict=True):
-            if name is not None:
-                known = best.get(name)
-                best[name] = data if known is None else newest(known, data)
-        start = view.prefix
-        return [(start + name, data) for name, data in best.items()]
+        return columns(self._source, self._pushed)
 
     def _tiles(self, view: WindowView, names: Sequence[bytes | None]) -> Pairs:
         """Each entity that a row belongs to now, or may have belonged to before it was corrected."""
-        touched = _grouped(names)
-        if not self._ids.needed:
-            parts = [view.part(row, created_us) for created_us, row in self._received]
-            return [(view.prefix + name, self._step(partial(self._add, view, [parts[i] for i in rows]))) for name, rows in touched.items()]
-        for name, i in self._left(view):
-            rows = touched.setdefault(name, [])
+        updates, by_entity = view.tile_updates(self._pushed), _grouped(names)
+        if not self._index.needed:
+            return [
+                (view.prefix + name, self._step(partial(tiles.changed, view.layout, [(None, updates[i]) for i in rows])))
+                for name, rows in by_entity.items()
+            ]
+        for name, i in self._left(view, names):
+            rows = by_entity.setdefault(name, [])
             if i not in rows:
                 rows.append(i)
-        return [(view.prefix + name, self._step(partial(self._count, view, name, names, sorted(rows)))) for name, rows in touched.items()]
+        return [
+            (
+                view.prefix + name,
+                self._step(partial(self._correct, view, name, [(i, updates[i] if names[i] == name else None) for i in sorted(rows)])),
+            )
+            for name, rows in by_entity.items()
+        ]
 
-    def _left(self, view: WindowView) -> list[tuple[bytes, int]]:
+    def _left(self, view: WindowView, names: Sequence[bytes | None]) -> list[tuple[bytes, int]]:
         """The entities that earlier rows with the same id belonged to, before the update and within it, with the row's index."""
         found: list[tuple[bytes, int]] = []
         earlier: dict[bytes, set[bytes]] = {}
         for i, (_, place) in enumerate(self._places):
-            names = earlier.get(place)
-            if names is None:
-                names = earlier[place] = set()
+            left = earlier.get(place)
+            if left is None:
+                left = earlier[place] = set()
                 if place in self._seen:
-                    names.update(filter(None, [_name(view, _read_row(self._seen[place].row))]))
-            found += [(name, i) for name in names]
-            names.update(filter(None, [_name(view, self._received[i].row)]))
+                    left.update(filter(None, [_name(view, _read_row(self._seen[place].row))]))
+            found += [(name, i) for name in left]
+            left.update(filter(None, [names[i]]))
         return found
 
     def _remember(self, rows: Sequence[int], old: bytes | None) -> bytes:
+        """A bucket with these rows; what they correct is left for the tiles, which come behind it."""
         bucket: Bucket = _read_bucket(old) if old else {}
         started: set[bytes] = set()
         for i in rows:
             place = self._places[i][1]
-            known, entry = bucket.get(place), self._ids.remembered(self._received[i])
+            known, entry = bucket.get(place), self._index.entry(self._pushed[i])
             if place not in started and known != self._seen.get(place):
-                raise Moved(f"a row of source {self._source.name!r} was corrected by another process at the same time")
+                raise StaleUpdate(f"a row of source {self._source.name!r} was corrected by another process at the same time")
             started.add(place)
             if known is None:
-                self._changes[i] = Change(None, new=True)
+                self._corrections[i] = _FIRST
             elif known.created_us > entry.created_us:
-                self._changes[i] = Change(None, new=False)
+                self._corrections[i] = _OUTDATED
                 continue
             else:
-                self._changes[i] = Change(Received(known.created_us, _read_row(known.row)), new=bytes(known.row) != bytes(entry.row))
+                self._corrections[i] = Correction(PushedRow(known.created_us, _read_row(known.row)), new=bytes(known.row) != bytes(entry.row))
             bucket[place] = entry
-        return self._ids.encode(bucket)
+        return self._index.encode(bucket)
 
-    @staticmethod
-    def _add(view: WindowView, parts: Sequence[Part], old: bytes | None) -> bytes:
-        return view.changed(old, [(None, part) for part in parts])
-
-    def _count(self, view: WindowView, name: bytes, names: Sequence[bytes | None], rows: Sequence[int], old: bytes | None) -> bytes:
-        changes: list[tuple[Part | None, Part | None]] = []
-        for i in rows:
-            earlier, new = self._changes[i]
-            if (earlier is None and not new) or (not new and not view.shape.plan):
+    def _correct(self, view: WindowView, name: bytes, updates: Sequence[tuple[int, TileUpdate | None]], old: bytes | None) -> bytes:
+        """The tiles of an entity: rows that it had before subtracted, rows that belong to it now added."""
+        changes: list[tuple[TileUpdate | None, TileUpdate | None]] = []
+        for i, added in updates:
+            earlier, new = self._corrections[i]
+            if (earlier is None and not new) or (not new and not view.layout.folds):
                 continue
-            taken = view.part(earlier.row, earlier.created_us) if earlier is not None and _name(view, earlier.row) == name else None
-            added = view.part(self._received[i].row, self._received[i].created_us) if names[i] == name else None
+            taken = view.tile_update(earlier.row, earlier.created_us) if earlier is not None and _name(view, earlier.row) == name else None
             if taken is not None or added is not None:
                 changes.append((taken, added))
-        return view.changed(old, changes) if changes else old or b""
+        return tiles.changed(view.layout, changes, old) if changes else old or b""
 
 
 def _grouped(names: Sequence[bytes | None]) -> dict[bytes, list[int]]:
-    """The places of each name, without those that have none."""
+    """The positions of each name, without those that have none."""
     groups: dict[bytes, list[int]] = {}
     for i, name in enumerate(names):
         if name is not None:

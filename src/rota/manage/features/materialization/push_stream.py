@@ -1,39 +1,33 @@
-"""One source's stream of pushed rows: journalled, brought online, and carried into the source's table, each once.
+"""One source's stream of pushed rows: the journal that acknowledges them, and how far it is online and in the source's table."""
 
-Who carries a stretch first says in metadata how far it goes; whoever comes next appends the same rows under the same number,
-which the table takes once. That the rows have arrived is told behind it, once too (see `rota.manage.signals.data_arrived`).
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
 
-from rota.errors import Conflict
-from rota.manage.features.materialization.online_update import Received, applied, applied_key, columns, without_segment
+from rota.manage.features.materialization.online_update import PushedRow, applied, applied_key, with_version
 from rota.manage.features.rows import source_table
-from rota.manage.signals.data_arrived import arrived
-from rota.manage.signals.journal_drain import tidy
 from rota.ports.clock import Clock
 from rota.ports.journal import Chunk, Journal
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Metadata
 from rota.ports.online import Online
 from rota.ports.tables import Tables
 from rota.records.data import Source
-from rota.records.signal import Cursor
 from rota.records.time import SECOND_US
 
 PUSH = "push/"
 CHUNK_BYTES = 4_000_000
+"""Bytes of the journal that are brought online, or into the table, in one step."""
 AHEAD_US = 60 * SECOND_US
 """How far a pushed row may lie ahead of the platform's clock: clocks differ a little, the future is not known."""
-_encode = msgspec.msgpack.Encoder().encode
+encoded = msgspec.msgpack.Encoder().encode
+"""A pushed row as an entry of the journal."""
 _decode = msgspec.msgpack.Decoder().decode
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where rows come to."""
+    """The repositories that pushed rows pass through."""
 
     metadata: Metadata
     tables: Tables
@@ -43,106 +37,42 @@ class Stores:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A stretch of a segment that somebody has begun to carry into the table: bytes [start, end), so many entries."""
-
-    start: int = -1
-    end: int = -1
-    entries: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """The stream of one source, and how far each of its segments has come."""
+class PushStream:
+    """The stream of one source."""
 
     stores: Stores
     source: Source
 
     @property
     def name(self) -> str:
+        """The journal's name of the stream."""
         return PUSH + self.source.name
 
-    def append(self, received: Sequence[Received], *, sync: bool) -> tuple[str, int]:
-        """Journal rows; returns the segment and where in it they end."""
-        return self.stores.journal.append(self.name, [_encode((created_us, row)) for created_us, row in received], sync=sync)
-
     def ends(self) -> dict[str, int]:
-        """How far each segment is online."""
+        """How far each segment is online, as byte offsets."""
         return applied(self.stores.online.read([applied_key(self.source.name)])[0])
 
     def waiting(self) -> Iterator[Chunk]:
         """What is journalled and not online yet."""
         return self.stores.journal.read(self.name, self.ends(), max_bytes=CHUNK_BYTES)
 
+    def writer(self, segment: str) -> str:
+        """The name under which a segment's rows are appended to the table."""
+        return f"{self.name}/{segment}"
+
     def carried(self, segment: str) -> int:
-        """How far a segment is in the table."""
-        return max(0, self.stores.tables.sequence(source_table.table(self.source), self._writer(segment)))
+        """How far a segment is in the table, as a byte offset."""
+        return max(0, self.stores.tables.sequence(source_table.table(self.source), self.writer(segment)))
 
     def uncarried(self) -> Iterator[Chunk]:
         """What is journalled and not in the table yet."""
         return self.stores.journal.read(self.name, {segment: self.carried(segment) for segment in self.ends()}, max_bytes=CHUNK_BYTES)
 
-    def carry(self, chunk: Chunk) -> int:
-        """Append one stretch to the table; 0 when another process has begun a different one there."""
-        self.tell(chunk.segment)
-        claim = self._claimed(chunk)
-        if claim.end > chunk.end:  # begun by somebody who saw more of the segment
-            chunk = next((again for again in self.uncarried() if again.segment == chunk.segment), chunk)
-        if claim.start != chunk.start or claim.end > chunk.end:
-            return 0
-        found = columns(self.source, received(chunk)[: claim.entries])
-        name = source_table.table(self.source)
-        version = self.stores.tables.append(name, found, batch=(self._writer(chunk.segment), claim.end))
-        self.tell(chunk.segment)
-        tidy(self.stores.tables, name, version)
-        return claim.entries
-
-    def tell(self, segment: str) -> None:
-        """Say that the rows of a segment's last stretch have arrived, unless that was said before or they have not."""
-        claim, upto = self._claim(segment), self.carried(segment)
-        if 0 <= claim.end <= upto:
-            now_us = self.stores.clock.now_us()
-            arrived(self.stores.metadata, self.source.name, claim.entries, writer=f"{PUSH}{segment}", upto=claim.end, now_us=now_us)
-
-    def drop_finished(self) -> None:
-        """Remove the segments that are in the table and that nobody writes any more."""
-        for segment in self.ends():
-            if self.stores.journal.drop(self.name, segment, self.carried(segment)):
-                self.stores.online.update([(applied_key(self.source.name), segment.encode())], without_segment)
-
-    def _writer(self, segment: str) -> str:
-        return f"{self.name}/{segment}"
-
-    def _cursors(self, segment: str) -> list[tuple[str, Cursor | None]]:
-        names = [f"flush-{part}/{self.source.name}/{segment}" for part in ("start", "end", "entries")]
-        return [(name, self.stores.metadata.get(Cursor, name)) for name in names]
-
-    def _claim(self, segment: str) -> Claim:
-        return _claim_of(self._cursors(segment))
-
-    def _claimed(self, chunk: Chunk) -> Claim:
-        """The stretch to carry: as an unfinished flush claimed it, or this chunk."""
-        wanted = Claim(chunk.start, chunk.end, len(chunk.payloads))
-        while True:
-            cursors = self._cursors(chunk.segment)
-            known = _claim_of(cursors)
-            if known.end > chunk.start:
-                return known
-            batch = Batch()
-            for (name, cursor), position in zip(cursors, (wanted.start, wanted.end, wanted.entries), strict=True):
-                batch.put(Cursor(name, position), replacing=cursor)
-            try:
-                self.stores.metadata.commit(batch)
-            except Conflict:
-                continue
-            return wanted
+    def require_catalog(self, version: int) -> None:
+        """From now on nothing is brought online by a process that knows an older catalog than `version`, and so perhaps not all views."""
+        self.stores.online.update([(applied_key(self.source.name), version.to_bytes(8, "big"))], with_version)
 
 
-def received(chunk: Chunk) -> list[Received]:
-    """The rows of a stretch of the journal."""
-    return [Received(*_decode(payload)) for payload in chunk.payloads]
-
-
-def _claim_of(cursors: Sequence[tuple[str, Cursor | None]]) -> Claim:
-    positions = [-1 if cursor is None else cursor.position for _, cursor in cursors]
-    return Claim(*positions)
+def pushed_rows(chunk: Chunk) -> list[PushedRow]:
+    """The rows of a journal range."""
+    return [PushedRow(*_decode(payload)) for payload in chunk.payloads]

@@ -27,7 +27,7 @@ _PLAIN: Mapping[Type, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class AnswerLayout:
     """The names of an answer, and which value each of them has: values are counted through all views, of the given widths."""
 
     names: tuple[str, ...]
@@ -65,32 +65,32 @@ def one_fetch(lookups: Sequence[tuple[Sequence[str], Sequence[bytes]]], read: Re
     return _function("row", ["get = row.get", *body, f"return read([{', '.join(keys)}])"], {"read": read, "named": entity_name})
 
 
-def one_answer(shape: Shape, views: Sequence[StoredView], computes: Sequence[Compute], fields: Sequence[str], *, listed: bool) -> Answer:
+def one_answer(layout: AnswerLayout, views: Sequence[StoredView], computes: Sequence[Compute], fields: Sequence[str], *, listed: bool) -> Answer:
     """One dict out of what the store has of one row, at a moment; `listed`: each value in a list, the row's own fields first."""
     body = ["".join(f"d{index}, " for index in range(len(views))) + "= datas"] if views else []
     given: dict[str, Any] = {}
-    values = iter(shape.parts())
+    values = iter(layout.parts())
     for index, view in enumerate(views):
         given[f"decode{index}"] = view.decode
         made, slow = next(values), f"decode{index}(d{index}, now_us)"
         if isinstance(view, RowView) and view.plain:
-            given |= {f"unpack{index}": view.unpack, f"nulls{index}": view.no_nulls, f"lives{index}": view.lives_us}
+            given |= {f"unpack{index}": view.unpack, f"nulls{index}": view.no_nulls, f"ttl{index}": view.ttl_us}
             body += [f"x = unpack{index}(d{index}) if d{index} else None"]
-            body += [f"if x and now_us - x[1] <= lives{index} and x[3] == nulls{index}: _, _, _, _, {made[1:-1]} = x", f"else: {made} = {slow}"]
+            body += [f"if x and now_us - x[1] <= ttl{index} and x[3] == nulls{index}: _, _, _, _, {made[1:-1]} = x", f"else: {made} = {slow}"]
         else:
             body += [f"{made} = {slow}"]
     for index, compute in enumerate(computes):
         given[f"compute{index}"] = compute
         body += [f"{next(values)} = compute{index}(row)"]
     own = [f"{name!r}: [row[{name!r}]]" for name in fields]
-    return _function("datas, row, now_us", [*body, shape.result(own, "[v{}]") if listed else shape.result((), "v{}")], given)
+    return _function("datas, row, now_us", [*body, layout.result(own, "[v{}]") if listed else layout.result((), "v{}")], given)
 
 
-def vector(shape: Shape) -> Callable[..., dict[str, Any]]:
+def vector(layout: AnswerLayout) -> Callable[..., dict[str, Any]]:
     """One dict out of a tuple of values from each view."""
-    parts = [f"p{index}" for index in range(len(shape.widths))]
-    body = [f"{made} = {part}" for made, part in zip(shape.parts(), parts, strict=True)]
-    return _function(", ".join(parts), [*body, shape.result((), "v{}")], {})
+    parts = [f"p{index}" for index in range(len(layout.widths))]
+    body = [f"{made} = {part}" for made, part in zip(layout.parts(), parts, strict=True)]
+    return _function(", ".join(parts), [*body, layout.result((), "v{}")], {})
 
 
 def _function(arguments: str, body: Sequence[str], given: Mapping[str, Any]) -> Callable[..., Any]:

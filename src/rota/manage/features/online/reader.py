@@ -7,7 +7,7 @@ from typing import Any
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import compiler
 from rota.manage.features.online import codegen, row_codec, window_view
-from rota.manage.features.online.codegen import Shape
+from rota.manage.features.online.codegen import AnswerLayout
 from rota.manage.features.online.request_rows import EntityRows, checked
 from rota.manage.features.online.response import Columns, Found, ManyRows, Naming, OneRow, OnlineResponse, Plan
 from rota.manage.features.online.row_codec import RowView, entity_names, layout
@@ -86,7 +86,7 @@ class OnlineFeatures:
     @cached_property
     def _short(self) -> Naming:
         short = {f"{view.name}__{feature}": feature for view in self.service.views for feature in view.features}
-        names = tuple([short[name] for name in self._plan.shape.names])
+        names = tuple([short[name] for name in self._plan.layout.names])
         taken = [*names, *self._plan.keys]
         twice = sorted({name for name in names if taken.count(name) > 1})
         if twice:
@@ -121,8 +121,8 @@ def _plan(service: FeatureService, views: Sequence[StoredView]) -> Plan:
     computes = [compiler.compile_values([feature.expression for feature in view.features.values()], view.inputs) for view in service.request_views]
     widths = [*(len(view.empty) for view in views), *(len(view.features) for view in service.request_views)]
     place = {name: index for index, name in enumerate(names)}
-    shape = Shape(service.feature_names, tuple([place[name] for name in service.feature_names]), tuple(widths))
-    return Plan(_join_keys(service), shape, views, computes)
+    named = AnswerLayout(service.feature_names, tuple([place[name] for name in service.feature_names]), tuple(widths))
+    return Plan(_join_keys(service), named, views, computes)
 
 
 def _join_keys(service: FeatureService) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from rota.manage.features.online import codegen
-from rota.manage.features.online.codegen import Compute, Shape, StoredView
+from rota.manage.features.online.codegen import AnswerLayout, Compute, StoredView
 from rota.manage.features.online.row_codec import RowView, event_time
 from rota.records.time import SECOND_US, Micros
 
@@ -37,7 +37,7 @@ class Found(NamedTuple):
         return made if self.places is None else [made[place] for place in self.places]
 
 
-class Answered(NamedTuple):
+class FeatureColumn(NamedTuple):
     """One column of the answer; an event time is None where nothing was found and where the value came with the request."""
 
     name: str
@@ -52,13 +52,13 @@ class Plan:
     `keys` are the fields of the request that the answer begins with: the join keys.
     """
 
-    def __init__(self, keys: Sequence[str], shape: Shape, views: Sequence[StoredView], computes: Sequence[Compute]) -> None:
-        self.shape = shape
+    def __init__(self, keys: Sequence[str], layout: AnswerLayout, views: Sequence[StoredView], computes: Sequence[Compute]) -> None:
+        self.layout = layout
         self.views = tuple(views)
         self.computes = tuple(computes)
         self.keys = tuple(keys)
-        self.vector = codegen.vector(shape)
-        self.one_vector = codegen.one_answer(shape, views, computes, (), listed=False)
+        self.vector = codegen.vector(layout)
+        self.one_vector = codegen.one_answer(layout, views, computes, (), listed=False)
 
     def parts(self, found: Sequence[Found], rows: Sequence[Mapping[str, Any]], now_us: Micros) -> list[Values]:
         """The values of each view for all rows, at a moment."""
@@ -67,12 +67,12 @@ class Plan:
 
     def named(self, names: tuple[str, ...]) -> "Naming":
         """The features under these names."""
-        shape = replace(self.shape, names=names)
-        return Naming(names, codegen.one_answer(shape, self.views, self.computes, self.keys, listed=True))
+        layout = replace(self.layout, names=names)
+        return Naming(names, codegen.one_answer(layout, self.views, self.computes, self.keys, listed=True))
 
     def pick(self, values: Sequence[T]) -> list[T]:
         """What the answer takes of something there is for each value."""
-        return [values[place] for place in self.shape.places]
+        return [values[place] for place in self.layout.places]
 
 
 class Naming(NamedTuple):
@@ -125,25 +125,25 @@ class OnlineResponse:
         asked = self._asked
         if type(asked) is OneRow and not include_event_timestamps:
             return self._naming.one_dict(asked.datas, asked.row, self._now_us)
-        made = {name: list(column) for name, column in self._columns()}
+        made = {name: list(column) for name, column in self._named_values()}
         if include_event_timestamps:
-            made |= {f"{each.name}__ts": [(at_us or 0) // SECOND_US for at_us in each.event_times] for each in self.answered()}
+            made |= {f"{each.name}__ts": [(at_us or 0) // SECOND_US for at_us in each.event_times] for each in self.columns()}
         return made
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict per row: its join keys, then its features."""
-        columns = dict(self._columns())
+        columns = dict(self._named_values())
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def statuses(self) -> dict[str, list[Status]]:
         """For each name of `to_dict` the status of each row's value."""
-        return {each.name: list(each.statuses) for each in self.answered()}
+        return {each.name: list(each.statuses) for each in self.columns()}
 
     def event_times(self) -> dict[str, list[Micros | None]]:
         """For each name of `to_dict` the event time of each row's value in microseconds, also of a value outside its max age."""
-        return {each.name: list(each.event_times) for each in self.answered()}
+        return {each.name: list(each.event_times) for each in self.columns()}
 
-    def answered(self) -> Iterator[Answered]:
+    def columns(self) -> Iterator[FeatureColumn]:
         """Every column with its values, statuses and event times; columns of one view share their event times."""
         columns, size, _ = self._rows()
         never: list[None] = [None] * size
@@ -153,7 +153,7 @@ class OnlineResponse:
         described += [(values, *row) for values, row in zip(self._values(), self._described(), strict=True)]
         for name, (values, reasons, times) in zip((*self._plan.keys, *self._naming.names), described, strict=True):
             clear = reasons is None and None not in values
-            yield Answered(name, values, present if clear else _statuses(values, reasons or never), times)
+            yield FeatureColumn(name, values, present if clear else _statuses(values, reasons or never), times)
 
     def _rows(self) -> ManyRows:
         asked = self._asked
@@ -161,7 +161,7 @@ class OnlineResponse:
             asked = self._asked = ManyRows({name: [value] for name, value in asked.row.items()}, 1, [Found((data,)) for data in asked.datas])
         return cast("ManyRows", asked)
 
-    def _columns(self) -> Iterator[tuple[str, Sequence[Any]]]:
+    def _named_values(self) -> Iterator[tuple[str, Sequence[Any]]]:
         columns = self._rows().columns
         yield from ((name, columns[name]) for name in self._plan.keys)
         yield from zip(self._naming.names, self._values(), strict=True)
@@ -183,11 +183,11 @@ class OnlineResponse:
         described: list[tuple[Sequence[Status | None] | None, Sequence[Micros | None]]] = []
         for view, each in zip(self._plan.views, found, strict=True):
             times = [event_time(data) if data else None for data in each.datas]
-            oldest_us = None if view.ttl_us is None else self._now_us - view.ttl_us
+            oldest_us = self._now_us - view.ttl_us
             reasons = [_reason(at_us, oldest_us) for at_us in times]
             described += [(each.of_rows(reasons) if any(reasons) else None, each.of_rows(times))] * len(view.empty)
         never: list[None] = [None] * size
-        described += [(None, never)] * (sum(self._plan.shape.widths) - len(described))
+        described += [(None, never)] * (sum(self._plan.layout.widths) - len(described))
         return self._plan.pick(described)
 
 
@@ -195,10 +195,10 @@ def _decoded(view: StoredView, datas: Sequence[bytes | None], now_us: Micros) ->
     return view.decode_all(datas, now_us) if isinstance(view, RowView) else [view.decode(data, now_us) for data in datas]
 
 
-def _reason(at_us: Micros | None, oldest_us: Micros | None) -> Status | None:
+def _reason(at_us: Micros | None, oldest_us: float) -> Status | None:
     if at_us is None:
         return "NOT_FOUND"
-    return "OUTSIDE_MAX_AGE" if oldest_us is not None and at_us < oldest_us else None
+    return "OUTSIDE_MAX_AGE" if at_us < oldest_us else None
 
 
 def _statuses(column: Sequence[Any], reasons: Sequence[Status | None]) -> list[Status]:

@@ -10,7 +10,7 @@ one MessagePack list. The first byte of a value is its format; another format ge
 import hashlib
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -88,6 +88,11 @@ def event_time(data: bytes) -> Micros:
     return int(_EVENT.unpack_from(data, 1)[0])
 
 
+def ttl_us(view: FeatureView) -> float:
+    """How old the newest row of an entity may be to be read, in microseconds; infinite for a view without a ttl."""
+    return math.inf if view.ttl is None else micros(view.ttl)
+
+
 class Entities:
     """How the entity of a row is found and named in the store."""
 
@@ -115,7 +120,7 @@ class RowView(Entities):
         super().__init__(view)
         self.view = view
         self.timestamp_field = view.source.timestamp_field
-        self.ttl_us = micros(view.ttl) if view.ttl is not None else None
+        self.ttl_us = ttl_us(view)
         expressions = [feature.expression for _, feature in layout(view)]
         kinds: list[Type] = [compiler.type_of(expression, view.source.fields) for expression in expressions]
         self._compute = compiler.compile_values(expressions, view.source.fields)
@@ -128,7 +133,6 @@ class RowView(Entities):
         self.unpack = self._struct.unpack_from
         self.no_nulls = bytes(self._bytes)
         self.plain = not self._texts  # then the fixed fields are the values, in their order
-        self.lives_us = math.inf if self.ttl_us is None else self.ttl_us
 
     def encode(self, row: Mapping[str, Any], created_us: Micros) -> bytes:
         """The stored bytes of one row of the source."""
@@ -143,18 +147,31 @@ class RowView(Entities):
         data = self._struct.pack(ROW, row[self.timestamp_field], created_us, bitmap, *[values[i] for i in self._fixed])
         return data + _texts.encode([values[i] for i in self._texts]) if self._texts else data
 
+    def encode_all(self, rows: Iterable[tuple[Micros, Mapping[str, Any]]]) -> list[bytes]:
+        """`encode` of many (created time, row)."""
+        return [self.encode(row, created_us) for created_us, row in rows]
+
+    def newest_rows(self, names: Sequence[bytes | None], stored: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        """Key and bytes of the newest of some stored rows for each entity, given by what its keys end with (None: left out)."""
+        best: dict[bytes, bytes] = {}
+        for name, data in zip(names, stored, strict=True):
+            if name is not None:
+                known = best.get(name)
+                best[name] = data if known is None else newest(known, data)
+        return [(self.prefix + name, data) for name, data in best.items()]
+
     def decode(self, data: bytes | None, now_us: Micros) -> tuple[Any, ...]:
         """The feature values at a moment, in the order of `layout`; all null for an unknown entity and for a row older than the view's ttl."""
         if not data:
             return self.empty
         found = self.unpack(data)
-        if now_us - found[1] > self.lives_us:
+        if now_us - found[1] > self.ttl_us:
             return self.empty
         return found[4:] if self.plain and found[3] == self.no_nulls else self._spread(data, found)
 
     def decode_all(self, datas: Sequence[bytes | None], now_us: Micros) -> list[tuple[Any, ...]]:
         """`decode` of many; one loop, for most rows are alive and without nulls."""
-        unpack, oldest_us = self.unpack, now_us - self.lives_us
+        unpack, oldest_us = self.unpack, now_us - self.ttl_us
         no_nulls = self.no_nulls if self.plain else None
         made = []
         for data in datas:

@@ -2,18 +2,18 @@
 
 A tile holds, for each distinct expression that is counted or summed, how many values there were and their sum; and for each
 min, max and last its value so far. Counts and sums of a row that was corrected are subtracted; a smallest value cannot be,
-so where rows have ids the record keeps, behind the tiles, what each row of a tile gave, and folds that again.
+so where rows have ids the record keeps, behind the tiles, the values of each row of a tile, and folds those again.
 
 Two formats, told apart by the first byte; both begin with tag, newest event time, tiles kept and width:
 T: id, count, sum, count, sum ... of each tile, in order, as float64 (a tile id is timestamp // hop, exact up to 2^53).
-V, with min, max or last: the length of the tiles; the same list as MessagePack with the values behind the sums (whole
-   numbers keep all their digits); then the plan of the values, and the rows of each tile or null.
+V, with min, max or last: the length of the tiles; the same list as MessagePack with the folded values behind the sums (whole
+   numbers keep all their digits); then which folds they are, and the values of each tile's rows or null.
 """
 
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,123 +24,127 @@ SUMS, VALUES = b"T", b"V"
 _HEAD = struct.Struct("<cqIH")
 _LONG = struct.Struct("<cqIHI")
 Value = float | int | bool | str
-Plan = tuple[tuple[str, int], ...]
-"""For each value of a tile: min, max or last, and which of a row's values it is folded from."""
-Given = tuple[Micros, Micros, tuple[Value | None, ...]]
-"""What one row gives to the values of its tile: event time, created time, values."""
+Folds = tuple[tuple[str, int], ...]
+"""For each folded value of a tile: min, max or last, and which of a row's values it is folded from."""
+RowValues = tuple[Micros, Micros, tuple[Value | None, ...]]
+"""What one row contributes to the folded values of its tile: event time, created time (both in microseconds), values."""
 _pack = msgspec.msgpack.encode
 _read_tiles = msgspec.msgpack.Decoder(list[Any]).decode
-_read_rest = msgspec.msgpack.Decoder(tuple[Plan, dict[int, msgspec.Raw] | None]).decode
+_read_rest = msgspec.msgpack.Decoder(tuple[Folds, dict[int, msgspec.Raw] | None]).decode
 _read_rows = msgspec.msgpack.Decoder(list[tuple[Micros, Micros, tuple[Value | None, ...]]]).decode
 
 
-class Part(NamedTuple):
-    """What one row adds to the tiles of its entity."""
+class TileUpdate(NamedTuple):
+    """What one row adds to the tiles of its entity: the tile's id, values to fold, and a count and a sum for each counted expression."""
 
     tile: int
-    given: Given
+    values: RowValues
     sums: Sequence[float]
 
 
-class Shape(NamedTuple):
-    """What the record of a view looks like: tiles kept, counted expressions, folded values, and whether rows can be taken back."""
+class TileLayout(NamedTuple):
+    """The layout of a view's records: tiles kept, counted expressions, folded values, and whether rows have ids and can be corrected."""
 
     keep: int
     sums: int
-    plan: Plan = ()
+    folds: Folds = ()
     identified: bool = False
 
     @property
     def width(self) -> int:
-        return 1 + 2 * self.sums + len(self.plan)
+        """Numbers of one tile: its id, a count and a sum for each counted expression, the folded values."""
+        return 1 + 2 * self.sums + len(self.folds)
 
 
 class Tiles:
     """A record opened for change."""
 
-    __slots__ = ("_keep", "_plan", "_rows", "_width", "newest_us", "numbers")
+    __slots__ = ("_folds", "_keep", "_rows", "_width", "newest_us", "numbers")
 
-    def __init__(self, newest_us: Micros, keep: int, width: int, numbers: MutableSequence[Any], plan: Plan, rows: dict[int, Any] | None) -> None:
+    def __init__(self, newest_us: Micros, keep: int, width: int, numbers: MutableSequence[Any], folds: Folds, rows: dict[int, Any] | None) -> None:
         self.newest_us = newest_us
         self._keep = keep
         self._width = width
         self.numbers = numbers
-        self._plan = plan
-        self._rows = rows  # tile -> list of Given, or its bytes while nobody needs it
+        self._folds = folds
+        self._rows = rows  # tile -> list of RowValues, or its bytes while nobody needs it
 
     @classmethod
-    def empty(cls, shape: Shape) -> "Tiles":
-        return cls(-(2**63), shape.keep, shape.width, [] if shape.plan else array("d"), shape.plan, {} if shape.plan and shape.identified else None)
+    def empty(cls, layout: TileLayout) -> "Tiles":
+        """The record of an entity without rows."""
+        rows: dict[int, Any] | None = {} if layout.folds and layout.identified else None
+        return cls(-(2**63), layout.keep, layout.width, [] if layout.folds else array("d"), layout.folds, rows)
 
     @classmethod
     def parse(cls, data: bytes) -> "Tiles":
+        """A stored record."""
         if data[:1] == SUMS:
             _, newest_us, keep, width = _HEAD.unpack_from(data)
             numbers = array("d")
             numbers.frombytes(memoryview(data)[_HEAD.size :])
             return cls(newest_us, keep, width, numbers, (), None)
         _, newest_us, keep, width, size = _LONG.unpack_from(data)
-        plan, rows = _read_rest(memoryview(data)[_LONG.size + size :])
-        return cls(newest_us, keep, width, _read_tiles(memoryview(data)[_LONG.size : _LONG.size + size]), plan, rows)
+        folds, rows = _read_rest(memoryview(data)[_LONG.size + size :])
+        return cls(newest_us, keep, width, _read_tiles(memoryview(data)[_LONG.size : _LONG.size + size]), folds, rows)
 
-    def add(self, part: Part) -> None:
+    def add(self, update: TileUpdate) -> None:
         """Count one row."""
-        at = self._place(part.tile)
-        for i, number in enumerate(part.sums, at + 1):
+        at = self._place(update.tile)
+        for i, number in enumerate(update.sums, at + 1):
             self.numbers[i] += number
-        self.newest_us = max(self.newest_us, part.given[0])
+        self.newest_us = max(self.newest_us, update.values[0])
         if self._rows is not None:
-            self.given(part.tile).append(part.given)
-            self._fold_again(part.tile, at)
-        elif self._plan:
-            self._fold(at, [part.given])
+            self.row_values(update.tile).append(update.values)
+            self._fold_again(update.tile, at)
+        elif self._folds:
+            self._fold(at, [update.values])
 
-    def gather(self, part: Part) -> None:
-        """`add` for many rows: call `settle` behind the last one."""
+    def add_unfolded(self, update: TileUpdate) -> None:
+        """`add` for many rows, folded later: call `finalize` after the last row."""
         if self._rows is None:
-            self.add(part)
+            self.add(update)
             return
-        at = self._place(part.tile)
-        for i, number in enumerate(part.sums, at + 1):
+        at = self._place(update.tile)
+        for i, number in enumerate(update.sums, at + 1):
             self.numbers[i] += number
-        self.given(part.tile).append(part.given)
+        self.row_values(update.tile).append(update.values)
 
-    def settle(self, newest_us: Micros) -> None:
-        """Fold what was gathered; `newest_us` is the newest event time, also of rows that do not count any more."""
+    def finalize(self, newest_us: Micros) -> None:
+        """Fold what `add_unfolded` left; `newest_us` is the newest event time, also of rows that do not count any more."""
         self.newest_us = newest_us
         for tile in self._rows or ():
             self._fold_again(tile, self._place(tile))
 
-    def take(self, part: Part) -> None:
-        """Take a row away that was counted before; nothing happens where its tile has gone already."""
-        at = self._found(part.tile)
+    def subtract(self, update: TileUpdate) -> None:
+        """Subtract a row that was counted before; nothing happens where its tile has gone already."""
+        at = self._found(update.tile)
         if at is None:
             return
-        for i, number in enumerate(part.sums, at + 1):
+        for i, number in enumerate(update.sums, at + 1):
             self.numbers[i] -= number
-        if self._rows is not None and part.given in (given := self.given(part.tile)):
-            given.remove(part.given)
-            self._fold_again(part.tile, at)
+        if self._rows is not None and update.values in (known := self.row_values(update.tile)):
+            known.remove(update.values)
+            self._fold_again(update.tile, at)
 
-    def renew(self, old: Part, new: Part) -> None:
-        """Put the values of a row in the place of those that it gave before: same tile, same sums."""
+    def replace(self, old: TileUpdate, new: TileUpdate) -> None:
+        """Put the values of a row in the place of its earlier ones: same tile, same sums."""
         at = self._found(old.tile)
-        if at is not None and self._rows is not None and old.given in (given := self.given(old.tile)):
-            given[given.index(old.given)] = new.given
+        if at is not None and self._rows is not None and old.values in (known := self.row_values(old.tile)):
+            known[known.index(old.values)] = new.values
             self._fold_again(old.tile, at)
 
     def join(self, other: "Tiles") -> None:
         """Count all rows of another record of the same view."""
         for start in range(0, len(other.numbers), self._width):
             at = self._place(int(other.numbers[start]))
-            for i in range(1, self._width - len(self._plan)):
+            for i in range(1, self._width - len(self._folds)):
                 self.numbers[at + i] += other.numbers[start + i]
             if self._rows is not None:
                 tile = int(other.numbers[start])
-                self.given(tile).extend(other.given(tile))
+                self.row_values(tile).extend(other.row_values(tile))
                 self._fold_again(tile, at)
             else:
-                for i, (kind, _) in enumerate(self._plan, self._width - len(self._plan)):
+                for i, (kind, _) in enumerate(self._folds, self._width - len(self._folds)):
                     self.numbers[at + i] = _FOLDS[kind](self.numbers[at + i], other.numbers[start + i])
         self.newest_us = max(self.newest_us, other.newest_us)
 
@@ -153,10 +157,10 @@ class Tiles:
                 for tile in ids[:gone]:
                     self._rows.pop(tile, None)
             del numbers[: gone * self._width]
-        if not self._plan:
+        if not self._folds:
             return sums_record(self.newest_us, self._keep, self._width, numbers.tobytes())  # type: ignore[attr-defined]
         packed = _pack(numbers)
-        return _LONG.pack(VALUES, self.newest_us, self._keep, self._width, len(packed)) + packed + _pack((self._plan, self._rows))
+        return _LONG.pack(VALUES, self.newest_us, self._keep, self._width, len(packed)) + packed + _pack((self._folds, self._rows))
 
     def _found(self, tile: int) -> int | None:
         ids = self.numbers[:: self._width]
@@ -169,13 +173,13 @@ class Tiles:
         place = bisect_left(ids, tile)
         at = place * self._width
         if place == len(ids) or ids[place] != tile:
-            values = len(self._plan)
+            values = len(self._folds)
             empty = [float(tile), *[0.0] * (self._width - 1 - values)]
             self.numbers[at:at] = [tile, *empty[1:], *[None] * values] if isinstance(self.numbers, list) else array("d", empty)
         return at
 
-    def given(self, tile: int) -> list[Given]:
-        """What each row of a tile gave, where rows can be taken back."""
+    def row_values(self, tile: int) -> list[RowValues]:
+        """The values of each row of a tile, where rows can be corrected."""
         assert self._rows is not None
         known = self._rows.get(tile)
         if not isinstance(known, list):
@@ -183,13 +187,13 @@ class Tiles:
         return known
 
     def _fold_again(self, tile: int, at: int) -> None:
-        first = at + self._width - len(self._plan)
-        self.numbers[first : at + self._width] = [None] * len(self._plan)
-        self._fold(at, self.given(tile))
+        first = at + self._width - len(self._folds)
+        self.numbers[first : at + self._width] = [None] * len(self._folds)
+        self._fold(at, self.row_values(tile))
 
-    def _fold(self, at: int, given: Sequence[Given]) -> None:
-        for i, (kind, of) in enumerate(self._plan, at + self._width - len(self._plan)):
-            self.numbers[i] = folded(kind, [self.numbers[i], *(fold_of(kind, row, of) for row in given)])
+    def _fold(self, at: int, rows: Sequence[RowValues]) -> None:
+        for i, (kind, of) in enumerate(self._folds, at + self._width - len(self._folds)):
+            self.numbers[i] = folded(kind, [self.numbers[i], *(fold_of(kind, row, of) for row in rows)])
 
 
 def sums_record(newest_us: Micros, keep: int, width: int, numbers: bytes) -> bytes:
@@ -207,6 +211,20 @@ def numbers_of(data: bytes) -> Sequence[Any]:
     return _read_tiles(memoryview(data)[_LONG.size : _LONG.size + size])
 
 
+def changed(layout: TileLayout, changes: Iterable[tuple[TileUpdate | None, TileUpdate | None]], old: bytes | None) -> bytes:
+    """An entity's record after each (row that it had counted, row that takes its place); either may be missing."""
+    record = Tiles.parse(old) if old else Tiles.empty(layout)
+    for taken, added in changes:
+        if taken is not None and added is not None and taken[:1] + taken[2:] == added[:1] + added[2:]:
+            record.replace(taken, added)
+            continue
+        if taken is not None:
+            record.subtract(taken)
+        if added is not None:
+            record.add(added)
+    return record.dump()
+
+
 def joined(old: bytes, new: bytes) -> bytes:
     """The record of the rows of both records."""
     tiles = Tiles.parse(old)
@@ -214,10 +232,10 @@ def joined(old: bytes, new: bytes) -> bytes:
     return tiles.dump()
 
 
-def fold_of(kind: str, given: Given, of: int) -> Any:
-    """What one row alone would leave in a tile; a last value stands with its times, which decide between rows."""
-    value = given[2][of]
-    return value if value is None or kind != "last" else (given[0], given[1], value)
+def fold_of(kind: str, values: RowValues, of: int) -> Any:
+    """The folded value of one row alone; a last value stands with its times, which decide between rows."""
+    value = values[2][of]
+    return value if value is None or kind != "last" else (values[0], values[1], value)
 
 
 def folded(kind: str, states: Sequence[Any]) -> Any:

@@ -19,8 +19,8 @@ import polars as pl
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import compiler
 from rota.manage.features.online import tiles
-from rota.manage.features.online.row_codec import Entities, event_time, layout
-from rota.manage.features.online.tiles import Part, Plan, Shape, Tiles, Value
+from rota.manage.features.online.row_codec import Entities, event_time, layout, ttl_us
+from rota.manage.features.online.tiles import Folds, TileLayout, TileUpdate, Value
 from rota.records.data import Aggregation, Expression, Feature, FeatureView, text_of
 from rota.records.schema import Type
 from rota.records.time import Micros, micros
@@ -39,22 +39,22 @@ class WindowView(Entities):
         super().__init__(view)
         self.view = view
         self.timestamp_field = view.source.timestamp_field
-        self.ttl_us = micros(view.ttl) if view.ttl is not None else None
+        self.ttl_us = ttl_us(view)
         self.hop_us = micros(view.hop)
         self.keep = tiles_kept(view)
-        self.shape = Shape(self.keep, len(slots(view)), plan(view), view.source.id_field is not None)
+        self.layout = TileLayout(self.keep, len(slots(view)), folds(view), view.source.id_field is not None)
         self.expressions = [*slots(view), *folded_slots(view)]
         self.empty = (None,) * len(view.features)
         self._compute = compiler.compile_values(self.expressions, view.source.fields)
         kinds = [compiler.type_of(expression, view.source.fields) for expression in self.expressions]
-        self._texts = [kind == "string" for kind in kinds[: self.shape.sums]]
-        self._takes = [_TAKES[kind] for kind in kinds[self.shape.sums :]]
+        self._texts = [kind == "string" for kind in kinds[: self.layout.sums]]
+        self._kept = [_KEPT[kind] for kind in kinds[self.layout.sums :]]
         self._answers = [self._answer(feature) for _, feature in layout(view)]
 
-    def part(self, row: Mapping[str, Any], created_us: Micros) -> Part:
+    def tile_update(self, row: Mapping[str, Any], created_us: Micros) -> TileUpdate:
         """What a row adds to its entity's tiles."""
         event_us = row[self.timestamp_field]
-        values, counted = self._compute(row), self.shape.sums
+        values, counted = self._compute(row), self.layout.sums
         sums: list[float] = []
         for value, text in zip(values, self._texts, strict=False):
             if value is None:
@@ -64,33 +64,24 @@ class WindowView(Entities):
             else:
                 number = float(value)
                 sums += (1.0, number) if math.isfinite(number) else (0.0, 0.0)
-        given = tuple([take(value) for take, value in zip(self._takes, values[counted:], strict=True)]) if self._takes else ()
-        return Part(event_us // self.hop_us, (event_us, created_us, given), sums)
+        kept = tuple([keep(value) for keep, value in zip(self._kept, values[counted:], strict=True)]) if self._kept else ()
+        return TileUpdate(event_us // self.hop_us, (event_us, created_us, kept), sums)
+
+    def tile_updates(self, rows: Iterable[tuple[Micros, Mapping[str, Any]]]) -> list[TileUpdate]:
+        """`tile_update` of many (created time, row)."""
+        return [self.tile_update(row, created_us) for created_us, row in rows]
 
     def encode(self, row: Mapping[str, Any], created_us: Micros = 0) -> bytes:
         """The record of one row."""
-        return self.changed(None, [(None, self.part(row, created_us))])
-
-    def changed(self, old: bytes | None, changes: Iterable[tuple[Part | None, Part | None]]) -> bytes:
-        """An entity's record after each (row it had counted, row that takes its place); either may be missing."""
-        record = Tiles.parse(old) if old else Tiles.empty(self.shape)
-        for taken, added in changes:
-            if taken is not None and added is not None and taken[:1] + taken[2:] == added[:1] + added[2:]:
-                record.renew(taken, added)
-                continue
-            if taken is not None:
-                record.take(taken)
-            if added is not None:
-                record.add(added)
-        return record.dump()
+        return tiles.changed(self.layout, [(None, self.tile_update(row, created_us))], None)
 
     def decode(self, data: bytes | None, now_us: Micros) -> tuple[Any, ...]:
         """The feature values at a moment, in the order of `layout`; all null for an unknown entity or one without rows for the view's ttl."""
         if not data:
             return self.empty
-        if self.ttl_us is not None and now_us - event_time(data) > self.ttl_us:
+        if now_us - event_time(data) > self.ttl_us:
             return self.empty
-        numbers, width = tiles.numbers_of(data), self.shape.width
+        numbers, width = tiles.numbers_of(data), self.layout.width
         ids = numbers[::width]
         starts: dict[Micros, int] = {}
         values = []
@@ -102,10 +93,10 @@ class WindowView(Entities):
 
     def _answer(self, feature: Feature) -> tuple[Micros, Callable[[Sequence[Any], int], Any]]:
         """The feature's window, and how it is read from the tiles that begin at a place."""
-        width, kind = self.shape.width, feature.aggregation or "count"
+        width, kind = self.layout.width, feature.aggregation or "count"
         window_us = micros(feature.window or "")
         if kind in FOLDED:
-            at = 1 + 2 * self.shape.sums + self.shape.plan.index((kind, folded_slots(self.view).index(feature.expression)))
+            at = 1 + 2 * self.layout.sums + self.layout.folds.index((kind, folded_slots(self.view).index(feature.expression)))
 
             def fold(numbers: Sequence[Any], first: int) -> Any:
                 found = tiles.folded(kind, numbers[first + at :: width])
@@ -161,7 +152,7 @@ def folded_slots(view: FeatureView) -> list[Expression]:
     return sorted({feature.expression for feature in view.features.values() if feature.aggregation in FOLDED}, key=text_of)
 
 
-def plan(view: FeatureView) -> Plan:
+def folds(view: FeatureView) -> Folds:
     """The folded values that each tile of a view holds: which fold, and of which of `folded_slots`."""
     folded = folded_slots(view)
     return tuple(sorted({(f.aggregation or "", folded.index(f.expression)) for f in view.features.values() if f.aggregation in FOLDED}))
@@ -190,4 +181,4 @@ def _whole(value: Value | None) -> Value | None:
     return value
 
 
-_TAKES: Mapping[Type, Callable[[Any], Any]] = {"float": _finite, "int": _whole, "bool": _whole, "string": _whole, "timestamp": _whole}
+_KEPT: Mapping[Type, Callable[[Any], Any]] = {"float": _finite, "int": _whole, "bool": _whole, "string": _whole, "timestamp": _whole}

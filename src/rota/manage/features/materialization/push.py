@@ -1,0 +1,160 @@
+"""Pushes: rows of a source are checked, journalled, brought into every view online, and only then acknowledged.
+
+`flush` carries the journal into the offline tables. Each of these steps may be cut off anywhere and repeated: rows arrive once.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from operator import itemgetter
+from typing import Any
+
+from rota.errors import InvalidInput, RotaError, Unavailable
+from rota.manage.features.ingestion import contracts
+from rota.manage.features.materialization.flush import Flush, StoredClaim
+from rota.manage.features.materialization.online_update import OnlineUpdate, Places, PushedRow, applied_version
+from rota.manage.features.materialization.push_stream import AHEAD_US, PUSH, PushStream, Stores, encoded, pushed_rows
+from rota.manage.features.materialization.source_plans import SourcePlan, SourcePlans
+from rota.manage.features.rows import coercion
+from rota.records.data import Source
+from rota.records.time import iso
+
+_TRIES = 100
+Row = dict[str, Any]
+
+
+class Pushes:
+    """Takes pushed rows. Thread-safe; any number of processes may push, and one object is enough for all sources of a process."""
+
+    def __init__(self, stores: Stores, plans: SourcePlans) -> None:
+        self._stores = stores
+        self._plans = plans
+        self.turn = threading.RLock()
+        """Held by whoever of this process journals rows or applies them."""
+        self._ends: dict[str, tuple[str, int]] = {}  # source -> where this process's last push ended
+        self._announced: dict[str, dict[str, StoredClaim]] = {}  # source -> segment -> the last range that this process flushed
+
+    def push(self, source: str, events: Sequence[Mapping[str, Any]], *, sync: bool = False) -> int:
+        """Take rows of a source, all or none; returns how many. On return they survive kill -9 and can be read online.
+
+        With `sync` they survive a power cut too. A contract refuses rows that break it (`Refused`), or quarantines them: those
+        are kept apart and not counted. Rows with an id that was pushed before are corrections (or repetitions, which change
+        nothing).
+
+        Raises `InvalidInput` naming field, value and row, `NotFound` for an unknown source; after `Unavailable` the same push may
+        be repeated (rows without an id may then count twice). Definitions that another process changed are seen at once when it
+        could tell the online store, and within a second otherwise.
+        """
+        checked = self._checked(source, events)
+        plan, rows = checked.plan, checked.rows
+        kept: Sequence[Mapping[str, Any]] = rows
+        if plan.source.contract is not None:
+            kept = contracts.kept(self._stores.metadata, self._stores.tables, plan.source, rows, self._stores.clock.now_us())
+        if not kept:
+            return 0
+        with self.turn:
+            now_us = self._stores.clock.now_us()
+            pushed = list(map(PushedRow, repeat(now_us), kept))
+            segment, end = self._stores.journal.append(PUSH + source, list(map(encoded, pushed)), sync=sync)
+            before, self._ends[source] = self._ends.get(source), (segment, end)
+            places = checked.places if len(kept) == len(rows) else None
+            update = OnlineUpdate(plan.index, plan.views, pushed, plan.catalog_version, places=places)
+            if before is None or before[0] != segment or not update.apply(self._stores.online, segment, before[1], end, checked.buckets):
+                self.catch_up(source)
+        return len(events) - (len(rows) - len(kept))
+
+    def recover(self) -> int:
+        """Bring journal entries that a killed process had not yet applied into the online store; returns how many. Call it on start."""
+        with self.turn:
+            return sum(self.catch_up(source) for source in self._sources())
+
+    def flush(self, source: str) -> int:
+        """Carry journal entries into the table `sources/<name>` and drop finished segments; returns how many rows.
+
+        Rows that reach the table are announced by one event `data.arrived` for each journal range.
+        """
+        stream = PushStream(self._stores, self._plans.get(source).source)
+        with self.turn:
+            return Flush(stream, lambda: self.catch_up(source), self._announced.setdefault(source, {})).run()
+
+    def flush_all(self) -> dict[str, int]:
+        """`flush` every source that has pushed rows waiting; returns how many rows of each. For a worker to call now and then.
+
+        A source that cannot be flushed does not keep the others from it; its error is raised behind them.
+        """
+        moved: dict[str, int] = {}
+        failed: RotaError | None = None
+        for source in self._sources():
+            try:
+                if rows_moved := self.flush(source):
+                    moved[source] = rows_moved
+            except RotaError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return moved
+
+    def catch_up(self, source: str) -> int:
+        """Apply whatever of the journal is not online yet, from where the online store is; returns how many entries."""
+        count = 0
+        plan = self._plans.get(source)
+        for _ in range(_TRIES):
+            for chunk in PushStream(self._stores, plan.source).waiting():
+                update = OnlineUpdate(plan.index, plan.views, pushed_rows(chunk), plan.catalog_version)
+                keys = update.keys
+                buckets = dict(zip(keys, self._stores.online.read(keys), strict=True))
+                if not update.apply(self._stores.online, chunk.segment, chunk.start, chunk.end, buckets):
+                    break
+                count += len(chunk.payloads)
+            else:
+                return count
+            plan = self._plans.refresh(source)
+        raise Unavailable(f"other processes keep applying the pushes of source {source!r}; try again", source=source)
+
+    def _sources(self) -> list[str]:
+        """The sources whose journal has entries."""
+        return [stream.removeprefix(PUSH) for stream in self._stores.journal.streams() if stream.startswith(PUSH)]
+
+    def _checked(self, name: str, events: Sequence[Mapping[str, Any]]) -> "_CheckedRows":
+        """The rows checked by a plan that the online store does not know to be old."""
+        plan, fresh = self._plans.get(name), False
+        while True:
+            try:
+                rows = self._current(plan.source, events)
+            except InvalidInput:
+                newer = self._plans.refresh(name)
+                if newer.source == plan.source:
+                    raise
+                plan, fresh = newer, True
+                continue
+            places = plan.index.places(rows)
+            keys = plan.index.keys(places)
+            stored = self._stores.online.read(keys)
+            if fresh or applied_version(stored[0]) <= plan.catalog_version:
+                return _CheckedRows(plan, rows, places, dict(zip(keys, stored, strict=True)))
+            plan, fresh = self._plans.refresh(name), True
+
+    def _current(self, source: Source, events: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """The rows checked, the last one of each id, none out of the future."""
+        rows = coercion.check_events(source, events)
+        now_us, timestamp = self._stores.clock.now_us(), source.timestamp_field
+        newest = max(range(len(rows)), key=list(map(itemgetter(timestamp), rows)).__getitem__, default=0)
+        if rows and rows[newest][timestamp] > now_us + AHEAD_US:
+            raise InvalidInput(
+                f"row {newest}, field {timestamp!r}: {iso(rows[newest][timestamp])} lies after the platform's time {iso(now_us)}; "
+                "push a row when its facts are known",
+                row=newest,
+                field=timestamp,
+            )
+        return list(dict(zip(map(itemgetter(source.id_field), rows), rows, strict=True)).values()) if source.id_field is not None else rows
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedRows:
+    """Pushed rows ready for the journal: where their ids lie in the de-duplication index, and what its buckets hold."""
+
+    plan: SourcePlan
+    rows: list[Row]
+    places: Places
+    buckets: Mapping[bytes, bytes | None]
