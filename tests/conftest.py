@@ -31,7 +31,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-START_S = 60
+START_S = 120
+PORT = "PORT"
+"""Stands in a command for a port that was free when the program was started."""
 ROOT = Path(__file__).resolve().parents[1]
 
 # The programs inside tests import hundreds of modules each. They compile them once, whatever the shell says about byte code;
@@ -58,6 +60,29 @@ def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("ROTA_", "AWS_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def python_steps() -> Callable[[Callable[[], object]], int]:
+    """Counts the calls, lines and returns of Python that something takes: what grows with the data, whatever the machine does besides."""
+
+    def counted(action: Callable[[], object]) -> int:
+        steps = 0
+
+        def trace(*_: object) -> Any:
+            nonlocal steps
+            steps += 1
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            action()
+        finally:
+            sys.settrace(before)
+        return steps
+
+    return counted
 
 
 @pytest.fixture(scope="session")
@@ -128,11 +153,12 @@ def s3() -> Iterator[S3]:
     if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask_cors") is None:
         _missing("moto's server", "pip install 'moto[s3]' flask flask-cors")
     with tempfile.TemporaryDirectory() as folder:
-        port = _free_port()
-        endpoint = f"http://127.0.0.1:{port}"
+        listener = socket.create_server(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
         keys = {"AWS_ACCESS_KEY_ID": "key-of-the-tests", "AWS_SECRET_ACCESS_KEY": "secret-of-the-tests", "AWS_REGION": "us-east-1"}
-        command = [sys.executable, str(Path(__file__).parent / "engines" / "s3_process.py"), str(port), folder, keys["AWS_ACCESS_KEY_ID"]]
-        with _running(command, lambda: _answers_http(endpoint)):
+        program = str(Path(__file__).parent / "engines" / "s3_process.py")
+        command = [sys.executable, program, str(listener.fileno()), folder, keys["AWS_ACCESS_KEY_ID"]]
+        with listener, _running(command, lambda _: True, pass_fds=[listener.fileno()]):
             bucket = urllib.request.Request(f"{endpoint}/rota-tests", method="PUT")
             urllib.request.urlopen(bucket, timeout=START_S).close()
             yield S3(endpoint, "rota-tests", {**keys, "AWS_ENDPOINT_URL": endpoint}, Path(folder))
@@ -153,9 +179,8 @@ def redis_url() -> Iterator[str]:
     if program is None:
         _missing("redis-server", "apt-get install redis-server")
     with tempfile.TemporaryDirectory() as folder:
-        port = _free_port()
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-        with _running(command, lambda: _says(port, b"PING\r\n") == b"+PONG"):
+        command = [program, "--port", PORT, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
+        with _running(command, _redis_ready) as port:
             yield f"redis://127.0.0.1:{port}/0"
 
 
@@ -167,33 +192,49 @@ def postgres_url() -> Iterator[str]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if user:
             shutil.chown(folder, user)
-        data, port = f"{folder}/data", _free_port()
+        data = f"{folder}/data"
         made = [initdb, "-D", data, "-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         subprocess.run(made, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
-        command = [postgres, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-c", "fsync=off"]
-        with _running(command, lambda: _postgres_ready(data), user=user, cwd=folder, stop=signal.SIGINT):
+        command = [postgres, "-D", data, "-p", PORT, "-h", "127.0.0.1", "-k", "", "-c", "fsync=off"]
+        with _running(command, lambda _: _postgres_ready(data), user=user, cwd=folder, stop=signal.SIGINT) as port:
             yield f"postgresql://rota@127.0.0.1:{port}/postgres"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process that is to answer on a port."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
 
 
 @contextmanager
 def _running(
-    command: list[str], answers: Callable[[], bool], *, user: str | None = None, cwd: str | None = None, stop: signal.Signals = signal.SIGTERM
-) -> Iterator[None]:
-    """A process that answered once, ended by its id whatever happens."""
-    with tempfile.TemporaryFile() as said, subprocess.Popen(command, user=user, cwd=cwd, stdout=said, stderr=said) as process:
+    command: list[str], answers: Callable[[Started], bool], *, stop: signal.Signals = signal.SIGTERM, tries: int = 5, **options: Any
+) -> Iterator[int]:
+    """The port of a process that answered once, ended by its id whatever happens. A port that somebody else took meanwhile is replaced."""
+    port = _free_port()
+    words = [word.replace(PORT, str(port)) for word in command]
+    with tempfile.TemporaryFile() as output, subprocess.Popen(words, stdout=output, stderr=output, **options) as process:
         try:
             until = time.monotonic() + START_S
-            while not answers():
-                if process.poll() is not None or time.monotonic() > until:
-                    said.seek(0)
-                    pytest.fail(f"{command[0]} did not start: {said.read()[-2_000:].decode(errors='replace')}")
+            while process.poll() is None and not answers(Started(process, port)):
+                assert time.monotonic() < until, f"{command[0]} does not answer"
                 time.sleep(0.05)
-            yield
+            if process.poll() is None:
+                yield port
+                return
+            output.seek(0)
+            text = output.read()[-2_000:].decode(errors="replace")
         finally:
             process.send_signal(stop)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
+                process.wait(60)
             process.kill()
+    if PORT not in command or not tries:
+        pytest.fail(f"{command[0]} did not start: {text}")
+    with _running(command, answers, stop=stop, tries=tries - 1, **options) as another:
+        yield another
 
 
 def _missing(what: str, command: str) -> None:
@@ -209,22 +250,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _answers_http(endpoint: str) -> bool:
+def _redis_ready(started: Started) -> bool:
+    """Whether this very process listens, and not another run's that was quicker to take the port."""
     try:
-        urllib.request.urlopen(endpoint, timeout=5).close()
+        with socket.create_connection(("127.0.0.1", started.port), timeout=START_S) as connection:
+            connection.sendall(b"INFO server\r\nQUIT\r\n")
+            told = b"".join(iter(lambda: connection.recv(65_536), b""))
     except OSError:
         return False
-    return True
-
-
-def _says(port: int, question: bytes) -> bytes:
-    """The first line of a server's answer, or nothing while it does not listen."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-            connection.sendall(question)
-            return connection.recv(100).strip()
-    except OSError:
-        return b""
+    return f"process_id:{started.process.pid}\r\n".encode() in told
 
 
 def _postgres_program(name: str) -> str:

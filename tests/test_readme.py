@@ -46,8 +46,8 @@ def shows(shown: str, output: str) -> bool:
 
 def run(document: str, folder: Path) -> None:
     """Run a document's blocks in a folder; an AssertionError names the first one that does not do what it shows."""
-    program = ""
-    for block in blocks(document):
+    program, found = "", blocks(document)
+    for block, following in zip(found, [*found[1:], None], strict=True):
         if block.language == "console":
             for command, shown in commands(block.text):
                 output = execute(["bash", "-euo", "pipefail", "-c", command], folder, block)
@@ -55,9 +55,10 @@ def run(document: str, folder: Path) -> None:
             continue
         if block.file:
             (folder / block.file).write_text(block.text)
-        program += block.text
-        (folder / "_program.py").write_text(program)
-        execute([sys.executable, "_program.py"], folder, block)
+        program += "\n" * (block.line - program.count("\n")) + block.text  # a traceback names lines of the document
+        if following is None or following.language == "console":
+            (folder / "_program.py").write_text(program)
+            execute([sys.executable, "_program.py"], folder, block)
 
 
 def execute(arguments: list[str], folder: Path, block: Block) -> str:
@@ -76,7 +77,7 @@ def execute(arguments: list[str], folder: Path, block: Block) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/features.md", "docs/experiments.md"])
+@pytest.mark.parametrize("document", ["README.md", pytest.param("docs/features.md", marks=pytest.mark.slow), "docs/experiments.md"])
 def test_the_document_does_what_it_says(root, tmp_path, document):
     text = (root / document).read_text()
     assert blocks(text), f"no block of {document} is marked to be run: ```python run or ```console run"

@@ -58,9 +58,9 @@ def up(tmp_path: Path) -> Iterator[tuple[Path, Client]]:
     environment |= {"ROTA_HOME": str(home), "ROTA_CONTROL_PORT": "0", "ROTA_PREDICTION_PORT": "0", "ROTA_TOKEN": ""}
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "-m", "rota.cli", "up"], env=environment, stdout=output, stderr=output, cwd=tmp_path)
-    client = Client(home, patience_s=60)
+    client = Client(home, patience_s=120)
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not (home / "ports.json").exists() and time.monotonic() < until:
             time.sleep(0.05)
         client.get("/v1/loop")
@@ -68,7 +68,7 @@ def up(tmp_path: Path) -> Iterator[tuple[Path, Client]]:
     finally:
         client.close()
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait()
 
 
 @pytest.mark.slow

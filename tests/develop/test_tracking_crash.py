@@ -116,7 +116,7 @@ with rota.track("forked") as run:
 
 
 def test_a_forked_child_logs_into_a_spool_of_its_own_and_the_run_stays_its_parents(tmp_path):
-    done = subprocess.run([sys.executable, "-c", FORKING], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", FORKING], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     with home_of(tmp_path) as platform:
         tracking = platform.repositories.tracking
@@ -167,7 +167,7 @@ with rota.track("together") as run:
 @pytest.mark.slow
 def test_processes_track_in_one_home_at_once(tmp_path):
     writers = [subprocess.Popen([sys.executable, "-c", WRITER], cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    found = [writer.communicate(timeout=120)[0].strip() for writer in writers]
+    found = [writer.communicate(timeout=300)[0].strip() for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0, 0]
     with home_of(tmp_path) as platform:
         tracking = platform.repositories.tracking
@@ -190,13 +190,13 @@ def test_a_silent_block_is_seen_while_it_works_and_terminated_it_ends_as_killed(
     identity = child.line()
     try:
         with home_of(tmp_path) as platform:
-            tracking, end = platform.repositories.tracking, time.monotonic() + 20
+            tracking, end = platform.repositories.tracking, time.monotonic() + 60
             while tracking.run(identity).metrics != {"auc": 0.7}:
                 assert time.monotonic() < end, "a value is stored soon though nothing follows it"
                 time.sleep(0.02)
             assert tracking.run(identity).status == "running"
             child.process.terminate()
-            assert child.process.wait(20) == 143
+            assert child.process.wait(120) == 143
             assert tracking.run(identity).status == "killed"
     finally:
         child.kill()

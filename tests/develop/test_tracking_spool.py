@@ -326,7 +326,7 @@ def test_a_writer_that_waits_goes_on_when_there_is_room(tmp_path, monkeypatch):
     spool = opened(tmp_path, full=full.set)
 
     def store():
-        assert full.wait(10)
+        assert full.wait(60)
         taken.extend(found(spool))
 
     reader = threading.Thread(target=store)

@@ -1,6 +1,7 @@
 """An S3 server for tests: moto's, one request at a time, so that a conditional put is as atomic as it is on S3.
 
-Run as `python s3_process.py PORT FOLDER KEY`. Each request is a line "METHOD PATH" of FOLDER/requests, written before it is
+Run as `python s3_process.py SOCKET FOLDER KEY`, SOCKET the descriptor of an inherited listening socket. Each request is a line
+"METHOD PATH" of FOLDER/requests, written before it is
 answered. A request signed with another key is refused. One that matches the expression in FOLDER/lose is carried out and
 then answered by an error, once.
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import MotoRequestHandler
-from werkzeug.serving import run_simple
+from werkzeug.serving import make_server
 
 REFUSED = b"<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code><Message>unknown key</Message></Error>"
 
@@ -58,4 +59,5 @@ class OneAtATime:
 if __name__ == "__main__":
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     moto = DomainDispatcherApplication(create_backend_app)
-    run_simple("127.0.0.1", int(sys.argv[1]), OneAtATime(moto, Path(sys.argv[2]), sys.argv[3]), threaded=True, request_handler=MotoRequestHandler)
+    application = OneAtATime(moto, Path(sys.argv[2]), sys.argv[3])
+    make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler, fd=int(sys.argv[1])).serve_forever()

@@ -210,7 +210,7 @@ def start(home, environment="prod", place="none"):
 )
 def test_a_build_that_is_killed_leaves_a_whole_version_or_none(home, place, committed):
     child = start(home, place=place)
-    child.communicate(timeout=60)
+    child.communicate(timeout=300)
     assert child.returncode == -9
     with wiring.opened(Settings(home=home)) as platform:
         assert len(versions(platform)) == committed
@@ -223,7 +223,7 @@ def test_a_build_that_is_killed_leaves_a_whole_version_or_none(home, place, comm
 
 def test_two_builders_at_once_get_two_numbers(home, tmp_path):
     children = [start(home, environment, f"start:{tmp_path / 'ready-'}") for environment in ("one", "two")]
-    said = [child.communicate(timeout=60)[0].split() for child in children]
+    said = [child.communicate(timeout=300)[0].split() for child in children]
     assert [child.returncode for child in children] == [0, 0]
     assert sorted(said) == [["1", "True"], ["2", "True"]]
     with wiring.opened(Settings(home=home)) as platform:
@@ -234,7 +234,7 @@ def test_two_builders_at_once_get_two_numbers(home, tmp_path):
 
 def test_two_builders_of_the_same_state_share_a_version(home):
     children = [start(home, "one"), start(home, "one")]
-    said = [child.communicate(timeout=60)[0].split() for child in children]
+    said = [child.communicate(timeout=300)[0].split() for child in children]
     assert [child.returncode for child in children] == [0, 0]
     assert {number for number, _ in said} == {"1"}
 

@@ -95,7 +95,7 @@ def check_whole(home: Path, source: str) -> None:
 @pytest.mark.parametrize(("step", "count"), [("before append", 1), ("after append", 4)])
 def test_an_ingestion_that_is_killed_is_carried_on_without_loss_or_doubling(home: Path, source: str, step: str, count: int) -> None:
     killed = child(home, source, step, count)
-    killed.communicate(timeout=120)
+    killed.communicate(timeout=300)
     assert killed.returncode == -signal.SIGKILL
     check_whole(home, source)
 
@@ -106,7 +106,7 @@ def test_an_ingestion_that_is_killed_is_carried_on_without_loss_or_doubling(home
     ("step", "count"), [(f"{when} {what}", n) for when in ("before", "after") for what in ("append", "commit") for n in (2, 6, 13)]
 )
 def test_killed_at_more_places(home: Path, source: str, step: str, count: int) -> None:
-    child(home, source, step, count).communicate(timeout=120)
+    child(home, source, step, count).communicate(timeout=300)
     check_whole(home, source)
 
 
@@ -116,6 +116,6 @@ def test_two_processes_ingest_at_once_and_a_third_is_killed(home: Path) -> None:
     time.sleep(0.5)
     os.kill(third.pid, signal.SIGKILL)
     for each in (*several, third):
-        each.communicate(timeout=120)
+        each.communicate(timeout=300)
     assert [each.returncode for each in several] == [0, 0]
     check_whole(home, "files")

@@ -287,7 +287,7 @@ def test_processes_that_register_one_name_at_once_leave_one_history(tmp_path: Pa
     for process in started:
         process.stdin.write("go\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=60)[0].strip() for process in started]
+    said = [process.communicate(timeout=300)[0].strip() for process in started]
     assert {process.returncode for process in started} == {0}
     with rota.FeatureStore(tmp_path) as store:
         history = store.list_versions("sold")

@@ -222,7 +222,7 @@ def test_what_was_acknowledged_survives_kill_9(home):
     acknowledged = [child.stdout.readline() for _ in range(50)]
     os.kill(child.pid, signal.SIGKILL)
     rest = child.stdout.read().splitlines(keepends=True)
-    child.wait(30)
+    child.wait()
     child.stdout.close()
     told = [f"p{int(line)}" for line in acknowledged + rest if line.endswith("\n")]
     with wiring.opened(Settings(home=home)) as platform:

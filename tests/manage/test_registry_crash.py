@@ -123,7 +123,7 @@ def test_processes_at_once_share_the_numbers_and_lose_nothing(place):
     processes = [start(place, f"p{number}", 4) for number in range(3)]
     acknowledged = []
     for process in processes:
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=300)
         assert process.returncode == 0
         acknowledged += told(out.splitlines(keepends=True))
     assert len(acknowledged) == 3 * 4 * 3

@@ -29,7 +29,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 receiver.received.append((self.path, self.headers["content-type"], body))
                 if self.path == "/hang":
-                    receiver.released.wait(10)
+                    receiver.released.wait(60)
                     return
                 self.send_response(int(self.path.rsplit("/", 1)[-1]))
                 self.send_header("location", f"http://{self.headers['host']}/elsewhere/200")

@@ -54,7 +54,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def sql(file: Path, *statements: str) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(file, timeout=0.2, isolation_level=None)
+    connection = sqlite3.connect(file, timeout=60, isolation_level=None)
     try:
         return [connection.execute(statement).fetchall() for statement in statements][-1]
     finally:
@@ -176,7 +176,7 @@ def test_opening_a_restored_file_waits_for_another_writer(file: Path) -> None:
         with pytest.raises(TimeoutError):
             opened.result(timeout=0.2)
         other.execute("ROLLBACK")
-        assert opened.result(timeout=20).find(Alias) == [alias()]
+        assert opened.result(timeout=60).find(Alias) == [alias()]
     other.close()
     assert sql(file, "PRAGMA journal_mode") == [("wal",)]
 

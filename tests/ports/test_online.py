@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,13 +61,11 @@ def test_rows_and_positions_are_there_after_reopening(tmp_path: Path) -> None:
     assert LmdbOnline(tmp_path, size_mb=16).read([b"k"]) == [b"2"]
 
 
-def test_a_read_costs_microseconds(store: LmdbOnline) -> None:
+def test_a_read_is_a_few_steps_however_much_is_stored(store: LmdbOnline, python_steps: Callable[[Callable[[], object]], int]) -> None:
+    """2 us when measured alone."""
     store.update(((f"{i:06d}".encode(), b"x" * 100) for i in range(20_000)), replace)
-    keys = [[f"{i * 7919 % 20_000:06d}".encode()] for i in range(5_000)]
-    began = time.perf_counter()
-    for key in keys:
-        store.read(key)
-    assert (time.perf_counter() - began) / len(keys) < 20e-6  # 2 us when measured alone; the bound leaves room for a busy machine
+    for i in range(100):
+        assert python_steps(partial(store.read, [f"{i * 7919 % 20_000:06d}".encode()])) < 50
 
 
 def test_a_forked_child_is_refused_and_the_parent_goes_on(store: LmdbOnline) -> None:

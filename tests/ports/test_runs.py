@@ -66,11 +66,11 @@ def test_idle_polling_never_takes_the_write_lock(metadata: SqlMetadata) -> None:
     claim(runs)
     statements: list[str] = []
     event.listen(metadata.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
-    assert runs.claim("w2", 99, lease_s=5) is None
+    assert runs.claim("w2", 99, lease_s=600) is None
     assert "BEGIN IMMEDIATE" not in statements
     assert [text for text in statements if text == "BEGIN"] == ["BEGIN"]
     with writing(metadata.engine):  # somebody else writes for long: polling answers all the same
-        assert runs.claim("w2", 99, lease_s=5) is None
+        assert runs.claim("w2", 99, lease_s=600) is None
 
 
 def test_a_probe_that_saw_a_run_which_another_worker_took_gives_none(metadata: SqlMetadata) -> None:
@@ -84,7 +84,7 @@ def test_a_probe_that_saw_a_run_which_another_worker_took_gives_none(metadata: S
             taken.append(claim(other, "w2"))
 
     event.listen(metadata.engine, "before_cursor_execute", steal)
-    assert runs.claim("w1", 0, lease_s=5) is None
+    assert runs.claim("w1", 0, lease_s=600) is None
     assert taken[1].worker == "w2"
 
 
@@ -93,7 +93,7 @@ def test_two_handles_share_one_queue(sqlite_store: Path, metadata: SqlMetadata) 
     here, there = SqlRuns(metadata.engine), SqlRuns(again.engine)
     here.submit(queued())
     lease = claim(there, "w2")
-    assert here.claim("w1", 0, lease_s=5) is None
+    assert here.claim("w1", 0, lease_s=600) is None
     there.record(lease, step(lease), Batch())
     assert here.journal("r1") == there.journal("r1") != []
     again.close()

@@ -64,6 +64,7 @@ def test_a_large_blob_comes_back_and_strangers_are_not_listed(bucket: Bucket) ->
     assert list(S3Blobs(bucket).digests()) == [digest]
 
 
+@pytest.mark.slow
 def test_creators_at_once_make_one_table_with_every_row_once(bucket: Bucket) -> None:
     for table in "abcdef":
 
@@ -86,6 +87,7 @@ def test_one_batch_sent_by_several_processes_at_once_is_stored_once(bucket: Buck
         assert ids_of(tables_in(bucket).scan("t")) == list(range(sequence + 1))
 
 
+@pytest.mark.slow
 def test_compactions_at_once_beside_writers_lose_and_double_nothing(bucket: Bucket) -> None:
     first = tables_in(bucket)
     for i in range(8):
@@ -127,6 +129,7 @@ def test_a_compacted_table_is_read_right_by_filters_and_by_other_engines(bucket:
     assert pl.DataFrame(other.get_add_actions(flatten=True))["num_records"].to_list() == [6]
 
 
+@pytest.mark.slow
 def test_versions_stay_readable_past_checkpoints_and_compactions(bucket: Bucket) -> None:
     tables = tables_in(bucket)
     for i in range(24):
@@ -173,6 +176,7 @@ def test_a_drop_is_seen_by_every_process_and_the_next_table_is_another_one(bucke
     assert not [path for path in bucket.paths() if path.endswith((".parquet", ".json"))]
 
 
+@pytest.mark.slow
 def test_a_drop_beside_writers_leaves_a_table_or_none_but_no_half_one(bucket: Bucket) -> None:
     for number in range(4):
         writers = [tables_in(bucket) for _ in range(2)]

@@ -171,7 +171,7 @@ def test_a_store_survives_kills_while_it_is_created(opened: Opened, start: Start
 
 def test_eight_processes_that_write_at_once_lose_nothing(opened: Opened, start: Start) -> None:
     children = [start(COMMIT, f"w{number}", 40) for number in range(8)]  # they also race to create the file
-    assert [child.wait(120) for child in children] == [0] * 8
+    assert [child.wait(300) for child in children] == [0] * 8
     metadata = opened()
     assert len(metadata.find(Alias)) == 320
     assert len(metadata.edges(["cause"], "effects")) == 320
@@ -211,7 +211,7 @@ def test_a_run_killed_again_and_again_does_each_step_once(opened: Opened, start:
         done += lines_until_killed(start(WORK_STEPS, f"w{worker}", 400), 12)
         wait_for_lease_to_end(runs)
     child = start(WORK_STEPS, "last", 60)
-    done += child.communicate(timeout=60)[0].splitlines()
+    done += child.communicate(timeout=300)[0].splitlines()
     metadata = opened()
     journal = runs.journal("r1")
     assert len(set(done)) == len(done)  # no step was done twice
@@ -239,7 +239,7 @@ def test_a_frozen_worker_whose_run_was_taken_over_writes_nothing(opened: Opened,
     assert (lease.run.worker, lease.run.attempts) == ("taker", 2)
     runs.record(lease, step(lease, "mine"), Batch())
     os.kill(frozen.pid, signal.SIGCONT)
-    answers, _ = frozen.communicate("g", timeout=60)
+    answers, _ = frozen.communicate("g", timeout=300)
     assert answers.split("\n")[:4] == ["record lost", "renew lost", "park lost", "finish lost"]
     assert [done.name for done in runs.journal("r1")] == ["mine"]
     assert metadata.find(Alias) == []
@@ -262,4 +262,4 @@ assert os.waitpid(child, 0)[1] == 0
 metadata.commit(batch_of(3))
 tell(len(metadata.find(Alias)))
 """
-    assert start(script, "w").communicate(timeout=60)[0] == "4\n"
+    assert start(script, "w").communicate(timeout=300)[0] == "4\n"

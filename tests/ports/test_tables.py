@@ -1,9 +1,7 @@
 """Tables: the law over every store, and what only Delta can get wrong."""
 
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
@@ -28,18 +26,16 @@ class TestMemoryTables(TablesContract):
         return MemoryTables()
 
 
-def test_a_version_stays_readable_past_checkpoints_and_appending_stays_quick(tmp_path: Path) -> None:
+def test_a_version_stays_readable_past_checkpoints_that_keep_opening_quick(tmp_path: Path) -> None:
     tables = DeltaTables(tmp_path)
     thousand = flights(*range(1_000))
-    took = []
+    log = tmp_path / "log" / "_delta_log"
     for i in range(120):
-        began = time.perf_counter()
         tables.append("log", thousand, batch=("drain", i))
-        took.append(time.perf_counter() - began)
+        # Without checkpoints an append slows down with each commit (3.7 ms -> 65 ms in 300): there is always one not far back.
+        newest = max((int(path.name[:20]) for path in log.glob("*.checkpoint*")), default=0)
+        assert i - newest <= 20
     assert [tables.scan("log", version=v).select(pl.len()).collect().item() for v in (0, 33, 119)] == [1_000, 34_000, 120_000]
-    # Without checkpoints an append slows down with each commit (3.7 ms -> 65 ms in 300); the bound leaves room for a busy machine.
-    assert statistics.median(took[-20:]) < 6 * statistics.median(took[:20]) + 0.02
-    assert list((tmp_path / "log" / "_delta_log").glob("*.checkpoint*"))
 
 
 def test_other_engines_read_the_table_and_their_commits_are_seen(tmp_path: Path) -> None:

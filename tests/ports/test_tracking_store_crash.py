@@ -142,7 +142,7 @@ def test_eight_processes_write_at_once_and_lose_nothing(start: Start, tracking: 
         assert child.stdin is not None
         child.stdin.write("g")
         child.stdin.flush()
-    assert [child.wait(60) for child in children] == [0] * 8
+    assert [child.wait(300) for child in children] == [0] * 8
     run = tracking.run("r1")
     assert run is not None
     assert len(run.parameters) == 200

@@ -132,7 +132,7 @@ def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch
 
         thread = threading.Thread(target=answer)
         thread.start()
-        assert post(Target.of(f"http://localhost:{listener.getsockname()[1]}/hook?key=1"), b"{}", {"x-y": "z"}, timeout_s=5) == 204
+        assert post(Target.of(f"http://localhost:{listener.getsockname()[1]}/hook?key=1"), b"{}", {"x-y": "z"}, timeout_s=60) == 204
         thread.join()
     assert heard[0].startswith(b"POST /hook?key=1 HTTP/1.1\r\nHost: localhost:")
 
@@ -150,7 +150,7 @@ def test_an_encrypted_hook_needs_the_certificate_of_its_host(names: Any) -> None
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(Unavailable):
-            post(Target.of(f"https://localhost:{listener.getsockname()[1]}/"), b"{}", {}, timeout_s=5)
+            post(Target.of(f"https://localhost:{listener.getsockname()[1]}/"), b"{}", {}, timeout_s=60)
         thread.join()
 
 

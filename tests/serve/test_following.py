@@ -188,7 +188,7 @@ def test_the_thread_follows_by_itself_and_stops_when_told(world):
     assert answer(world) == 101.0
     world.release(world.route(2), revision=2)
     switched = threading.Event()
-    for _ in range(1_000):
+    for _ in range(12_000):
         if answer(world) == 201.0 or switched.wait(0.005):
             break
     follower.stop()

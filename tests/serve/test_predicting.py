@@ -138,7 +138,7 @@ def test_a_failing_shadow_is_logged_and_disturbs_nobody(world):
 def test_a_slow_shadow_drops_and_counts_instead_of_slowing_the_answers(world):
     world.serve(world.route(1), world.route(2, "shadow", 0))
     gate, predict = threading.Event(), world.predictor(2).predict
-    world.predictor(2).predict = lambda matrix: (gate.wait(10), predict(matrix))[1]
+    world.predictor(2).predict = lambda matrix: (gate.wait(60), predict(matrix))[1]
     for _ in range(300):
         world.core.predict("delay", [ROW, ROW])
     dropped = world.core.counters.value("rota_shadow_dropped_total", endpoint="delay")

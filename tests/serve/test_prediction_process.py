@@ -94,7 +94,7 @@ class Home:
 
     def end(self, how: int) -> int:
         os.kill(self.process.pid, how)
-        status = self.process.wait(timeout=20)
+        status = self.process.wait()
         self.process.stdout.close()
         return status
 
@@ -105,7 +105,7 @@ class Home:
         return prediction_log.read(tables, "delay", 0, 2**62)
 
 
-def eventually(true, timeout_s=20.0):
+def eventually(true, timeout_s=120.0):
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, "it did not become true in time"
@@ -113,7 +113,7 @@ def eventually(true, timeout_s=20.0):
 
 
 def ask(port, method, path, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, json.dumps(body) if body is not None else None)
         reply = connection.getresponse()
@@ -124,7 +124,7 @@ def ask(port, method, path, body=None):
 
 def traffic(port, thread, acknowledged):
     """Ask over one connection until the process is gone; what it answered is acknowledged."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for n in range(1_000_000):
         origins = ["JFK", "EWR", "XXX"]
         rows = [

@@ -15,7 +15,7 @@ SERVICE = "/api/2.0/mlflow-artifacts/artifacts"
 
 def raw(mlflow: Any, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], bytes]:
     """A request whose path is sent exactly as given; clients tidy paths before they send them."""
-    connection = http.client.HTTPConnection("127.0.0.1", mlflow.caller.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", mlflow.caller.port, timeout=60)
     try:
         connection.putrequest(method, path, skip_host=True)
         connection.putheader("Host", f"127.0.0.1:{mlflow.caller.port}")
@@ -77,7 +77,7 @@ def test_a_file_beyond_the_limit_is_refused_whether_it_says_so_or_not(mlflow: An
     path = f"0/{mlflow.run()}/artifacts/too-large.bin"
     before = files(mlflow)
     assert put(mlflow, path, iter([b"x" * 1_000_000] * 5)) == 400
-    connection = http.client.HTTPConnection("127.0.0.1", mlflow.caller.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", mlflow.caller.port, timeout=60)
     connection.putrequest("PUT", f"{SERVICE}/{path}")
     for name, value in {**mlflow.caller.headers, "Content-Length": "5000000"}.items():
         connection.putheader(name, value)
@@ -196,7 +196,7 @@ def test_no_listing_takes_a_hostile_path(mlflow: Any, route: str) -> None:
 
 def test_a_sender_that_goes_away_leaves_nothing(mlflow: Any) -> None:
     path = f"0/{mlflow.run()}/artifacts/half.bin"
-    connection = http.client.HTTPConnection("127.0.0.1", mlflow.caller.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", mlflow.caller.port, timeout=60)
     connection.putrequest("PUT", f"{SERVICE}/{path}")
     for name, value in {**mlflow.caller.headers, "Content-Length": "2000000"}.items():
         connection.putheader(name, value)

@@ -80,7 +80,7 @@ def test_a_token_of_one_project_reports_to_its_endpoints_only(people):
 def test_the_client_reports_outcomes(platform, stranger, token, monkeypatch):
     log(platform, "p1", "p2")
     client = Client(platform.settings.home, token=token.strip())
-    monkeypatch.setitem(client._connections, "control", http.client.HTTPConnection("127.0.0.1", stranger.port, timeout=10))
+    monkeypatch.setitem(client._connections, "control", http.client.HTTPConnection("127.0.0.1", stranger.port, timeout=60))
     assert client.outcome("delay", [ROW]) == 1
     assert client.outcome("", [{**ROW, "prediction_id": "p2"}]) == 1
     assert client.outcome("delay", []) == 0

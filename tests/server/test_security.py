@@ -21,7 +21,7 @@ EVIL = "https://evil.example"
 
 
 def raw(port: int, text: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(text)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
@@ -131,7 +131,7 @@ def test_any_valid_token_enters_and_sees_what_its_role_may(stranger: Any, platfo
 def test_a_revoked_token_is_refused_by_the_next_request_of_an_open_connection(stranger: Any, platform: Any) -> None:
     metadata, now_us = platform.repositories.metadata, platform.access.wall.now_us()
     token, secret = tokens.create(metadata, "ana", "auditor", actor="owner", now_us=now_us)
-    connection = http.client.HTTPConnection("127.0.0.1", stranger.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", stranger.port, timeout=60)
     statuses = []
     for _ in range(2):
         connection.request("GET", "/v1/audit", headers={"Authorization": f"Bearer {secret}"})

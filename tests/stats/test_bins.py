@@ -1,6 +1,5 @@
 """Bins chosen on training data count any later slice, and the counts of slices add up."""
 
-import time
 from datetime import UTC, datetime
 
 import numpy as np
@@ -86,14 +85,12 @@ def test_values_of_another_kind_are_refused_by_name():
         choose_bins("carrier", "string", pl.Series([1]))
 
 
-def test_a_million_rows_are_counted_in_a_moment():
+def test_a_million_rows_are_counted_without_going_through_them(python_steps):
     random = np.random.default_rng(1)
     numbers, texts = pl.Series(random.normal(size=1_000_000)), pl.Series(random.integers(0, 5_000, 1_000_000)).cast(pl.String)
     both = choose_bins("x", "float", numbers[:50_000]), choose_bins("y", "string", texts[:50_000])
-    start = time.perf_counter()
-    count(both[0], numbers)
-    count(both[1], texts)
-    assert time.perf_counter() - start < 2
+    assert python_steps(lambda: count(both[0], numbers)) < 10_000
+    assert python_steps(lambda: count(both[1], texts)) < 10_000
 
 
 def test_statistics_describe_the_finite_values():

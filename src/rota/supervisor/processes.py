@@ -139,14 +139,15 @@ class Supervisor:
 
     def _end(self) -> None:
         """Ask the children to stop, end those that do not, and give the home free."""
-        living = [child.process for child in self.children if child.process and child.process.poll() is None]
-        for process in living:
+        living = [(child.name, child.process) for child in self.children if child.process and child.process.poll() is None]
+        for _, process in living:
             process.terminate()
         deadline = time.monotonic() + STOP_WITHIN_S
-        for process in living:
+        for name, process in living:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
+                logger.warning("child did not stop within %g s and is killed", STOP_WITHIN_S, extra={"action": "child_killed", "child": name})
                 process.kill()
                 process.wait()
         for listener in self._sockets:
