@@ -141,7 +141,7 @@ class World:
             sales = [self.sale(name, shop, kind, now, true[shop]["temp"]) for name, (shop, kind) in zip(names, asked, strict=True)]
             self.clock.advance(now + HOUR_US)
             self.platform.features.push("sales", sales)
-            self.platform.label("ice", [{"prediction_id": s["id"], "value": s["sold_out"]} for s in sales])
+            self.platform.signals.label("ice", [{"prediction_id": s["id"], "value": s["sold_out"]} for s in sales])
             ids += names
             self.settle()
         self.day += 1

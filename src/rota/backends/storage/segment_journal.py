@@ -44,11 +44,10 @@ class SegmentJournal:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def append(self, stream: str, payloads: Sequence[bytes], *, sync: bool = False) -> tuple[str, int]:
-        folder = self._folder(stream)
         if os.getpid() != self._pid:  # after a fork the parent's segments stay the parent's
             self._leave_to_parent()
         data = b"".join(_entry(payload) for payload in payloads)
-        writer = self._writers.get(stream) or self._writers.setdefault(stream, _Writer(folder, self._segment_bytes))
+        writer = self._writers.get(stream) or self._writers.setdefault(stream, _Writer(self._folder(stream), self._segment_bytes))
         with disk_errors(f"appending {len(data)} bytes to stream {stream!r}", self._root):
             return writer.append(data, sync)
 

@@ -24,7 +24,7 @@ from rota.manage.features.rows import column_conversion, source_table, table_ada
 from rota.manage.features.rows import file_readers as files
 from rota.manage.features.rows.column_conversion import Raw, Typed
 from rota.manage.features.rows.source_table import CREATED
-from rota.manage.signals.journal_drain import tidy
+from rota.manage.signals.exactly_once import tidy
 from rota.ports.clock import Clock
 from rota.ports.inputs import InputFile, Inputs
 from rota.ports.journal import Journal

@@ -1,7 +1,7 @@
 """One source's stream of pushed rows: journalled, brought online, and carried into the source's table, each once.
 
 Who carries a stretch first says in metadata how far it goes; whoever comes next appends the same rows under the same number,
-which the table takes once. That the rows have arrived is told behind it, once too (see `rota.manage.signals.data_arrived`).
+which the table takes once. That the rows have arrived is told behind it, once too (see `rota.manage.signals.exactly_once`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,8 +12,7 @@ import msgspec
 from rota.errors import Conflict
 from rota.manage.features.materialization.online_update import Received, applied, applied_key, columns, without_segment
 from rota.manage.features.rows import source_table
-from rota.manage.signals.data_arrived import arrived
-from rota.manage.signals.journal_drain import tidy
+from rota.manage.signals.exactly_once import arrived, tidy
 from rota.ports.clock import Clock
 from rota.ports.journal import Chunk, Journal
 from rota.ports.metadata import Batch, Metadata
