@@ -40,8 +40,8 @@ from rota.records.access import Identity
 from rota.records.data import FeatureService
 from rota.records.record import plain
 from rota.serve.asgi import PredictionApp
-from rota.serve.following import Depot, Follower
 from rota.serve.predicting import PredictionCore
+from rota.serve.release_poller import ModelSource, ReleasePoller
 from rota.settings import Settings
 from rota.settings import load as load_settings
 from rota.train import fitting
@@ -179,10 +179,10 @@ class Processes:
         def source_of(service: FeatureService) -> OnlineFeatures:
             return OnlineFeatures(r.online, service)
 
-        depot = Depot(r.metadata, r.blobs, p.formats, source_of)
-        follower = Follower(core, depot, clock=r.clock, process=process, poll_s=p.settings.poll_s)
+        model_source = ModelSource(r.metadata, r.blobs, p.formats, source_of)
+        poller = ReleasePoller(core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s)
         limit = p.settings.max_request_mb * 1_000_000
-        return PredictionApp(core, follower, features=p.features, may_monitor=p.access.may_monitor, max_request_bytes=limit)
+        return PredictionApp(core, poller, features=p.features, may_monitor=p.access.may_monitor, max_request_bytes=limit)
 
 
 def open_platform(settings: Settings | None = None) -> Platform:
