@@ -87,7 +87,7 @@ def label(platform: wiring.Platform) -> Callable[[int], object]:
     batch = Batch()
     batch.put(rota.Endpoint("delays", "delays"))
     platform.repositories.metadata.commit(batch)
-    return lambda turn: platform.label("delays", [{"prediction_id": f"p{turn}.{n}", "value": 1.0} for n in range(10)])
+    return lambda turn: platform.signals.label("delays", [{"prediction_id": f"p{turn}.{n}", "value": 1.0} for n in range(10)])
 
 
 def flush(platform: wiring.Platform) -> Callable[[int], object]:

@@ -15,7 +15,7 @@ from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.local_processes import LocalProcesses
 from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.online import MemoryOnline
-from rota.backends.models.format_registry import FormatShelf
+from rota.backends.models.format_registry import FormatRegistry
 from rota.backends.online.lmdb_online import LmdbOnline
 from rota.backends.sql.engine import open_engine
 from rota.backends.sql.metadata import SqlMetadata
@@ -92,7 +92,7 @@ def development_repositories(settings: Settings) -> Repositories:
 
 def installed_formats(seals: Seals | None = None) -> Mapping[str, ModelFormat]:
     """Every model format whose library is installed; without seals no pickle is loaded."""
-    return FormatShelf(FORMATS, sealed=frozenset({"pickle"}), seals=seals)
+    return FormatRegistry(FORMATS, sealed=frozenset({"pickle"}), seals=seals)
 
 
 def signing_key(settings: Settings) -> bytes:

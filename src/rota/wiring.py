@@ -1,6 +1,5 @@
 """Wiring: the engines of a home and the rooms that work on them become an open platform."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from rota.deploy.delivery import Deliveries
 from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.spool_recovery import drain
 from rota.durable.workflow import Worker, Workflow
-from rota.errors import InvalidInput, NotFound
 from rota.loop.context import LoopContext
 from rota.loop.event_loop import Loop
 from rota.loop.pipelines import Pipelines
@@ -31,7 +29,7 @@ from rota.manage.models.pickle_signing import PlatformSeals, Recognised
 from rota.manage.repositories import Repositories
 from rota.manage.retention.expiry import Rules
 from rota.manage.retention.housekeeping import Housekeeping
-from rota.manage.signals import business_outcomes, labels
+from rota.manage.signals.feedback import Feedback
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import release as releases
 from rota.operationalize.projects import Projects
@@ -41,12 +39,9 @@ from rota.ports.models import ModelFormat
 from rota.records.access import Identity
 from rota.records.data import FeatureService
 from rota.records.record import plain
-from rota.records.release import Endpoint
-from rota.records.signal import Label
-from rota.records.time import LAST_US
 from rota.serve.asgi import PredictionApp
-from rota.serve.following import Depot, Follower
 from rota.serve.predicting import PredictionCore
+from rota.serve.release_poller import ModelSource, ReleasePoller
 from rota.settings import Settings
 from rota.settings import load as load_settings
 from rota.train import fitting
@@ -105,6 +100,11 @@ class Platform:
         return ModelRegistry(Adopter(self.repositories, self.formats, self.compute, _reference(convert_in_child)))
 
     @cached_property
+    def signals(self) -> Feedback:
+        """Labels and business outcomes of predictions come in."""
+        return Feedback(self.repositories, sync=self.settings.sync)
+
+    @cached_property
     def deliveries(self) -> Deliveries:
         """Rollouts and rollbacks that people ask for."""
         return Deliveries(self.repositories)
@@ -141,25 +141,6 @@ class Platform:
     def compute(self) -> Compute:
         """Where users' code runs."""
         return engines.compute()
-
-    def label(self, endpoint: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Take truths about predictions; all or none."""
-        if self.repositories.metadata.get(Endpoint, endpoint) is None:
-            raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
-        now_us = self.repositories.clock.now_us()
-        taken = [_label(position, row, now_us) for position, row in enumerate(rows)]
-        labels.append(self.repositories.journal, endpoint, taken, now_us, sync=self.settings.sync)
-        return len(taken)
-
-    def outcome(self, endpoint: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Take business outcomes of predictions, of the endpoint "" wherever these were made; all or none."""
-        if endpoint and self.repositories.metadata.get(Endpoint, endpoint) is None:
-            raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
-        now_us = self.repositories.clock.now_us()
-        reported = business_outcomes.taken(rows, now_us)
-        if reported:
-            business_outcomes.append(self.repositories.journal, endpoint, reported, now_us, sync=self.settings.sync)
-        return len(reported)
 
     def close(self) -> None:
         """Close every engine."""
@@ -198,10 +179,10 @@ class Processes:
         def source_of(service: FeatureService) -> OnlineFeatures:
             return OnlineFeatures(r.online, service)
 
-        depot = Depot(r.metadata, r.blobs, p.formats, source_of)
-        follower = Follower(core, depot, clock=r.clock, process=process, poll_s=p.settings.poll_s)
+        model_source = ModelSource(r.metadata, r.blobs, p.formats, source_of)
+        poller = ReleasePoller(core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s)
         limit = p.settings.max_request_mb * 1_000_000
-        return PredictionApp(core, follower, features=p.features, may_monitor=p.access.may_monitor, max_request_bytes=limit)
+        return PredictionApp(core, poller, features=p.features, may_monitor=p.access.may_monitor, max_request_bytes=limit)
 
 
 def open_platform(settings: Settings | None = None) -> Platform:
@@ -234,18 +215,3 @@ def convert_in_child(arguments: Mapping[str, Any]) -> Any:
 def _reference(function: Callable[[Mapping[str, Any]], Any]) -> str:
     """How the compute engine names a function that it imports in a process of its own."""
     return f"{function.__module__}:{function.__qualname__}"
-
-
-def _label(position: int, row: Mapping[str, Any], now_us: int) -> Label:
-    try:
-        value, at_us = float(row["value"]), int(row.get("at_us", now_us))
-        identity = row["prediction_id"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(f"label {position} does not fit ({type(error).__name__}: {error}); it needs prediction_id, value and at_us") from error
-    if not math.isfinite(value):
-        raise InvalidInput(f"label {position}: value {value} is not a finite number; leave out what is not known", position=position)
-    if not isinstance(identity, str) or not 1 <= len(identity) <= 200:
-        raise InvalidInput(f"label {position}: prediction_id {identity!r} is not a text of 1 to 200 characters", position=position)
-    if not 0 <= at_us <= LAST_US:  # what does not fit into a table would stand in the way of all labels after it
-        raise InvalidInput(f"label {position}: at_us {at_us} is no moment between 1970 and 9999 in microseconds", position=position)
-    return Label(identity, value, at_us)

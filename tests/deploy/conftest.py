@@ -63,7 +63,7 @@ class Place:
         self.metadata.commit(batch)
 
     def serve(self) -> None:
-        """What the follower of a prediction process would write down."""
+        """What the release poller of a prediction process would report."""
         newest = releases.current_release(self.metadata, "delay")
         if newest is None:
             return

@@ -33,7 +33,10 @@ def hours(place, count, *, candidate, stable=0.5, truth=1.0, rows=2):
         place.clock.advance(place.clock.now_us() + HOUR_US)
 
 
-@pytest.mark.parametrize(("count", "errors", "outcome"), [(2_000, 2, "pass"), (2_000, 400, "fail"), (40, 2, "inconclusive"), (0, 0, "inconclusive")])
+@pytest.mark.parametrize(
+    ("count", "errors", "outcome"),
+    [(2_000, 2, "pass"), (2_000, 400, "fail"), (40, 2, "inconclusive"), (0, 0, "inconclusive")],
+)
 def test_the_share_of_errors(place, count, errors, outcome):
     both(place, count, canary={"errors": errors})
     found = verdict(place, error_rate(margin=0.1))
@@ -45,6 +48,17 @@ def test_the_share_of_errors(place, count, errors, outcome):
 def test_the_latency(place, latency_us, outcome):
     both(place, 3_000, canary={"latency_us": latency_us})
     assert verdict(place, latency_p95(ratio=1.5)).outcome == outcome
+
+
+def test_an_estimate_beyond_the_bound_fails_only_once_its_whole_interval_lies_beyond(place):
+    both(place, 40, canary={"errors": 8})
+    found = verdict(place, error_rate(margin=0.1))
+    assert found.lower < 0.1 < found.estimate == 0.2
+    assert found.outcome == "inconclusive"
+    both(place, 1_000, canary={"errors": 200})
+    found = verdict(place, error_rate(margin=0.1))
+    assert found.lower > 0.1
+    assert found.outcome == "fail"
 
 
 def test_latency_with_few_rows_is_inconclusive(place):

@@ -24,8 +24,8 @@ from rota.records.release import Rollout
 from rota.records.run import Run
 from rota.records.signal import Alert
 from rota.records.time import DAY_US, HOUR_US
-from rota.serve.following import Depot, Follower
 from rota.serve.predicting import PredictionCore
+from rota.serve.release_poller import ModelSource, ReleasePoller
 from rota.settings import Settings
 from rota.testing import FakeClock
 from rota.wiring import Platform
@@ -83,7 +83,7 @@ class World:
     platform: Platform
     clock: FakeClock
     core: PredictionCore
-    follower: Follower
+    poller: ReleasePoller
     day: int = 0
     flipped: bool = False
     celsius: bool = False
@@ -141,7 +141,7 @@ class World:
             sales = [self.sale(name, shop, kind, now, true[shop]["temp"]) for name, (shop, kind) in zip(names, asked, strict=True)]
             self.clock.advance(now + HOUR_US)
             self.platform.features.push("sales", sales)
-            self.platform.label("ice", [{"prediction_id": s["id"], "value": s["sold_out"]} for s in sales])
+            self.platform.signals.label("ice", [{"prediction_id": s["id"], "value": s["sold_out"]} for s in sales])
             ids += names
             self.settle()
         self.day += 1
@@ -154,7 +154,7 @@ class World:
         worker = self.platform.processes.worker("w")
         self.core._shadows.close()  # what was mirrored is in the log now
         while self.platform.loop.advance() or worker.work_once():
-            self.follower.poll()
+            self.poller.poll()
 
     def train(self) -> Run:
         run_id = self.platform.pipelines.start("ice")
@@ -183,12 +183,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     platform = Platform(Settings(home=tmp_path / "home"), repositories)
     platform.compute = InlineCompute()  # type: ignore[assignment]
     core = PredictionCore(repositories.journal, clock)
-    depot = Depot(metadata, repositories.blobs, platform.formats, lambda service: OnlineFeatures(repositories.online, service))
-    follower = Follower(core, depot, clock=clock, process="serve-0")
-    world = World(platform, clock, core, follower)
+    model_source = ModelSource(metadata, repositories.blobs, platform.formats, lambda service: OnlineFeatures(repositories.online, service))
+    poller = ReleasePoller(core, model_source, clock=clock, process="serve-0")
+    world = World(platform, clock, core, poller)
 
     def look_again(seconds: float) -> None:
-        follower.poll()
+        poller.poll()
 
     monkeypatch.setattr(releases.time, "sleep", look_again)  # the process polls while a rollout waits for it
     (tmp_path / "project").mkdir()

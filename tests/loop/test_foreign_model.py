@@ -76,7 +76,7 @@ class Foreign:
         self.world.clock.advance(start + 12 * 3_600_000_000)
         names = [f"t{self.day}.{number}" for number in range(ROWS_A_DAY)]
         answers = self.world.core.predict("tickets", asked(self.day, shift=shift), names).predictions
-        self.platform.label("tickets", [{"prediction_id": each.prediction_id, "value": float((each.answer or 0) > 0.5)} for each in answers])
+        self.platform.signals.label("tickets", [{"prediction_id": each.prediction_id, "value": float((each.answer or 0) > 0.5)} for each in answers])
         self.day += 1
         self.world.clock.advance(start + DAY_US + 90 * 60_000_000)
         self.world.settle()

@@ -367,10 +367,10 @@ def test_training_by_hand_is_refused_while_a_run_is_active(world):
 def test_a_label_that_is_no_number_is_refused_before_it_is_kept(world):
     for value in (float("nan"), float("inf"), "late", None):
         with pytest.raises(InvalidInput, match="label 1"):
-            world.platform.label("ice", [{"prediction_id": "a", "value": 1}, {"prediction_id": "b", "value": value}])
+            world.platform.signals.label("ice", [{"prediction_id": "a", "value": 1}, {"prediction_id": "b", "value": value}])
     for at_us in (2**63, -1):
         with pytest.raises(InvalidInput, match="label 0: at_us"):
-            world.platform.label("ice", [{"prediction_id": "a", "value": 1, "at_us": at_us}])
+            world.platform.signals.label("ice", [{"prediction_id": "a", "value": 1, "at_us": at_us}])
     assert list(world.platform.repositories.journal.read("labels/ice")) == []
 
 

@@ -99,3 +99,39 @@ def test_an_old_open_alert_is_found_behind_thousands_of_resolved_ones(metadata):
     metadata.commit(batch)
     assert alerts.open_alerts(metadata, "delay") == [old]
     assert saw(metadata, breach(), 20) is None
+
+
+def settled(metadata, now_us, *breaches):
+    batch = Batch()
+    raised = alerts.settle(batch, metadata, "delay", breaches, now_us=now_us, run="m2", reason="no longer seen")
+    metadata.commit(batch)
+    return raised
+
+
+def test_what_is_new_is_raised_what_lasts_is_touched_and_what_is_over_is_resolved(metadata):
+    lasting, over = saw(metadata, breach(), 10), saw(metadata, breach(subject="rain"), 10)
+    elsewhere = saw(metadata, breach(subject="rain"), 10, endpoint="other")
+    raised = settled(metadata, 20, breach(), breach(kind="performance"))
+    assert raised == ["delay.performance.wind.20"]
+    assert [(a.id, a.last_seen_us) for a in alerts.open_alerts(metadata, "delay")] == [(raised[0], 20), (lasting.id, 20)]
+    ended = metadata.get(Alert, over.id)
+    assert (ended.status, ended.resolved_us) == ("resolved", 20)
+    assert [(e.actor, e.subject, e.body["reason"]) for e in metadata.audit() if e.action == "alert.resolve"] == [("m2", over.id, "no longer seen")]
+    assert metadata.get(Alert, elsewhere.id).status == "open"
+
+
+def test_an_alert_seen_at_this_very_moment_stays_open_though_it_is_not_among_the_breaches(metadata):
+    first = saw(metadata, breach(), 20)
+    assert settled(metadata, 20) == []  # the next day of the same run, at a clock that stands still
+    assert alerts.open_alerts(metadata, "delay") == [first]
+    settled(metadata, 21)
+    assert alerts.open_alerts(metadata, "delay") == []
+
+
+def test_an_alert_of_a_gate_lasts_as_long_as_another_critical_one_is_open(metadata):
+    gate = saw(metadata, breach(kind="gate"), 10)
+    saw(metadata, breach(), 10)
+    settled(metadata, 20)  # the other alert was open until now
+    assert [a.id for a in alerts.open_alerts(metadata, "delay")] == [gate.id]
+    settled(metadata, 30)
+    assert alerts.open_alerts(metadata, "delay") == []

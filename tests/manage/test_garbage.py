@@ -21,7 +21,7 @@ from rota.manage.retention import holds
 from rota.manage.retention.expiry import Rules
 from rota.ports.metadata import Batch
 from rota.records.kinds import KINDS
-from rota.records.model import Approval
+from rota.records.model import Alias, Approval
 from rota.records.record import digest as digest_of
 from rota.records.record import encode
 from rota.records.release import Release, Route
@@ -199,6 +199,21 @@ def test_a_deleted_experiment_goes_with_its_runs_unless_one_is_needed(world):
     assert world.tracking.run("needed-run") is not None
     assert {name for what, name in gone(found) if what == "experiment_run"} == {"gone-run", "gone-other", "needed-other"}
     assert world.tracking.experiment(DEFAULT_EXPERIMENT) is not None
+
+
+def test_a_deleted_version_keeps_its_bundle_for_as_long_as_an_alias_names_it(world):
+    aliased, plain = (world.put(name) for name in (b"bundle of the aliased", b"bundle of the other"))
+    long_ago = NOW_US - 31 * DAY_US
+    for number, bundle in ((1, aliased), (2, plain)):
+        world.store(story.version(number, "deleted", bundle=bundle, updated_us=long_ago))
+    alias = Alias("delay", "last_good", 1, long_ago)
+    world.store(alias)
+    assert gone(world.collect()) == [("blob", plain)]
+    assert world.names(aliased) == [True]
+    batch = Batch()
+    batch.remove(alias)
+    world.metadata.commit(batch)
+    assert gone(world.collect()) == [("blob", aliased)]
 
 
 def test_a_logged_model_that_never_became_ready_is_given_up_and_one_in_use_is_not(world):

@@ -14,6 +14,7 @@ from rota.backends.memory.runs import MemoryRuns
 from rota.backends.memory.tables import MemoryTables
 from rota.backends.memory.tracking import MemoryTracking
 from rota.errors import InvalidInput, NotFound
+from rota.manage.lineage import graph as graphs
 from rota.manage.lineage import notes
 from rota.manage.lineage.graph import graph, walk
 from rota.manage.lineage.node_types import type_of
@@ -69,6 +70,14 @@ def test_a_diamond_is_walked_once_and_depth_ends_a_walk(metadata):
 def test_a_walk_is_bounded(metadata):
     linked(metadata, *((f"n{level}-{i}", f"n{level + 1}-{j}") for level in range(40) for i in range(3) for j in range(3)))
     assert len(walk(metadata, "n40-0", "causes")) == 3 + 11 * 9
+
+
+def test_a_walk_ends_with_the_hop_that_brings_it_above_the_most_nodes(metadata, monkeypatch):
+    monkeypatch.setattr(graphs, "MAX_NODES", 8)
+    linked(metadata, *((f"n{hop}", f"n{hop + 1}") for hop in range(20)))
+    assert len(walk(metadata, "n0", "effects", depth=20)) == 8  # 9 nodes with the first
+    linked(metadata, *(("wide", f"w{number}") for number in range(30)), *((f"w{number}", f"x{number}") for number in range(30)))
+    assert {edge.cause for edge in walk(metadata, "wide", "effects")} == {"wide"}
 
 
 def test_a_graph_has_both_directions_with_its_levels_and_says_when_it_is_cut(metadata):

@@ -137,12 +137,12 @@ GOOD = {"prediction_id": "p1", "name": "sale", "value": 1.5, "at_us": 7}
 
 
 def test_a_row_is_taken_with_its_moment_or_with_now():
-    assert business_outcomes.taken([GOOD], 9) == [Outcome("p1", "sale", 1.5, 7)]
-    (now,) = business_outcomes.taken([{name: value for name, value in GOOD.items() if name != "at_us"}], 9)
+    assert business_outcomes.from_rows([GOOD], 9) == [Outcome("p1", "sale", 1.5, 7)]
+    (now,) = business_outcomes.from_rows([{name: value for name, value in GOOD.items() if name != "at_us"}], 9)
     assert now.at_us == 9
-    (told,) = business_outcomes.taken([{**GOOD, "at_us": None, "at": "1970-01-01T00:00:01Z"}], 9)
+    (told,) = business_outcomes.from_rows([{**GOOD, "at_us": None, "at": "1970-01-01T00:00:01Z"}], 9)
     assert told.at_us == 1_000_000
-    assert business_outcomes.taken([{**GOOD, "value": True}], 9)[0].value == 1.0
+    assert business_outcomes.from_rows([{**GOOD, "value": True}], 9)[0].value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def test_a_row_is_taken_with_its_moment_or_with_now():
 )
 def test_what_is_no_outcome_is_refused_with_its_place(wrong):
     with pytest.raises(InvalidInput):
-        business_outcomes.taken([{**GOOD, **wrong}], 9)
+        business_outcomes.from_rows([{**GOOD, **wrong}], 9)
 
 
 @pytest.mark.parametrize("field", ["prediction_id", "name", "value"])
 def test_a_missing_field_is_named(field):
     with pytest.raises(InvalidInput, match=f"outcome 1 .*{field}"):
-        business_outcomes.taken([GOOD, {name: value for name, value in GOOD.items() if name != field}], 9)
+        business_outcomes.from_rows([GOOD, {name: value for name, value in GOOD.items() if name != field}], 9)
 
 
 @pytest.fixture
@@ -196,12 +196,12 @@ def home(tmp_path):
 def test_all_of_a_request_is_taken_or_nothing_and_only_for_an_endpoint_that_there_is(home):
     with wiring.opened(Settings(home=home)) as platform:
         with pytest.raises(InvalidInput):
-            platform.outcome("delay", [GOOD, {**GOOD, "value": None}])
+            platform.signals.outcome("delay", [GOOD, {**GOOD, "value": None}])
         with pytest.raises(NotFound, match="no endpoint 'nix'"):
-            platform.outcome("nix", [GOOD])
-        assert platform.outcome("delay", []) == 0
+            platform.signals.outcome("nix", [GOOD])
+        assert platform.signals.outcome("delay", []) == 0
         assert business_outcomes.report(platform.repositories, "delay").unmatched == 0
-        assert platform.outcome("delay", [GOOD, GOOD, msgspec.to_builtins(GOOD) | {"name": "cost"}]) == 3
+        assert platform.signals.outcome("delay", [GOOD, GOOD, msgspec.to_builtins(GOOD) | {"name": "cost"}]) == 3
         assert business_outcomes.report(platform.repositories, "delay").unmatched == 2
 
 
@@ -212,7 +212,7 @@ from rota import wiring
 from rota.settings import Settings
 with wiring.opened(Settings(home=Path(sys.argv[1]))) as platform:
     for number in range(100_000):
-        platform.outcome("delay" if number % 2 else "", [{"prediction_id": f"p{number}", "name": "sale", "value": 1.0}])
+        platform.signals.outcome("delay" if number % 2 else "", [{"prediction_id": f"p{number}", "name": "sale", "value": 1.0}])
         print(number, flush=True)
 """
 

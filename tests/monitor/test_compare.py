@@ -36,7 +36,7 @@ def test_a_feature_that_was_never_there_is_compared_as_null(world):
     world.train()
     world.clock.advance(world.clock.now_us() + 40 * 86_400_000_000)
     world.core.predict("ice", [{"shop": "s0", "kind": "cone"}], ["p1"])
-    world.platform.label("ice", [{"prediction_id": "p1", "value": 1.0}])
+    world.platform.signals.label("ice", [{"prediction_id": "p1", "value": 1.0}])
     repositories, formats = world.platform.repositories, world.platform.formats
     assert compare.by_month(repositories, formats, "ice", world.versions()[0])[0]["rows"] == 1
     assert compare.check_parity(repositories, formats, "ice")["different"] == 0

@@ -53,10 +53,10 @@ def test_days_that_were_missed_are_caught_up_oldest_first(served):
 
 
 def test_labels_that_come_late_refresh_the_slice_of_their_day(served):
-    label, served.platform.label = served.platform.label, lambda endpoint, rows: 0
+    label, served.platform.signals.label = served.platform.signals.label, lambda endpoint, rows: 0
     ids = served.live()
     assert [s.labelled for s in slices(served)] == [0]
-    served.platform.label = label
+    served.platform.signals.label = label
     served.live()
     label("ice", [{"prediction_id": each, "value": 1.0} for each in ids[:50]])
     served.live()
@@ -92,6 +92,6 @@ def test_failed_and_mirrored_predictions_do_not_count(served):
     ]
     prediction_log.append(served.platform.repositories.journal, "ice", log)
     label = {"prediction_id": "failed", "value": 1.0}
-    served.platform.label("ice", [label])
+    served.platform.signals.label("ice", [label])
     served.live()  # measures the day before again
     assert [(s.rows, s.labelled) for s in slices(served)] == [(160, 160)] * 2

@@ -19,8 +19,8 @@ from rota.records.data import Feature, FeatureService, OnDemandFeatureView
 from rota.records.model import ModelBundle, Transformation, TransformedColumn
 from rota.records.record import encode
 from rota.records.release import Endpoint, Release, Route
-from rota.serve.following import Depot, Follower
 from rota.serve.predicting import PredictionCore
+from rota.serve.release_poller import ModelSource, ReleasePoller
 from rota.testing.clock import FakeClock
 
 NOON_US = 1_373_889_600_000_000
@@ -89,8 +89,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.core = PredictionCore(self.journal, self.clock)
-        self.depot = Depot(self.metadata, self.blobs, {"linear": LinearFormat()}, self._source)
-        self.follower = Follower(self.core, self.depot, clock=self.clock, process="host-0", retry_s=0.0)
+        self.model_source = ModelSource(self.metadata, self.blobs, {"linear": LinearFormat()}, self._source)
+        self.poller = ReleasePoller(self.core, self.model_source, clock=self.clock, process="host-0", retry_s=0.0)
 
     def _source(self, service: FeatureService) -> RequestVectors:
         self.sources.append(RequestVectors())
@@ -116,11 +116,11 @@ class World:
 
     def serve(self, *routes: Route, **options: Any) -> None:
         self.release(*routes, **options)
-        self.follower.poll()
+        self.poller.poll()
 
     def predictor(self, number: int, endpoint: str = "delay") -> LinearPredictor:
         served = self.core.served[endpoint]
-        return next(placed.model.predictor for placed in served.placed.values() if placed.route.number == number)
+        return next(loaded.model.predictor for loaded in served.routes.values() if loaded.route.number == number)
 
     def log(self, endpoint: str = "delay") -> list[dict[str, Any]]:
         prediction_log.flush(self.journal, self.tables, endpoint)

@@ -14,20 +14,20 @@ from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.storage.segment_journal import SegmentJournal
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.serve.asgi import PredictionApp
-from rota.serve.following import Depot, Follower
 from rota.serve.predicting import PredictionCore
+from rota.serve.release_poller import ModelSource, ReleasePoller
 
 
 def main(home: Path) -> None:
     clock, online = SystemClock(), LmdbOnline(home / "online", size_mb=64)
     core = PredictionCore(SegmentJournal(home / "log"), clock)
-    depot = Depot(
+    model_source = ModelSource(
         SqlMetadata(home / "metadata.db"),
         BlobDirectory(home / "blobs"),
         {"lightgbm": LightGBMFormat()},
         lambda service: OnlineFeatures(online, service),
     )
-    app = PredictionApp(core, Follower(core, depot, clock=clock, process="host-0", poll_s=0.02))
+    app = PredictionApp(core, ReleasePoller(core, model_source, clock=clock, process="host-0", poll_s=0.02))
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()

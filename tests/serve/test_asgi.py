@@ -50,7 +50,7 @@ class Response:
 
 @pytest.fixture
 def client(world):
-    app = PredictionApp(world.core, world.follower, may_monitor=lambda secret: secret == "watcher", version="1.2", max_request_bytes=10_000)
+    app = PredictionApp(world.core, world.poller, may_monitor=lambda secret: secret == "watcher", version="1.2", max_request_bytes=10_000)
     return Client(app)
 
 
@@ -76,7 +76,7 @@ def test_a_body_may_arrive_in_pieces(client, served):
 
 def test_a_large_request_is_answered_on_a_thread_alike(world):
     world.serve()
-    client = Client(PredictionApp(world.core, world.follower))
+    client = Client(PredictionApp(world.core, world.poller))
     reply = client("POST", PREDICT, {"rows": [{**ROW, "x": float(n)} for n in range(1_000)]})
     assert [answer["answer"] for answer in reply.json["predictions"]] == [101.0 + n for n in range(1_000)]
 
@@ -157,7 +157,7 @@ def test_a_body_over_the_limit_is_refused_by_its_announced_and_by_its_real_size(
 def test_an_endpoint_not_loaded_yet_asks_to_come_back(client, world):
     assert client("POST", PREDICT, {"rows": [ROW]}).status == 503
     world.release(world.route(1, golden=7.0))
-    world.follower.poll()
+    world.poller.poll()
     for reply in (client("POST", PREDICT, {"rows": [ROW]}), client("GET", "/v2/models/delay/ready"), client("GET", "/v2/health/ready")):
         assert (reply.status, reply.headers[b"retry-after"]) == (503, b"1")
     assert client("GET", "/v2/health/live").status == 200
@@ -297,7 +297,7 @@ def test_an_error_inside_is_a_500_that_tells_nothing_of_the_inside(client, serve
 
 
 def test_the_lifespan_starts_and_stops_the_follower(world):
-    app = PredictionApp(world.core, world.follower)
+    app = PredictionApp(world.core, world.poller)
     world.release()
     sent, ready = [], []
 
@@ -311,12 +311,12 @@ def test_the_lifespan_starts_and_stops_the_follower(world):
         running = asyncio.create_task(app({"type": "lifespan"}, inbox.get, send))
         await inbox.put({"type": "lifespan.startup"})
         await started.wait()
-        ready.append(world.follower.ready)
+        ready.append(world.poller.ready)
         await inbox.put({"type": "lifespan.shutdown"})
         await running
 
     asyncio.run(live())
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert ready == [True]
-    assert world.follower._thread is not None
-    assert not world.follower._thread.is_alive()
+    assert world.poller._thread is not None
+    assert not world.poller._thread.is_alive()

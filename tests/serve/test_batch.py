@@ -13,7 +13,7 @@ from rota.serve.batch import Scorer, predict_batch, predict_chunks
 
 @pytest.fixture
 def model(world):
-    return load(world.blobs, world.depot.formats, world.bundle(100.0))
+    return load(world.blobs, world.model_source.formats, world.bundle(100.0))
 
 
 def features(rows):

@@ -14,7 +14,7 @@ ANSWERS = [102.0, 103.0, 100.0]
 
 @pytest.fixture
 def model(world):
-    return embedded.open_bundle(world.blobs, world.depot.formats, world.bundle(100.0))
+    return embedded.open_bundle(world.blobs, world.model_source.formats, world.bundle(100.0))
 
 
 def test_frames_of_any_library_and_rows_give_the_same_answers(model):
@@ -36,7 +36,7 @@ def test_a_missing_feature_is_named(model):
 def test_a_saved_file_predicts_alike_elsewhere(world, tmp_path):
     path = tmp_path / "flights.rota"
     embedded.save(path, world.blobs, world.bundle(100.0))
-    again = embedded.open_file(path, world.depot.formats)
+    again = embedded.open_file(path, world.model_source.formats)
     assert again.predict([{"request__x": 1.0, "request__carrier": "UA"}]).tolist() == [102.0]
     assert again.model.digest == world.bundle(100.0)
 
@@ -44,20 +44,20 @@ def test_a_saved_file_predicts_alike_elsewhere(world, tmp_path):
 def test_a_damaged_or_foreign_file_is_refused(world, tmp_path):
     path = tmp_path / "flights.rota"
     with pytest.raises(NotFound):
-        embedded.open_file(path, world.depot.formats)
+        embedded.open_file(path, world.model_source.formats)
     embedded.save(path, world.blobs, world.bundle(100.0))
     good = path.read_bytes()
     for damaged in (b"", b"hello", good[:100], good[:40] + b"XXXX" + good[44:]):
         path.write_bytes(damaged)
         with pytest.raises(Corrupt):
-            embedded.open_file(path, world.depot.formats)
+            embedded.open_file(path, world.model_source.formats)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("bundle.json", world.blobs.get(world.bundle(100.0)))
         archive.writestr("model", b'{"offset": 7.0}')
     with pytest.raises(Corrupt, match="digest"):
-        embedded.open_file(path, world.depot.formats)
+        embedded.open_file(path, world.model_source.formats)
 
 
 def test_an_embedded_model_is_held_to_its_golden_rows_too(world):
     with pytest.raises(Refused, match="golden"):
-        embedded.open_bundle(world.blobs, world.depot.formats, world.bundle(100.0, golden=0.0))
+        embedded.open_bundle(world.blobs, world.model_source.formats, world.bundle(100.0, golden=0.0))

@@ -52,7 +52,7 @@ def store() -> Store:
 
 @pytest.fixture
 def call(world, store: Store):
-    app = PredictionApp(world.core, world.follower, features=store, max_request_bytes=10_000)
+    app = PredictionApp(world.core, world.poller, features=store, max_request_bytes=10_000)
 
     def ask(body: Any, method: str = "POST", app: PredictionApp = app) -> tuple[int, Any]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -141,7 +141,7 @@ def test_the_path_takes_post_only(call) -> None:
 
 
 def test_a_process_without_features_has_no_such_path(call, world) -> None:
-    assert call({}, app=PredictionApp(world.core, world.follower))[0] == 404
+    assert call({}, app=PredictionApp(world.core, world.poller))[0] == 404
 
 
 def test_a_store_that_does_not_answer_is_unavailable(call, world) -> None:
@@ -149,7 +149,7 @@ def test_a_store_that_does_not_answer_is_unavailable(call, world) -> None:
         def get_online_features(self, features, entity_rows, *, full_feature_names):
             raise Unavailable("the online store is away")
 
-    status, body = call({"features": ["stats:rate"], "entities": ENTITIES}, app=PredictionApp(world.core, world.follower, features=Away()))
+    status, body = call({"features": ["stats:rate"], "entities": ENTITIES}, app=PredictionApp(world.core, world.poller, features=Away()))
     assert (status, body["error"]) == (503, "the online store is away")
 
 

@@ -203,7 +203,7 @@ def test_threads_and_switches_mix_without_a_lost_or_torn_answer(world):
 
     with ThreadPoolExecutor(5) as pool:
         asking = [pool.submit(ask, thread) for thread in range(4)]
-        world.follower.poll()
+        world.poller.poll()
         answers = [pair for each in asking for pair in each.result()]
     stop.set()
     assert second.revision == 2

@@ -37,6 +37,31 @@ def test_a_growing_canary_keeps_every_unit_it_had():
     assert len(shares[-1]) == len(UNITS)
 
 
+def three(first, second, *, order=("stable", "first", "second")):
+    """A release of a stable route and two canaries, its routes listed in any order."""
+    arms = {
+        "stable": Route("m", 1, "b1", "stable", 100 - first - second),
+        "first": Route("m", 2, "b2", "canary", first),
+        "second": Route("m", 3, "b3", "canary", second),
+    }
+    return Release("e", 1, tuple(arms[name] for name in order), "", 0, salt="a")
+
+
+def units_of(release, number):
+    return {unit for unit in UNITS if routing.choose(release, unit).number == number}
+
+
+@pytest.mark.parametrize("order", [("stable", "first", "second"), ("first", "stable", "second"), ("first", "second", "stable")])
+def test_of_three_arms_the_canaries_take_the_lowest_points_in_their_order_and_stable_the_rest(order):
+    before, after = three(10, 10, order=order), three(10, 40, order=order)
+    assert [route.number for route in routing.answering_routes(before)] == [2, 3, 1]
+    for number, weight in ((1, 80), (2, 10), (3, 10)):
+        assert len(units_of(before, number)) / len(UNITS) == pytest.approx(weight / 100, abs=0.012)
+    assert units_of(after, 2) == units_of(before, 2) == chosen(release(10))
+    assert units_of(after, 3) > units_of(before, 3)
+    assert units_of(after, 1) < units_of(before, 1)
+
+
 def test_another_salt_draws_independent_units():
     first, second = chosen(release(10, salt="a")), chosen(release(10, salt="b"))
     assert len(first & second) / len(UNITS) == pytest.approx(0.01, abs=0.004)

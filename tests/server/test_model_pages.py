@@ -127,7 +127,7 @@ def test_a_version_shows_offline_and_online_side_by_side_with_its_outcomes(brows
     now_us = r.clock.now_us()
     rows = [Prediction(f"p{n}", "delay", now_us - 60, "delay", 1, "stable", 1, "", {}, {"v__x": 1.0}, 0.5, 9) for n in range(4)]
     prediction_log.append(r.journal, "delay", rows)
-    platform.outcome("delay", [{"prediction_id": f"p{n}", "name": "sale", "value": 10.0} for n in range(2)])
+    platform.signals.outcome("delay", [{"prediction_id": f"p{n}", "name": "sale", "value": 10.0} for n in range(2)])
     notes.add(r.metadata, "model_version:delay@1", "watch the storms", author="rosa", now_us=NOON_US)
     text = browser.get("/models/delay/1").text
     assert text.index("Offline") < text.index("0.71") < text.index("Online") < text.index("Outcomes of 4 predictions")

@@ -35,8 +35,8 @@ def report(
     with opened(ctx, "outcome.write") as platform:
         taken = [_row(row, name) for row in rows.read(file)]
         now_us = platform.repositories.clock.now_us()
-        business_outcomes.taken(taken, now_us)  # the whole file is looked at before any of it is taken
-        count = sum(platform.outcome(endpoint, taken[start : start + BATCH_ROWS]) for start in range(0, len(taken), BATCH_ROWS))
+        business_outcomes.from_rows(taken, now_us)  # the whole file is looked at before any of it is taken
+        count = sum(platform.signals.outcome(endpoint, taken[start : start + BATCH_ROWS]) for start in range(0, len(taken), BATCH_ROWS))
     show.facts({"endpoint": endpoint, "outcomes": count}, as_json=json)
 
 

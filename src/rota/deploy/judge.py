@@ -1,7 +1,7 @@
 """The judge of a rollout: is the candidate worse than allowed, by everything logged since the rollout began?
 
-Each analysis is one question with a bound, answered by a one-sided confidence sequence, so it may be asked at every step and
-whenever a person looks without growing the error: `fail` and `pass` are each wrong with probability at most ALPHA over the
+Each analysis compares candidate and stable by a one-sided confidence sequence with a bound, so it may be evaluated at every step
+and whenever a person looks without growing the error: `fail` and `pass` are each wrong with probability at most ALPHA over the
 whole rollout, and what the data cannot decide yet is `inconclusive`.
 """
 
@@ -32,7 +32,7 @@ def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *,
     rows = labels.joined(repositories.tables, endpoint.name, rollout.started_us, now_us + 1, known_until_us=now_us, features=False).filter(
         pl.col("model") == rollout.model
     )
-    return [_QUESTIONS[analysis.kind](analysis, rows, rollout) for analysis in endpoint.rollout.analysis]
+    return [_ANALYSES[analysis.kind](analysis, rows, rollout) for analysis in endpoint.rollout.analysis]
 
 
 def combine(verdicts: Sequence[Verdict]) -> tuple[Outcome, str]:
@@ -126,4 +126,4 @@ def _share(arm: tuple[int, int]) -> str:
     return f"{arm[0]}/{arm[1]}"
 
 
-_QUESTIONS = {"error_rate": _error_rate, "latency_p95": _latency, "metric": _metric}
+_ANALYSES = {"error_rate": _error_rate, "latency_p95": _latency, "metric": _metric}

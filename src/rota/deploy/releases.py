@@ -13,6 +13,7 @@ from rota.records.signal import Event
 from rota.records.time import Micros
 
 CONVERGE_S = 30.0
+"""How long a rollout waits for prediction processes to serve a release."""
 LOOK_S = 0.02
 
 

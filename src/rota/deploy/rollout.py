@@ -191,7 +191,7 @@ class RolloutWorkflow:
 
 
 def delivered(endpoint: Endpoint, delivery: Mapping[str, Any] | None) -> Endpoint:
-    """The endpoint with the strategy that the reviewer chose; what judges it and splits its traffic stays the endpoint's unless he said otherwise."""
+    """The endpoint with the strategy that the reviewer chose; its analyses and its unit of traffic stay unless the review names others."""
     if not delivery:
         return endpoint
     chosen = msgspec.convert(delivery, Canary)

@@ -20,9 +20,9 @@ import msgspec
 from rota.errors import Conflict, Corrupt, InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.serve import feature_requests, inference_protocol
 from rota.serve.feature_requests import FeatureReader, FeatureRequest
-from rota.serve.following import Follower
-from rota.serve.predicting import Answers, PredictionCore, Question
-from rota.serve.turns import Turns
+from rota.serve.micro_batching import MicroBatcher
+from rota.serve.predicting import CheckedRequest, PredictionCore, PredictResponse
+from rota.serve.release_poller import ReleasePoller
 
 log = logging.getLogger("rota.serve")
 Scope = MutableMapping[str, Any]
@@ -67,12 +67,12 @@ class _Stop(Exception):
 
 
 class PredictionApp:
-    """The ASGI application of one process; its lifespan starts and stops the follower. Without `features` it answers predictions only."""
+    """The ASGI application of one process; its lifespan starts and stops the release poller. Without `features` it answers predictions only."""
 
     def __init__(
         self,
         core: PredictionCore,
-        follower: Follower,
+        poller: ReleasePoller,
         *,
         features: FeatureReader | None = None,
         may_monitor: Callable[[str], bool] = lambda _: False,
@@ -81,11 +81,11 @@ class PredictionApp:
     ) -> None:
         self._core = core
         self._features = features
-        self._follower = follower
+        self._poller = poller
         self._may_monitor = may_monitor
         self._version = version
         self._max_bytes = max_request_bytes
-        self._turns = Turns(core)
+        self._batcher = MicroBatcher(core)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -97,10 +97,10 @@ class PredictionApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        await asyncio.to_thread(self._follower.start)
+        await asyncio.to_thread(self._poller.start)
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await asyncio.to_thread(self._follower.stop)
+        await asyncio.to_thread(self._poller.stop)
         await asyncio.to_thread(self._core.close)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -134,24 +134,24 @@ class PredictionApp:
 
     async def _predict(self, endpoint: str, body: bytes) -> Reply:
         request = _decode(_predict_decoder, body)
-        answers = await self._turns.answer(self._prepare(endpoint, request.rows, request.ids))
-        return Reply(_status(answers), _encode(answers))
+        response = await self._batcher.answer(self._prepare(endpoint, request.rows, request.ids))
+        return Reply(_status(response), _encode(response))
 
     async def _infer(self, endpoint: str, body: bytes) -> Reply:
         request = _decode(_infer_decoder, body)
         served = self._core.served.get(endpoint) or self._not_served(endpoint)
-        question = self._prepare(endpoint, inference_protocol.rows_of(request, served.fields), request.parameters.prediction_ids)
-        answers = await self._turns.answer(question)
-        failed = next((answer for answer in answers.predictions if answer.error), None)
+        checked = self._prepare(endpoint, inference_protocol.rows_of(request, served.fields), request.parameters.prediction_ids)
+        response = await self._batcher.answer(checked)
+        failed = next((answer for answer in response.predictions if answer.error), None)
         if failed:
             return _failure(500, f"prediction {failed.prediction_id} failed: {failed.error}", prediction_id=failed.prediction_id)
-        return Reply(200, _encode(inference_protocol.response(endpoint, request, answers, question.served)))
+        return Reply(200, _encode(inference_protocol.response(endpoint, request, response, checked.served)))
 
     async def _read_features(self, features: FeatureReader, body: bytes) -> Reply:
         """On a thread: the store may be a server elsewhere, and many rows take their time."""
         return Reply(200, await asyncio.to_thread(lambda: feature_requests.answer(features, _decode(_feature_decoder, body))))
 
-    def _prepare(self, endpoint: str, rows: list[dict[str, Any]], ids: list[str] | None) -> Question:
+    def _prepare(self, endpoint: str, rows: list[dict[str, Any]], ids: list[str] | None) -> CheckedRequest:
         if endpoint not in self._core.served:
             self._not_served(endpoint)
         return self._core.prepare(endpoint, rows, ids)
@@ -169,14 +169,14 @@ class PredictionApp:
             case ("v2", "health", "live"):
                 return Reply(200, b'{"live":true}')
             case ("v2", "health", "ready"):
-                return Reply(200, b'{"ready":true}') if self._follower.ready else _not_ready("not every endpoint is served yet", ready=False)
+                return Reply(200, b'{"ready":true}') if self._poller.ready else _not_ready("not every endpoint is served yet", ready=False)
             case ("v2", "models", endpoint, *rest):
                 served = self._core.served.get(endpoint) or self._not_served(endpoint)
                 return Reply(200, _encode({"name": endpoint, "ready": True} if rest else inference_protocol.model_metadata(endpoint, served)))
         raise AssertionError(parts)
 
     def _not_served(self, endpoint: str) -> NoReturn:
-        if endpoint in self._follower.known or not self._follower.ready:
+        if endpoint in self._poller.known or not self._poller.ready:
             raise _Stop(_not_ready(f"endpoint {endpoint!r} is not served yet", endpoint=endpoint))
         raise NotFound(f"endpoint {endpoint!r} does not exist; served are {sorted(self._core.served)}", endpoint=endpoint)
 
@@ -187,12 +187,12 @@ class PredictionApp:
         scheme, _, secret = given.partition(" ")
         if scheme.lower() == "bearer" and await asyncio.to_thread(self._may_monitor, secret.strip()):
             return Reply(200, counters.text(self._gauges()).encode(), _PROMETHEUS)
-        return Reply(200, counters.nameless().text({("rota_ready", ()): float(self._follower.ready)}).encode(), _PROMETHEUS)
+        return Reply(200, counters.nameless().text({("rota_ready", ()): float(self._poller.ready)}).encode(), _PROMETHEUS)
 
     def _gauges(self) -> dict[tuple[str, tuple[tuple[str, str | int], ...]], float]:
         served = self._core.served
         revisions = {("rota_release_revision", (("endpoint", name),)): float(each.release.revision) for name, each in served.items()}
-        return revisions | {("rota_ready", ()): float(self._follower.ready)}
+        return revisions | {("rota_ready", ()): float(self._poller.ready)}
 
     async def _body(self, scope: Scope, receive: Receive, method: str) -> bytes:
         """The request's body; refused by its announced size before a byte is read, and by its real size while reading."""
@@ -239,8 +239,8 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise _Stop(_failure(400, f"the body is not JSON: {error}")) from None
 
 
-def _status(answers: Answers) -> int:
-    return 500 if answers.predictions and all(answer.error for answer in answers.predictions) else 200
+def _status(response: PredictResponse) -> int:
+    return 500 if response.predictions and all(answer.error for answer in response.predictions) else 200
 
 
 def _failure(status: int, message: str, **facts: object) -> Reply:

@@ -14,7 +14,7 @@ HELP: Mapping[str, str] = {
 }
 _LATENCY = "rota_prediction_seconds"
 _PUBLIC = frozenset({"status"})
-Labels = tuple[tuple[str, str | int], ...]
+MetricLabels = tuple[tuple[str, str | int], ...]
 
 
 class Counters:
@@ -22,7 +22,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[tuple[str, Labels], int] = defaultdict(int)
+        self._counts: dict[tuple[str, MetricLabels], int] = defaultdict(int)
         self._latencies: dict[str, list[float]] = {}
 
     def add(self, name: str, amount: int = 1, **labels: str | int) -> None:
@@ -52,7 +52,7 @@ class Counters:
             summed._latencies[""] = [sum(column) for column in zip(*rows, strict=True)]
         return summed
 
-    def text(self, gauges: Mapping[tuple[str, Labels], float]) -> str:
+    def text(self, gauges: Mapping[tuple[str, MetricLabels], float]) -> str:
         """Prometheus exposition format 0.0.4 of everything counted, and of `gauges` read just now."""
         with self._lock:
             counts = sorted(self._counts.items())
@@ -72,16 +72,16 @@ class Counters:
 
 def _histogram(endpoint: str, row: list[float]) -> list[str]:
     lines, reached = [], 0
-    whose: Labels = (("endpoint", endpoint),) if endpoint else ()
+    whose: MetricLabels = (("endpoint", endpoint),) if endpoint else ()
     for bound, count in zip((*BUCKETS_S, "+Inf"), row, strict=False):
         reached += int(count)
-        labels: Labels = (*whose, ("le", str(bound)))
+        labels: MetricLabels = (*whose, ("le", str(bound)))
         lines.append(f"{_LATENCY}_bucket{_braces(labels)} {reached}")
     suffix = _braces(whose)
     return [*lines, f"{_LATENCY}_sum{suffix} {row[-1]:.9g}", f"{_LATENCY}_count{suffix} {reached}"]
 
 
-def _braces(labels: Labels) -> str:
+def _braces(labels: MetricLabels) -> str:
     if not labels:
         return ""
     escaped = ((name, str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")) for name, value in labels)

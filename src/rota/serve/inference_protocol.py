@@ -11,8 +11,8 @@ import msgspec
 
 from rota.errors import InvalidInput
 from rota.records.schema import Type
-from rota.serve.predicting import Answers
-from rota.serve.scoring import Served
+from rota.serve.predicting import PredictResponse
+from rota.serve.scoring import LoadedRelease
 
 DATATYPES: Mapping[Type, tuple[str, ...]] = {
     "float": ("FP64", "FP32", "INT64", "INT32"),
@@ -35,7 +35,7 @@ class Tensor(msgspec.Struct, frozen=True):
 
 
 class InferParameters(msgspec.Struct, frozen=True):
-    """Request parameters; others than ours are ignored, as the protocol asks."""
+    """Request parameters; unknown ones are ignored, as the protocol asks."""
 
     prediction_ids: list[str] | None = None
 
@@ -63,25 +63,25 @@ def rows_of(request: InferRequest, fields: Mapping[str, Type]) -> list[dict[str,
     return [dict(zip(names, values, strict=True)) for values in zip(*(tensor.data for tensor in request.inputs), strict=True)]
 
 
-def response(name: str, request: InferRequest, answers: Answers, served: Served) -> dict[str, Any]:
+def response(name: str, request: InferRequest, predicted: PredictResponse, served: LoadedRelease) -> dict[str, Any]:
     """The body of an inference response."""
-    versions = {answer.version for answer in answers.predictions} or {served.stable.route.number}
-    rows = len(answers.predictions)
+    versions = {answer.version for answer in predicted.predictions} or {served.stable.route.number}
+    rows = len(predicted.predictions)
     return {
         "model_name": name,
         "model_version": str(versions.pop() if len(versions) == 1 else served.stable.route.number),
         "id": request.id,
-        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [rows], "data": [answer.answer for answer in answers.predictions]}],
+        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [rows], "data": [answer.answer for answer in predicted.predictions]}],
         "parameters": {
-            "prediction_ids": [answer.prediction_id for answer in answers.predictions],
-            "versions": [answer.version for answer in answers.predictions],
-            "logged": answers.logged,
+            "prediction_ids": [answer.prediction_id for answer in predicted.predictions],
+            "versions": [answer.version for answer in predicted.predictions],
+            "logged": predicted.logged,
         },
     }
 
 
-def model_metadata(name: str, served: Served) -> dict[str, Any]:
-    """What the endpoint takes and gives."""
+def model_metadata(name: str, served: LoadedRelease) -> dict[str, Any]:
+    """The endpoint's metadata: its versions, input and output tensors."""
     numbers = sorted({route.number for route in served.release.routes if route.role != "shadow"})
     return {
         "name": name,
@@ -93,7 +93,7 @@ def model_metadata(name: str, served: Served) -> dict[str, Any]:
 
 
 def server_metadata(version: str) -> dict[str, Any]:
-    """Who answers."""
+    """The server's metadata."""
     return {"name": "rota", "version": version, "extensions": []}
 
 

@@ -25,7 +25,7 @@ from rota.records.time import Micros
 from rota.serve import routing
 from rota.serve.counters import Counters
 from rota.serve.requests import Row, check_ids, check_rows
-from rota.serve.scoring import Lookup, Score, Served, Timer, score
+from rota.serve.scoring import LoadedRelease, Lookup, Score, Timer, score
 from rota.serve.shadows import ShadowThread
 
 log = logging.getLogger("rota.serve")
@@ -42,7 +42,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
-class Answers(msgspec.Struct, frozen=True):
+class PredictResponse(msgspec.Struct, frozen=True):
     """The answers of one request, in its order; `logged` is False when the log could not take them."""
 
     predictions: tuple[Answer, ...]
@@ -50,16 +50,16 @@ class Answers(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A checked request."""
+class CheckedRequest:
+    """A request whose rows and ids were checked, and the release that will answer it."""
 
-    served: Served
+    served: LoadedRelease
     rows: Sequence[Row]
     ids: Sequence[str]
 
 
 class PredictionCore:
-    """Answers for every endpoint of a process; `switch` replaces what an endpoint serves between two answers. Thread-safe."""
+    """Predicts for every endpoint of a process; `switch` replaces what an endpoint serves between two answers. Thread-safe."""
 
     def __init__(
         self,
@@ -77,22 +77,22 @@ class PredictionCore:
         self._clock = clock
         self._random = random
         self._timer = timer
-        self._served: Mapping[str, Served] = {}
+        self._served: Mapping[str, LoadedRelease] = {}
         self._switching = threading.Lock()
         self._shadows = ShadowThread(shadow_capacity)
 
     @property
-    def served(self) -> Mapping[str, Served]:
+    def served(self) -> Mapping[str, LoadedRelease]:
         """What is served now, by endpoint; an unchanging snapshot."""
         return self._served
 
-    def switch(self, endpoint: str, served: Served | None) -> None:
+    def switch(self, endpoint: str, served: LoadedRelease | None) -> None:
         """Serve this from now on (None: nothing); requests under way end with what they began with."""
         with self._switching:
             others = {name: old for name, old in self._served.items() if name != endpoint}
             self._served = others if served is None else others | {endpoint: served}
 
-    def prepare(self, endpoint: str, rows: Sequence[Row], ids: Sequence[str] | None = None) -> Question:
+    def prepare(self, endpoint: str, rows: Sequence[Row], ids: Sequence[str] | None = None) -> CheckedRequest:
         """Check a request; raises `NotFound` for an endpoint not served here and `InvalidInput` naming row and field."""
         served = self._served.get(endpoint)
         if served is None:
@@ -100,54 +100,54 @@ class PredictionCore:
         checked = check_rows(rows, served.fields)
         if ids is not None:
             check_ids(ids, len(rows))
-        return Question(served, checked, ids if ids is not None else new_ids(len(rows), self._clock.now_us(), self._random))
+        return CheckedRequest(served, checked, ids if ids is not None else new_ids(len(rows), self._clock.now_us(), self._random))
 
-    def predict(self, endpoint: str, rows: Sequence[Row], ids: Sequence[str] | None = None) -> Answers:
-        """Answer one request. A repeated id is answered again and counts once in the log."""
+    def predict(self, endpoint: str, rows: Sequence[Row], ids: Sequence[str] | None = None) -> PredictResponse:
+        """Answer one request. A repeated id is answered again and counts once in the log; `prepare` says what is raised."""
         return self.answer([self.prepare(endpoint, rows, ids)])[0]
 
-    def answer(self, questions: Sequence[Question]) -> list[Answers]:
-        """Answer several requests at once, in order."""
+    def answer(self, requests: Sequence[CheckedRequest]) -> list[PredictResponse]:
+        """Answer several requests as one batch, in order: one feature look-up and one call of each model version for all of them."""
         groups: dict[int, list[int]] = defaultdict(list)
-        for index, question in enumerate(questions):
-            groups[id(question.served)].append(index)
-        answers: dict[int, Answers] = {}
+        for index, request in enumerate(requests):
+            groups[id(request.served)].append(index)
+        responses: dict[int, PredictResponse] = {}
         for indexes in groups.values():
-            answers.update(zip(indexes, self._answer_together([questions[index] for index in indexes]), strict=True))
-        return [answers[index] for index in range(len(questions))]
+            responses.update(zip(indexes, self._answer_together([requests[index] for index in indexes]), strict=True))
+        return [responses[index] for index in range(len(requests))]
 
     def close(self) -> None:
         """Let the shadows finish."""
         self._shadows.close()
 
-    def _answer_together(self, questions: Sequence[Question]) -> list[Answers]:
+    def _answer_together(self, requests: Sequence[CheckedRequest]) -> list[PredictResponse]:
         start = self._timer()
-        served = questions[0].served
-        rows = [row for question in questions for row in question.rows]
-        ids = [each for question in questions for each in question.ids]
+        served = requests[0].served
+        rows = [row for request in requests for row in request.rows]
+        ids = [each for request in requests for each in request.ids]
         units = [_unit(served.release.unit, row, each) for row, each in zip(rows, ids, strict=True)]
         lookup = Lookup(rows, self._clock.now_us(), self._timer)
         given, failed = _score_all(served, lookup, units)
-        if len(questions) > 1 and (failed or any(each.error for each in given)):
-            return [answers for question in questions for answers in self._answer_together([question])]  # nobody pays for a neighbour's row
+        if len(requests) > 1 and (failed or any(each.error for each in given)):
+            return [response for request in requests for response in self._answer_together([request])]  # nobody pays for a neighbour's row
         scores = [*zip(range(len(rows)), given, strict=True), *failed]
         logged = self._log(served, scores, lookup, ids, units)
-        self._count(served, scores, (self._timer() - start) / 1e9, len(questions))
+        self._count(served, scores, (self._timer() - start) / 1e9, len(requests))
         if served.shadows:
             self._offer_to_shadows(served, lookup, ids, units)
         answers = map(_answer, ids, given)
-        return [Answers(tuple(islice(answers, len(question.rows))), logged) for question in questions]
+        return [PredictResponse(tuple(islice(answers, len(request.rows))), logged) for request in requests]
 
-    def _log(self, served: Served, scores: Sequence[tuple[int, Score]], lookup: Lookup, ids: Sequence[str], units: Sequence[str]) -> bool:
+    def _log(self, served: LoadedRelease, scores: Sequence[tuple[int, Score]], lookup: Lookup, ids: Sequence[str], units: Sequence[str]) -> bool:
         release = served.release
         entry = [
             Prediction(
                 prediction_id=ids[position],
                 endpoint=release.endpoint,
                 at_us=lookup.now_us,
-                model=each.placed.route.model,
-                number=each.placed.route.number,
-                role=each.placed.route.role,
+                model=each.scored_by.route.model,
+                number=each.scored_by.route.number,
+                role=each.scored_by.route.role,
                 revision=release.revision,
                 unit=units[position],
                 request=lookup.rows[position],
@@ -168,7 +168,7 @@ class PredictionCore:
             return False
         return True
 
-    def _count(self, served: Served, scores: Sequence[tuple[int, Score]], seconds: float, requests: int) -> None:
+    def _count(self, served: LoadedRelease, scores: Sequence[tuple[int, Score]], seconds: float, requests: int) -> None:
         endpoint = served.release.endpoint
         for _ in range(requests):
             self.counters.observe(endpoint, seconds)
@@ -177,12 +177,12 @@ class PredictionCore:
     def _count_scores(self, endpoint: str, scores: Sequence[Score]) -> None:
         counts: dict[tuple[str, int, str, str], int] = defaultdict(int)
         for each in scores:
-            route = each.placed.route
+            route = each.scored_by.route
             counts["rota_prediction_failures_total" if each.error else "rota_predictions_total", route.number, route.model, route.role] += 1
         for (name, number, model, role), count in counts.items():
             self.counters.add(name, count, endpoint=endpoint, model=model, version=number, role=role)
 
-    def _offer_to_shadows(self, served: Served, lookup: Lookup, ids: Sequence[str], units: Sequence[str]) -> None:
+    def _offer_to_shadows(self, served: LoadedRelease, lookup: Lookup, ids: Sequence[str], units: Sequence[str]) -> None:
         def work() -> None:
             for shadow in served.shadows:
                 scores = score(shadow, lookup, range(len(ids)), served.stable)
@@ -205,19 +205,19 @@ def _uuid_text(head: int, noise: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _score_all(served: Served, lookup: Lookup, units: Sequence[str]) -> tuple[list[Score], list[tuple[int, Score]]]:
+def _score_all(served: LoadedRelease, lookup: Lookup, units: Sequence[str]) -> tuple[list[Score], list[tuple[int, Score]]]:
     """The score each row's caller gets, and those of canaries that failed with their rows' positions."""
-    if len(served.placed) == 1:
+    if len(served.routes) == 1:
         return score(served.stable, lookup, range(len(units)), served.stable), []
-    chosen = [served.placed[routing.choose(served.release, unit)] for unit in units]
-    by_id = {id(placed): placed for placed in chosen}
+    chosen = [served.routes[routing.choose(served.release, unit)] for unit in units]
+    by_id = {id(loaded): loaded for loaded in chosen}
     positions: dict[int, list[int]] = defaultdict(list)
-    for position, placed in enumerate(chosen):
-        positions[id(placed)].append(position)
+    for position, loaded in enumerate(chosen):
+        positions[id(loaded)].append(position)
     given: dict[int, Score] = {}
     for key, group in positions.items():
         given.update(zip(group, score(by_id[key], lookup, group, served.stable), strict=True))
-    failed = [(position, each) for position, each in given.items() if each.error and each.placed is not served.stable]
+    failed = [(position, each) for position, each in given.items() if each.error and each.scored_by is not served.stable]
     if failed:
         again = [position for position, _ in failed]
         given.update(zip(again, score(served.stable, lookup, again, served.stable), strict=True))
@@ -225,11 +225,11 @@ def _score_all(served: Served, lookup: Lookup, units: Sequence[str]) -> tuple[li
 
 
 def _unit(field: str, row: Row, id: str) -> str:
-    """What routing holds on to: the release's unit field, or the prediction itself where the release or the row has none."""
+    """The unit that routing is sticky to: the release's unit field, or the prediction itself where the release or the row has none."""
     value = row.get(field) if field else None
     return id if value is None else str(value)
 
 
 def _answer(id: str, each: Score) -> Answer:
-    route = each.placed.route
+    route = each.scored_by.route
     return Answer(id, each.answer, route.model, route.number, route.role, each.error)

@@ -11,7 +11,8 @@ _POINTS = 1 << 64
 def choose(release: Release, unit: str) -> Route:
     """The answering route of a unit: always the same for one (salt, unit) as long as the weights stay.
 
-    The unit's point in [0, 100) is a hash; canaries take the lowest points, so a growing weight only adds units.
+    The unit's point in [0, 100) is a hash; canaries take the lowest points in the release's order, so a growing weight only adds
+    units to its canary. With several canaries, one that is listed later gives units up when an earlier one grows.
     """
     answering = answering_routes(release)
     if len(answering) == 1:

@@ -29,8 +29,8 @@ class Vectors(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """A model version in its place on an endpoint, with the source of its features. Versions with equal features share one source."""
+class LoadedRoute:
+    """A route of a release with its model loaded, and the source of its features. Versions with equal features share one source."""
 
     route: Route
     model: LoadedModel
@@ -39,29 +39,29 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class LoadedRelease:
     """A release with everything loaded: what a prediction process answers from, replaced as a whole."""
 
     release: Release
-    placed: Mapping[Route, Placed]
-    stable: Placed
-    shadows: tuple[Placed, ...]
+    routes: Mapping[Route, LoadedRoute]
+    stable: LoadedRoute
+    shadows: tuple[LoadedRoute, ...]
     fields: Mapping[str, Type]
 
     @classmethod
-    def of(cls, release: Release, models: Mapping[str, LoadedModel], sources: Mapping[str, Vectors]) -> "Served":
+    def of(cls, release: Release, models: Mapping[str, LoadedModel], sources: Mapping[str, Vectors]) -> "LoadedRelease":
         """The release served with these models and feature sources, both by bundle digest."""
         routing.check(release)
-        placed = {route: _place(route, models[route.bundle], sources[route.bundle]) for route in release.routes}
-        stable = placed[routing.stable(release)]
-        return cls(release, placed, stable, tuple(placed[route] for route in routing.shadows(release)), stable.fields)
+        routes = {route: _loaded_route(route, models[route.bundle], sources[route.bundle]) for route in release.routes}
+        stable = routes[routing.stable(release)]
+        return cls(release, routes, stable, tuple(routes[route] for route in routing.shadows(release)), stable.fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one version made of one row; `answer` is None exactly when `error` says why."""
+    """The score of one row by one model version; `answer` is None exactly when `error` says why."""
 
-    placed: Placed
+    scored_by: LoadedRoute
     answer: float | None
     features: Mapping[str, Any]
     latency_us: int
@@ -86,18 +86,18 @@ class Lookup:
         return self._found[id(source)]
 
 
-def score(placed: Placed, lookup: Lookup, positions: Sequence[int], stable: Placed) -> list[Score]:
+def score(loaded: LoadedRoute, lookup: Lookup, positions: Sequence[int], stable: LoadedRoute) -> list[Score]:
     """The scores of the rows at `positions`, in that order; never raises: whatever goes wrong becomes each row's error."""
     start, spent = lookup.timer(), 0
     vectors: Sequence[Mapping[str, Any]] = [{}] * len(positions)
-    facts = {"action": "score", "model": placed.route.model, "version": placed.route.number, "role": placed.route.role}
+    facts = {"action": "score", "model": loaded.route.model, "version": loaded.route.number, "role": loaded.route.role}
     try:
-        if placed is not stable and placed.fields != stable.fields:
-            check_rows([lookup.rows[position] for position in positions], placed.fields)
-        every, spent = lookup.of(placed.source)
+        if loaded is not stable and loaded.fields != stable.fields:
+            check_rows([lookup.rows[position] for position in positions], loaded.fields)
+        every, spent = lookup.of(loaded.source)
         start = lookup.timer()
         vectors = [every[position] for position in positions]
-        answers: Sequence[float | None] = _answers(placed, vectors)
+        answers: Sequence[float | None] = _answers(loaded, vectors)
         error = ""
     except InvalidInput as problem:
         log.warning("a version cannot read the request: %s", problem, extra=facts)
@@ -106,22 +106,22 @@ def score(placed: Placed, lookup: Lookup, positions: Sequence[int], stable: Plac
         log.exception("a version failed to score", extra=facts)
         error, answers = f"{type(problem).__name__}: {problem}", [None] * len(positions)
     latency_us = (lookup.timer() - start + spent) // 1_000
-    return [_scored(placed, answer, vector, latency_us, error[:LONGEST_ERROR]) for answer, vector in zip(answers, vectors, strict=True)]
+    return [_scored(loaded, answer, vector, latency_us, error[:LONGEST_ERROR]) for answer, vector in zip(answers, vectors, strict=True)]
 
 
-def _place(route: Route, model: LoadedModel, source: Vectors) -> Placed:
-    return Placed(route, model, source, model.bundle.features.request_fields)
+def _loaded_route(route: Route, model: LoadedModel, source: Vectors) -> LoadedRoute:
+    return LoadedRoute(route, model, source, model.bundle.features.request_fields)
 
 
-def _answers(placed: Placed, vectors: Sequence[Mapping[str, Any]]) -> list[float]:
-    answers = placed.model.predictor.predict(placed.model.transformer.matrix(vectors))
+def _answers(loaded: LoadedRoute, vectors: Sequence[Mapping[str, Any]]) -> list[float]:
+    answers = loaded.model.predictor.predict(loaded.model.transformer.matrix(vectors))
     if answers.shape != (len(vectors),):
         raise Refused(f"the model gave answers of shape {answers.shape} for {len(vectors)} rows")
     plain: list[float] = np.asarray(answers, dtype=np.float64).tolist()
     return plain
 
 
-def _scored(placed: Placed, answer: float | None, vector: Mapping[str, Any], latency_us: int, error: str) -> Score:
+def _scored(loaded: LoadedRoute, answer: float | None, vector: Mapping[str, Any], latency_us: int, error: str) -> Score:
     if answer is None or math.isfinite(answer):
-        return Score(placed, answer, vector, latency_us, error)
-    return Score(placed, None, vector, latency_us, f"the model answered {answer}")
+        return Score(loaded, answer, vector, latency_us, error)
+    return Score(loaded, None, vector, latency_us, f"the model answered {answer}")

@@ -6,22 +6,22 @@ import threading
 from collections.abc import Callable
 
 log = logging.getLogger("rota.serve")
-Work = Callable[[], None]
+Task = Callable[[], None]
 
 
 class ShadowThread:
-    """Runs what it is offered, in order; when it is `capacity` pieces behind, an offer is declined rather than waited for."""
+    """Runs tasks in order; an offer is declined, not waited for, once `capacity` tasks are queued."""
 
     def __init__(self, capacity: int) -> None:
-        self._queue: queue.Queue[Work | None] = queue.Queue(capacity)
+        self._queue: queue.Queue[Task | None] = queue.Queue(capacity)
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
-    def offer(self, work: Work) -> bool:
-        """Take the work, or return False at once when too much is waiting."""
+    def offer(self, task: Task) -> bool:
+        """Queue a task, or return False at once when too much is waiting."""
         self._start()
         try:
-            self._queue.put_nowait(work)
+            self._queue.put_nowait(task)
         except queue.Full:
             return False
         return True
@@ -41,8 +41,8 @@ class ShadowThread:
                     self._thread.start()
 
     def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
+        while (task := self._queue.get()) is not None:
             try:
-                work()
-            except Exception:  # one failed piece must not end the thread
+                task()
+            except Exception:  # one failed task must not end the thread
                 log.exception("shadow scoring failed", extra={"action": "shadow"})

@@ -8,8 +8,11 @@ from collections.abc import Iterator, Mapping
 from rota.ports.models import ModelFormat, Seals
 
 
-class FormatShelf(Mapping[str, ModelFormat]):
-    """Read-only; `known` gives each format's module, class and the libraries whose presence installs it; those in `sealed` are given the seals."""
+class FormatRegistry(Mapping[str, ModelFormat]):
+    """Model formats by name, read-only.
+
+    `known` gives each format's module, class and the libraries whose presence installs it; those in `sealed` are given the seals.
+    """
 
     def __init__(
         self, known: Mapping[str, tuple[str, str, tuple[str, ...]]], *, sealed: frozenset[str] = frozenset(), seals: Seals | None = None

@@ -1,6 +1,6 @@
 """Alerts: one per endpoint, kind and subject for as long as the breach lasts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,6 +56,23 @@ def raise_or_touch(batch: Batch, metadata: Metadata, endpoint: str, breach: Brea
     batch.event(Event("alert.raised", alert.id, now_us, body))
     batch.link(f"alert:{alert.id}", [f"run:{run}"], now_us)
     return alert
+
+
+def settle(batch: Batch, metadata: Metadata, endpoint: str, breaches: Sequence[Breach], *, now_us: Micros, run: str, reason: str) -> list[str]:
+    """Raise what is new, touch what goes on, resolve what is over: an endpoint's alerts after all its breaches were looked for.
+
+    Resolved is what `breaches` lacks, and an alert of a gate once nothing else critical is open; never what was seen at this very
+    moment, by another day of the same run or another monitor. `reason` is the audit entry's. Returns the ids of new alerts.
+    """
+    seen = {(breach.kind, breach.subject) for breach in breaches}
+    raised = [raise_or_touch(batch, metadata, endpoint, breach, now_us=now_us, run=run) for breach in breaches]
+    alerts = open_alerts(metadata, endpoint)
+    critical = any(alert.severity == "critical" and alert.kind != "gate" for alert in alerts)
+    for alert in alerts:
+        over = not critical if alert.kind == "gate" else (alert.kind, alert.subject) not in seen
+        if over and alert.last_seen_us < now_us:
+            resolve(batch, alert, now_us=now_us, actor=run, reason=reason)
+    return [alert.id for alert in raised if alert is not None]
 
 
 def resolve(batch: Batch, alert: Alert, *, now_us: Micros, actor: str, reason: str) -> None:

@@ -1,22 +1,19 @@
 """Business outcomes: what came of predictions, reported under a name (a sale, a cost, a click) and counted for each model version.
 
-As labels, outcomes are acknowledged by a journal entry and moved to the table `outcomes/<endpoint>` afterwards; those reported
-without an endpoint wait in `unplaced_outcomes` and count wherever their prediction was made. For one prediction and name the
-outcome with the latest `at_us` counts, among equal ones the one received last.
+Outcomes reported without an endpoint are kept under `unplaced_outcomes` and count wherever their prediction was made. For one
+prediction and name the outcome with the latest `at_us` counts, among equal ones the one received last.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import polars as pl
 
-from rota.errors import Corrupt, InvalidInput
+from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
-from rota.manage.signals import prediction_log as predictions
-from rota.manage.signals.journal_drain import drain
-from rota.ports.journal import Journal
+from rota.manage.signals import prediction_log
+from rota.manage.signals.signal_stream import ReceivedEntries, SignalStream
 from rota.ports.tables import Tables
 from rota.records.record import Record, check_name
 from rota.records.signal import Outcome
@@ -29,16 +26,21 @@ COLUMNS: Mapping[str, type[pl.DataType]] = {
     "at_us": pl.Int64,
     "received_us": pl.Int64,
 }
-UNPLACED = "unplaced_outcomes"
-"""The stream and table of outcomes whose endpoint nobody named."""
 WINDOW_DAYS = 90
 LONGEST_ID = 200
 LARGEST = 1e100
 """A larger value is a mistake, and a sum of such would not be a number any more."""
 _FIELDS = frozenset({"prediction_id", "name", "value", "at_us", "at"})
-_Entry = tuple[Micros, tuple[Outcome, ...]]
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Entry)
+STREAM = SignalStream(
+    "outcomes",
+    COLUMNS,
+    ReceivedEntries(Outcome, COLUMNS, noun="outcome"),
+    identity=("prediction_id", "name"),
+    order=("at_us", "received_us", "value"),
+    keep="last",
+    unplaced="unplaced_outcomes",
+)
+append, flush = STREAM.append, STREAM.flush
 
 
 class Kpi(Record, frozen=True):
@@ -76,19 +78,12 @@ class OutcomeReport(Record, frozen=True):
         return next((each for each in self.versions if each.number == number), None)
 
 
-def taken(rows: Sequence[Mapping[str, Any]], now_us: Micros) -> list[Outcome]:
-    """Rows with `prediction_id`, `name`, `value` and the moment `at_us` (or `at` as ISO text; default: now) as outcomes; all or none."""
-    return [_taken(position, row, now_us) for position, row in enumerate(rows)]
+def from_rows(rows: Sequence[Mapping[str, Any]], now_us: Micros) -> list[Outcome]:
+    """Rows with `prediction_id`, `name`, `value` and `at_us` in microseconds (or `at` as ISO text; default: now) as outcomes.
 
-
-def append(journal: Journal, endpoint: str, outcomes: Sequence[Outcome], received_us: Micros, *, sync: bool = False) -> None:
-    """Acknowledge outcomes (of the endpoint "": wherever the predictions were made); on return they survive kill -9."""
-    journal.append(_name(endpoint), [_encoder.encode((received_us, outcomes))], sync=sync)
-
-
-def flush(journal: Journal, tables: Tables, endpoint: str) -> int:
-    """Move acknowledged outcomes into their table, each entry once, and return the number of rows moved."""
-    return drain(journal, tables, _name(endpoint), _frame)
+    Raises `InvalidInput` naming the row that does not fit: all or none.
+    """
+    return [_outcome(position, row, now_us) for position, row in enumerate(rows)]
 
 
 def read(tables: Tables, endpoint: str, *, known_until_us: Micros | None = None) -> pl.DataFrame:
@@ -103,12 +98,12 @@ def report(
     journal, tables = repositories.journal, repositories.tables
     end_us = repositories.clock.now_us() + 1 if end_us is None else end_us
     start_us = end_us - round(days * DAY_US)
-    for place in (endpoint, ""):
-        flush(journal, tables, place)
+    for reported_for in (endpoint, ""):
+        flush(journal, tables, reported_for)
     if not _is_any(tables, endpoint):
         return OutcomeReport(endpoint, start_us, end_us)
-    predictions.flush(journal, tables, endpoint)
-    within = predictions.answers(tables, endpoint, start_us, end_us).collect()
+    prediction_log.flush(journal, tables, endpoint)
+    within = prediction_log.answers(tables, endpoint, start_us, end_us).collect()
     counting = _read(tables, endpoint, known_until_us).join(within.lazy(), on="prediction_id", how="inner")
     kpis = counting.group_by("number", "name").agg(pl.len().alias("count"), pl.col("value").sum().alias("total")).collect()
     made = within.group_by("number").len()
@@ -125,7 +120,7 @@ def of_version(repositories: Repositories, endpoint: str, number: int) -> Versio
     return found if found is not None and found.kpis else None
 
 
-def _taken(position: int, row: Mapping[str, Any], now_us: Micros) -> Outcome:
+def _outcome(position: int, row: Mapping[str, Any], now_us: Micros) -> Outcome:
     if unknown := sorted(row.keys() - _FIELDS):
         raise InvalidInput(f"outcome {position} has the unknown fields {unknown}; it has prediction_id, name, value and at_us", position=position)
     try:
@@ -149,40 +144,25 @@ def _moment(row: Mapping[str, Any], now_us: Micros) -> Micros:
     return parse_time(str(row["at"])) if row.get("at") else now_us
 
 
-def _name(endpoint: str) -> str:
-    return f"outcomes/{check_name('endpoint', endpoint)}" if endpoint else UNPLACED
-
-
 def _is_any(tables: Tables, endpoint: str) -> bool:
-    return any(tables.version(_name(place)) is not None for place in (endpoint, ""))
+    return any(tables.version(STREAM.table(reported_for)) is not None for reported_for in (endpoint, ""))
 
 
 def _read(tables: Tables, endpoint: str, known_until_us: Micros | None) -> pl.LazyFrame:
-    known = pl.concat([_known(tables, place, known_until_us) for place in (endpoint, "")])
-    return known.sort("at_us", "received_us", "value").unique(["prediction_id", "name"], keep="last")
+    return STREAM.effective(pl.concat([_known(tables, reported_for, known_until_us) for reported_for in (endpoint, "")]))
 
 
 def _known(tables: Tables, endpoint: str, known_until_us: Micros | None) -> pl.LazyFrame:
-    name = _name(endpoint)
-    rows = pl.LazyFrame(schema=COLUMNS) if tables.version(name) is None else tables.scan(name).select(list(COLUMNS))
+    rows = STREAM.scan(tables, endpoint).select(list(COLUMNS))
     return rows if known_until_us is None else rows.filter(pl.col("at_us") <= known_until_us)
 
 
 def _unmatched(tables: Tables, endpoint: str, known_until_us: Micros | None) -> int:
     """Outcomes reported for the endpoint itself whose prediction is not in its log."""
-    missing = _known(tables, endpoint, known_until_us).join(predictions.ids(tables, endpoint), on="prediction_id", how="anti")
+    missing = _known(tables, endpoint, known_until_us).join(prediction_log.ids(tables, endpoint), on="prediction_id", how="anti")
     found: int = missing.select("prediction_id", "name").unique().select(pl.len()).collect().item()
     return found
 
 
 def _kpi(row: Mapping[str, Any], predictions: int) -> Kpi:
     return Kpi(row["name"], row["count"], row["total"], row["total"] / row["count"], row["total"] / predictions)
-
-
-def _frame(payloads: Sequence[bytes]) -> pl.DataFrame:
-    try:
-        entries = [_decoder.decode(payload) for payload in payloads]
-    except msgspec.DecodeError as error:
-        raise Corrupt(f"an entry of the outcome journal cannot be read: {error}") from error
-    rows = [(each.prediction_id, each.name, each.value, each.at_us, received_us) for received_us, outcomes in entries for each in outcomes]
-    return pl.DataFrame(rows, schema=COLUMNS, orient="row")

@@ -1,11 +1,11 @@
 """The prediction log: what each endpoint answered, with the features the model saw.
 
-A prediction process appends one journal entry for each answered request before it answers; `flush` moves entries into the
-table `predictions/<endpoint>`, where monitoring, the judge of rollouts and lineage read them. Rows of the table:
+A prediction process appends one journal entry for each batch of requests before it answers them; `flush` moves entries into
+the table `predictions/<endpoint>`, where monitoring, the judge of rollouts and lineage read them. Rows of the table:
 `COLUMNS`, then one column for each feature, Float64 for numbers, bools and timestamps, String for texts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,9 @@ import msgspec
 import polars as pl
 
 from rota.errors import Corrupt, NotFound
-from rota.manage.signals.journal_drain import drain
+from rota.manage.signals.signal_stream import SignalStream, TableSchema
 from rota.ports.journal import Journal
 from rota.ports.tables import Tables
-from rota.records.record import check_name
 from rota.records.signal import Prediction
 from rota.records.time import Micros
 
@@ -35,10 +34,10 @@ COLUMNS: Mapping[str, type[pl.DataType]] = {
     "request": pl.String,
 }
 FORMAT = 1
-"""Version of a journal entry. To change it: raise it, and let `_decode` read the old form until every journal is drained."""
+"""Version of a journal entry. To change it: raise it, and let `_decoded` read the old form until every journal is drained."""
 
 
-class _Row(msgspec.Struct, array_like=True, frozen=True):
+class _LoggedRow(msgspec.Struct, array_like=True, frozen=True):
     prediction_id: str
     at_us: Micros
     model: str
@@ -54,28 +53,67 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     features: tuple[float | int | bool | str | None, ...]
 
 
-class _Entry(msgspec.Struct, array_like=True, frozen=True):
+class _LogEntry(msgspec.Struct, array_like=True, frozen=True):
     """`names` holds each distinct list of feature names once; a row refers to its list by position."""
 
     format: int
     names: tuple[tuple[str, ...], ...]
-    rows: tuple[_Row, ...]
+    rows: tuple[_LoggedRow, ...]
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Entry)
+_decoder = msgspec.msgpack.Decoder(_LogEntry)
 _json = msgspec.json.Encoder()
 
 
+class _LogCodec:
+    """An entry holds the predictions of one batch of requests, their feature names once."""
+
+    def encode(self, signals: Sequence[Prediction], _received_us: Micros) -> bytes:
+        names: dict[tuple[str, ...], int] = {}
+        rows = tuple(
+            _LoggedRow(
+                p.prediction_id,
+                p.at_us,
+                p.model,
+                p.number,
+                p.role,
+                p.revision,
+                p.unit,
+                p.answer,
+                p.latency_us,
+                p.error,
+                _json.encode(p.request).decode(),
+                names.setdefault(tuple(p.features), len(names)),
+                tuple(p.features.values()),
+            )
+            for p in signals
+        )
+        return _encoder.encode(_LogEntry(FORMAT, tuple(names), rows))
+
+    def frame(self, payloads: Sequence[bytes], stored_schema: Callable[[], TableSchema]) -> pl.DataFrame:
+        entries = [_decoded(payload) for payload in payloads]
+        rows = [row for entry in entries for row in entry.rows]
+        fixed = {name: [getattr(row, name) for row in rows] for name in COLUMNS if name != "day"}
+        day = pl.from_epoch("at_us", "us").dt.strftime("%Y-%m-%d").alias("day")
+        frame = pl.DataFrame(fixed, schema={name: kind for name, kind in COLUMNS.items() if name != "day"}).with_columns(day)
+        return frame.select(list(COLUMNS)).hstack(_feature_columns(entries, len(rows), stored_schema()))
+
+
+STREAM = SignalStream(
+    "predictions",
+    COLUMNS,
+    _LogCodec(),
+    identity=("prediction_id", pl.col("role") == "shadow", pl.col("error") != ""),
+    order=("at_us", "revision", "number", "latency_us"),
+    keep="first",
+)
+flush, first_rows = STREAM.flush, STREAM.effective
+
+
 def append(journal: Journal, endpoint: str, predictions: Sequence[Prediction], *, sync: bool = False) -> None:
-    """Log one answered request; on return it survives kill -9 (with `sync`, a power cut). Raises `Unavailable` when it cannot."""
-    journal.append(_name(endpoint), [_encode(predictions)], sync=sync)
-
-
-def flush(journal: Journal, tables: Tables, endpoint: str) -> int:
-    """Move what was logged into the endpoint's table, each entry once, and return the number of rows moved."""
-    name = _name(endpoint)
-    return drain(journal, tables, name, lambda payloads: _frame(payloads, _schema(tables, name)))
+    """Log predictions in one journal entry; on return they survive kill -9 (with `sync`, a power cut). Raises `Unavailable` when it cannot."""
+    STREAM.append(journal, endpoint, predictions, 0, sync=sync)  # each row has its own `at_us`
 
 
 def read(tables: Tables, endpoint: str, start_us: Micros, end_us: Micros, *, features: bool = True) -> pl.DataFrame:
@@ -85,23 +123,13 @@ def read(tables: Tables, endpoint: str, start_us: Micros, end_us: Micros, *, fea
     row (a canary that failed and the stable model that answered instead), and the same again for a shadow. A feature
     that was null ever since has no column yet; one whose type changed has its newer type in the column "<feature>:<type>".
     """
-    name = _name(endpoint)
-    if tables.version(name) is None:
-        return pl.DataFrame(schema=COLUMNS)
-    rows = tables.scan(name, columns=None if features else list(COLUMNS))
+    rows = STREAM.scan(tables, endpoint, None if features else list(COLUMNS))
     return first_rows(rows.filter((pl.col("at_us") >= start_us) & (pl.col("at_us") < end_us))).collect()
-
-
-def first_rows(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Log rows without the repetitions that retries leave."""
-    once = [pl.col("prediction_id"), pl.col("role") == "shadow", pl.col("error") != ""]
-    ordered = rows.sort("at_us", "revision", "number", "latency_us", maintain_order=True)
-    return ordered.filter(pl.struct(once[0], once[1].alias("shadow"), once[2].alias("failed")).is_first_distinct())
 
 
 def find(tables: Tables, prediction_id: str, *, endpoint: str = "") -> Prediction | None:
     """The prediction as its caller got it, in one endpoint's log or (endpoint "") in all; a failed one only if none was answered."""
-    for name in [_name(endpoint)] if endpoint else tables.tables("predictions/"):
+    for name in [STREAM.table(endpoint)] if endpoint else tables.tables(f"{STREAM.folder}/"):
         try:
             rows = tables.scan(name).filter((pl.col("prediction_id") == prediction_id) & (pl.col("role") != "shadow")).pipe(first_rows).collect()
         except NotFound:
@@ -113,15 +141,13 @@ def find(tables: Tables, prediction_id: str, *, endpoint: str = "") -> Predictio
 
 def covered(tables: Tables, endpoint: str) -> tuple[Micros, Micros]:
     """The first and the last moment in an endpoint's log; (0, -1) while it is empty."""
-    name = _name(endpoint)
-    if tables.version(name) is None:
-        return 0, -1
-    first, last = tables.scan(name, columns=["at_us"]).select(pl.col("at_us").min(), pl.col("at_us").max().alias("last")).collect().row(0)
+    moments = STREAM.scan(tables, endpoint, ["at_us"]).select(pl.col("at_us").min(), pl.col("at_us").max().alias("last"))
+    first, last = moments.collect().row(0)
     return (0, -1) if first is None else (int(first), int(last))
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class VersionPredictions:
     """How many predictions a version made at an endpoint, from when to when, and the ids of the first ones."""
 
     count: int
@@ -130,62 +156,30 @@ class Answered:
     examples: tuple[str, ...] = ()
 
 
-def of_version(tables: Tables, endpoint: str, number: int, *, examples: int = 5) -> Answered:
+def of_version(tables: Tables, endpoint: str, number: int, *, examples: int = 5) -> VersionPredictions:
     """The predictions that a version answered, without those it only mirrored."""
-    name = _name(endpoint)
-    if tables.version(name) is None:
-        return Answered(0)
-    rows = tables.scan(name, columns=["prediction_id", "at_us", "number", "role"]).filter((pl.col("number") == number) & (pl.col("role") != "shadow"))
-    once = rows.group_by("prediction_id").agg(pl.col("at_us").min())
+    rows = STREAM.scan(tables, endpoint, ["prediction_id", "at_us", "number", "role"])
+    once = rows.filter((pl.col("number") == number) & (pl.col("role") != "shadow")).group_by("prediction_id").agg(pl.col("at_us").min())
     counted = once.select(pl.len(), pl.col("at_us").min(), pl.col("at_us").max().alias("last")).collect().row(0)
+    if not counted[0]:
+        return VersionPredictions(0)
     first = once.sort("at_us", "prediction_id").head(examples).collect()["prediction_id"].to_list()
-    return Answered(counted[0], counted[1], counted[2], tuple(first)) if counted[0] else Answered(0)
+    return VersionPredictions(counted[0], counted[1], counted[2], tuple(first))
 
 
 def answers(tables: Tables, endpoint: str, start_us: Micros, end_us: Micros) -> pl.LazyFrame:
     """The predictions of [start_us, end_us), each once as its caller got it: prediction_id and number; a failed one counts for who failed."""
-    name = _name(endpoint)
-    if tables.version(name) is None:
-        return pl.LazyFrame(schema={"prediction_id": pl.String, "number": pl.Int64})
-    rows = tables.scan(name, columns=["prediction_id", "at_us", "number", "role", "error"])
-    made = rows.filter((pl.col("role") != "shadow") & (pl.col("at_us") >= start_us) & (pl.col("at_us") < end_us))
-    return made.sort(pl.col("error") != "", "at_us").select("prediction_id", "number").unique("prediction_id", keep="first")
+    rows = STREAM.scan(tables, endpoint, ["prediction_id", "at_us", "number", "role", "error"])
+    answered = rows.filter((pl.col("role") != "shadow") & (pl.col("at_us") >= start_us) & (pl.col("at_us") < end_us))
+    return answered.sort(pl.col("error") != "", "at_us").select("prediction_id", "number").unique("prediction_id", keep="first")
 
 
 def ids(tables: Tables, endpoint: str) -> pl.LazyFrame:
     """The prediction ids of an endpoint's log, some of them repeatedly."""
-    name = _name(endpoint)
-    return pl.LazyFrame(schema={"prediction_id": pl.String}) if tables.version(name) is None else tables.scan(name, columns=["prediction_id"])
+    return STREAM.scan(tables, endpoint, ["prediction_id"])
 
 
-def _name(endpoint: str) -> str:
-    return f"predictions/{check_name('endpoint', endpoint)}"
-
-
-def _encode(predictions: Sequence[Prediction]) -> bytes:
-    names: dict[tuple[str, ...], int] = {}
-    rows = tuple(
-        _Row(
-            p.prediction_id,
-            p.at_us,
-            p.model,
-            p.number,
-            p.role,
-            p.revision,
-            p.unit,
-            p.answer,
-            p.latency_us,
-            p.error,
-            _json.encode(p.request).decode(),
-            names.setdefault(tuple(p.features), len(names)),
-            tuple(p.features.values()),
-        )
-        for p in predictions
-    )
-    return _encoder.encode(_Entry(FORMAT, tuple(names), rows))
-
-
-def _decode(payload: bytes) -> _Entry:
+def _decoded(payload: bytes) -> _LogEntry:
     try:
         entry = _decoder.decode(payload)
     except msgspec.DecodeError as error:
@@ -197,16 +191,7 @@ def _decode(payload: bytes) -> _Entry:
     return entry
 
 
-def _frame(payloads: Sequence[bytes], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    entries = [_decode(payload) for payload in payloads]
-    rows = [row for entry in entries for row in entry.rows]
-    fixed = {name: [getattr(row, name) for row in rows] for name in COLUMNS if name != "day"}
-    day = pl.from_epoch("at_us", "us").dt.strftime("%Y-%m-%d").alias("day")
-    frame = pl.DataFrame(fixed, schema={name: kind for name, kind in COLUMNS.items() if name != "day"}).with_columns(day)
-    return frame.select(list(COLUMNS)).hstack(_feature_columns(entries, len(rows), schema))
-
-
-def _feature_columns(entries: Sequence[_Entry], height: int, schema: Mapping[str, pl.DataType]) -> list[pl.Series]:
+def _feature_columns(entries: Sequence[_LogEntry], height: int, schema: TableSchema) -> list[pl.Series]:
     texts: dict[str, list[str | None]] = {}
     numbers: dict[str, list[float | None]] = {}
     for names, places, rows in _by_names(entries):
@@ -222,7 +207,7 @@ def _feature_columns(entries: Sequence[_Entry], height: int, schema: Mapping[str
     return columns + [pl.Series(_column(name, pl.String(), taken), values, pl.String) for name, values in texts.items()]
 
 
-def _by_names(entries: Sequence[_Entry]) -> Iterator[tuple[tuple[str, ...], list[int], list[tuple[Any, ...]]]]:
+def _by_names(entries: Sequence[_LogEntry]) -> Iterator[tuple[tuple[str, ...], list[int], list[tuple[Any, ...]]]]:
     """Rows of equal feature names together, with their places in the frame: a column at a time is four times as fast as a cell."""
     groups: dict[tuple[str, ...], tuple[list[int], list[tuple[Any, ...]]]] = {}
     for place, (names, row) in enumerate((entry.names[row.names], row) for entry in entries for row in entry.rows):
@@ -237,17 +222,13 @@ def _fill(column: list[Any], places: Sequence[int], values: Sequence[Any]) -> No
         column[place] = value
 
 
-def _column(name: str, kind: pl.DataType, schema: Mapping[str, pl.DataType]) -> str:
+def _column(name: str, kind: pl.DataType, schema: TableSchema) -> str:
     """A feature may change its type from one model version to the next; the log goes on under a name of its own."""
     return name if schema.get(name, kind) == kind else f"{name}:{'string' if kind == pl.String else 'float'}"
-
-
-def _schema(tables: Tables, name: str) -> Mapping[str, pl.DataType]:
-    return {} if tables.version(name) is None else tables.scan(name).collect_schema()
 
 
 def _prediction(table: str, row: dict[str, Any]) -> Prediction:
     fixed = {name: row.pop(name) for name in COLUMNS}
     fixed.pop("day")
     request = msgspec.json.decode(fixed.pop("request"))
-    return Prediction(endpoint=table.removeprefix("predictions/"), request=request, features=row, **fixed)
+    return Prediction(endpoint=table.removeprefix(f"{STREAM.folder}/"), request=request, features=row, **fixed)

@@ -30,7 +30,7 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def label(request: Request, endpoint: str) -> dict[str, int]:
     """Report truths; they may come late, twice and in any order: the newest by `at_us` counts."""
     labels = (await body_as(request, Labels)).labels
-    return {"accepted": await run_in_threadpool(platform_of(request).label, endpoint, labels)}
+    return {"accepted": await run_in_threadpool(platform_of(request).signals.label, endpoint, labels)}
 
 
 class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +43,7 @@ class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def report_outcomes(request: Request, endpoint: str) -> dict[str, int]:
     """Report outcomes (prediction_id, name, value, at_us); the newest of a prediction and name by `at_us` counts."""
     reported = (await body_as(request, Outcomes)).outcomes
-    return {"accepted": await run_in_threadpool(platform_of(request).outcome, endpoint, reported)}
+    return {"accepted": await run_in_threadpool(platform_of(request).signals.outcome, endpoint, reported)}
 
 
 @router.post("/v1/outcomes", dependencies=needs("outcome.write"))
@@ -52,7 +52,7 @@ async def report_outcomes_anywhere(request: Request) -> dict[str, int]:
     if project := identity_of(request).project:
         raise Refused(f"a token of project {project!r} reports outcomes to /v1/endpoints/ENDPOINT/outcomes, where the project is known")
     reported = (await body_as(request, Outcomes)).outcomes
-    return {"accepted": await run_in_threadpool(platform_of(request).outcome, "", reported)}
+    return {"accepted": await run_in_threadpool(platform_of(request).signals.outcome, "", reported)}
 
 
 @router.get("/v1/endpoints/{endpoint}/outcomes", dependencies=needs("monitor.read"))

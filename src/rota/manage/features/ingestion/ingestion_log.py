@@ -3,7 +3,7 @@
 import msgspec
 
 from rota.errors import Conflict
-from rota.manage.signals.data_arrived import arrived
+from rota.manage.signals.exactly_once import arrived
 from rota.ports.metadata import Batch, Metadata
 from rota.records.intake import Counts, Ingestion, Intake
 from rota.records.time import Micros

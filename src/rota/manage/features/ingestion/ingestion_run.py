@@ -17,7 +17,7 @@ from rota.errors import Conflict
 from rota.manage.features.ingestion import contracts, ingestion_log, new_rows, quarantine, watermarks
 from rota.manage.features.rows import source_table
 from rota.manage.features.rows.source_table import CREATED
-from rota.manage.signals.journal_drain import tidy
+from rota.manage.signals.exactly_once import tidy
 from rota.ports.clock import Clock
 from rota.ports.inputs import InputFile, Inputs
 from rota.ports.journal import Journal

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from rota.manage.signals.journal_drain import tidy
+from rota.manage.signals.exactly_once import tidy
 from rota.ports.tables import Tables
 from rota.records.intake import Rejection
 from rota.records.record import check_name

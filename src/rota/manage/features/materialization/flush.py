@@ -1,7 +1,7 @@
 """Flushing: journal ranges of pushed rows are appended to the source's table, each row once, and announced once.
 
 Whoever carries a range first claims in metadata how far it goes; whoever comes next appends the same rows under the same number,
-which the table takes once. That the rows have arrived is announced after it, once too (see `rota.manage.signals.data_arrived`).
+which the table takes once. That the rows have arrived is announced after it, once too (see `rota.manage.signals.exactly_once`).
 """
 
 from collections.abc import Callable, Iterator
@@ -11,8 +11,7 @@ from rota.errors import Conflict
 from rota.manage.features.materialization.online_update import applied_key, columns, without_segment
 from rota.manage.features.materialization.push_stream import CHUNK_BYTES, PUSH, PushStream, pushed_rows
 from rota.manage.features.rows import source_table
-from rota.manage.signals.data_arrived import arrived
-from rota.manage.signals.journal_drain import tidy
+from rota.manage.signals.exactly_once import arrived, tidy
 from rota.ports.journal import Chunk
 from rota.ports.metadata import Batch, Metadata
 from rota.records.signal import Cursor

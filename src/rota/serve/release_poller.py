@@ -1,8 +1,8 @@
-"""Following releases: a prediction process learns by polling what it should serve, and keeps what is good until it has better.
+"""The release poller of a prediction process: loads each endpoint's newest release, and keeps the last good one until that works.
 
-For each endpoint the newest Release counts. Its bundles are loaded, proved and warmed up on the follower's own thread, then
-the endpoint is switched by one reference; the answer to the release is written down as a Serving record, by which a
-rollout sees who has converged. Metadata that does not answer never stops the answering.
+A release's bundles are loaded, checked against their golden answers and warmed up on the poller's own thread; then the endpoint
+is switched by one reference. A Serving record reports the revision served, or the error, by which a rollout sees which
+processes have converged. Predictions go on while metadata does not answer.
 """
 
 import logging
@@ -20,14 +20,14 @@ from rota.ports.models import ModelFormat
 from rota.records.data import FeatureService
 from rota.records.release import Endpoint, Release, Serving
 from rota.serve.predicting import PredictionCore
-from rota.serve.scoring import Served, Vectors
+from rota.serve.scoring import LoadedRelease, Vectors
 
 log = logging.getLogger("rota.serve")
 
 
 @dataclass(frozen=True, slots=True)
-class Depot:
-    """Where releases and what they need come from; `source_of` opens the online features of a service."""
+class ModelSource:
+    """Where a process loads releases and models from; `source_of` opens the online features of a service."""
 
     metadata: Metadata
     blobs: Blobs
@@ -35,13 +35,13 @@ class Depot:
     source_of: Callable[[FeatureService], Vectors]
 
 
-class Follower:
-    """Keeps a core's endpoints at their newest release. `process` names the slot, not the pid: a successor takes over its records."""
+class ReleasePoller:
+    """Keeps a core's endpoints at their newest release. `process` names the slot, not the pid: a successor takes over its Serving records."""
 
     def __init__(
         self,
         core: PredictionCore,
-        depot: Depot,
+        model_source: ModelSource,
         *,
         clock: Clock,
         process: str,
@@ -50,7 +50,7 @@ class Follower:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._core = core
-        self._depot = depot
+        self._model_source = model_source
         self._clock = clock
         self._process = process
         self._poll_s = poll_s
@@ -59,7 +59,7 @@ class Follower:
         self._models: dict[str, LoadedModel] = {}
         self._sources: dict[str, tuple[FeatureService, Vectors]] = {}
         self._failed: dict[str, tuple[int, float]] = {}
-        self._told: dict[str, tuple[int, str]] = {}
+        self._reported: dict[str, tuple[int, str]] = {}
         self._known: frozenset[str] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -75,19 +75,19 @@ class Follower:
         return self._known is not None and self._known <= self._core.served.keys()
 
     def start(self) -> None:
-        """Follow from now on; the first look is taken before this returns, whatever it finds."""
+        """Poll from now on; the first poll is over when this returns, whether it succeeded or not."""
         self._look()
-        self._thread = threading.Thread(target=self._run, name="rota-follower", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="rota-poller", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop following; what is served stays."""
+        """Stop polling; what is served stays."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
 
     def poll(self) -> None:
-        """Look once; raises `Unavailable` when metadata does not answer, with everything served as before."""
+        """Poll once; raises `Unavailable` when metadata does not answer, with everything served as before."""
         releases = self._newest()
         self._known = frozenset(releases)
         for gone in self._core.served.keys() - releases.keys():
@@ -106,12 +106,12 @@ class Follower:
         except Unavailable as error:
             log.warning("the releases cannot be read, serving what is loaded: %s", error, extra={"action": "follow"})
         except Exception:  # the thread must live on, or this process would never learn of a release again
-            log.exception("following releases failed", extra={"action": "follow"})
+            log.exception("polling releases failed", extra={"action": "follow"})
 
     def _newest(self) -> dict[str, Release]:
         newest: dict[str, Release] = {}
-        for endpoint in self._depot.metadata.find(Endpoint):
-            for release in self._depot.metadata.find(Release, {"endpoint": endpoint.name}, order="-revision", limit=1):
+        for endpoint in self._model_source.metadata.find(Endpoint):
+            for release in self._model_source.metadata.find(Release, {"endpoint": endpoint.name}, order="-revision", limit=1):
                 newest[endpoint.name] = release
         return newest
 
@@ -123,17 +123,17 @@ class Follower:
                 return
             error = self._switch(release)
             served = self._core.served.get(release.endpoint)
-            self._tell(release.endpoint, served.release.revision if served else 0, error)
+            self._report(release.endpoint, served.release.revision if served else 0, error)
         else:
-            self._tell(release.endpoint, release.revision, "")
+            self._report(release.endpoint, release.revision, "")
 
     def _switch(self, release: Release) -> str:
         """Serve the release; otherwise say why not, keep the last good one and try again after a while."""
         try:
             for route in release.routes:
                 if route.bundle not in self._models:
-                    self._models[route.bundle] = load(self._depot.blobs, self._depot.formats, route.bundle)
-            self._core.switch(release.endpoint, Served.of(release, self._models, self._sources_of(release)))
+                    self._models[route.bundle] = load(self._model_source.blobs, self._model_source.formats, route.bundle)
+            self._core.switch(release.endpoint, LoadedRelease.of(release, self._models, self._sources_of(release)))
         except (RotaError, ValueError, MemoryError) as error:
             self._failed[release.endpoint] = (release.revision, self._timer() + self._retry_s)
             facts = {"action": "switch", "endpoint": release.endpoint, "revision": release.revision}
@@ -153,21 +153,21 @@ class Follower:
             if known == service:
                 self._sources[bundle] = (known, source)
                 return source
-        source = self._depot.source_of(service)
+        source = self._model_source.source_of(service)
         self._sources[bundle] = (service, source)
         return source
 
-    def _tell(self, endpoint: str, revision: int, error: str) -> None:
-        if self._told.get(endpoint) == (revision, error):
+    def _report(self, endpoint: str, revision: int, error: str) -> None:
+        if self._reported.get(endpoint) == (revision, error):
             return
         batch = Batch()
         batch.put(Serving(endpoint, self._process, revision, self._clock.now_us(), error))
         try:
-            self._depot.metadata.commit(batch)
-        except Unavailable as problem:  # told at the next look; the other endpoints must not wait for it
+            self._model_source.metadata.commit(batch)
+        except Unavailable as problem:  # reported at the next poll; the other endpoints must not wait for it
             log.warning("the serving record cannot be written: %s", problem, extra={"action": "tell", "endpoint": endpoint})
         else:
-            self._told[endpoint] = (revision, error)
+            self._reported[endpoint] = (revision, error)
 
     def _unload(self) -> None:
         routed = {route.bundle for served in self._core.served.values() for route in served.release.routes}

@@ -5,7 +5,7 @@ import threading
 from rota.errors import Unavailable
 from rota.ports.metadata import Batch
 from rota.records.release import Endpoint, Serving
-from rota.serve.following import Depot, Follower
+from rota.serve.release_poller import ModelSource, ReleasePoller
 
 ROW = {"x": 1.0, "carrier": "AA"}
 
@@ -22,9 +22,9 @@ def answer(world, endpoint="delay"):
 def test_the_newest_release_is_served_and_said_to_be(world):
     world.release(world.route(1), revision=9)
     world.release(world.route(2), revision=10)
-    assert not world.follower.ready
-    world.follower.poll()
-    assert world.follower.ready
+    assert not world.poller.ready
+    world.poller.poll()
+    assert world.poller.ready
     assert answer(world) == 201.0
     assert serving(world) == (10, "")
 
@@ -35,7 +35,7 @@ def test_a_new_release_replaces_the_old_and_unloads_its_model(world):
     world.serve(world.route(1, weight=90), world.route(2, "canary", 10), revision=2)
     assert world.core.served["delay"].stable.model is first
     world.serve(world.route(2), revision=3)
-    assert set(world.follower._models) == {world.core.served["delay"].release.routes[0].bundle}
+    assert set(world.poller._models) == {world.core.served["delay"].release.routes[0].bundle}
     assert answer(world) == 201.0
 
 
@@ -51,16 +51,16 @@ def test_a_bundle_that_does_not_prove_itself_leaves_the_last_good_release(world)
 
 def test_a_first_release_that_fails_keeps_the_process_unready_until_a_good_one_comes(world):
     world.serve(world.route(1, golden=7.0))
-    assert not world.follower.ready
+    assert not world.poller.ready
     assert serving(world)[0] == 0
     world.serve(world.route(1), revision=2)
-    assert world.follower.ready
+    assert world.poller.ready
     assert serving(world) == (2, "")
 
 
 def test_a_failed_release_is_tried_again_only_after_a_while(world, monkeypatch):
     seconds = [0.0]
-    follower = Follower(world.core, world.depot, clock=world.clock, process="host-0", retry_s=5.0, timer=lambda: seconds[0])
+    poller = ReleasePoller(world.core, world.model_source, clock=world.clock, process="host-0", retry_s=5.0, timer=lambda: seconds[0])
     reads, get = [], world.blobs.get
 
     def unavailable(digest):
@@ -70,11 +70,11 @@ def test_a_failed_release_is_tried_again_only_after_a_while(world, monkeypatch):
     monkeypatch.setattr(world.blobs, "get", unavailable)
     world.release(world.route(1))
     for _ in range(3):
-        follower.poll()
+        poller.poll()
     assert len(reads) == 1
     monkeypatch.setattr(world.blobs, "get", get)
     seconds[0] = 5.0
-    follower.poll()
+    poller.poll()
     assert serving(world) == (1, "")
 
 
@@ -85,9 +85,9 @@ def test_metadata_that_is_away_changes_nothing_for_callers(world, monkeypatch):
     world.serve()
     for verb in ("find", "get", "commit"):
         monkeypatch.setattr(world.metadata, verb, away)
-    world.follower._look()
+    world.poller._look()
     assert answer(world) == 101.0
-    assert world.follower.ready
+    assert world.poller.ready
 
 
 def test_a_serving_record_that_could_not_be_written_is_written_later(world, monkeypatch):
@@ -97,10 +97,10 @@ def test_a_serving_record_that_could_not_be_written_is_written_later(world, monk
     world.serve()
     world.release(world.route(2), revision=2)
     monkeypatch.setattr(world.metadata, "commit", away)
-    world.follower._look()
+    world.poller._look()
     assert answer(world) == 201.0
     monkeypatch.undo()
-    world.follower._look()
+    world.poller._look()
     assert serving(world) == (2, "")
 
 
@@ -111,19 +111,19 @@ def test_endpoints_switch_even_when_no_serving_record_can_be_written(world, monk
     for endpoint in ("first", "second"):
         world.release(endpoint=endpoint)
     monkeypatch.setattr(world.metadata, "commit", away)
-    world.follower.poll()
+    world.poller.poll()
     assert set(world.core.served) == {"first", "second"}
 
 
 def test_a_model_that_breaks_while_loading_blocks_nobody_else(world):
     bad = world.route(1)
-    broken = LinearFormatOf(world.depot.formats["linear"])
-    follower = Follower(
-        world.core, Depot(world.metadata, world.blobs, {"linear": broken}, world.depot.source_of), clock=world.clock, process="host-0"
+    broken = LinearFormatOf(world.model_source.formats["linear"])
+    poller = ReleasePoller(
+        world.core, ModelSource(world.metadata, world.blobs, {"linear": broken}, world.model_source.source_of), clock=world.clock, process="host-0"
     )
     world.release(bad, endpoint="a")
     world.release(world.route(2), endpoint="b")
-    follower.poll()
+    poller.poll()
     assert set(world.core.served) == {"b"}
     assert "RuntimeError" in world.metadata.get(Serving, "a", "host-0").error
 
@@ -146,7 +146,7 @@ def test_the_serving_record_is_written_on_changes_only(world, monkeypatch):
     world.release()
     commits.clear()
     for _ in range(5):
-        world.follower.poll()
+        world.poller.poll()
     assert len(commits) == 1
 
 
@@ -154,17 +154,17 @@ def test_endpoints_are_followed_independently(world):
     world.serve(world.route(1, golden=7.0), endpoint="bad")
     world.serve(world.route(2), endpoint="good")
     assert answer(world, "good") == 201.0
-    assert world.follower.known == {"bad", "good"}
-    assert not world.follower.ready
+    assert world.poller.known == {"bad", "good"}
+    assert not world.poller.ready
 
 
 def test_an_endpoint_without_any_release_is_not_waited_for(world):
     batch = Batch()
     batch.put(Endpoint("planned", "flights"))
     world.metadata.commit(batch)
-    world.follower.poll()
-    assert world.follower.ready
-    assert world.follower.known == frozenset()
+    world.poller.poll()
+    assert world.poller.ready
+    assert world.poller.known == frozenset()
 
 
 def test_a_rollback_is_a_new_release_of_the_old_model(world):
@@ -182,15 +182,15 @@ def test_weights_that_make_no_sense_are_refused_and_reported(world):
 
 
 def test_the_thread_follows_by_itself_and_stops_when_told(world):
-    follower = Follower(world.core, world.depot, clock=world.clock, process="host-0", poll_s=0.001)
+    poller = ReleasePoller(world.core, world.model_source, clock=world.clock, process="host-0", poll_s=0.001)
     world.release()
-    follower.start()
+    poller.start()
     assert answer(world) == 101.0
     world.release(world.route(2), revision=2)
     switched = threading.Event()
     for _ in range(12_000):
         if answer(world) == 201.0 or switched.wait(0.005):
             break
-    follower.stop()
+    poller.stop()
     assert answer(world) == 201.0
-    assert not any(thread.name == "rota-follower" for thread in threading.enumerate())
+    assert not any(thread.name == "rota-poller" for thread in threading.enumerate())

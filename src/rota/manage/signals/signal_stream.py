@@ -1,0 +1,112 @@
+"""Signal streams: predictions, labels and business outcomes on their way from a journal entry to the rows that count.
+
+Whoever reports a signal is answered once a journal entry holds it; `flush` moves entries into the endpoint's table, each once;
+readers de-duplicate the rows of one identity. The prediction log, labels and business outcomes each declare one `SignalStream`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Generic, Literal, Protocol, TypeVar
+
+import msgspec
+import polars as pl
+
+from rota.errors import Corrupt
+from rota.manage.signals.exactly_once import drain
+from rota.ports.journal import Journal
+from rota.ports.tables import Tables
+from rota.records.record import Record, check_name
+from rota.records.time import Micros
+
+S = TypeVar("S")
+S_contra = TypeVar("S_contra", contravariant=True)
+R = TypeVar("R", bound=Record)
+Columns = Mapping[str, type[pl.DataType]]
+TableSchema = Mapping[str, pl.DataType]
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class EntryCodec(Protocol[S_contra]):
+    """The stored form of a stream: signals as one journal entry, and journal entries as rows of its table."""
+
+    def encode(self, signals: Sequence[S_contra], received_us: Micros, /) -> bytes: ...
+
+    def frame(self, payloads: Sequence[bytes], stored_schema: Callable[[], TableSchema], /) -> pl.DataFrame:
+        """The rows of entries; `stored_schema` looks up the table's columns so far. Raises `Corrupt` for bytes that are no entry."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignalStream(Generic[S]):
+    """One kind of signal: a journal stream and a table `<folder>/<endpoint>`, and which rows count.
+
+    Of the rows that are equal in `identity` (columns or expressions over them), the `keep` one in the order of the columns
+    `order` counts; rows that are equal there too keep the order in which they were stored.
+    """
+
+    folder: str
+    columns: Columns
+    codec: EntryCodec[S]
+    identity: tuple[str | pl.Expr, ...]
+    order: tuple[str, ...]
+    keep: Literal["first", "last"]
+    unplaced: str = ""
+    """The name of the stream and table for the endpoint "", where signals may come without one."""
+
+    def table(self, endpoint: str) -> str:
+        """The name of an endpoint's stream and table; raises `InvalidInput` for a name that is not safe."""
+        return self.unplaced if self.unplaced and not endpoint else _table(self.folder, endpoint)
+
+    def append(self, journal: Journal, endpoint: str, signals: Sequence[S], received_us: Micros, *, sync: bool = False) -> None:
+        """Acknowledge signals in one journal entry; on return they survive kill -9 (with `sync`, a power cut).
+
+        A signal about a prediction that is unknown is kept: the prediction may still be on its way. Raises `Unavailable` when
+        the journal cannot be written.
+        """
+        journal.append(self.table(endpoint), [self.codec.encode(signals, received_us)], sync=sync)
+
+    def flush(self, journal: Journal, tables: Tables, endpoint: str) -> int:
+        """Move acknowledged entries into the endpoint's table, each once; returns the number of rows moved."""
+        name = self.table(endpoint)
+
+        def stored_schema() -> TableSchema:
+            return {} if tables.version(name) is None else tables.scan(name).collect_schema()
+
+        return drain(journal, tables, name, lambda payloads: self.codec.frame(payloads, stored_schema))
+
+    def scan(self, tables: Tables, endpoint: str, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """Every stored row of an endpoint, repetitions included; no rows (of `columns`) where nothing was stored yet."""
+        name = self.table(endpoint)
+        if tables.version(name) is None:
+            return pl.LazyFrame(schema={column: self.columns[column] for column in columns or self.columns})
+        return tables.scan(name, columns=columns)
+
+    def effective(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows that count, one for each identity, in the order of `order`."""
+        return rows.sort(self.order, maintain_order=True).unique(list(self.identity), keep=self.keep, maintain_order=True)
+
+
+class ReceivedEntries(Generic[R]):
+    """An entry is (received_us, records): reports that came in one request. A row is a record's fields and `received_us`."""
+
+    def __init__(self, record: type[R], columns: Columns, *, noun: str) -> None:
+        self._columns = columns
+        self._noun = noun
+        self._decoder = msgspec.msgpack.Decoder(tuple[Micros, tuple[record, ...]])  # type: ignore[valid-type]
+
+    def encode(self, signals: Sequence[R], received_us: Micros) -> bytes:
+        return _encode((received_us, signals))
+
+    def frame(self, payloads: Sequence[bytes], _stored_schema: Callable[[], TableSchema]) -> pl.DataFrame:
+        try:
+            entries = [self._decoder.decode(payload) for payload in payloads]
+        except msgspec.DecodeError as error:
+            raise Corrupt(f"an entry of the {self._noun} journal cannot be read: {error}") from error
+        rows = [(*msgspec.structs.astuple(record), received_us) for received_us, records in entries for record in records]
+        return pl.DataFrame(rows, schema=self._columns, orient="row")
+
+
+@lru_cache(maxsize=4_096)
+def _table(folder: str, endpoint: str) -> str:
+    return f"{folder}/{check_name('endpoint', endpoint)}"
