@@ -38,7 +38,7 @@ def prepare(repositories: Repositories, name: str, definition: DatasetDefinition
     newest = metadata.get(DatasetVersion, name, number - 1) if number > 1 else None
     if newest is not None and (newest.digest, newest.environment) == (built.version.digest, environment):
         return Prepared(newest, built.rows, new=False)
-    profile = profiles.profile(built.rows, definition, built.version.id, expected=schemas.law(metadata, name), now_us=now_us)
+    profile = profiles.profile(built.rows, definition, built.version.id, expected=schemas.active(metadata, name), now_us=now_us)
     version = msgspec.structs.replace(
         built.version,
         environment=environment,
