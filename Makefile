@@ -16,7 +16,7 @@ DEMO ?=
 # Processes that tests run in
 JOBS ?= 2
 
-.PHONY: demo test slow check peers lock wheel clean
+.PHONY: demo test slow check mutants peers lock wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rota demo $(DEMO)
@@ -32,6 +32,10 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Small faults in a copy of what decides, drawn at random: do the tests notice? MUTANTS="--sample 200 --only judge" is handed on.
+mutants: $(VENV)/.dev
+	$(BIN)/python benchmarks/house/mutants.py $(MUTANTS)
 
 # The MLflow clients and the server of the contract tests, each in an environment of its own.
 peers: $(PEERS)/.mlflow3 $(PEERS)/.mlflow2

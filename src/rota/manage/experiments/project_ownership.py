@@ -43,7 +43,7 @@ NONE: Mapping[str, str] = {}
 ProjectLookup = Callable[[str], str | None]
 
 
-class Projects:
+class ProjectOwnership:
     """The project of a thing by name or record: NOBODY for what belongs to nobody, None for what is not there, else UNKNOWN."""
 
     def __init__(self, repositories: Repositories, new: Mapping[str, str] = NONE) -> None:
@@ -76,9 +76,9 @@ class Projects:
             Note: lambda note: self.node(note.node),
         }
 
-    def knowing(self, new: Mapping[str, str]) -> "Projects":
+    def knowing(self, new: Mapping[str, str]) -> "ProjectOwnership":
         """The same, with models that are just coming into being."""
-        return Projects(self._repositories, new)
+        return ProjectOwnership(self._repositories, new)
 
     def named(self, collection: str, key: str) -> str | None:
         """The project of a thing named in an address, by the word before its name."""
