@@ -1,4 +1,4 @@
-"""What a run keeps as files: artifacts, figures, and fitted models as logged models, each with its edge from the run."""
+"""Log artifacts, figures and fitted models of a run, each with its lineage edge from the run."""
 
 import io
 import uuid

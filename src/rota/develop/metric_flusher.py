@@ -1,4 +1,4 @@
-"""Carrying metric points from spools into the tracking store: one background thread for all runs of a tracker."""
+"""Flush metric points from spools into the tracking store: one background thread for all runs of a tracker."""
 
 import logging
 import threading

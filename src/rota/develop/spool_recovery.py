@@ -1,4 +1,4 @@
-"""Spools whose process is gone: what it had logged is stored, and its run is said to be killed."""
+"""Recover the spools of dead processes: store what they had logged, and mark their runs as killed."""
 
 import fcntl
 import json

@@ -91,7 +91,7 @@ def tune(
     *,
     trials: int,
     direction: Direction = "minimize",
-    told: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Tuned:
     """Search with a tuner inside a tuning run. `told` gets a line after each trial. Raises `Refused` when no trial finished."""
     if trials < 1:
@@ -100,7 +100,7 @@ def tune(
     search = _Search(run, tuner, objective, direction)
     for number in range(trials):
         search.trial()
-        told(f"trial {number + 1}/{trials}: {search.newest}; best {search.best_text}")
+        progress(f"trial {number + 1}/{trials}: {search.newest}; best {search.best_text}")
     return search.ended()
 
 

@@ -1,4 +1,4 @@
-"""Tests that may be looked at as often as one likes: confidence sequences and an e-process.
+"""Sequential tests, valid at every look: confidence sequences and an e-process.
 
 A confidence sequence covers the truth at every look at once with probability 1 - alpha, so a verdict may be taken the moment
 an interval allows it. The ones here are asymptotic: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central

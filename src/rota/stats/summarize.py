@@ -1,4 +1,4 @@
-"""What validation looks at in a table: one pass over each column, in slices whose observations merge.
+"""Summarize a table for validation: one pass over each column, in slices whose summaries merge.
 
 Memory is bounded by the slice and by 10,000 distinct texts a column, whatever the table; only a column with a constraint on its
 distinct values costs 8 bytes for each of them. Everything is exact except that distinct values are told apart by 64-bit hashes

@@ -1,4 +1,4 @@
-"""What is normal for a model that was not trained here: its schema and the days that later ones are compared with.
+"""The baseline of an adopted model: its schema, and the reference days that later days are compared with.
 
 A model trained here has both from its training data. A foreign one gets them from reference rows that somebody gives (`of_rows`), kept
 as a dataset version under the model's name; or, when nobody does, from the first LEARNING_DAYS complete days that it served

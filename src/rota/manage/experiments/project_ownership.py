@@ -1,6 +1,7 @@
-"""To which project a thing belongs: models with all that hangs on them, endpoints, pipelines and experiments have one.
+"""Find the project that a record, run, lineage node or address belongs to.
 
-Sources, features, datasets and schemas belong to nobody. What is not known here has no project that anybody could have.
+Models, endpoints, pipelines and experiments have a project, and so has all that hangs on them. Sources, features, datasets and
+schemas belong to no project. What is unknown here has the project UNKNOWN, which no token has.
 """
 
 from collections.abc import Callable, Mapping

@@ -56,12 +56,12 @@ def remove(repositories: Repositories, model: str, alias: str, *, actor: str, re
     metadata = repositories.metadata
 
     def attempt() -> None:
-        found = metadata.get(Alias, model, alias)
-        if found is None:
+        current = metadata.get(Alias, model, alias)
+        if current is None:
             raise NotFound(f"model {model!r} has no alias {alias!r}", model=model, alias=alias)
         _check_by_hand(metadata, model, alias, reason, may_release=may_release)
         batch = Batch()
-        model_aliases.remove(batch, metadata, found, actor=actor, now_us=repositories.clock.now_us(), reason=reason)
+        model_aliases.remove(batch, metadata, current, actor=actor, now_us=repositories.clock.now_us(), reason=reason)
         metadata.commit(batch)
 
     registered_models.retried(attempt)

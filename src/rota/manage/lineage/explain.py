@@ -1,4 +1,4 @@
-"""Why a model version is what it is and stands where it stands: one answer out of everything that was recorded about it."""
+"""Explain a model version: how it was made, why it has its status, and where it serves, out of all that was recorded."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -93,40 +93,48 @@ def explain(repositories: Repositories, reference: str, *, at_us: Micros | None 
     )
 
 
-def sentences(found: Explanation) -> dict[str, str]:
+def sentences(explanation: Explanation) -> dict[str, str]:
     """The answer in a few lines, by what they speak of."""
-    version = found.version
+    version = explanation.version
     said = {"version": f"{version.id}, {version.status}, registered {iso(version.created_us)} because of {version.trigger}"}
-    standing = f"is {', '.join(found.aliases)}" if found.aliases else "has no alias"
-    said["standing"] = f"{standing} at {iso(found.at_us)}; champion is " + (f"version {found.champion}" if found.champion else "no version")
-    if found.alert:
-        said["cause"] = f"alert {found.alert.kind} of {found.alert.subject}: {found.alert.message}"
-    if found.dataset:
-        at = ", ".join(f"{source}@{number}" for source, number in found.dataset.sources.items())
-        span = f"from {iso(found.dataset.start_us)} to {iso(found.dataset.end_us)}"
-        said["data"] = f"{found.dataset.id}: {found.dataset.rows} rows {span}, out of {at or 'no source'}"
-    if found.features:
-        said["features"] = ", ".join(f"{view['name']} ({len(view['features'])})" for view in found.features)
-    said["parameters"] = ", ".join(f"{name} = {value}" for name, value in found.parameters.items()) or "none"
+    standing = f"is {', '.join(explanation.aliases)}" if explanation.aliases else "has no alias"
+    said["standing"] = f"{standing} at {iso(explanation.at_us)}; champion is " + (
+        f"version {explanation.champion}" if explanation.champion else "no version"
+    )
+    if explanation.alert:
+        said["cause"] = f"alert {explanation.alert.kind} of {explanation.alert.subject}: {explanation.alert.message}"
+    if explanation.dataset:
+        at = ", ".join(f"{source}@{number}" for source, number in explanation.dataset.sources.items())
+        span = f"from {iso(explanation.dataset.start_us)} to {iso(explanation.dataset.end_us)}"
+        said["data"] = f"{explanation.dataset.id}: {explanation.dataset.rows} rows {span}, out of {at or 'no source'}"
+    if explanation.features:
+        said["features"] = ", ".join(f"{view['name']} ({len(view['features'])})" for view in explanation.features)
+    said["parameters"] = ", ".join(f"{name} = {value}" for name, value in explanation.parameters.items()) or "none"
     said["metrics"] = ", ".join(f"{name} {value:.4g}" for name, value in version.metrics.items()) or "none"
-    said |= {f"gate {gate['gate']}": ("passed: " if gate["passed"] else "refused: ") + str(gate["message"]) for gate in found.gates}
-    said |= {f"review {iso(each.at_us)}": f"asked by {each.requested_by}, {each.state}: {each.comment}" for each in found.reviews}
-    said |= {f"risk {each.question}": f"{each.answer} ({'acceptable' if each.acceptable else 'blocks'}, {each.answered_by})" for each in found.risks}
-    said |= {f"{each.decision} {iso(each.at_us)}": f"{each.reviewer}: {each.reason}" for each in found.approvals}
+    said |= {f"gate {gate['gate']}": ("passed: " if gate["passed"] else "refused: ") + str(gate["message"]) for gate in explanation.gates}
+    said |= {f"review {iso(each.at_us)}": f"asked by {each.requested_by}, {each.state}: {each.comment}" for each in explanation.reviews}
+    said |= {
+        f"risk {each.question}": f"{each.answer} ({'acceptable' if each.acceptable else 'blocks'}, {each.answered_by})" for each in explanation.risks
+    }
+    said |= {f"{each.decision} {iso(each.at_us)}": f"{each.reviewer}: {each.reason}" for each in explanation.approvals}
     said |= {
         f"{each.alias} {iso(each.at_us)}": f"{each.before or 'none'} -> {each.number or 'none'} by {each.actor}: {each.reason}"
-        for each in found.alias_moves
+        for each in explanation.alias_moves
     }
-    said |= {f"rollout {each.id}": f"{each.state.replace('_', ' ')} after {len(each.history)} verdicts: {each.reason}" for each in found.rollouts}
-    said |= {f"release {each.endpoint}@{each.revision}": _split(each) for each in found.releases}
-    if found.code:
-        said["code"] = f"commit {found.code.commit or 'none'}{' + local changes' if found.code.dirty else ''}, lock {found.code.lock[:12] or 'none'}"
-    if found.execution:
-        made = ", ".join(f"{name} {value}" for name, value in found.execution.components.items() if name not in ("commit", "release"))
-        said["run"] = f"{found.execution.id} by {found.execution.executor or 'no worker'}, {made}"
-    if found.tracked_run:
-        said["tracked run"] = f"{found.tracked_run.id} {found.tracked_run.name} of {found.tracked_run.owner}"
-    return said | {f"note {iso(note.at_us)}": f"{note.author}: {note.text}" for note in found.notes}
+    said |= {
+        f"rollout {each.id}": f"{each.state.replace('_', ' ')} after {len(each.history)} verdicts: {each.reason}" for each in explanation.rollouts
+    }
+    said |= {f"release {each.endpoint}@{each.revision}": _split(each) for each in explanation.releases}
+    if explanation.code:
+        said["code"] = (
+            f"commit {explanation.code.commit or 'none'}{' + local changes' if explanation.code.dirty else ''}, lock {explanation.code.lock[:12] or 'none'}"
+        )
+    if explanation.execution:
+        made = ", ".join(f"{name} {value}" for name, value in explanation.execution.components.items() if name not in ("commit", "release"))
+        said["run"] = f"{explanation.execution.id} by {explanation.execution.executor or 'no worker'}, {made}"
+    if explanation.tracked_run:
+        said["tracked run"] = f"{explanation.tracked_run.id} {explanation.tracked_run.name} of {explanation.tracked_run.owner}"
+    return said | {f"note {iso(note.at_us)}": f"{note.author}: {note.text}" for note in explanation.notes}
 
 
 def _resolve(metadata: Metadata, reference: str, at_us: Micros, *, now: bool) -> ModelVersion:
