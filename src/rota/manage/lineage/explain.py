@@ -93,48 +93,42 @@ def explain(repositories: Repositories, reference: str, *, at_us: Micros | None 
     )
 
 
-def sentences(explanation: Explanation) -> dict[str, str]:
+def sentences(record: Explanation) -> dict[str, str]:
     """The answer in a few lines, by what they speak of."""
-    version = explanation.version
+    version = record.version
     said = {"version": f"{version.id}, {version.status}, registered {iso(version.created_us)} because of {version.trigger}"}
-    standing = f"is {', '.join(explanation.aliases)}" if explanation.aliases else "has no alias"
-    said["standing"] = f"{standing} at {iso(explanation.at_us)}; champion is " + (
-        f"version {explanation.champion}" if explanation.champion else "no version"
-    )
-    if explanation.alert:
-        said["cause"] = f"alert {explanation.alert.kind} of {explanation.alert.subject}: {explanation.alert.message}"
-    if explanation.dataset:
-        at = ", ".join(f"{source}@{number}" for source, number in explanation.dataset.sources.items())
-        span = f"from {iso(explanation.dataset.start_us)} to {iso(explanation.dataset.end_us)}"
-        said["data"] = f"{explanation.dataset.id}: {explanation.dataset.rows} rows {span}, out of {at or 'no source'}"
-    if explanation.features:
-        said["features"] = ", ".join(f"{view['name']} ({len(view['features'])})" for view in explanation.features)
-    said["parameters"] = ", ".join(f"{name} = {value}" for name, value in explanation.parameters.items()) or "none"
+    standing = f"is {', '.join(record.aliases)}" if record.aliases else "has no alias"
+    said["standing"] = f"{standing} at {iso(record.at_us)}; champion is " + (f"version {record.champion}" if record.champion else "no version")
+    if record.alert:
+        said["cause"] = f"alert {record.alert.kind} of {record.alert.subject}: {record.alert.message}"
+    if record.dataset:
+        at = ", ".join(f"{source}@{number}" for source, number in record.dataset.sources.items())
+        span = f"from {iso(record.dataset.start_us)} to {iso(record.dataset.end_us)}"
+        said["data"] = f"{record.dataset.id}: {record.dataset.rows} rows {span}, out of {at or 'no source'}"
+    if record.features:
+        said["features"] = ", ".join(f"{view['name']} ({len(view['features'])})" for view in record.features)
+    said["parameters"] = ", ".join(f"{name} = {value}" for name, value in record.parameters.items()) or "none"
     said["metrics"] = ", ".join(f"{name} {value:.4g}" for name, value in version.metrics.items()) or "none"
-    said |= {f"gate {gate['gate']}": ("passed: " if gate["passed"] else "refused: ") + str(gate["message"]) for gate in explanation.gates}
-    said |= {f"review {iso(each.at_us)}": f"asked by {each.requested_by}, {each.state}: {each.comment}" for each in explanation.reviews}
-    said |= {
-        f"risk {each.question}": f"{each.answer} ({'acceptable' if each.acceptable else 'blocks'}, {each.answered_by})" for each in explanation.risks
-    }
-    said |= {f"{each.decision} {iso(each.at_us)}": f"{each.reviewer}: {each.reason}" for each in explanation.approvals}
+    said |= {f"gate {gate['gate']}": ("passed: " if gate["passed"] else "refused: ") + str(gate["message"]) for gate in record.gates}
+    said |= {f"review {iso(each.at_us)}": f"asked by {each.requested_by}, {each.state}: {each.comment}" for each in record.reviews}
+    said |= {f"risk {each.question}": f"{each.answer} ({'acceptable' if each.acceptable else 'blocks'}, {each.answered_by})" for each in record.risks}
+    said |= {f"{each.decision} {iso(each.at_us)}": f"{each.reviewer}: {each.reason}" for each in record.approvals}
     said |= {
         f"{each.alias} {iso(each.at_us)}": f"{each.before or 'none'} -> {each.number or 'none'} by {each.actor}: {each.reason}"
-        for each in explanation.alias_moves
+        for each in record.alias_moves
     }
-    said |= {
-        f"rollout {each.id}": f"{each.state.replace('_', ' ')} after {len(each.history)} verdicts: {each.reason}" for each in explanation.rollouts
-    }
-    said |= {f"release {each.endpoint}@{each.revision}": _split(each) for each in explanation.releases}
-    if explanation.code:
+    said |= {f"rollout {each.id}": f"{each.state.replace('_', ' ')} after {len(each.history)} verdicts: {each.reason}" for each in record.rollouts}
+    said |= {f"release {each.endpoint}@{each.revision}": _split(each) for each in record.releases}
+    if record.code:
         said["code"] = (
-            f"commit {explanation.code.commit or 'none'}{' + local changes' if explanation.code.dirty else ''}, lock {explanation.code.lock[:12] or 'none'}"
+            f"commit {record.code.commit or 'none'}{' + local changes' if record.code.dirty else ''}, lock {record.code.lock[:12] or 'none'}"
         )
-    if explanation.execution:
-        made = ", ".join(f"{name} {value}" for name, value in explanation.execution.components.items() if name not in ("commit", "release"))
-        said["run"] = f"{explanation.execution.id} by {explanation.execution.executor or 'no worker'}, {made}"
-    if explanation.tracked_run:
-        said["tracked run"] = f"{explanation.tracked_run.id} {explanation.tracked_run.name} of {explanation.tracked_run.owner}"
-    return said | {f"note {iso(note.at_us)}": f"{note.author}: {note.text}" for note in explanation.notes}
+    if record.execution:
+        made = ", ".join(f"{name} {value}" for name, value in record.execution.components.items() if name not in ("commit", "release"))
+        said["run"] = f"{record.execution.id} by {record.execution.executor or 'no worker'}, {made}"
+    if record.tracked_run:
+        said["tracked run"] = f"{record.tracked_run.id} {record.tracked_run.name} of {record.tracked_run.owner}"
+    return said | {f"note {iso(note.at_us)}": f"{note.author}: {note.text}" for note in record.notes}
 
 
 def _resolve(metadata: Metadata, reference: str, at_us: Micros, *, now: bool) -> ModelVersion:
