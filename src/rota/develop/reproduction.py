@@ -46,7 +46,11 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ReproduceOptions:
-    """`use_present`: take this interpreter whatever the lock says. `keep`: where the checked-out code stays; otherwise it is removed."""
+    """How to reproduce a run.
+
+    `use_present`: take this interpreter whatever the lock says. `tolerance`: relative difference up to which metrics are close.
+    `keep`: where the checked-out code stays; otherwise it is removed.
+    """
 
     home: Path
     use_present: bool = False
@@ -56,7 +60,7 @@ class ReproduceOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReproducedValue:
-    """One thing then and now."""
+    """One value of the original run and of its reproduction."""
 
     what: Literal["parameter", "metric", "input", "artifact", "environment"]
     name: str

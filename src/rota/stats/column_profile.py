@@ -60,7 +60,7 @@ def groups(test: pl.Series, label: pl.Series) -> Groups:
 
 
 def column_profile(name: str, role: Role, type: Type, values: pl.Series, by: Groups) -> ColumnProfile:
-    """The profile of a column; completeness is counted, validity is for whoever knows what is expected."""
+    """The profile of a column; completeness is counted here, validity needs the expectations of a schema (`profiles`)."""
     return _PROFILES.get(type, _of_numbers)(name, role, type, values, by)
 
 

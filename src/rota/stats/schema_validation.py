@@ -182,7 +182,7 @@ def _judge_distinct(column: ColumnSchema, seen: ColumnSummary) -> Iterator[Anoma
 
 
 def _judge_values(column: ColumnSchema, seen: ColumnSummary) -> Iterator[Anomaly]:
-    """Nulls have no values and are the business of presence."""
+    """Nulls have no values; presence constraints cover them."""
     if column.min_values is not None and seen.fewest is not None and seen.fewest < column.min_values:
         message = f"column {column.name!r}: a row holds {seen.fewest} values, at least {column.min_values} are expected"
         yield _anomaly(column, "FEATURE_TYPE_LOW_NUMBER_VALUES", message, seen.fewest, column.min_values)

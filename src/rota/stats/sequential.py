@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How sure, where the sequence is narrowest (rows of both arms together), and which bound is wanted."""
+    """The error level `alpha`, the rows (of both arms together) where the sequence is narrowest, and which bound is wanted."""
 
     alpha: float = 0.05
     tuned_for: int = 2_000

@@ -1,6 +1,6 @@
 """The model card of a version: generated from what was recorded, with people's text beside it section by section.
 
-A card is made anew each time it is asked for; only the words of people are kept (`ModelCard`), each change in the audit log.
+A card is generated whenever it is read; only people's text is stored (`ModelCard`), with each change in the audit log.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -61,7 +61,7 @@ def review(metadata: Metadata, version: ModelVersion) -> ReviewRequest | None:
 
 
 def request_review(metadata: Metadata, model: str, number: int, *, actor: str, now_us: Micros, comment: str = "") -> ReviewRequest:
-    """Ask for a decision on a version; asking again after changes were requested opens it anew."""
+    """Ask for a decision on a version; asking again after changes were requested opens it again."""
 
     def request() -> ReviewRequest:
         version = model_versions.live(metadata, model, number)
@@ -186,5 +186,5 @@ def _approved(now: Readiness, approval: Approval, *, rollout: bool) -> Event:
 
 
 def _touched(version: ModelVersion, at_us: Micros, status: Any) -> ModelVersion:
-    """The version with a status and a later moment: whoever decides on what it was before finds it changed."""
+    """The version with a new status and a later moment, so that a concurrent decision on the old state is a `Conflict`."""
     return msgspec.structs.replace(version, status=status, updated_us=at_us)
