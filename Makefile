@@ -16,7 +16,7 @@ DEMO ?=
 # Processes that tests run in
 JOBS ?= 2
 
-.PHONY: demo test slow check docs peers lock wheel clean
+.PHONY: demo test slow check docs mutants peers lock wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rota demo $(DEMO)
@@ -36,6 +36,11 @@ check: $(VENV)/.dev
 # The pages that are generated from the code; a test holds them equal.
 docs: $(VENV)/.dev
 	$(BIN)/rota settings --markdown > docs/settings.md
+	$(BIN)/python benchmarks/house/glossary.py
+
+# Small faults in a copy of what decides, drawn at random: do the tests notice? MUTANTS="--sample 200 --only judge" is handed on.
+mutants: $(VENV)/.dev
+	$(BIN)/python benchmarks/house/mutants.py $(MUTANTS)
 
 # The MLflow clients and the server of the contract tests, each in an environment of its own.
 peers: $(PEERS)/.mlflow3 $(PEERS)/.mlflow2

@@ -149,7 +149,7 @@ class Overlay:
         if mutant is None:
             return self._pytest(tests)
         target = self.folder / "rota" / mutant.path.relative_to(PACKAGE)
-        data = mutant.path.read_bytes()
+        data = target.read_bytes()
         target.write_bytes(data[: mutant.start] + mutant.after.encode() + data[mutant.end :])
         try:
             return self._pytest(tests)

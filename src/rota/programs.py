@@ -104,7 +104,7 @@ def tune(
     """
     tuner = engines.tuner(direction, seed=seed)
 
-    def told(line: str) -> None:
+    def progress(line: str) -> None:
         if sys.stderr.isatty():
             sys.stderr.write(f"{line}\n")
 
@@ -116,7 +116,7 @@ def tune(
             run.log_params(
                 {"tuning.learned_from": earlier.id, "tuning.learned": tuning.learn(tuner, run_search.children(run.repositories.tracking, earlier))}
             )
-        return tuning.tune(run, tuner, objective, trials=trials, direction=direction, told=told)
+        return tuning.tune(run, tuner, objective, trials=trials, direction=direction, progress=progress)
 
 
 def load(path: str | Path) -> EmbeddedModel:

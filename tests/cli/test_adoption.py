@@ -50,7 +50,7 @@ def test_a_directory_of_mlflow_becomes_an_endpoint_with_a_monitor(empty, tmp_pat
     taken = printed(empty, "monitor", "import", "tickets", "--log", str(tmp_path / "log.csv"))
     assert taken == {"endpoint": "tickets", "predictions": 40, "labels": 40}
     with empty.open() as platform:
-        assert schemas.law(platform.repositories.metadata, "tickets").dataset == "tickets@1"
+        assert schemas.active(platform.repositories.metadata, "tickets").dataset == "tickets@1"
         actions = [entry.action for entry in platform.repositories.metadata.audit()]
     assert actions == ["version.register", "version.adopt", "schema.add", "model.baseline", "endpoint.add", "monitor.add"]
 

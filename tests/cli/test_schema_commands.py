@@ -1,4 +1,4 @@
-"""`rota data schema`: from a file to a law and its edits, and data held against it with an exit code."""
+"""`rota data schema`: from a file to an active schema and its edits, and data held against it with an exit code."""
 
 import json
 from pathlib import Path

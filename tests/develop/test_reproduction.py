@@ -176,9 +176,9 @@ def test_another_environment_is_made_from_the_lock(project, tmp_path):
     told = []
     other = msgspec.structs.replace(run, source=changed)
     with opened(Settings(home=home)) as platform:
-        done = reproduction.reproduce(platform.repositories, other, ReproduceOptions(home), told=told.append)
+        done = reproduction.reproduce(platform.repositories, other, ReproduceOptions(home), progress=told.append)
         assert done.matches
         assert any("making an environment" in line for line in told)
         told.clear()
-        assert reproduction.reproduce(platform.repositories, other, ReproduceOptions(home), told=told.append).matches
+        assert reproduction.reproduce(platform.repositories, other, ReproduceOptions(home), progress=told.append).matches
     assert not any("making an environment" in line for line in told)

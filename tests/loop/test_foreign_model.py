@@ -156,7 +156,7 @@ def test_without_a_baseline_the_first_served_days_are_what_is_normal(foreign: Fo
         foreign.live()
         assert foreign.slices() == [], day
     foreign.live()
-    learnt = schemas.law(foreign.world.metadata, "tickets")
+    learnt = schemas.active(foreign.world.metadata, "tickets")
     assert learnt is not None
     assert {column.name for column in learnt.columns} == {"request__kind_of_day", "request__temp", "request__guests"}
     assert len(foreign.slices()) == baselines.LEARNING_DAYS

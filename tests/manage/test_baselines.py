@@ -87,7 +87,7 @@ def test_a_second_baseline_is_the_next_version_and_the_law(repositories, version
     first = baseline(repositories, version, rows())
     second = baseline(repositories, version, rows(120))
     assert (first.version, second.version) == (1, 2)
-    assert schemas.law(repositories.metadata, "churn") == second
+    assert schemas.active(repositories.metadata, "churn") == second
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A schema lives in versions: inferred, edited by words or as a whole, frozen into law; two editors never lose an edit."""
+"""A schema lives in versions: inferred, edited by words or as a whole, frozen to be active; two editors never lose an edit."""
 
 import threading
 
@@ -44,9 +44,9 @@ def column(schema, name):
 def test_an_inferred_schema_is_version_1_and_no_law_before_it_is_frozen(metadata):
     made = first(metadata, frozen_us=5)
     assert (made.version, made.author, made.created_us, made.frozen_us) == (1, "anna", NOON_US, None)
-    assert schemas.law(metadata, "flights") is None
+    assert schemas.active(metadata, "flights") is None
     frozen = schemas.freeze(metadata, "flights", author="ben", now_us=NOON_US + 1)
-    assert schemas.law(metadata, "flights") == frozen == schemas.get(metadata, "flights@1")
+    assert schemas.active(metadata, "flights") == frozen == schemas.get(metadata, "flights@1")
     assert [(entry.actor, entry.action, entry.subject) for entry in metadata.audit()] == [
         ("anna", "schema.add", "flights@1"),
         ("ben", "schema.freeze", "flights@1"),
@@ -57,9 +57,9 @@ def test_an_edit_is_the_next_version_and_the_law_stays_until_it_is_frozen(metada
     law = schemas.freeze(metadata, f"{first(metadata).name}@1", author="anna", now_us=NOON_US)
     wider = schemas.edit(metadata, edited("temp.maximum=130", schema=law), author="ben", now_us=NOON_US + 1)
     assert (wider.version, wider.author, wider.frozen_us, column(wider, "temp").maximum) == (2, "ben", None, 130)
-    assert schemas.law(metadata, "flights") == law
+    assert schemas.active(metadata, "flights") == law
     assert [schemas.freeze(metadata, r, author="b", now_us=NOON_US).version for r in ("flights", "flights@1")] == [2, 1]
-    assert schemas.law(metadata, "flights").version == 1
+    assert schemas.active(metadata, "flights").version == 1
     assert schemas.get(metadata, "flights@2").frozen_us is not None
 
 
@@ -203,7 +203,7 @@ def test_a_champion_is_held_to_the_newest_law_with_the_columns_it_was_trained_wi
     assert schemas.serving(metadata, "delay") == wider
     schemas.edit(metadata, edited(removed=["a.b"], schema=wider), author="a", now_us=NOON_US + 2)
     fewer = schemas.freeze(metadata, "delay", author="a", now_us=NOON_US + 2)
-    assert schemas.law(metadata, "delay") == fewer
+    assert schemas.active(metadata, "delay") == fewer
     assert schemas.serving(metadata, "delay") == wider
     assert schemas.serving(metadata, "other") is None
 

@@ -1,4 +1,4 @@
-"""Schemas over HTTP: read, edit as a whole, freeze, and hold rows against the law."""
+"""Schemas over HTTP: read, edit as a whole, freeze, and hold rows against the active version."""
 
 import pytest
 

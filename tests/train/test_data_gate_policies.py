@@ -105,13 +105,13 @@ def test_a_refusal_names_the_way_out_unless_the_feed_is_at_fault(schema):
 
 
 def test_the_law_stays_the_law_while_the_features_stay(schema):
-    assert data_gate.law(schema, "ice", definition(), rows(), VERSION, now_us=NOON_US) is schema
+    assert data_gate.active_schema(schema, "ice", definition(), rows(), VERSION, now_us=NOON_US) is schema
 
 
 def test_a_new_feature_is_inferred_and_the_others_keep_what_was_frozen(schema):
     narrow = apply(schema, Edits(["w__temp.maximum=71"]))
     frame, wanted = rows(w__wet=pl.lit(1.0)), definition(temp="temp", kind="kind", wet="temp > 60")
-    law = data_gate.law(narrow, "ice", wanted, frame, msgspec.structs.replace(VERSION, number=2), now_us=NOON_US)
+    law = data_gate.active_schema(narrow, "ice", wanted, frame, msgspec.structs.replace(VERSION, number=2), now_us=NOON_US)
     assert [column.name for column in law.columns] == ["w__temp", "w__kind", "w__wet"]
     assert law.columns[0] == narrow.columns[0]
     assert law.bins[:2] == narrow.bins
@@ -147,7 +147,7 @@ def test_a_pipeline_with_other_features_trains_on_under_the_law_that_followed(wo
     assert world.train().status == "succeeded"
     laws = world.metadata.find(Schema, {"name": "ice"}, order="version")
     assert [len(law.columns) for law in laws] == [2, 3]
-    assert schemas.law(world.metadata, "ice") == laws[1]
+    assert schemas.active(world.metadata, "ice") == laws[1]
     assert schemas.serving(world.metadata, "ice") in laws
 
 
@@ -155,10 +155,10 @@ def test_a_schema_is_inferred_again_from_a_stored_dataset(world):
     world.history(10)
     world.train()
     version = datasets.get(world.metadata, "ice", 1)
-    law = schemas.law(world.metadata, "ice")
+    law = schemas.active(world.metadata, "ice")
     again = schemas.create(world.metadata, of_version(world.platform.repositories, version, "ice"), author="anna", now_us=NOON_US)
     assert (again.version, again.columns, again.bins, again.dataset) == (2, law.columns, law.bins, "ice@1")
-    assert schemas.law(world.metadata, "ice") == law
+    assert schemas.active(world.metadata, "ice") == law
     assert schemas.freeze(world.metadata, "ice", author="anna", now_us=NOON_US).version == 2
     world.clock.advance(world.clock.now_us() + 1_000_000)
     assert world.train().status == "succeeded"

@@ -1,4 +1,4 @@
-"""Where alerts go: the log, or a web hook."""
+"""Alert sinks: the log, or a web hook."""
 
 import logging
 from typing import Any

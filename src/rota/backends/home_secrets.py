@@ -60,14 +60,14 @@ class OwnerToken:
         return temporary
 
 
-def private_file(path: Path, made: Callable[[], str]) -> str:
+def private_file(path: Path, create: Callable[[], str]) -> str:
     """The text of the file; a missing one is written whole, synced, with mode 0600, and of two writers at once one wins."""
     if not path.exists():
         fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "w") as file:
-                file.write(made())
+                file.write(create())
                 file.flush()
                 os.fsync(file.fileno())
             with contextlib.suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""Posting to a URL that somebody configured, without becoming his way into this network (server-side request forgery).
+"""Post to a configured URL without opening a way into this network (server-side request forgery).
 
 Encrypted to public addresses, or plain to this machine. The name is resolved once and the connection made to the address
 that was checked, so a name that changes its mind in between gains nothing; redirects are not followed, proxies not asked.

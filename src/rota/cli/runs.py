@@ -165,7 +165,7 @@ def reproduce(
     with opened(ctx, "experiment.write") as platform:
         found = run_search.run(platform.repositories.tracking, run)
         asked = reproduction.ReproduceOptions(platform.settings.home.resolve(), use_present=here, tolerance=tolerance, keep=keep)
-        done = reproduction.reproduce(platform.repositories, found, asked, told=None if json else print)
+        done = reproduction.reproduce(platform.repositories, found, asked, progress=None if json else print)
     if json:
         show.write_json(plain(done))
     else:

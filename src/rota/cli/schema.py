@@ -25,7 +25,7 @@ commands = typer.Typer(
     no_args_is_help=True, help="Schemas: list, infer, show, edit, freeze, diff, validate.\n\nExample: rota data schema show flight-delay"
 )
 Reference = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="A schema; without a version its newest one.")]
-Freeze = Annotated[bool, typer.Option("--freeze", help="Make it the law of the data gate at once.")]
+Freeze = Annotated[bool, typer.Option("--freeze", help="Make it the active schema of the data gate at once.")]
 
 
 @commands.command("list")
@@ -77,7 +77,7 @@ def infer(
             inferred = schema_inference.of_version(repositories, version, name or version.name)
         made = schemas.create(repositories.metadata, inferred, author=platform.identity.name, now_us=repositories.clock.now_us())
         made = _frozen(platform, made, wanted=freeze)
-    _print(made, law=None, as_json=json)
+    _print(made, active=None, as_json=json)
 
 
 @commands.command("show")
@@ -93,12 +93,12 @@ def show_schema(
     """
     with opened(ctx, "data.read") as platform:
         found = schemas.get(platform.repositories.metadata, schema)
-        law = schemas.law(platform.repositories.metadata, found.name)
+        active = schemas.active(platform.repositories.metadata, found.name)
     if output is not None:
         output.write_bytes(_pretty(found))
         print(f"{found.name}@{found.version} is in {output}; `rota data schema edit {found.name} --file {output}` makes it the next version")
         return
-    _print(found, law=law, as_json=json)
+    _print(found, active=active, as_json=json)
 
 
 @commands.command()
@@ -112,7 +112,7 @@ def edit(
     freeze: Freeze = False,
     json: show.Json = False,
 ) -> None:
-    """Edit a schema: the next version, which becomes the law when it is frozen.
+    """Edit a schema: the next version, which becomes active when it is frozen.
 
     Example: rota data schema edit flight-delay --set origin_weather__temp.maximum=130 --policy COMPARATOR_L_INFTY_HIGH=ignore
     """
@@ -134,7 +134,7 @@ def edit(
 
 @commands.command()
 def freeze(ctx: typer.Context, schema: Reference, json: show.Json = False) -> None:
-    """Make a version the law that gate 1 and monitoring hold data against; an older one too.
+    """Make a version the active schema that gate 1 and monitoring hold data against; an older one too.
 
     Example: rota data schema freeze flight-delay@2
     """
@@ -144,7 +144,7 @@ def freeze(ctx: typer.Context, schema: Reference, json: show.Json = False) -> No
     if json:
         show.write_json(plain(made))
     else:
-        print(f"{made.name}@{made.version} is the law since {show.when(made.frozen_us)}")
+        print(f"{made.name}@{made.version} is the active version since {show.when(made.frozen_us)}")
 
 
 @commands.command()
@@ -162,7 +162,7 @@ def diff(ctx: typer.Context, before: Reference, after: Reference, json: show.Jso
 @commands.command("validate")
 def validate_data(
     ctx: typer.Context,
-    schema: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="A schema; without a version the law, else the newest.")],
+    schema: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="A schema; without a version the active one, else the newest.")],
     data: Annotated[str, typer.Argument(help="A Parquet, CSV or JSON-lines file, or a dataset version NAME@NUMBER.")],
     environment: Annotated[str, typer.Option(help="TRAINING, SERVING, or a name of your own; otherwise every column is expected.")] = "",
     previous: Annotated[str, typer.Option(help="Data before these, for drift comparators: a file or NAME@NUMBER.")] = "",
@@ -175,7 +175,7 @@ def validate_data(
     """
     with opened(ctx, "data.read") as platform:
         repositories = platform.repositories
-        found = None if "@" in schema else schemas.law(repositories.metadata, schema)
+        found = None if "@" in schema else schemas.active(repositories.metadata, schema)
         expected = found or schemas.get(repositories.metadata, schema)
         anomalies = validate(
             expected,
@@ -245,13 +245,13 @@ def _pretty(schema: Schema) -> bytes:
     return msgspec.json.format(encode(schema), indent=2) + b"\n"
 
 
-def _print(schema: Schema, *, law: Schema | None, as_json: bool) -> None:
+def _print(schema: Schema, *, active: Schema | None, as_json: bool) -> None:
     if as_json:
         show.write_json(plain(schema))
         return
     state = f"frozen {show.when(schema.frozen_us)}" if schema.frozen_us else "not frozen"
-    if law is not None and law.version != schema.version:
-        state += f"; the law is version {law.version}"
+    if active is not None and active.version != schema.version:
+        state += f"; the active version is {active.version}"
     by = f", by {schema.author}" if schema.author else ""
     print(f"{schema.name}, version {schema.version}, from {schema.dataset or 'a table'}{by}, {state}\n")
     columns = {

@@ -14,7 +14,7 @@ import polars as pl
 from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
 from rota.manage.signals import labels, prediction_log
-from rota.records.release import Analysis, Endpoint, Outcome, Rollout, Verdict
+from rota.records.release import Analysis, Endpoint, Judgement, Rollout, Verdict
 from rota.records.time import HOUR_US, Micros
 from rota.stats import sequential
 from rota.stats.metrics import LOG_LOSS_CLIP
@@ -35,7 +35,7 @@ def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *,
     return [_ANALYSES[analysis.kind](analysis, rows, rollout) for analysis in endpoint.rollout.analysis]
 
 
-def combine(verdicts: Sequence[Verdict]) -> tuple[Outcome, str]:
+def combine(verdicts: Sequence[Verdict]) -> tuple[Judgement, str]:
     """One failure fails; everything must pass to pass."""
     failed = [verdict.message for verdict in verdicts if verdict.outcome == "fail"]
     if failed:
@@ -115,7 +115,7 @@ def _arms(rows: pl.DataFrame, rollout: Rollout) -> tuple[pl.DataFrame, pl.DataFr
 
 
 def _verdict(analysis: Analysis, interval: sequential.Interval, text: str, *, allowed: float) -> Verdict:
-    outcome: Outcome = "fail" if interval.lower > allowed else "pass" if interval.upper <= allowed else "inconclusive"
+    outcome: Judgement = "fail" if interval.lower > allowed else "pass" if interval.upper <= allowed else "inconclusive"
     bounds = [float(bound) if np.isfinite(bound) else None for bound in (interval.estimate, interval.lower, interval.upper)]
     shown = "" if bounds[1] is None or bounds[2] is None else f" (interval {bounds[1]:+.4f} to {bounds[2]:+.4f}, allowed {allowed:g})"
     kind = f"{analysis.kind} {analysis.metric}".strip()

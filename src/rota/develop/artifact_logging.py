@@ -1,4 +1,4 @@
-"""What a run keeps as files: artifacts, figures, and fitted models as logged models, each with its edge from the run."""
+"""Log artifacts, figures and fitted models of a run, each with its lineage edge from the run."""
 
 import io
 import uuid
@@ -24,7 +24,7 @@ _SUFFIXES = frozenset({".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp"})
 
 
 def artifact(repositories: Repositories, run: ExperimentRun, name: str | Path, data: bytes | None, folder: str) -> str:
-    """Keep bytes, or the file at the path `name`, below the run's root; returns the digest."""
+    """Store bytes, or the file at the path `name`, below the run's root; returns the digest."""
     if data is not None:
         return _kept(repositories, run, _joined(folder, str(name)), [data])
     if not Path(name).is_file():
@@ -33,7 +33,7 @@ def artifact(repositories: Repositories, run: ExperimentRun, name: str | Path, d
 
 
 def artifacts_below(repositories: Repositories, run: ExperimentRun, directory: Path, folder: str) -> list[str]:
-    """Keep every file below a directory under its relative path."""
+    """Store every file below a directory under its relative path."""
     if not directory.is_dir():
         raise NotFound(f"there is no directory {str(directory)!r} to keep; give one, or a single file to log_artifact", path=str(directory))
     found = sorted(path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
@@ -80,7 +80,7 @@ def model(
     files: Mapping[str, bytes],
     step: int,
 ) -> LoggedModel:
-    """Keep a fitted model with its description; it is `pending` until all of it is there."""
+    """Store a fitted model with its description; it is `pending` until all of it is there."""
     accepting = next((each for each in formats.values() if not isinstance(each, SealedFormat) and each.accepts(fitted)), None)
     if accepting is None:
         raise InvalidInput(

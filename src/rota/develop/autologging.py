@@ -1,4 +1,4 @@
-"""Autologging: which fit is logged into which run, and that logging never breaks a fit.
+"""Autologging: which fit is logged into which run; a failing log never breaks a fit.
 
 The first fit inside a run's block belongs to that run, every further one to a child of it; a fit outside opens a run of its
 own when somebody asked for that by `rota.autolog()`. A fit inside another fit (a pipeline's step, a search's candidate) is a part

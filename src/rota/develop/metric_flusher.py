@@ -1,4 +1,4 @@
-"""Carrying metric points from spools into the tracking store: one background thread for all runs of a tracker."""
+"""Flush metric points from spools into the tracking store: one background thread for all runs of a tracker."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ logger = logging.getLogger("rota.develop")
 
 
 class Flusher:
-    """Stores what is in the spools every `every_s` seconds, and at once when a spool is full or somebody asks."""
+    """Stores what is in the spools every `every_s` seconds, and at once when a spool is full or `wake` is called."""
 
     def __init__(self, tracking: Tracking, clock: Clock, *, every_s: float) -> None:
         self._tracking = tracking

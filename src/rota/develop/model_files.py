@@ -1,4 +1,4 @@
-"""The files of a logged model: its bytes, what they need, and a description in MLflow's form, so that its clients load it too."""
+"""The files of a logged model: its bytes, its requirements, and a description in MLflow's form, so that its clients load it too."""
 
 import importlib.metadata
 import json

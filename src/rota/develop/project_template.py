@@ -1,4 +1,4 @@
-"""A new project that runs at once: the files of `template/`, filled in and written into an empty directory."""
+"""Create a new project that runs at once: the files of `template/`, filled in and written into an empty directory."""
 
 import re
 import subprocess

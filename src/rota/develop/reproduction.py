@@ -1,4 +1,4 @@
-"""Executing a tracked run again: its commit and local changes, its packages, its data, its command; then then and now are compared.
+"""Reproduce a tracked run: check out its commit and local changes, restore its packages, run its command, compare both runs.
 
 code          the commit from the repository it ran in (or its remote), the stored diff applied, in a directory of its own
 environment   this interpreter when its packages are the run's; otherwise an environment made from the run's lock and kept for the next time
@@ -46,7 +46,11 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ReproduceOptions:
-    """`use_present`: take this interpreter whatever the lock says. `keep`: where the checked-out code stays; otherwise it is removed."""
+    """How to reproduce a run.
+
+    `use_present`: take this interpreter whatever the lock says. `tolerance`: relative difference up to which metrics are close.
+    `keep`: where the checked-out code stays; otherwise it is removed.
+    """
 
     home: Path
     use_present: bool = False
@@ -56,7 +60,7 @@ class ReproduceOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReproducedValue:
-    """One thing then and now."""
+    """One value of the original run and of its reproduction."""
 
     what: Literal["parameter", "metric", "input", "artifact", "environment"]
     name: str
@@ -78,17 +82,17 @@ class Reproduced:
         return not any(finding.verdict == "differs" for finding in self.findings if finding.what != "environment")
 
 
-def reproduce(repositories: Repositories, run: ExperimentRun, asked: ReproduceOptions, *, told: Progress | None = None) -> Reproduced:
+def reproduce(repositories: Repositories, run: ExperimentRun, options: ReproduceOptions, *, progress: Progress | None = None) -> Reproduced:
     """Execute the run again and compare; raises `Refused` naming what was not captured, or what the command said when it failed."""
-    say = told or (lambda _: None)
+    say = progress or (lambda _: None)
     _check_facts(run)
     script, arguments = _command(run)
-    with _checked_out(repositories, run, asked, say) as tree:
-        python = sys.executable if asked.use_present else _interpreter(repositories, run, asked, say)
+    with _checked_out(repositories, run, options, say) as tree:
+        python = sys.executable if options.use_present else _interpreter(repositories, run, options, say)
         say(f"executing {' '.join([script, *arguments])}")
-        _execute([python, str(tree / script), *arguments], tree, asked.home, run)
+        _execute([python, str(tree / script), *arguments], tree, options.home, run)
     again = _newest(repositories, run)
-    return Reproduced(again.id, run.id, tuple(_findings(repositories, run, again, asked.tolerance)))
+    return Reproduced(again.id, run.id, tuple(_findings(repositories, run, again, options.tolerance)))
 
 
 def _check_facts(run: ExperimentRun) -> None:

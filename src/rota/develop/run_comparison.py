@@ -1,4 +1,4 @@
-"""Runs side by side: what differs in parameters, metrics, data and circumstances."""
+"""Compare runs side by side: parameters, metrics, data, code and environment."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Finding experiments and runs by what people type: a name, an id or its beginning, a filter."""
+"""Find experiments and runs by what people type: a name, an id or its beginning, a filter."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The spool: where a run's metric points are from the moment `log_metric` returns until they are in the tracking store.
+"""The spool: a crash-safe buffer of a run's metric points between `log_metric` and the tracking store.
 
 A spool is a folder of one process and one run:
 

@@ -1,4 +1,4 @@
-"""Spools whose process is gone: what it had logged is stored, and its run is said to be killed."""
+"""Recover the spools of dead processes: store what they had logged, and mark their runs as killed."""
 
 import fcntl
 import json
@@ -63,7 +63,7 @@ def _stored(header: Header, found: list[MetricPoint], tracking: Tracking) -> Mic
 
 
 def _ended(folder: Path, header: Header, last_us: Micros, tracking: Tracking) -> bool:
-    """Say how the run ended, unless somebody did; False when there is no such run."""
+    """Store how the run ended, unless that is known; False when there is no such run."""
     record = tracking.run(header.run)
     if record is None:
         return False

@@ -1,4 +1,4 @@
-"""Experiment tracking inside a program: what a person tries is a run, with its code, environment, data, parameters and results.
+"""Track experiments inside a program: each try is a run with its code, environment, data, parameters and results.
 
     with rota.track("late-flights", "deeper trees", seeds=[7]) as run:
         run.log_params(depth=8)
@@ -99,7 +99,10 @@ class Tracker:
 
 
 class TrackedRun:
-    """A run while its block works. Thread-safe."""
+    """A tracked run, open while its block works: logs metrics, parameters, tags, files, models and inputs. Thread-safe.
+
+    Logging outside of the block, or after `end`, raises `Refused`.
+    """
 
     def __init__(self, tracker: Tracker, record: ExperimentRun, experiment: str) -> None:
         self.id = record.id
@@ -128,7 +131,7 @@ class TrackedRun:
         return self.tracker.repositories
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Keep a point of a metric, at step 0 when none is given; NaN and infinities are kept as they are.
+        """Log one value of a metric at a step (0 when none is given); NaN and infinities are kept as they are.
 
         Costs about a microsecond; survives a kill of this process once it returned, and is stored moments later.
         Raises `Unavailable` when the disk of the spool is full, or four million points wait for a store that does not answer.
@@ -136,54 +139,57 @@ class TrackedRun:
         self._session.append(name, value, 0 if step is None else step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Keep a point of several metrics."""
+        """Log one value of several metrics at the same step."""
         for name, value in metrics.items():
             self._session.append(name, value, 0 if step is None else step)
 
     def log_param(self, name: str, value: Any) -> None:
-        """Keep a parameter as text; it cannot be changed afterwards (`InvalidInput`)."""
+        """Log a parameter as text; raises `InvalidInput` when it has another value already."""
         self.log_params({name: value})
 
     def log_params(self, params: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Keep parameters as texts, all or none; none of them can be changed afterwards (`InvalidInput`)."""
+        """Log parameters as texts, all or none; raises `InvalidInput` when one has another value already."""
         given = {**(params or {}), **more}
         self._session.log(Logged(parameters={_key(name): _value("parameter", name, value, MAX_PARAMETER) for name, value in given.items()}))
 
     def set_tag(self, name: str, value: Any) -> None:
-        """Mark the run with a word of one's own; a later value replaces it."""
+        """Set a tag of the run; a later value replaces it."""
         self.set_tags({name: value})
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Mark the run with several words."""
+        """Set several tags of the run."""
         self._session.log(Logged(tags={_key(name): _value("tag", name, value, MAX_TAG) for name, value in tags.items()}))
 
     def tag_child(self, child: str, name: str, value: Any) -> None:
-        """Mark a run inside this one, also after it has ended."""
+        """Set a tag of a child run, also after it has ended; raises `NotFound` when it is no child of this run."""
         record = self.tracker.stores.tracking.run(child)
         if record is None or record.parent != self.id:
             raise NotFound(f"run {self.id!r} has no child {child!r}", run=self.id, child=child)
         self.tracker.stores.tracking.log(child, Logged(tags={_key(name): _value("tag", name, value, MAX_TAG)}))
 
     def log_artifact(self, name: str | Path, data: bytes | None = None, folder: str = "") -> str:
-        """Keep bytes under a name, or the file at the path `name` under its file name; returns the digest."""
+        """Log `data` as the artifact `name`, or the file at the path `name` under its file name; returns the SHA-256 digest.
+
+        Raises `NotFound` when there is no such file.
+        """
         self._session.refuse_ended()
         return artifact_logging.artifact(self.repositories, self._session.begun, name, data, folder)
 
     def log_artifacts(self, directory: str | Path, folder: str = "") -> list[str]:
-        """Keep every file below a directory; returns their digests. Links are left out."""
+        """Log every file below a directory under its relative path; returns their digests. Symbolic links are left out."""
         self._session.refuse_ended()
         return artifact_logging.artifacts_below(self.repositories, self._session.begun, Path(directory), folder)
 
     def log_text(self, text: str, name: str) -> str:
-        """Keep a text as a file."""
+        """Log a text as an artifact; returns its digest."""
         return self.log_artifact(name, text.encode())
 
     def log_dict(self, value: Any, name: str) -> str:
-        """Keep plain values (dicts, lists, numbers, texts) as a JSON file."""
+        """Log plain values (dicts, lists, numbers, texts) as a JSON artifact; returns its digest, raises `InvalidInput` for anything else."""
         return self.log_artifact(name, artifact_logging.json_bytes(value))
 
     def log_figure(self, figure: Any, name: str) -> str:
-        """Keep a figure: Matplotlib's in the form of the name's ending; an Altair chart or Vega-Lite dict as JSON, and as
+        """Log a figure: Matplotlib's in the form of the name's ending; an Altair chart or Vega-Lite dict as JSON, and as
         SVG when vl-convert is installed (`pip install 'rota[ui]'`). Returns the digest of the file `name`."""
         digest = ""
         for path, data in artifact_logging.figure(figure, name, self.tracker.config.drawing).items():
@@ -191,7 +197,7 @@ class TrackedRun:
         return digest
 
     def log_input(self, data: Any, name: str = "", *, context: str = "") -> RunInput:
-        """Tell which data the run used: a frame, a file or folder, a URI, or a `DatasetVersion` of this home.
+        """Log data that the run used: a frame, a file or folder, a URI, or a `DatasetVersion` of this home.
 
         What Rota did not read itself is known by its digest only and marked as untracked. Reading by `rota.read_dataset` or
         `FeatureStore.get_historical_features` needs no call.
@@ -201,7 +207,7 @@ class TrackedRun:
         return noted
 
     def log_model(self, model: Any, name: str = "model", *, step: int = 0, signature: str = "", input_example: bytes = b"") -> LoggedModel:
-        """Keep a fitted model in the first installed format that accepts it, ready to be registered.
+        """Log a fitted model in the first installed format that accepts it, ready to be registered.
 
         `signature` is a JSON text in MLflow's form. Raises `InvalidInput` when no format accepts the model.
         """
@@ -213,14 +219,14 @@ class TrackedRun:
 
     @contextmanager
     def child(self, name: str = "", *, seeds: Sequence[int] = (), tags: Mapping[str, str] | None = None) -> Iterator["TrackedRun"]:
-        """A run inside this one, with its code and environment, and the inputs noted so far."""
+        """Open a child run, with the code and environment of this one and the inputs noted so far."""
         with self.tracker.run(self.experiment, name, seeds=seeds, tags=tags, parent=self) as child:
             for noted in self.inputs:
                 child._session.note_input(noted)  # noqa: SLF001 - one class
             yield child
 
     def flush(self) -> None:
-        """Store every metric point that was logged before."""
+        """Store every metric point that was logged before; returns when they are in the tracking store."""
         self._session.flush()
 
     def end(self, status: TrackedStatus = "finished") -> None:

@@ -26,7 +26,7 @@ BEST = "best"
 MEMORY = "tuning.memory"
 STOPPED = "tuning.stopped"
 VALUE = "objective"
-"""The metric that holds a trial's worth."""
+"""The metric that holds a trial's objective value."""
 
 Direction = Literal["minimize", "maximize"]
 
@@ -36,7 +36,7 @@ class Hopeless(BaseException):
 
 
 class Trial:
-    """What an objective sees: parameters to draw, and the child run to log into."""
+    """One trial of a search, as its objective sees it: parameters to draw, and the child run to log into."""
 
     def __init__(self, proposal: Proposal, run: TrackedRun) -> None:
         self.run = run
@@ -44,23 +44,24 @@ class Trial:
 
     @property
     def number(self) -> int:
+        """The position of the trial in its search, from 0."""
         return self._proposal.number
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What has been drawn so far."""
+        """The parameters drawn so far."""
         return dict(self._proposal.parameters)
 
     def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
-        """A number between `low` and `high`, both included; `log` draws evenly in the logarithm."""
+        """Draw a number between `low` and `high`, both included; `log` draws evenly in the logarithm, `step` on a grid from `low`."""
         return self._proposal.suggest_float(name, low, high, step=step, log=log)
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """A whole number between `low` and `high`, both included."""
+        """Draw a whole number between `low` and `high`, both included."""
         return self._proposal.suggest_int(name, low, high, step=step, log=log)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of the choices (texts, numbers, booleans or None)."""
+        """Draw one of the choices (texts, numbers, booleans or None)."""
         return self._proposal.suggest_categorical(name, choices)
 
     def report(self, value: float, step: int) -> None:
@@ -91,7 +92,7 @@ def tune(
     *,
     trials: int,
     direction: Direction = "minimize",
-    told: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Tuned:
     """Search with a tuner inside a tuning run. `told` gets a line after each trial. Raises `Refused` when no trial finished."""
     if trials < 1:
@@ -100,7 +101,7 @@ def tune(
     search = _Search(run, tuner, objective, direction)
     for number in range(trials):
         search.trial()
-        told(f"trial {number + 1}/{trials}: {search.newest}; best {search.best_text}")
+        progress(f"trial {number + 1}/{trials}: {search.newest}; best {search.best_text}")
     return search.ended()
 
 

@@ -1,4 +1,4 @@
-"""Data that a run used and Rota did not read itself: known by its digest, and marked as untracked by having no lineage node."""
+"""Describe run inputs that Rota did not read itself: they have a digest but no lineage node, and count as untracked."""
 
 import hashlib
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ from rota.records.record import Record, check_name
 from rota.records.time import Micros, micros
 
 Role = Literal["stable", "canary", "shadow"]
-Outcome = Literal["pass", "fail", "inconclusive"]
+Judgement = Literal["pass", "fail", "inconclusive"]
 RolloutState = Literal["shadow", "canary", "promoted", "rolled_back"]
 
 
@@ -95,7 +95,7 @@ class Verdict(Record, frozen=True):
     """The judge's answer to one analysis at one moment, with the figures it can be recomputed from."""
 
     kind: str
-    outcome: Outcome
+    outcome: Judgement
     message: str
     estimate: float | None = None
     lower: float | None = None

@@ -110,7 +110,7 @@ class DatasetConstraints(Record, frozen=True):
 class Schema(Record, frozen=True):
     """Expected columns of a dataset and the bins on which their distributions are compared from then on.
 
-    `version` counts the edits, `frozen_us` is when it last became the data gate's law, `dataset` what it was inferred from.
+    `version` counts the edits, `frozen_us` is when it last became the active version, `dataset` what it was inferred from.
     `environments` are where a column is expected that says nothing else; `policy` holds for every column.
     """
 

@@ -1,4 +1,4 @@
-"""Documents of one HTML file that load nothing and run nothing: a model card, the report of deployed models, a dataset's profile."""
+"""Stand-alone HTML documents that load and run nothing: a model card, the report of deployed models, a dataset's profile."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Templates as HTML: the Jinja environment with our filters, for the control plane's pages and for files that stand alone.
+"""Render templates as HTML: the Jinja environment of the control plane's pages and of stand-alone files.
 
 Nothing is loaded from elsewhere and no script runs; `POLICY` says so to the browser.
 """

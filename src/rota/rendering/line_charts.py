@@ -1,4 +1,4 @@
-"""A line chart of measured performance as plain numbers: what the template draws as SVG, without a script."""
+"""Line charts of measured performance as plain numbers, which the template draws as SVG without a script."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A lineage graph as text for other programs (JSON, Graphviz, Mermaid), and laid out by levels for a picture."""
+"""Lineage graphs as text for other programs (JSON, Graphviz, Mermaid), and laid out by levels for a picture."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A profile for people: the values that the page and the report show, and the report as one file that needs nothing else.
+"""A dataset profile for people: the values that the page and the report show, and the report as one HTML file.
 
 Charts are drawn from their Vega-Lite specifications by the drawing engine, where there is one, and stand in the page as images:
 no script runs, nothing is loaded, and no name in a chart can reach the page around it. Without it the counts stand in tables.

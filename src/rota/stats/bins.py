@@ -1,4 +1,4 @@
-"""Bins: where a feature's values are counted. Chosen once on training data, so slices of any later time add up.
+"""Histogram bins of features: chosen once on training data, so that counts of any later slices add up.
 
 Counts are all that drift detection needs: about 20 numbers per feature and slice, whatever the traffic. "Rare" and "never
 seen" have bins of their own, because an unseen value hidden among rare ones stays invisible.

@@ -1,4 +1,4 @@
-"""The profile of one column of a dataset: what it holds, and how its values lie in each group of the rows.
+"""The profile of one column of a dataset: its statistics, and a histogram for each group of rows.
 
 One pass a column: numbers are sorted once, which gives distinct values and quantiles exactly, and every histogram is one
 count over (group, bar). 1,000,000 rows x 50 columns take a few seconds and little more memory than one column.
@@ -60,7 +60,7 @@ def groups(test: pl.Series, label: pl.Series) -> Groups:
 
 
 def column_profile(name: str, role: Role, type: Type, values: pl.Series, by: Groups) -> ColumnProfile:
-    """The profile of a column; completeness is counted, validity is for whoever knows what is expected."""
+    """The profile of a column; completeness is counted here, validity needs the expectations of a schema (`profiles`)."""
     return _PROFILES.get(type, _of_numbers)(name, role, type, values, by)
 
 
@@ -152,9 +152,9 @@ def _quantile(ordered: NDArray[np.float64], share: float) -> float:
     return float(ordered[below] if ordered[below] == ordered[above] else (1 - share) * ordered[below] + share * ordered[above])
 
 
-def _counted(name: str, role: Role, type: Type, values: pl.Series, nulls: int, distinct: int, **found: object) -> ColumnProfile:
+def _counted(name: str, role: Role, type: Type, values: pl.Series, nulls: int, distinct: int, **statistics: object) -> ColumnProfile:
     completeness = 1 - nulls / len(values) if len(values) else 1.0
-    return ColumnProfile(name, role, type, len(values), nulls, distinct, completeness=completeness, **found)  # type: ignore[arg-type]
+    return ColumnProfile(name, role, type, len(values), nulls, distinct, completeness=completeness, **statistics)  # type: ignore[arg-type]
 
 
 def shortened(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Concept drift: does the model err more than the difficulty of its rows explains?
+"""Concept drift: does the model err more than the difficulty of the rows explains?
 
 Each labelled row gives excess = (p - y)^2 - p (1 - p): its Brier loss minus what a calibrated model expects to lose on it.
 A storm makes rows harder for everybody and leaves the excess at zero; a changed relation of features and label does not.

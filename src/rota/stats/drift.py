@@ -1,4 +1,4 @@
-"""Drift of one feature, judged by time slices: is the newest stretch of slices unlike every earlier slice?
+"""Drift of one feature over time slices: does the newest run of slices differ from every earlier slice?
 
 Rows of one day share their weather, so tests that count rows alarm every day. Here a slice is one observation, and the
 threshold is what the reference slices themselves show, each against the others (leave one out). Two statistics are compared:

@@ -1,4 +1,4 @@
-"""Known data faults: does a broken feed explain what changed, rather than the world?
+"""Known data faults: does a broken feed explain a change, rather than the world?
 
 A fault is named only when its inverse heals the newest slices completely: unconverted they lie further from the slices just
 before them than any reference slice ever did from its own past (by a factor of two), converted back they lie no further

@@ -1,4 +1,4 @@
-"""Metrics of a model on labelled rows: plain functions of (truth, answers), and the table that names them.
+"""Metrics of a model on labelled rows: plain functions of (truth, answers), and the table of their names.
 
 `truth` is 0/1 and `answers` the probability of 1 for classification; both are numbers for regression. A metric that is not
 defined on the rows at hand (no rows, AUC with one class) is NaN, and `evaluate` leaves it out.

@@ -1,4 +1,4 @@
-"""Data quality of a dataset: six dimensions' worth of counting, five of them possible without a second source of truth.
+"""Data quality of a dataset in six dimensions, five of them computed without a second source of truth.
 
 Completeness, validity, uniqueness and consistency are simple ratios, 1 - undesirable / total (Pipino, Lee and Wang, Data
 quality assessment, 2002; the dimensions as in ISO/IEC 25012 and Batini and Scannapieco, 2006). Timeliness is Ballou, Wang,

@@ -32,7 +32,7 @@ def infer_schema(name: str, statistics: Statistics, bins: Iterable[Bins], *, ver
 
 
 def infer_table(name: str, table: pl.DataFrame | TableSummary, *, sample: pl.DataFrame | None = None, dataset: str = "") -> Schema:
-    """The same of a whole table, or of what was observed of one that is larger than memory and a `sample` of its rows.
+    """The same of a whole table, or of the summary of one that is larger than memory and a `sample` of its rows.
 
     The sample only chooses the bins of numbers; ranges, shares of nulls and domains cover every row. A column of nothing but
     nulls gives no hint of its type and counts as a number.

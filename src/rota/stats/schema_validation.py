@@ -1,9 +1,9 @@
-"""Schema of a dataset: the anomalies of data that break it, in the semantics and under the names of TFDV.
+"""Validate data against a schema: its anomalies, in the semantics and under the names of TFDV.
 
 The kinds bear TensorFlow Data Validation's names (anomalies.proto); docs/schema.md has the table of them. Missing, new and
 mistyped columns, too many nulls and empty data fail the gate; unknown values and values out of range only warn, because
 seasons move ranges and new values appear in healthy data. `ColumnSchema.policy` overrides that for a column, `Schema.policy`
-for all. Inference stands in `inference`.
+for all. Schemas are inferred in `schema_inference`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -91,10 +91,10 @@ def validate(
     return tuple(decide(schema, found, policy=policy))
 
 
-def decide(schema: Schema, found: list[Anomaly], *, policy: Mapping[str, Policy] = POLICY) -> Iterator[Anomaly]:
+def decide(schema: Schema, anomalies: list[Anomaly], *, policy: Mapping[str, Policy] = POLICY) -> Iterator[Anomaly]:
     """Each anomaly with the severity that the column, the schema, or `policy` gives its kind; without the ignored ones."""
     own = {column.name: column.policy for column in schema.columns}
-    for anomaly in found:
+    for anomaly in anomalies:
         rules = (own.get(anomaly.feature, {}), schema.policy)
         named = [rule[kind] for rule in rules for kind in (anomaly.kind, EVERY_KIND) if kind in rule]
         severity = named[0] if named else policy.get(anomaly.kind, "fail")
@@ -182,7 +182,7 @@ def _judge_distinct(column: ColumnSchema, seen: ColumnSummary) -> Iterator[Anoma
 
 
 def _judge_values(column: ColumnSchema, seen: ColumnSummary) -> Iterator[Anomaly]:
-    """Nulls have no values and are the business of presence."""
+    """Nulls have no values; presence constraints cover them."""
     if column.min_values is not None and seen.fewest is not None and seen.fewest < column.min_values:
         message = f"column {column.name!r}: a row holds {seen.fewest} values, at least {column.min_values} are expected"
         yield _anomaly(column, "FEATURE_TYPE_LOW_NUMBER_VALUES", message, seen.fewest, column.min_values)

@@ -1,4 +1,4 @@
-"""Tests that may be looked at as often as one likes: confidence sequences and an e-process.
+"""Sequential tests, valid at every look: confidence sequences and an e-process.
 
 A confidence sequence covers the truth at every look at once with probability 1 - alpha, so a verdict may be taken the moment
 an interval allows it. The ones here are asymptotic: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central
@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How sure, where the sequence is narrowest (rows of both arms together), and which bound is wanted."""
+    """The error level `alpha`, the rows (of both arms together) where the sequence is narrowest, and which bound is wanted."""
 
     alpha: float = 0.05
     tuned_for: int = 2_000

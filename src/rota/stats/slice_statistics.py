@@ -1,4 +1,4 @@
-"""Statistics of one column of one slice: what the data gate, drift detection and the pages need to know of its values."""
+"""Statistics of one column of one slice, for the data gate, drift detection and the pages."""
 
 import numpy as np
 import polars as pl

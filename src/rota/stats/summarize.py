@@ -1,4 +1,4 @@
-"""What validation looks at in a table: one pass over each column, in slices whose observations merge.
+"""Summarize a table for validation: one pass over each column, in slices whose summaries merge.
 
 Memory is bounded by the slice and by 10,000 distinct texts a column, whatever the table; only a column with a constraint on its
 distinct values costs 8 bytes for each of them. Everything is exact except that distinct values are told apart by 64-bit hashes
@@ -23,7 +23,7 @@ SLICE = 262_144  # rows; larger ones leave the processor's cache, smaller ones c
 
 
 def summarize(table: pl.DataFrame | Iterable[pl.DataFrame], schema: Schema | None = None, *, histograms: bool = False) -> TableSummary:
-    """Look at a table, or at a stream of its parts, with what `schema` asks of each column in mind.
+    """Summarize a table, or a stream of its parts, with the details that `schema` needs of each column.
 
     Counted in their bins are the columns that have a comparator; with `histograms` all. Slices are looked at side by side on
     all cores, those of a stream on half of them, as whatever reads it has work too. An empty stream is a table without columns.
@@ -42,7 +42,7 @@ def summarize(table: pl.DataFrame | Iterable[pl.DataFrame], schema: Schema | Non
 
 
 def summarize_column(series: pl.Series, column: ColumnSchema | None = None, bins: Bins | None = None) -> ColumnSummary:
-    """Look at one column; lists are looked into when the column's schema bounds their lengths."""
+    """Summarize one column; the elements of lists when the column's schema bounds their lengths."""
     lists = isinstance(series.dtype, pl.List) and column is not None and (column.min_values, column.max_values) != (None, None)
     return _summarize_lists(series, column, bins) if lists else _summarize_scalars(series, column, bins)
 

@@ -40,7 +40,7 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class ColumnSummary:
-    """One column of one slice. `type` is None when nothing but nulls was seen, an engine's own name when Rota has no such type.
+    """The summary of one column of one slice. `type` is None when nothing but nulls was seen, an engine's own name when Rota has no such type.
 
     `nulls` include `nans`; `minimum` and `maximum` include infinities, `finite` does not. `below`, `beyond` and `unknown_rows`
     count the rows outside the range and the domain of the column's schema, `counts` those in each of its bins. `values` are
@@ -87,13 +87,13 @@ class ColumnSummary:
 
 @dataclass(frozen=True, slots=True)
 class TableSummary:
-    """A table, or a part of one."""
+    """The summary of a table, or of a part of one: its rows and the summary of each column."""
 
     rows: int = 0
     columns: Mapping[str, ColumnSummary] = field(default_factory=dict)
 
     def statistics(self) -> Statistics:
-        """The record of it; a column of nothing but nulls counts as numbers, one of a type that Rota does not have is left out."""
+        """The stored record; a column of nothing but nulls counts as numbers, one of a type that Rota does not have is left out."""
         kept = {name: seen for name, seen in self.columns.items() if seen.type in (None, "string", *NUMBERS)}
         return Statistics(self.rows, tuple(_statistics(name, seen) for name, seen in kept.items()))
 
@@ -105,12 +105,12 @@ def merge(left: TableSummary, right: TableSummary) -> TableSummary:
 
 
 def kept_texts(table: pl.DataFrame) -> pl.DataFrame:
-    """Ordered only when something is cut off: most slices are looked at once, and merged."""
+    """At most VALUES texts, sorted only when some are cut off: most slices are merged unsorted."""
     return commonest(table, VALUES) if table.height > VALUES else table
 
 
 def commonest(table: pl.DataFrame, limit: int) -> pl.DataFrame:
-    """Most rows first; ties by the alphabet, so that the same data are told in the same words."""
+    """The texts with most rows first; ties by the alphabet, so that equal data give equal summaries."""
     return table.sort(["len", "value"], descending=[True, False]).head(limit)
 
 

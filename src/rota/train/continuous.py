@@ -97,8 +97,8 @@ class TrainWorkflow:
         """Gate 1. The first dataset of a pipeline becomes its schema; later ones are held against it, and follow changed features."""
         metadata = self.repositories.metadata
         rows = datasets.read(self.repositories.tables, dataset)
-        present = schemas.law(metadata, deployed.pipeline)
-        schema = data_gate.law(present, deployed.pipeline, deployed.definition.dataset, rows, dataset, now_us=work.now_us)
+        present = schemas.active(metadata, deployed.pipeline)
+        schema = data_gate.active_schema(present, deployed.pipeline, deployed.definition.dataset, rows, dataset, now_us=work.now_us)
         if schema is not present:
             base = schemas.newest_version(metadata, deployed.pipeline)
             schema = schemas.add(work.batch, schema, base=base, author=work.run.id, now_us=work.now_us)

@@ -1,6 +1,6 @@
 """Gate 1: is the fresh data what the schema says, and unlike the days before for no faulty reason?
 
-The law is the schema that was frozen last, in its environment TRAINING; what each anomaly does stands in the schema's policies.
+The active schema is the last frozen version, in its environment TRAINING; what each anomaly does stands in the schema's policies.
 By default schema anomalies fail, a drifting distribution warns (drift is why one retrains), a known fault fails: a feed that
 changed its unit would train the model on nonsense. An open critical data alert of monitoring fails too: it saw the fault being served.
 """
@@ -43,10 +43,12 @@ class Controls:
     serving: Statistics | None = None
 
 
-def law(present: Schema | None, name: str, definition: DatasetDefinition, rows: pl.DataFrame, dataset: DatasetVersion, *, now_us: Micros) -> Schema:
+def active_schema(
+    present: Schema | None, name: str, definition: DatasetDefinition, rows: pl.DataFrame, dataset: DatasetVersion, *, now_us: Micros
+) -> Schema:
     """The schema that a pipeline's data are held against, `present` itself unless there is none yet or features were changed.
 
-    The first dataset becomes the law. When an applied release changed the features, the law follows: what it says of the
+    The first dataset's schema becomes active. When an applied release changed the features, the active schema follows: what it says of the
     unchanged ones stays, the others are inferred (docs/decisions/0010-schema-follows-release.md).
     """
     if present is None:
@@ -98,7 +100,9 @@ def refusal(schema: Schema, verdict: DataVerdict) -> str:
     if all(anomaly.kind in FOUND_HERE for anomaly in failed):
         return stated
     name = schema.name
-    return f"{stated} (where the data are right, change the law: `rota data schema edit {name} --freeze`, or `infer {name} --from-pipeline --freeze`)"
+    return (
+        f"{stated} (where the data are right, change the schema: `rota data schema edit {name} --freeze`, or `infer {name} --from-pipeline --freeze`)"
+    )
 
 
 def judge(schema: Schema, rows: pl.DataFrame, features: Sequence[str], open_faults: Sequence[Alert], controls: Controls | None = None) -> DataVerdict:

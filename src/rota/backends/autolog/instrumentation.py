@@ -1,4 +1,4 @@
-"""What the autologgers of libraries share: attributes replaced and put back, and a model's signature in MLflow's form."""
+"""Instrumentation that the autologgers share: replace and restore attributes, describe a model's signature in MLflow's form."""
 
 import json
 from typing import Any

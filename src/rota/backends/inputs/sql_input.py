@@ -63,9 +63,9 @@ class SqlInput:
                 yield frame(names, part)
 
 
-def frame(names: Sequence[str], found: Sequence[Sequence[Any]]) -> pl.DataFrame:
+def frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
     """A driver's rows as columns of the port's types; a name that comes twice is kept once, the first time."""
-    columns = zip(*found, strict=True) if found else ([] for _ in names)
+    columns = zip(*rows, strict=True) if rows else ([] for _ in names)
     made: dict[str, pl.Series] = {}
     for name, values in zip(names, columns, strict=True):
         made.setdefault(name, _series(name, list(values)))

@@ -1,4 +1,4 @@
-"""The envelope of model bytes that carry no checksum of their own: a header line with the SHA-256 of what follows.
+"""An envelope for model bytes without a checksum of their own: a header line with the SHA-256 of what follows.
 
 Damage is seen before a native parser is given anything. An envelope proves nothing about who made it: parsers behind it still
 treat what it holds as foreign.

@@ -1,4 +1,4 @@
-"""The installed model formats by name, each imported when it is first asked for: a process that serves one kind of model loads no other library."""
+"""The installed model formats by name, each imported at its first use: serving one kind of model loads no other library."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""Any Python model with `predict` or `predict_proba`, as pickle: bytes that run code when they are loaded.
+"""Pickled Python models with `predict` or `predict_proba`: bytes that run code when they are loaded.
 
 They are loaded only when somebody allowed it for the model and the bytes carry this platform's seal; both are checked before
 the first byte is looked at. Classes of a project are kept inside the bytes (cloudpickle), installed packages by their names.

@@ -1,4 +1,4 @@
-"""A loaded scikit-learn estimator that answers Rota's matrix: columns by position, texts by their place in the encoder's categories."""
+"""Predict with a scikit-learn estimator from Rota's matrix: columns by position, texts by their index in the encoder's categories."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar
 
 from rota.errors import Refused
-from rota.manage.experiments.project_ownership import NOBODY, UNKNOWN, Projects
+from rota.manage.experiments.project_ownership import NOBODY, UNKNOWN, ProjectOwnership
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.runs import Runs
@@ -35,7 +35,7 @@ _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 def within(repositories: Repositories, project: str) -> Repositories:
     """The repositories as a token of the project may use them."""
-    place = Projects(repositories)
+    place = ProjectOwnership(repositories)
     return dataclasses.replace(
         repositories,
         metadata=ScopedMetadata(repositories.metadata, place, project),
@@ -51,7 +51,7 @@ def check_address(repositories: Repositories, project: str, permission: Permissi
     """
     if permission in BEYOND:
         raise Refused(f"a token of project {project!r} does not open {permission!r}, which reaches beyond projects", project=project)
-    place = Projects(repositories)
+    place = ProjectOwnership(repositories)
     for name, before in _parameters(path):
         value = str(values[name])
         owner = place.named(name if name in place.by_name else before, value)
@@ -74,7 +74,7 @@ def _parameters(path: str) -> Iterator[tuple[str, str]]:
 class ScopedMetadata:
     """Metadata (port) of one project: other projects' records are refused when asked for by key, and found by nobody."""
 
-    def __init__(self, metadata: Metadata, place: Projects, project: str) -> None:
+    def __init__(self, metadata: Metadata, place: ProjectOwnership, project: str) -> None:
         self._metadata, self._place, self._project = metadata, place, project
 
     def get(self, kind: type[R], *key: str | int) -> R | None:
@@ -121,7 +121,7 @@ class ScopedMetadata:
 class ScopedRuns:
     """Runs (port) of one project: its runs can be read and started; executing them is the platform's own work."""
 
-    def __init__(self, runs: Runs, place: Projects, project: str) -> None:
+    def __init__(self, runs: Runs, place: ProjectOwnership, project: str) -> None:
         self._runs, self._place, self._project = runs, place, project
 
     def submit(self, run: Run, batch: Batch | None = None, *, exclusive: bool = False) -> bool:
@@ -167,7 +167,7 @@ class ScopedRuns:
 class ScopedTracking:
     """Tracking (port) of one project's experiments; pages of a search may be shorter than asked for."""
 
-    def __init__(self, tracking: Tracking, place: Projects, project: str) -> None:
+    def __init__(self, tracking: Tracking, place: ProjectOwnership, project: str) -> None:
         self._tracking, self._place, self._project = tracking, place, project
 
     def create_experiment(self, experiment: Experiment, batch: Batch | None = None) -> None:
@@ -255,7 +255,7 @@ class ScopedTracking:
             _require(self._project, owner, what, reading=False)
 
 
-def check_batch(place: Projects, project: str, batch: Batch | None) -> None:
+def check_batch(place: ProjectOwnership, project: str, batch: Batch | None) -> None:
     """Raise `Refused` unless everything that the batch stores or removes is the project's, before and afterwards."""
     if batch is None:
         return

@@ -1,4 +1,4 @@
-"""Access: tokens are made, recognised and revoked here; what a role may do is the table in `rota.records.access`.
+"""Create, recognise and revoke access tokens; what a role may do is the table in `rota.records.access`.
 
 Moments are the machine's, never a replayed clock's: moving that one must neither revive a token nor end it.
 """

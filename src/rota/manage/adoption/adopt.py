@@ -1,4 +1,4 @@
-"""Models from elsewhere: the files of a registered version, as an MLflow client or a person left them, become a bundle that is served.
+"""Adopt a model made elsewhere: convert the files of a registered version into a bundle that can be served.
 
 A version is registered with its files and cannot be served; adopting it reads them in a process of its own and, when the model
 can be served, gives it its bundle: request columns by the signature, golden rows by the input example, dependencies by the
@@ -120,39 +120,41 @@ class Adopter:
         if DESCRIPTION in files:
             if files[DESCRIPTION].size > mlmodel.LARGEST_TEXT:
                 raise InvalidInput(f"{DESCRIPTION} has {files[DESCRIPTION].size} bytes; it may have {mlmodel.LARGEST_TEXT}")
-            said = mlmodel.read(self.repositories.blobs.get(files[DESCRIPTION].digest), files)
+            foreign = mlmodel.read(self.repositories.blobs.get(files[DESCRIPTION].digest), files)
         else:
-            said = mlmodel.bare(files)
-        if said.signature is None and version.signature:
-            said = _with_signature(said, version.signature)
-        return said
+            foreign = mlmodel.bare(files)
+        if foreign.signature is None and version.signature:
+            foreign = _with_signature(foreign, version.signature)
+        return foreign
 
-    def _converted(self, version: ModelVersion, said: Foreign, files: Mapping[str, ArtifactFile], problem: Problem | None) -> tuple[Converted, bytes]:
+    def _converted(
+        self, version: ModelVersion, foreign: Foreign, files: Mapping[str, ArtifactFile], problem: Problem | None
+    ) -> tuple[Converted, bytes]:
         """What a process of its own makes of the files."""
-        if said.why:
-            raise InvalidInput(said.why)
-        if files[said.file].size > LARGEST_MODEL:
-            raise InvalidInput(f"{said.file} has {files[said.file].size} bytes; a model may have {LARGEST_MODEL}")
-        pickled = said.format == "pickle"
+        if foreign.why:
+            raise InvalidInput(foreign.why)
+        if files[foreign.file].size > LARGEST_MODEL:
+            raise InvalidInput(f"{foreign.file} has {files[foreign.file].size} bytes; a model may have {LARGEST_MODEL}")
+        pickled = foreign.format == "pickle"
         if pickled and not pickle_signing.is_allowed(self.repositories.metadata, version.model):
             raise Refused(f"{pickle_signing.refusal(version.model)}, then `rota models adopt {version.id}`")
         with tempfile.TemporaryDirectory(prefix="rota-adopt-") as name:
             folder = Path(name)
-            example = said.example if said.example and files[said.example].size <= mlmodel.LARGEST_EXAMPLE else ""
-            for path, local in ((said.file, "model"), (example, "example")):
+            example = foreign.example if foreign.example and files[foreign.example].size <= mlmodel.LARGEST_EXAMPLE else ""
+            for path, local in ((foreign.file, "model"), (example, "example")):
                 if path:
                     self._copy(files[path], folder / local)
             out = folder / "out"
             order = ConversionRequest(
                 model=version.model,
-                format=said.format,
+                format=foreign.format,
                 folder=name,
                 file="model",
                 out=str(out),
-                columns=tuple((column.name, column.type) for column in said.signature.columns) if said.signature else (),
-                width=said.signature.width if said.signature else 0,
+                columns=tuple((column.name, column.type) for column in foreign.signature.columns) if foreign.signature else (),
+                width=foreign.signature.width if foreign.signature else 0,
                 example="example" if example else "",
-                pins=self._pins(said, files),
+                pins=self._pins(foreign, files),
                 problem=problem,
                 pickle=pickled,
             )
@@ -167,27 +169,27 @@ class Adopter:
                 raise
             return Converted(unservable=f"the process that read its file died ({error}); the file is damaged, or too large for this machine")
 
-    def _bundle(self, version: ModelVersion, found: Converted, data: bytes) -> ModelBundle:
-        format_ = loading.installed(self.formats, version.model, found.format)
-        assert found.features is not None
+    def _bundle(self, version: ModelVersion, converted: Converted, data: bytes) -> ModelBundle:
+        format_ = loading.installed(self.formats, version.model, converted.format)
+        assert converted.features is not None
         return ModelBundle(
             model=version.model,
-            format=found.format,
+            format=converted.format,
             blob=self.repositories.blobs.put(data),
-            problem=found.problem,
-            features=found.features,
-            transformation=found.transformation,
-            golden_rows=found.golden_rows,
-            golden_answers=found.golden_answers,
-            dependencies=found.dependencies,
+            problem=converted.problem,
+            features=converted.features,
+            transformation=converted.transformation,
+            golden_rows=converted.golden_rows,
+            golden_answers=converted.golden_answers,
+            dependencies=converted.dependencies,
             seal=format_.sealed(version.model, data) if isinstance(format_, SealedFormat) else "",
             tolerance=format_.tolerance,
         )
 
-    def _pins(self, said: Foreign, files: Mapping[str, ArtifactFile]) -> dict[str, str]:
-        if not said.requirements or files[said.requirements].size > mlmodel.LARGEST_TEXT:
+    def _pins(self, foreign: Foreign, files: Mapping[str, ArtifactFile]) -> dict[str, str]:
+        if not foreign.requirements or files[foreign.requirements].size > mlmodel.LARGEST_TEXT:
             return {}
-        return mlmodel.pins(self.repositories.blobs.get(files[said.requirements].digest).decode(errors="replace"))
+        return mlmodel.pins(self.repositories.blobs.get(files[foreign.requirements].digest).decode(errors="replace"))
 
     def _copy(self, file: ArtifactFile, into: Path) -> None:
         with into.open("wb") as out:
@@ -195,12 +197,12 @@ class Adopter:
                 out.write(chunk)
 
 
-def _with_signature(said: Foreign, text: str) -> Foreign:
+def _with_signature(foreign: Foreign, text: str) -> Foreign:
     try:
         raw = json.loads(text)
     except ValueError as error:
         raise InvalidInput(f"the version's signature is no JSON: {error}") from error
     return Foreign(
-        file=said.file, format=said.format, why=said.why, flavour=said.flavour, signature=mlmodel.signature(raw), signature_json=text,
-        example=said.example, requirements=said.requirements, python=said.python, facts=said.facts,
+        file=foreign.file, format=foreign.format, why=foreign.why, flavour=foreign.flavour, signature=mlmodel.signature(raw), signature_json=text,
+        example=foreign.example, requirements=foreign.requirements, python=foreign.python, facts=foreign.facts,
     )  # fmt: skip

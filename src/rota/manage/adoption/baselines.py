@@ -1,4 +1,4 @@
-"""What is normal for a model that was not trained here: its schema and the days that later ones are compared with.
+"""The baseline of an adopted model: its schema, and the reference days that later days are compared with.
 
 A model trained here has both from its training data. A foreign one gets them from reference rows that somebody gives (`of_rows`), kept
 as a dataset version under the model's name; or, when nobody does, from the first LEARNING_DAYS complete days that it served
@@ -137,7 +137,7 @@ def _stored(repositories: Repositories, name: str, rows: pl.DataFrame, *, now_us
 
 
 def _frozen(schema: Schema, repositories: Repositories, *, now_us: Micros) -> Schema:
-    """The schema as the law, later than the law before it."""
-    present = schemas.law(repositories.metadata, schema.name)
+    """The schema as the active version, frozen later than the active one before it."""
+    present = schemas.active(repositories.metadata, schema.name)
     later_us = now_us if present is None or present.frozen_us is None else max(now_us, present.frozen_us + 1)
     return msgspec.structs.replace(schema, frozen_us=later_us)

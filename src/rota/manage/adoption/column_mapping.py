@@ -1,4 +1,4 @@
-"""From a signature and a model's own words to what Rota serves: request columns, features that are these columns, the matrix.
+"""Map a foreign model's signature to what Rota serves: request columns, features, and the model's matrix.
 
 Numbers go into the matrix as they are. A text becomes its place among the texts that the model's own encoder learnt, so a
 column of texts can be served exactly when the model says which texts it knows.
@@ -57,10 +57,10 @@ def served(model: str, signature: Signature | None, inputs: ModelInputs) -> Serv
     return ServedColumns(columns, FeatureService(model, [view]), Transformation(cells))
 
 
-def golden(found: ServedColumns, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def golden(served_columns: ServedColumns, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """The matrix of an example's rows that fit their types; where there are none, of rows drawn from the columns' types."""
-    fitting = [fitted for row in rows[:GOLDEN_ROWS] if (fitted := _fitting(found, row)) is not None]
-    return RowsTransformer(found.transformation).matrix(fitting or _drawn(found))
+    fitting = [fitted for row in rows[:GOLDEN_ROWS] if (fitted := _fitting(served_columns, row)) is not None]
+    return RowsTransformer(served_columns.transformation).matrix(fitting or _drawn(served_columns))
 
 
 def _columns(signature: Signature | None, inputs: ModelInputs) -> tuple[Column, ...]:
@@ -92,18 +92,21 @@ def _feature_names(columns: Sequence[Column]) -> list[str]:
     return names
 
 
-def _fitting(found: ServedColumns, row: Mapping[str, Any]) -> dict[str, Any] | None:
+def _fitting(served_columns: ServedColumns, row: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
-        values = [coerce(column.type, row[column.name]) for column in found.columns]
+        values = [coerce(column.type, row[column.name]) for column in served_columns.columns]
     except InvalidInput:
         return None
-    return {cell.name: value for cell, value in zip(found.transformation.columns, values, strict=True)}
+    return {cell.name: value for cell, value in zip(served_columns.transformation.columns, values, strict=True)}
 
 
-def _drawn(found: ServedColumns) -> list[dict[str, Any]]:
+def _drawn(served_columns: ServedColumns) -> list[dict[str, Any]]:
     random = np.random.default_rng(0)
     return [
-        {cell.name: _value(column.type, cell, random) for column, cell in zip(found.columns, found.transformation.columns, strict=True)}
+        {
+            cell.name: _value(column.type, cell, random)
+            for column, cell in zip(served_columns.columns, served_columns.transformation.columns, strict=True)
+        }
         for _ in range(GOLDEN_ROWS)
     ]
 

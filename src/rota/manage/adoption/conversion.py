@@ -1,4 +1,4 @@
-"""Reading a foreign model's file: what runs in a process of its own, because the parsers of frameworks are native code.
+"""Convert a foreign model's file in a process of its own, because the parsers of frameworks are native code.
 
 A file that kills its parser kills that process and nothing else; what comes out is Rota's own form and plain values.
 """

@@ -1,4 +1,4 @@
-"""What an MLflow model directory says: its flavour, the file of the model, its signature, input example and requirements.
+"""Parse an MLflow model directory: flavour, model file, signature, input example and requirements.
 
 Read from the text of `MLmodel` as MLflow 2 and 3 write it, as data: no class is built from YAML, and every path stays in the directory.
 """

@@ -1,4 +1,4 @@
-"""Predictions that were made elsewhere: a file of them enters an endpoint's log, so that it is monitored like one of Rota's own.
+"""Import predictions made elsewhere into an endpoint's log, so that they are monitored like Rota's own.
 
 Rows with an answer and the columns that the model saw; where the file names no prediction ids, a row's id follows from the
 file's content and its place, so taking the same file twice changes nothing.

@@ -1,4 +1,4 @@
-"""Registering without a tracked run: a fitted model in memory, or the file of one, becomes a version with files of its own and is adopted."""
+"""Register a fitted model or a model file without a tracked run: it becomes a version with its own files and is adopted."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What somebody registers: the files by their paths, as bytes or as files to copy, and what he says of the model."""
+    """What is registered: the files by their paths, as bytes or as files to copy, and the caller's description of the model."""
 
     files: Mapping[str, bytes | Path]
     source: str

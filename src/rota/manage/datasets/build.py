@@ -1,4 +1,4 @@
-"""Datasets: a definition becomes an immutable version, joined point-in-time, with the digest of its very rows."""
+"""Build a dataset definition into an immutable version: joined point-in-time, with the digest of its rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

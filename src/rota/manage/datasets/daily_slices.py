@@ -1,4 +1,4 @@
-"""Slices: a day's values of every feature as counts on frozen bins, and what the newest days show against those before.
+"""Daily slices: counts of every feature on frozen bins, and drift and known faults in the newest days.
 
 Gate 1 cuts the slices out of a dataset, monitoring out of the prediction log; both ask the same question here, so that a
 feed which alarms the monitor also stops the training.

@@ -1,4 +1,4 @@
-"""What changed between two versions of a dataset: rows, columns, statistics, and which columns lie elsewhere now."""
+"""Differences of two dataset versions: rows, columns, statistics, and which columns' distributions moved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Profiles: what a dataset version holds and how good its rows are, counted when it is built and kept as a blob.
+"""Profiles: statistics and quality of a dataset version, computed when it is built and kept as a blob.
 
 The same profile is shown by `rota data profile`, the control plane's page and `rota data show`.
 """
@@ -49,9 +49,9 @@ def schema(rows: pl.DataFrame, definition: DatasetDefinition, name: str) -> Sche
     return infer_schema(name, Statistics(training.height, tuple(described)), bins, dataset=name)
 
 
-def scores(found: Profile) -> dict[str, float]:
+def scores(of: Profile) -> dict[str, float]:
     """The quality of a profile by dimension, with `overall`."""
-    return {dimension.name: dimension.score for dimension in found.quality} | {quality.OVERALL: found.overall}
+    return {dimension.name: dimension.score for dimension in of.quality} | {quality.OVERALL: of.overall}
 
 
 def load(blobs: Blobs, version: DatasetVersion) -> Profile:

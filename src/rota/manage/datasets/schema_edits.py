@@ -1,4 +1,4 @@
-"""Edits of a schema in words, one expectation at a time, and the difference of two schemas in the same words.
+"""Edits of a schema as text, one expectation at a time, and the difference of two schemas in the same syntax.
 
     temp.maximum=130   carrier.domain+=XX   carrier.domain-=YY   temp.drift.jensen_shannon_divergence=0.1   min_examples=1000
 

@@ -1,4 +1,4 @@
-"""Where a schema comes from: the training rows of a dataset version, a file or a table; and how it follows a changed pipeline."""
+"""Infer a schema from a dataset version, a file or a table, and let it follow a changed pipeline."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path

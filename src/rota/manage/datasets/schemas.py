@@ -1,7 +1,7 @@
-"""Schemas: numbered versions under a name, of which the one frozen last is the law that fresh data is held against.
+"""Schemas: numbered versions under a name. The active schema, which fresh data is validated against, is the last frozen version.
 
-An inference or an edit makes the next version and leaves the law as it is; freezing a version makes it the law, and freezing
-an older one again brings it back. Two people who edit at once get two answers: the second is told by a `Conflict`.
+An inference or an edit makes the next version and leaves the active one as it is; freezing a version makes it active, and
+freezing an older one again brings it back. Two people who edit at once get two answers: the second is told by a `Conflict`.
 """
 
 import msgspec
@@ -16,9 +16,9 @@ from rota.records.time import Micros
 _FROZEN_BEFORE = 20
 
 
-def law(metadata: Metadata, name: str) -> Schema | None:
-    """The version that was frozen last."""
-    return next(iter(_laws(metadata, name, limit=1)), None)
+def active(metadata: Metadata, name: str) -> Schema | None:
+    """The active version: the one frozen last; None when none was frozen."""
+    return next(iter(_frozen(metadata, name, limit=1)), None)
 
 
 def newest(metadata: Metadata, name: str) -> Schema | None:
@@ -50,18 +50,18 @@ def get(metadata: Metadata, reference: str) -> Schema:
 
 
 def serving(metadata: Metadata, model: str) -> Schema | None:
-    """The law for what a model's champion is asked.
+    """The active schema of the requests to a model's champion.
 
-    After a change of features the newest law is that of the next champion; the present one still answers for the columns
-    that it was trained with, so the newest law with just these holds.
+    After a change of features the newest frozen version is that of the next champion; the present one still answers for the
+    columns that it was trained with, so the newest frozen version with just these holds.
     """
     champion = model_aliases.aliased_version(metadata, model)
     trained = None if champion is None else _trained_on(metadata, champion.run, model)
-    laws = _laws(metadata, model, limit=_FROZEN_BEFORE)
+    frozen = _frozen(metadata, model, limit=_FROZEN_BEFORE)
     if trained is None:
-        return next(iter(laws), None)
+        return next(iter(frozen), None)
     columns = {column.name for column in trained.columns}
-    return next((schema for schema in laws if {column.name for column in schema.columns} == columns), trained)
+    return next((schema for schema in frozen if {column.name for column in schema.columns} == columns), trained)
 
 
 def add(batch: Batch, schema: Schema, *, base: int, author: str, now_us: Micros) -> Schema:
@@ -74,7 +74,7 @@ def add(batch: Batch, schema: Schema, *, base: int, author: str, now_us: Micros)
 
 
 def create(metadata: Metadata, schema: Schema, *, author: str, now_us: Micros) -> Schema:
-    """Store an inferred schema as the next version of its name; not the law before it is frozen."""
+    """Store an inferred schema as the next version of its name; not active before it is frozen."""
     return _store(metadata, schema, base=newest_version(metadata, schema.name), author=author, now_us=now_us)
 
 
@@ -93,10 +93,10 @@ def edit(metadata: Metadata, edited: Schema, *, author: str, now_us: Micros) -> 
 
 
 def freeze(metadata: Metadata, reference: str, *, author: str, now_us: Micros) -> Schema:
-    """Make a version the law. The others stay, and can be made the law again."""
+    """Make a version the active one. The others stay, and can be made active again."""
     batch = Batch()
     before = get(metadata, reference)
-    present = law(metadata, before.name)
+    present = active(metadata, before.name)
     if present == before:
         return before
     later_us = now_us if present is None or present.frozen_us is None else max(now_us, present.frozen_us + 1)
@@ -107,7 +107,7 @@ def freeze(metadata: Metadata, reference: str, *, author: str, now_us: Micros) -
     return frozen
 
 
-def _laws(metadata: Metadata, name: str, *, limit: int) -> list[Schema]:
+def _frozen(metadata: Metadata, name: str, *, limit: int) -> list[Schema]:
     """Frozen versions, the one frozen last first."""
     found = metadata.find(Schema, {"name": name}, order="-frozen_us", limit=limit)
     return sorted((s for s in found if s.frozen_us is not None), key=lambda s: (s.frozen_us or 0, s.version), reverse=True)

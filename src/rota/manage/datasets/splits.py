@@ -1,4 +1,4 @@
-"""Splits: which rows are held out. A row, or a group of rows, that once was on one side never changes to the other.
+"""Splits: which rows are held out for the test. A row, or a group of rows, never changes its side.
 
 The newest rows are held out by time, any others by a hash of an identity that is ours and fixed for ever: neither the library's
 version, the machine, the rows' order nor the rows around them have a say, so a champion is never scored on rows that it was

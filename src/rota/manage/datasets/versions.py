@@ -1,4 +1,4 @@
-"""Dataset versions: a build becomes the next immutable version, with profile, schema and quality, or turns out to be the newest one again.
+"""Register a build as the next immutable dataset version, with profile, schema and quality; an identical build gives the newest again.
 
 The record is committed last: a build that is killed before leaves a table and blobs by content, which the next build of the
 same state takes over, and no version. Two builders at once get two numbers, or share one when they built the same rows.
@@ -38,7 +38,7 @@ def prepare(repositories: Repositories, name: str, definition: DatasetDefinition
     newest = metadata.get(DatasetVersion, name, number - 1) if number > 1 else None
     if newest is not None and (newest.digest, newest.environment) == (built.version.digest, environment):
         return Prepared(newest, built.rows, new=False)
-    profile = profiles.profile(built.rows, definition, built.version.id, expected=schemas.law(metadata, name), now_us=now_us)
+    profile = profiles.profile(built.rows, definition, built.version.id, expected=schemas.active(metadata, name), now_us=now_us)
     version = msgspec.structs.replace(
         built.version,
         environment=environment,

@@ -1,4 +1,4 @@
-"""What a work tree has beyond its commit, as one patch: `git apply` on the commit gives the files that ran."""
+"""The uncommitted changes of a work tree as one patch: `git apply` on the commit restores the files that ran."""
 
 import os
 import shutil
@@ -54,7 +54,7 @@ def _patch(root: Path) -> tuple[bytes, str]:
             shutil.copyfile(real, index)
         if taken:
             names = "\0".join(taken).encode(errors="surrogateescape")
-            _run(root, "add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul", index=index, given=names)
+            _run(root, "add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul", index=index, stdin=names)
         made = _diff(root, index)
     if made is None:
         return b"", f"the local changes have more than {MAX_PATCH} bytes and are not kept"
@@ -87,10 +87,10 @@ def _text(directory: Path, *arguments: str, status: Sequence[int] = (0,)) -> str
     return _run(directory, *arguments, status=status).decode(errors="replace").strip()
 
 
-def _run(directory: Path, *arguments: str, index: Path | None = None, given: bytes = b"", status: Sequence[int] = (0,)) -> bytes:
+def _run(directory: Path, *arguments: str, index: Path | None = None, stdin: bytes = b"", status: Sequence[int] = (0,)) -> bytes:
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", **({"GIT_INDEX_FILE": str(index)} if index else {})}
     command = _command(directory, *arguments)
-    done = subprocess.run(command, input=given, capture_output=True, timeout=_TIMEOUT_S, check=False, env=environment)
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=_TIMEOUT_S, check=False, env=environment)
     if done.returncode not in status:
         raise subprocess.CalledProcessError(done.returncode, command)
     return done.stdout

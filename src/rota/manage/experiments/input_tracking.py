@@ -1,9 +1,9 @@
-"""What a run reads: readers of Rota's data say so, and whoever tracks a run listens.
+"""Track which data a run reads: readers of Rota's data report it, and the open run records it.
 
-    with inputs.noting(run.remember):
+    with input_tracking.noting(session.note_input):
         ...                                # any code that reads datasets or features
 
-A reader calls `note` and needs not know whether anybody listens. The innermost listener of this context hears it.
+A reader calls `note` without knowing whether anybody listens; the innermost listener of this context is called.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ _listener: ContextVar[Listener | None] = ContextVar("rota.inputs", default=None)
 
 @contextmanager
 def noting(listener: Listener) -> Iterator[None]:
-    """Hear of everything that is read within the block."""
+    """Call the listener with every input that is read within the block."""
     outer = _listener.get()
     token = _listener.set(listener)
     try:

@@ -1,4 +1,4 @@
-"""The source of a notebook session: the cells that were executed in this process, as a notebook file."""
+"""The source of a notebook session as a notebook file: the cells that were executed in this process."""
 
 import os
 import sys

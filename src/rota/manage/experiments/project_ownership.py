@@ -1,6 +1,7 @@
-"""To which project a thing belongs: models with all that hangs on them, endpoints, pipelines and experiments have one.
+"""Find the project that a record, run, lineage node or address belongs to.
 
-Sources, features, datasets and schemas belong to nobody. What is not known here has no project that anybody could have.
+Models, endpoints, pipelines and experiments have a project, and so has all that hangs on them. Sources, features, datasets and
+schemas belong to no project. What is unknown here has the project UNKNOWN, which no token has.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,7 +44,7 @@ NONE: Mapping[str, str] = {}
 ProjectLookup = Callable[[str], str | None]
 
 
-class Projects:
+class ProjectOwnership:
     """The project of a thing by name or record: NOBODY for what belongs to nobody, None for what is not there, else UNKNOWN."""
 
     def __init__(self, repositories: Repositories, new: Mapping[str, str] = NONE) -> None:
@@ -76,9 +77,9 @@ class Projects:
             Note: lambda note: self.node(note.node),
         }
 
-    def knowing(self, new: Mapping[str, str]) -> "Projects":
+    def knowing(self, new: Mapping[str, str]) -> "ProjectOwnership":
         """The same, with models that are just coming into being."""
-        return Projects(self._repositories, new)
+        return ProjectOwnership(self._repositories, new)
 
     def named(self, collection: str, key: str) -> str | None:
         """The project of a thing named in an address, by the word before its name."""

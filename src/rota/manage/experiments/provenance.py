@@ -1,4 +1,4 @@
-"""Where code comes from, captured without asking: commit and local changes, environment, command, machine, notebook.
+"""Capture where code comes from without asking: commit and local changes, environment, command, machine, notebook.
 
 No environment variable is stored, except whether PYTHONHASHSEED fixes the order of hashes; what looks like a secret on the
 command line, and credentials in the address of the repository, are masked.

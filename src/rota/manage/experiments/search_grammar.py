@@ -13,11 +13,21 @@ params). A name without entity is an attribute; Rota adds: a run's metric, when 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, NoReturn, TypeVar, get_args
+from typing import NoReturn, TypeVar, get_args
 
 from rota.errors import InvalidInput
+from rota.manage.experiments.search_vocabulary import (
+    DATASET_KEYS,
+    ENTITIES,
+    KEYED_OPERATORS,
+    NUMERIC_OPERATORS,
+    TEXT_OPERATORS,
+    VOCABULARIES,
+    Kind,
+    Subject,
+)
 from rota.records import searching
 from rota.records.filters import Comparison, Entity, Operator, Order, Page, Query
 from rota.records.searching import Fields, ordered, paged
@@ -25,80 +35,12 @@ from rota.records.searching import Fields, ordered, paged
 __all__ = ["Fields", "Subject", "found", "matches", "ordered", "paged", "parse_filter", "parse_order"]
 
 T = TypeVar("T")
-Subject = Literal["run", "experiment", "registered_model", "model_version", "logged_model"]
-Kind = Literal["text", "number", "time"]
 
 MAX_CONDITIONS = 100
 MAX_ORDERS = 20
 """Engines nest what they are asked; nobody types so much."""
 MAX_DIGITS = 30
-
-_ENTITIES: Mapping[str, Entity] = {
-    **dict.fromkeys(("metric", "metrics"), "metric"),
-    **dict.fromkeys(("parameter", "parameters", "param", "params"), "parameter"),
-    **dict.fromkeys(("tag", "tags"), "tag"),
-    **dict.fromkeys(("attribute", "attributes", "attr", "run"), "attribute"),
-    **dict.fromkeys(("dataset", "datasets"), "dataset"),
-}
-_NUMERIC = ("=", "!=", ">", ">=", "<", "<=")
-_TEXTUAL = ("=", "!=", "LIKE", "ILIKE", "IN", "NOT IN")
-_KEYED = ("=", "!=", "LIKE", "ILIKE", "IS NULL", "IS NOT NULL")
-_DATASET_KEYS = ("name", "digest", "context")
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
-
-
-@dataclass(frozen=True, slots=True)
-class _Vocabulary:
-    """What may be asked of a subject: attributes by name, other spellings of them, and what has keys of the user's own."""
-
-    attributes: Mapping[str, Kind]
-    spellings: Mapping[str, str]
-    entities: tuple[Entity, ...]
-    order_only: tuple[str, ...] = ()
-
-
-_VOCABULARIES: Mapping[Subject, _Vocabulary] = {
-    "run": _Vocabulary(
-        {"run_id": "text", "run_name": "text", "status": "text", "user_id": "text", "parent": "text", "start_time": "time", "end_time": "time"},
-        {
-            **dict.fromkeys(("created", "Created", "started"), "start_time"),
-            **dict.fromkeys(("run name", "Run name", "Run Name", "name"), "run_name"),
-            "ended": "end_time",
-            "id": "run_id",
-            "owner": "user_id",
-        },
-        ("attribute", "metric", "parameter", "tag", "dataset"),
-    ),
-    "experiment": _Vocabulary(
-        {"name": "text", "experiment_id": "text", "project": "text", "creation_time": "time", "last_update_time": "time"},
-        {"id": "experiment_id"},
-        ("attribute", "tag"),
-    ),
-    "registered_model": _Vocabulary(
-        {"name": "text", "owner": "text", "project": "text", "creation_timestamp": "time", "last_updated_timestamp": "time"},
-        {"timestamp": "last_updated_timestamp"},
-        ("attribute", "tag", "metric"),
-    ),
-    "model_version": _Vocabulary(
-        {
-            **dict.fromkeys(("name", "run_id", "source_path", "owner", "status", "stage", "alias"), "text"),
-            "version_number": "number",
-            "creation_timestamp": "time",
-            "last_updated_timestamp": "time",
-        },
-        {"version": "version_number", "timestamp": "last_updated_timestamp"},
-        ("attribute", "tag", "metric", "parameter"),
-    ),
-    "logged_model": _Vocabulary(
-        {
-            **dict.fromkeys(("name", "model_id", "model_type", "status", "source_run_id"), "text"),
-            "creation_timestamp": "time",
-            "last_updated_timestamp": "time",
-        },
-        {"creation_time": "creation_timestamp", "last_updated_time": "last_updated_timestamp"},
-        ("attribute", "metric", "parameter", "tag"),
-    ),
-}
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -175,7 +117,7 @@ class _Parser:
         if not isinstance(text, str):
             raise InvalidInput(f"{what} {text!r} is no text")
         self._what, self._text = what, text
-        self._subject, self._vocabulary = subject, _VOCABULARIES[subject]
+        self._subject, self._vocabulary = subject, VOCABULARIES[subject]
         self._tokens = self._split()
         self._next = 0
 
@@ -220,16 +162,16 @@ class _Parser:
         quoted = token.text[0] in '"`'
         if quoted or not dot:
             return (*self._bare(_unquoted(token.text), token.at), token.at)
-        if prefix not in _ENTITIES:
+        if prefix not in ENTITIES:
             self._fail(token.at, f"{prefix!r} is no entity; possible are {self._entities()}")
-        entity, key = _ENTITIES[prefix], _unquoted(rest)
+        entity, key = ENTITIES[prefix], _unquoted(rest)
         if entity not in self._vocabulary.entities:
             self._fail(token.at, f"a {self._subject} has no {prefix}; possible are {self._entities()}")
         if entity == "attribute":
             key = self._attribute(key, token.at)
             return entity, key, self._vocabulary.attributes[key], token.at
-        if entity == "dataset" and key not in _DATASET_KEYS:
-            self._fail(token.at, f"a dataset has no {key!r}; possible are {list(_DATASET_KEYS)}")
+        if entity == "dataset" and key not in DATASET_KEYS:
+            self._fail(token.at, f"a dataset has no {key!r}; possible are {list(DATASET_KEYS)}")
         if not key:
             self._fail(token.at, f"{token.text} has no key behind the dot")
         return entity, key, "number" if entity == "metric" else "text", token.at
@@ -248,7 +190,7 @@ class _Parser:
         return key
 
     def _operator(self, entity: Entity, key: str, kind: Kind) -> Operator:
-        allowed = _NUMERIC if kind != "text" else _KEYED if entity in ("parameter", "tag") else _TEXTUAL
+        allowed = NUMERIC_OPERATORS if kind != "text" else KEYED_OPERATORS if entity in ("parameter", "tag") else TEXT_OPERATORS
         token = self._take(f"one of {', '.join(allowed)}")
         operator = token.text.upper()
         if operator == "NOT":

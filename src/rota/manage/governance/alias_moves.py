@@ -26,7 +26,7 @@ def move(
     may_release: bool,
     evidence: Mapping[str, Any] | None = None,
 ) -> Alias:
-    """Point an alias at a version. A protected alias moves for somebody who may release, to a version whose gates are open.
+    """Point an alias at a version. A protected alias needs `may_release` and a version that is ready.
 
     Where an endpoint serves the model its champion is what the last rollout promoted, so a direct move is refused. Moving
     an alias to where it points is no change.
@@ -52,16 +52,16 @@ def move(
 
 
 def remove(repositories: Repositories, model: str, alias: str, *, actor: str, reason: str, may_release: bool) -> None:
-    """Remove an alias; a protected one only by somebody who may release, and never the champion of an endpoint."""
+    """Remove an alias; a protected one needs `may_release`, and the champion of an endpoint cannot be removed."""
     metadata = repositories.metadata
 
     def attempt() -> None:
-        found = metadata.get(Alias, model, alias)
-        if found is None:
+        current = metadata.get(Alias, model, alias)
+        if current is None:
             raise NotFound(f"model {model!r} has no alias {alias!r}", model=model, alias=alias)
         _check_by_hand(metadata, model, alias, reason, may_release=may_release)
         batch = Batch()
-        model_aliases.remove(batch, metadata, found, actor=actor, now_us=repositories.clock.now_us(), reason=reason)
+        model_aliases.remove(batch, metadata, current, actor=actor, now_us=repositories.clock.now_us(), reason=reason)
         metadata.commit(batch)
 
     registered_models.retried(attempt)

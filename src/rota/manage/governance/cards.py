@@ -1,6 +1,6 @@
-"""The model card of a version: made from what was recorded, with what people wrote beside it section by section.
+"""The model card of a version: generated from what was recorded, with people's text beside it section by section.
 
-A card is made anew each time it is asked for; only the words of people are kept (`ModelCard`), each change in the audit log.
+A card is generated whenever it is read; only people's text is stored (`ModelCard`), with each change in the audit log.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -125,10 +125,10 @@ def edit(metadata: Metadata, model: str, number: int, section: str, text: str, *
 
 
 def _section(id: str, text: str, facts: Mapping[str, object], grids: Iterable[Grid]) -> Section:
-    told = {name: shown(value) for name, value in facts.items() if value not in ("", None)}
+    shown_facts = {name: shown(value) for name, value in facts.items() if value not in ("", None)}
     full = tuple(grid for grid in grids if grid.rows)
-    missing = "" if text or told or full else _UNWRITTEN.get(id, "Nothing was recorded.")
-    return Section(id, SECTIONS[id], text, told, full, missing)
+    missing = "" if text or shown_facts or full else _UNWRITTEN.get(id, "Nothing was recorded.")
+    return Section(id, SECTIONS[id], text, shown_facts, full, missing)
 
 
 def shown(value: object) -> str:

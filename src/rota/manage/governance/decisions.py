@@ -61,7 +61,7 @@ def review(metadata: Metadata, version: ModelVersion) -> ReviewRequest | None:
 
 
 def request_review(metadata: Metadata, model: str, number: int, *, actor: str, now_us: Micros, comment: str = "") -> ReviewRequest:
-    """Ask for a decision on a version; asking again after changes were requested opens it anew."""
+    """Ask for a decision on a version; asking again after changes were requested opens it again."""
 
     def request() -> ReviewRequest:
         version = model_versions.live(metadata, model, number)
@@ -69,14 +69,14 @@ def request_review(metadata: Metadata, model: str, number: int, *, actor: str, n
         if version.status not in ("registered", "changes_requested") and not again:
             raise Refused(f"{version.id} is {version.status}; a review is asked for a version that nobody has decided on", version=version.id)
         at_us = max(now_us, version.updated_us + 1)
-        made = ReviewRequest(model, number, at_us, actor, comment)
+        review_request = ReviewRequest(model, number, at_us, actor, comment)
         batch = Batch()
         batch.put(_touched(version, at_us, "approved" if again else "in_review"), replacing=version)
-        batch.create(made)
+        batch.create(review_request)
         batch.event(Event("review.requested", version.id, now_us, {"model": model, "number": number, "by": actor, "comment": comment}))
         batch.audit(actor, "review.request", version.id, now_us, before=version.status, comment=comment)
         metadata.commit(batch)
-        return made
+        return review_request
 
     return registered_models.retried(request)
 
@@ -123,20 +123,20 @@ def decided(repositories: Repositories, version: ModelVersion, decision: ReviewD
     at_us = max(now_us, version.updated_us + 1)
     expires_us = at_us + micros(now.policy.valid) if decision.word == "approve" and now.policy.valid else None
     known = evidence.collect(repositories, version)
-    made = Approval(
+    approval = Approval(
         version.model, version.number, decision.word, decision.reviewer, decision.reason.strip(), known, at_us, expires_us, decision.delivery
     )
     batch = Batch()
     batch.put(_touched(version, at_us, status), replacing=version)
-    batch.create(made)
-    batch.audit(decision.reviewer, f"version.{decision.word}", version.id, now_us, reason=made.reason, before=version.status, after=status)
-    batch.link(readiness.approval_node(made), [f"model_version:{version.id}"], now_us)
+    batch.create(approval)
+    batch.audit(decision.reviewer, f"version.{decision.word}", version.id, now_us, reason=approval.reason, before=version.status, after=status)
+    batch.link(readiness.approval_node(approval), [f"model_version:{version.id}"], now_us)
     if status == _WORDS[decision.word]:
         if asked is not None and asked.state == "open":
             batch.put(msgspec.structs.replace(asked, state=status), replacing=asked)
         if decision.word == "approve":
-            batch.event(_approved(now, made, rollout=decision.rollout))
-    return made, batch
+            batch.event(_approved(now, approval, rollout=decision.rollout))
+    return approval, batch
 
 
 def _check_decision(now: Readiness, decision: ReviewDecision, asked: ReviewRequest | None, obstacles: Sequence[str]) -> None:
@@ -175,16 +175,16 @@ def _status_after(now: Readiness, decision: ReviewDecision) -> Any:
     return now.version.status if now.version.status == "approved" else "in_review"
 
 
-def _approved(now: Readiness, made: Approval, *, rollout: bool) -> Event:
+def _approved(now: Readiness, approval: Approval, *, rollout: bool) -> Event:
     """What the loop starts the rollout from."""
     version = now.version
-    delivery = made.delivery or now.delivery
-    body: dict[str, Any] = {"model": version.model, "number": version.number, "reviewer": made.reviewer, "rollout": rollout}
+    delivery = approval.delivery or now.delivery
+    body: dict[str, Any] = {"model": version.model, "number": version.number, "reviewer": approval.reviewer, "rollout": rollout}
     if delivery is not None:
         body["delivery"] = plain(delivery)
-    return Event("version.approved", version.id, made.at_us, body)
+    return Event("version.approved", version.id, approval.at_us, body)
 
 
 def _touched(version: ModelVersion, at_us: Micros, status: Any) -> ModelVersion:
-    """The version with a status and a later moment: whoever decides on what it was before finds it changed."""
+    """The version with a new status and a later moment, so that a concurrent decision on the old state is a `Conflict`."""
     return msgspec.structs.replace(version, status=status, updated_us=at_us)

@@ -1,4 +1,4 @@
-"""What a decision about a version rests on: how it did offline (gates, champion on the same data) and online (rollouts, measured days, outcomes)."""
+"""Evidence for a decision about a version: offline (gates, champion on the same data) and online (rollouts, measured days, business outcomes)."""
 
 from collections.abc import Mapping
 from typing import Any

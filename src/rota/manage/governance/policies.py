@@ -1,4 +1,4 @@
-"""Release policies as files: what a policy.toml may say, and the one policy of a model that is in force.
+"""Release policies as files: the format of policy.toml, and storing and reading the policy of a model.
 
 level = "semi-automatic"        # automatic | semi-automatic | manual
 four_eyes = true                # who registered, owns or presented a version cannot approve it

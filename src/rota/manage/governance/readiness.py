@@ -73,10 +73,10 @@ def approval_node(approval: Approval) -> str:
     return f"approval:{approval.model}@{approval.number}@{approval.at_us}"
 
 
-def _counted(made: Sequence[Approval]) -> list[Approval]:
+def _counted(history: Sequence[Approval]) -> list[Approval]:
     """Approvals since the last decision that was none, the newest of each reviewer, oldest first."""
     counted: dict[str, Approval] = {}
-    for decision in made:
+    for decision in history:
         if decision.decision == "approve":
             counted.pop(decision.reviewer, None)
             counted[decision.reviewer] = decision
@@ -85,8 +85,8 @@ def _counted(made: Sequence[Approval]) -> list[Approval]:
     return list(counted.values())
 
 
-def _too_few(version: ModelVersion, policy: ReleasePolicy, given: Sequence[Approval], valid: Sequence[Approval]) -> str:
-    expired = [a for a in given if a not in valid]
+def _too_few(version: ModelVersion, policy: ReleasePolicy, approvals: Sequence[Approval], valid: Sequence[Approval]) -> str:
+    expired = [a for a in approvals if a not in valid]
     if expired:
         ended = ", ".join(f"that of {a.reviewer} at {iso(a.expires_us or 0)}" for a in expired)
         return f"approvals of {version.id} expired ({ended}); let it be approved again: `rota models approve {version.id} --reason ...`"

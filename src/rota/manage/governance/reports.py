@@ -1,4 +1,4 @@
-"""The report on deployed models: what serves, how it does now against its registration, what happened to it lately."""
+"""The report on deployed models: what serves, its metrics now against those at registration, and recent changes."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Risk questions: what a policy asks about a version, what was answered, and what still stands in the way of an approval."""
+"""Risk questions: what a policy asks about a version, the answers, and which of them still block an approval."""
 
 from collections.abc import Mapping
 
@@ -18,15 +18,15 @@ def answers(metadata: Metadata, version: ModelVersion) -> dict[str, RiskAnswer]:
     return {answer.question: answer for answer in found}
 
 
-def obstacles(policy: ReleasePolicy, given: Mapping[str, RiskAnswer]) -> list[str]:
+def obstacles(policy: ReleasePolicy, answers: Mapping[str, RiskAnswer]) -> list[str]:
     """Why the questions do not allow an approval: each required one without an answer, each one with an unacceptable answer."""
-    unanswered = [q for q in policy.questions if q.required and q.id not in given]
-    return [f"the {q.category} question {q.id!r} is not answered" for q in unanswered] + unacceptable(policy, given)
+    unanswered = [q for q in policy.questions if q.required and q.id not in answers]
+    return [f"the {q.category} question {q.id!r} is not answered" for q in unanswered] + unacceptable(policy, answers)
 
 
-def unacceptable(policy: ReleasePolicy, given: Mapping[str, RiskAnswer]) -> list[str]:
+def unacceptable(policy: ReleasePolicy, answers: Mapping[str, RiskAnswer]) -> list[str]:
     """The policy's questions that were answered, but not acceptably."""
-    bad = [(q, given[q.id]) for q in policy.questions if q.id in given and not given[q.id].acceptable]
+    bad = [(q, answers[q.id]) for q in policy.questions if q.id in answers and not answers[q.id].acceptable]
     return [f"the {q.category} question {q.id!r} was not answered acceptably ({answer.answered_by})" for q, answer in bad]
 
 

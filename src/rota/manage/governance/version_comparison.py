@@ -1,4 +1,4 @@
-"""Comparing versions of a model: on the same test rows, over its trainings, and by how each did while it served.
+"""Compare versions of a model: on the same test rows, over its trainings, and while each served.
 
 Only versions that were scored on one dataset version can be compared by a metric: a training scores its candidate and the
 champion of that time on the same rows, so the stored evaluations of a dataset version are a fair table.

@@ -1,4 +1,4 @@
-"""Everything that a version or a run needs, as one tar file with a manifest, so that it can be kept or read where there is no platform.
+"""Export everything that a version or a run needs as one tar file with a manifest, readable without a platform.
 
 `manifest.json` comes first: the node, its facts, and path, digest and size of every other member. Digests are SHA-256; the
 members are streamed, so an archive of any size needs little memory, and equal contents give equal archives.
@@ -62,16 +62,16 @@ def belongings(repositories: Repositories, node: str) -> Belongings:
     raise InvalidInput(f"{node!r} has no artifacts of its own; give model_version:NAME@NUMBER, run:ID or experiment_run:ID", node=node)
 
 
-def write(repositories: Repositories, found: Belongings, file: IO[bytes]) -> dict[str, Any]:
+def write(repositories: Repositories, belongings: Belongings, file: IO[bytes]) -> dict[str, Any]:
     """Write the archive into an open file and return its manifest."""
-    members = [Piece(name, digest_of(data), len(data), "facts") for name, data in sorted(found.facts.items())]
-    manifest = {"format": FORMAT, "node": found.node, "members": plain([*members, *found.pieces])}
+    members = [Piece(name, digest_of(data), len(data), "facts") for name, data in sorted(belongings.facts.items())]
+    manifest = {"format": FORMAT, "node": belongings.node, "members": plain([*members, *belongings.pieces])}
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         data = encode(manifest)
         tar.addfile(_entry("manifest.json", len(data)), io.BytesIO(data))
         for member in members:
-            tar.addfile(_entry(member.path, member.size), io.BytesIO(found.facts[member.path]))
-        for piece in found.pieces:
+            tar.addfile(_entry(member.path, member.size), io.BytesIO(belongings.facts[member.path]))
+        for piece in belongings.pieces:
             tar.addfile(_entry(piece.path, piece.size), _ArchiveStream(repositories.blobs.stream(piece.digest)))
     return manifest
 

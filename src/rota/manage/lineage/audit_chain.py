@@ -1,7 +1,7 @@
-"""The chronicle: the newest events, and the proof that the audit log is the one that was written.
+"""Verify the hash chain of the audit log, and list the newest events.
 
 The chain of hashes finds an edited, removed, inserted or moved entry, but not a tail that was cut off, nor a log that was
-written anew from its beginning: both are whole chains. That takes a `Head` kept where the log's owner cannot reach it.
+rewritten from its beginning: both are whole chains. That takes a `Head` kept where the log's owner cannot reach it.
 """
 
 import re

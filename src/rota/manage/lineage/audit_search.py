@@ -1,4 +1,4 @@
-"""Reading the audit log from its end: the newest entries that somebody asks for, and what was done to one thing."""
+"""Search the audit log from its end: the newest entries by actor, action or subject."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

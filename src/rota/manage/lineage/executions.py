@@ -1,4 +1,4 @@
-"""An execution with everything that is known of it: trigger and its time, steps, executor, components, parameters, environment, scores.
+"""Describe an execution: trigger, times, steps, executor, components, parameters, environment, scores.
 
 All of it was recorded by the run itself: the person who wrote the training function logged nothing.
 """
@@ -129,13 +129,13 @@ def _steps(run: Run, journal: Sequence[Step]) -> tuple[ExecutedStep, ...]:
     return tuple(done)
 
 
-def _components(metadata: Metadata, results: Mapping[str, Any], release: PipelineRelease | None, made: set[str]) -> dict[str, str]:
+def _components(metadata: Metadata, results: Mapping[str, Any], release: PipelineRelease | None, produced: set[str]) -> dict[str, str]:
     found = dict(results.get("begin", {}).get("components", {}))
     found |= results.get("train", {}).get("libraries", {})
     if release is not None:
         commit = release.commit + ("+local changes" if release.dirty else "")
         found |= {"python": release.python, "project": release.project, "release": release.digest, "commit": commit}
-    made_versions = [metadata.get(ModelVersion, *_model_key(node)) for node in made if node.startswith("model_version:")]
+    made_versions = [metadata.get(ModelVersion, *_model_key(node)) for node in produced if node.startswith("model_version:")]
     found["format"] = next((each.format for each in made_versions if each is not None), "")
     return {name: value for name, value in found.items() if value}
 

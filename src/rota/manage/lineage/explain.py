@@ -1,4 +1,4 @@
-"""Why a model version is what it is and stands where it stands: one answer out of everything that was recorded about it."""
+"""Explain a model version: how it was made, why it has its status, and where it serves, out of all that was recorded."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -93,40 +93,42 @@ def explain(repositories: Repositories, reference: str, *, at_us: Micros | None 
     )
 
 
-def sentences(found: Explanation) -> dict[str, str]:
+def sentences(record: Explanation) -> dict[str, str]:
     """The answer in a few lines, by what they speak of."""
-    version = found.version
+    version = record.version
     said = {"version": f"{version.id}, {version.status}, registered {iso(version.created_us)} because of {version.trigger}"}
-    standing = f"is {', '.join(found.aliases)}" if found.aliases else "has no alias"
-    said["standing"] = f"{standing} at {iso(found.at_us)}; champion is " + (f"version {found.champion}" if found.champion else "no version")
-    if found.alert:
-        said["cause"] = f"alert {found.alert.kind} of {found.alert.subject}: {found.alert.message}"
-    if found.dataset:
-        at = ", ".join(f"{source}@{number}" for source, number in found.dataset.sources.items())
-        span = f"from {iso(found.dataset.start_us)} to {iso(found.dataset.end_us)}"
-        said["data"] = f"{found.dataset.id}: {found.dataset.rows} rows {span}, out of {at or 'no source'}"
-    if found.features:
-        said["features"] = ", ".join(f"{view['name']} ({len(view['features'])})" for view in found.features)
-    said["parameters"] = ", ".join(f"{name} = {value}" for name, value in found.parameters.items()) or "none"
+    standing = f"is {', '.join(record.aliases)}" if record.aliases else "has no alias"
+    said["standing"] = f"{standing} at {iso(record.at_us)}; champion is " + (f"version {record.champion}" if record.champion else "no version")
+    if record.alert:
+        said["cause"] = f"alert {record.alert.kind} of {record.alert.subject}: {record.alert.message}"
+    if record.dataset:
+        at = ", ".join(f"{source}@{number}" for source, number in record.dataset.sources.items())
+        span = f"from {iso(record.dataset.start_us)} to {iso(record.dataset.end_us)}"
+        said["data"] = f"{record.dataset.id}: {record.dataset.rows} rows {span}, out of {at or 'no source'}"
+    if record.features:
+        said["features"] = ", ".join(f"{view['name']} ({len(view['features'])})" for view in record.features)
+    said["parameters"] = ", ".join(f"{name} = {value}" for name, value in record.parameters.items()) or "none"
     said["metrics"] = ", ".join(f"{name} {value:.4g}" for name, value in version.metrics.items()) or "none"
-    said |= {f"gate {gate['gate']}": ("passed: " if gate["passed"] else "refused: ") + str(gate["message"]) for gate in found.gates}
-    said |= {f"review {iso(each.at_us)}": f"asked by {each.requested_by}, {each.state}: {each.comment}" for each in found.reviews}
-    said |= {f"risk {each.question}": f"{each.answer} ({'acceptable' if each.acceptable else 'blocks'}, {each.answered_by})" for each in found.risks}
-    said |= {f"{each.decision} {iso(each.at_us)}": f"{each.reviewer}: {each.reason}" for each in found.approvals}
+    said |= {f"gate {gate['gate']}": ("passed: " if gate["passed"] else "refused: ") + str(gate["message"]) for gate in record.gates}
+    said |= {f"review {iso(each.at_us)}": f"asked by {each.requested_by}, {each.state}: {each.comment}" for each in record.reviews}
+    said |= {f"risk {each.question}": f"{each.answer} ({'acceptable' if each.acceptable else 'blocks'}, {each.answered_by})" for each in record.risks}
+    said |= {f"{each.decision} {iso(each.at_us)}": f"{each.reviewer}: {each.reason}" for each in record.approvals}
     said |= {
         f"{each.alias} {iso(each.at_us)}": f"{each.before or 'none'} -> {each.number or 'none'} by {each.actor}: {each.reason}"
-        for each in found.alias_moves
+        for each in record.alias_moves
     }
-    said |= {f"rollout {each.id}": f"{each.state.replace('_', ' ')} after {len(each.history)} verdicts: {each.reason}" for each in found.rollouts}
-    said |= {f"release {each.endpoint}@{each.revision}": _split(each) for each in found.releases}
-    if found.code:
-        said["code"] = f"commit {found.code.commit or 'none'}{' + local changes' if found.code.dirty else ''}, lock {found.code.lock[:12] or 'none'}"
-    if found.execution:
-        made = ", ".join(f"{name} {value}" for name, value in found.execution.components.items() if name not in ("commit", "release"))
-        said["run"] = f"{found.execution.id} by {found.execution.executor or 'no worker'}, {made}"
-    if found.tracked_run:
-        said["tracked run"] = f"{found.tracked_run.id} {found.tracked_run.name} of {found.tracked_run.owner}"
-    return said | {f"note {iso(note.at_us)}": f"{note.author}: {note.text}" for note in found.notes}
+    said |= {f"rollout {each.id}": f"{each.state.replace('_', ' ')} after {len(each.history)} verdicts: {each.reason}" for each in record.rollouts}
+    said |= {f"release {each.endpoint}@{each.revision}": _split(each) for each in record.releases}
+    if record.code:
+        said["code"] = (
+            f"commit {record.code.commit or 'none'}{' + local changes' if record.code.dirty else ''}, lock {record.code.lock[:12] or 'none'}"
+        )
+    if record.execution:
+        made = ", ".join(f"{name} {value}" for name, value in record.execution.components.items() if name not in ("commit", "release"))
+        said["run"] = f"{record.execution.id} by {record.execution.executor or 'no worker'}, {made}"
+    if record.tracked_run:
+        said["tracked run"] = f"{record.tracked_run.id} {record.tracked_run.name} of {record.tracked_run.owner}"
+    return said | {f"note {iso(note.at_us)}": f"{note.author}: {note.text}" for note in record.notes}
 
 
 def _resolve(metadata: Metadata, reference: str, at_us: Micros, *, now: bool) -> ModelVersion:

@@ -1,4 +1,4 @@
-"""Lineage: walking the graph from any node to its causes and effects, level by level."""
+"""Walk the lineage graph from any node to its causes and effects, level by level."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

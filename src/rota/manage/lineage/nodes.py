@@ -1,4 +1,4 @@
-"""Artifacts, executions, contexts and events, as ML Metadata lists them: read from the records, the runs and the edges.
+"""List artifacts, executions, contexts and events as ML Metadata does, out of the records, the runs and the edges.
 
 Nothing is stored twice for it: a list is a page over what is there, so its cost grows with the page's place in it.
 """

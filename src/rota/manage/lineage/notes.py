@@ -1,4 +1,4 @@
-"""Notes: what people write about a run, a dataset, a model or any other lineage node afterwards. Added, never changed."""
+"""Notes that people add to a run, a dataset, a model or any other lineage node. Added, never changed."""
 
 from collections.abc import Sequence
 

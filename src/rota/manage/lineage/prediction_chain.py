@@ -1,4 +1,4 @@
-"""From a prediction id back to release, alias, version, approval, evaluation, run, data, features, commit, environment and cause."""
+"""Trace a prediction id back to release, alias, version, approval, evaluation, run, data, features, commit, environment and trigger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

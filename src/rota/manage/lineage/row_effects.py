@@ -1,4 +1,4 @@
-"""Forward from one row of a source: the predictions that could see it, the datasets that hold it, the models trained on these.
+"""Forward lineage of one source row: predictions that could see it, datasets that hold it, models trained on these.
 
 A prediction could see the row when a version that answered it reads a view of the source, its request names the row's
 entity, and its moment lies in the view's reach: from the row's event and arrival until it expires (`ttl`), falls out of the

@@ -1,4 +1,4 @@
-"""Packing a model: its bytes, what it reads and how it answers become the bundle that prediction processes load."""
+"""Pack a model into the bundle that prediction processes load: bytes, features, transformation, golden rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,25 +28,25 @@ class Ingredients:
     dependencies: Mapping[str, str]
 
 
-def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], made: Ingredients, data: bytes) -> str:
+def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredients, data: bytes) -> str:
     """Store the model and its bundle with the answers it gives to the golden rows, and return the bundle's digest.
 
     A format that runs code when it is loaded is sealed first, which raises `Refused` when that is not allowed for the model.
     """
-    found = loading.installed(formats, made.model, made.format)
+    found = loading.installed(formats, ingredients.model, ingredients.format)
     bundle = ModelBundle(
-        model=made.model,
-        format=made.format,
+        model=ingredients.model,
+        format=ingredients.format,
         blob=blobs.put(data),
-        problem=made.problem,
-        features=made.features,
-        transformation=made.transformation,
-        golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in made.golden),
+        problem=ingredients.problem,
+        features=ingredients.features,
+        transformation=ingredients.transformation,
+        golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in ingredients.golden),
         golden_answers=(),
-        dependencies=made.dependencies,
-        seal=found.sealed(made.model, data) if isinstance(found, SealedFormat) else "",
+        dependencies=ingredients.dependencies,
+        seal=found.sealed(ingredients.model, data) if isinstance(found, SealedFormat) else "",
         tolerance=found.tolerance,
     )
     predictor = loading.opened(formats, bundle, data).loads(data)
-    answers = tuple(float(answer) for answer in predictor.predict(made.golden))
+    answers = tuple(float(answer) for answer in predictor.predict(ingredients.golden))
     return blobs.put(encode(msgspec.structs.replace(bundle, golden_answers=answers)))

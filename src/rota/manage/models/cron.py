@@ -1,4 +1,4 @@
-"""Schedules: which tick of a cron expression is due. Expressions have five fields and are read in UTC."""
+"""Cron schedules: which tick of an expression is due. Expressions have five fields and are read in UTC."""
 
 import re
 from datetime import datetime

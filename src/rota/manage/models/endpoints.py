@@ -32,14 +32,14 @@ def watch(metadata: Metadata, name: str, *, schedule: str, days_between_false_al
         raise NotFound(f"there is no endpoint {name!r}; `rota endpoints list` shows them", endpoint=name)
     cron.check(schedule)
     before = metadata.get(Monitor, name)
-    made = Monitor(endpoint, schedule=schedule, expected_days_between_false_alarms=days_between_false_alarms)
-    if made == before:
-        return made
+    monitor = Monitor(endpoint, schedule=schedule, expected_days_between_false_alarms=days_between_false_alarms)
+    if monitor == before:
+        return monitor
     batch = Batch()
-    batch.put(made, replacing=before)
+    batch.put(monitor, replacing=before)
     batch.audit(actor, "monitor.add" if before is None else "monitor.change", name, now_us, schedule=schedule)
     metadata.commit(batch)
-    return made
+    return monitor
 
 
 def strategy(*, steps: str, hold: str, shadow: str, unit: str) -> Canary:

@@ -1,4 +1,4 @@
-"""Loading a model for serving: from the digest of its bundle to a predictor that has proved it answers as it did at registration."""
+"""Load a model for serving: from its bundle's digest to a predictor that still gives the golden rows' answers."""
 
 import importlib.metadata
 import logging

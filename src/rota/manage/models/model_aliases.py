@@ -1,4 +1,4 @@
-"""Aliases of registered models: names such as "champion" that point at one version, are moved, and keep the history of every move.
+"""Aliases of a registered model: movable names such as "champion" of one version, with the history of every move.
 
 Who may move an alias is decided in `rota.manage.governance.decisions`; here is how a move is stored, in one batch with its audit entry.
 """
@@ -21,8 +21,8 @@ _READS_AS_VERSION = re.compile(r"[0-9]+|v[0-9]+|latest", re.IGNORECASE)
 
 def aliased_version(metadata: Metadata, model: str, alias: str = CHAMPION) -> ModelVersion | None:
     """The version an alias points to, or None."""
-    found = metadata.get(Alias, model, alias)
-    return metadata.get(ModelVersion, model, found.number) if found else None
+    pointer = metadata.get(Alias, model, alias)
+    return metadata.get(ModelVersion, model, pointer.number) if pointer else None
 
 
 def move(batch: Batch, metadata: Metadata, alias: Alias, *, actor: str, evidence: Mapping[str, Any] | None = None) -> None:

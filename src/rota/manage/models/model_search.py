@@ -1,4 +1,4 @@
-"""Searching the registry: models and versions by name, tag, metric, parameter, owner, status, stage and alias.
+"""Search the registry: models and versions by name, tag, metric, parameter, owner, status, stage and alias.
 
 Conditions come from `rota.manage.experiments.search_grammar`. A model is found by the metrics of its champion, or of its newest version while
 it has none.
@@ -76,8 +76,8 @@ def stage(version: ModelVersion, aliases: Iterable[str]) -> str:
     return "archived" if ARCHIVED_TAG in version.tags else "none"
 
 
-def _seen(found: Iterable[RegisteredModel], view: View) -> list[RegisteredModel]:
-    return [model for model in found if view == "all" or (model.deleted_us is not None) == (view == "deleted")]
+def _seen(models: Iterable[RegisteredModel], view: View) -> list[RegisteredModel]:
+    return [model for model in models if view == "all" or (model.deleted_us is not None) == (view == "deleted")]
 
 
 def _by_model(records: Iterable[T]) -> dict[str, list[T]]:

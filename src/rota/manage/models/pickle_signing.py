@@ -1,4 +1,4 @@
-"""Pickle: refused unless somebody allowed it for the model, and loaded only with this platform's seal.
+"""Allow and sign pickled models: refused unless a person allowed it for the model, loaded only with this platform's signature.
 
 A pickle runs code when it is loaded, so two things must hold, and both are checked before a byte of it is looked at. A person
 with the permission model.unsafe allowed it for the model (`rota models allow-pickle`), which is on the audit log and can be

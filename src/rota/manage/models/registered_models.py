@@ -1,4 +1,4 @@
-"""Registered models: create, describe, rename and delete a name under which numbered versions stand; its release policy and its endpoints.
+"""Registered models: create, describe, rename and delete the name of numbered versions; its release policy and endpoints.
 
 A deleted or renamed model keeps its record and those of its versions, so what was predicted, decided or audited under the
 old name always leads to what it was. Every change is one batch with its audit entry.
@@ -44,21 +44,21 @@ def create(metadata: Metadata, model: RegisteredModel, *, actor: str, now_us: Mi
     known = _known(metadata, model.name)
     if known is not None and known.deleted_us is None:
         raise Conflict(f"there is a model {model.name!r} already; register versions of it, or choose another name", model=model.name)
-    made = msgspec.structs.replace(model, owner=model.owner or actor, created_us=now_us, updated_us=now_us, deleted_us=None)
+    created = msgspec.structs.replace(model, owner=model.owner or actor, created_us=now_us, updated_us=now_us, deleted_us=None)
     batch = Batch()
-    batch.put(made, replacing=before)
-    batch.audit(actor, "model.create", made.name, now_us, owner=made.owner, project=made.project, tags=dict(made.tags))
+    batch.put(created, replacing=before)
+    batch.audit(actor, "model.create", created.name, now_us, owner=created.owner, project=created.project, tags=dict(created.tags))
     metadata.commit(batch)
-    return made
+    return created
 
 
 def get(metadata: Metadata, name: str) -> RegisteredModel:
     """A registered model that was not deleted, or `NotFound`."""
-    found = _known(metadata, name)
-    if found is None or found.deleted_us is not None:
+    model = _known(metadata, name)
+    if model is None or model.deleted_us is not None:
         known = [m.name for m in metadata.find(RegisteredModel, limit=20) if m.deleted_us is None]
         raise NotFound(f"there is no model {name!r}; there are {known or 'none'}", model=name)
-    return found
+    return model
 
 
 def update(

@@ -1,4 +1,4 @@
-"""Where a registered version comes from: the source that it is made of, a copy of its files, and what its run measured.
+"""Resolve what a new version is registered from: a logged model, another version or a run's files, and what the run measured.
 
 A source is a place of this platform: "models:/m-..." (a logged model), "models:/NAME/NUMBER" (another version), "runs:/RUN/PATH"
 or "mlflow-artifacts:/ROOT/PATH". Every other address, a file or a URL, is refused before anything is read.

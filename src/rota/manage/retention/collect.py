@@ -1,4 +1,4 @@
-"""Garbage collection: what retention lets go is removed, then blobs and dataset tables that nothing names any more.
+"""Garbage collection: remove expired records, then the blobs and dataset tables that nothing names any more.
 
 Mark and sweep over content addresses. Whatever a record, a run, a tracked run, a hold or the audit log names by its digest
 is marked, and what marked JSON blobs name in turn; the rest goes once it has not been put for the grace. A step that is

@@ -1,4 +1,4 @@
-"""Retention: which records have had their time, and may be removed for good together with what only they name.
+"""Expiry: which records retention lets go, together with what only they name.
 
 Removed are tracked runs, experiments and logged models that people deleted `trash_days` ago, logged models that stayed
 pending for `pending_days`, and files whose root belongs to nothing any more. A deleted model version keeps its record for
@@ -77,27 +77,27 @@ def _named(versions: Collection[ModelVersion], held: Collection[str]) -> set[str
     return named | {part for version in live for text in (version.source, version.artifacts) for part in text.split("/")} - {""}
 
 
-def _of_experiment(repositories: Repositories, experiment: Experiment, found: Expired, trash_us: Micros, named: Collection[str]) -> None:
+def _of_experiment(repositories: Repositories, experiment: Experiment, into: Expired, trash_us: Micros, named: Collection[str]) -> None:
     """Its runs that have had their time; the experiment itself when it was deleted and nothing of it stays."""
     gone = experiment.deleted_us is not None and experiment.deleted_us <= trash_us and experiment.id not in (*named, DEFAULT_EXPERIMENT)
     stays = False
     for run in all_runs(repositories, experiment.id):
         deleted = run.deleted_us is not None and run.deleted_us <= trash_us
         if (deleted or gone) and run.id not in named:
-            found.runs[run.id] = run
+            into.runs[run.id] = run
         else:
             stays = True
     if gone and not stays:
-        found.experiments.append(experiment)
+        into.experiments.append(experiment)
 
 
-def _files(repositories: Repositories, found: Expired, young_us: Micros) -> Iterator[ArtifactFile]:
+def _files(repositories: Repositories, into: Expired, young_us: Micros) -> Iterator[ArtifactFile]:
     """Files of what goes, and old ones whose root belongs to nothing."""
     metadata = repositories.metadata
-    dying = {artifacts.run_root(run) for run in found.runs.values()} | {artifacts.model_root(model) for model in found.models.values()}
+    dying = {artifacts.run_root(run) for run in into.runs.values()} | {artifacts.model_root(model) for model in into.models.values()}
     living: set[str] = set()
     for version in metadata.find(ModelVersion, limit=ALL):
-        (dying if version.id in found.versions else living).add(version.artifacts)
+        (dying if version.id in into.versions else living).add(version.artifacts)
     for experiment in all_experiments(repositories):
         living |= {artifacts.run_root(run) for run in all_runs(repositories, experiment.id)}
     living |= {artifacts.model_root(model) for model in metadata.find(LoggedModel, limit=ALL)}

@@ -1,4 +1,4 @@
-"""Holds: what garbage collection must keep whatever the rules say, because a person said so and why."""
+"""Holds: what garbage collection must keep whatever the retention rules say, with the person and the reason."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""Schemas over HTTP: versions, the law, edits as a whole, and rows held against them."""
+"""Schemas over HTTP: versions, the active one, edits as a whole, and rows held against them."""
 
 from typing import Any
 
@@ -38,11 +38,11 @@ def versions(request: Request, name: str = "") -> list[object]:
 
 
 @router.get("/v1/schemas/{name}", dependencies=needs("data.read"))
-def law(request: Request, name: str) -> object:
-    """The version that is the law; 404 when none was frozen."""
-    found = schemas.law(platform_of(request).repositories.metadata, name)
+def active(request: Request, name: str) -> object:
+    """The active version, frozen last; 404 when none was frozen."""
+    found = schemas.active(platform_of(request).repositories.metadata, name)
     if found is None:
-        raise NotFound(f"no version of schema {name!r} is frozen; `rota data schema freeze {name}` makes its newest one the law", schema=name)
+        raise NotFound(f"no version of schema {name!r} is frozen; `rota data schema freeze {name}` makes its newest one active", schema=name)
     return plain(found)
 
 
@@ -64,17 +64,17 @@ async def edit(request: Request, name: str) -> object:
 
 @router.post("/v1/schemas/{name}/versions/{version}/freeze", dependencies=needs("data.write"))
 def freeze(request: Request, name: str, version: int) -> object:
-    """Make a version the law."""
+    """Make a version the active one."""
     repositories = platform_of(request).repositories
     return plain(schemas.freeze(repositories.metadata, f"{name}@{version}", author=actor_of(request), now_us=repositories.clock.now_us()))
 
 
 @router.post("/v1/schemas/{name}/validate", dependencies=needs("data.read"))
 async def anomalies(request: Request, name: str) -> list[object]:
-    """Anomalies of some rows under the law, or under the newest version where none is frozen."""
+    """Anomalies of some rows under the active version, or under the newest version where none is frozen."""
     wanted = await body_as(request, Rows)
     metadata = platform_of(request).repositories.metadata
-    expected = schemas.law(metadata, name) or schemas.get(metadata, name)
+    expected = schemas.active(metadata, name) or schemas.get(metadata, name)
     return listed(await run_in_threadpool(_validated, expected, wanted))
 
 
