@@ -111,7 +111,7 @@ class Follower:
     def _newest(self) -> dict[str, Release]:
         newest: dict[str, Release] = {}
         for endpoint in self._depot.metadata.find(Endpoint):
-            for release in self._depot.metadata.find(Release, {"endpoint": endpoint.name}, order="-revision", limit=1):
+            for release in self._depot.metadata.page(Release, {"endpoint": endpoint.name}, order="-revision", limit=1).items:
                 newest[endpoint.name] = release
         return newest
 
