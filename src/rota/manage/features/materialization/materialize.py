@@ -13,22 +13,13 @@ from rota.manage.features.online.row_codec import RowView
 from rota.manage.features.online.window_view import WindowView
 from rota.manage.features.rows import source_table
 from rota.ports.metadata import ANYTHING, Batch
-from rota.records.record import Record
-from rota.records.signal import Cursor
+from rota.records.intake import ViewMaterialization
 from rota.records.time import Micros
 
 Progress = Callable[[float, int], None]
 """Called with the share of the work that is done (0..1) and the keys written so far."""
 _ROWS_A_COMMIT = 100_000
 _TRIES = 20
-
-
-class Materialized(Record, frozen=True):
-    """The last time that a view was materialized: when, from which version of the source's table, and how many keys it had."""
-
-    at_us: Micros
-    version: int
-    keys: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +83,9 @@ def tiles(work: Work, views: Sequence[WindowView], flush: Callable[[], int], cat
     raise Unavailable(f"other processes kept flushing source {name!r} while its windows were rebuilt; try again", source=name)
 
 
-def last(stream: Stream, view: RowView | WindowView) -> Materialized | None:
+def last(stream: Stream, view: RowView | WindowView) -> ViewMaterialization | None:
     """When and from what a definition of a view was last materialized."""
-    found = [stream.stores.metadata.get(Cursor, name) for name in _cursors(view)]
-    return None if any(cursor is None for cursor in found) else Materialized(*[cursor.position for cursor in found if cursor is not None])
+    return stream.stores.metadata.get(ViewMaterialization, view.view.name, view.prefix.hex())
 
 
 def mark(stream: Stream, stamp: int) -> None:
@@ -111,16 +101,11 @@ def _lacking(stream: Stream, pairs: history.Pairs) -> history.Pairs:
 
 def _done(stream: Stream, view: RowView | WindowView, version: int | None) -> bool:
     known = last(stream, view)
-    return known is not None and known.version == (-1 if version is None else version)
+    return known is not None and known.version == version
 
 
 def _remember(stream: Stream, views: Sequence[RowView | WindowView], version: int | None, at_us: Micros, keys: int) -> None:
     batch = Batch()
     for view in views:
-        for name, position in zip(_cursors(view), (at_us, -1 if version is None else version, keys), strict=True):
-            batch.put(Cursor(name, position), replacing=ANYTHING)
+        batch.put(ViewMaterialization(view.view.name, view.prefix.hex(), at_us, version, keys), replacing=ANYTHING)
     stream.stores.metadata.commit(batch)
-
-
-def _cursors(view: RowView | WindowView) -> list[str]:
-    return [f"materialized-{part}/{view.view.name}/{view.prefix.hex()}" for part in ("at", "version", "keys")]

@@ -20,7 +20,7 @@ from rota.ports.metadata import Batch, Metadata
 from rota.ports.online import Online
 from rota.ports.tables import Tables
 from rota.records.data import Source
-from rota.records.signal import Cursor
+from rota.records.intake import StreamClaim
 from rota.records.time import SECOND_US
 
 PUSH = "push/"
@@ -40,15 +40,6 @@ class Stores:
     online: Online
     journal: Journal
     clock: Clock
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A stretch of a segment that somebody has begun to carry into the table: bytes [start, end), so many entries."""
-
-    start: int = -1
-    end: int = -1
-    entries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +90,8 @@ class Stream:
 
     def tell(self, segment: str) -> None:
         """Say that the rows of a segment's last stretch have arrived, unless that was said before or they have not."""
-        claim, upto = self._claim(segment), self.carried(segment)
-        if 0 <= claim.end <= upto:
+        claim = self._claim(segment)
+        if claim is not None and claim.end <= self.carried(segment):
             now_us = self.stores.clock.now_us()
             arrived(self.stores.metadata, self.source.name, claim.entries, writer=f"{PUSH}{segment}", upto=claim.end, now_us=now_us)
 
@@ -113,24 +104,18 @@ class Stream:
     def _writer(self, segment: str) -> str:
         return f"{self.name}/{segment}"
 
-    def _cursors(self, segment: str) -> list[tuple[str, Cursor | None]]:
-        names = [f"flush-{part}/{self.source.name}/{segment}" for part in ("start", "end", "entries")]
-        return [(name, self.stores.metadata.get(Cursor, name)) for name in names]
+    def _claim(self, segment: str) -> StreamClaim | None:
+        return self.stores.metadata.get(StreamClaim, self.source.name, segment)
 
-    def _claim(self, segment: str) -> Claim:
-        return _claim_of(self._cursors(segment))
-
-    def _claimed(self, chunk: Chunk) -> Claim:
+    def _claimed(self, chunk: Chunk) -> StreamClaim:
         """The stretch to carry: as an unfinished flush claimed it, or this chunk."""
-        wanted = Claim(chunk.start, chunk.end, len(chunk.payloads))
+        wanted = StreamClaim(self.source.name, chunk.segment, chunk.start, chunk.end, len(chunk.payloads))
         while True:
-            cursors = self._cursors(chunk.segment)
-            known = _claim_of(cursors)
-            if known.end > chunk.start:
+            known = self._claim(chunk.segment)
+            if known is not None and known.end > chunk.start:
                 return known
             batch = Batch()
-            for (name, cursor), position in zip(cursors, (wanted.start, wanted.end, wanted.entries), strict=True):
-                batch.put(Cursor(name, position), replacing=cursor)
+            batch.put(wanted, replacing=known)
             try:
                 self.stores.metadata.commit(batch)
             except Conflict:
@@ -141,8 +126,3 @@ class Stream:
 def received(chunk: Chunk) -> list[Received]:
     """The rows of a stretch of the journal."""
     return [Received(*_decode(payload)) for payload in chunk.payloads]
-
-
-def _claim_of(cursors: Sequence[tuple[str, Cursor | None]]) -> Claim:
-    positions = [-1 if cursor is None else cursor.position for _, cursor in cursors]
-    return Claim(*positions)
