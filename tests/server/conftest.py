@@ -135,7 +135,7 @@ class Shared:
         """The application over this platform from now on, as if it were new."""
         self.changing.platform = self.application.state.platform = platform
         self.application.state.answers.clear()
-        platform.owner_token.make()
+        platform.access.owner_token.make()
         return self.application
 
 
