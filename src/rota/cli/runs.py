@@ -13,9 +13,10 @@ from rota.develop import reproduction, run_comparison, run_search
 from rota.errors import Refused
 from rota.manage.experiments.input_tracking import untracked
 from rota.manage.lineage import executions, notes
+from rota.ports.tracking import RunChange
 from rota.records.filters import View
 from rota.records.record import plain
-from rota.records.run import Run, RunStatus, Step
+from rota.records.run import Run, RunQuery, RunStatus, Step
 from rota.records.tracking import ExperimentRun
 
 commands = typer.Typer()
@@ -49,7 +50,7 @@ def list_(
         return
     statuses: tuple[RunStatus, ...] = (status,) if status else ()  # type: ignore[assignment]
     with opened(ctx, "pipeline.read") as platform:
-        durable = platform.repositories.runs.find(workflow=workflow, subject=subject, statuses=statuses, limit=limit)
+        durable = platform.repositories.runs.page(RunQuery(workflow, subject, statuses), limit=limit)
     columns = {
         "run": lambda r: r.id,
         "status": lambda r: r.status,
@@ -91,11 +92,11 @@ def show_(ctx: typer.Context, run: RunId, json: show.Json = False) -> None:
     """
     with opened(ctx, "pipeline.read") as platform:
         r = platform.repositories
-        durable = r.runs.find(id=run, limit=1)
+        durable = r.runs.get(run)
         if durable:
             steps = r.runs.journal(run)
             written = notes.of(r.metadata, f"run:{run}")
-            _show_durable(executions.describe(r, durable[0], steps), durable[0], steps, [plain(note) for note in written], json=json)
+            _show_durable(executions.describe(r, durable, steps), durable, steps, [plain(note) for note in written], json=json)
             return
         found = run_search.run(r.tracking, run)
         experiment = run_search.names(r.tracking)[found.experiment]
@@ -198,7 +199,7 @@ def _mark(ctx: typer.Context, run: str, *, deleted: bool, json: bool) -> None:
     with opened(ctx, "experiment.write") as platform:
         r = platform.repositories
         found = run_search.run(r.tracking, run)
-        changed = r.tracking.change_run(found.id, deleted_us=r.clock.now_us() if deleted else 0)
+        changed = r.tracking.change_run(found.id, RunChange(deleted_us=r.clock.now_us() if deleted else 0))
     show.facts({"run": changed.id, "deleted": show.when(changed.deleted_us)}, as_json=json)
 
 

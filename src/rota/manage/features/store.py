@@ -15,7 +15,7 @@ from rota.manage.features.definitions import registration as registry
 from rota.manage.features.definitions.catalog import Entry, User
 from rota.manage.features.definitions.references import Features
 from rota.manage.features.definitions.registration import Change, Definition
-from rota.manage.features.definitions.versions import ALL, CATALOG
+from rota.manage.features.definitions.versions import CATALOG
 from rota.manage.features.join import point_in_time
 from rota.manage.features.join.windows import AsOf
 from rota.manage.features.materialization.freshness import ViewStatus
@@ -26,9 +26,8 @@ from rota.manage.features.rows import table_adapters
 from rota.manage.features.writer import Feed
 from rota.manage.repositories import Repositories
 from rota.records.data import Entity, FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
-from rota.records.intake import Ingestion
+from rota.records.intake import CatalogStamp, Ingestion
 from rota.records.record import Record
-from rota.records.signal import Cursor
 from rota.records.tracking import MAX_TAG, RunInput
 
 N = TypeVar("N", Entity, Source)
@@ -175,19 +174,19 @@ class Store:
 
     def list_feature_views(self) -> list[FeatureView]:
         """The feature views in force."""
-        return self._metadata.find(FeatureView, limit=ALL)
+        return self._metadata.find(FeatureView)
 
     def list_on_demand_feature_views(self) -> list[OnDemandFeatureView]:
         """The on-demand feature views in force."""
-        return self._metadata.find(OnDemandFeatureView, limit=ALL)
+        return self._metadata.find(OnDemandFeatureView)
 
     def list_feature_services(self) -> list[FeatureService]:
         """The registered services."""
-        return self._metadata.find(FeatureService, limit=ALL)
+        return self._metadata.find(FeatureService)
 
     def list_data_sources(self) -> list[Source]:
         """The registered sources."""
-        return self._metadata.find(Source, limit=ALL)
+        return self._metadata.find(Source)
 
     def list_entities(self) -> list[Entity]:
         """Every entity of the registered views."""
@@ -215,7 +214,7 @@ class Store:
         if found.retired_us is None:
             users = [f"{user.kind.replace('_', ' ')} {user.name}" for user in catalog.users_of_version(self._repositories, found.name, found.number)]
             now_us = self._repositories.clock.now_us()
-            self._metadata.commit(versions.retirement(found, users, self._metadata.get(Cursor, CATALOG), actor=actor, now_us=now_us))
+            self._metadata.commit(versions.retirement(found, users, self._metadata.get(CatalogStamp, CATALOG), actor=actor, now_us=now_us))
         view = found.view
         if not isinstance(view, FeatureView) or registry.is_read(self._metadata, view):
             return 0

@@ -8,7 +8,7 @@ import polars as pl
 
 from rota.errors import Conflict, InvalidInput, RotaError
 from rota.manage.features.definitions import versions
-from rota.manage.features.definitions.versions import ALL, CATALOG, Difference, View
+from rota.manage.features.definitions.versions import CATALOG, Difference, View
 from rota.manage.features.expressions import compiler, equivalence_check
 from rota.manage.features.ingestion import contracts, watermarks
 from rota.manage.features.online import window_view
@@ -17,10 +17,10 @@ from rota.manage.features.rows import source_table
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.tables import Tables
 from rota.records.data import Feature, FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
+from rota.records.intake import CatalogStamp
 from rota.records.kinds import BY_RECORD
 from rota.records.record import Record
 from rota.records.schema import Type
-from rota.records.signal import Cursor
 from rota.records.time import Micros
 
 Definition = Source | FeatureView | OnDemandFeatureView | FeatureService
@@ -88,10 +88,10 @@ def change_of(metadata: Metadata, record: Definition) -> Change:
 def left(metadata: Metadata, declared: Sequence[Record]) -> list[Change]:
     """What is stored and not among the declared definitions."""
     found: list[Definition] = [
-        *metadata.find(Source, limit=ALL),
-        *metadata.find(FeatureView, limit=ALL),
-        *metadata.find(OnDemandFeatureView, limit=ALL),
-        *metadata.find(FeatureService, limit=ALL),
+        *metadata.find(Source),
+        *metadata.find(FeatureView),
+        *metadata.find(OnDemandFeatureView),
+        *metadata.find(FeatureService),
     ]
     names = {(type(record), getattr(record, "name", "")) for record in declared}
     return [Change("stay", BY_RECORD[type(record)].name, record.name) for record in found if (type(record), record.name) not in names]
@@ -99,17 +99,17 @@ def left(metadata: Metadata, declared: Sequence[Record]) -> list[Change]:
 
 def catalog(metadata: Metadata) -> int:
     """How often definitions have changed: who keeps something derived from them looks here whether it is still right."""
-    stamp = metadata.get(Cursor, CATALOG)
-    return stamp.position if stamp else 0
+    stamp = metadata.get(CatalogStamp, CATALOG)
+    return stamp.changes if stamp else 0
 
 
 def views_of(metadata: Metadata, source: str) -> list[FeatureView]:
     """Every view over a source that somebody may read: each version that is not retired, and those that services hold as they were."""
-    found = [version for version in metadata.find(FeatureViewVersion, limit=ALL) if isinstance(version.view, FeatureView)]
+    found = [version for version in metadata.find(FeatureViewVersion) if isinstance(version.view, FeatureView)]
     versioned = {version.name for version in found}
     views = [version.view for version in found if version.retired_us is None]
-    views += [view for view in metadata.find(FeatureView, limit=ALL) if view.name not in versioned]
-    views += [view for service in metadata.find(FeatureService, limit=ALL) for view in service.stored_views]
+    views += [view for view in metadata.find(FeatureView) if view.name not in versioned]
+    views += [view for service in metadata.find(FeatureService) for view in service.stored_views]
     return [view for view in views if isinstance(view, FeatureView) and view.source.name == source]
 
 
@@ -158,8 +158,8 @@ def _batch(metadata: Metadata, changed: list[tuple[Definition, Definition | None
                 batch.create(version)
                 body["version"] = version.number
         batch.audit(actor, f"{BY_RECORD[type(record)].name}.{'change' if before else 'add'}", record.name, now_us, **body)
-    stamp = metadata.get(Cursor, CATALOG)
-    batch.put(Cursor(CATALOG, stamp.position + 1 if stamp else 1), replacing=stamp)
+    stamp = metadata.get(CatalogStamp, CATALOG)
+    batch.put(CatalogStamp(CATALOG, stamp.changes + 1 if stamp else 1), replacing=stamp)
     return batch
 
 
@@ -202,7 +202,7 @@ def _check_dropped(metadata: Metadata, source: Source, stored: Source | None) ->
     dropped = stored.fields.keys() - source.fields.keys() if stored else set()
     if not dropped:
         return
-    for version in metadata.find(FeatureViewVersion, limit=ALL):
+    for version in metadata.find(FeatureViewVersion):
         view = version.view
         if version.retired_us is None and isinstance(view, FeatureView) and view.source.name == source.name:
             used = compiler.columns_of_all([feature.expression for feature in view.features.values()], view.source.fields)
