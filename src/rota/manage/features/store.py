@@ -17,6 +17,7 @@ from rota.manage.features.definitions.references import Features
 from rota.manage.features.definitions.registration import Change, Definition
 from rota.manage.features.definitions.versions import CATALOG
 from rota.manage.features.join import point_in_time
+from rota.manage.features.join.point_in_time import JoinPlan
 from rota.manage.features.join.windows import AsOf
 from rota.manage.features.materialization.freshness import ViewStatus
 from rota.manage.features.materialization.materialize import Progress
@@ -31,9 +32,10 @@ from rota.records.record import Record
 from rota.records.tracking import MAX_TAG, RunInput
 
 N = TypeVar("N", Entity, Source)
+T = TypeVar("T")
 EVENT_TIMESTAMP = "event_timestamp"
 """Feast's column with the moment at which a row of an entity frame asks."""
-_MOST_READERS = 1_000
+_MOST_COMPILED = 1_000
 
 
 class HistoricalJob:
@@ -71,8 +73,9 @@ class Store:
         self._feed = feed
         self._sync = sync
         self._look_s = look_s
-        self._readers: dict[Any, tuple[OnlineFeatures, Any]] = {}
+        self._compiled: dict[tuple[str, Any], tuple[Any, Any]] = {}
         self._stamp = -1
+        self._registrations = 0
         self._looked_at = -look_s
 
     def plan(self, objects: Iterable[Definition | Entity] | Definition) -> list[Change]:
@@ -95,16 +98,16 @@ class Store:
         `entity_df` is a polars, pandas or Arrow table or a list of dicts with the column `timestamp` (times, or ISO 8601 texts;
         without an offset UTC), the join keys and the fields of on-demand views. `as_of="event"` takes what had happened by
         then, late rows and corrections included; "served" takes what an online read would have answered then. No row is
-        dropped; what is not known is null.
+        dropped; what is not known is null. Definitions that another process changes are seen within a second.
         """
-        service = references.service(self._metadata, features)
-        names = self._answer_names(service, full_feature_names)
-        moments = {timestamp, *(name for name, kind in service.request_fields.items() if kind == "timestamp")}
+        plan, service = self._plan(features)
+        names = self._answer_names(service, plan.names, full_feature_names)
+        moments = {timestamp, *(name for name, kind in plan.request_fields.items() if kind == "timestamp")}
         spine = table_adapters.timed(table_adapters.columns(entity_df, what="entity_df"), moments)
         taken = [name for name in names.values() if name in spine.columns]
         if taken:
             raise InvalidInput(f"entity_df already has the columns {taken}; leave them out", columns=taken)
-        return HistoricalJob(lambda: self._joined(spine, service, timestamp, as_of).rename(names))
+        return HistoricalJob(lambda: self._joined(spine, plan, service, timestamp, as_of).rename(names))
 
     def get_online_features(
         self, features: Features, entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], *, full_feature_names: bool = True
@@ -223,41 +226,52 @@ class Store:
     def _view(self, name: str) -> FeatureView | OnDemandFeatureView:
         return references.view(self._metadata, *(versions.named(name) if "@" in name else (name, None)))
 
-    def _joined(self, spine: pl.DataFrame, service: FeatureService, timestamp: str, as_of: AsOf) -> pl.DataFrame:
-        sources = sorted({view.source.name for view in service.stored_views})
-        for source in sources:
+    def _joined(self, spine: pl.DataFrame, plan: JoinPlan, service: FeatureService, timestamp: str, as_of: AsOf) -> pl.DataFrame:
+        for source in plan.sources:
             try:
                 self._feed.pushes.flush(source)  # what was pushed a moment ago is part of the history
             except NotFound:  # a service may be tried before it is registered
                 continue
-        read = {source: self._repositories.tables.version(f"sources/{source}") for source in sources}
-        joined = point_in_time.historical(self._repositories.tables, service, spine, timestamp=timestamp, as_of=as_of)
-        _note(service, read, joined)
+        tracked = input_tracking.listening()
+        read = {source: self._repositories.tables.version(f"sources/{source}") for source in plan.sources} if tracked else {}
+        joined = point_in_time.historical(self._repositories.tables, plan, spine, timestamp=timestamp, as_of=as_of)
+        if tracked:
+            _note(service, read, joined)
         return joined
 
     def _reader(self, features: Features) -> OnlineFeatures:
-        """The compiled reader of a service, kept until definitions change; the second of the pair keeps the key's object alive."""
+        """The compiled reader of a service, kept until definitions change."""
+        return self._kept("reader", features, lambda service: OnlineFeatures(self._repositories.online, service))
+
+    def _plan(self, features: Features) -> tuple[JoinPlan, FeatureService]:
+        """The compiled join of a service, kept until definitions change."""
+        return self._kept("join", features, lambda service: (point_in_time.planned(service), service))
+
+    def _kept(self, purpose: str, features: Features, compile: Callable[[FeatureService], T]) -> T:
+        """What is compiled of a service for a purpose; the second of each pair keeps the key's object alive."""
         now_s = time.monotonic()
-        if now_s - self._looked_at >= self._look_s:
+        if now_s - self._looked_at >= self._look_s or self._registrations != self._feed.registrations:
             self._look(now_s)
-        key = features if isinstance(features, str) else id(features) if isinstance(features, FeatureService) else tuple(features)
-        kept = self._readers.get(key)
-        if kept is None:
-            reader = OnlineFeatures(self._repositories.online, references.service(self._metadata, features))
-            if len(self._readers) >= _MOST_READERS:
-                self._readers = {}
-            kept = self._readers[key] = (reader, features)
-        return kept[0]
+        key = features if isinstance(features, str) else id(features) if isinstance(features, FeatureService) else tuple(map(str, features))
+        kept = self._compiled  # another thread may find changed definitions and begin a new one: then this one's is not kept
+        known = kept.get((purpose, key))
+        if known is None:
+            known = (compile(references.service(self._metadata, features)), features)
+            if len(kept) >= _MOST_COMPILED:
+                kept.clear()
+            kept[purpose, key] = known
+        made: T = known[0]
+        return made
 
     def _look(self, now_s: float) -> None:
         """Forget what was compiled when definitions have changed; while the metadata store is away nobody can change them."""
-        self._looked_at = now_s
+        self._looked_at, self._registrations = now_s, self._feed.registrations
         try:
             stamp = registry.catalog(self._metadata)
         except Unavailable:
             return
         if stamp != self._stamp:
-            self._readers, self._stamp = {}, stamp
+            self._compiled, self._stamp = {}, stamp
 
     def _targets(self, views: Sequence[str] | None) -> dict[str, str]:
         """One view for each source of the asked ones, and each version that is named."""
@@ -266,9 +280,9 @@ class Store:
         return {name if "@" in name else self.get_feature_view(name).source.name: name for name in _names(views)}
 
     @staticmethod
-    def _answer_names(service: FeatureService, full: bool) -> dict[str, str]:
+    def _answer_names(service: FeatureService, features: Sequence[str], full: bool) -> dict[str, str]:
         """Each full name with the name of its column in the answer."""
-        names = {name: name if full else _own_name(service, name) for name in service.feature_names}
+        names = {name: name if full else _own_name(service, name) for name in features}
         twice = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
         if twice:
             raise InvalidInput(f"the features {twice} are in several views; ask with full_feature_names=True", features=twice)
@@ -281,13 +295,12 @@ def _names(views: Sequence[str]) -> Sequence[str]:
 
 def _note(service: FeatureService, read: Mapping[str, int | None], joined: pl.DataFrame) -> None:
     """Tell whoever tracks a run which sources it joined, at which version; the digest is that of the joined rows."""
-    if input_tracking.listening():
-        digest = digest_of(digestible(joined))
-        for source, version in read.items():
-            if version is not None:
-                names = ", ".join(f"{view.name}:{name}" for view in service.stored_views if view.source.name == source for name in view.features)
-                node = f"source:{source}@{version}"
-                input_tracking.note(RunInput(source, digest, "rota_features", f"{source}@{version}", node, tags={"features": names[:MAX_TAG]}))
+    digest = digest_of(digestible(joined))
+    for source, version in read.items():
+        if version is not None:
+            names = ", ".join(f"{view.name}:{name}" for view in service.stored_views if view.source.name == source for name in view.features)
+            node = f"source:{source}@{version}"
+            input_tracking.note(RunInput(source, digest, "rota_features", f"{source}@{version}", node, tags={"features": names[:MAX_TAG]}))
 
 
 def _own_name(service: FeatureService, full_name: str) -> str:
