@@ -18,7 +18,7 @@ from rota.develop.tracker_stores import TrackerConfig
 from rota.develop.tracking import TrackedRun, Tracker, current_run
 from rota.errors import InvalidInput
 from rota.manage.datasets import read as dataset_reading
-from rota.manage.features.definitions.registration import Change
+from rota.manage.features.definitions.registration import PlannedChange
 from rota.manage.features.store import Store
 from rota.records.model import ModelVersion
 from rota.records.run import Problem
@@ -166,7 +166,7 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
         )
 
 
-def apply(file: str | Path, *, home: str | Path | None = None, **settings: Any) -> list[Change]:
+def apply(file: str | Path, *, home: str | Path | None = None, **settings: Any) -> list[PlannedChange]:
     """Register everything a project file declares in a home, and make its release the active one."""
     with opened(load_settings(home=Path(home) if home else None, **settings)) as platform:
         return platform.projects.apply(Path(file))

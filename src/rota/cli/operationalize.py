@@ -9,7 +9,7 @@ import typer
 from rota.cli import show
 from rota.cli.opening import opened
 from rota.errors import Refused
-from rota.manage.features.definitions.registration import Change
+from rota.manage.features.definitions.registration import PlannedChange
 from rota.records.run import Deployed, PipelineRelease
 
 commands = typer.Typer()
@@ -105,7 +105,7 @@ def run(
         raise Refused(f"run {done.id} ended as {done.status}; `rota runs show {done.id}` tells its steps", run=done.id)
 
 
-def _show_changes(changes: Sequence[Change], *, json: bool) -> None:
+def _show_changes(changes: Sequence[PlannedChange], *, json: bool) -> None:
     columns = {
         "what": lambda c: _WHAT.get(c.what, c.what),
         "kind": lambda c: c.kind.replace("_", " "),

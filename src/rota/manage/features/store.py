@@ -12,9 +12,9 @@ from rota.manage.experiments import input_tracking
 from rota.manage.experiments.frame_digest import digest_of, digestible
 from rota.manage.features.definitions import catalog, references, versions
 from rota.manage.features.definitions import registration as registry
-from rota.manage.features.definitions.catalog import Entry, User
+from rota.manage.features.definitions.catalog import CatalogEntry, User
 from rota.manage.features.definitions.references import Features
-from rota.manage.features.definitions.registration import Change, Definition
+from rota.manage.features.definitions.registration import Definition, PlannedChange
 from rota.manage.features.definitions.versions import CATALOG
 from rota.manage.features.join import point_in_time
 from rota.manage.features.join.point_in_time import JoinPlan
@@ -78,7 +78,7 @@ class Store:
         self._registrations = 0
         self._looked_at = -look_s
 
-    def plan(self, objects: Iterable[Definition | Entity] | Definition) -> list[Change]:
+    def plan(self, objects: Iterable[Definition | Entity] | Definition) -> list[PlannedChange]:
         """What `apply` would add or change; a changed view tells what differs and which version it becomes."""
         return registry.plan(self._metadata, _definitions(objects))
 
@@ -201,7 +201,7 @@ class Store:
         references.view_of_any_age(self._metadata, view)
         return versions.of(self._metadata, view)
 
-    def search(self, text: str = "", *, owner: str = "", tag: str = "", entity: str = "", type: str = "", kind: str = "") -> list[Entry]:
+    def search(self, text: str = "", *, owner: str = "", tag: str = "", entity: str = "", type: str = "", kind: str = "") -> list[CatalogEntry]:
         """Features, views, sources, services and datasets in whose text all words stand (see `catalog.search`)."""
         return catalog.search(self._metadata, text, owner=owner, tag=tag, entity=entity, type=type, kind=kind)
 
