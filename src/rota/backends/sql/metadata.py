@@ -1,5 +1,6 @@
 """SqlMetadata: records, events, lineage and audit in a SQL database."""
 
+import importlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from rota.backends.shared.stored_form import body_of, chained, check_unchanged, checked_limit, field_of, key_for, kind_of, ordering, values_of
 from rota.backends.sql.engine import open_engine, reading, write
@@ -113,9 +114,10 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     return result.rowcount == 1
 
 
-def dialect_insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT, which both engines write alike."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+def dialect_insert(connection: Connection, table: Table) -> sqlite.Insert:
+    """An INSERT that knows ON CONFLICT, which both engines write alike; PostgreSQL's dialect is imported where it is used only."""
+    statement: sqlite.Insert = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
+    return statement
 
 
 def _apply_put(connection: Connection, put: Put) -> None:
