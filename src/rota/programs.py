@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 import polars as pl
 
-from rota import engines
+from rota import engines, record_engines
 from rota.develop import reproduction, run_search, tuning
 from rota.develop.tracker_stores import TrackerConfig
 from rota.develop.tracking import TrackedRun, Tracker, current_run
@@ -200,12 +200,12 @@ class FeatureStore(Store):
 @contextmanager
 def _tracker(settings: Settings) -> Iterator[Tracker]:
     """The tracker of a home: that of the run around, or a new one, which first stores what killed processes left."""
-    spool = engines.made(settings) / SPOOL
+    spool = record_engines.made(settings) / SPOOL
     outer = current_run()
     if outer is not None and outer.tracker.config.spool == spool:
         yield outer.tracker
         return
-    ticks: tuple[Callable[[], int], int] = (engines.clock(settings).now_us, 1) if settings.clock == "replay" else (time.time_ns, 1_000)
+    ticks: tuple[Callable[[], int], int] = (record_engines.clock(settings).now_us, 1) if settings.clock == "replay" else (time.time_ns, 1_000)
     config = TrackerConfig(
         lambda: engines.development_repositories(settings),
         spool,
