@@ -237,7 +237,7 @@ def test_another_process_s_definitions_are_seen_at_the_next_look(tmp_path):
     with rota.FeatureStore(tmp_path) as store:
         store.apply(SERVICE)
         store.push("rides", [ride("a", 1, hours=1, fare=3.0)])
-        store._look_s = 0.0
+        store._refresh_s = 0.0
         assert store.get_online_features(["stats:fare"], [{"driver": 1}]).to_dict()["stats__fare"] == [3.0]
         registry.register(store._metadata, store._repositories.tables, [DEARER], now_us=1)  # as another process does
         store.materialize()
@@ -252,7 +252,7 @@ def test_reads_go_on_while_the_metadata_store_is_away(ridden, monkeypatch):
         raise Unavailable("the metadata store does not answer")
 
     monkeypatch.setattr(registry, "catalog", away)
-    ridden._looked_at = -1.0
+    ridden._checked_s = -1.0
     assert ridden.get_online_features(*asked).to_dict() == before
 
 
