@@ -23,13 +23,14 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from rota.errors import Conflict, InvalidInput, LostLease, Refused, RotaError, Unavailable
+from rota.errors import InvalidInput, LostLease, Refused, RotaError, Unavailable
 from rota.ports.clock import Clock
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.ports.runs import Runs
 from rota.records.record import encode
 from rota.records.run import Lease, Run, RunStatus, Step
@@ -126,12 +127,8 @@ class Context:
                     run=self.run.id,
                 )
             return done.result
-        for _ in range(CONFLICTS):
-            try:
-                return self._once(name, position, work)
-            except Conflict:  # somebody changed what the step had read: it is done again on what is there now
-                logger.warning("step again", extra={"action": "step_again", "run": self.run.id, "step": name})
-        return self._once(name, position, work)
+        again = partial(logger.warning, "step again", extra={"action": "step_again", "run": self.run.id, "step": name})
+        return transact(lambda: self._once(name, position, work), attempts=CONFLICTS + 1, on_conflict=again)
 
     def _once(self, name: str, position: int, work: Callable[[Work], Any]) -> Any:
         started = time.time_ns() // 1_000

@@ -8,8 +8,7 @@ from fastapi import APIRouter
 
 from rota.errors import Conflict
 from rota.manage.experiments import artifacts, search_grammar
-from rota.manage.models import registered_models
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.records.filters import Query, View
 from rota.records.time import Micros
 from rota.records.tracking import MAX_EXPERIMENT_NAME, Experiment
@@ -129,33 +128,33 @@ def search(call: Call, asked: Search) -> object:
 @route(router, "POST", "/delete", "experiment.write")
 def delete(call: Call, asked: ById) -> object:
     """Its runs are hidden with it, and shown again when it is restored."""
-    registered_models.retried(lambda: _mark(call, asked.experiment_id, call.now_us))
+    transact(lambda: _mark(call, asked.experiment_id, call.now_us))
     return {}
 
 
 @route(router, "POST", "/restore", "experiment.write")
 def restore(call: Call, asked: ById) -> object:
-    registered_models.retried(lambda: _mark(call, asked.experiment_id, None))
+    transact(lambda: _mark(call, asked.experiment_id, None))
     return {}
 
 
 @route(router, "POST", "/update", "experiment.write")
 def update(call: Call, asked: Rename) -> object:
     name = _checked(asked.new_name)
-    registered_models.retried(lambda: _renamed(call, asked.experiment_id, name))
+    transact(lambda: _renamed(call, asked.experiment_id, name))
     return {}
 
 
 @route(router, "POST", "/set-experiment-tag", "experiment.write")
 def set_experiment_tag(call: Call, asked: SetTag) -> object:
     new = limited_tags([Pair(asked.key, asked.value)], MAX_EXPERIMENT_TAG)
-    registered_models.retried(lambda: _tagged(call, asked.experiment_id, new))
+    transact(lambda: _tagged(call, asked.experiment_id, new))
     return {}
 
 
 @route(router, "POST", "/delete-experiment-tag", "experiment.write")
 def delete_experiment_tag(call: Call, asked: DeleteTag) -> object:
-    registered_models.retried(lambda: _tagged(call, asked.experiment_id, {}, removed=asked.key))
+    transact(lambda: _tagged(call, asked.experiment_id, {}, removed=asked.key))
     return {}
 
 

@@ -8,8 +8,7 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.manage.experiments import artifacts, search_grammar
-from rota.manage.models import registered_models
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.records.filters import Query
 from rota.records.searching import Fields, matches, ordered, paged
 from rota.records.tracking import LoggedModel, LoggedModelStatus, ModelMetric
@@ -239,7 +238,7 @@ def _changed(call: Call, identity: str, *, removed_tag: str = "", **changes: obj
         call.repositories.metadata.commit(batch)
         return after
 
-    return registered_models.retried(change)
+    return transact(change)
 
 
 def _of_experiment(call: Call, experiment: str) -> list[LoggedModel]:

@@ -7,7 +7,7 @@ from rota.errors import NotFound
 from rota.manage.experiments import artifacts, search_grammar
 from rota.manage.governance import alias_moves
 from rota.manage.models import model_search, model_versions, registered_models
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.records.filters import Query
 from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion
 from rota.records.tracking import LoggedModel
@@ -78,7 +78,7 @@ def create(call: Call, asked: Create) -> object:
     except NotFound as error:
         raise invalid(f"Invalid model version source: '{asked.source}'. {error}") from error
     if logged:
-        registered_models.retried(lambda: _note_on_model(call, logged, version))
+        transact(lambda: _note_on_model(call, logged, version))
     return _shown(call, version)
 
 

@@ -7,8 +7,7 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.errors import Refused
-from rota.manage.models import registered_models
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.ports.tracking import Logged, RunChange
 from rota.records.tracking import LoggedModel, MetricPoint, RunInput, RunOutput
 from rota.server.mlflow import logged_metrics, run_form
@@ -243,7 +242,7 @@ def _log_metrics(call: Call, identity: str, given: Sequence[Metric], logged: Log
         logged_metrics.note(call.repositories.metadata, batch, [point for point in points if point.model], now_us=call.now_us)
         _log(call, identity, logged, batch)
 
-    registered_models.retried(log_both)
+    transact(log_both)
 
 
 def _input(given: DatasetInput) -> RunInput:
