@@ -14,7 +14,8 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 
-from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
+from rota.errors import RotaError
+from rota.http_status import mlflow_code_of
 from rota.manage.repositories import Repositories
 from rota.records.access import Identity
 from rota.records.time import Micros
@@ -48,15 +49,6 @@ CODES: Mapping[str, int] = {
     "INTERNAL_ERROR": 500,
     "DATA_LOSS": 500,
     "TEMPORARILY_UNAVAILABLE": 503,
-}
-_OF_ERROR: Mapping[type[RotaError], str] = {
-    InvalidInput: "INVALID_PARAMETER_VALUE",
-    NotFound: "RESOURCE_DOES_NOT_EXIST",
-    Conflict: "RESOURCE_ALREADY_EXISTS",
-    Refused: "PERMISSION_DENIED",
-    LostLease: "RESOURCE_CONFLICT",
-    Corrupt: "DATA_LOSS",
-    Unavailable: "TEMPORARILY_UNAVAILABLE",
 }
 _OF_STATUS: Mapping[int, str] = {
     401: "UNAUTHENTICATED",
@@ -153,8 +145,7 @@ async def answered(read: Awaitable[T], act: Callable[[T], object], *, limiter: C
     except Fault as fault:
         return fault_response(fault.code, str(fault))
     except RotaError as error:
-        code = next((code for kind, code in _OF_ERROR.items() if isinstance(error, kind)), "INTERNAL_ERROR")
-        return fault_response(code, str(error))
+        return fault_response(mlflow_code_of(error), str(error))
 
 
 def call_of(request: Request) -> Call:

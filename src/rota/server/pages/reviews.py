@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import Conflict, InvalidInput, Refused, RotaError
+from rota.http_status import status_of
 from rota.manage.governance import cards, decisions, evidence, readiness, reports, risk, version_comparison
 from rota.manage.governance.decisions import DecisionWord, ReviewDecision
 from rota.manage.lineage import audit_chain, audit_search
@@ -26,7 +27,6 @@ from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
 SHOWN_ENTRIES = 100
-_STATUS: dict[type[RotaError], int] = {InvalidInput: 422, Refused: 403, Conflict: 409}
 
 
 @router.get("/models/{model}/{number}/review", dependencies=needs("model.read"))
@@ -137,7 +137,7 @@ def _review(request: Request, model: str, number: int, error: RotaError | None =
         may_ask=identity.may("model.register") and version.status in ("registered", "changes_requested"),
         typed=typed or {},
     )
-    shown.status_code = _STATUS.get(type(error), 400) if error else 200
+    shown.status_code = status_of(error) if error else 200
     return shown
 
 
@@ -147,7 +147,7 @@ def _card(request: Request, model: str, number: int, error: RotaError | None = N
     version = model_versions.get(r.metadata, model, number)
     may_write = identity_of(request).may("model.register") and version.status != "deleted"
     shown = page("card.html", platform, card=cards.card(r, version), may_write=may_write, problem=str(error) if error else "")
-    shown.status_code = _STATUS.get(type(error), 400) if error else 200
+    shown.status_code = status_of(error) if error else 200
     return shown
 
 
