@@ -26,7 +26,7 @@ def opened(ctx: typer.Context, needs: Permission) -> Iterator[wiring.Platform]:
 
 
 def caller(platform: wiring.Platform, environ: Mapping[str, str] = os.environ) -> Identity:
-    """Who gives a command: the holder of the token in ROTA_TOKEN, else the system's user, who owns the home that he can read."""
+    """Who gives a command: the holder of the token in ROTA_TOKEN, else the system's user: whoever can read a home owns it."""
     given = secret("token", environ)
     if not given:
         platform.access.owner_token.now()

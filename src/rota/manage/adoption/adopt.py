@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from rota.durable.workflow import Context, Work
+from rota.durable.workflow import Context, StepWork
 from rota.errors import InvalidInput, Refused, RotaError, Unavailable
 from rota.manage.adoption import mlmodel
 from rota.manage.adoption.conversion import ConversionRequest, Converted, answered
@@ -53,7 +53,7 @@ class Adopter:
         """The workflow "adopt" of one version. With `approval`, an approval that came first is told again, so that its rollout starts."""
         model, number = str(arguments["model"]), int(arguments["number"])
 
-        def work(work: Work) -> dict[str, Any]:
+        def work(work: StepWork) -> dict[str, Any]:
             version = self._changed(work.batch, model_versions.live(self.repositories.metadata, model, number), actor="rota", now_us=work.now_us)
             work.made(f"model_version:{version.id}")
             if arguments.get("approval"):

@@ -31,7 +31,7 @@ SHOWN_ENTRIES = 100
 
 @router.get("/models/{model}/{number}/review", dependencies=needs("model.read"))
 def review(request: Request, model: str, number: int) -> Response:
-    """What a reviewer needs, and where he may decide the forms for it."""
+    """What a reviewer needs, with the forms for a decision where the caller may decide."""
     return _review(request, model, number)
 
 
@@ -48,8 +48,12 @@ async def answer(request: Request, model: str, number: int) -> Response:
     """Answer a risk question."""
     given, r = await _form(request), platform_of(request).repositories
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us()}
-    told: dict[str, Any] = {"text": given.get("answer", ""), "acceptable": given.get("acceptable") == "yes"}
-    return await _acted(request, model, number, given, lambda: risk.answer(r.metadata, model, number, given.get("question", ""), **told, **act))
+    text, acceptable = given.get("answer", ""), given.get("acceptable") == "yes"
+
+    def store() -> object:
+        return risk.answer(r.metadata, model, number, given.get("question", ""), text=text, acceptable=acceptable, **act)
+
+    return await _acted(request, model, number, given, store)
 
 
 @router.post("/models/{model}/{number}/decision", dependencies=needs("model.approve"))
@@ -174,7 +178,7 @@ def _tables(repositories: Repositories, version: ModelVersion) -> tuple[version_
 
 
 def _delivery(repositories: Repositories, model: str, given: dict[str, str]) -> Canary | None:
-    """The endpoint's strategy with what the reviewer chose instead; None when he chose nothing."""
+    """The endpoint's strategy with what the reviewer chose instead; None without a choice."""
     chosen = {name: given[name].strip() for name in ("steps", "hold", "shadow") if given.get(name, "").strip()}
     if not chosen:
         return None
