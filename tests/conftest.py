@@ -10,7 +10,10 @@ Where its program or library is missing the test is skipped with the command tha
 continuous integration) makes that an error instead.
 """
 
+import hashlib
 import importlib.util
+import io
+import json
 import os
 import pwd
 import shutil
@@ -18,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.request
@@ -26,10 +30,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from rota.errors import Corrupt
 
 START_S = 120
 PORT = "PORT"
@@ -53,6 +59,31 @@ settings.load_profile("few")
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def check_archive() -> Callable[[IO[bytes]], dict[str, Any]]:
+    """Reads an archive of artifacts as its receiver would: the manifest, when every member is what it says; `Corrupt` otherwise."""
+
+    def check(file: IO[bytes]) -> dict[str, Any]:
+        try:
+            with tarfile.open(fileobj=file, mode="r|") as tar:
+                first = next(members := iter(tar), None)
+                if first is None or first.name != "manifest.json":
+                    raise Corrupt("it does not begin with manifest.json")
+                manifest = json.loads((tar.extractfile(first) or io.BytesIO()).read())
+                expected = {each["path"]: each["digest"] for each in manifest["members"]}
+                for member in members:
+                    content = tar.extractfile(member)
+                    if content is None or expected.pop(member.name, None) != hashlib.sha256(content.read()).hexdigest():
+                        raise Corrupt(f"member {member.name!r} is not what the manifest says")
+        except (tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Corrupt(f"this is no archive: {error}") from error
+        if expected:
+            raise Corrupt(f"the archive lacks {sorted(expected)}")
+        return dict(manifest)
+
+    return check
 
 
 @pytest.fixture(autouse=True)

@@ -14,19 +14,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from rota.addresses import published
-from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
+from rota.errors import Refused, Unavailable
+from rota.http_status import error_of
 from rota.records.time import Micros
 from rota.settings import secret
-
-_ERRORS: Mapping[int, type[RotaError]] = {
-    400: InvalidInput,
-    401: Refused,
-    403: Refused,
-    404: NotFound,
-    409: Conflict,
-    413: InvalidInput,
-    422: InvalidInput,
-}
 
 
 class Client:
@@ -107,8 +98,9 @@ class Client:
             else:
                 if status < 400:
                     return json.loads(answer)
-                if status not in (502, 503):
-                    raise _ERRORS.get(status, RotaError)(_message(answer), status=status, path=path)
+                kind = error_of(status)
+                if kind is not Unavailable:
+                    raise kind(_message(answer), status=status, path=path)
                 failure = Unavailable(_message(answer))
             if time.monotonic() > deadline:
                 raise Unavailable(f"{method} {path} got no answer within {self.patience_s:g} s: {failure}; is `rota up` running?") from failure

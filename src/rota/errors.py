@@ -9,7 +9,7 @@ RotaError
 ├── Unavailable    an engine did not answer: the one error that may be retried
 └── LostLease      another worker owns the run now: stop working on it at once
 
-A class exists because a caller acts differently on it. HTTP status codes are mapped in `rota.server`, not here.
+A class exists because a caller acts differently on it. HTTP status codes stand in `rota.http_status`, not here.
 """
 
 

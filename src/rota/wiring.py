@@ -32,7 +32,7 @@ from rota.manage.retention.housekeeping import Housekeeping
 from rota.manage.signals.feedback import Feedback
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import release as releases
-from rota.operationalize.projects import Projects
+from rota.operationalize.projects import ProjectFiles
 from rota.ports.compute import Compute
 from rota.ports.inputs import Inputs
 from rota.ports.models import ModelFormat
@@ -85,9 +85,9 @@ class Platform:
         return DatasetCatalog(self.repositories, self.feed, self.settings.environment)
 
     @property
-    def projects(self) -> Projects:
+    def projects(self) -> ProjectFiles:
         """Project files: plan, apply. Of whoever acts now, so made anew each time."""
-        return Projects(self.repositories, self.feed, self.settings.environment, self.identity)
+        return ProjectFiles(self.repositories, self.feed, self.settings.environment, self.identity)
 
     @cached_property
     def pipelines(self) -> Pipelines:

@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from rota.manage.experiments import artifacts
-from rota.manage.lineage import archive
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
 from rota.records.tracking import DEFAULT_EXPERIMENT, ExperimentRun
@@ -71,7 +70,7 @@ def test_a_note_is_kept_with_author_and_time_and_is_part_of_the_explanation(stor
     assert stored.rota("note", "list", "run:r2", "--json").stdout.strip() == "[]"
 
 
-def test_artifacts_are_listed_got_and_archived(stored, tmp_path):
+def test_artifacts_are_listed_got_and_archived(stored, tmp_path, check_archive):
     of_run = json.loads(stored.rota("artifacts", "list", "--run", "e1", "--json").stdout)
     assert [(piece["path"], piece["size"]) for piece in of_run] == [("files/notes/plan.txt", 8)]
     of_model = json.loads(stored.rota("artifacts", "list", "--model", "delay@1", "--json").stdout)
@@ -84,7 +83,7 @@ def test_artifacts_are_listed_got_and_archived(stored, tmp_path):
     tar = tmp_path / "delay.tar"
     assert stored.rota("artifacts", "archive", "model_version:delay@1", "--out", str(tar)).exit_code == 0
     with tar.open("rb") as file:
-        assert archive.check(file)["node"] == "model_version:delay@1"
+        assert check_archive(file)["node"] == "model_version:delay@1"
     with tarfile.open(tar) as opened:
         assert {"manifest.json", "version.json", "explanation.json"} <= set(opened.getnames())
 

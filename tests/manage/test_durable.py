@@ -198,7 +198,7 @@ def test_a_result_that_cannot_be_kept_ends_the_run_as_failed(world, flow):
 
 
 def test_an_error_keeps_its_traceback_and_a_hostile_text_does_not_hinder_the_ending(world, caplog):
-    caplog.set_level(logging.CRITICAL, logger="rota.manage")  # half a character in a captured log cannot be sent between test processes
+    caplog.set_level(logging.CRITICAL, logger="rota.durable")  # half a character in a captured log cannot be sent between test processes
 
     def flow(context, arguments):
         raise ValueError("nul \0, half a character \ud800, long " + "x" * 1_000_000 + " end")

@@ -1,4 +1,4 @@
-"""The same model without a server, from a file or a platform's blobs."""
+"""The same model without a server."""
 
 import zipfile
 
@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from rota.errors import Corrupt, InvalidInput, NotFound, Refused
+from rota.manage.models.loading import load
 from rota.serve import embedded
 
 ANSWERS = [102.0, 103.0, 100.0]
@@ -14,7 +15,7 @@ ANSWERS = [102.0, 103.0, 100.0]
 
 @pytest.fixture
 def model(world):
-    return embedded.open_bundle(world.blobs, world.model_source.formats, world.bundle(100.0))
+    return embedded.EmbeddedModel(load(world.blobs, world.model_source.formats, world.bundle(100.0)))
 
 
 def test_frames_of_any_library_and_rows_give_the_same_answers(model):
@@ -60,4 +61,4 @@ def test_a_damaged_or_foreign_file_is_refused(world, tmp_path):
 
 def test_an_embedded_model_is_held_to_its_golden_rows_too(world):
     with pytest.raises(Refused, match="golden"):
-        embedded.open_bundle(world.blobs, world.model_source.formats, world.bundle(100.0, golden=0.0))
+        embedded.EmbeddedModel(load(world.blobs, world.model_source.formats, world.bundle(100.0, golden=0.0)))

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from rota.manage.experiments import artifacts
-from rota.manage.lineage import archive
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
 from rota.records.tracking import DEFAULT_EXPERIMENT, ExperimentRun
@@ -116,9 +115,9 @@ def test_artifacts_are_listed_and_their_bytes_sent_as_a_download(owner, bundle):
         assert owner.get(f"/v1/artifacts/blob/{digest}").status in (404, 422)
 
 
-def test_an_archive_is_sent_whole(owner, platform, bundle):
+def test_an_archive_is_sent_whole(owner, platform, bundle, check_archive):
     answer = owner.get("/v1/artifacts/archive/model_version:delay@1")
-    assert archive.check(io.BytesIO(answer.text.encode()))["node"] == "model_version:delay@1"
+    assert check_archive(io.BytesIO(answer.text.encode()))["node"] == "model_version:delay@1"
     assert owner.get("/v1/artifacts/archive/run:nix").status == 404
     assert owner.get("/v1/artifacts/archive/alert:x").status == 422
 

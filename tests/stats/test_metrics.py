@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from rota.errors import InvalidInput
-from rota.stats.metrics import METRICS, evaluate, worse_by
+from rota.stats.metrics import METRICS, evaluate
 
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8).map(lambda i: i / 8)), min_size=2, max_size=60)
 
@@ -78,18 +78,11 @@ def test_rows_that_cannot_be_judged_are_refused(truth, answers, reason):
         evaluate("classification", truth, answers)
 
 
-def test_worse_by_is_positive_when_the_candidate_is_worse_in_either_direction():
-    assert worse_by("roc_auc", 0.7, 0.8) == pytest.approx(0.1)
-    assert worse_by("log_loss", 0.7, 0.8) == pytest.approx(-0.1)
-    with pytest.raises(InvalidInput, match="known are"):
-        worse_by("auc", 0.7, 0.8)
-
-
 def test_each_metric_prefers_a_better_model():
     random = np.random.default_rng(3)
     truth = random.integers(0, 2, 2_000).astype(float)
     good, bad = np.clip(truth * 0.9 + 0.05, 0, 1), random.random(2_000)
     for problem in ("classification", "regression"):
         better, worse = evaluate(problem, truth, good), evaluate(problem, truth, bad)
-        assert all(worse_by(name, worse[name], better[name]) > 0 for name in better)
+        assert all((better[name] > worse[name]) == METRICS[name].higher_is_better for name in better)
     assert {metric.problem for metric in METRICS.values()} == {"classification", "regression"}

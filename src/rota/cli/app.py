@@ -31,7 +31,7 @@ PLATFORM = "Platform"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """One word after `rota`: the file of this package that holds it, its process, and what it does."""
 
     name: str
@@ -41,47 +41,47 @@ class Entry:
 
 
 ENTRIES = (
-    Entry("init", "develop", DEVELOP, "Begin a project that runs at once."),
-    Entry("project", "develop", DEVELOP, "What the project is for: show."),
-    Entry("experiments", "develop", DEVELOP, "Experiments: list, show, rename, delete, restore."),
-    Entry("runs", "runs", DEVELOP, "Runs of workflows and of experiments: list, show, search, compare, reproduce ..."),
-    Entry("plan", "operationalize", OPERATIONALIZE, "What applying a project file would change."),
-    Entry("apply", "operationalize", OPERATIONALIZE, "Build a release of a project and put its definitions in force."),
-    Entry("pipeline", "operationalize", OPERATIONALIZE, "Deployed pipelines and their releases: list, releases, run."),
-    Entry("train", "train", TRAIN, "Start a training run of a pipeline."),
-    Entry("deploy", "deploy", DEPLOY, "Deliver an approved version to its endpoints."),
-    Entry("rollout", "deploy", DEPLOY, "Progressive deliveries and their verdicts: list, show."),
-    Entry("rollback", "deploy", DEPLOY, "Return an endpoint at once to its previous champion."),
-    Entry("endpoints", "serve", SERVE, "What each endpoint serves: list, create."),
-    Entry("predict", "serve", SERVE, "Ask a running endpoint, for one row or a whole file."),
-    Entry("monitor", "monitor", MONITOR, "Alerts and measured slices: alerts, ack, slices, run, create, import."),
-    Entry("outcomes", "outcomes", MONITOR, "What came of predictions for the business: report, show."),
-    Entry("data", "data", MANAGE, "Datasets and schemas: list, build, show, profile, diff, export, schema."),
-    Entry("features", "features", MANAGE, "The feature catalog and values: list, search, show, usage, versions, get, historical ..."),
-    Entry("sources", "sources", MANAGE, "Sources of rows: list, show, test, push, ingest, rejects, status."),
-    Entry("models", "models", MANAGE, "Models, versions and their governance: list, show, register, alias, review, approve, policy ..."),
-    Entry("report", "report", MANAGE, "Every deployed model at a glance: models."),
-    Entry(
+    CommandEntry("init", "develop", DEVELOP, "Begin a project that runs at once."),
+    CommandEntry("project", "develop", DEVELOP, "What the project is for: show."),
+    CommandEntry("experiments", "develop", DEVELOP, "Experiments: list, show, rename, delete, restore."),
+    CommandEntry("runs", "runs", DEVELOP, "Runs of workflows and of experiments: list, show, search, compare, reproduce ..."),
+    CommandEntry("plan", "operationalize", OPERATIONALIZE, "What applying a project file would change."),
+    CommandEntry("apply", "operationalize", OPERATIONALIZE, "Build a release of a project and put its definitions in force."),
+    CommandEntry("pipeline", "operationalize", OPERATIONALIZE, "Deployed pipelines and their releases: list, releases, run."),
+    CommandEntry("train", "train", TRAIN, "Start a training run of a pipeline."),
+    CommandEntry("deploy", "deploy", DEPLOY, "Deliver an approved version to its endpoints."),
+    CommandEntry("rollout", "deploy", DEPLOY, "Progressive deliveries and their verdicts: list, show."),
+    CommandEntry("rollback", "deploy", DEPLOY, "Return an endpoint at once to its previous champion."),
+    CommandEntry("endpoints", "serve", SERVE, "What each endpoint serves: list, create."),
+    CommandEntry("predict", "serve", SERVE, "Ask a running endpoint, for one row or a whole file."),
+    CommandEntry("monitor", "monitor", MONITOR, "Alerts and measured slices: alerts, ack, slices, run, create, import."),
+    CommandEntry("outcomes", "outcomes", MONITOR, "What came of predictions for the business: report, show."),
+    CommandEntry("data", "data", MANAGE, "Datasets and schemas: list, build, show, profile, diff, export, schema."),
+    CommandEntry("features", "features", MANAGE, "The feature catalog and values: list, search, show, usage, versions, get, historical ..."),
+    CommandEntry("sources", "sources", MANAGE, "Sources of rows: list, show, test, push, ingest, rejects, status."),
+    CommandEntry("models", "models", MANAGE, "Models, versions and their governance: list, show, register, alias, review, approve, policy ..."),
+    CommandEntry("report", "report", MANAGE, "Every deployed model at a glance: models."),
+    CommandEntry(
         "lineage",
         "lineage",
         MANAGE,
         "Where things come from and what came of them: explain, prediction, row, causes, effects, graph, nodes, events.",
     ),
-    Entry("note", "lineage", MANAGE, "What people wrote about runs, datasets, models: add, list."),
-    Entry("artifacts", "artifacts", MANAGE, "What runs and versions consist of: list, get, archive."),
-    Entry("gc", "retention", MANAGE, "Remove what retention lets go, and the bytes that nothing names any more."),
-    Entry("hold", "retention", MANAGE, "What garbage collection must keep whatever the rules say: place, lift, list."),
-    Entry("audit", "audit", MANAGE, "Who did what: list, verify, head."),
-    Entry("events", "audit", MANAGE, "What happened: list."),
-    Entry("token", "token", PLATFORM, "Who may do what: the owner's token, create, list, revoke, renew, roles, routes."),
-    Entry("up", "platform", PLATFORM, "Run the whole platform on this machine."),
-    Entry("down", "platform", PLATFORM, "Stop a running platform and wait until its processes are gone."),
-    Entry("status", "platform", PLATFORM, "Processes, clock and waiting work of a running platform."),
-    Entry("settings", "settings", PLATFORM, "The settings in force here and where each comes from; secrets are not shown."),
-    Entry("demo", "platform", PLATFORM, "Close the whole loop on recorded data."),
-    Entry("server", "children", PLATFORM, "Run one control-plane process."),
-    Entry("worker", "children", PLATFORM, "Run one worker process."),
-    Entry("serve", "children", PLATFORM, "Run one prediction process."),
+    CommandEntry("note", "lineage", MANAGE, "What people wrote about runs, datasets, models: add, list."),
+    CommandEntry("artifacts", "artifacts", MANAGE, "What runs and versions consist of: list, get, archive."),
+    CommandEntry("gc", "retention", MANAGE, "Remove what retention lets go, and the bytes that nothing names any more."),
+    CommandEntry("hold", "retention", MANAGE, "What garbage collection must keep whatever the rules say: place, lift, list."),
+    CommandEntry("audit", "audit", MANAGE, "Who did what: list, verify, head."),
+    CommandEntry("events", "audit", MANAGE, "What happened: list."),
+    CommandEntry("token", "token", PLATFORM, "Who may do what: the owner's token, create, list, revoke, renew, roles, routes."),
+    CommandEntry("up", "platform", PLATFORM, "Run the whole platform on this machine."),
+    CommandEntry("down", "platform", PLATFORM, "Stop a running platform and wait until its processes are gone."),
+    CommandEntry("status", "platform", PLATFORM, "Processes, clock and waiting work of a running platform."),
+    CommandEntry("settings", "settings", PLATFORM, "The settings in force here and where each comes from; secrets are not shown."),
+    CommandEntry("demo", "platform", PLATFORM, "Close the whole loop on recorded data."),
+    CommandEntry("server", "children", PLATFORM, "Run one control-plane process."),
+    CommandEntry("worker", "children", PLATFORM, "Run one worker process."),
+    CommandEntry("serve", "children", PLATFORM, "Run one prediction process."),
 )
 LISTS = frozenset(
     {
@@ -157,7 +157,7 @@ def options(
     ctx.obj = home
 
 
-def _declare(entry: Entry) -> None:
+def _declare(entry: CommandEntry) -> None:
     @app.command(entry.name, help=entry.help, rich_help_panel=entry.panel)
     def placeholder() -> None:
         raise AssertionError(entry.name)  # `resolve_command` puts the real one in its place

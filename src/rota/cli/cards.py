@@ -20,7 +20,7 @@ models = typer.Typer()
 Version = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="A version by number or alias, for example churn@3 or churn@champion.")]
 
 
-class Format(StrEnum):
+class CardFormat(StrEnum):
     """How a card is written."""
 
     html = "html"
@@ -31,7 +31,7 @@ class Format(StrEnum):
 def card(
     ctx: typer.Context,
     version: Version,
-    format: Annotated[Format | None, typer.Option(help="Otherwise what the suffix of --out says, else Markdown.", show_default=False)] = None,
+    format: Annotated[CardFormat | None, typer.Option(help="Otherwise what the suffix of --out says, else Markdown.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="A file for it, instead of the terminal.", show_default=False)] = None,
     edit: Annotated[str, typer.Option(help=f"Write a section of it: {', '.join(cards.SECTIONS)}.", metavar="SECTION")] = "",
     text: Annotated[str | None, typer.Option(help='With --edit: what it says from now on; "" takes it back.', show_default=False)] = None,
@@ -52,8 +52,8 @@ def card(
     if json:
         show.write_json(plain(made))
         return
-    chosen = format or (Format.html if out is not None and out.suffix in (".html", ".htm") else Format.markdown)
-    written = card_html(made) if chosen is Format.html else markdown(made)
+    chosen = format or (CardFormat.html if out is not None and out.suffix in (".html", ".htm") else CardFormat.markdown)
+    written = card_html(made) if chosen is CardFormat.html else markdown(made)
     if out is None:
         print(written, end="")
     else:

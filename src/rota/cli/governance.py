@@ -26,7 +26,7 @@ Version = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="A version
 Reason = Annotated[str, typer.Option(help="Why; others will read it.")]
 
 
-class Level(StrEnum):
+class PolicyLevel(StrEnum):
     """How a model's versions are released."""
 
     automatic = "automatic"
@@ -179,7 +179,7 @@ def answer_risk(
 def policy(
     ctx: typer.Context,
     model: Annotated[str, typer.Argument(help='Name of the model; "*" for every model without a policy of its own.')],
-    level: Annotated[Level | None, typer.Argument(help="The new level; without it the present policy is shown.", show_default=False)] = None,
+    level: Annotated[PolicyLevel | None, typer.Argument(help="The new level; without it the present policy is shown.", show_default=False)] = None,
     file: Annotated[Path | None, typer.Option(help="A policy.toml that replaces the policy.", show_default=False)] = None,
     json: show.Json = False,
 ) -> None:
@@ -208,7 +208,7 @@ def _decide(platform: Platform, version: str, decision: ReviewDecision, *, json:
 
 
 def _delivery(platform: Platform, model: str, *, steps: str, hold: str, shadow: str) -> Canary | None:
-    """The endpoint's strategy with what the reviewer chose instead; None when he chose nothing."""
+    """The endpoint's strategy with what the reviewer chose instead; None without a choice."""
     if not (steps or hold or shadow):
         return None
     endpoints = registered_models.endpoints(platform.repositories.metadata, model)

@@ -36,7 +36,7 @@ At = Annotated[str, typer.Option("--at", help="A moment, for example 2013-07-15T
 After = Annotated[int, typer.Option(min=0, help="Leave out so many; for the next page.")]
 
 
-class Format(StrEnum):
+class LineageFormat(StrEnum):
     """What a graph is written as."""
 
     json = "json"
@@ -121,7 +121,9 @@ def effects(ctx: typer.Context, node: Node, depth: Depth = 12, json: show.Json =
 
 
 @lineage.command()
-def graph(ctx: typer.Context, node: Node, depth: Depth = 4, format: Annotated[Format, typer.Option(help="What is written.")] = Format.json) -> None:
+def graph(
+    ctx: typer.Context, node: Node, depth: Depth = 4, format: Annotated[LineageFormat, typer.Option(help="What is written.")] = LineageFormat.json
+) -> None:
     """Write the graph around a node, for other programs or for a picture.
 
     Example: rota lineage graph model_version:flight-delay@3 --format mermaid
@@ -130,10 +132,10 @@ def graph(ctx: typer.Context, node: Node, depth: Depth = 4, format: Annotated[Fo
         found = walking.graph(platform.repositories.metadata, node, depth=depth)
     if not found.edges:
         raise NotFound(f"node {node!r} has no causes and no effects; nodes are written kind:key, for example model_version:churn@3", node=node)
-    if format is Format.json:
+    if format is LineageFormat.json:
         show.write_json(drawing.as_json(found))
     else:
-        print(drawing.as_dot(found) if format is Format.dot else drawing.as_mermaid(found), end="")
+        print(drawing.as_dot(found) if format is LineageFormat.dot else drawing.as_mermaid(found), end="")
 
 
 @lineage.command()

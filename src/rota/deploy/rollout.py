@@ -19,7 +19,7 @@ import msgspec
 
 from rota.deploy import judge
 from rota.deploy.releases import await_convergence, current_release, next_release
-from rota.durable.workflow import Context, Work
+from rota.durable.workflow import Context, StepWork
 from rota.errors import LostLease, NotFound, Refused
 from rota.manage.governance import readiness
 from rota.manage.models import model_aliases, model_versions
@@ -81,11 +81,11 @@ class RolloutWorkflow:
             context.sleep_until(seen["at_us"] + HOUR_US)
             look += 1
 
-    def _busy(self, work: Work, endpoint: Endpoint) -> str:
+    def _busy(self, work: StepWork, endpoint: Endpoint) -> str:
         newest = self.repositories.metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us")
         return next((r.id for r in newest if r.ended_us is None and r.id != work.run.id), "")
 
-    def _start(self, work: Work, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:
+    def _start(self, work: StepWork, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:
         released = readiness.check_ready(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
         if not version.bundle:
             raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
@@ -118,7 +118,7 @@ class RolloutWorkflow:
                 return ""
         return f"still inconclusive after {endpoint.rollout.patience + 1} holds of {label}: {outcome['reason']}"
 
-    def _set_traffic(self, work: Work, endpoint: Endpoint, version: ModelVersion, stage: tuple[int, RolloutState, int, Micros]) -> dict[str, Any]:
+    def _set_traffic(self, work: StepWork, endpoint: Endpoint, version: ModelVersion, stage: tuple[int, RolloutState, int, Micros]) -> dict[str, Any]:
         number, state, weight, _ = stage
         champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
         assert champion is not None
@@ -132,7 +132,7 @@ class RolloutWorkflow:
         _announce(work, endpoint, state, f"version {version.number} gets {weight} % of the traffic")
         return {"at_us": work.now_us, "release": plain(release)}
 
-    def _judge(self, work: Work, endpoint: Endpoint, label: str) -> dict[str, Any]:
+    def _judge(self, work: StepWork, endpoint: Endpoint, label: str) -> dict[str, Any]:
         rollout = self._rollout(work)
         verdicts = judge.examine(self.repositories, endpoint, rollout, now_us=work.now_us)
         outcome, reason = judge.combine(verdicts)
@@ -142,7 +142,7 @@ class RolloutWorkflow:
         return {"outcome": outcome, "reason": reason}
 
     def _promote(self, context: Context, endpoint: Endpoint, version: ModelVersion, reason: str) -> dict[str, Any]:
-        def work_(work: Work) -> dict[str, Any]:
+        def work_(work: StepWork) -> dict[str, Any]:
             release = self._release(work, endpoint, (_route(version, "stable", 100),))
             model_aliases.move(
                 work.batch,
@@ -159,7 +159,7 @@ class RolloutWorkflow:
         return {"state": "promoted", "reason": reason}
 
     def _roll_back(self, context: Context, endpoint: Endpoint, version: ModelVersion, reason: str) -> dict[str, Any]:
-        def work_(work: Work) -> dict[str, Any]:
+        def work_(work: StepWork) -> dict[str, Any]:
             champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
             assert champion is not None
             release = self._release(work, endpoint, (_route(champion, "stable", 100),))
@@ -171,19 +171,19 @@ class RolloutWorkflow:
         context.step("converged roll back", lambda _: await_convergence(self.repositories.metadata, done["release"], self.prediction_processes))
         return {"state": "rolled_back", "reason": reason}
 
-    def _release(self, work: Work, endpoint: Endpoint, routes: tuple[Route, ...]) -> Release:
+    def _release(self, work: StepWork, endpoint: Endpoint, routes: tuple[Route, ...]) -> Release:
         before = current_release(self.repositories.metadata, endpoint.name)
         release = next_release(before, endpoint, routes, now_us=work.now_us, rollout=work.run.id)
         work.batch.create(release)
         work.made(f"release:{endpoint.name}@{release.revision}")
         return release
 
-    def _rollout(self, work: Work) -> Rollout:
+    def _rollout(self, work: StepWork) -> Rollout:
         rollout = self.repositories.metadata.get(Rollout, work.run.id)
         assert rollout is not None
         return rollout
 
-    def _end(self, work: Work, endpoint: Endpoint, state: RolloutState, reason: str) -> None:
+    def _end(self, work: StepWork, endpoint: Endpoint, state: RolloutState, reason: str) -> None:
         rollout = self._rollout(work)
         ended = msgspec.structs.replace(rollout, state=state, ended_us=work.now_us, reason=reason)
         work.batch.put(ended, replacing=rollout)
@@ -216,6 +216,6 @@ def _route(version: ModelVersion, role: Any, weight: int) -> Route:
     return Route(version.model, version.number, version.bundle, role, weight)
 
 
-def _announce(work: Work, endpoint: Endpoint, state: RolloutState, message: str) -> None:
+def _announce(work: StepWork, endpoint: Endpoint, state: RolloutState, message: str) -> None:
     body = {"endpoint": endpoint.name, "state": state, "message": message, "at": iso(work.now_us)}
     work.batch.event(Event("rollout.changed", work.run.id, work.now_us, body))

@@ -21,9 +21,10 @@ from typing import Any, Self
 from rota.develop import artifact_logging, untracked_data
 from rota.develop.run_session import RunSession
 from rota.develop.tracker_stores import TrackerConfig, TrackerStores
-from rota.errors import Conflict, InvalidInput, NotFound, Refused
+from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.experiments import provenance
 from rota.manage.repositories import Repositories
+from rota.ports.metadata import transact
 from rota.ports.tracking import Logged, Tracking
 from rota.records.time import Micros
 from rota.records.tracking import (
@@ -254,14 +255,15 @@ def experiment_named(tracking: Tracking, name: str, now_us: Micros) -> str:
     """The id of the experiment of a name; it is made when there is none."""
     if not name or len(name) > MAX_EXPERIMENT_NAME or not name.isprintable():
         raise InvalidInput(f"{name!r} cannot name an experiment; use 1-{MAX_EXPERIMENT_NAME} printable characters", name=name)
-    found = tracking.experiment_named(name)
-    if found is None:
-        made = Experiment(str(random.SystemRandom().randrange(10**17, 10**18)), name, created_us=now_us, updated_us=now_us)
-        try:
-            tracking.create_experiment(made)
-        except Conflict:  # another process was a moment earlier
-            found = tracking.experiment_named(name)
-        found = found or made
+
+    def find_or_create() -> Experiment:
+        found = tracking.experiment_named(name)
+        if found is None:
+            found = Experiment(str(random.SystemRandom().randrange(10**17, 10**18)), name, created_us=now_us, updated_us=now_us)
+            tracking.create_experiment(found)  # Conflict: another process was a moment earlier
+        return found
+
+    found = transact(find_or_create)
     if found.deleted_us is not None:
         raise Refused(f"experiment {name!r} is deleted; restore it (`rota experiments restore`) or choose another name", experiment=name)
     return found.id

@@ -23,13 +23,14 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from rota.errors import Conflict, InvalidInput, LostLease, Refused, RotaError, Unavailable
+from rota.errors import InvalidInput, LostLease, Refused, RotaError, Unavailable
 from rota.ports.clock import Clock
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.ports.runs import Runs
 from rota.records.record import encode
 from rota.records.run import Lease, Run, RunStatus, Step
@@ -64,7 +65,7 @@ class Blocked(Refused):
 
 
 @dataclass(slots=True)
-class Work:
+class StepWork:
     """What a step does to the repositories: collected here, committed with the step's result."""
 
     run: Run
@@ -104,7 +105,7 @@ class Context:
     def now_us(self) -> Micros:
         return self._clock.now_us()
 
-    def step(self, name: str, work: Callable[[Work], Any]) -> Any:
+    def step(self, name: str, work: Callable[[StepWork], Any]) -> Any:
         """Do the work once: a finished step's result comes from the journal, whoever did it and whenever.
 
         The result is what JSON keeps of it (a tuple comes back as a list, NaN as None), the first time as in a replay.
@@ -126,14 +127,10 @@ class Context:
                     run=self.run.id,
                 )
             return done.result
-        for _ in range(CONFLICTS):
-            try:
-                return self._once(name, position, work)
-            except Conflict:  # somebody changed what the step had read: it is done again on what is there now
-                logger.warning("step again", extra={"action": "step_again", "run": self.run.id, "step": name})
-        return self._once(name, position, work)
+        again = partial(logger.warning, "step again", extra={"action": "step_again", "run": self.run.id, "step": name})
+        return transact(lambda: self._once(name, position, work), attempts=CONFLICTS + 1, on_conflict=again)
 
-    def _once(self, name: str, position: int, work: Callable[[Work], Any]) -> Any:
+    def _once(self, name: str, position: int, work: Callable[[StepWork], Any]) -> Any:
         started = time.time_ns() // 1_000
         todo, result = self._retried(lambda: self._attempt(work))
         step = Step(self.run.id, name, position, result, started, time.time_ns() // 1_000, self._lease.worker, self._lease.fence)
@@ -141,9 +138,9 @@ class Context:
         logger.info("step finished", extra={"action": "step_finished", "run": self.run.id, "step": name})
         return result
 
-    def _attempt(self, work: Callable[[Work], Any]) -> tuple[Work, Any]:
+    def _attempt(self, work: Callable[[StepWork], Any]) -> tuple[StepWork, Any]:
         """Each attempt starts with an empty batch: what a failed one had collected must not be committed twice."""
-        todo = Work(self.run, self._clock.now_us())
+        todo = StepWork(self.run, self._clock.now_us())
         return todo, _plain(work(todo))
 
     def _retried(self, act: Callable[[], T]) -> T:

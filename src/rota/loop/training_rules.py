@@ -24,7 +24,7 @@ def start_training(context: LoopContext, pipeline: str, trigger: Trigger, *, cau
     decision = triggers.decide(definition, trigger, recent, now_us=now_us)
     delivering = _active_rollout(repositories.metadata, pipeline)
     if decision.start and delivering and trigger.kind != "manual":
-        decision = triggers.Decision(False, f"version {delivering.candidate} is still being rolled out")
+        decision = triggers.TriggerDecision(False, f"version {delivering.candidate} is still being rolled out")
     if not decision.start:
         batch = Batch()
         batch.audit("rota", "trigger.skip", pipeline, now_us, trigger=cause, reason=decision.reason)

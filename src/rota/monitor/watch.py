@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 from msgspec.structs import replace
 
-from rota.durable.workflow import Context, Work
+from rota.durable.workflow import Context, StepWork
 from rota.errors import NotFound
 from rota.manage.adoption import baselines
 from rota.manage.datasets import daily_slices, schemas
@@ -49,7 +49,7 @@ class MonitorWorkflow:
             raised += context.step(f"examine {iso(day)[:10]}", partial(self._examine, endpoint, day))
         return {"days": len(days), "alerts": raised}
 
-    def _collect(self, work: Work, endpoint: str) -> dict[str, int]:
+    def _collect(self, work: StepWork, endpoint: str) -> dict[str, int]:
         """Move what was acknowledged into the tables and say so."""
         repositories = self.repositories
         moved = {"predictions": prediction_log.flush(repositories.journal, repositories.tables, endpoint)}
@@ -59,7 +59,7 @@ class MonitorWorkflow:
         moved["outcomes"] = business_outcomes.flush(repositories.journal, repositories.tables, endpoint)
         return moved | self.feed.pushes.flush_all()
 
-    def _days(self, work: Work, endpoint: str) -> list[Micros]:
+    def _days(self, work: StepWork, endpoint: str) -> list[Micros]:
         """Complete UTC days with predictions that have no slice yet, oldest first."""
         if not self._knows_normal(work, endpoint):
             return []
@@ -68,7 +68,7 @@ class MonitorWorkflow:
         logged = prediction_log.read(self.repositories.tables, endpoint, start_us, daily_slices.day_of(work.now_us), features=False)
         return sorted({daily_slices.day_of(at_us) for at_us in logged["at_us"].to_list()})
 
-    def _knows_normal(self, work: Work, endpoint: str) -> bool:
+    def _knows_normal(self, work: StepWork, endpoint: str) -> bool:
         """Whether the model has a schema. One that was not trained here, and was given no baseline, learns it from its first served days."""
         metadata = self.repositories.metadata
         monitor = metadata.get(Monitor, endpoint)
@@ -77,7 +77,7 @@ class MonitorWorkflow:
         learnt = baselines.learnt(self.repositories, work.batch, endpoint, monitor.endpoint.model, run=work.run.id, now_us=work.now_us)
         return learnt is not None
 
-    def _examine(self, endpoint: str, day: Micros, work: Work) -> list[str]:
+    def _examine(self, endpoint: str, day: Micros, work: StepWork) -> list[str]:
         metadata = self.repositories.metadata
         monitor = metadata.get(Monitor, endpoint)
         if monitor is None:
@@ -116,7 +116,7 @@ class MonitorWorkflow:
         until_us = served[0].start_us if served else day
         return [s for s in self._history.trained(endpoint, schema) if s.start_us < until_us] + served
 
-    def _measured_again(self, work: Work, endpoint: str, day: Micros, rows: pl.DataFrame) -> list[MonitorSlice]:
+    def _measured_again(self, work: StepWork, endpoint: str, day: Micros, rows: pl.DataFrame) -> list[MonitorSlice]:
         """The newest slices again with the labels that came since; labels need days to arrive."""
         again = []
         for start in (day - back * DAY_US for back in range(MATURING_DAYS, 0, -1)):
@@ -128,7 +128,7 @@ class MonitorWorkflow:
                 again.append(fresh)
         return again
 
-    def _link(self, work: Work, monitor: Monitor, day: Micros) -> None:
+    def _link(self, work: StepWork, monitor: Monitor, day: Micros) -> None:
         """The slice came from this run and speaks about the champion of the day."""
         node = f"monitor_slice:{monitor.endpoint.name}@{day}"
         work.made(node)

@@ -16,7 +16,7 @@ from rota.records.model import ReleasePolicy
 
 
 @dataclass(frozen=True, slots=True)
-class Projects:
+class ProjectFiles:
     """Plans and applies project files. `identity` is who does it: a change of a release policy asks for the permission model.approve."""
 
     repositories: Repositories

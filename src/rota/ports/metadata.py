@@ -1,15 +1,19 @@
 """Metadata: records by key, found by indexed fields, changed only in atomic batches together with their consequences."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
+from rota.errors import Conflict
 from rota.records.filters import Page
 from rota.records.record import Record
 from rota.records.signal import AuditEntry, Edge, Event
 from rota.records.time import Micros
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+ATTEMPTS = 100
+"""How often a transaction is tried before its caller hears that others were always faster."""
 
 MAX_PAGE = 10_000
 """Items on one page of records or durable runs, at most."""
@@ -105,3 +109,23 @@ class Metadata(Protocol):
     def audit(self, after: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]: ...
 
     def close(self) -> None: ...
+
+
+def transact(act: Callable[[], T], *, attempts: int = ATTEMPTS, busy: str = "", on_conflict: Callable[[], object] = lambda: None) -> T:
+    """Run an optimistic transaction: `act` reads, decides and commits, and runs again from the start when it raises `Conflict`.
+
+    Each conflict means that somebody else's commit came through, so contenders make progress together and nothing waits. After
+    `attempts` conflicts in a row `Conflict` is raised, with the message `busy` or else the last one's; `on_conflict` is called
+    before each repetition. What `act` does besides its commit must be repeatable. Any other error ends it at once.
+    """
+    for _ in range(attempts - 1):
+        try:
+            return act()
+        except Conflict:
+            on_conflict()
+    try:
+        return act()
+    except Conflict as error:
+        if busy:
+            raise Conflict(f"{busy} ({attempts} attempts in a row met another change)", **error.facts) from error
+        raise

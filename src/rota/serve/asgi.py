@@ -6,18 +6,19 @@
     POST /get-online-features           online features, as Feast's feature server answers them (see `feature_requests`)
     GET  /metrics                       Prometheus text: sums, and by endpoint and version for a token that may read monitoring
 
-Errors are {"error": sentence, "facts": {...}} with the status of `STATUS`. Without rows that could be answered the status is 500.
+Errors are {"error": sentence, "facts": {...}} with the status of `rota.http_status`. Without rows that could be answered the status is 500.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from rota.errors import Conflict, Corrupt, InvalidInput, NotFound, Refused, RotaError, Unavailable
+from rota.errors import InvalidInput, NotFound, RotaError
+from rota.http_status import status_of
 from rota.serve import feature_requests, inference_protocol
 from rota.serve.feature_requests import FeatureReader, FeatureRequest
 from rota.serve.micro_batching import MicroBatcher
@@ -29,7 +30,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-STATUS: Mapping[type[RotaError], int] = {InvalidInput: 422, NotFound: 404, Conflict: 409, Refused: 403, Corrupt: 500, Unavailable: 503}
 RETRY_AFTER_S = 1
 T = TypeVar("T")
 _JSON = b"application/json"
@@ -124,7 +124,7 @@ class PredictionApp:
         except _Stop as stop:
             reply = stop.reply
         except RotaError as error:
-            reply = _failure(STATUS.get(type(error), 500), str(error), **error.facts)
+            reply = _failure(status_of(error), str(error), **error.facts)
         except Exception:  # the last resort: the caller learns that it failed, the log learns why
             log.exception("a request failed", extra={"action": "request", "path": scope["path"][:200]})
             reply = _failure(500, "the request failed inside; the process's log says why")

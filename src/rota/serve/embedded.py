@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from rota.errors import Corrupt, InvalidInput, NotFound
-from rota.manage.models.loading import LoadedModel, assemble, load
+from rota.manage.models.loading import LoadedModel, assemble
 from rota.manage.models.transformation import matrix
 from rota.ports.blobs import Blobs
 from rota.ports.models import ModelFormat
@@ -80,11 +80,6 @@ def open_file(path: Path, formats: Mapping[str, ModelFormat]) -> EmbeddedModel:
             f"the model in {str(path)!r} has digest {digest(model)[:12]}, its bundle names {bundle.blob[:12]}; export it again", path=str(path)
         )
     return EmbeddedModel(assemble(bundle, model, formats, digest(encode(bundle))))
-
-
-def open_bundle(blobs: Blobs, formats: Mapping[str, ModelFormat], bundle: str) -> EmbeddedModel:
-    """The model of a bundle in a platform's blobs."""
-    return EmbeddedModel(load(blobs, formats, bundle))
 
 
 def _polars(data: Frame, transformation: Transformation) -> pl.DataFrame:

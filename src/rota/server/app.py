@@ -7,7 +7,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
+from rota.errors import RotaError
+from rota.http_status import status_of
 from rota.records.access import Identity
 from rota.server import mlflow
 from rota.server.access import permissions as access
@@ -40,15 +41,6 @@ from rota.server.routes import (
 )
 from rota.wiring import Platform
 
-STATUS: dict[type[RotaError], int] = {
-    InvalidInput: 422,
-    NotFound: 404,
-    Conflict: 409,
-    LostLease: 409,
-    Refused: 403,
-    Corrupt: 500,
-    Unavailable: 503,
-}
 ROUTERS = (
     data,
     sources,
@@ -86,8 +78,7 @@ def create(platform: Platform) -> FastAPI:
 
     @app.exception_handler(RotaError)
     async def translate(request: Request, error: RotaError) -> Response:
-        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-        return refuse(request, status, str(error), {name: str(value) for name, value in error.facts.items()})
+        return refuse(request, status_of(error), str(error), {name: str(value) for name, value in error.facts.items()})
 
     @app.exception_handler(HTTPException)
     async def answer(request: Request, error: HTTPException) -> Response:

@@ -40,13 +40,6 @@ def evaluate(problem: Problem, truth: ArrayLike, answers: ArrayLike) -> dict[str
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
-def worse_by(metric: str, candidate: float, champion: float) -> float:
-    """How much worse the candidate's value is than the champion's; negative when it is better."""
-    if metric not in METRICS:
-        raise InvalidInput(f"unknown metric {metric!r}; known are {sorted(METRICS)}", metric=metric)
-    return champion - candidate if METRICS[metric].higher_is_better else candidate - champion
-
-
 def roc_auc(truth: Floats, answers: Floats) -> float:
     """Area under the ROC curve = the share of (positive, negative) pairs in the right order, ties half (Mann and Whitney, 1947)."""
     positives = float(truth.sum())

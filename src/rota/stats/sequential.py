@@ -79,15 +79,6 @@ def difference_of_proportions(candidate: tuple[int, int], stable: tuple[int, int
     return _difference(estimate, variances, (candidate[1], stable[1]), level)
 
 
-def difference_of_means(candidate: ArrayLike, stable: ArrayLike, level: Level = Level()) -> Interval:
-    """Candidate's mean minus the stable one's, out of two independent groups of values."""
-    arms = [np.asarray(values, dtype=np.float64) for values in (candidate, stable)]
-    rows = (len(arms[0]), len(arms[1]))
-    if not all(rows):
-        return Interval(math.nan, -math.inf, math.inf, sum(rows))
-    return _difference(float(arms[0].mean() - arms[1].mean()), [float(arm.var()) for arm in arms], rows, level)
-
-
 def paired_difference(candidate: ArrayLike, stable: ArrayLike, level: Level = Level()) -> Interval:
     """Mean of candidate minus stable on the same rows; what makes a row hard for both cancels."""
     differences = np.asarray(candidate, dtype=np.float64) - np.asarray(stable, dtype=np.float64)

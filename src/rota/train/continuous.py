@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from rota.durable.workflow import Blocked, Context, Work
+from rota.durable.workflow import Blocked, Context, StepWork
 from rota.errors import InvalidInput, NotFound
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import schemas
@@ -70,7 +70,7 @@ class TrainWorkflow:
         outcome: dict[str, Any] = context.step("register", lambda work: self._register(work, deployed, dataset, trained, scored))
         return outcome
 
-    def _begin(self, work: Work, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _begin(self, work: StepWork, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Fix which definition and release this run uses, so that a deployment in the middle changes nothing."""
         deployed = self.repositories.metadata.get(Deployed, arguments["pipeline"], arguments["environment"])
         if deployed is None:
@@ -78,7 +78,7 @@ class TrainWorkflow:
         work.used(f"pipeline_release:{deployed.release}")
         return {"deployed": plain(deployed), "components": executions.components()}
 
-    def _ingest(self, work: Work, deployed: Deployed) -> Any:
+    def _ingest(self, work: StepWork, deployed: Deployed) -> Any:
         definition = deployed.definition.dataset
         for source in datasets.source_names(definition):
             self.feed.refresh(source)
@@ -93,7 +93,7 @@ class TrainWorkflow:
         work.made(f"dataset_version:{version.id}")
         return plain(version)
 
-    def _validate_data(self, work: Work, deployed: Deployed, dataset: DatasetVersion) -> dict[str, Any]:
+    def _validate_data(self, work: StepWork, deployed: Deployed, dataset: DatasetVersion) -> dict[str, Any]:
         """Gate 1. The first dataset of a pipeline becomes its schema; later ones are held against it, and follow changed features."""
         metadata = self.repositories.metadata
         rows = datasets.read(self.repositories.tables, dataset)
@@ -114,7 +114,7 @@ class TrainWorkflow:
             self._raise_gate_alert(work, deployed, "data validation", refused)
         return {"refused": refused, "anomalies": plain(result.anomalies), "schema": schema.version, "statistics": statistics}
 
-    def _transform(self, work: Work, dataset: DatasetVersion, deployed: Deployed) -> dict[str, Any]:
+    def _transform(self, work: StepWork, dataset: DatasetVersion, deployed: Deployed) -> dict[str, Any]:
         """Fit the transformation on the training rows only."""
         rows = self._rows(dataset, test=False)
         names = deployed.definition.dataset.features.feature_names
@@ -123,7 +123,7 @@ class TrainWorkflow:
         work.made(f"transformation:{blob}")
         return {"transformation": blob}
 
-    def _train(self, work: Work, deployed: Deployed, dataset: DatasetVersion, blob: str) -> dict[str, Any]:
+    def _train(self, work: StepWork, deployed: Deployed, dataset: DatasetVersion, blob: str) -> dict[str, Any]:
         """Call the project's training function in a process of its own and keep the model as a bundle."""
         blobs = self.repositories.blobs
         release = self.repositories.metadata.get(PipelineRelease, deployed.release)
@@ -160,7 +160,7 @@ class TrainWorkflow:
         work.made(f"bundle:{digest}")
         return {"bundle": digest, "format": made["format"], "rows": len(x), "libraries": made["libraries"]}
 
-    def _evaluate(self, work: Work, deployed: Deployed, dataset: DatasetVersion, bundle: str) -> dict[str, Any]:
+    def _evaluate(self, work: StepWork, deployed: Deployed, dataset: DatasetVersion, bundle: str) -> dict[str, Any]:
         """Score candidate and champion on the same test rows."""
         rows = self._rows(dataset, test=True)
         champion = model_aliases.aliased_version(self.repositories.metadata, deployed.pipeline)
@@ -194,7 +194,7 @@ class TrainWorkflow:
         return {"refused": refused, "gates": plain(results)}
 
     def _register(
-        self, work: Work, deployed: Deployed, dataset: DatasetVersion, trained: Mapping[str, Any], scored: Mapping[str, Any]
+        self, work: StepWork, deployed: Deployed, dataset: DatasetVersion, trained: Mapping[str, Any], scored: Mapping[str, Any]
     ) -> dict[str, Any]:
         version = ModelVersion(
             model=deployed.pipeline,
@@ -215,7 +215,7 @@ class TrainWorkflow:
         work.batch.link(f"model_version:{version.id}", [f"dataset_version:{version.dataset}", f"bundle:{version.bundle}"], work.now_us)
         return {"version": version.number, "metrics": dict(version.metrics)}
 
-    def _raise_gate_alert(self, work: Work, deployed: Deployed, gate: str, message: str) -> None:
+    def _raise_gate_alert(self, work: StepWork, deployed: Deployed, gate: str, message: str) -> None:
         for endpoint in self.repositories.metadata.find(Endpoint, {"model": deployed.pipeline}):
             breach = alerts.Breach("gate", gate, "critical", f"training of {deployed.pipeline} blocked by {gate}: {message}", {"run": work.run.id})
             alerts.raise_or_touch(work.batch, self.repositories.metadata, endpoint.name, breach, now_us=work.now_us, run=work.run.id)

@@ -8,14 +8,14 @@ from rota.records.time import DAY_US, Micros, iso, micros
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class TriggerDecision:
     """Start a run, or not, and the sentence that says why."""
 
     start: bool
     reason: str
 
 
-def decide(pipeline: TrainingPipeline, trigger: Trigger, recent: Sequence[Run], *, now_us: Micros) -> Decision:
+def decide(pipeline: TrainingPipeline, trigger: Trigger, recent: Sequence[Run], *, now_us: Micros) -> TriggerDecision:
     """May this trigger start a run? `recent` are the pipeline's runs, newest first.
 
     One run at a time: a trigger during an active run coalesces into it. Then the cool-down, counted from the last run that a
@@ -24,19 +24,19 @@ def decide(pipeline: TrainingPipeline, trigger: Trigger, recent: Sequence[Run], 
     """
     active = next((run for run in recent if run.ended_us is None), None)
     if active is not None:
-        return Decision(False, f"coalesced into active run {active.id}")
+        return TriggerDecision(False, f"coalesced into active run {active.id}")
     if trigger.kind in ("manual", "code"):
-        return Decision(True, "asked for")
+        return TriggerDecision(True, "asked for")
     cooldown_us = micros(trigger.cooldown)
     last = next((run for run in recent if run.trigger.partition(":")[0] == trigger.kind), None)
     if last is not None and now_us < last.created_us + cooldown_us:
-        return Decision(False, f"cooling down until {iso(last.created_us + cooldown_us)} after run {last.id}")
+        return TriggerDecision(False, f"cooling down until {iso(last.created_us + cooldown_us)} after run {last.id}")
     this_week = sum(run.created_us > now_us - 7 * DAY_US for run in recent)
     if this_week >= pipeline.max_runs_per_week:
-        return Decision(False, f"weekly budget of {pipeline.max_runs_per_week} runs is used up")
+        return TriggerDecision(False, f"weekly budget of {pipeline.max_runs_per_week} runs is used up")
     if _fruitless(recent) >= pipeline.give_up_after:
-        return Decision(False, f"stopped: the last {pipeline.give_up_after} runs made no version; start one by hand when the cause is mended")
-    return Decision(True, f"{trigger.kind} {trigger.spec}".strip())
+        return TriggerDecision(False, f"stopped: the last {pipeline.give_up_after} runs made no version; start one by hand when the cause is mended")
+    return TriggerDecision(True, f"{trigger.kind} {trigger.spec}".strip())
 
 
 def _fruitless(recent: Sequence[Run]) -> int:

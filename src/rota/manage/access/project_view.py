@@ -1,4 +1,4 @@
-"""A token of one project: the repositories as its holder may see and change them, and the addresses he may call.
+"""A token of one project: the repositories as its holder may see and change them, and the addresses it opens.
 
 What belongs to another project is refused when it is named and left out of lists; what belongs to nobody can be read.
 Whatever `rota.manage.experiments.project_ownership` does not know is refused or left out.

@@ -14,16 +14,16 @@ from typing import Any
 
 import msgspec
 
-from rota.durable.workflow import Context, Work
+from rota.durable.workflow import Context, StepWork
 from rota.errors import InvalidInput, Refused, RotaError, Unavailable
 from rota.manage.adoption import mlmodel
 from rota.manage.adoption.conversion import ConversionRequest, Converted, answered
 from rota.manage.adoption.mlmodel import DESCRIPTION, Foreign
 from rota.manage.experiments import artifacts
-from rota.manage.models import loading, model_versions, pickle_signing, registered_models
+from rota.manage.models import loading, model_versions, pickle_signing
 from rota.manage.repositories import Repositories
 from rota.ports.compute import Compute
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import encode, plain
@@ -53,7 +53,7 @@ class Adopter:
         """The workflow "adopt" of one version. With `approval`, an approval that came first is told again, so that its rollout starts."""
         model, number = str(arguments["model"]), int(arguments["number"])
 
-        def work(work: Work) -> dict[str, Any]:
+        def work(work: StepWork) -> dict[str, Any]:
             version = self._changed(work.batch, model_versions.live(self.repositories.metadata, model, number), actor="rota", now_us=work.now_us)
             work.made(f"model_version:{version.id}")
             if arguments.get("approval"):
@@ -77,7 +77,7 @@ class Adopter:
             metadata.commit(batch)
             return after
 
-        return registered_models.retried(act)
+        return transact(act)
 
     def _changed(self, batch: Batch, before: ModelVersion, *, actor: str, now_us: Micros, problem: Problem | None = None) -> ModelVersion:
         """The version as it is after adopting, its change in the batch."""

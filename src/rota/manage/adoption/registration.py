@@ -11,8 +11,8 @@ from rota.manage.adoption import mlmodel
 from rota.manage.adoption.adopt import LARGEST_MODEL, Adopter
 from rota.manage.adoption.mlmodel import ENDINGS
 from rota.manage.experiments import artifacts
-from rota.manage.models import model_versions, pickle_signing, registered_models, version_sources
-from rota.ports.metadata import Batch
+from rota.manage.models import model_versions, pickle_signing, version_sources
+from rota.ports.metadata import Batch, transact
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.model import ModelVersion
 from rota.records.run import Problem
@@ -74,7 +74,7 @@ def register(adopter: Adopter, model: str, offer: Offer, *, actor: str) -> Model
         repositories.metadata.commit(batch)
         return version
 
-    made = registered_models.retried(create)
+    made = transact(create)
     return adopter.adopt(model, made.number, actor=actor, problem=offer.problem)
 
 

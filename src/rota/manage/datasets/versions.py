@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import msgspec
 import polars as pl
 
-from rota.errors import Conflict, NotFound
+from rota.errors import NotFound
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import profiles, schemas
 from rota.manage.repositories import Repositories
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.dataset import Dataset, DatasetDefinition, DatasetVersion
 from rota.records.record import encode
 from rota.records.time import Micros
@@ -53,7 +53,8 @@ def prepare(repositories: Repositories, name: str, definition: DatasetDefinition
 def build_named(repositories: Repositories, name: str, *, environment: str, actor: str) -> Prepared:
     """Build a dataset of the catalog and commit its version; `new` says whether there was something new."""
     dataset = get_definition(repositories.metadata, name)
-    for _ in range(_TRIES):
+
+    def build() -> Prepared:
         now_us = repositories.clock.now_us()
         made = prepare(repositories, name, dataset.definition, environment=environment, now_us=now_us)
         if not made.new:
@@ -62,12 +63,10 @@ def build_named(repositories: Repositories, name: str, *, environment: str, acto
         batch.create(made.version)
         batch.link(f"dataset_version:{made.version.id}", source_nodes(made.version), now_us)
         batch.audit(actor, "dataset.build", made.version.id, now_us, digest=made.version.digest, environment=environment)
-        try:
-            repositories.metadata.commit(batch)
-        except Conflict:  # another builder took the number: build on, what it made may be the same rows
-            continue
+        repositories.metadata.commit(batch)  # Conflict: another builder took the number; what it made may be the same rows
         return made
-    raise Conflict(f"dataset {name!r} was not built: {_TRIES} times another builder was a moment earlier; build it again", dataset=name)
+
+    return transact(build, attempts=_TRIES, busy=f"dataset {name!r} was not built, other builders were a moment earlier; build it again")
 
 
 def get_definition(metadata: Metadata, name: str) -> Dataset:

@@ -10,7 +10,7 @@ from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.governance import readiness
 from rota.manage.models import model_aliases, model_versions, registered_models
 from rota.manage.repositories import Repositories
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import CHAMPION, Alias, AliasMove, ModelVersion
 from rota.records.time import Micros
 
@@ -48,7 +48,7 @@ def move(
         metadata.commit(batch)
         return moved
 
-    return registered_models.retried(attempt)
+    return transact(attempt)
 
 
 def remove(repositories: Repositories, model: str, alias: str, *, actor: str, reason: str, may_release: bool) -> None:
@@ -64,7 +64,7 @@ def remove(repositories: Repositories, model: str, alias: str, *, actor: str, re
         model_aliases.remove(batch, metadata, current, actor=actor, now_us=repositories.clock.now_us(), reason=reason)
         metadata.commit(batch)
 
-    registered_models.retried(attempt)
+    transact(attempt)
 
 
 def is_protected(metadata: Metadata, model: str, alias: str) -> bool:

@@ -11,7 +11,7 @@ from rota.manage.governance import evidence, readiness
 from rota.manage.lineage.explain import Explanation, explain
 from rota.manage.models import model_versions, registered_models
 from rota.manage.repositories import Repositories
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import ModelCard, ModelVersion, RegisteredModel
 from rota.records.project import UseCase
 from rota.records.record import Record
@@ -121,7 +121,7 @@ def edit(metadata: Metadata, model: str, number: int, section: str, text: str, *
         metadata.commit(batch)
         return after
 
-    return registered_models.retried(write)
+    return transact(write)
 
 
 def _section(id: str, text: str, facts: Mapping[str, object], grids: Iterable[Grid]) -> Section:

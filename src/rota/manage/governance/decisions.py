@@ -23,9 +23,9 @@ import msgspec
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.governance import evidence, readiness, risk
 from rota.manage.governance.readiness import Readiness
-from rota.manage.models import model_versions, registered_models
+from rota.manage.models import model_versions
 from rota.manage.repositories import Repositories
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import Approval, ModelVersion, ReviewRequest
 from rota.records.record import plain
 from rota.records.release import Canary
@@ -78,7 +78,7 @@ def request_review(metadata: Metadata, model: str, number: int, *, actor: str, n
         metadata.commit(batch)
         return review_request
 
-    return registered_models.retried(request)
+    return transact(request)
 
 
 def withdraw(metadata: Metadata, model: str, number: int, *, actor: str, now_us: Micros, reason: str = "") -> ReviewRequest:
@@ -98,7 +98,7 @@ def withdraw(metadata: Metadata, model: str, number: int, *, actor: str, now_us:
         metadata.commit(batch)
         return taken
 
-    return registered_models.retried(take_back)
+    return transact(take_back)
 
 
 def decide(repositories: Repositories, model: str, number: int, decision: ReviewDecision) -> Approval:
@@ -110,7 +110,7 @@ def decide(repositories: Repositories, model: str, number: int, decision: Review
         repositories.metadata.commit(batch)
         return made
 
-    return registered_models.retried(record)
+    return transact(record)
 
 
 def decided(repositories: Repositories, version: ModelVersion, decision: ReviewDecision, *, now_us: Micros) -> tuple[Approval, Batch]:

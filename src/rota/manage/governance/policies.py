@@ -21,7 +21,7 @@ import msgspec
 
 from rota.errors import InvalidInput
 from rota.manage.models import registered_models
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import ReleasePolicy, RiskQuestion
 from rota.records.record import check_name, plain
 from rota.records.time import Micros
@@ -75,7 +75,7 @@ def put(metadata: Metadata, policy: ReleasePolicy, *, actor: str, now_us: Micros
         metadata.commit(batch)
         return policy
 
-    return registered_models.retried(change)
+    return transact(change)
 
 
 def check_model(model: str) -> str:

@@ -6,7 +6,7 @@ import msgspec
 
 from rota.errors import InvalidInput, NotFound
 from rota.manage.models import model_versions, registered_models
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import ModelVersion, ReleasePolicy, RiskAnswer
 from rota.records.signal import Event
 from rota.records.time import Micros
@@ -53,4 +53,4 @@ def answer(metadata: Metadata, model: str, number: int, question: str, *, text: 
         metadata.commit(batch)
         return made
 
-    return registered_models.retried(store)
+    return transact(store)

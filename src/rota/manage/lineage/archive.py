@@ -4,7 +4,6 @@
 members are streamed, so an archive of any size needs little memory, and equal contents give equal archives.
 """
 
-import hashlib
 import io
 import re
 import tarfile
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from rota.errors import Corrupt, InvalidInput, NotFound
+from rota.errors import InvalidInput, NotFound
 from rota.manage.experiments import artifacts
 from rota.manage.lineage import executions
 from rota.manage.lineage import explain as lineage_explain
@@ -21,7 +20,7 @@ from rota.manage.models import model_versions
 from rota.manage.repositories import Repositories
 from rota.ports.blobs import Blobs
 from rota.records.model import ModelVersion
-from rota.records.record import Record, decode, encode, plain
+from rota.records.record import Record, encode, plain
 from rota.records.record import digest as digest_of
 from rota.records.tracking import ArtifactFile
 
@@ -76,27 +75,6 @@ def write(repositories: Repositories, belongings: Belongings, file: IO[bytes]) -
     return manifest
 
 
-def check(file: IO[bytes]) -> dict[str, Any]:
-    """The manifest of an archive whose every member is what it says; raises `Corrupt` naming the one that is not."""
-    try:
-        with tarfile.open(fileobj=file, mode="r|") as tar:
-            members = iter(tar)
-            first = next(members, None)
-            if first is None or first.name != "manifest.json" or first.size > _MAX_JSON:
-                raise Corrupt("this is no archive of Rota: it does not begin with manifest.json")
-            manifest = decode((tar.extractfile(first) or io.BytesIO()).read(), dict[str, Any])
-            expected = {each["path"]: each["digest"] for each in manifest["members"]}
-            for member in members:
-                content = tar.extractfile(member)
-                if content is None or expected.pop(member.name, None) != _digest(content):
-                    raise Corrupt(f"the archive's member {member.name!r} is not what the manifest says", member=member.name)
-    except (tarfile.TarError, KeyError, TypeError, AttributeError) as error:
-        raise Corrupt(f"this is no archive of Rota: {error}") from error
-    if expected:
-        raise Corrupt(f"the archive lacks {sorted(expected)}", missing=sorted(expected))
-    return manifest
-
-
 def _of_version(repositories: Repositories, version: ModelVersion) -> Belongings:
     facts = {"version.json": encode(version), "explanation.json": encode(lineage_explain.explain(repositories, version.id))}
     named = {version.bundle: "bundle", version.evaluation: "evaluation", version.statistics: "statistics"}
@@ -146,13 +124,6 @@ def _entry(path: str, size: int) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(path)
     entry.size = size
     return entry
-
-
-def _digest(content: IO[bytes]) -> str:
-    total = hashlib.sha256()
-    for piece in iter(lambda: content.read(1_048_576), b""):
-        total.update(piece)
-    return total.hexdigest()
 
 
 class _ArchiveStream(io.RawIOBase):

@@ -1,10 +1,11 @@
 """Notes that people add to a run, a dataset, a model or any other lineage node. Added, never changed."""
 
+import itertools
 from collections.abc import Sequence
 
-from rota.errors import Conflict, InvalidInput
+from rota.errors import InvalidInput
 from rota.manage.lineage.node_types import type_of
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.signal import Note
 from rota.records.time import Micros
 
@@ -17,16 +18,16 @@ _TRIES = 1_000
 def add(metadata: Metadata, node: str, text: str, *, author: str, now_us: Micros, tags: Sequence[str] = ()) -> Note:
     """Keep a note; two of one author at one moment are a microsecond apart."""
     _check(node, text, tags)
-    for later_us in range(_TRIES):
-        note = Note(node, now_us + later_us, author, text, tuple(dict.fromkeys(tags)))
+    moments = itertools.count(now_us)
+
+    def store() -> Note:
+        note = Note(node, next(moments), author, text, tuple(dict.fromkeys(tags)))
         batch = Batch()
         batch.create(note)
-        try:
-            metadata.commit(batch)
-        except Conflict:
-            continue
+        metadata.commit(batch)
         return note
-    raise Conflict(f"{_TRIES} notes of {author} about {node!r} stand at this very moment; try again", node=node)
+
+    return transact(store, attempts=_TRIES, busy=f"other notes of {author} about {node!r} stand at this very moment; try again")
 
 
 def of(metadata: Metadata, node: str) -> list[Note]:

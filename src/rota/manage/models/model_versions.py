@@ -12,9 +12,8 @@ import msgspec
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.experiments import artifacts
 from rota.manage.models import registered_models, version_sources
-from rota.manage.models.registered_models import retried
 from rota.manage.repositories import Repositories
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import Alias, ModelVersion, RegisteredModel
 from rota.records.record import check_name
 from rota.records.release import Release
@@ -82,7 +81,7 @@ def create(
         metadata.commit(batch)
         return version
 
-    return retried(attempt)
+    return transact(attempt)
 
 
 def get(metadata: Metadata, model: str, number: int) -> ModelVersion:
@@ -145,7 +144,7 @@ def update(  # noqa: PLR0913 - what may be changed, each by its name
             metadata.commit(batch)
         return after
 
-    return retried(attempt)
+    return transact(attempt)
 
 
 def delete(metadata: Metadata, model: str, number: int, *, actor: str, now_us: Micros, reason: str = "") -> None:
@@ -164,7 +163,7 @@ def delete(metadata: Metadata, model: str, number: int, *, actor: str, now_us: M
         batch.audit(actor, "version.delete", version.id, now_us, before=version.status, reason=reason)
         metadata.commit(batch)
 
-    retried(attempt)
+    transact(attempt)
 
 
 def _serves(metadata: Metadata, endpoint: str, number: int) -> bool:

@@ -4,14 +4,14 @@ A deleted or renamed model keeps its record and those of its versions, so what w
 old name always leads to what it was. Every change is one batch with its audit entry.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 import msgspec
 
 from rota.errors import Conflict, NotFound, Refused
 from rota.manage.models import model_aliases
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import (
     Alias,
     Approval,
@@ -28,12 +28,10 @@ from rota.records.release import Endpoint
 from rota.records.run import Deployed, PipelineRelease
 from rota.records.time import Micros
 
-R = TypeVar("R")
 D = TypeVar("D", RegisteredModel, ModelVersion)
 
 ANY = "*"
 """The model name of the policy that holds where a model has none of its own."""
-ATTEMPTS = 100
 
 
 def create(metadata: Metadata, model: RegisteredModel, *, actor: str, now_us: Micros) -> RegisteredModel:
@@ -83,7 +81,7 @@ def update(
             metadata.commit(batch)
         return after
 
-    return retried(attempt)
+    return transact(attempt)
 
 
 def delete(metadata: Metadata, name: str, *, actor: str, now_us: Micros, reason: str = "", may_release: bool = False) -> None:
@@ -108,7 +106,7 @@ def delete(metadata: Metadata, name: str, *, actor: str, now_us: Micros, reason:
         batch.audit(actor, "model.delete", name, now_us, reason=reason)
         metadata.commit(batch)
 
-    retried(attempt)
+    transact(attempt)
 
 
 def rename(
@@ -153,7 +151,7 @@ def rename(
         metadata.commit(batch)
         return renamed
 
-    return retried(attempt)
+    return transact(attempt)
 
 
 def release_policy(metadata: Metadata, model: str) -> ReleasePolicy:
@@ -172,16 +170,6 @@ def project_of(metadata: Metadata, version: ModelVersion) -> str:
     """A trained version's model belongs to the project whose release trained it."""
     release = metadata.get(PipelineRelease, version.release) if version.release else None
     return release.project if release else "default"
-
-
-def retried(act: Callable[[], R]) -> R:
-    """Read and write again when somebody else was faster; each failure means that another's change came through, so this ends."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return act()
-        except Conflict:
-            continue
-    return act()
 
 
 def described(

@@ -35,11 +35,6 @@ def matrix(transformation: Transformation, frame: pl.DataFrame) -> np.ndarray:
     return cells
 
 
-def rows_matrix(transformation: Transformation, vectors: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Float64 matrix (rows, columns) of online feature vectors; `RowsTransformer` when the same transformation is applied often."""
-    return RowsTransformer(transformation).matrix(vectors)
-
-
 class RowsTransformer:
     """A transformation made ready for single rows: vocabularies as dictionaries. Immutable, so threads may share it."""
 
@@ -47,7 +42,7 @@ class RowsTransformer:
         self._columns = tuple((column.name, _cell(column)) for column in transformation.columns)
 
     def matrix(self, vectors: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """As `rows_matrix`; raises `InvalidInput` naming the feature that is missing or has another type."""
+        """Float64 matrix (rows, columns) of online feature vectors; raises `InvalidInput` naming the feature that is missing or has another type."""
         try:
             cells = [[cell(vector[name]) for name, cell in self._columns] for vector in vectors]
         except KeyError as error:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
-from rota.errors import Conflict
 from rota.ports.journal import Chunk, Journal
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.ports.tables import Tables
 from rota.records.signal import Cursor, Event
 from rota.records.time import Micros
@@ -50,7 +49,8 @@ def arrived(metadata: Metadata, source: str, rows: int, *, writer: str, upto: in
     are stored together, so a process that was killed in between, or two that finish the same work, record it once.
     """
     name = f"arrived/{source}/{writer}"
-    while True:
+
+    def record() -> bool:
         cursor = metadata.get(Cursor, name)
         if cursor is not None and cursor.position >= upto:
             return False
@@ -58,11 +58,10 @@ def arrived(metadata: Metadata, source: str, rows: int, *, writer: str, upto: in
         batch.put(Cursor(name, upto), replacing=cursor)
         if rows:
             batch.event(Event("data.arrived", source, now_us, {"rows": rows}))
-        try:
-            metadata.commit(batch)
-        except Conflict:
-            continue
+        metadata.commit(batch)
         return rows > 0
+
+    return transact(record)
 
 
 def _new_chunks(journal: Journal, tables: Tables, name: str, reached: dict[str, int]) -> Iterator[Chunk]:

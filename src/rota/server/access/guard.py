@@ -70,7 +70,7 @@ class Guard:
         await response(scope, receive, send)
 
     def _misdirected(self, scope: Scope, request: Request) -> tuple[int, str] | None:
-        """A name that is not ours was made to point here by somebody else: his page would read us with a visitor's rights."""
+        """Reject unknown Host headers: a foreign name that points here (DNS rebinding) would let its pages read us with a visitor's rights."""
         given = request.headers.getlist("host")
         host = host_of(given[0]) if len(given) == 1 else ""
         if host in self._hosts or (host and host == (scope.get("server") or ("",))[0]):

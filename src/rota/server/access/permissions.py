@@ -21,7 +21,7 @@ COOKIE = "rota_token"
 
 
 def needs(permission: Permission) -> Sequence[Any]:
-    """The dependencies of a route: the caller's role must hold the permission, and what the address names be in his project."""
+    """The dependencies of a route: the caller's role must hold the permission, a project token also reaches what is in its project only."""
 
     async def check(request: Request) -> None:
         identity = identity_of(request)

@@ -15,7 +15,7 @@ from rota.server.wire import body_as, platform_of
 router = APIRouter()
 
 
-class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A token to be made; `expires` is how long it lasts, "90d" or "never"."""
 
     holder: str
@@ -45,7 +45,7 @@ def listing(request: Request, holder: str = "", limit: int = 1_000) -> list[obje
 @router.post("/v1/tokens", dependencies=needs("token.manage"))
 async def create(request: Request) -> JSONResponse:
     """A new token; its secret is in this answer and nowhere else."""
-    wanted = await body_as(request, Wanted)
+    wanted = await body_as(request, TokenRequest)
     return JSONResponse(await run_in_threadpool(_created, request, wanted), 201)
 
 
@@ -57,7 +57,7 @@ def revoke(request: Request, token: str) -> dict[str, object]:
     return tokens.described(tokens.revoke(platform.repositories.metadata, token, actor=actor_of(request), now_us=now_us), now_us)
 
 
-def _created(request: Request, wanted: Wanted) -> dict[str, Any]:
+def _created(request: Request, wanted: TokenRequest) -> dict[str, Any]:
     platform = platform_of(request)
     now_us = platform.access.wall.now_us()
     token, secret = tokens.create(

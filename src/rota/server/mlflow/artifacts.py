@@ -19,8 +19,8 @@ from rota.manage.experiments import artifacts
 from rota.manage.experiments.artifacts import ArtifactLocation
 from rota.server.access.permissions import needs
 from rota.server.mlflow import folders
-from rota.server.mlflow.runs import OfRun
-from rota.server.mlflow.wire import BASE, Asked, Call, answered, call_of, invalid, missing, route
+from rota.server.mlflow.runs import RunRequest
+from rota.server.mlflow.wire import BASE, MlflowCall, MlflowRequest, answered, call_of, invalid, missing, route
 
 router = APIRouter()
 SERVICE = "/api/2.0/mlflow-artifacts/artifacts"
@@ -31,17 +31,17 @@ UPLOADS = 16
 """Uploads that are written at the same time; further ones wait, so that slow senders never hold every thread."""
 
 
-class ListOfRun(OfRun, frozen=True):
+class ListRunArtifacts(RunRequest, frozen=True):
     path: str = ""
     page_token: str = ""
 
 
-class ListOfPath(Asked, frozen=True):
+class ListProxiedArtifacts(MlflowRequest, frozen=True):
     path: str = ""
 
 
 @route(router, "GET", f"{BASE}/artifacts/list", "experiment.read")
-def list_of_run(call: Call, asked: ListOfRun) -> object:
+def list_of_run(call: MlflowCall, asked: ListRunArtifacts) -> object:
     run = call.repositories.tracking.run(asked.run)
     if run is None:
         raise missing(f"there is no run with id {asked.run!r}")
@@ -50,7 +50,7 @@ def list_of_run(call: Call, asked: ListOfRun) -> object:
 
 
 @route(router, "GET", SERVICE, "experiment.read")
-def list_of_path(call: Call, asked: ListOfPath) -> object:
+def list_of_path(call: MlflowCall, asked: ListProxiedArtifacts) -> object:
     place = artifacts.place(call.repositories, asked.path.removesuffix("/"))
     return {"files": folders.named(call, place.root, place.folder)}
 
@@ -73,20 +73,20 @@ async def delete(request: Request, path: str) -> Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ArtifactRequest:
     """Whose file is asked for; `pieces` gives the body to a thread that writes it."""
 
-    call: Call
+    call: MlflowCall
     path: str
     announced: str
     pieces: Callable[[int], Iterator[bytes]]
 
 
-async def _asked(request: Request, path: str) -> Wanted:
-    return Wanted(call_of(request), path, request.headers.get("content-length", ""), lambda limit: _pieces(request, limit))
+async def _asked(request: Request, path: str) -> ArtifactRequest:
+    return ArtifactRequest(call_of(request), path, request.headers.get("content-length", ""), lambda limit: _pieces(request, limit))
 
 
-def _kept(wanted: Wanted) -> object:
+def _kept(wanted: ArtifactRequest) -> object:
     limit = wanted.call.platform.settings.max_artifact_mb * 1_000_000
     if wanted.announced.isdigit() and int(wanted.announced) > limit:
         raise _too_large(limit)
@@ -98,7 +98,7 @@ def _kept(wanted: Wanted) -> object:
     return {}
 
 
-def _opened(wanted: Wanted) -> object:
+def _opened(wanted: ArtifactRequest) -> object:
     place = _place(wanted)
     if not place.folder:
         raise invalid(f"{wanted.path!r} is a folder; list it with GET /api/2.0/mlflow-artifacts/artifacts?path=")
@@ -116,18 +116,18 @@ def _opened(wanted: Wanted) -> object:
     return StreamingResponse(stored, headers=headers | {"Content-Length": str(file.size)}, media_type=kind)
 
 
-def _removed(wanted: Wanted) -> object:
+def _removed(wanted: ArtifactRequest) -> object:
     place = _place(wanted)
     _check_writable(wanted, place)
     artifacts.remove(wanted.call.repositories, place.root, place.folder)
     return {}
 
 
-def _place(wanted: Wanted) -> ArtifactLocation:
+def _place(wanted: ArtifactRequest) -> ArtifactLocation:
     return artifacts.place(wanted.call.repositories, wanted.path.removesuffix("/"))
 
 
-def _check_writable(wanted: Wanted, place: ArtifactLocation) -> None:
+def _check_writable(wanted: ArtifactRequest, place: ArtifactLocation) -> None:
     if artifacts.is_version_root(place.root):
         raise Refused(f"{wanted.path!r} belongs to a registered version, whose files never change; log a model and register it as a new version")
 

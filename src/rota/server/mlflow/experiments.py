@@ -8,18 +8,17 @@ from fastapi import APIRouter
 
 from rota.errors import Conflict
 from rota.manage.experiments import artifacts, search_grammar
-from rota.manage.models import registered_models
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.records.filters import Query, View
 from rota.records.time import Micros
 from rota.records.tracking import MAX_EXPERIMENT_NAME, Experiment
 from rota.server.mlflow.wire import (
     BASE,
     MAX_EXPERIMENT_TAG,
-    Asked,
-    Call,
-    Fault,
-    Pair,
+    KeyValue,
+    MlflowCall,
+    MlflowError,
+    MlflowRequest,
     Text,
     invalid,
     limited_tags,
@@ -40,37 +39,37 @@ VIEWS: Mapping[str, View] = {
 }
 
 
-class Create(Asked, frozen=True):
+class CreateExperiment(MlflowRequest, frozen=True):
     name: Text
     artifact_location: str = ""
-    tags: tuple[Pair, ...] = ()
+    tags: tuple[KeyValue, ...] = ()
 
 
-class ById(Asked, frozen=True):
+class ExperimentById(MlflowRequest, frozen=True):
     experiment_id: Text
 
 
-class ByName(Asked, frozen=True):
+class GetExperimentByName(MlflowRequest, frozen=True):
     experiment_name: Text
 
 
-class Rename(Asked, frozen=True):
+class UpdateExperiment(MlflowRequest, frozen=True):
     experiment_id: Text
     new_name: Text
 
 
-class SetTag(Asked, frozen=True):
+class SetExperimentTag(MlflowRequest, frozen=True):
     experiment_id: Text
     key: Text
     value: str = ""
 
 
-class DeleteTag(Asked, frozen=True):
+class DeleteExperimentTag(MlflowRequest, frozen=True):
     experiment_id: Text
     key: Text
 
 
-class Search(Asked, frozen=True):
+class SearchExperiments(MlflowRequest, frozen=True):
     filter: str = ""
     max_results: int = 1_000
     order_by: tuple[str, ...] = ()
@@ -79,7 +78,7 @@ class Search(Asked, frozen=True):
 
 
 @route(router, "POST", "/create", "experiment.write")
-def create(call: Call, asked: Create) -> object:
+def create(call: MlflowCall, asked: CreateExperiment) -> object:
     if asked.artifact_location and not asked.artifact_location.startswith(artifacts.SCHEME):
         raise invalid("artifacts are kept by Rota itself, next to everything else; leave artifact_location out")
     now_us = call.now_us
@@ -99,12 +98,12 @@ def create(call: Call, asked: Create) -> object:
 
 
 @route(router, "GET", "/get", "experiment.read")
-def get(call: Call, asked: ById) -> object:
+def get(call: MlflowCall, asked: ExperimentById) -> object:
     return {"experiment": shown(existing(call, asked.experiment_id))}
 
 
 @route(router, "GET", "/get-by-name", "experiment.read")
-def get_by_name(call: Call, asked: ByName) -> object:
+def get_by_name(call: MlflowCall, asked: GetExperimentByName) -> object:
     found = call.repositories.tracking.experiment_named(asked.experiment_name)
     if found is None:
         raise missing(f"there is no experiment named {asked.experiment_name!r}")
@@ -112,7 +111,7 @@ def get_by_name(call: Call, asked: ByName) -> object:
 
 
 @route(router, "GET POST", "/search", "experiment.read")
-def search(call: Call, asked: Search) -> object:
+def search(call: MlflowCall, asked: SearchExperiments) -> object:
     if not 0 < asked.max_results <= 50_000:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 50000")
     query = Query(
@@ -127,39 +126,39 @@ def search(call: Call, asked: Search) -> object:
 
 
 @route(router, "POST", "/delete", "experiment.write")
-def delete(call: Call, asked: ById) -> object:
+def delete(call: MlflowCall, asked: ExperimentById) -> object:
     """Its runs are hidden with it, and shown again when it is restored."""
-    registered_models.retried(lambda: _mark(call, asked.experiment_id, call.now_us))
+    transact(lambda: _mark(call, asked.experiment_id, call.now_us))
     return {}
 
 
 @route(router, "POST", "/restore", "experiment.write")
-def restore(call: Call, asked: ById) -> object:
-    registered_models.retried(lambda: _mark(call, asked.experiment_id, None))
+def restore(call: MlflowCall, asked: ExperimentById) -> object:
+    transact(lambda: _mark(call, asked.experiment_id, None))
     return {}
 
 
 @route(router, "POST", "/update", "experiment.write")
-def update(call: Call, asked: Rename) -> object:
+def update(call: MlflowCall, asked: UpdateExperiment) -> object:
     name = _checked(asked.new_name)
-    registered_models.retried(lambda: _renamed(call, asked.experiment_id, name))
+    transact(lambda: _renamed(call, asked.experiment_id, name))
     return {}
 
 
 @route(router, "POST", "/set-experiment-tag", "experiment.write")
-def set_experiment_tag(call: Call, asked: SetTag) -> object:
-    new = limited_tags([Pair(asked.key, asked.value)], MAX_EXPERIMENT_TAG)
-    registered_models.retried(lambda: _tagged(call, asked.experiment_id, new))
+def set_experiment_tag(call: MlflowCall, asked: SetExperimentTag) -> object:
+    new = limited_tags([KeyValue(asked.key, asked.value)], MAX_EXPERIMENT_TAG)
+    transact(lambda: _tagged(call, asked.experiment_id, new))
     return {}
 
 
 @route(router, "POST", "/delete-experiment-tag", "experiment.write")
-def delete_experiment_tag(call: Call, asked: DeleteTag) -> object:
-    registered_models.retried(lambda: _tagged(call, asked.experiment_id, {}, removed=asked.key))
+def delete_experiment_tag(call: MlflowCall, asked: DeleteExperimentTag) -> object:
+    transact(lambda: _tagged(call, asked.experiment_id, {}, removed=asked.key))
     return {}
 
 
-def existing(call: Call, identity: str) -> Experiment:
+def existing(call: MlflowCall, identity: str) -> Experiment:
     """An experiment, deleted or not."""
     found = call.repositories.tracking.experiment(identity)
     if found is None:
@@ -167,7 +166,7 @@ def existing(call: Call, identity: str) -> Experiment:
     return found
 
 
-def active(call: Call, identity: str) -> Experiment:
+def active(call: MlflowCall, identity: str) -> Experiment:
     """An experiment that is not deleted."""
     found = existing(call, identity)
     if found.deleted_us is not None:
@@ -201,7 +200,7 @@ def shown(experiment: Experiment) -> dict[str, object]:
     }
 
 
-def _mark(call: Call, identity: str, deleted_us: Micros | None) -> None:
+def _mark(call: MlflowCall, identity: str, deleted_us: Micros | None) -> None:
     before = existing(call, identity)
     if (before.deleted_us is None) == (deleted_us is None):
         raise missing(f"there is no {'deleted' if deleted_us is None else 'active'} experiment with id {identity!r}")
@@ -212,7 +211,7 @@ def _mark(call: Call, identity: str, deleted_us: Micros | None) -> None:
     call.repositories.tracking.replace_experiment(after, before=before, batch=batch)
 
 
-def _tagged(call: Call, identity: str, new: Mapping[str, str], removed: str = "") -> None:
+def _tagged(call: MlflowCall, identity: str, new: Mapping[str, str], removed: str = "") -> None:
     before = active(call, identity)
     if removed and removed not in before.tags:
         raise missing(f"experiment {identity!r} has no tag {removed!r}")
@@ -221,7 +220,7 @@ def _tagged(call: Call, identity: str, new: Mapping[str, str], removed: str = ""
     call.repositories.tracking.replace_experiment(after, before=before)
 
 
-def _renamed(call: Call, identity: str, name: str) -> None:
+def _renamed(call: MlflowCall, identity: str, name: str) -> None:
     before = active(call, identity)
     named = call.repositories.tracking.experiment_named(name)
     if named is not None and named.id != identity:
@@ -230,8 +229,10 @@ def _renamed(call: Call, identity: str, name: str) -> None:
     call.repositories.tracking.replace_experiment(after, before=before)
 
 
-def _taken(name: str) -> Fault:
-    return Fault("RESOURCE_ALREADY_EXISTS", f"Experiment(name={name}) already exists, perhaps deleted; use it, restore it, or take another name")
+def _taken(name: str) -> MlflowError:
+    return MlflowError(
+        "RESOURCE_ALREADY_EXISTS", f"Experiment(name={name}) already exists, perhaps deleted; use it, restore it, or take another name"
+    )
 
 
 def _checked(name: str) -> str:

@@ -1,16 +1,16 @@
 """The files of a folder on MLflow's wire."""
 
 from rota.manage.experiments import artifacts
-from rota.server.mlflow.wire import Call
+from rota.server.mlflow.wire import MlflowCall
 
 
-def listed(call: Call, root: str, folder: str = "") -> list[dict[str, object]]:
+def listed(call: MlflowCall, root: str, folder: str = "") -> list[dict[str, object]]:
     """What lies directly below a folder, with paths relative to the root."""
     found = artifacts.listing(call.repositories.metadata, root, _clean(folder))
     return [_entry(each, each.path) for each in found]
 
 
-def named(call: Call, root: str, folder: str = "") -> list[dict[str, object]]:
+def named(call: MlflowCall, root: str, folder: str = "") -> list[dict[str, object]]:
     """The same with bare names, as the artifact service lists."""
     found = artifacts.listing(call.repositories.metadata, root, _clean(folder))
     return [_entry(each, each.path.rpartition("/")[2]) for each in found]

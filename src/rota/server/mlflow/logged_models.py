@@ -8,8 +8,7 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.manage.experiments import artifacts, search_grammar
-from rota.manage.models import registered_models
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.records.filters import Query
 from rota.records.searching import Fields, matches, ordered, paged
 from rota.records.tracking import LoggedModel, LoggedModelStatus, ModelMetric
@@ -18,9 +17,9 @@ from rota.server.mlflow.experiments import active, millis
 from rota.server.mlflow.wire import (
     BASE,
     MAX_EXPERIMENT_TAG,
-    Asked,
-    Call,
-    Pair,
+    KeyValue,
+    MlflowCall,
+    MlflowRequest,
     Text,
     invalid,
     limited_tags,
@@ -47,68 +46,68 @@ SHOWN_STATUS: Mapping[LoggedModelStatus, str] = {
 _BAD_NAME = re.compile(r"[/:.%\"']")
 
 
-class Create(Asked, frozen=True):
+class CreateLoggedModel(MlflowRequest, frozen=True):
     experiment_id: Text
     name: str = ""
     model_type: str = ""
     source_run_id: str = ""
-    params: tuple[Pair, ...] = ()
-    tags: tuple[Pair, ...] = ()
+    params: tuple[KeyValue, ...] = ()
+    tags: tuple[KeyValue, ...] = ()
 
 
-class ById(Asked, frozen=True):
+class LoggedModelById(MlflowRequest, frozen=True):
     model_id: Text
     allow_deleted: str | bool = False
 
 
-class Finalize(Asked, frozen=True):
+class FinalizeLoggedModel(MlflowRequest, frozen=True):
     model_id: Text
     status: str | int
 
 
-class SetTags(Asked, frozen=True):
+class SetLoggedModelTags(MlflowRequest, frozen=True):
     model_id: Text
-    tags: tuple[Pair, ...] = ()
+    tags: tuple[KeyValue, ...] = ()
 
 
-class DeleteTag(Asked, frozen=True):
+class DeleteLoggedModelTag(MlflowRequest, frozen=True):
     model_id: Text
     tag_key: Text
 
 
-class LogParams(Asked, frozen=True):
+class LogLoggedModelParams(MlflowRequest, frozen=True):
     model_id: Text
-    params: tuple[Pair, ...] = ()
+    params: tuple[KeyValue, ...] = ()
 
 
-class ListFiles(Asked, frozen=True):
+class ListLoggedModelArtifacts(MlflowRequest, frozen=True):
     model_id: Text
     artifact_directory_path: str = ""
 
 
-class SearchDataset(Asked, frozen=True):
+class SearchLoggedModelsDataset(MlflowRequest, frozen=True):
     dataset_name: str = ""
     dataset_digest: str = ""
 
 
-class SearchOrder(Asked, frozen=True):
+class SearchLoggedModelsOrder(MlflowRequest, frozen=True):
     field_name: Text
     ascending: bool = True
     dataset_name: str = ""
     dataset_digest: str = ""
 
 
-class Search(Asked, frozen=True):
+class SearchLoggedModels(MlflowRequest, frozen=True):
     experiment_ids: tuple[str, ...] = ()
     filter: str = ""
-    datasets: tuple[SearchDataset, ...] = ()
+    datasets: tuple[SearchLoggedModelsDataset, ...] = ()
     max_results: int = 100
-    order_by: tuple[SearchOrder, ...] = ()
+    order_by: tuple[SearchLoggedModelsOrder, ...] = ()
     page_token: str = ""
 
 
 @route(router, "POST", "", "experiment.write")
-def create(call: Call, asked: Create) -> object:
+def create(call: MlflowCall, asked: CreateLoggedModel) -> object:
     if _BAD_NAME.search(asked.name):
         raise invalid(f"model name {asked.name!r} is not allowed; leave out / : . % and quotes")
     experiment = active(call, asked.experiment_id)
@@ -135,12 +134,12 @@ def create(call: Call, asked: Create) -> object:
 
 
 @route(router, "GET", "/{model_id}", "experiment.read")
-def get(call: Call, asked: ById) -> object:
+def get(call: MlflowCall, asked: LoggedModelById) -> object:
     return {"model": shown(known(call, asked.model_id, deleted=str(asked.allow_deleted).lower() == "true"))}
 
 
 @route(router, "PATCH", "/{model_id}", "experiment.write")
-def finalize(call: Call, asked: Finalize) -> object:
+def finalize(call: MlflowCall, asked: FinalizeLoggedModel) -> object:
     status = STATUSES.get(str(asked.status))
     if status is None or status == "pending":
         raise invalid(f"status {asked.status!r} ends no upload; send LOGGED_MODEL_READY or LOGGED_MODEL_UPLOAD_FAILED")
@@ -148,18 +147,18 @@ def finalize(call: Call, asked: Finalize) -> object:
 
 
 @route(router, "DELETE", "/{model_id}", "experiment.write")
-def delete(call: Call, asked: ById) -> object:
+def delete(call: MlflowCall, asked: LoggedModelById) -> object:
     _changed(call, asked.model_id, deleted_us=call.now_us)
     return {}
 
 
 @route(router, "PATCH", "/{model_id}/tags", "experiment.write")
-def set_tags(call: Call, asked: SetTags) -> object:
+def set_tags(call: MlflowCall, asked: SetLoggedModelTags) -> object:
     return {"model": shown(_changed(call, asked.model_id, tags=limited_tags(asked.tags, MAX_EXPERIMENT_TAG)))}
 
 
 @route(router, "DELETE", "/{model_id}/tags/{tag_key:path}", "experiment.write")
-def delete_tag(call: Call, asked: DeleteTag) -> object:
+def delete_tag(call: MlflowCall, asked: DeleteLoggedModelTag) -> object:
     if asked.tag_key not in known(call, asked.model_id).tags:
         raise missing(f"logged model {asked.model_id!r} has no tag {asked.tag_key!r}")
     _changed(call, asked.model_id, removed_tag=asked.tag_key)
@@ -167,19 +166,19 @@ def delete_tag(call: Call, asked: DeleteTag) -> object:
 
 
 @route(router, "POST", "/{model_id}/params", "experiment.write")
-def log_params(call: Call, asked: LogParams) -> object:
+def log_params(call: MlflowCall, asked: LogLoggedModelParams) -> object:
     _changed(call, asked.model_id, parameters={pair.key: pair.value for pair in asked.params})
     return {}
 
 
 @route(router, "GET", "/{model_id}/artifacts/directories", "experiment.read")
-def list_files(call: Call, asked: ListFiles) -> object:
+def list_files(call: MlflowCall, asked: ListLoggedModelArtifacts) -> object:
     root = artifacts.model_root(known(call, asked.model_id))
     return {"files": folders.listed(call, root, asked.artifact_directory_path), "root_uri": artifacts.uri(root)}
 
 
 @route(router, "POST", "/search", "experiment.read")
-def search(call: Call, asked: Search) -> object:
+def search(call: MlflowCall, asked: SearchLoggedModels) -> object:
     if not 0 < asked.max_results <= 1_000:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 1000")
     if not asked.experiment_ids:
@@ -192,13 +191,13 @@ def search(call: Call, asked: Search) -> object:
     models = [model for model in models if all(matches(each, _fields(model, asked.datasets)) for each in query.where)]
     for each in reversed(asked.order_by):
         order = search_grammar.parse_order([f"{each.field_name} {'ASC' if each.ascending else 'DESC'}"], "logged_model")
-        data = SearchDataset(each.dataset_name, each.dataset_digest)
+        data = SearchLoggedModelsDataset(each.dataset_name, each.dataset_digest)
         models = ordered(models, order, lambda model, data=data: _fields(model, [data], single=True))  # type: ignore[misc]
     page = paged(models, query, scope=repr((asked.experiment_ids, asked.datasets, asked.order_by)))
     return {"models": [shown(model) for model in page.items]} | ({"next_page_token": page.next} if page.next else {})
 
 
-def known(call: Call, identity: str, *, deleted: bool = False) -> LoggedModel:
+def known(call: MlflowCall, identity: str, *, deleted: bool = False) -> LoggedModel:
     """A logged model."""
     found = call.repositories.metadata.get(LoggedModel, identity)
     if found is None or (found.deleted_us is not None and not deleted):
@@ -225,7 +224,7 @@ def shown(model: LoggedModel) -> dict[str, object]:
     }
 
 
-def _changed(call: Call, identity: str, *, removed_tag: str = "", **changes: object) -> LoggedModel:
+def _changed(call: MlflowCall, identity: str, *, removed_tag: str = "", **changes: object) -> LoggedModel:
     """Replace fields; tags and parameters are added to those there are."""
 
     def change() -> LoggedModel:
@@ -239,15 +238,15 @@ def _changed(call: Call, identity: str, *, removed_tag: str = "", **changes: obj
         call.repositories.metadata.commit(batch)
         return after
 
-    return registered_models.retried(change)
+    return transact(change)
 
 
-def _of_experiment(call: Call, experiment: str) -> list[LoggedModel]:
+def _of_experiment(call: MlflowCall, experiment: str) -> list[LoggedModel]:
     found = call.repositories.metadata.find(LoggedModel, {"experiment": experiment})
     return [model for model in found if model.deleted_us is None]
 
 
-def _fields(model: LoggedModel, datasets: Sequence[SearchDataset], *, single: bool = False) -> Fields:
+def _fields(model: LoggedModel, datasets: Sequence[SearchLoggedModelsDataset], *, single: bool = False) -> Fields:
     """What a search sees of a model; a metric that was measured on several of the datasets has several values, to sort by the newest."""
     metrics: dict[str, tuple[float, ...]] = {}
     for metric in sorted(model.metrics, key=lambda metric: (metric.step, metric.at_us)):
@@ -269,7 +268,7 @@ def _fields(model: LoggedModel, datasets: Sequence[SearchDataset], *, single: bo
     }
 
 
-def _on(metric: ModelMetric, data: SearchDataset) -> bool:
+def _on(metric: ModelMetric, data: SearchLoggedModelsDataset) -> bool:
     return data.dataset_name in ("", metric.dataset) and data.dataset_digest in ("", metric.digest)
 
 

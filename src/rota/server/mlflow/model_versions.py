@@ -7,52 +7,52 @@ from rota.errors import NotFound
 from rota.manage.experiments import artifacts, search_grammar
 from rota.manage.governance import alias_moves
 from rota.manage.models import model_search, model_versions, registered_models
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.records.filters import Query
 from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion
 from rota.records.tracking import LoggedModel
 from rota.server.mlflow import version_form
 from rota.server.mlflow.registered_models import REASON, number_of, remove_alias
-from rota.server.mlflow.wire import BASE, MAX_REGISTRY_TAG, Asked, Call, Pair, Text, invalid, limited_tags, missing, route
+from rota.server.mlflow.wire import BASE, MAX_REGISTRY_TAG, KeyValue, MlflowCall, MlflowRequest, Text, invalid, limited_tags, missing, route
 
 router = APIRouter(prefix=f"{BASE}/model-versions")
 VERSIONS_TAG = "mlflow.modelVersions"
 """The tag of a logged model in which MLflow's clients look for its versions."""
 
 
-class Create(Asked, frozen=True):
+class CreateModelVersion(MlflowRequest, frozen=True):
     name: Text
     source: Text
     run_id: str = ""
     model_id: str = ""
     description: str = ""
-    tags: tuple[Pair, ...] = ()
+    tags: tuple[KeyValue, ...] = ()
 
 
-class Named(Asked, frozen=True):
+class ModelVersionByNumber(MlflowRequest, frozen=True):
     name: Text
     version: Text
 
 
-class Update(Named, frozen=True, kw_only=True):
+class UpdateModelVersion(ModelVersionByNumber, frozen=True, kw_only=True):
     description: str | None = None
 
 
-class SetTag(Named, frozen=True, kw_only=True):
+class SetModelVersionTag(ModelVersionByNumber, frozen=True, kw_only=True):
     key: Text
     value: str = ""
 
 
-class DeleteTag(Named, frozen=True, kw_only=True):
+class DeleteModelVersionTag(ModelVersionByNumber, frozen=True, kw_only=True):
     key: Text
 
 
-class Transition(Named, frozen=True, kw_only=True):
+class TransitionModelVersionStage(ModelVersionByNumber, frozen=True, kw_only=True):
     stage: Text
     archive_existing_versions: bool = False
 
 
-class Search(Asked, frozen=True):
+class SearchModelVersions(MlflowRequest, frozen=True):
     filter: str = ""
     max_results: int = 10_000
     order_by: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Search(Asked, frozen=True):
 
 
 @route(router, "POST", "/create", "model.register")
-def create(call: Call, asked: Create) -> object:
+def create(call: MlflowCall, asked: CreateModelVersion) -> object:
     """The version keeps its own copy of the files; a source outside this platform is refused before anything is read."""
     registered_models.get(call.repositories.metadata, asked.name)
     tags = limited_tags(asked.tags, MAX_REGISTRY_TAG)
@@ -78,17 +78,17 @@ def create(call: Call, asked: Create) -> object:
     except NotFound as error:
         raise invalid(f"Invalid model version source: '{asked.source}'. {error}") from error
     if logged:
-        registered_models.retried(lambda: _note_on_model(call, logged, version))
+        transact(lambda: _note_on_model(call, logged, version))
     return _shown(call, version)
 
 
 @route(router, "GET", "/get", "model.read")
-def get(call: Call, asked: Named) -> object:
+def get(call: MlflowCall, asked: ModelVersionByNumber) -> object:
     return _shown(call, _known(call, asked))
 
 
 @route(router, "GET POST", "/search", "model.read")
-def search(call: Call, asked: Search) -> object:
+def search(call: MlflowCall, asked: SearchModelVersions) -> object:
     if not 0 < asked.max_results <= 200_000:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 200000")
     query = Query(
@@ -105,7 +105,7 @@ def search(call: Call, asked: Search) -> object:
 
 
 @route(router, "GET", "/get-download-uri", "model.read")
-def get_download_uri(call: Call, asked: Named) -> object:
+def get_download_uri(call: MlflowCall, asked: ModelVersionByNumber) -> object:
     version = _known(call, asked)
     if not version.artifacts:
         raise missing(f"{version.id} was trained by a pipeline of Rota and has no MLflow files; load it with rota.load or `rota models export`")
@@ -113,24 +113,24 @@ def get_download_uri(call: Call, asked: Named) -> object:
 
 
 @route(router, "PATCH", "/update", "model.register")
-def update(call: Call, asked: Update) -> object:
+def update(call: MlflowCall, asked: UpdateModelVersion) -> object:
     return _shown(call, _change(call, asked, description=asked.description))
 
 
 @route(router, "POST", "/set-tag", "model.register")
-def set_tag(call: Call, asked: SetTag) -> object:
-    _change(call, asked, tags=limited_tags([Pair(asked.key, asked.value)], MAX_REGISTRY_TAG))
+def set_tag(call: MlflowCall, asked: SetModelVersionTag) -> object:
+    _change(call, asked, tags=limited_tags([KeyValue(asked.key, asked.value)], MAX_REGISTRY_TAG))
     return {}
 
 
 @route(router, "DELETE", "/delete-tag", "model.register")
-def delete_tag(call: Call, asked: DeleteTag) -> object:
+def delete_tag(call: MlflowCall, asked: DeleteModelVersionTag) -> object:
     _change(call, asked, removed_tags=(asked.key,))
     return {}
 
 
 @route(router, "DELETE", "/delete", "model.register")
-def delete(call: Call, asked: Named) -> object:
+def delete(call: MlflowCall, asked: ModelVersionByNumber) -> object:
     """Its aliases are removed first, as MLflow does; a protected one obeys the gate."""
     version = _known(call, asked)
     metadata = call.repositories.metadata
@@ -143,7 +143,7 @@ def delete(call: Call, asked: Named) -> object:
 
 
 @route(router, "POST", "/transition-stage", "model.register")
-def transition_stage(call: Call, asked: Transition) -> object:
+def transition_stage(call: MlflowCall, asked: TransitionModelVersionStage) -> object:
     """Production moves the alias champion, Staging the alias challenger; Archived and None take them away."""
     stage = version_form.stage(asked.stage)
     alias = version_form.ALIAS_OF_STAGE.get(stage, "")
@@ -167,18 +167,23 @@ def transition_stage(call: Call, asked: Transition) -> object:
             may_release=call.identity.may("model.release"),
         )
     if asked.archive_existing_versions and before is not None and before.number != version.number:
-        _change(call, Named(asked.name, str(before.number)), tags={version_form.ARCHIVED_TAG: "true"})
+        _change(call, ModelVersionByNumber(asked.name, str(before.number)), tags={version_form.ARCHIVED_TAG: "true"})
     archived = {version_form.ARCHIVED_TAG: "true"} if stage == "Archived" else None
     return _shown(call, _change(call, asked, tags=archived, removed_tags=() if archived else (version_form.ARCHIVED_TAG,)))
 
 
-def _known(call: Call, asked: Named) -> ModelVersion:
+def _known(call: MlflowCall, asked: ModelVersionByNumber) -> ModelVersion:
     model = registered_models.get(call.repositories.metadata, asked.name)
     return model_versions.live(call.repositories.metadata, model.name, number_of(asked.version))
 
 
 def _change(
-    call: Call, asked: Named, *, description: str | None = None, tags: dict[str, str] | None = None, removed_tags: tuple[str, ...] = ()
+    call: MlflowCall,
+    asked: ModelVersionByNumber,
+    *,
+    description: str | None = None,
+    tags: dict[str, str] | None = None,
+    removed_tags: tuple[str, ...] = (),
 ) -> ModelVersion:
     version = _known(call, asked)
     return model_versions.update(
@@ -193,11 +198,11 @@ def _change(
     )
 
 
-def _shown(call: Call, version: ModelVersion) -> object:
+def _shown(call: MlflowCall, version: ModelVersion) -> object:
     return {"model_version": version_form.version(version, version_form.aliases_of(call.repositories.metadata, version.model))}
 
 
-def _check_source(call: Call, asked: Create) -> str:
+def _check_source(call: MlflowCall, asked: CreateModelVersion) -> str:
     """The logged model that a source means, "" for another one; a run or model that is named beside it must be the source's."""
     if asked.source.startswith("models:/") and not asked.source.startswith("models:/m-"):
         return ""
@@ -210,7 +215,7 @@ def _check_source(call: Call, asked: Create) -> str:
     return place.model
 
 
-def _note_on_model(call: Call, identity: str, version: ModelVersion) -> None:
+def _note_on_model(call: MlflowCall, identity: str, version: ModelVersion) -> None:
     before = call.repositories.metadata.get(LoggedModel, identity)
     if before is None:
         return

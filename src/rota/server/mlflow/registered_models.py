@@ -14,10 +14,10 @@ from rota.server.mlflow import version_form
 from rota.server.mlflow.wire import (
     BASE,
     MAX_REGISTRY_TAG,
-    Asked,
-    Call,
-    Fault,
-    Pair,
+    KeyValue,
+    MlflowCall,
+    MlflowError,
+    MlflowRequest,
     Text,
     invalid,
     limited_tags,
@@ -28,54 +28,54 @@ router = APIRouter(prefix=f"{BASE}/registered-models")
 REASON = "through MLflow's API"
 
 
-class Create(Asked, frozen=True):
+class CreateRegisteredModel(MlflowRequest, frozen=True):
     name: Text
     description: str = ""
-    tags: tuple[Pair, ...] = ()
+    tags: tuple[KeyValue, ...] = ()
 
 
-class ByName(Asked, frozen=True):
+class RegisteredModelByName(MlflowRequest, frozen=True):
     name: Text
 
 
-class Update(Asked, frozen=True):
+class UpdateRegisteredModel(MlflowRequest, frozen=True):
     name: Text
     description: str = ""
 
 
-class Rename(Asked, frozen=True):
+class RenameRegisteredModel(MlflowRequest, frozen=True):
     name: Text
     new_name: Text
 
 
-class SetTag(Asked, frozen=True):
+class SetRegisteredModelTag(MlflowRequest, frozen=True):
     name: Text
     key: Text
     value: str = ""
 
 
-class DeleteTag(Asked, frozen=True):
+class DeleteRegisteredModelTag(MlflowRequest, frozen=True):
     name: Text
     key: Text
 
 
-class SetAlias(Asked, frozen=True):
+class SetRegisteredModelAlias(MlflowRequest, frozen=True):
     name: Text
     alias: Text
     version: Text
 
 
-class ByAlias(Asked, frozen=True):
+class ModelVersionByAlias(MlflowRequest, frozen=True):
     name: Text
     alias: Text
 
 
-class Latest(Asked, frozen=True):
+class GetLatestVersions(MlflowRequest, frozen=True):
     name: Text
     stages: tuple[str, ...] = ()
 
 
-class Search(Asked, frozen=True):
+class SearchRegisteredModels(MlflowRequest, frozen=True):
     filter: str = ""
     max_results: int = 100
     order_by: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class Search(Asked, frozen=True):
 
 
 @route(router, "POST", "/create", "model.register")
-def create(call: Call, asked: Create) -> object:
+def create(call: MlflowCall, asked: CreateRegisteredModel) -> object:
     tags = limited_tags(asked.tags, MAX_REGISTRY_TAG)
     if tags.get(version_form.PROMPT, "").lower() == "true":
         raise invalid("prompts of language models are not kept here; register a model")
@@ -91,17 +91,17 @@ def create(call: Call, asked: Create) -> object:
     try:
         made = registered_models.create(call.repositories.metadata, model, actor=call.identity.name, now_us=call.now_us)
     except Conflict as error:
-        raise Fault("RESOURCE_ALREADY_EXISTS", f"Registered Model (name={asked.name}) already exists: {error}") from error
+        raise MlflowError("RESOURCE_ALREADY_EXISTS", f"Registered Model (name={asked.name}) already exists: {error}") from error
     return _shown(call, made)
 
 
 @route(router, "GET", "/get", "model.read")
-def get(call: Call, asked: ByName) -> object:
+def get(call: MlflowCall, asked: RegisteredModelByName) -> object:
     return _shown(call, registered_models.get(call.repositories.metadata, asked.name))
 
 
 @route(router, "GET POST", "/search", "model.read")
-def search(call: Call, asked: Search) -> object:
+def search(call: MlflowCall, asked: SearchRegisteredModels) -> object:
     if not 0 < asked.max_results <= 1_000:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 1000")
     query = Query(
@@ -116,7 +116,7 @@ def search(call: Call, asked: Search) -> object:
 
 
 @route(router, "PATCH", "/update", "model.register")
-def update(call: Call, asked: Update) -> object:
+def update(call: MlflowCall, asked: UpdateRegisteredModel) -> object:
     changed = registered_models.update(
         call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, description=asked.description
     )
@@ -124,7 +124,7 @@ def update(call: Call, asked: Update) -> object:
 
 
 @route(router, "POST", "/rename", "model.register")
-def rename(call: Call, asked: Rename) -> object:
+def rename(call: MlflowCall, asked: RenameRegisteredModel) -> object:
     renamed = registered_models.rename(
         call.repositories.metadata,
         asked.name,
@@ -138,7 +138,7 @@ def rename(call: Call, asked: Rename) -> object:
 
 
 @route(router, "DELETE", "/delete", "model.register")
-def delete(call: Call, asked: ByName) -> object:
+def delete(call: MlflowCall, asked: RegisteredModelByName) -> object:
     registered_models.delete(
         call.repositories.metadata,
         asked.name,
@@ -151,20 +151,20 @@ def delete(call: Call, asked: ByName) -> object:
 
 
 @route(router, "POST", "/set-tag", "model.register")
-def set_tag(call: Call, asked: SetTag) -> object:
-    tags = limited_tags([Pair(asked.key, asked.value)], MAX_REGISTRY_TAG)
+def set_tag(call: MlflowCall, asked: SetRegisteredModelTag) -> object:
+    tags = limited_tags([KeyValue(asked.key, asked.value)], MAX_REGISTRY_TAG)
     registered_models.update(call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, tags=tags)
     return {}
 
 
 @route(router, "DELETE", "/delete-tag", "model.register")
-def delete_tag(call: Call, asked: DeleteTag) -> object:
+def delete_tag(call: MlflowCall, asked: DeleteRegisteredModelTag) -> object:
     registered_models.update(call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, removed_tags=[asked.key])
     return {}
 
 
 @route(router, "GET POST", "/get-latest-versions", "model.read")
-def get_latest_versions(call: Call, asked: Latest) -> object:
+def get_latest_versions(call: MlflowCall, asked: GetLatestVersions) -> object:
     metadata = call.repositories.metadata
     model = registered_models.get(metadata, asked.name)
     stages = [version_form.stage(each) for each in asked.stages] or version_form.STAGES
@@ -172,7 +172,7 @@ def get_latest_versions(call: Call, asked: Latest) -> object:
 
 
 @route(router, "POST", "/alias", "model.register")
-def set_alias(call: Call, asked: SetAlias) -> object:
+def set_alias(call: MlflowCall, asked: SetRegisteredModelAlias) -> object:
     """A protected alias needs an approved version and somebody who may release."""
     number = number_of(asked.version)
     model_versions.live(call.repositories.metadata, registered_models.get(call.repositories.metadata, asked.name).name, number)
@@ -189,7 +189,7 @@ def set_alias(call: Call, asked: SetAlias) -> object:
 
 
 @route(router, "DELETE", "/alias", "model.register")
-def delete_alias(call: Call, asked: ByAlias) -> object:
+def delete_alias(call: MlflowCall, asked: ModelVersionByAlias) -> object:
     """Removing one that is not there is no error."""
     registered_models.get(call.repositories.metadata, asked.name)
     with suppress(NotFound):
@@ -198,7 +198,7 @@ def delete_alias(call: Call, asked: ByAlias) -> object:
 
 
 @route(router, "GET", "/alias", "model.read")
-def get_by_alias(call: Call, asked: ByAlias) -> object:
+def get_by_alias(call: MlflowCall, asked: ModelVersionByAlias) -> object:
     metadata = call.repositories.metadata
     model = registered_models.get(metadata, asked.name)
     alias = metadata.get(Alias, model.name, asked.alias)
@@ -208,7 +208,7 @@ def get_by_alias(call: Call, asked: ByAlias) -> object:
     return {"model_version": version_form.version(found, version_form.aliases_of(metadata, model.name))}
 
 
-def remove_alias(call: Call, model: str, alias: str) -> None:
+def remove_alias(call: MlflowCall, model: str, alias: str) -> None:
     """Remove an alias through governance's gate."""
     alias_moves.remove(call.repositories, model, alias, actor=call.identity.name, reason=REASON, may_release=call.identity.may("model.release"))
 
@@ -220,5 +220,5 @@ def number_of(version: str) -> int:
     return int(version)
 
 
-def _shown(call: Call, model: RegisteredModel) -> object:
+def _shown(call: MlflowCall, model: RegisteredModel) -> object:
     return {"registered_model": version_form.model(call.repositories.metadata, model)}

@@ -7,20 +7,19 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.errors import Refused
-from rota.manage.models import registered_models
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.ports.tracking import Logged, RunChange
 from rota.records.tracking import LoggedModel, MetricPoint, RunInput, RunOutput
 from rota.server.mlflow import logged_metrics, run_form
 from rota.server.mlflow.logged_metrics import ModelPoint
-from rota.server.mlflow.runs import OfRun, active_run
+from rota.server.mlflow.runs import RunRequest, active_run
 from rota.server.mlflow.wire import (
     BASE,
-    Asked,
-    Call,
     Int64,
+    KeyValue,
     Millis,
-    Pair,
+    MlflowCall,
+    MlflowRequest,
     Text,
     check_key,
     invalid,
@@ -39,7 +38,7 @@ MAX_DATASET_DIGEST = 36
 MAX_DATASET_TEXT = 16_777_215
 
 
-class Metric(Asked, frozen=True):
+class MlflowMetric(MlflowRequest, frozen=True):
     key: Text
     value: float
     timestamp: Millis
@@ -49,7 +48,7 @@ class Metric(Asked, frozen=True):
     dataset_digest: str = ""
 
 
-class LogMetric(OfRun, frozen=True, kw_only=True):
+class LogMetric(RunRequest, frozen=True, kw_only=True):
     key: Text
     value: float
     timestamp: Millis
@@ -59,22 +58,22 @@ class LogMetric(OfRun, frozen=True, kw_only=True):
     dataset_digest: str = ""
 
 
-class LogPair(OfRun, frozen=True, kw_only=True):
+class LogParamOrTag(RunRequest, frozen=True, kw_only=True):
     key: Text
     value: str = ""
 
 
-class DeleteTag(OfRun, frozen=True, kw_only=True):
+class DeleteRunTag(RunRequest, frozen=True, kw_only=True):
     key: Text
 
 
-class LogBatch(OfRun, frozen=True):
-    metrics: tuple[Metric, ...] = ()
-    params: tuple[Pair, ...] = ()
-    tags: tuple[Pair, ...] = ()
+class LogBatch(RunRequest, frozen=True):
+    metrics: tuple[MlflowMetric, ...] = ()
+    params: tuple[KeyValue, ...] = ()
+    tags: tuple[KeyValue, ...] = ()
 
 
-class Dataset(Asked, frozen=True):
+class MlflowDataset(MlflowRequest, frozen=True):
     name: Text
     digest: Text
     source_type: str = ""
@@ -83,60 +82,60 @@ class Dataset(Asked, frozen=True):
     profile: str = ""
 
 
-class DatasetInput(Asked, frozen=True):
-    dataset: Dataset
-    tags: tuple[Pair, ...] = ()
+class DatasetInput(MlflowRequest, frozen=True):
+    dataset: MlflowDataset
+    tags: tuple[KeyValue, ...] = ()
 
 
-class ModelInput(Asked, frozen=True):
+class ModelInput(MlflowRequest, frozen=True):
     model_id: Text
 
 
-class ModelOutput(Asked, frozen=True):
+class ModelOutput(MlflowRequest, frozen=True):
     model_id: Text
     step: Int64 = 0
 
 
-class LogInputs(OfRun, frozen=True):
+class LogInputs(RunRequest, frozen=True):
     datasets: tuple[DatasetInput, ...] = ()
     models: tuple[ModelInput, ...] = ()
 
 
-class LogOutputs(OfRun, frozen=True):
+class LogOutputs(RunRequest, frozen=True):
     models: tuple[ModelOutput, ...] = ()
 
 
-class LogModel(OfRun, frozen=True):
+class LogModel(RunRequest, frozen=True):
     model_json: str = ""
 
 
-class History(OfRun, frozen=True, kw_only=True):
+class GetMetricHistory(RunRequest, frozen=True, kw_only=True):
     metric_key: Text
     page_token: str = ""
     max_results: int | None = None
 
 
 @route(router, "POST", "/runs/log-metric", "experiment.write")
-def log_metric(call: Call, asked: LogMetric) -> object:
-    given = Metric(asked.key, asked.value, asked.timestamp, asked.step, asked.model_id, asked.dataset_name, asked.dataset_digest)
+def log_metric(call: MlflowCall, asked: LogMetric) -> object:
+    given = MlflowMetric(asked.key, asked.value, asked.timestamp, asked.step, asked.model_id, asked.dataset_name, asked.dataset_digest)
     _log_metrics(call, asked.run, [given], Logged())
     return {}
 
 
 @route(router, "POST", "/runs/log-parameter", "experiment.write")
-def log_parameter(call: Call, asked: LogPair) -> object:
-    _log(call, asked.run, Logged(parameters=parameters([Pair(asked.key, asked.value)])))
+def log_parameter(call: MlflowCall, asked: LogParamOrTag) -> object:
+    _log(call, asked.run, Logged(parameters=parameters([KeyValue(asked.key, asked.value)])))
     return {}
 
 
 @route(router, "POST", "/runs/set-tag", "experiment.write")
-def set_tag(call: Call, asked: LogPair) -> object:
-    _log(call, asked.run, Logged(tags=run_tags([Pair(asked.key, asked.value)])))
+def set_tag(call: MlflowCall, asked: LogParamOrTag) -> object:
+    _log(call, asked.run, Logged(tags=run_tags([KeyValue(asked.key, asked.value)])))
     return {}
 
 
 @route(router, "POST", "/runs/delete-tag", "experiment.write")
-def delete_tag(call: Call, asked: DeleteTag) -> object:
+def delete_tag(call: MlflowCall, asked: DeleteRunTag) -> object:
     run = active_run(call, asked.run)
     if asked.key not in run.tags:
         raise missing(f"run {run.id!r} has no tag {asked.key!r}")
@@ -145,7 +144,7 @@ def delete_tag(call: Call, asked: DeleteTag) -> object:
 
 
 @route(router, "POST", "/runs/log-batch", "experiment.write")
-def log_batch(call: Call, asked: LogBatch) -> object:
+def log_batch(call: MlflowCall, asked: LogBatch) -> object:
     for what, count, limit in (
         ("metrics", len(asked.metrics), MAX_METRICS),
         ("params", len(asked.params), MAX_PAIRS),
@@ -159,7 +158,7 @@ def log_batch(call: Call, asked: LogBatch) -> object:
 
 
 @route(router, "POST", "/runs/log-inputs", "experiment.write")
-def log_inputs(call: Call, asked: LogInputs) -> object:
+def log_inputs(call: MlflowCall, asked: LogInputs) -> object:
     inputs = [_input(each) for each in asked.datasets]
     for each in asked.models:
         _logged_model(call, each.model_id)
@@ -169,7 +168,7 @@ def log_inputs(call: Call, asked: LogInputs) -> object:
 
 
 @route(router, "POST", "/runs/outputs", "experiment.write")
-def log_outputs(call: Call, asked: LogOutputs) -> object:
+def log_outputs(call: MlflowCall, asked: LogOutputs) -> object:
     if not asked.models:
         raise invalid("Missing value for required parameter 'models'.")
     for each in asked.models:
@@ -179,7 +178,7 @@ def log_outputs(call: Call, asked: LogOutputs) -> object:
 
 
 @route(router, "POST", "/runs/log-model", "experiment.write")
-def log_model(call: Call, asked: LogModel) -> object:
+def log_model(call: MlflowCall, asked: LogModel) -> object:
     """What older clients send besides the files of a model: kept as the tag in which they look for it."""
     try:
         model = msgspec.json.decode(asked.model_json)
@@ -195,7 +194,7 @@ def log_model(call: Call, asked: LogModel) -> object:
 
 
 @route(router, "GET", "/metrics/get-history", "experiment.read")
-def get_history(call: Call, asked: History) -> object:
+def get_history(call: MlflowCall, asked: GetMetricHistory) -> object:
     """Without `max_results` the whole series, as older clients expect."""
     if asked.max_results is not None and asked.max_results <= 0:
         raise invalid(f"max_results is {asked.max_results}; it must be positive")
@@ -208,14 +207,14 @@ def get_history(call: Call, asked: History) -> object:
     return {"metrics": shown} | ({"next_page_token": str(start + limit)} if len(found) > limit else {})
 
 
-def _logged_model(call: Call, identity: str) -> LoggedModel:
+def _logged_model(call: MlflowCall, identity: str) -> LoggedModel:
     found = call.repositories.metadata.get(LoggedModel, identity)
     if found is None or found.deleted_us is not None:
         raise missing(f"there is no logged model with id {identity!r}")
     return found
 
 
-def _log(call: Call, identity: str, logged: Logged, batch: Batch | None = None) -> None:
+def _log(call: MlflowCall, identity: str, logged: Logged, batch: Batch | None = None) -> None:
     """Log into a run; its name is a field, which MLflow sets through a tag."""
     tags = dict(logged.tags)
     name = tags.pop(run_form.RUN_NAME, "")
@@ -227,7 +226,7 @@ def _log(call: Call, identity: str, logged: Logged, batch: Batch | None = None) 
         call.repositories.tracking.change_run(identity, RunChange(name))
 
 
-def _log_metrics(call: Call, identity: str, given: Sequence[Metric], logged: Logged) -> None:
+def _log_metrics(call: MlflowCall, identity: str, given: Sequence[MlflowMetric], logged: Logged) -> None:
     """Log metrics; those that judge a logged model are noted on it in the same transaction."""
     for key in {each.key for each in given}:
         check_key("metric", key)
@@ -243,7 +242,7 @@ def _log_metrics(call: Call, identity: str, given: Sequence[Metric], logged: Log
         logged_metrics.note(call.repositories.metadata, batch, [point for point in points if point.model], now_us=call.now_us)
         _log(call, identity, logged, batch)
 
-    registered_models.retried(log_both)
+    transact(log_both)
 
 
 def _input(given: DatasetInput) -> RunInput:

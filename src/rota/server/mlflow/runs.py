@@ -15,10 +15,10 @@ from rota.server.mlflow import run_form
 from rota.server.mlflow.experiments import active, existing, view_of
 from rota.server.mlflow.wire import (
     BASE,
-    Asked,
-    Call,
+    KeyValue,
     Millis,
-    Pair,
+    MlflowCall,
+    MlflowRequest,
     Text,
     invalid,
     missing,
@@ -31,7 +31,7 @@ _PLAIN_TAGS = {run_form.RUN_NAME: "run_name", run_form.USER: "user_id", run_form
 """Tags that are fields of the record: a condition on one is a condition on that attribute."""
 
 
-class OfRun(Asked, frozen=True):
+class RunRequest(MlflowRequest, frozen=True):
     """Names a run; older clients call the id `run_uuid`, newer ones send both."""
 
     run_id: str = ""
@@ -45,21 +45,21 @@ class OfRun(Asked, frozen=True):
         return found
 
 
-class Create(Asked, frozen=True):
+class CreateRun(MlflowRequest, frozen=True):
     experiment_id: Text
     user_id: str = ""
     start_time: Millis = 0
     run_name: str = ""
-    tags: tuple[Pair, ...] = ()
+    tags: tuple[KeyValue, ...] = ()
 
 
-class Update(OfRun, frozen=True):
+class UpdateRun(RunRequest, frozen=True):
     status: str | int = ""
     end_time: Millis | None = None
     run_name: str = ""
 
 
-class Search(Asked, frozen=True):
+class SearchRuns(MlflowRequest, frozen=True):
     experiment_ids: tuple[str, ...] = ()
     filter: str = ""
     run_view_type: str | int = ""
@@ -69,7 +69,7 @@ class Search(Asked, frozen=True):
 
 
 @route(router, "POST", "/runs/create", "experiment.write")
-def create(call: Call, asked: Create) -> object:
+def create(call: MlflowCall, asked: CreateRun) -> object:
     experiment = active(call, asked.experiment_id)
     tags = run_tags(asked.tags)
     tagged = tags.pop(run_form.RUN_NAME, "")
@@ -92,13 +92,13 @@ def create(call: Call, asked: Create) -> object:
 
 
 @route(router, "GET", "/runs/get", "experiment.read")
-def get(call: Call, asked: OfRun) -> object:
+def get(call: MlflowCall, asked: RunRequest) -> object:
     run = _known(call, asked.run)
     return {"run": run_form.shown(run, deleted=existing(call, run.experiment).deleted_us is not None)}
 
 
 @route(router, "POST", "/runs/update", "experiment.write")
-def update(call: Call, asked: Update) -> object:
+def update(call: MlflowCall, asked: UpdateRun) -> object:
     run = active_run(call, asked.run)
     if asked.status and str(asked.status) not in run_form.STATUSES:
         raise invalid(f"run status {asked.status!r} is not known; it is one of {[name for name in run_form.STATUSES if name.isupper()]}")
@@ -109,19 +109,19 @@ def update(call: Call, asked: Update) -> object:
 
 
 @route(router, "POST", "/runs/delete", "experiment.write")
-def delete(call: Call, asked: OfRun) -> object:
+def delete(call: MlflowCall, asked: RunRequest) -> object:
     _mark(call, asked.run, call.now_us, "run.delete")
     return {}
 
 
 @route(router, "POST", "/runs/restore", "experiment.write")
-def restore(call: Call, asked: OfRun) -> object:
+def restore(call: MlflowCall, asked: RunRequest) -> object:
     _mark(call, asked.run, 0, "run.restore")
     return {}
 
 
 @route(router, "POST", "/runs/search", "experiment.read")
-def search(call: Call, asked: Search) -> object:
+def search(call: MlflowCall, asked: SearchRuns) -> object:
     if not 0 < asked.max_results <= 50_000:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 50000")
     view = view_of(asked.run_view_type)
@@ -136,14 +136,14 @@ def search(call: Call, asked: Search) -> object:
     return {"runs": runs} | ({"next_page_token": page.next} if page.next else {})
 
 
-def _known(call: Call, identity: str) -> ExperimentRun:
+def _known(call: MlflowCall, identity: str) -> ExperimentRun:
     run = call.repositories.tracking.run(identity)
     if run is None:
         raise missing(f"there is no run with id {identity!r}")
     return run
 
 
-def active_run(call: Call, identity: str) -> ExperimentRun:
+def active_run(call: MlflowCall, identity: str) -> ExperimentRun:
     """A run that is not deleted."""
     run = _known(call, identity)
     if run.deleted_us is not None:
@@ -151,7 +151,7 @@ def active_run(call: Call, identity: str) -> ExperimentRun:
     return run
 
 
-def _mark(call: Call, identity: str, deleted_us: Micros, action: str) -> None:
+def _mark(call: MlflowCall, identity: str, deleted_us: Micros, action: str) -> None:
     run = _known(call, identity)
     if (run.deleted_us is None) == (deleted_us == 0):
         return

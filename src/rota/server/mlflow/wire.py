@@ -14,7 +14,8 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 
-from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
+from rota.errors import RotaError
+from rota.http_status import mlflow_code_of
 from rota.manage.repositories import Repositories
 from rota.records.access import Identity
 from rota.records.time import Micros
@@ -49,15 +50,6 @@ CODES: Mapping[str, int] = {
     "DATA_LOSS": 500,
     "TEMPORARILY_UNAVAILABLE": 503,
 }
-_OF_ERROR: Mapping[type[RotaError], str] = {
-    InvalidInput: "INVALID_PARAMETER_VALUE",
-    NotFound: "RESOURCE_DOES_NOT_EXIST",
-    Conflict: "RESOURCE_ALREADY_EXISTS",
-    Refused: "PERMISSION_DENIED",
-    LostLease: "RESOURCE_CONFLICT",
-    Corrupt: "DATA_LOSS",
-    Unavailable: "TEMPORARILY_UNAVAILABLE",
-}
 _OF_STATUS: Mapping[int, str] = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -72,7 +64,7 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MISSING = re.compile(r"missing required field `(\w+)`|length >= 1 - at `\$\.(\w+)`")
 
 
-class Fault(Exception):
+class MlflowError(Exception):
     """An error whose code MLflow's clients act on; one of CODES."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -80,21 +72,21 @@ class Fault(Exception):
         self.code = code
 
 
-def invalid(message: str) -> Fault:
+def invalid(message: str) -> MlflowError:
     """The caller's value is wrong."""
-    return Fault("INVALID_PARAMETER_VALUE", message)
+    return MlflowError("INVALID_PARAMETER_VALUE", message)
 
 
-def missing(message: str) -> Fault:
+def missing(message: str) -> MlflowError:
     """The named thing does not exist."""
-    return Fault("RESOURCE_DOES_NOT_EXIST", message)
+    return MlflowError("RESOURCE_DOES_NOT_EXIST", message)
 
 
-class Asked(msgspec.Struct, frozen=True):
+class MlflowRequest(msgspec.Struct, frozen=True):
     """The fields of a request; unknown ones are ignored, as protobuf does."""
 
 
-class Pair(Asked, frozen=True):
+class KeyValue(MlflowRequest, frozen=True):
     """A tag or parameter."""
 
     key: Text
@@ -102,7 +94,7 @@ class Pair(Asked, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class MlflowCall:
     """Who asks, and on which platform."""
 
     platform: Platform
@@ -117,9 +109,9 @@ class Call:
         return self.platform.repositories.clock.now_us()
 
 
-A = TypeVar("A", bound=Asked)
+A = TypeVar("A", bound=MlflowRequest)
 T = TypeVar("T")
-Handler = Callable[[Call, A], object]
+Handler = Callable[[MlflowCall, A], object]
 
 
 def route(router: APIRouter, methods: str, path: str, permission: Any) -> Callable[[Handler[A]], Handler[A]]:
@@ -150,16 +142,15 @@ async def answered(read: Awaitable[T], act: Callable[[T], object], *, limiter: C
         asked = await read
         found = await to_thread.run_sync(act, asked, limiter=limiter)
         return found if isinstance(found, Response) else Response(msgspec.json.encode(found), media_type="application/json")
-    except Fault as fault:
+    except MlflowError as fault:
         return fault_response(fault.code, str(fault))
     except RotaError as error:
-        code = next((code for kind, code in _OF_ERROR.items() if isinstance(error, kind)), "INTERNAL_ERROR")
-        return fault_response(code, str(error))
+        return fault_response(mlflow_code_of(error), str(error))
 
 
-def call_of(request: Request) -> Call:
+def call_of(request: Request) -> MlflowCall:
     """The caller behind a request."""
-    return Call(platform_of(request), identity_of(request))
+    return MlflowCall(platform_of(request), identity_of(request))
 
 
 def fault_response(code: str, message: str) -> Response:
@@ -186,12 +177,12 @@ def check_key(what: str, key: str) -> str:
     return key
 
 
-def run_tags(pairs: Sequence[Pair]) -> dict[str, str]:
+def run_tags(pairs: Sequence[KeyValue]) -> dict[str, str]:
     """Tags of a run; a longer value is cut, as MLflow's server does unless told otherwise."""
     return {check_key("tag", pair.key): pair.value[:MAX_TAG] for pair in pairs}
 
 
-def parameters(pairs: Sequence[Pair]) -> dict[str, str]:
+def parameters(pairs: Sequence[KeyValue]) -> dict[str, str]:
     """Parameters of a run; a longer value is cut, a key that is given twice refused."""
     found = {check_key("parameter", pair.key): pair.value[:MAX_PARAMETER] for pair in pairs}
     if len(found) < len(pairs):
@@ -199,7 +190,7 @@ def parameters(pairs: Sequence[Pair]) -> dict[str, str]:
     return found
 
 
-def limited_tags(pairs: Sequence[Pair], limit: int) -> dict[str, str]:
+def limited_tags(pairs: Sequence[KeyValue], limit: int) -> dict[str, str]:
     """Tags of an experiment, a model or a version; a longer value is refused."""
     for pair in pairs:
         if len(pair.value) > limit:

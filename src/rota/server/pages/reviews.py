@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import Conflict, InvalidInput, Refused, RotaError
+from rota.http_status import status_of
 from rota.manage.governance import cards, decisions, evidence, readiness, reports, risk, version_comparison
 from rota.manage.governance.decisions import DecisionWord, ReviewDecision
 from rota.manage.lineage import audit_chain, audit_search
@@ -26,12 +27,11 @@ from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
 SHOWN_ENTRIES = 100
-_STATUS: dict[type[RotaError], int] = {InvalidInput: 422, Refused: 403, Conflict: 409}
 
 
 @router.get("/models/{model}/{number}/review", dependencies=needs("model.read"))
 def review(request: Request, model: str, number: int) -> Response:
-    """What a reviewer needs, and where he may decide the forms for it."""
+    """What a reviewer needs, with the forms for a decision where the caller may decide."""
     return _review(request, model, number)
 
 
@@ -48,8 +48,12 @@ async def answer(request: Request, model: str, number: int) -> Response:
     """Answer a risk question."""
     given, r = await _form(request), platform_of(request).repositories
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us()}
-    told: dict[str, Any] = {"text": given.get("answer", ""), "acceptable": given.get("acceptable") == "yes"}
-    return await _acted(request, model, number, given, lambda: risk.answer(r.metadata, model, number, given.get("question", ""), **told, **act))
+    text, acceptable = given.get("answer", ""), given.get("acceptable") == "yes"
+
+    def store() -> object:
+        return risk.answer(r.metadata, model, number, given.get("question", ""), text=text, acceptable=acceptable, **act)
+
+    return await _acted(request, model, number, given, store)
 
 
 @router.post("/models/{model}/{number}/decision", dependencies=needs("model.approve"))
@@ -137,7 +141,7 @@ def _review(request: Request, model: str, number: int, error: RotaError | None =
         may_ask=identity.may("model.register") and version.status in ("registered", "changes_requested"),
         typed=typed or {},
     )
-    shown.status_code = _STATUS.get(type(error), 400) if error else 200
+    shown.status_code = status_of(error) if error else 200
     return shown
 
 
@@ -147,7 +151,7 @@ def _card(request: Request, model: str, number: int, error: RotaError | None = N
     version = model_versions.get(r.metadata, model, number)
     may_write = identity_of(request).may("model.register") and version.status != "deleted"
     shown = page("card.html", platform, card=cards.card(r, version), may_write=may_write, problem=str(error) if error else "")
-    shown.status_code = _STATUS.get(type(error), 400) if error else 200
+    shown.status_code = status_of(error) if error else 200
     return shown
 
 
@@ -174,7 +178,7 @@ def _tables(repositories: Repositories, version: ModelVersion) -> tuple[version_
 
 
 def _delivery(repositories: Repositories, model: str, given: dict[str, str]) -> Canary | None:
-    """The endpoint's strategy with what the reviewer chose instead; None when he chose nothing."""
+    """The endpoint's strategy with what the reviewer chose instead; None without a choice."""
     chosen = {name: given[name].strip() for name in ("steps", "hold", "shadow") if given.get(name, "").strip()}
     if not chosen:
         return None

@@ -16,20 +16,20 @@ from rota.server.wire import body_as, platform_of
 router = APIRouter()
 
 
-class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PickleReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why pickle is allowed or forbidden."""
 
     reason: str
 
 
-class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EndpointDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An endpoint of a registered model."""
 
     model: str
     rollout: Canary = Canary()
 
 
-class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MonitorDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When an endpoint is looked at, and how many false alarms the team can live with."""
 
     schedule: str = "0 1 * * *"
@@ -53,7 +53,7 @@ def adopt(request: Request, model: str, number: int) -> dict[str, str]:
 @router.put("/v1/models/{model}/pickle", dependencies=needs("model.unsafe"))
 async def allow_pickle(request: Request, model: str) -> object:
     """Allow that a model's versions are kept as pickle."""
-    why, r = await body_as(request, Reason), platform_of(request).repositories
+    why, r = await body_as(request, PickleReason), platform_of(request).repositories
     return plain(
         await run_in_threadpool(pickle_signing.allow, r.metadata, model, actor=actor_of(request), reason=why.reason, now_us=r.clock.now_us())
     )
@@ -62,7 +62,7 @@ async def allow_pickle(request: Request, model: str) -> object:
 @router.delete("/v1/models/{model}/pickle", dependencies=needs("model.unsafe"))
 async def forbid_pickle(request: Request, model: str) -> object:
     """Withdraw the allowance."""
-    why, r = await body_as(request, Reason), platform_of(request).repositories
+    why, r = await body_as(request, PickleReason), platform_of(request).repositories
     return plain(
         await run_in_threadpool(pickle_signing.forbid, r.metadata, model, actor=actor_of(request), reason=why.reason, now_us=r.clock.now_us())
     )
@@ -71,7 +71,7 @@ async def forbid_pickle(request: Request, model: str) -> object:
 @router.put("/v1/endpoints/{endpoint}", dependencies=needs("pipeline.deploy"))
 async def declare_endpoint(request: Request, endpoint: str) -> object:
     """Declare an endpoint; one that is declared otherwise stays, and is a conflict."""
-    wanted, r = await body_as(request, Declared), platform_of(request).repositories
+    wanted, r = await body_as(request, EndpointDeclaration), platform_of(request).repositories
     made = Endpoint(endpoint, wanted.model, wanted.rollout)
     return plain(await run_in_threadpool(endpoints.create, r.metadata, made, actor=actor_of(request), now_us=r.clock.now_us()))
 
@@ -79,7 +79,7 @@ async def declare_endpoint(request: Request, endpoint: str) -> object:
 @router.put("/v1/endpoints/{endpoint}/monitor", dependencies=needs("pipeline.deploy"))
 async def watch(request: Request, endpoint: str) -> object:
     """Watch an endpoint from now on, or otherwise than before."""
-    wanted, r = await body_as(request, Watched), platform_of(request).repositories
+    wanted, r = await body_as(request, MonitorDeclaration), platform_of(request).repositories
 
     def act() -> Monitor:
         days = wanted.expected_days_between_false_alarms

@@ -20,7 +20,7 @@ ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inlin
 """The policy of an exported page: it styles itself and can do nothing else."""
 
 
-class Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CardSectionEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What stands in a section from now on; "" takes it back."""
 
     section: str
@@ -42,7 +42,7 @@ def card(request: Request, model: str, number: int, format: Literal["json", "htm
 @router.post("/v1/models/{model}/{number}/card", dependencies=needs("model.register"))
 async def write(request: Request, model: str, number: int) -> object:
     """Write a section of the card."""
-    given = await body_as(request, Written)
+    given = await body_as(request, CardSectionEdit)
     r = platform_of(request).repositories
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us()}
     return plain(await run_in_threadpool(cards.edit, r.metadata, model, number, given.section, given.text, **act))

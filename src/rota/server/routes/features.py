@@ -25,7 +25,7 @@ class OnlineRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     full_feature_names: bool = True
 
 
-class Historical(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HistoricalFeaturesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Features asked for rows of entities, each at its time."""
 
     features: list[str] | str
@@ -35,7 +35,7 @@ class Historical(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     full_feature_names: bool = True
 
 
-class Materialization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MaterializationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Views to bring online; none named means all."""
 
     feature_views: list[str] | None = None
@@ -66,7 +66,7 @@ async def online(request: Request) -> Response:
 @router.post("/v1/features/historical", dependencies=needs("data.read"))
 async def historical(request: Request) -> Response:
     """The rows with one column for each feature, as it was at the row's time."""
-    asked = await body_as(request, Historical)
+    asked = await body_as(request, HistoricalFeaturesRequest)
     if len(asked.entity_rows) > MOST_ROWS:
         raise InvalidInput(f"{len(asked.entity_rows)} rows are asked for, at most {MOST_ROWS} at a time; use `rota features historical` for files")
     return _json({"rows": await run_in_threadpool(_joined, request, asked)})
@@ -75,7 +75,7 @@ async def historical(request: Request) -> Response:
 @router.post("/v1/features/materialize", dependencies=needs("data.write"))
 async def materialize(request: Request) -> dict[str, int]:
     """Bring views online; the answer counts by source."""
-    asked = await body_as(request, Materialization)
+    asked = await body_as(request, MaterializationRequest)
     store = platform_of(request).features
     return await run_in_threadpool(store.materialize_incremental if asked.incremental else store.materialize, asked.feature_views)
 
@@ -100,7 +100,7 @@ def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-def _joined(request: Request, asked: Historical) -> list[dict[str, Any]]:
+def _joined(request: Request, asked: HistoricalFeaturesRequest) -> list[dict[str, Any]]:
     job = platform_of(request).features.get_historical_features(
         asked.entity_rows,
         asked.features,

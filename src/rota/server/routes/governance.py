@@ -16,13 +16,13 @@ from rota.server.wire import body_as, listed, platform_of
 router = APIRouter()
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReviewComment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request for a review, or its withdrawal."""
 
     comment: str = ""
 
 
-class Decided(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReviewVerdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A decision; who decides is whose token it is. `delivery` and `rollout` say how an approved version is delivered."""
 
     decision: Literal["approve", "reject", "request_changes"]
@@ -31,7 +31,7 @@ class Decided(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rollout: bool = True
 
 
-class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RiskAnswerText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An answer to a risk question."""
 
     question: str
@@ -39,13 +39,13 @@ class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     acceptable: bool = True
 
 
-class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A policy as the text of its file."""
 
     toml: str
 
 
-class Because(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RollbackReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why an endpoint goes back."""
 
     reason: str
@@ -74,14 +74,14 @@ def review(request: Request, model: str, number: int) -> dict[str, object]:
 
 @router.post("/v1/models/{model}/{number}/review", dependencies=needs("model.register"))
 async def request_review(request: Request, model: str, number: int) -> object:
-    asked = await body_as(request, Asked)
+    asked = await body_as(request, ReviewComment)
     r = platform_of(request).repositories
     return plain(await run_in_threadpool(decisions.request_review, r.metadata, model, number, comment=asked.comment, **_act(request)))
 
 
 @router.delete("/v1/models/{model}/{number}/review", dependencies=needs("model.register"))
 async def withdraw(request: Request, model: str, number: int) -> object:
-    taken = await body_as(request, Asked)
+    taken = await body_as(request, ReviewComment)
     r = platform_of(request).repositories
     return plain(await run_in_threadpool(decisions.withdraw, r.metadata, model, number, reason=taken.comment, **_act(request)))
 
@@ -89,7 +89,7 @@ async def withdraw(request: Request, model: str, number: int) -> object:
 @router.post("/v1/models/{model}/{number}/decision", dependencies=needs("model.approve"))
 async def decide(request: Request, model: str, number: int) -> dict[str, object]:
     """Approve, reject, or ask for changes."""
-    given = await body_as(request, Decided)
+    given = await body_as(request, ReviewVerdict)
     r = platform_of(request).repositories
     decision = decisions.ReviewDecision(given.decision, actor_of(request), given.reason, given.delivery, given.rollout)
     made = await run_in_threadpool(decisions.decide, r, model, number, decision)
@@ -99,10 +99,12 @@ async def decide(request: Request, model: str, number: int) -> dict[str, object]
 @router.post("/v1/models/{model}/{number}/risk", dependencies=needs("model.approve"))
 async def answer(request: Request, model: str, number: int) -> object:
     """Answer a risk question."""
-    given = await body_as(request, Answered)
+    given = await body_as(request, RiskAnswerText)
     r = platform_of(request).repositories
-    told = {"text": given.answer, "acceptable": given.acceptable, **_act(request)}
-    return plain(await run_in_threadpool(risk.answer, r.metadata, model, number, given.question, **told))
+    stored = await run_in_threadpool(
+        risk.answer, r.metadata, model, number, given.question, text=given.answer, acceptable=given.acceptable, **_act(request)
+    )
+    return plain(stored)
 
 
 @router.get("/v1/policies/{model}", dependencies=needs("model.read"))
@@ -114,7 +116,7 @@ def policy(request: Request, model: str) -> object:
 @router.put("/v1/policies/{model}", dependencies=needs("model.approve"))
 async def set_policy(request: Request, model: str) -> object:
     """Replace the policy of a model."""
-    text = (await body_as(request, Policy)).toml
+    text = (await body_as(request, PolicyText)).toml
     wanted = policies.parse(text, policies.check_model(model), name="the request")
     return plain(await run_in_threadpool(policies.put, platform_of(request).repositories.metadata, wanted, **_act(request)))
 
@@ -129,7 +131,7 @@ async def deploy(request: Request, model: str, number: int) -> dict[str, object]
 @router.post("/v1/endpoints/{name}/rollback", dependencies=needs("model.release"))
 async def rollback(request: Request, name: str) -> object:
     """Return an endpoint at once to its previous champion."""
-    why = await body_as(request, Because)
+    why = await body_as(request, RollbackReason)
     roll_back = platform_of(request).deliveries.roll_back
     return plain(await run_in_threadpool(roll_back, name, actor=actor_of(request), reason=why.reason))
 

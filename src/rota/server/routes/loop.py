@@ -13,7 +13,7 @@ from rota.server.wire import body_as, listed, platform_of
 router = APIRouter()
 
 
-class Moment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ClockAdvance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """To which moment a replayed clock is advanced."""
 
     to_us: Micros
@@ -45,7 +45,7 @@ def status(request: Request) -> dict[str, object]:
 @router.post("/v1/clock", dependencies=needs("platform.operate"))
 async def advance(request: Request) -> dict[str, object]:
     """Move a replayed clock forward; refused on a platform that follows the world's clock."""
-    moment = await body_as(request, Moment)
+    moment = await body_as(request, ClockAdvance)
     await run_in_threadpool(platform_of(request).repositories.clock.advance, moment.to_us)
     return {"now_us": moment.to_us}
 

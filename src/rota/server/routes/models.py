@@ -39,7 +39,7 @@ class NewVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tags: dict[str, str] = {}
 
 
-class Described(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModelEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What describes a model or a version; what is left out stays."""
 
     description: str | None = None
@@ -48,20 +48,20 @@ class Described(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     removed_tags: list[str] = []
 
 
-class Renamed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModelRename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Another name."""
 
     name: str
 
 
-class Moved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AliasTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where an alias shall point (0: nowhere), and why."""
 
     number: int
     reason: str = ""
 
 
-class Why(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DeletionReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A reason, for the audit log."""
 
     reason: str = ""
@@ -116,14 +116,14 @@ def model(request: Request, model: str) -> dict[str, object]:
 
 @router.patch("/v1/models/{model}", dependencies=needs("model.register"))
 async def describe_model(request: Request, model: str) -> object:
-    changes = await body_as(request, Described)
+    changes = await body_as(request, ModelEdit)
     r = platform_of(request).repositories
     return plain(await run_in_threadpool(registered_models.update, r.metadata, model, **_act(request), **msgspec.structs.asdict(changes)))
 
 
 @router.delete("/v1/models/{model}", dependencies=needs("model.register"))
 async def delete_model(request: Request, model: str) -> dict[str, object]:
-    why = await body_as(request, Why)
+    why = await body_as(request, DeletionReason)
     r = platform_of(request).repositories
     act = _act(request) | {"may_release": identity_of(request).may("model.release")}
     await run_in_threadpool(registered_models.delete, r.metadata, model, reason=why.reason, **act)
@@ -132,7 +132,7 @@ async def delete_model(request: Request, model: str) -> dict[str, object]:
 
 @router.post("/v1/models/{model}/rename", dependencies=needs("model.register"))
 async def rename_model(request: Request, model: str) -> object:
-    to = await body_as(request, Renamed)
+    to = await body_as(request, ModelRename)
     r = platform_of(request).repositories
     act = _act(request) | {"may_release": identity_of(request).may("model.release")}
     return plain(await run_in_threadpool(registered_models.rename, r.metadata, model, to.name, **act))
@@ -143,8 +143,10 @@ async def register(request: Request, model: str) -> object:
     """Register the next version of a model."""
     new = await body_as(request, NewVersion)
     r = platform_of(request).repositories
-    told = msgspec.structs.asdict(new)
-    return plain(await run_in_threadpool(model_versions.create, r, model=model, actor=actor_of(request), **told))
+    created = await run_in_threadpool(
+        model_versions.create, r, model=model, source=new.source, run=new.run, description=new.description, tags=new.tags, actor=actor_of(request)
+    )
+    return plain(created)
 
 
 @router.get("/v1/models/{model}/comparison", dependencies=needs("model.read"))
@@ -192,14 +194,14 @@ def version(request: Request, model: str, number: int) -> dict[str, object]:
 
 @router.patch("/v1/models/{model}/{number}", dependencies=needs("model.register"))
 async def describe_version(request: Request, model: str, number: int) -> object:
-    changes = await body_as(request, Described)
+    changes = await body_as(request, ModelEdit)
     r = platform_of(request).repositories
     return plain(await run_in_threadpool(model_versions.update, r.metadata, model, number, **_act(request), **msgspec.structs.asdict(changes)))
 
 
 @router.delete("/v1/models/{model}/{number}", dependencies=needs("model.register"))
 async def delete_version(request: Request, model: str, number: int) -> dict[str, object]:
-    why = await body_as(request, Why)
+    why = await body_as(request, DeletionReason)
     r = platform_of(request).repositories
     await run_in_threadpool(model_versions.delete, r.metadata, model, number, reason=why.reason, **_act(request))
     return {"deleted": f"{model}@{number}"}
@@ -229,7 +231,7 @@ def rollouts(request: Request, response: Response, endpoint: str = "", after: st
 
 
 async def _move(request: Request, model: str, alias: str) -> object:
-    to = await body_as(request, Moved)
+    to = await body_as(request, AliasTarget)
     r, may_release = platform_of(request).repositories, identity_of(request).may("model.release")
     act: dict[str, Any] = {"actor": actor_of(request), "reason": to.reason, "may_release": may_release}
     if to.number == 0:

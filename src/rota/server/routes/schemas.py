@@ -18,13 +18,13 @@ from rota.stats.schema_validation import validate
 router = APIRouter()
 
 
-class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SchemaEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole schema, whose `version` is the one that was edited."""
 
     schema: Schema
 
 
-class Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RowsToValidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows to be held against a schema."""
 
     rows: list[dict[str, Any]]
@@ -54,7 +54,7 @@ def version(request: Request, name: str, version: int) -> object:
 @router.post("/v1/schemas/{name}/versions", dependencies=needs("data.write"))
 async def edit(request: Request, name: str) -> object:
     """Store an edited schema as the next version; 409 when another edit came first."""
-    wanted = await body_as(request, Edit)
+    wanted = await body_as(request, SchemaEdit)
     if wanted.schema.name != name:
         raise InvalidInput(f"the body is schema {wanted.schema.name!r}, the address says {name!r}", schema=name)
     repositories = platform_of(request).repositories
@@ -72,13 +72,13 @@ def freeze(request: Request, name: str, version: int) -> object:
 @router.post("/v1/schemas/{name}/validate", dependencies=needs("data.read"))
 async def anomalies(request: Request, name: str) -> list[object]:
     """Anomalies of some rows under the active version, or under the newest version where none is frozen."""
-    wanted = await body_as(request, Rows)
+    wanted = await body_as(request, RowsToValidate)
     metadata = platform_of(request).repositories.metadata
     expected = schemas.active(metadata, name) or schemas.get(metadata, name)
     return listed(await run_in_threadpool(_validated, expected, wanted))
 
 
-def _validated(schema: Schema, wanted: Rows) -> tuple[object, ...]:
+def _validated(schema: Schema, wanted: RowsToValidate) -> tuple[object, ...]:
     times = {column.name for column in schema.columns if column.type == "timestamp"}
     try:
         frame = pl.DataFrame(wanted.rows, infer_schema_length=None)

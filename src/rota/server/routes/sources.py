@@ -16,7 +16,7 @@ router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 
-class Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PushedRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows pushed into a source."""
 
     rows: list[dict[str, Any]]
@@ -38,7 +38,7 @@ def show_source(request: Request, source: str) -> dict[str, object]:
 @router.post("/v1/sources/{source}/rows", dependencies=needs("data.push"))
 async def push(request: Request, source: str) -> dict[str, int]:
     """Push rows: all or none; acknowledged once they are safe and visible online. Rows that a contract quarantines do not count."""
-    rows = (await body_as(request, Rows)).rows
+    rows = (await body_as(request, PushedRows)).rows
     return {"accepted": await run_in_threadpool(platform_of(request).features.push, source, rows)}
 
 

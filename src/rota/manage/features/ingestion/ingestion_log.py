@@ -2,14 +2,12 @@
 
 import msgspec
 
-from rota.errors import Conflict
 from rota.manage.signals.exactly_once import arrived
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.intake import Counts, Ingestion, Intake
 from rota.records.time import Micros
 
 _WRITER = "ingest"
-_TRIES = 100
 
 
 def history(metadata: Metadata, source: str, *, limit: int = 100) -> list[Ingestion]:
@@ -46,19 +44,20 @@ def counted(ingestion: Ingestion, counts: Counts, *, files: int, watermark: int 
 
 def close(metadata: Metadata, source: str, *, version: int | None, stale: str) -> Ingestion | None:
     """End the running ingestion of a source, if there is one, and announce that rows have arrived."""
-    for _ in range(_TRIES):
-        found = metadata.page(Ingestion, {"source": source, "status": "running"}, limit=1).items
-        if not found:
+
+    def end() -> Ingestion | None:
+        running = metadata.page(Ingestion, {"source": source, "status": "running"}, limit=1).items
+        if not running:
             return None
-        batch, closed = Batch(), msgspec.structs.replace(found[0], status="done", version=version, stale=stale)
-        batch.put(closed, replacing=found[0])
-        try:
-            metadata.commit(batch)
-        except Conflict:
-            continue
+        batch, ended = Batch(), msgspec.structs.replace(running[0], status="done", version=version, stale=stale)
+        batch.put(ended, replacing=running[0])
+        metadata.commit(batch)
+        return ended
+
+    closed = transact(end, busy=f"other processes keep ingesting into source {source!r}; try again")
+    if closed is not None:
         announce(metadata, source)
-        return closed
-    raise Conflict(f"other processes keep ingesting into source {source!r}; try again", source=source)
+    return closed
 
 
 def announce(metadata: Metadata, source: str) -> None:
@@ -70,16 +69,15 @@ def announce(metadata: Metadata, source: str) -> None:
 
 def refuse(metadata: Metadata, refused: Ingestion) -> Ingestion:
     """Store that an ingestion or a push was refused, under the next number."""
-    for _ in range(_TRIES):
+
+    def store() -> Ingestion:
         numbered = msgspec.structs.replace(refused, number=_next_number(metadata, refused.source), status="refused")
         batch = Batch()
         batch.create(numbered)
-        try:
-            metadata.commit(batch)
-        except Conflict:
-            continue
+        metadata.commit(batch)
         return numbered
-    raise Conflict(f"other processes keep ingesting into source {refused.source!r}; try again", source=refused.source)
+
+    return transact(store, busy=f"other processes keep ingesting into source {refused.source!r}; try again")
 
 
 def _next_number(metadata: Metadata, source: str) -> int:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import msgspec
 import polars as pl
 
-from rota.errors import Conflict
 from rota.manage.features.ingestion import contracts, ingestion_log, new_rows, quarantine, watermarks
 from rota.manage.features.rows import source_table
 from rota.manage.features.rows.source_table import CREATED
@@ -21,7 +20,7 @@ from rota.manage.signals.exactly_once import tidy
 from rota.ports.clock import Clock
 from rota.ports.inputs import InputFile, Inputs
 from rota.ports.journal import Journal
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import Batch, Metadata, transact
 from rota.ports.tables import Tables
 from rota.records.data import Source
 from rota.records.intake import Counts, Ingestion, Intake, Rejection, SeenFile
@@ -168,12 +167,7 @@ class IngestionRun:
 
 def retried(step: Callable[[], None]) -> None:
     """Repeat a step while another process's claim comes first; each conflict is a step that the other one made."""
-    for _ in range(_TRIES):
-        try:
-            return step()
-        except Conflict:
-            continue
-    raise Conflict("other processes keep ingesting the same input; wait for them to finish")
+    transact(step, attempts=_TRIES, busy="other processes keep ingesting the same input; wait for them to finish")
 
 
 def _stored(intake: Intake) -> Intake | None:

@@ -6,13 +6,12 @@ which the table takes once. That the rows have arrived is announced after it, on
 
 from collections.abc import Callable, Iterator
 
-from rota.errors import Conflict
 from rota.manage.features.materialization.online_update import applied_key, columns, without_segment
 from rota.manage.features.materialization.push_stream import CHUNK_BYTES, PUSH, PushStream, pushed_rows
 from rota.manage.features.rows import source_table
 from rota.manage.signals.exactly_once import arrived, tidy
 from rota.ports.journal import Chunk
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
 from rota.records.intake import StreamClaim
 
 
@@ -93,19 +92,19 @@ class Flush:
     def _claimed(self, chunk: Chunk) -> StreamClaim:
         """The range to carry: as an unfinished flush claimed it, or this chunk."""
         wanted = StreamClaim(self._stream.source.name, chunk.segment, chunk.start, chunk.end, len(chunk.payloads))
-        while True:
+
+        def claim() -> StreamClaim:
             stored = self._stored_claim(chunk.segment)
             if stored is not None and stored.end > chunk.start:
                 return stored
             batch = Batch()
             batch.put(wanted, replacing=stored)
-            try:
-                self._metadata.commit(batch)
-            except Conflict:  # another process claimed meanwhile: its claim counts
-                del self._claims[chunk.segment]
-                continue
+            self._metadata.commit(batch)
             self._claims[chunk.segment] = wanted
             return wanted
+
+        # Conflict: another process claimed meanwhile, and its claim counts
+        return transact(claim, on_conflict=lambda: self._claims.pop(chunk.segment))
 
     def _stored_claim(self, segment: str) -> StreamClaim | None:
         if segment not in self._claims:
