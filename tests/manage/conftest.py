@@ -14,6 +14,11 @@ from rota.testing import FakeClock
 from rota.testing.story import NOON_US
 
 
+@pytest.fixture(autouse=True)
+def _stores_closed(stores_closed: None) -> None:
+    """Tests of these folders open stores without a platform that closes them."""
+
+
 @pytest.fixture
 def repositories() -> Repositories:
     metadata = MemoryMetadata()

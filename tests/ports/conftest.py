@@ -10,6 +10,11 @@ import pytest
 from rota.backends.sql.engine import open_engine
 
 
+@pytest.fixture(autouse=True)
+def _stores_closed(stores_closed: None) -> None:
+    """Tests of these folders open stores without a platform that closes them."""
+
+
 @pytest.fixture
 def sqlite_store(empty_store: Path, tmp_path: Path) -> Path:
     """The file of an empty store."""
