@@ -90,6 +90,10 @@ def test_weights_that_are_no_shares_are_refused(weights):
         routing.check(Release("e", 1, (Route("m", 1, "b1", "stable", weights[0]), Route("m", 2, "b2", "canary", weights[1])), "", 0))
 
 
+def test_weights_that_sum_to_a_hundred_are_served_beside_a_shadow():
+    routing.check(release(5, shadow=True))
+
+
 def test_a_release_without_a_stable_route_is_refused():
     with pytest.raises(InvalidInput, match="stable"):
         routing.check(Release("e", 1, (Route("m", 2, "b2", "canary", 100),), "", 0))

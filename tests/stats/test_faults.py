@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from rota.stats import faults
 from rota.stats.bins import choose_bins, count
 from rota.stats.faults import known_fault, known_text_fault
 
@@ -33,6 +34,16 @@ def test_a_fault_is_named_on_its_second_slice(fault, name):
         assert found is not None
         assert found.name == name
         assert found.message.startswith("temp: ")
+
+
+@pytest.mark.parametrize("conversion", [c for c in faults.CONVERSIONS if " read as " in c.name], ids=lambda c: c.name)
+def test_a_unit_that_is_undone_after_its_opposite_gives_the_values_back(conversion):
+    meant, _, arrived = conversion.name.partition(" read as ")
+    (opposite,) = [
+        c for c in faults.CONVERSIONS if c.name == f"{arrived[:1].upper()}{arrived[1:]} read as {meant}" or c.name == f"{arrived} read as {meant}"
+    ]
+    values = np.array([1.0, 20.0, 300.0])
+    assert opposite.undo(conversion.undo(values)) == pytest.approx(values)
 
 
 CONVERSIONS = [
