@@ -13,7 +13,7 @@ from rota.cli.app import ENTRIES, load
 from rota.ports.metadata import Batch
 from rota.records.model import Alias
 from rota.records.release import Rollout
-from rota.records.run import Run
+from rota.records.run import Run, RunQuery
 from rota.testing.story import NOON_US, alert, version
 
 LISTS = (
@@ -250,7 +250,7 @@ def test_only_an_approved_version_is_delivered_and_only_once(home):
     assert "a delivery needs an approved version: delay@2 is registered" in refused.stderr
     assert json.loads(home.rota("deploy", "delay@champion", "--json").stdout) == {"runs": ["rollout.delay.1"]}
     with home.open() as platform:
-        (run,) = platform.repositories.runs.find(workflow="rollout")
+        (run,) = platform.repositories.runs.find(RunQuery("rollout"))
     assert run.arguments == {"endpoint": "delay", "model": "delay", "number": 1}
     assert "was delivered before" in home.rota("deploy", "delay@1").stderr
 

@@ -11,6 +11,7 @@ from rota.manage.experiments import artifacts
 from rota.manage.models import registered_models
 from rota.ports.tracking import Logged
 from rota.records.model import ReleasePolicy
+from rota.records.run import RunQuery
 from rota.records.tracking import ExperimentRun, MetricPoint
 from rota.testing.story import NOON_US
 
@@ -78,7 +79,7 @@ def test_a_version_goes_from_review_over_risk_and_two_approvals_to_its_rollout(h
         event = [e for e in platform.repositories.metadata.events(0) if e.kind == "version.approved"][-1]
         while platform.loop.react():
             pass
-        (run,) = platform.repositories.runs.find(workflow="rollout")
+        (run,) = platform.repositories.runs.find(RunQuery("rollout"))
     assert (event.body["delivery"]["steps"], event.body["delivery"]["hold"]) == ([10, 50], "2h")
     assert run.arguments["delivery"]["steps"] == [10, 50]
     told = good(people("anna", "models", "show", "delay@2"))

@@ -14,12 +14,13 @@ from rota.records.kinds import node
 from rota.records.model import AliasMove, Approval, ModelVersion, ReleasePolicy
 from rota.records.record import plain
 from rota.records.release import Canary, Endpoint, Rollout
+from rota.records.run import RunQuery
 from rota.records.time import DAY_US
 from rota.testing.story import NOON_US, approval, version
 
 
 def last_run(place):
-    return place.runs.find(workflow="rollout", limit=1)[0]
+    return place.runs.find(RunQuery("rollout"))[0]
 
 
 def promoted(place):
@@ -75,7 +76,7 @@ def test_what_may_not_be_released_is_not_rolled_out(place, changes, why):
     seen = place.metadata.get(ModelVersion, "delay", 2)
     with pytest.raises(Refused, match=why):
         deliver(place.repositories, seen, actor="olga")
-    assert place.runs.find(workflow="rollout") == []
+    assert place.runs.find(RunQuery("rollout")) == []
     place.start()
     place.work()
     assert last_run(place).status == "failed"

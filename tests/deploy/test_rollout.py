@@ -58,7 +58,7 @@ def test_a_version_that_passes_every_step_is_promoted(place):
     assert [release.revision for release in place.releases()] == [1, 2, 3, 4]
     assert all(sum(r.weight for r in release.routes if r.role != "shadow") == 100 for release in place.releases())
     assert [entry.body["after"] for entry in audits(place, "alias.move")] == [2]
-    assert place.runs.find(id=run.id)[0].status == "succeeded"
+    assert place.runs.get(run.id).status == "succeeded"
 
 
 def test_a_version_that_fails_is_rolled_back_and_the_alias_never_moves(place):
@@ -154,7 +154,7 @@ def test_only_an_approved_version_is_delivered(place):
     place.store(version(2, "registered"))
     run = place.start()
     place.work()
-    assert "approve delay@2" in place.runs.find(id=run.id)[0].error
+    assert "approve delay@2" in place.runs.get(run.id).error
     assert place.releases() == []
 
 

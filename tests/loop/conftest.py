@@ -159,7 +159,7 @@ class World:
     def train(self) -> Run:
         run_id = self.platform.pipelines.start("ice")
         self.settle()
-        return self.platform.repositories.runs.find(id=run_id)[0]
+        return self.platform.repositories.runs.get(run_id)
 
     def versions(self) -> list[ModelVersion]:
         return self.metadata.find(ModelVersion, order="number")

@@ -17,6 +17,7 @@ from rota.manage.models import endpoints, model_versions
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
 from rota.records.release import Canary, Endpoint
+from rota.records.run import RunQuery
 from rota.records.signal import MonitorSlice
 from rota.records.time import DAY_US
 
@@ -108,7 +109,7 @@ def test_a_registered_model_is_adopted_by_a_worker_and_nothing_is_approved_by_it
     version = model_versions.get(foreign.world.metadata, "tickets", 1)
     assert (version.format, version.unservable, version.status) == ("lightgbm", "", "registered")
     assert foreign.world.metadata.edges([f"model_version:{version.id}"], "causes")[0].cause == f"bundle:{version.bundle}"
-    assert [run.status for run in foreign.platform.repositories.runs.find(workflow="adopt")] == ["succeeded"]
+    assert [run.status for run in foreign.platform.repositories.runs.find(RunQuery("adopt"))] == ["succeeded"]
 
 
 def test_a_version_that_was_approved_before_it_was_adopted_is_rolled_out_once_it_is(foreign: Foreign) -> None:
@@ -117,7 +118,7 @@ def test_a_version_that_was_approved_before_it_was_adopted_is_rolled_out_once_it
     foreign.approve(1)
     foreign.world.settle()
     assert foreign.world.core.served["tickets"].stable.route.number == 1
-    runs = foreign.platform.repositories.runs.find(workflow="rollout")
+    runs = foreign.platform.repositories.runs.find(RunQuery("rollout"))
     assert [(run.subject, run.status) for run in runs] == [("tickets", "succeeded")]
 
 

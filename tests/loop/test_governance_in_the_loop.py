@@ -11,7 +11,7 @@ from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.model import Approval, ReleasePolicy, RiskQuestion
 from rota.records.release import Canary, Endpoint
-from rota.records.run import Run, Step
+from rota.records.run import Run, RunQuery, Step
 from rota.testing.story import NOON_US, version
 
 BIAS = RiskQuestion("bias", "ethical", "Who could be treated unfairly?")
@@ -58,7 +58,7 @@ def status(r):
 
 
 def rollouts(r):
-    return r.runs.find(workflow="rollout")
+    return r.runs.find(RunQuery("rollout"))
 
 
 def test_an_automatic_policy_approves_what_passed_the_gates_and_starts_the_rollout(loop, r):

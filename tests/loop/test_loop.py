@@ -13,10 +13,10 @@ from rota.loop.schedules import Schedules
 from rota.manage.lineage.prediction_chain import prediction_chain
 from rota.manage.signals import alerts, prediction_log
 from rota.ports.metadata import Batch
-from rota.records.release import Release, Rollout
-from rota.records.run import Deployed, cron, new_data, on_alert
+from rota.records.release import Endpoint, Release, Rollout
+from rota.records.run import Deployed, Run, RunQuery, cron, new_data, on_alert
 from rota.records.schema import Schema
-from rota.records.signal import Event, MonitorSlice, ScheduleState
+from rota.records.signal import Event, Monitor, MonitorSlice, ScheduleState
 from rota.records.time import DAY_US, HOUR_US
 
 
@@ -36,7 +36,7 @@ def test_the_circle_closes_from_alarm_to_the_promotion_of_a_better_version(world
         if len(world.rollouts()) > 1 and world.rollouts()[-1].ended_us:
             break
     (alert,) = [alert for alert in world.alerts() if alert.kind == "performance"]
-    run = world.platform.repositories.runs.find(workflow="train")[0]
+    run = world.platform.repositories.runs.find(RunQuery("train"))[0]
     assert (run.trigger, run.status) == (f"alert:{alert.id}", "succeeded"), run.error
     rollout = world.rollouts()[-1]
     assert (rollout.candidate, rollout.champion, rollout.state) == (2, 1, "promoted"), rollout.reason
@@ -47,7 +47,7 @@ def test_the_circle_closes_from_alarm_to_the_promotion_of_a_better_version(world
     prediction_log.flush(world.platform.repositories.journal, world.platform.repositories.tables, "ice")
     chain = {link.node for link in prediction_chain(world.platform.repositories, ids[-1])}
     assert {f"alert:{alert.id}", f"run:{run.id}", f"run:{alert.monitor_run}", "model_version:ice@2", "dataset_version:ice@2"} <= chain
-    measured = world.metadata.find(MonitorSlice, {"endpoint": "ice"}, order="-start_us", limit=1)[0]
+    measured = world.metadata.page(MonitorSlice, {"endpoint": "ice"}, order="-start_us", limit=1).items[0]
     assert measured.performance["2"]["roc_auc"] > 0.7
 
 
@@ -107,7 +107,7 @@ def react(world):
 
 
 def training(world):
-    return world.platform.repositories.runs.find(workflow="train")
+    return world.platform.repositories.runs.find(RunQuery("train"))
 
 
 def end(world, run_id, status="succeeded"):
@@ -249,6 +249,22 @@ def test_ticks_missed_while_nothing_ran_coalesce_into_one_event(world):
     assert not Schedules(world.platform.loop.context).fire()
     react(world)
     assert sorted(run.workflow for run in world.platform.repositories.runs.find()) == ["monitor", "train"]
+
+
+def test_every_monitor_is_scheduled_and_every_queued_run_waited_for_however_many_there_are(world):
+    batch = Batch()
+    for number in range(1_200):
+        batch.put(Monitor(Endpoint(f"e{number:04}", "ice"), schedule="0 3 * * *"))
+    world.metadata.commit(batch)
+    names = {schedule.name for schedule in world.platform.loop.schedules.in_force()}
+    assert {f"monitor/e{number:04}" for number in range(1_200)} <= names
+
+    now_us, runs = world.clock.now_us(), world.platform.repositories.runs
+    runs.submit(Run("oldest", "train", "ice", {}, now_us))
+    for number in range(120):
+        runs.submit(Run(f"later{number}", "rollout", "ice", {}, now_us + 1))
+        runs.park(runs.claim("w", now_us + 2, lease_s=60, workflows={"rollout"}), wake_us=now_us + DAY_US)
+    assert world.platform.loop._runnable() == ["run oldest queued"]
 
 
 def test_a_schedule_that_was_taken_away_between_tick_and_reaction_does_not_stop_the_loop(world):

@@ -73,7 +73,7 @@ def test_a_build_becomes_a_version_with_everything_that_is_known_of_it(platform)
     profile = profiles.load(r.blobs, version)
     assert {column.name for column in profile.columns} == {"airport__last", "label", "at_us", "id", "origin", "at", "delay"}
     assert set(version.quality) == {"completeness", "validity", "uniqueness", "consistency", "timeliness", "overall"}
-    assert {edge.cause for edge in lineage.walk(r.metadata, "dataset_version:late@1", "causes")} == {"source:flights@0"}
+    assert {edge.cause for edge in lineage.walk(r.metadata, "dataset_version:late@1", "causes").edges} == {"source:flights@0"}
     (entry,) = (each for each in r.metadata.audit() if each.action == "dataset.build")
     assert (entry.actor, entry.subject, entry.body["digest"]) == ("anna", "late@1", version.digest)
 

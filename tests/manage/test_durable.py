@@ -48,7 +48,7 @@ class World:
 
     @property
     def run(self):
-        return self.runs.find(id="r1")[0]
+        return self.runs.get("r1")
 
     def subjects(self):
         return [entry.subject for entry in self.metadata.audit()]
@@ -366,7 +366,7 @@ def test_the_lease_is_renewed_while_the_work_lasts(monkeypatch):
         return "kept"
 
     Worker("w1", runs, FakeClock(), {"flow": flow}, lease_s=0.2).work_once()
-    assert runs.find(id="r1")[0].result == "kept"
+    assert runs.get("r1").result == "kept"
 
 
 def test_a_workflow_cannot_swallow_its_parking(world):
@@ -457,7 +457,7 @@ def test_a_worker_killed_in_the_middle_is_finished_by_another_process(tmp_path: 
         finally:
             os.kill(first.pid, signal.SIGKILL)
     subprocess.run([sys.executable, "-c", CHILD, str(tmp_path), "second", "nowhere"], check=True, timeout=300)
-    run = runs.find(id="r1")[0]
+    run = runs.get("r1")
     assert (run.status, run.result, run.worker, run.attempts) == ("succeeded", sum(n * n for n in range(6)), "second", 2)
     steps = [f"s{n}" for n in range(6)]
     assert [entry.subject for entry in metadata.audit()] == steps

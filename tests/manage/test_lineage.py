@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -16,10 +17,11 @@ from rota.backends.memory.tracking import MemoryTracking
 from rota.errors import InvalidInput, NotFound
 from rota.manage.lineage import graph as graphs
 from rota.manage.lineage import notes
-from rota.manage.lineage.graph import graph, walk
+from rota.manage.lineage.graph import Walk, graph, reached, walk
 from rota.manage.lineage.node_types import type_of
 from rota.manage.lineage.prediction_chain import prediction_chain
 from rota.manage.repositories import Repositories
+from rota.manage.retention import holds
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.dataset import DatasetVersion
@@ -42,15 +44,15 @@ def linked(metadata, *pairs):
     metadata.commit(batch)
 
 
-def pairs(edges):
-    return [(edge.cause, edge.effect) for edge in edges]
+def pairs(walked):
+    return [(edge.cause, edge.effect) for edge in walked.edges]
 
 
 def test_a_walk_goes_both_ways_nearest_first(metadata):
     linked(metadata, ("a", "b"), ("b", "c"), ("x", "c"), ("c", "d"), ("other", "thing"))
     assert pairs(walk(metadata, "d", "causes")) == [("c", "d"), ("b", "c"), ("x", "c"), ("a", "b")]
     assert pairs(walk(metadata, "b", "effects")) == [("b", "c"), ("c", "d")]
-    assert walk(metadata, "nothing", "causes") == []
+    assert walk(metadata, "nothing", "causes") == Walk((), complete=True)
 
 
 def test_a_walk_in_a_circle_ends_with_each_edge_once(metadata):
@@ -69,7 +71,37 @@ def test_a_diamond_is_walked_once_and_depth_ends_a_walk(metadata):
 
 def test_a_walk_is_bounded(metadata):
     linked(metadata, *((f"n{level}-{i}", f"n{level + 1}-{j}") for level in range(40) for i in range(3) for j in range(3)))
-    assert len(walk(metadata, "n40-0", "causes")) == 3 + 11 * 9
+    walked = walk(metadata, "n40-0", "causes")
+    assert (len(walked.edges), walked.complete) == (3 + 11 * 9, False)
+    walked = walk(metadata, "n40-0", "causes", depth=100)
+    assert (len(walked.edges), walked.complete) == (3 + 39 * 9, True)
+    walked = walk(metadata, "n40-0", "causes", depth=100, most=20)
+    assert (len(walked.edges), walked.complete) == (3 + 6 * 9, False)
+    assert walk(metadata, "n40-0", "causes", depth=40).complete
+    assert not walk(metadata, "n40-0", "causes", depth=39).complete
+
+
+def test_what_a_hold_reaches_has_no_bound_in_nodes_or_hops(metadata):
+    versions = [f"dataset_version:weather@{number}" for number in range(1, 10_002)]
+    chain = [f"run:r{number}" for number in range(150)]
+    linked(
+        metadata,
+        *(("source:weather@1", version) for version in versions),
+        (versions[5], chain[0]),
+        *pairwise(chain),
+        (chain[-1], "model_version:delay@1"),
+    )
+    assert "model_version:delay@1" in reached(metadata, "source:weather@1", "effects")
+    assert reached(metadata, "model_version:delay@1", "causes") == {"source:weather@1", versions[5], *chain}
+    assert reached(metadata, "nothing", "causes") == set()
+    holds.place(metadata, "source:weather@1", "a claim is open", actor="ada", now_us=1)
+    assert holds.held_nodes(metadata) == {"source:weather@1", *versions, *chain, "model_version:delay@1"}
+
+
+def test_what_is_reached_in_a_circle_holds_the_node_itself(metadata):
+    linked(metadata, ("a", "b"), ("b", "a"), ("x", "a"))
+    assert reached(metadata, "a", "causes") == {"a", "b", "x"}
+    assert reached(metadata, "a", "effects") == {"a", "b"}
 
 
 def test_a_walk_ends_with_the_hop_that_brings_it_above_the_most_nodes(metadata, monkeypatch):

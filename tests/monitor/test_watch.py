@@ -28,7 +28,7 @@ def monitor(world, name):
     runs = world.platform.repositories.runs
     runs.submit(Run(name, "monitor", "ice", {"endpoint": "ice"}, world.clock.now_us()))
     world.settle()
-    (run,) = runs.find(id=name)
+    run = runs.get(name)
     assert run.status == "succeeded", run.error
     return run.result
 

@@ -31,6 +31,7 @@ from rota.records.filters import Query
 from rota.records.kinds import KINDS
 from rota.records.model import Alias, AliasMove, ModelVersion, RegisteredModel
 from rota.records.record import digest, encode
+from rota.records.run import RunQuery
 from rota.records.tracking import ArtifactFile, MetricPoint
 
 SCHEMA = experiments.metadata
@@ -163,7 +164,7 @@ def test_every_record_of_an_older_store_reads_back(old: str, opened: Callable[[s
 
 def test_runs_and_their_journals_go_on(old: str, opened: Callable[[str], Engine]) -> None:
     runs = SqlRuns(opened(old))
-    assert [(run.id, run.status) for run in runs.find(newest_first=False)] == [("r1", "parked"), ("r2", "queued")]
+    assert [(run.id, run.status) for run in runs.find(RunQuery(newest_first=False))] == [("r1", "parked"), ("r2", "queued")]
     assert [step.name for step in runs.journal("r1")] == ["ingest"]
     assert runs.signals("r2") == {"cancel": {"by": "ada"}}
     lease = runs.claim("w2", NOON_US, lease_s=600)

@@ -149,7 +149,7 @@ def lines_until_killed(child: "subprocess.Popen[str]", after: int) -> list[str]:
 def test_every_commit_acknowledged_before_a_kill_is_there(opened: Opened, start: Start, after: int) -> None:
     acknowledged = [int(line) for line in lines_until_killed(start(COMMIT, "w", 100_000), after)]
     metadata = opened()
-    stored = sorted(alias.number for alias in metadata.find(Alias, limit=200_000))
+    stored = sorted(alias.number for alias in metadata.find(Alias))
     assert len(acknowledged) >= after
     assert stored[: len(acknowledged)] == acknowledged
     assert len(stored) - len(acknowledged) in (0, 1)  # one more may have been committed and not yet acknowledged
@@ -217,14 +217,14 @@ def test_a_run_killed_again_and_again_does_each_step_once(opened: Opened, start:
     assert len(set(done)) == len(done)  # no step was done twice
     assert {f"r1 {step.name}" for step in journal} >= set(done) - {"r1 finished"}
     assert sorted(alias.number for alias in metadata.find(Alias)) == [step.position for step in journal]  # steps and their batches are one
-    run = runs.find(id="r1")[0]
+    run = runs.get("r1")
     assert (run.status, run.attempts, run.worker) == ("succeeded", 4, "last")
 
 
 def wait_for_lease_to_end(runs: SqlRuns) -> None:
     """Until the run could be claimed, without claiming it: a real lease on a real clock."""
     time.sleep(0.35)
-    assert runs.find(id="r1")[0].status == "running"
+    assert runs.get("r1").status == "running"
 
 
 def test_a_frozen_worker_whose_run_was_taken_over_writes_nothing(opened: Opened, start: Start) -> None:

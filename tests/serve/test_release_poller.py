@@ -4,7 +4,7 @@ import threading
 
 from rota.errors import Unavailable
 from rota.ports.metadata import Batch
-from rota.records.release import Endpoint, Serving
+from rota.records.release import Endpoint, Release, Serving
 from rota.serve.release_poller import ModelSource, ReleasePoller
 
 ROW = {"x": 1.0, "carrier": "AA"}
@@ -37,6 +37,20 @@ def test_a_new_release_replaces_the_old_and_unloads_its_model(world):
     world.serve(world.route(2), revision=3)
     assert set(world.poller._models) == {world.core.served["delay"].release.routes[0].bundle}
     assert answer(world) == 201.0
+
+
+def test_every_endpoint_is_served_however_many_there_are(world):
+    route = world.route(1)
+    names = {f"e{number:04}" for number in range(1_200)}
+    batch = Batch()
+    for name in names:
+        batch.put(Endpoint(name, "flights"))
+        batch.put(Release(name, 1, (route,), "", 0))
+    world.metadata.commit(batch)
+    world.poller.poll()
+    assert world.core.served.keys() == names
+    assert {record.endpoint for record in world.metadata.find(Serving)} == names
+    assert world.poller.ready
 
 
 def test_a_bundle_that_does_not_prove_itself_leaves_the_last_good_release(world):
@@ -83,7 +97,7 @@ def test_metadata_that_is_away_changes_nothing_for_callers(world, monkeypatch):
         raise Unavailable("the database is locked")
 
     world.serve()
-    for verb in ("find", "get", "commit"):
+    for verb in ("find", "page", "get", "commit"):
         monkeypatch.setattr(world.metadata, verb, away)
     world.poller._look()
     assert answer(world) == 101.0

@@ -4,6 +4,7 @@ import json
 
 from rota.manage.models import pickle_signing
 from rota.records.release import Endpoint
+from rota.records.run import RunQuery
 from rota.records.signal import Monitor
 
 
@@ -39,4 +40,4 @@ def test_an_endpoint_and_its_monitor_are_declared(owner, platform):
 def test_adopting_is_a_run_of_a_worker(owner, platform):
     assert owner.post("/v1/models/delay/99/adopt").status == 404
     assert owner.post("/v1/models/delay/1/adopt").status == 403
-    assert platform.repositories.runs.find(workflow="adopt") == []
+    assert platform.repositories.runs.find(RunQuery("adopt")) == []

@@ -6,6 +6,7 @@ import pytest
 
 from rota.manage.access import tokens
 from rota.manage.experiments import artifacts
+from rota.records.run import RunQuery
 from rota.records.tracking import ExperimentRun
 from rota.testing.story import NOON_US
 
@@ -52,7 +53,7 @@ def test_a_review_ends_in_a_decision_under_the_name_of_the_token(platform, peopl
     assert (shown["approval_status"], shown["released"], shown["missing"]) == ("Approved", True, [])
     assert platform.repositories.metadata.audit(limit=100)[-1].actor == "rosa"
     assert good(people["olga"].post("/v1/models/delay/2/rollout")) == {"runs": ["rollout.delay.2"]}
-    assert platform.repositories.runs.find(workflow="rollout")[0].trigger == "person:olga"
+    assert platform.repositories.runs.find(RunQuery("rollout"))[0].trigger == "person:olga"
 
 
 def test_nobody_speaks_in_the_name_of_another(people):

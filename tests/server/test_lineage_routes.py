@@ -52,7 +52,7 @@ def test_a_version_is_explained_and_a_graph_is_given(owner):
     assert owner.get("/v1/lineage/explain/delay@1", at="1999-01-01").status == 404
     assert {node["level"] for node in owner.get("/v1/lineage/graph/model_version:delay@1").json()["nodes"]} == {-1, 0}
     assert owner.get("/v1/lineage/graph/model_version:delay@1", depth="0").status == 422
-    assert [edge["cause"] for edge in owner.get("/v1/lineage/causes/model_version:delay@1", depth="1").json()] == [
+    assert [edge["cause"] for edge in owner.get("/v1/lineage/causes/model_version:delay@1", depth="1").json()["edges"]] == [
         "dataset_version:delay@1",
         "run:r1",
     ]

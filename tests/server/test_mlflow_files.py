@@ -44,7 +44,7 @@ def got(mlflow: Any, path: str) -> bytes:
 
 
 def files(mlflow: Any) -> list[str]:
-    found = mlflow.platform.repositories.metadata.find(ArtifactFile, limit=100_000)
+    found = mlflow.platform.repositories.metadata.find(ArtifactFile)
     return sorted(f"{file.root}/{file.path}" for file in found)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from rota.ports.metadata import Batch
 from rota.records.dataset import DatasetVersion
-from rota.records.run import Deployed
+from rota.records.run import Deployed, RunQuery
 
 
 def redeploy(world, **changes):
@@ -57,7 +57,7 @@ def test_a_deployment_that_is_gone_is_named(world):
     run_id = world.platform.pipelines.start("ice")
     world.metadata._records["deployed"] = {}
     world.settle()
-    (run,) = world.platform.repositories.runs.find(id=run_id)
+    run = world.platform.repositories.runs.get(run_id)
     assert "not deployed in 'prod'" in run.error
 
 
@@ -81,4 +81,4 @@ def test_a_run_that_is_killed_goes_on_behind_its_last_step_and_registers_once(wo
     world.settle()
     assert [version.number for version in world.versions()] == [1]
     assert len(world.metadata.find(DatasetVersion)) == 1
-    assert [run.status for run in runs.find(workflow="train")] == ["succeeded"]
+    assert [run.status for run in runs.find(RunQuery("train"))] == ["succeeded"]

@@ -47,7 +47,7 @@ def list_data(ctx: typer.Context, limit: show.Limit = 50, json: show.Json = Fals
     Example: rota data list
     """
     with opened(ctx, "data.read") as platform:
-        found = platform.repositories.metadata.find(DatasetVersion, order="-created_us", limit=limit)
+        found = platform.repositories.metadata.page(DatasetVersion, order="-created_us", limit=limit)
     columns = {
         "dataset": lambda d: f"{d.name}@{d.number}",
         "rows": lambda d: d.rows,

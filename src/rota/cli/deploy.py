@@ -69,7 +69,7 @@ def list_(
     """
     with opened(ctx, "model.read") as platform:
         where = {"endpoint": endpoint} if endpoint else None
-        found = platform.repositories.metadata.find(Rollout, where, order="-started_us", limit=limit)
+        found = platform.repositories.metadata.page(Rollout, where, order="-started_us", limit=limit)
     columns = {
         "rollout": lambda r: r.id,
         "state": lambda r: r.state,

@@ -216,10 +216,15 @@ def list_notes(ctx: typer.Context, node: Node, json: show.Json = False) -> None:
 def _walk(ctx: typer.Context, node: str, direction: Literal["causes", "effects"], depth: int, *, json: bool) -> None:
     with opened(ctx, "lineage.read") as platform:
         found = walking.walk(platform.repositories.metadata, node, direction, depth=depth)
-    if not found and not json:
+    if not found.edges and not json:
         raise NotFound(f"node {node!r} has no {direction}; nodes are written kind:key, for example model_version:churn@3", node=node)
     columns = {"effect": lambda e: e.effect, "came from": lambda e: e.cause, "at": lambda e: show.when(e.at_us)}
-    show.listing(found, columns, as_json=json, empty="")
+    if json:
+        show.write_json({"node": node, "direction": direction, "edges": [plain(edge) for edge in found.edges], "complete": found.complete})
+        return
+    show.listing(found.edges, columns, as_json=False, empty="")
+    if not found.complete:
+        print(f"cut off after {len(found.edges)} edges: more {direction} lie behind them; walk on from the last node, or give a larger --depth")
 
 
 def _moment(text: str) -> Micros | None:

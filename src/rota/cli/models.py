@@ -13,7 +13,7 @@ from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.manage.governance import alias_moves, evidence, readiness, version_comparison
 from rota.manage.models import model_search, model_versions, registered_models
 from rota.records.access import Permission
-from rota.records.filters import Query
+from rota.records.filters import Page, Query
 from rota.records.model import Alias, Approval, ModelVersion
 from rota.records.record import plain
 from rota.wiring import Platform
@@ -46,8 +46,8 @@ def list_versions(
     """
     with opened(ctx, "model.read") as platform:
         metadata = platform.repositories.metadata
-        found = metadata.find(ModelVersion, {"model": model} if model else None, order="-created_us", limit=limit)
-        aliases = metadata.find(Alias, {"model": model} if model else None, limit=registered_models.ALL)
+        found = metadata.page(ModelVersion, {"model": model} if model else None, order="-created_us", limit=limit)
+        aliases = metadata.find(Alias, {"model": model} if model else None)
     _list(found, aliases, json=json)
 
 
@@ -73,7 +73,7 @@ def search(
             show.listing(found, columns, as_json=json, empty="no model is like that")
             return
         asked = Query(parse_filter(filter, "model_version"), parse_order(order or [], "model_version"), limit)
-        _list(model_search.versions(metadata, asked).items, metadata.find(Alias, limit=registered_models.ALL), json=json)
+        _list(model_search.versions(metadata, asked), metadata.find(Alias), json=json)
 
 
 @models.command("show")
@@ -88,7 +88,7 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
         approvals = readiness.decisions(metadata, found)
         standing = readiness.readiness(metadata, found, now_us=now_us)
         earned = evidence.earned(platform.repositories, found)
-        aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}, limit=registered_models.ALL) if a.number == found.number]
+        aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}) if a.number == found.number]
     if json:
         told = {
             "approval_status": found.approval_status,
@@ -287,7 +287,7 @@ def alias_history(
     show.listing(moves, columns, as_json=json, empty=f"no alias of {name} ever moved")
 
 
-def _list(found: list[ModelVersion], aliases: list[Alias], *, json: bool) -> None:
+def _list(found: Page[ModelVersion], aliases: list[Alias], *, json: bool) -> None:
     named: dict[str, list[str]] = {}
     for each in aliases:
         named.setdefault(f"{each.model}@{each.number}", []).append(each.alias)

@@ -35,7 +35,7 @@ def alerts(
     """
     where = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
     with opened(ctx, "monitor.read") as platform:
-        found = platform.repositories.metadata.find(Alert, where, order="-raised_us", limit=limit)
+        found = platform.repositories.metadata.page(Alert, where, order="-raised_us", limit=limit)
     columns = {
         "alert": lambda a: a.id,
         "severity": lambda a: a.severity,
@@ -66,7 +66,7 @@ def slices(ctx: typer.Context, endpoint: OfEndpoint, limit: show.Limit = 30, jso
     Example: rota monitor slices flight-delay --limit 7
     """
     with opened(ctx, "monitor.read") as platform:
-        found = platform.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=limit)
+        found = platform.repositories.metadata.page(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=limit)
     columns = {
         "from": lambda s: show.when(s.start_us),
         "rows": lambda s: s.rows,

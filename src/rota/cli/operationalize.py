@@ -71,7 +71,7 @@ def releases(ctx: typer.Context, limit: show.Limit = 100, json: show.Json = Fals
     Example: rota pipeline releases --limit 5
     """
     with opened(ctx, "pipeline.read") as platform:
-        found = platform.repositories.metadata.find(PipelineRelease, order="-created_us", limit=limit)
+        found = platform.repositories.metadata.page(PipelineRelease, order="-created_us", limit=limit)
     columns = {
         "release": lambda r: r.digest[:12],
         "project": lambda r: r.project,

@@ -15,7 +15,7 @@ from rota.manage.experiments.input_tracking import untracked
 from rota.manage.lineage import executions, notes
 from rota.records.filters import View
 from rota.records.record import plain
-from rota.records.run import Run, RunStatus, Step
+from rota.records.run import Run, RunQuery, RunStatus, Step
 from rota.records.tracking import ExperimentRun
 
 commands = typer.Typer()
@@ -49,7 +49,7 @@ def list_(
         return
     statuses: tuple[RunStatus, ...] = (status,) if status else ()  # type: ignore[assignment]
     with opened(ctx, "pipeline.read") as platform:
-        durable = platform.repositories.runs.find(workflow=workflow, subject=subject, statuses=statuses, limit=limit)
+        durable = platform.repositories.runs.page(RunQuery(workflow, subject, statuses), limit=limit)
     columns = {
         "run": lambda r: r.id,
         "status": lambda r: r.status,
@@ -91,11 +91,11 @@ def show_(ctx: typer.Context, run: RunId, json: show.Json = False) -> None:
     """
     with opened(ctx, "pipeline.read") as platform:
         r = platform.repositories
-        durable = r.runs.find(id=run, limit=1)
+        durable = r.runs.get(run)
         if durable:
             steps = r.runs.journal(run)
             written = notes.of(r.metadata, f"run:{run}")
-            _show_durable(executions.describe(r, durable[0], steps), durable[0], steps, [plain(note) for note in written], json=json)
+            _show_durable(executions.describe(r, durable, steps), durable, steps, [plain(note) for note in written], json=json)
             return
         found = run_search.run(r.tracking, run)
         experiment = run_search.names(r.tracking)[found.experiment]

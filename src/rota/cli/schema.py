@@ -40,7 +40,7 @@ def list_schemas(
     Example: rota data schema list flight-delay
     """
     with opened(ctx, "data.read") as platform:
-        found = platform.repositories.metadata.find(Schema, {"name": name} if name else None, order="-version", limit=limit)
+        found = platform.repositories.metadata.page(Schema, {"name": name} if name else None, order="-version", limit=limit)
     columns = {
         "schema": lambda s: f"{s.name}@{s.version}",
         "columns": lambda s: len(s.columns),
@@ -216,7 +216,7 @@ def _dataset(repositories: Repositories, reference: str) -> DatasetVersion:
 
 
 def _newest_dataset(repositories: Repositories, pipeline: str) -> DatasetVersion:
-    found = repositories.metadata.find(DatasetVersion, {"name": pipeline}, order="-number", limit=1)
+    found = repositories.metadata.page(DatasetVersion, {"name": pipeline}, order="-number", limit=1).items
     if not found:
         raise NotFound(f"pipeline {pipeline!r} has no dataset version yet; a training run builds one: `rota train {pipeline}`", pipeline=pipeline)
     return found[0]

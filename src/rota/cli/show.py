@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rota.records.filters import Page
 from rota.records.record import plain
 from rota.records.time import Micros, iso
 from rota.rendering.line_charts import METRICS
@@ -25,8 +26,12 @@ _COLOURS = {
 }
 
 
-def listing(found: Sequence[R], columns: Mapping[str, Callable[[R], object]], *, as_json: bool, empty: str) -> None:
-    """Records as a table with these columns, or as JSON with all their fields."""
+def listing(found: Sequence[R] | Page[R], columns: Mapping[str, Callable[[R], object]], *, as_json: bool, empty: str) -> None:
+    """Records as a table with these columns, or as JSON with all their fields; that a page is not all goes to standard error."""
+    if isinstance(found, Page):
+        if found.next:
+            print(f"these are {len(found.items)}, more follow; a larger --limit shows them", file=sys.stderr)
+        found = found.items
     if as_json:
         write_json([plain(each) for each in found])
     elif not found:

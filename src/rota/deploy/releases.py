@@ -19,7 +19,7 @@ LOOK_S = 0.02
 
 def current_release(metadata: Metadata, endpoint: str) -> Release | None:
     """The newest release of an endpoint."""
-    newest = metadata.find(Release, {"endpoint": endpoint}, order="-revision", limit=1)
+    newest = metadata.page(Release, {"endpoint": endpoint}, order="-revision", limit=1).items
     return newest[0] if newest else None
 
 
@@ -58,12 +58,11 @@ def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str
     current = current_release(metadata, endpoint.name)
     if current is None:
         raise NotFound(f"endpoint {endpoint.name!r} serves nothing yet, so there is nothing to roll back", endpoint=endpoint.name)
-    active = [r for r in metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us", limit=10) if r.ended_us is None]
+    rollouts = metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us")
+    active = [rollout for rollout in rollouts if rollout.ended_us is None]
     if active:
         raise Refused(f"rollout {active[0].id} of endpoint {endpoint.name!r} is under way; wait until it has ended by itself")
-    previous = next(
-        (r for r in metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us") if r.state == "promoted" and r.champion), None
-    )
+    previous = next((rollout for rollout in rollouts if rollout.state == "promoted" and rollout.champion), None)
     if previous is None:
         raise NotFound(f"endpoint {endpoint.name!r} never had another champion to return to", endpoint=endpoint.name)
     version = model_versions.get(metadata, endpoint.model, previous.champion)

@@ -82,7 +82,7 @@ class RolloutWorkflow:
             look += 1
 
     def _busy(self, work: Work, endpoint: Endpoint) -> str:
-        newest = self.repositories.metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us", limit=10)
+        newest = self.repositories.metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us")
         return next((r.id for r in newest if r.ended_us is None and r.id != work.run.id), "")
 
     def _start(self, work: Work, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from rota.loop import table
 from rota.loop.context import LoopContext
 from rota.loop.schedules import Schedules
 from rota.ports.metadata import Batch
-from rota.records.run import Run
+from rota.records.run import OPEN_STATUSES, Run, RunQuery
 from rota.records.signal import Cursor, Event
 
 logger = logging.getLogger("rota.loop")
@@ -66,7 +66,7 @@ class Loop:
 
     def _runnable(self) -> list[str]:
         now_us = self._repositories.clock.now_us()
-        runs = self._repositories.runs.find(statuses=("queued", "running", "parked"), limit=100)
+        runs = self._repositories.runs.find(RunQuery(statuses=OPEN_STATUSES))
         found = [f"run {run.id} {run.status}" for run in runs if run.status != "parked" or run.wake_us <= now_us]
         return found or [f"schedule {name}" for name in self.schedules.due()]
 

@@ -8,6 +8,7 @@ from rota.durable.workflow import Worker
 from rota.errors import Refused
 from rota.loop.event_loop import Loop
 from rota.loop.training_rules import start_training
+from rota.manage.lineage import executions
 from rota.records.run import ENDED, Run, Trigger
 
 
@@ -39,7 +40,7 @@ class Pipelines:
         worker, runs = self.worker(f"here-{run_id}"), self.loop.context.repositories.runs
         while True:
             worker.work_once()
-            run = runs.find(id=run_id, limit=1)[0]
+            run = executions.get(self.loop.context.repositories, run_id)
             if run.status in ENDED:
                 break
             time.sleep(self.poll_s)  # another worker has it, or it waits for its turn

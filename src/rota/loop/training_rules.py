@@ -4,7 +4,7 @@ from rota.errors import Refused
 from rota.loop.context import LoopContext, Reaction
 from rota.ports.metadata import Batch, Metadata
 from rota.records.release import Endpoint, Rollout
-from rota.records.run import Deployed, Run, Trigger
+from rota.records.run import Deployed, Run, RunQuery, Trigger
 from rota.records.signal import Alert, Event
 from rota.records.time import Micros, iso, micros
 from rota.train import triggers
@@ -17,10 +17,10 @@ def start_training(context: LoopContext, pipeline: str, trigger: Trigger, *, cau
     deployed = repositories.metadata.get(Deployed, pipeline, context.environment)
     if deployed is None:
         raise Refused(f"pipeline {pipeline!r} is not deployed in environment {context.environment!r}; `rota apply` deploys it", pipeline=pipeline)
-    if trigger.kind != "manual" and repositories.runs.find(id=run_id):  # begun for this very cause by a worker that did not get to store why
+    if trigger.kind != "manual" and repositories.runs.get(run_id):  # begun for this very cause by a worker that did not get to store why
         return _training(pipeline, context.environment, cause=cause, run_id=run_id, now_us=now_us)
     definition = deployed.definition
-    recent = repositories.runs.find(workflow="train", subject=pipeline, limit=max(50, definition.max_runs_per_week, definition.give_up_after))
+    recent = repositories.runs.find(RunQuery("train", pipeline))
     decision = triggers.decide(definition, trigger, recent, now_us=now_us)
     delivering = _active_rollout(repositories.metadata, pipeline)
     if decision.start and delivering and trigger.kind != "manual":
@@ -60,7 +60,7 @@ def train_on_new_data(context: LoopContext, event: Event) -> Reaction:
         trigger = next((t for t in deployed.definition.triggers if t.kind == "new_data"), None)
         if trigger is None or deployed.definition.dataset.labels.name != event.subject:
             continue
-        recent = context.repositories.runs.find(workflow="train", subject=deployed.pipeline, limit=1)
+        recent = context.repositories.runs.page(RunQuery("train", deployed.pipeline), limit=1).items
         since_us = recent[0].created_us if recent else 0
         if _rows_since(context.repositories.metadata, event.subject, since_us, event) < trigger.rows:
             continue
@@ -100,7 +100,7 @@ def train_on_alert(context: LoopContext, event: Event) -> Reaction:
 def _judged_first(context: LoopContext, alert: Alert, trigger: Trigger, pipeline: str) -> Reaction | None:
     """A version promoted since the alert was raised serves for a cool-down before it is replaced: the alert still speaks of earlier days too."""
     metadata, now_us = context.repositories.metadata, context.repositories.clock.now_us()
-    promoted = metadata.find(Rollout, {"endpoint": alert.endpoint, "state": "promoted"}, order="-started_us", limit=1)
+    promoted = metadata.page(Rollout, {"endpoint": alert.endpoint, "state": "promoted"}, order="-started_us", limit=1).items
     ended_us = (promoted[0].ended_us or 0) if promoted else 0
     until_us = ended_us + micros(trigger.cooldown)
     if ended_us <= alert.raised_us or now_us >= until_us:
@@ -117,7 +117,7 @@ def _deployed(context: LoopContext) -> list[Deployed]:
 
 def _active_rollout(metadata: Metadata, model: str) -> Rollout | None:
     for endpoint in metadata.find(Endpoint, {"model": model}):
-        for rollout in metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us", limit=1):
+        for rollout in metadata.page(Rollout, {"endpoint": endpoint.name}, order="-started_us", limit=1).items:
             if rollout.ended_us is None:
                 return rollout
     return None

@@ -63,7 +63,7 @@ class MonitorWorkflow:
         """Complete UTC days with predictions that have no slice yet, oldest first."""
         if not self._knows_normal(work, endpoint):
             return []
-        newest = self.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=1)
+        newest = self.repositories.metadata.page(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=1).items
         start_us = newest[0].end_us if newest else 0
         logged = prediction_log.read(self.repositories.tables, endpoint, start_us, daily_slices.day_of(work.now_us), features=False)
         return sorted({daily_slices.day_of(at_us) for at_us in logged["at_us"].to_list()})
@@ -109,7 +109,7 @@ class MonitorWorkflow:
 
     def _past(self, endpoint: str, schema: Schema, day: Micros) -> list[MonitorSlice]:
         """Slices before a day, oldest first; before the first served day, those of the data that the schema came from."""
-        found = self.repositories.metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=REMEMBERED_DAYS)
+        found = self.repositories.metadata.page(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=REMEMBERED_DAYS).items
         served = sorted((s for s in found if s.start_us < day), key=lambda s: s.start_us)
         if len(served) >= REMEMBERED_DAYS - MATURING_DAYS:
             return served

@@ -4,11 +4,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
+from rota.records.filters import Page
 from rota.records.record import Record
 from rota.records.signal import AuditEntry, Edge, Event
 from rota.records.time import Micros
 
 R = TypeVar("R", bound=Record)
+
+MAX_PAGE = 10_000
+"""Items on one page of records or durable runs, at most."""
 
 
 class Anything:
@@ -71,14 +75,24 @@ class Metadata(Protocol):
     - Audit entries get positions 1, 2, 3 ... without a gap; hash = SHA-256 over the previous hash and the entry; there is
       no verb that changes or removes one.
     - A repeated edge is stored once. `edges` returns the direct neighbours only; walking is `manage.lineage`'s work.
-    - `find` filters by equality on key or index fields (any other field raises `InvalidInput`), orders by one of them
-      ("-" prefix: descending; default: key), and is stable. `get` of a missing key is None.
+    - `find` gives every record that fits, as they stood at one moment: for decisions. It filters by equality on key or index
+      fields (any other field raises `InvalidInput`), orders by one of them ("-" prefix: descending; default: key; equal ones
+      by key), and is stable. `get` of a missing key is None.
+    - `page` gives at most `limit` of the same records in the same order (1 to MAX_PAGE, else `InvalidInput`): for lists that people
+      read, and for the newest few. `after` is the `next` of the page before with the same kind, `where` and `order` (a token of
+      another list raises `InvalidInput`); a full walk gives each record that was there all the while once, whatever is added or
+      removed meanwhile, as long as its own `order` field is not changed.
+    - A number that does not fit into 64 bits, asked for or as a position, raises `InvalidInput`.
     - Thread-safe; several processes may use one store; a busy store is waited for, then `Unavailable`.
     """
 
     def get(self, kind: type[R], *key: str | int) -> R | None: ...
 
-    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", limit: int = 1_000) -> list[R]: ...
+    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "") -> list[R]: ...
+
+    def page(
+        self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", after: str = "", limit: int = 1_000
+    ) -> Page[R]: ...
 
     def commit(self, batch: Batch) -> None: ...
 

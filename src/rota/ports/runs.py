@@ -4,7 +4,8 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 from rota.ports.metadata import Batch
-from rota.records.run import Lease, Run, RunStatus, Step
+from rota.records.filters import Page
+from rota.records.run import EVERY_RUN, Lease, Run, RunQuery, RunStatus, Step
 from rota.records.time import Micros
 
 
@@ -22,6 +23,9 @@ class Runs(Protocol):
     - `record` and `finish` commit `batch` in the same transaction as the step or the ending.
     - `park` gives the lease back: nothing is held while a run waits. `signal` stores a payload by name (a repeated name
       keeps the first) and wakes the run; a signal sent before the run waits is not lost.
+    - `get` gives one run, or None. `find` gives every run that fits, in the order of submission: for decisions. `page` gives at
+      most `limit` of them (1 to MAX_PAGE, else `InvalidInput`) for lists and for the newest few; `after` is the `next` of the page
+      before with the same query (else `InvalidInput`). A walk gives each run that was there all the while once.
     - `forget` removes runs that have ended, with their journals and signals, and returns how many; open and unknown ones stay
       as they are, and so may the run that was claimed last. The id of a forgotten run is free again.
     - Everything survives kill -9 at any moment. Thread-safe, multi-process.
@@ -47,15 +51,10 @@ class Runs(Protocol):
 
     def signals(self, run_id: str) -> dict[str, Any]: ...
 
-    def find(
-        self,
-        *,
-        id: str = "",
-        workflow: str = "",
-        subject: str = "",
-        statuses: Collection[RunStatus] = (),
-        newest_first: bool = True,
-        limit: int = 1_000,
-    ) -> list[Run]: ...
+    def get(self, run_id: str) -> Run | None: ...
+
+    def find(self, query: RunQuery = EVERY_RUN) -> list[Run]: ...
+
+    def page(self, query: RunQuery = EVERY_RUN, *, after: str = "", limit: int = 1_000) -> Page[Run]: ...
 
     def forget(self, names: Collection[str]) -> int: ...

@@ -1,6 +1,7 @@
 """Nouns of development, operationalization and continuous training: pipelines, releases, runs, steps, gates, triggers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -113,6 +114,20 @@ class Run(Record, frozen=True):
     attempts: int = 0
     result: Any = None
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """Which durable runs are asked for, by the order of their submission; an empty field asks for any."""
+
+    workflow: str = ""
+    subject: str = ""
+    statuses: Collection[RunStatus] = ()
+    newest_first: bool = True
+
+
+EVERY_RUN = RunQuery()
+OPEN_STATUSES: tuple[RunStatus, ...] = ("queued", "running", "parked")
 
 
 class Step(Record, frozen=True):

@@ -111,7 +111,7 @@ class ReleasePoller:
     def _newest(self) -> dict[str, Release]:
         newest: dict[str, Release] = {}
         for endpoint in self._model_source.metadata.find(Endpoint):
-            for release in self._model_source.metadata.find(Release, {"endpoint": endpoint.name}, order="-revision", limit=1):
+            for release in self._model_source.metadata.page(Release, {"endpoint": endpoint.name}, order="-revision", limit=1).items:
                 newest[endpoint.name] = release
         return newest
 

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from fastapi import Request
+from fastapi import Request, Response
 
 from rota.errors import InvalidInput
 from rota.manage.access import project_view
 from rota.records.access import Identity
+from rota.records.filters import Page
 from rota.records.record import plain
 from rota.wiring import Platform
 
 T = TypeVar("T")
+NEXT = "Rota-Next"
 
 
 def platform_of(request: Request) -> Platform:
@@ -31,6 +33,13 @@ async def body_as(request: Request, shape: type[T]) -> T:
         return msgspec.json.decode(await request.body() or b"{}", type=shape)
     except msgspec.DecodeError as error:
         raise InvalidInput(f"the request body does not fit: {error}") from error
+
+
+def paged(response: Response, page: Page[Any]) -> list[Any]:
+    """The records of a page as JSON; when more follow, the header Rota-Next is what `after` takes to give them."""
+    if page.next:
+        response.headers[NEXT] = page.next
+    return listed(page.items)
 
 
 def listed(records: Sequence[Any]) -> list[Any]:

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import pytest
@@ -19,32 +18,12 @@ from rota.ports.metadata import Batch, Metadata
 from rota.records.model import Alias, ModelVersion
 from rota.records.record import Record, encode
 from rota.records.release import Endpoint
-from rota.records.schema import Schema
 from rota.records.signal import AuditEntry, Cursor, Event, Monitor
+from rota.testing.lists import ListsContract
+from rota.testing.records import alias, pushed, store, version
 
 
-def alias(name: str = "champion", number: int = 1, *, model: str = "flights", since_us: int = 0) -> Alias:
-    return Alias(model, name, number, since_us)
-
-
-def version(**changes: Any) -> ModelVersion:
-    """A record with nested values."""
-    made = ModelVersion("flights", 1, "b" * 64, "skops", "r1", "flights@1", "d" * 64, 5)
-    return msgspec.structs.replace(made, **changes)
-
-
-def pushed(subject: str) -> Event:
-    return Event("commit.pushed", subject, 7, {"by": "ada"})
-
-
-def store(metadata: Metadata, *records: Record) -> None:
-    batch = Batch()
-    for record in records:
-        batch.put(record)
-    metadata.commit(batch)
-
-
-class MetadataContract:
+class MetadataContract(ListsContract):
     @pytest.fixture
     def metadata(self) -> Metadata:
         raise NotImplementedError("give a fixture `metadata` that returns an empty store")
@@ -292,60 +271,6 @@ class MetadataContract:
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(attempt, range(16))).count(True) == 1
         assert metadata.find(Alias) == []
-
-    # --- find ---
-
-    def test_find_filters_by_key_and_index_fields(self, metadata: Metadata) -> None:
-        store(metadata, alias("a", since_us=1), alias("b", since_us=2), alias("a", model="other", since_us=2))
-        assert metadata.find(Alias, {"model": "flights"}) == [alias("a", since_us=1), alias("b", since_us=2)]
-        assert metadata.find(Alias, {"model": "flights", "since_us": 2}) == [alias("b", since_us=2)]
-        assert metadata.find(Alias, {"model": "nobody"}) == []
-
-    def test_find_by_a_number_in_the_key(self, metadata: Metadata) -> None:
-        store(metadata, Schema("flights", 2, ()), Schema("flights", 10, ()))
-        assert metadata.find(Schema, {"version": 10}) == [Schema("flights", 10, ())]
-
-    @pytest.mark.parametrize("field", ["number", "reason", "nonsense", "", "since_us; --"])
-    def test_other_fields_are_refused(self, metadata: Metadata, field: str) -> None:
-        with pytest.raises(InvalidInput, match="cannot be found"):
-            metadata.find(Alias, {field: 1})
-        if field:
-            with pytest.raises(InvalidInput, match="cannot be found"):
-                metadata.find(Alias, order=field)
-
-    def test_a_value_of_the_wrong_type_is_refused(self, metadata: Metadata) -> None:
-        for where in ({"since_us": "1"}, {"model": 1}, {"since_us": True}, {"model": None}):
-            with pytest.raises(InvalidInput, match="looked up"):
-                metadata.find(Alias, where)  # type: ignore[arg-type]
-
-    def test_numbers_order_as_numbers_and_the_default_order_is_the_key(self, metadata: Metadata) -> None:
-        store(metadata, *(Schema("flights", version, ()) for version in (10, 9, 100, 1)))
-        assert [schema.version for schema in metadata.find(Schema)] == [1, 9, 10, 100]
-        assert [schema.version for schema in metadata.find(Schema, order="-version", limit=2)] == [100, 10]
-
-    def test_ties_are_broken_by_the_key_and_minus_is_the_exact_reverse(self, metadata: Metadata) -> None:
-        store(metadata, *(alias(name, since_us=since) for name, since in (("c", 1), ("a", 1), ("Z", 1), ("ä", 1), ("b", 0))))
-        names = [found.alias for found in metadata.find(Alias, order="since_us")]
-        assert names == ["b", "Z", "a", "c", "ä"]
-        assert [found.alias for found in metadata.find(Alias, order="-since_us")] == names[::-1]
-
-    def test_an_absent_value_orders_first(self, metadata: Metadata) -> None:
-        store(metadata, Schema("a", 1, (), frozen_us=5), Schema("b", 1, ()), Schema("c", 1, (), frozen_us=-5))
-        assert [schema.name for schema in metadata.find(Schema, order="frozen_us")] == ["b", "c", "a"]
-        assert [schema.name for schema in metadata.find(Schema, order="-frozen_us")] == ["a", "c", "b"]
-
-    def test_limit_bounds_every_reader(self, metadata: Metadata) -> None:
-        batch = Batch()
-        for number in range(5):
-            batch.put(alias(f"a{number}"))
-            batch.event(pushed(f"a{number}"))
-            batch.audit("ada", "promote", f"a{number}", number)
-        metadata.commit(batch)
-        for limit in (0, 3):
-            assert len(metadata.find(Alias, limit=limit)) == len(metadata.events(0, limit=limit)) == len(metadata.audit(limit=limit)) == limit
-        for read in (lambda: metadata.find(Alias, limit=-1), lambda: metadata.events(0, limit=-1), lambda: metadata.audit(limit=-1)):
-            with pytest.raises(InvalidInput, match="limit"):
-                read()
 
     # --- events ---
 

@@ -4,7 +4,7 @@ A backend's test module subclasses it and gives the fixtures `runs` (an empty qu
 `lease_clock`) and `metadata` (the store that batches go to).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from rota.errors import Conflict, InvalidInput, LostLease, NotFound
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import MAX_PAGE, Batch, Metadata
 from rota.ports.runs import Runs
 from rota.records.model import Alias
-from rota.records.run import ENDED, Lease, Run, Step
+from rota.records.run import ENDED, Lease, Run, RunQuery, Step
 from rota.testing.clock import FakeSeconds
 
 FAR_US = 10**15
@@ -130,7 +130,7 @@ class RunsContract:
     def test_hostile_texts_read_back(self, runs: Runs) -> None:
         run = Run("r'; DROP TABLE runs; --", "tür ☕", "%_\\\"'", {"deep": [{"ä": None}]}, 5)
         runs.submit(run)
-        assert runs.find(id=run.id) == [run]
+        assert runs.get(run.id) == run
         assert claim(runs).run.arguments == run.arguments
 
     # --- claim ---
@@ -399,21 +399,56 @@ class RunsContract:
         ):
             runs.submit(queued(run_id, workflow=workflow, subject=subject, created_us=created_us))
 
-        def ids(**filters: Any) -> list[str]:
-            return [run.id for run in runs.find(**filters)]
+        def ids(*wanted: Any, **filters: Any) -> list[str]:
+            query = RunQuery(*wanted, **filters)
+            found = [run.id for run in runs.find(query)]
+            assert found == [run.id for page in _walk(runs, query, 2) for run in page]
+            return found
 
         assert ids() == ["d", "b", "c", "a"]
         assert ids(newest_first=False) == ["a", "c", "b", "d"]
-        assert ids(workflow="train", subject="x") == ["d", "a"]
-        assert ids(id="c") == ["c"]
-        assert ids(id="nobody") == []
-        assert ids(limit=2) == ["d", "b"]
-        assert ids(limit=0) == []
+        assert ids("train", "x") == ["d", "a"]
+        assert ids("nothing") == []
+        assert [run.id for run in runs.page(limit=2).items] == ["d", "b"]
         claim(runs)
         assert ids(statuses=["running"]) == ["a"]
-        assert ids(statuses={"running", "queued"}, workflow="train") == ["d", "b", "a"]
-        with pytest.raises(InvalidInput, match="limit"):
-            runs.find(limit=-1)
+        assert ids("train", statuses={"running", "queued"}) == ["d", "b", "a"]
+
+    def test_get_gives_one_run(self, runs: Runs) -> None:
+        runs.submit(queued("a"))
+        assert runs.get("a") == queued("a")
+        assert runs.get("nobody") is None
+        assert runs.get("") is None
+
+    def test_find_gives_every_run_however_many_there_are(self, runs: Runs) -> None:
+        for number in range(1_005):
+            runs.submit(queued(f"r{number}", created_us=number // 3))
+        assert [run.id for run in runs.find(RunQuery(newest_first=False))] == [f"r{number}" for number in range(1_005)]
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    def test_runs_submitted_and_forgotten_during_a_walk_move_no_other_onto_two_pages_or_none(self, runs: Runs, newest_first: bool) -> None:
+        for number in range(7):
+            runs.submit(queued(f"r{number}", created_us=number // 2))
+        query = RunQuery(newest_first=newest_first)
+        seen = []
+        for number, page in enumerate(_walk(runs, query, 2)):
+            seen += [run.id for run in page]
+            runs.submit(queued(f"new{number}", created_us=99 if newest_first else 0))
+            runs.signal("r3", "cancel", None)
+        wanted = [f"r{number}" for number in range(7)]
+        assert [name for name in seen if name in wanted] == (wanted[::-1] if newest_first else wanted)
+        assert len(set(seen)) == len(seen)
+
+    def test_a_page_holds_one_run_to_the_most_and_its_token_belongs_to_its_query(self, runs: Runs) -> None:
+        for limit in (-1, 0, MAX_PAGE + 1):
+            with pytest.raises(InvalidInput, match="ask for 1 to 10000"):
+                runs.page(limit=limit)
+        for run_id in "ab":
+            runs.submit(queued(run_id))
+        token = runs.page(limit=1).next
+        for query, after in ((RunQuery("train"), token), (RunQuery(newest_first=False), token), (RunQuery(), "x"), (RunQuery(), token[:-4])):
+            with pytest.raises(InvalidInput, match="page token"):
+                runs.page(query, after=after)
 
 
 def acts(runs: Runs) -> dict[str, Callable[[Lease], None]]:
@@ -424,3 +459,11 @@ def acts(runs: Runs) -> dict[str, Callable[[Lease], None]]:
         "finish": lambda lease: runs.finish(lease, "succeeded", ended_us=5, batch=batch_with_alias()),
         "renew": lambda lease: runs.renew(lease, lease_s=5),
     }
+
+
+def _walk(runs: Runs, query: RunQuery, limit: int) -> Iterator[list[Run]]:
+    page = runs.page(query, limit=limit)
+    yield page.items
+    while page.next:
+        page = runs.page(query, after=page.next, limit=limit)
+        yield page.items

@@ -76,7 +76,7 @@ def _served(metadata: Metadata, schema: Schema) -> Statistics | None:
     counted = [
         one
         for endpoint in metadata.find(Endpoint, {"model": schema.name})
-        for one in metadata.find(MonitorSlice, {"endpoint": endpoint.name}, order="-start_us", limit=SERVED_DAYS)
+        for one in metadata.page(MonitorSlice, {"endpoint": endpoint.name}, order="-start_us", limit=SERVED_DAYS).items
     ]
     columns = []
     for bins in schema.bins:

@@ -6,9 +6,23 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from rota.backends.shared.stored_form import body_of, chained, check_unchanged, checked_limit, field_of, key_for, kind_of, ordering, values_of
+from rota.backends.shared.page_token import SortValue, page_limit, token_of, values_after
+from rota.backends.shared.stored_form import (
+    body_of,
+    chained,
+    check_unchanged,
+    checked_limit,
+    checked_position,
+    field_of,
+    key_for,
+    kind_of,
+    listing_of,
+    ordering,
+    values_of,
+)
 from rota.errors import Conflict
 from rota.ports.metadata import Anything, Batch, Put
+from rota.records.filters import Page
 from rota.records.kinds import KINDS, key_of, node
 from rota.records.record import Record, decode
 from rota.records.signal import AuditEntry, Edge, Event
@@ -38,15 +52,34 @@ class MemoryMetadata:
             body = self._records[row_kind.name].get(parts)
         return None if body is None else decode(body, kind)
 
-    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", limit: int = 1_000) -> list[R]:
+    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "") -> list[R]:
+        return [record for _, record in self._sorted(kind, where, order)]
+
+    def page(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", after: str = "", limit: int = 1_000) -> Page[R]:
+        listing, found = listing_of(kind_of(kind), where, order), self._sorted(kind, where, order)
+        fields, descending = ordering(kind_of(kind), order)
+        if after:
+            last = _sort_key(values_after(listing, after, [field.stored_types for field in fields]))
+            found = [pair for pair in found if (_sort_key(pair[0]) < last if descending else _sort_key(pair[0]) > last)]
+        shown = found[: page_limit(limit)]
+        return Page([record for _, record in shown], token_of(listing, shown[-1][0]) if len(found) > limit else "")
+
+    def _sorted(self, kind: type[R], where: Mapping[str, str | int] | None, order: str) -> list[tuple[list[SortValue], R]]:
+        """The records that fit, each with the values that it is sorted by."""
         row_kind = kind_of(kind)
-        wanted = {field.column: field.stored(value) for field, value in ((field_of(row_kind, path), value) for path, value in (where or {}).items())}
-        fields, descending = ordering(row_kind, order)
+        asked = [(field, field.stored(value)) for field, value in ((field_of(row_kind, path), value) for path, value in (where or {}).items())]
+        by_key = [(row_kind.key.index(field.path), value) for field, value in asked if field.key]
         with self.lock:
-            records = [decode(body, kind) for body in self._records[row_kind.name].values()]
-        found = [(values, record) for values, record in ((values_of(record), record) for record in records) if wanted.items() <= values.items()]
-        found.sort(key=lambda pair: [_nulls_first(pair[0][field.column]) for field in fields], reverse=descending)
-        return [record for _, record in found[: checked_limit(limit)]]
+            rows = list(self._records[row_kind.name].items())
+        records = [decode(body, kind) for key, body in rows if all(key[at] == value for at, value in by_key)]
+        pairs = ((values_of(record), record) for record in records)
+        fields, descending = ordering(row_kind, order)
+        found = [
+            ([values[field.column] for field in fields], record)
+            for values, record in pairs
+            if all(values[field.column] == value for field, value in asked)
+        ]
+        return sorted(found, key=lambda pair: _sort_key(pair[0]), reverse=descending)
 
     def commit(self, batch: Batch) -> None:
         """Everything that can fail happens on copies, which then take the place of the old rows in one go."""
@@ -62,13 +95,13 @@ class MemoryMetadata:
 
     def events(self, after: int, *, limit: int = 1_000) -> list[Event]:
         with self.lock:
-            start = max(after, self._forgotten)
+            start = max(checked_position(after), self._forgotten)
             bodies = self._events[start - self._forgotten :][: checked_limit(limit)]
         return [msgspec.structs.replace(decode(body, Event), position=start + offset) for offset, body in enumerate(bodies, 1)]
 
     def forget_events(self, until: int) -> int:
         with self.lock:
-            count = min(max(until - self._forgotten, 0), len(self._events))
+            count = min(max(checked_position(until) - self._forgotten, 0), len(self._events))
             self._events = self._events[count:]
             self._forgotten += count
         return count
@@ -80,7 +113,7 @@ class MemoryMetadata:
         return [edge for (cause, effect), edge in edges if (effect if direction == "causes" else cause) in wanted]
 
     def audit(self, after: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]:
-        start = max(after, 0)
+        start = max(checked_position(after), 0)
         with self.lock:
             rows = self._audit[start : start + checked_limit(limit)]
         return [msgspec.structs.replace(decode(body, AuditEntry), hash=hash_) for body, hash_ in rows]
@@ -118,5 +151,6 @@ def _event_body(event: Event) -> str:
     return body_of(msgspec.structs.replace(event, position=0))
 
 
-def _nulls_first(value: str | int | None) -> tuple[bool, str | int]:
-    return (value is not None, 0 if value is None else value)
+def _sort_key(values: Sequence[SortValue]) -> list[tuple[bool, str | int]]:
+    """None stands before every value."""
+    return [(value is not None, 0 if value is None else value) for value in values]

@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 
 from rota.backends.memory.metadata import MemoryMetadata
-from rota.backends.shared.run_transitions import check_lease_s, check_signal, check_step, claimed, ended, held, parked, submitted
-from rota.backends.shared.stored_form import body_of, checked_limit, json_of
+from rota.backends.shared.page_token import page_limit, token_of, values_after
+from rota.backends.shared.run_transitions import check_lease_s, check_signal, check_step, claimed, ended, held, parked, run_listing, submitted
+from rota.backends.shared.stored_form import body_of, json_of
 from rota.errors import Conflict, NotFound
 from rota.ports.metadata import Batch
+from rota.records.filters import Page
 from rota.records.record import decode
-from rota.records.run import ENDED, Lease, Run, RunStatus, Step
+from rota.records.run import ENDED, EVERY_RUN, Lease, Run, RunQuery, RunStatus, Step
 from rota.records.time import Micros
 
 
@@ -42,6 +44,7 @@ class MemoryRuns:
         self._monotonic = monotonic
         self._entries: dict[str, _Entry] = {}
         self._fence = 0
+        self._submitted = 0
 
     def submit(self, run: Run, batch: Batch | None = None, *, exclusive: bool = False) -> bool:
         body = body_of(submitted(run))
@@ -49,7 +52,8 @@ class MemoryRuns:
             if run.id in self._entries or (exclusive and self._has_open_run(run)):
                 return False
             self._metadata.commit(batch or Batch())
-            self._entries[run.id] = _Entry(body, len(self._entries))
+            self._submitted += 1
+            self._entries[run.id] = _Entry(body, self._submitted)
         return True
 
     def claim(self, worker: str, now_us: Micros, *, lease_s: float, workflows: Collection[str] | None = None) -> Lease | None:
@@ -121,25 +125,26 @@ class MemoryRuns:
                 del self._entries[name]
         return len(over)
 
-    def find(
-        self,
-        *,
-        id: str = "",
-        workflow: str = "",
-        subject: str = "",
-        statuses: Collection[RunStatus] = (),
-        newest_first: bool = True,
-        limit: int = 1_000,
-    ) -> list[Run]:
-        wanted = {name: value for name, value in (("id", id), ("workflow", workflow), ("subject", subject)) if value}
+    def get(self, run_id: str) -> Run | None:
         with self._lock:
-            runs = [run for run, _ in self._oldest_first()]
-        if newest_first:
-            runs.reverse()
-        found = [
-            run for run in runs if all(getattr(run, name) == value for name, value in wanted.items()) and (not statuses or run.status in statuses)
-        ]
-        return found[: checked_limit(limit)]
+            return self._entries[run_id].run if run_id in self._entries else None
+
+    def find(self, query: RunQuery = EVERY_RUN) -> list[Run]:
+        return [run for run, _ in self._sorted(query)]
+
+    def page(self, query: RunQuery = EVERY_RUN, *, after: str = "", limit: int = 1_000) -> Page[Run]:
+        found = self._sorted(query)
+        if after:
+            last = tuple(values_after(run_listing(query), after, ((int,), (int,))))
+            found = [pair for pair in found if (_age(*pair) < last if query.newest_first else _age(*pair) > last)]
+        shown = found[: page_limit(limit)]
+        return Page([run for run, _ in shown], token_of(run_listing(query), _age(*shown[-1])) if len(found) > limit else "")
+
+    def _sorted(self, query: RunQuery) -> list[tuple[Run, _Entry]]:
+        with self._lock:
+            pairs = self._oldest_first()
+        found = [pair for pair in pairs if _fits(pair[0], query)]
+        return found[::-1] if query.newest_first else found
 
     def _held(self, lease: Lease) -> Run:
         entry = self._entries.get(lease.run.id)
@@ -147,7 +152,7 @@ class MemoryRuns:
 
     def _oldest_first(self) -> list[tuple[Run, _Entry]]:
         pairs = [(entry.run, entry) for entry in self._entries.values()]
-        return sorted(pairs, key=lambda pair: (pair[0].created_us, pair[1].position))
+        return sorted(pairs, key=lambda pair: _age(*pair))
 
     def _has_open_run(self, run: Run) -> bool:
         open_runs = (other for other, _ in self._oldest_first() if other.status not in ENDED)
@@ -157,3 +162,15 @@ class MemoryRuns:
         if run.status == "parked":
             return run.wake_us <= now_us or entry.signalled
         return run.status == "queued" or (run.status == "running" and entry.lease_until <= self._monotonic())
+
+
+def _age(run: Run, entry: _Entry) -> tuple[int, int]:
+    return run.created_us, entry.position
+
+
+def _fits(run: Run, query: RunQuery) -> bool:
+    return (
+        (not query.workflow or run.workflow == query.workflow)
+        and (not query.subject or run.subject == query.subject)
+        and (not query.statuses or run.status in query.statuses)
+    )

@@ -9,7 +9,7 @@ import msgspec
 
 from rota.backends.shared.stored_form import json_of
 from rota.errors import InvalidInput, LostLease
-from rota.records.run import ENDED, Lease, Run, RunStatus, Step
+from rota.records.run import ENDED, Lease, Run, RunQuery, RunStatus, Step
 from rota.records.time import Micros
 
 
@@ -56,6 +56,11 @@ def held(run: Run | None, lease: Lease) -> Run:
             fence=lease.fence,
         )
     return run
+
+
+def run_listing(query: RunQuery) -> tuple[object, ...]:
+    """What decides the runs of a list and their order."""
+    return "runs", query.workflow, query.subject, sorted(query.statuses), query.newest_first
 
 
 def check_step(lease: Lease, step: Step) -> None:

@@ -19,7 +19,7 @@ from rota.records.record import Record, decode, digest, encode
 from rota.records.signal import AuditEntry
 
 MAX_INTEGER = 2**63 - 1
-_UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses a NUL, UTF-8 half a surrogate pair
+UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses a NUL, UTF-8 half a surrogate pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,11 @@ class Field:
     column: str
     number: bool
     key: bool
+
+    @property
+    def stored_types(self) -> tuple[type, ...]:
+        """Of the values in its column: the parts of a key are texts and always there."""
+        return (str,) if self.key else (int if self.number else str, type(None))
 
     def stored(self, value: object) -> str | int:
         """A value asked for, as it is kept: key parts are texts, numbers among them zero-padded."""
@@ -121,8 +126,20 @@ def field_of(kind: Kind, path: str) -> Field:
 def checked_limit(limit: int) -> int:
     """A number of rows to read at most."""
     if not 0 <= limit <= MAX_INTEGER:
-        raise InvalidInput(f"limit {limit} must not be negative", limit=limit)
+        raise InvalidInput(f"limit {limit} must lie between 0 and {MAX_INTEGER}", limit=limit)
     return limit
+
+
+def checked_position(position: int) -> int:
+    """A place in the log of events or of audit entries, which need not be taken."""
+    if abs(position) > MAX_INTEGER:
+        raise InvalidInput(f"position {position} does not fit into 64 bits; a log begins behind position 0", position=position)
+    return position
+
+
+def listing_of(kind: Kind, where: Mapping[str, str | int] | None, order: str) -> tuple[object, ...]:
+    """What decides the items of a list of records and their order."""
+    return kind.name, sorted((where or {}).items()), order
 
 
 def chained(entry: AuditEntry, position: int, previous: str) -> tuple[str, str]:
@@ -142,6 +159,6 @@ def _storable(path: str, value: str | int) -> str | int:
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
             raise InvalidInput(f"field {path!r} = {value} does not fit into 64 bits", field=path)
-    elif _UNKEEPABLE.search(value):
+    elif UNKEEPABLE.search(value):
         raise InvalidInput(f"field {path!r} = {value!r} holds a NUL or half a character, which no engine keeps", field=path)
     return value

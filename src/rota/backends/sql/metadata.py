@@ -3,18 +3,32 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, Table, and_, delete, insert, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from rota.backends.shared.stored_form import body_of, chained, check_unchanged, checked_limit, field_of, key_for, kind_of, ordering, values_of
+from rota.backends.shared.page_token import SortValue, page_limit, token_of, values_after
+from rota.backends.shared.stored_form import (
+    body_of,
+    chained,
+    check_unchanged,
+    checked_limit,
+    checked_position,
+    field_of,
+    key_for,
+    kind_of,
+    listing_of,
+    ordering,
+    values_of,
+)
 from rota.backends.sql.engine import open_engine, reading, write
 from rota.backends.sql.postgresql import lock
 from rota.backends.sql.schema import KIND_TABLES, audit, edges, events
 from rota.errors import Conflict
 from rota.ports.metadata import Anything, Batch, Put
+from rota.records.filters import Page
 from rota.records.kinds import node
 from rota.records.record import Record, decode
 from rota.records.signal import AuditEntry, Edge, Event
@@ -37,20 +51,22 @@ class SqlMetadata:
             body = connection.scalar(query)
         return None if body is None else decode(body, kind)
 
-    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", limit: int = 1_000) -> list[R]:
-        row_kind = kind_of(kind)
-        table = KIND_TABLES[row_kind]
-        query = select(table.c.body).limit(checked_limit(limit))
-        for path, value in (where or {}).items():
-            field = field_of(row_kind, path)
-            query = query.where(table.c[field.column] == field.stored(value))
-        fields, descending = ordering(row_kind, order)
-        for field in fields:
-            column = table.c[field.column]
-            query = query.order_by(column.desc().nulls_last() if descending else column.asc().nulls_first())
+    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "") -> list[R]:
+        query = _sorted(kind, where, order)
         with reading(self.engine) as connection:
-            bodies = connection.scalars(query).all()
-        return [decode(body, kind) for body in bodies]
+            return [decode(row.body, kind) for row in connection.execute(query)]
+
+    def page(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", after: str = "", limit: int = 1_000) -> Page[R]:
+        row_kind = kind_of(kind)
+        fields, descending = ordering(row_kind, order)
+        query, listing = _sorted(kind, where, order).limit(page_limit(limit) + 1), listing_of(row_kind, where, order)
+        if after:
+            values = values_after(listing, after, [field.stored_types for field in fields])
+            query = query.where(_behind([KIND_TABLES[row_kind].c[field.column] for field in fields], values, descending=descending))
+        with reading(self.engine) as connection:
+            rows = connection.execute(query).all()
+        more = len(rows) > limit
+        return Page([decode(row.body, kind) for row in rows[:limit]], token_of(listing, rows[limit - 1][1:]) if more else "")
 
     def commit(self, batch: Batch) -> None:
         if is_empty(batch):
@@ -58,13 +74,13 @@ class SqlMetadata:
         write(self.engine, lambda connection: apply_batch(connection, batch))
 
     def events(self, after: int, *, limit: int = 1_000) -> list[Event]:
-        query = select(events).where(events.c.position > after).order_by(events.c.position).limit(checked_limit(limit))
+        query = select(events).where(events.c.position > checked_position(after)).order_by(events.c.position).limit(checked_limit(limit))
         with reading(self.engine) as connection:
             rows = connection.execute(query).all()
         return [msgspec.structs.replace(decode(row.body, Event), position=row.position) for row in rows]
 
     def forget_events(self, until: int) -> int:
-        old = delete(events).where(events.c.position <= until)
+        old = delete(events).where(events.c.position <= checked_position(until))
         return write(self.engine, lambda connection: connection.execute(old).rowcount)
 
     def edges(self, nodes: Collection[str], direction: Literal["causes", "effects"]) -> list[Edge]:
@@ -74,7 +90,7 @@ class SqlMetadata:
         return sorted((Edge(*row) for row in rows), key=lambda edge: (edge.cause, edge.effect))
 
     def audit(self, after: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]:
-        query = select(audit).where(audit.c.position > after).order_by(audit.c.position).limit(checked_limit(limit))
+        query = select(audit).where(audit.c.position > checked_position(after)).order_by(audit.c.position).limit(checked_limit(limit))
         with reading(self.engine) as connection:
             rows = connection.execute(query).all()
         return [msgspec.structs.replace(decode(row.body, AuditEntry), hash=row.hash) for row in rows]
@@ -155,6 +171,31 @@ def _append_audits(connection: Connection, entries: Iterable[AuditEntry]) -> Non
         rows.append({"position": position, "previous": previous, "hash": hash_, "body": body})
         previous = hash_
     connection.execute(insert(audit), rows)
+
+
+def _sorted(kind: type[R], where: Mapping[str, str | int] | None, order: str) -> Select[Any]:
+    """The bodies that fit, each followed by what it is sorted by."""
+    row_kind = kind_of(kind)
+    table = KIND_TABLES[row_kind]
+    fields, descending = ordering(row_kind, order)
+    columns = [table.c[field.column] for field in fields]
+    query = select(table.c.body, *columns)
+    for path, value in (where or {}).items():
+        wanted = field_of(row_kind, path)
+        query = query.where(table.c[wanted.column] == wanted.stored(value))
+    return query.order_by(*(column.desc().nulls_last() if descending else column.asc().nulls_first() for column in columns))
+
+
+def _behind(columns: Sequence[Column[Any]], values: Sequence[SortValue], *, descending: bool) -> ColumnElement[bool]:
+    """What follows a row with these values. Only the first column may hold NULL: it stands before every value, or after them when descending."""
+    first, value = columns[0], values[0]
+    if len(columns) == 1:
+        return first < value if descending else first > value
+    rest, behind = tuple_(*columns[1:]), tuple_(*values[1:])
+    tied = and_(first.is_(None) if value is None else first == value, rest < behind if descending else rest > behind)
+    if value is None:
+        return tied if descending else or_(first.is_not(None), tied)
+    return or_(first < value, first.is_(None), tied) if descending else or_(first > value, tied)
 
 
 def _at(table: Table, row: Mapping[str, str | int | None]) -> ColumnElement[bool]:

@@ -9,18 +9,20 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Double, Engine, Row, and_, cast, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Double, Engine, Row, Select, and_, cast, delete, func, or_, select, tuple_, update
 
-from rota.backends.shared.run_transitions import check_lease_s, check_signal, check_step, claimed, ended, held, parked, submitted
-from rota.backends.shared.stored_form import body_of, checked_limit, json_of
+from rota.backends.shared.page_token import page_limit, token_of, values_after
+from rota.backends.shared.run_transitions import check_lease_s, check_signal, check_step, claimed, ended, held, parked, run_listing, submitted
+from rota.backends.shared.stored_form import body_of, json_of
 from rota.backends.sql.engine import reading, write, writing
 from rota.backends.sql.metadata import apply_batch, insert_new
 from rota.backends.sql.postgresql import lock, lock_for
 from rota.backends.sql.schema import runs, signals, steps
 from rota.errors import Conflict, NotFound
 from rota.ports.metadata import Batch
+from rota.records.filters import Page
 from rota.records.record import decode
-from rota.records.run import ENDED, Lease, Run, RunStatus, Step
+from rota.records.run import ENDED, EVERY_RUN, Lease, Run, RunQuery, RunStatus, Step
 from rota.records.time import Micros
 
 _AT_ONCE = 500
@@ -136,34 +138,44 @@ class SqlRuns:
                 forgotten += connection.execute(delete(runs).where(runs.c.id.in_(over))).rowcount
         return forgotten
 
-    def find(
-        self,
-        *,
-        id: str = "",
-        workflow: str = "",
-        subject: str = "",
-        statuses: Collection[RunStatus] = (),
-        newest_first: bool = True,
-        limit: int = 1_000,
-    ) -> list[Run]:
-        query = select(runs).limit(checked_limit(limit))
-        for column, wanted in ((runs.c.id, id), (runs.c.workflow, workflow), (runs.c.subject, subject)):
-            if wanted:
-                query = query.where(column == wanted)
-        if statuses:
-            query = query.where(runs.c.status.in_(sorted(statuses)))
-        age = (runs.c.created_us, runs.c.position)
-        query = query.order_by(*(column.desc() for column in age) if newest_first else age)
+    def get(self, run_id: str) -> Run | None:
         with reading(self.engine) as connection:
-            return [_run_of(row) for row in connection.execute(query)]
+            row = connection.execute(select(runs).where(runs.c.id == run_id)).first()
+        return None if row is None else _run_of(row)
+
+    def find(self, query: RunQuery = EVERY_RUN) -> list[Run]:
+        with reading(self.engine) as connection:
+            return [_run_of(row) for row in connection.execute(_sorted(query))]
+
+    def page(self, query: RunQuery = EVERY_RUN, *, after: str = "", limit: int = 1_000) -> Page[Run]:
+        statement = _sorted(query).limit(page_limit(limit) + 1)
+        if after:
+            last = tuple_(*values_after(run_listing(query), after, ((int,), (int,))))
+            statement = statement.where(tuple_(*_AGE) < last if query.newest_first else tuple_(*_AGE) > last)
+        with reading(self.engine) as connection:
+            rows = connection.execute(statement).all()
+        more, last_row = len(rows) > limit, rows[:limit][-1] if rows else None
+        token = token_of(run_listing(query), (last_row.created_us, last_row.position)) if more and last_row is not None else ""
+        return Page([_run_of(row) for row in rows[:limit]], token)
 
 
+_AGE = (runs.c.created_us, runs.c.position)
 _RUN_FIELDS = Run.__struct_fields__
 _JSON_FIELDS = ("arguments", "result")
 
 
 def _server_s() -> ColumnElement[float]:
     return cast(func.extract("epoch", func.clock_timestamp()), Double)
+
+
+def _sorted(query: RunQuery) -> Select[Any]:
+    statement = select(runs)
+    for column, wanted in ((runs.c.workflow, query.workflow), (runs.c.subject, query.subject)):
+        if wanted:
+            statement = statement.where(column == wanted)
+    if query.statuses:
+        statement = statement.where(runs.c.status.in_(sorted(query.statuses)))
+    return statement.order_by(*(column.desc() if query.newest_first else column.asc() for column in _AGE))
 
 
 def _row_of(run: Run) -> dict[str, Any]:

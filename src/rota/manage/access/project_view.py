@@ -6,25 +6,26 @@ Whatever `rota.manage.experiments.project_ownership` does not know is refused or
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar
 
 from rota.errors import Refused
 from rota.manage.experiments.project_ownership import NOBODY, UNKNOWN, ProjectOwnership
 from rota.manage.repositories import Repositories
-from rota.ports.metadata import Batch, Metadata
+from rota.ports.metadata import MAX_PAGE, Batch, Metadata
 from rota.ports.runs import Runs
 from rota.ports.tracking import Logged, Tracking
 from rota.records.access import Permission
 from rota.records.filters import Page, Query
 from rota.records.model import RegisteredModel
 from rota.records.record import Record
-from rota.records.run import Run, RunStatus, Step
+from rota.records.run import EVERY_RUN, Run, RunQuery, Step
 from rota.records.signal import AuditEntry, Edge, Event
 from rota.records.time import Micros
 from rota.records.tracking import Experiment, ExperimentRun, MetricPoint, TrackedStatus
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 BEYOND: frozenset[Permission] = frozenset(
     {"platform.read", "platform.operate", "token.manage", "data.push", "data.write", "pipeline.deploy", "audit.read"}
@@ -83,15 +84,14 @@ class ScopedMetadata:
             _require(self._project, self._place.record(found), "@".join(map(str, key)), reading=True)
         return found
 
-    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", limit: int = 1_000) -> list[R]:
-        """Asks for more until enough of what was found is the project's."""
-        asked = limit
-        while True:
-            found = self._metadata.find(kind, where, order=order, limit=asked)
-            own = [record for record in found if self._place.record(record) in (NOBODY, self._project)]
-            if len(own) >= limit or len(found) < asked:
-                return own[:limit]
-            asked *= 4
+    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "") -> list[R]:
+        return [record for record in self._metadata.find(kind, where, order=order) if self._is_shown(record)]
+
+    def page(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", after: str = "", limit: int = 1_000) -> Page[R]:
+        def ask(after: str, limit: int) -> Page[R]:
+            return self._metadata.page(kind, where, order=order, after=after, limit=limit)
+
+        return _own_page(ask, self._is_shown, after, limit)
 
     def commit(self, batch: Batch) -> None:
         check_batch(self._place, self._project, batch)
@@ -114,6 +114,9 @@ class ScopedMetadata:
     def close(self) -> None:
         self._metadata.close()
 
+    def _is_shown(self, record: Record) -> bool:
+        return self._place.record(record) in (NOBODY, self._project)
+
     def _seen(self, node: str) -> bool:
         return self._place.node(node) in (NOBODY, self._project)
 
@@ -129,34 +132,32 @@ class ScopedRuns:
         check_batch(self._place, self._project, batch)
         return self._runs.submit(run, batch, exclusive=exclusive)
 
-    def find(
-        self,
-        *,
-        id: str = "",
-        workflow: str = "",
-        subject: str = "",
-        statuses: Collection[RunStatus] = (),
-        newest_first: bool = True,
-        limit: int = 1_000,
-    ) -> list[Run]:
-        asked = limit
-        while True:
-            found = self._runs.find(id=id, workflow=workflow, subject=subject, statuses=statuses, newest_first=newest_first, limit=asked)
-            own = [run for run in found if self._place.durable_run(run) == self._project]
-            if len(own) >= limit or len(found) < asked:
-                return own[:limit]
-            asked *= 4
+    def get(self, run_id: str) -> Run | None:
+        run = self._runs.get(run_id)
+        return run if run is not None and self._is_own(run) else None
+
+    def find(self, query: RunQuery = EVERY_RUN) -> list[Run]:
+        return [run for run in self._runs.find(query) if self._is_own(run)]
+
+    def page(self, query: RunQuery = EVERY_RUN, *, after: str = "", limit: int = 1_000) -> Page[Run]:
+        def ask(after: str, limit: int) -> Page[Run]:
+            return self._runs.page(query, after=after, limit=limit)
+
+        return _own_page(ask, self._is_own, after, limit)
 
     def journal(self, run_id: str) -> list[Step]:
-        return self._runs.journal(run_id) if self.find(id=run_id) else []
+        return self._runs.journal(run_id) if self.get(run_id) else []
 
     def signals(self, run_id: str) -> dict[str, Any]:
-        return self._runs.signals(run_id) if self.find(id=run_id) else {}
+        return self._runs.signals(run_id) if self.get(run_id) else {}
 
     def signal(self, run_id: str, name: str, payload: Any) -> None:
-        if not self.find(id=run_id):
+        if not self.get(run_id):
             self._refuse()
         self._runs.signal(run_id, name, payload)
+
+    def _is_own(self, run: Run) -> bool:
+        return self._place.durable_run(run) == self._project
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise Refused(f"a token of project {self._project!r} cannot do this to a run", project=self._project)
@@ -253,6 +254,20 @@ class ScopedTracking:
     def _require(self, owner: str | None, what: str) -> None:
         if owner is not None:
             _require(self._project, owner, what, reading=False)
+
+
+def _own_page(ask: Callable[[str, int], Page[T]], is_shown: Callable[[T], bool], after: str, limit: int) -> Page[T]:
+    """A full page of what a project is shown, from the pages of everything; the last one may be empty."""
+    items, asked = list[T](), limit
+    while True:
+        page = ask(after, asked)
+        shown = [at for at, item in enumerate(page.items) if is_shown(item)][: limit - len(items)]
+        items += [page.items[at] for at in shown]
+        if len(items) == limit and len(page.items) > shown[-1] + 1:
+            return Page(items, ask(after, shown[-1] + 1).next)  # what follows the last one shown, which is not the end of this page
+        if len(items) == limit or not page.next:
+            return Page(items, page.next)
+        after, asked = page.next, min(4 * asked, MAX_PAGE)
 
 
 def check_batch(place: ProjectOwnership, project: str, batch: Batch | None) -> None:

@@ -73,7 +73,7 @@ def record_renewal(metadata: Metadata, *, actor: str, now_us: Micros) -> None:
 
 def tokens(metadata: Metadata, *, holder: str = "", limit: int = LISTED) -> list[AccessToken]:
     """Tokens of everybody or of one holder, also those that open nothing any more, newest first."""
-    found = metadata.find(AccessToken, {"holder": holder} if holder else None, limit=LISTED)
+    found = metadata.find(AccessToken, {"holder": holder} if holder else None)
     return sorted(found, key=lambda token: (-token.created_us, token.id))[:limit]
 
 
@@ -81,7 +81,7 @@ def recognise(metadata: Metadata, secret: str, *, environment: str, now_us: Micr
     """Whose secret this is, or None when it opens nothing here."""
     if not secret.startswith(PREFIX):
         return None
-    found = metadata.find(AccessToken, {"hash": hash_of(secret)}, limit=1)
+    found = metadata.page(AccessToken, {"hash": hash_of(secret)}, limit=1).items
     if not found or state(found[0], now_us) != "valid" or found[0].environment not in ("", environment):
         return None
     token = found[0]

@@ -35,7 +35,7 @@ class Built:
 
 
 def next_number(metadata: Metadata, name: str) -> int:
-    newest = metadata.find(DatasetVersion, {"name": name}, order="-number", limit=1)
+    newest = metadata.page(DatasetVersion, {"name": name}, order="-number", limit=1).items
     return newest[0].number + 1 if newest else 1
 
 

@@ -29,7 +29,7 @@ def described(version: DatasetVersion) -> RunInput:
 def _found(repositories: Repositories, text: str) -> DatasetVersion:
     if "@" in text:
         return datasets.get(repositories.metadata, *datasets.parse(text))
-    newest = repositories.metadata.find(DatasetVersion, {"name": text}, order="-number", limit=1)
+    newest = repositories.metadata.page(DatasetVersion, {"name": text}, order="-number", limit=1).items
     if not newest:
         raise NotFound(f"dataset {text!r} has no version yet; `rota data build {text}` makes one, `rota data list` shows what exists", dataset=text)
     return newest[0]

@@ -52,7 +52,7 @@ def of_features(rows: pl.DataFrame, names: Sequence[str], name: str, *, dataset:
 
 def of_version(repositories: Repositories, version: DatasetVersion, name: str) -> Schema:
     """The schema of a stored dataset version, by the definition that it was built from."""
-    deployed = repositories.metadata.find(Deployed, {"pipeline": version.name}, limit=1)
+    deployed = repositories.metadata.page(Deployed, {"pipeline": version.name}, limit=1).items
     if not version.definition and not deployed:
         raise NotFound(f"dataset {version.id} keeps no definition, and no pipeline {version.name!r} is deployed; build it again", dataset=version.id)
     definition = decode(repositories.blobs.get(version.definition), DatasetDefinition) if version.definition else deployed[0].definition.dataset

@@ -23,7 +23,7 @@ def active(metadata: Metadata, name: str) -> Schema | None:
 
 def newest(metadata: Metadata, name: str) -> Schema | None:
     """The version with the highest number, frozen or not."""
-    return next(iter(metadata.find(Schema, {"name": name}, order="-version", limit=1)), None)
+    return next(iter(metadata.page(Schema, {"name": name}, order="-version", limit=1).items), None)
 
 
 def newest_version(metadata: Metadata, name: str) -> int:
@@ -109,7 +109,7 @@ def freeze(metadata: Metadata, reference: str, *, author: str, now_us: Micros) -
 
 def _frozen(metadata: Metadata, name: str, *, limit: int) -> list[Schema]:
     """Frozen versions, the one frozen last first."""
-    found = metadata.find(Schema, {"name": name}, order="-frozen_us", limit=limit)
+    found = metadata.page(Schema, {"name": name}, order="-frozen_us", limit=limit).items
     return sorted((s for s in found if s.frozen_us is not None), key=lambda s: (s.frozen_us or 0, s.version), reverse=True)
 
 

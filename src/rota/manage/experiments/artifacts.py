@@ -23,7 +23,6 @@ MAX_PART = 255
 """Characters of one part of a path: what file systems take, so that every artifact can be downloaded."""
 VERSIONS = "versions"
 """What the roots of registered versions begin with; experiments' ids are numbers."""
-ALL = 1_000_000_000
 _DECODINGS = 8
 _ROOT = re.compile(
     r"([\w-]{1,64})/([\w-]{1,64})/artifacts|([\w-]{1,64})/models/(m-[0-9a-f]{32})/artifacts|versions/[\w.-]{1,128}/[0-9a-f]{32}/artifacts", re.ASCII
@@ -155,7 +154,7 @@ def read(repositories: Repositories, root: str, path: str) -> Iterator[bytes]:
 
 def files(metadata: Metadata, root: str, folder: str = "") -> list[ArtifactFile]:
     """Every file below a folder, by path; a folder that is a file gives that file."""
-    found = metadata.find(ArtifactFile, {"root": root}, order="path", limit=ALL)
+    found = metadata.find(ArtifactFile, {"root": root}, order="path")
     if not folder:
         return found
     check_path(folder)
@@ -209,7 +208,7 @@ def _of_run(repositories: Repositories, identity: str, folder: str) -> ArtifactL
     root = run_root(run)
     name, _, below = folder.partition("/")
     if folder and not files(repositories.metadata, root, folder):
-        for model in repositories.metadata.find(LoggedModel, {"run": run.id}, order="-created_us", limit=ALL):
+        for model in repositories.metadata.find(LoggedModel, {"run": run.id}, order="-created_us"):
             if model.name == name and model.deleted_us is None:
                 return ArtifactLocation(model_root(model), below, run=run.id, model=model.id)
     return ArtifactLocation(root, folder, run=run.id)

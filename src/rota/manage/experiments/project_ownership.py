@@ -92,7 +92,7 @@ class ProjectOwnership:
             return found.project
         if name in self._new:
             return self._new[name]
-        first = self._metadata.find(ModelVersion, {"model": name}, limit=1)
+        first = self._metadata.page(ModelVersion, {"model": name}, limit=1).items
         return self._release(first[0].release) if first else None
 
     def endpoint(self, name: str) -> str | None:
@@ -100,7 +100,7 @@ class ProjectOwnership:
         return None if found is None else self.model(found.model) or UNKNOWN
 
     def pipeline(self, name: str) -> str | None:
-        found = self._metadata.find(Deployed, {"pipeline": name}, limit=1)
+        found = self._metadata.page(Deployed, {"pipeline": name}, limit=1).items
         return self._release(found[0].release) if found else None
 
     def experiment(self, id: str) -> str | None:
@@ -122,8 +122,8 @@ class ProjectOwnership:
         return found or UNKNOWN
 
     def any_run(self, id: str) -> str | None:
-        durable = self._runs.find(id=id, limit=1)
-        return self.durable_run(durable[0]) if durable else self.tracked_run(id)
+        durable = self._runs.get(id)
+        return self.durable_run(durable) if durable else self.tracked_run(id)
 
     def node(self, node: str) -> str | None:
         """The project of a lineage node, kind:key."""

@@ -15,7 +15,7 @@ from rota.manage.features.definitions import registration as registry
 from rota.manage.features.definitions.catalog import Entry, User
 from rota.manage.features.definitions.references import Features
 from rota.manage.features.definitions.registration import Change, Definition
-from rota.manage.features.definitions.versions import ALL, CATALOG
+from rota.manage.features.definitions.versions import CATALOG
 from rota.manage.features.join import point_in_time
 from rota.manage.features.join.windows import AsOf
 from rota.manage.features.materialization.freshness import ViewStatus
@@ -175,19 +175,19 @@ class Store:
 
     def list_feature_views(self) -> list[FeatureView]:
         """The feature views in force."""
-        return self._metadata.find(FeatureView, limit=ALL)
+        return self._metadata.find(FeatureView)
 
     def list_on_demand_feature_views(self) -> list[OnDemandFeatureView]:
         """The on-demand feature views in force."""
-        return self._metadata.find(OnDemandFeatureView, limit=ALL)
+        return self._metadata.find(OnDemandFeatureView)
 
     def list_feature_services(self) -> list[FeatureService]:
         """The registered services."""
-        return self._metadata.find(FeatureService, limit=ALL)
+        return self._metadata.find(FeatureService)
 
     def list_data_sources(self) -> list[Source]:
         """The registered sources."""
-        return self._metadata.find(Source, limit=ALL)
+        return self._metadata.find(Source)
 
     def list_entities(self) -> list[Entity]:
         """Every entity of the registered views."""

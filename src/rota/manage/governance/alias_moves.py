@@ -75,7 +75,7 @@ def is_protected(metadata: Metadata, model: str, alias: str) -> bool:
 def history(metadata: Metadata, model: str, alias: str = "") -> list[AliasMove]:
     """Every move of a model's aliases, or of one alias, oldest first."""
     where: dict[str, str | int] = {"model": model, "alias": alias} if alias else {"model": model}
-    return sorted(metadata.find(AliasMove, where, limit=registered_models.ALL), key=lambda move: (move.at_us, move.alias, move.move))
+    return sorted(metadata.find(AliasMove, where), key=lambda move: (move.at_us, move.alias, move.move))
 
 
 def _gate_evidence(metadata: Metadata, version: ModelVersion, alias: str, reason: str, *, now_us: Micros, may_release: bool) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def _purpose(metadata: Metadata, version: ModelVersion) -> dict[str, object]:
 
 def use_case(metadata: Metadata, model: str) -> UseCase | None:
     """The use case that names the model, else one that speaks of all models."""
-    cases = metadata.find(UseCase, order="name", limit=registered_models.ALL)
+    cases = metadata.find(UseCase, order="name")
     return next((case for case in cases if model in case.models), next((case for case in cases if not case.models), None))
 
 

@@ -56,7 +56,7 @@ class ReviewDecision:
 
 def review(metadata: Metadata, version: ModelVersion) -> ReviewRequest | None:
     """The newest request for a review of a version."""
-    found = metadata.find(ReviewRequest, {"model": version.model, "number": version.number}, order="-at_us", limit=1)
+    found = metadata.page(ReviewRequest, {"model": version.model, "number": version.number}, order="-at_us", limit=1).items
     return found[0] if found else None
 
 

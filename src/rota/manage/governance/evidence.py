@@ -84,13 +84,13 @@ def passed_gates(repositories: Repositories, version: ModelVersion) -> bool:
 
 def rollouts(metadata: Metadata, endpoint: Endpoint, version: ModelVersion) -> list[Rollout]:
     """The rollouts of a version on an endpoint, oldest first."""
-    found = metadata.find(Rollout, {"endpoint": endpoint.name}, order="started_us", limit=registered_models.ALL)
+    found = metadata.find(Rollout, {"endpoint": endpoint.name}, order="started_us")
     return [r for r in found if (r.model, r.candidate) == (version.model, version.number)]
 
 
 def performance(metadata: Metadata, endpoint: str, number: int, *, days: int = DAYS) -> dict[str, float]:
     """Metrics of a version's labelled predictions in the newest `days` slices, weighted by labels; "labelled" and "slices" say of how many."""
-    found = metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=days)
+    found = metadata.page(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=days).items
     measured = [s.performance[str(number)] for s in found if s.performance.get(str(number), {}).get("labelled")]
     labelled = sum(m["labelled"] for m in measured)
     if not labelled:

@@ -65,7 +65,7 @@ def check_ready(metadata: Metadata, version: ModelVersion, act: str, *, now_us: 
 
 def decisions(metadata: Metadata, version: ModelVersion) -> list[Approval]:
     """Every decision ever made on a version, oldest first."""
-    return metadata.find(Approval, {"model": version.model, "number": version.number}, order="at_us", limit=registered_models.ALL)
+    return metadata.find(Approval, {"model": version.model, "number": version.number}, order="at_us")
 
 
 def approval_node(approval: Approval) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from rota.manage.governance import evidence, readiness
-from rota.manage.models import registered_models
 from rota.manage.repositories import Repositories
 from rota.manage.signals import business_outcomes
 from rota.ports.metadata import Metadata
@@ -51,8 +50,8 @@ class DeployedModel(Record, frozen=True):
 def models(repositories: Repositories) -> list[DeployedModel]:
     """Every model that an endpoint serves or that has a champion, by name."""
     metadata = repositories.metadata
-    endpoints = metadata.find(Endpoint, limit=registered_models.ALL)
-    champions = metadata.find(Alias, limit=registered_models.ALL)
+    endpoints = metadata.find(Endpoint)
+    champions = metadata.find(Alias)
     places = [(endpoint.model, endpoint.name) for endpoint in endpoints]
     served = {model for model, _ in places}
     places += [(alias.model, "") for alias in champions if alias.alias == CHAMPION and alias.model not in served]
@@ -66,7 +65,7 @@ def _deployed(repositories: Repositories, model: str, endpoint: str) -> Deployed
     if version is None:
         return None
     standing = readiness.readiness(metadata, version, now_us=now_us)
-    alerts = metadata.find(Alert, {"endpoint": endpoint}, order="-raised_us", limit=registered_models.ALL) if endpoint else []
+    alerts = metadata.find(Alert, {"endpoint": endpoint}, order="-raised_us") if endpoint else []
     earned = business_outcomes.of_version(repositories, endpoint, version.number) if endpoint else None
     return DeployedModel(
         model,
@@ -88,7 +87,7 @@ def _deployed(repositories: Repositories, model: str, endpoint: str) -> Deployed
 def _champion(metadata: Metadata, model: str, endpoint: str) -> tuple[ModelVersion | None, Micros | None]:
     """The version that answers most, and since when: by the release of the endpoint, else by the alias."""
     alias = metadata.get(Alias, model, CHAMPION)
-    releases = metadata.find(Release, {"endpoint": endpoint}, order="-revision", limit=1) if endpoint else []
+    releases = metadata.page(Release, {"endpoint": endpoint}, order="-revision", limit=1).items if endpoint else []
     stable = [route for release in releases for route in release.routes if route.role == "stable"]
     number = stable[0].number if stable else alias.number if alias else 0
     if not number:
@@ -103,20 +102,20 @@ def _owner(metadata: Metadata, version: ModelVersion) -> str:
 
 
 def _trained(metadata: Metadata, model: str) -> Micros | None:
-    newest = metadata.find(ModelVersion, {"model": model}, order="-created_us", limit=1)
+    newest = metadata.page(ModelVersion, {"model": model}, order="-created_us", limit=1).items
     return newest[0].created_us if newest else None
 
 
 def _incidents(metadata: Metadata, model: str, endpoint: str, alerts: list[Alert], since_us: Micros) -> tuple[Incident, ...]:
     """Alerts, rollouts that were taken back and rollbacks by hand since a moment, newest first."""
     found = [Incident(a.raised_us, "alert", f"{a.kind.replace('_', ' ')} of {a.subject}") for a in alerts if a.raised_us >= since_us]
-    rollouts = metadata.find(Rollout, {"endpoint": endpoint}, order="-started_us", limit=registered_models.ALL) if endpoint else []
+    rollouts = metadata.find(Rollout, {"endpoint": endpoint}, order="-started_us") if endpoint else []
     found += [
         Incident(r.ended_us or r.started_us, "rollback", f"version {r.candidate} was taken back: {r.reason}")
         for r in rollouts
         if r.state == "rolled_back" and (r.ended_us or r.started_us) >= since_us
     ]
-    moves = metadata.find(AliasMove, {"model": model, "alias": CHAMPION}, order="-at_us", limit=registered_models.ALL)
+    moves = metadata.find(AliasMove, {"model": model, "alias": CHAMPION}, order="-at_us")
     found += [
         Incident(m.at_us, "rollback", f"from version {m.before} to {m.number} by {m.actor}: {m.reason}")
         for m in moves

@@ -14,7 +14,7 @@ from rota.records.time import Micros
 
 def answers(metadata: Metadata, version: ModelVersion) -> dict[str, RiskAnswer]:
     """The newest answer to each question about a version."""
-    found = metadata.find(RiskAnswer, {"model": version.model, "number": version.number}, order="at_us", limit=registered_models.ALL)
+    found = metadata.find(RiskAnswer, {"model": version.model, "number": version.number}, order="at_us")
     return {answer.question: answer for answer in found}
 
 

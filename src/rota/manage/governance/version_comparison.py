@@ -74,7 +74,7 @@ def compare(repositories: Repositories, model: str, numbers: Collection[int] = (
     found = [v for v in model_versions.of_model(metadata, model) if not numbers or v.number in numbers]
     for number in numbers:
         model_versions.live(metadata, model, number)
-    aliases = {alias.alias: alias.number for alias in metadata.find(Alias, {"model": model}, limit=registered_models.ALL)}
+    aliases = {alias.alias: alias.number for alias in metadata.find(Alias, {"model": model})}
     return VersionComparison(model, aliases, tables(repositories, found), series(found), tuple(online(metadata, version) for version in found))
 
 

@@ -60,10 +60,10 @@ class Execution(Record, frozen=True):
 
 def get(repositories: Repositories, run_id: str) -> Run:
     """A durable run, or `NotFound`."""
-    found = repositories.runs.find(id=run_id, limit=1)
-    if not found:
+    found = repositories.runs.get(run_id)
+    if found is None:
         raise NotFound(f"there is no run {run_id!r}; `rota runs list` shows them", run=run_id)
-    return found[0]
+    return found
 
 
 def describe(repositories: Repositories, run: Run, steps: Sequence[Step] | None = None) -> Execution:

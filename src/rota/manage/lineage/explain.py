@@ -7,7 +7,7 @@ from rota.errors import Corrupt, NotFound
 from rota.manage.lineage import executions, notes
 from rota.manage.lineage import graph as lineage
 from rota.manage.lineage.prediction_chain import aliases_at
-from rota.manage.models import model_aliases, model_versions, registered_models
+from rota.manage.models import model_aliases, model_versions
 from rota.manage.repositories import Repositories
 from rota.ports.blobs import Blobs
 from rota.ports.metadata import Metadata
@@ -51,6 +51,7 @@ class Explanation(Record, frozen=True):
     tracked_run: ExperimentRun | None
     notes: tuple[Note, ...]
     causes: tuple[str, ...]
+    causes_complete: bool = True
 
 
 def explain(repositories: Repositories, reference: str, *, at_us: Micros | None = None) -> Explanation:
@@ -59,14 +60,13 @@ def explain(repositories: Repositories, reference: str, *, at_us: Micros | None 
     until_us = repositories.clock.now_us() if at_us is None else at_us
     version = _resolve(metadata, reference, until_us, now=at_us is None)
     key: dict[str, str | int] = {"model": version.model, "number": version.number}
-    runs = repositories.runs.find(id=version.run, limit=1) if version.run else []
-    run = executions.describe(repositories, runs[0]) if runs else None
+    trained = repositories.runs.get(version.run) if version.run else None
+    run = executions.describe(repositories, trained) if trained else None
     bundle = _blob(repositories.blobs, version.bundle, ModelBundle)
     pointing = aliases_at(metadata, version.model, until_us)
-    moves = [
-        move for move in metadata.find(AliasMove, {"model": version.model}, order="at_us", limit=registered_models.ALL) if move.at_us <= until_us
-    ]
+    moves = [move for move in metadata.find(AliasMove, {"model": version.model}, order="at_us") if move.at_us <= until_us]
     dataset = _dataset(metadata, version.dataset)
+    walked = lineage.walk(metadata, f"model_version:{version.id}", "causes")
     return Explanation(
         version=version,
         at_us=until_us,
@@ -89,7 +89,8 @@ def explain(repositories: Repositories, reference: str, *, at_us: Micros | None 
         alert=metadata.get(Alert, run.trigger.removeprefix("alert:")) if run and run.trigger.startswith("alert:") else None,
         tracked_run=repositories.tracking.run(version.experiment_run) if version.experiment_run else None,
         notes=_until(_notes(metadata, version, run), until_us),
-        causes=tuple(dict.fromkeys(edge.cause for edge in lineage.walk(metadata, f"model_version:{version.id}", "causes"))),
+        causes=tuple(dict.fromkeys(edge.cause for edge in walked.edges)),
+        causes_complete=walked.complete,
     )
 
 
@@ -128,6 +129,8 @@ def sentences(record: Explanation) -> dict[str, str]:
         said["run"] = f"{record.execution.id} by {record.execution.executor or 'no worker'}, {made}"
     if record.tracked_run:
         said["tracked run"] = f"{record.tracked_run.id} {record.tracked_run.name} of {record.tracked_run.owner}"
+    if not record.causes_complete:
+        said["causes"] = f"the {len(record.causes)} nearest are listed, more lie behind them"
     return said | {f"note {iso(note.at_us)}": f"{note.author}: {note.text}" for note in record.notes}
 
 
@@ -172,11 +175,7 @@ def _rollouts(metadata: Metadata, version: ModelVersion, until_us: Micros) -> tu
 
 
 def _releases(metadata: Metadata, version: ModelVersion, until_us: Micros) -> tuple[Release, ...]:
-    found = [
-        r
-        for endpoint in metadata.find(Endpoint, {"model": version.model})
-        for r in metadata.find(Release, {"endpoint": endpoint.name}, limit=registered_models.ALL)
-    ]
+    found = [r for endpoint in metadata.find(Endpoint, {"model": version.model}) for r in metadata.find(Release, {"endpoint": endpoint.name})]
     routed = [r for r in found if any((route.model, route.number) == (version.model, version.number) for route in r.routes)]
     return tuple(sorted((r for r in routed if r.since_us <= until_us), key=lambda release: release.since_us))
 

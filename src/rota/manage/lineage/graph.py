@@ -1,6 +1,5 @@
 """Walk the lineage graph from any node to its causes and effects, level by level."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,13 +12,33 @@ MAX_DEPTH = 100
 Direction = Literal["causes", "effects"]
 
 
-def walk(metadata: Metadata, node: str, direction: Direction, *, depth: int = 12) -> list[Edge]:
-    """Edges from a node towards its causes or effects, nearest first; each edge once, at most MAX_NODES nodes.
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Edges from a node, nearest first, each once. Not `complete`: more edges lie behind the last hop, beyond the depth or the nodes asked for."""
+
+    edges: tuple[Edge, ...]
+    complete: bool
+
+
+def walk(metadata: Metadata, node: str, direction: Direction, *, depth: int = 12, most: int = MAX_NODES) -> Walk:
+    """Edges from a node towards its causes or effects for people to read: up to `depth` hops, and no further hop behind `most` nodes.
+
+    Whoever decides by what a node came from or led to asks `reached`, which has no bound.
 
     One query a level: each is a look-up in an index whatever the planner believes, and the walk can be bounded in nodes. A recursive
     query is quicker where it is planned well (benchmarks/metadata/lineage.py), and may scan the whole table where it is not.
     """
-    return [edge for level in _levels(metadata, [node], direction, depth=depth, most=MAX_NODES) for edge in level]
+    levels, complete = _levels(metadata, node, direction, depth=depth, most=most)
+    return Walk(tuple(edge for level in levels for edge in level), complete)
+
+
+def reached(metadata: Metadata, node: str, direction: Direction) -> set[str]:
+    """Every node that a node came from, or that came from it, however many and however far; the node itself only in a circle."""
+    found, level = set[str](), {node}
+    while level:
+        level = {_far_end(edge, direction) for edge in metadata.edges(level, direction)} - found
+        found |= level
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +60,33 @@ def graph(metadata: Metadata, node: str, *, depth: int = 4, most: int = 400) -> 
     cut = False
     directions: tuple[tuple[Direction, int], ...] = (("causes", -1), ("effects", 1))
     for direction, sign in directions:
-        reached = 0
-        for hop, found in enumerate(_levels(metadata, [node], direction, depth=depth + 1, most=most), 1):
-            if hop > depth:
-                cut = cut or bool(found)
-                break
+        hops, complete = _levels(metadata, node, direction, depth=depth, most=most)
+        cut, shown = cut or not complete, 0
+        for hop, found in enumerate(hops, 1):
             for edge in found:
                 far = _far_end(edge, direction)
-                if far not in levels and reached >= most // 2:
+                if far not in levels and shown >= most // 2:
                     cut = True
                     continue
-                reached += far not in levels
+                shown += far not in levels
                 levels.setdefault(far, sign * hop)
                 edges[edge.cause, edge.effect] = edge
     return Graph(node, levels, tuple(edges.values()), cut)
 
 
-def _levels(metadata: Metadata, level: Collection[str], direction: Direction, *, depth: int, most: int) -> list[list[Edge]]:
-    """The edges of each hop; a hop that reaches only nodes already met is the last."""
-    seen, found = set(level), list[list[Edge]]()
-    for _ in range(depth):
+def _levels(metadata: Metadata, node: str, direction: Direction, *, depth: int, most: int) -> tuple[list[list[Edge]], bool]:
+    """The edges of each hop, and whether none lies behind the last; a hop that reaches only nodes already met is the last."""
+    seen, level, found = {node}, [node], list[list[Edge]]()
+    while level:
         edges = metadata.edges(level, direction)
         if not edges:
             break
+        if len(found) == depth or len(seen) > most:
+            return found, False
         found.append(edges)
-        reached = {_far_end(edge, direction) for edge in edges} - seen
-        level = sorted(reached)
-        seen |= reached
-        if not level or len(seen) > most:
-            break
-    return found
+        level = sorted({_far_end(edge, direction) for edge in edges} - seen)
+        seen.update(level)
+    return found, True
 
 
 def _far_end(edge: Edge, direction: Direction) -> str:

@@ -27,7 +27,6 @@ from rota.records.signal import Edge
 from rota.records.time import Micros
 from rota.records.tracking import Experiment, ExperimentRun
 
-ALL = 1_000_000
 _PAGE = 500
 _MOMENTS = ("created_us", "at_us", "started_us", "since_us", "raised_us", "frozen_us", "edited_us", "start_us")
 _DIRECTIONS: tuple[Direction, ...] = ("causes", "effects")
@@ -60,7 +59,7 @@ def listed(repositories: Repositories, concept: Concept, *, type: str = "", afte
     types = [each for each in TYPES if each.concept == concept and type in ("", each.name)]
     if not types:
         raise InvalidInput(f"there is no {concept} type {type!r}; there are {type_names(concept)}", type=type)
-    found = itertools.chain.from_iterable(_of_type(repositories, each, after + limit) for each in types)
+    found = itertools.chain.from_iterable(_of_type(repositories, each) for each in types)
     return list(itertools.islice(found, after, after + limit))
 
 
@@ -90,7 +89,7 @@ def get(repositories: Repositories, node: str) -> Node:
     if record is not None:
         return _of_record(repositories.metadata, record)
     if kind.concept == "context":
-        found = next((each for each in _of_type(repositories, kind, ALL) if each.node == node), None)
+        found = next((each for each in _of_type(repositories, kind) if each.node == node), None)
     else:
         edges = repositories.metadata.edges([node], "causes") or repositories.metadata.edges([node], "effects")
         found = Node(node, kind.concept, kind.name, min(edge.at_us for edge in edges)) if edges else None
@@ -113,9 +112,8 @@ def events(repositories: Repositories, *, node: str = "", type: str = "", after:
     if node:
         found: Iterable[LineageEvent] = events_of(repositories.metadata, [node])
     else:
-        runs = repositories.runs.find(limit=ALL)
-        pages = (runs[start : start + _PAGE] for start in range(0, len(runs), _PAGE))
-        found = itertools.chain.from_iterable(events_of(repositories.metadata, [f"run:{run.id}" for run in page]) for page in pages)
+        nodes = ([f"run:{run.id}" for run in runs] for runs in _run_pages(repositories))
+        found = itertools.chain.from_iterable(events_of(repositories.metadata, page) for page in nodes)
     return list(itertools.islice((event for event in found if type in ("", event.type)), after, after + limit))
 
 
@@ -128,12 +126,12 @@ def _event(edge: Edge) -> LineageEvent:
     return LineageEvent("DERIVED", edge.effect, edge.at_us, source=edge.cause)
 
 
-def _of_type(repositories: Repositories, type: NodeType, most: int) -> Iterator[Node]:
+def _of_type(repositories: Repositories, type: NodeType) -> Iterator[Node]:
     lister = _LISTERS.get(type.kind)
     if lister is not None:
-        yield from lister(repositories, most)
+        yield from lister(repositories)
     elif type.kind in BY_NAME:
-        for record in repositories.metadata.find(BY_NAME[type.kind].record, limit=most):
+        for record in _records(repositories.metadata, BY_NAME[type.kind].record):
             yield _of_record(repositories.metadata, record)
     elif type.concept == "artifact":
         yield from _of_edges(repositories, type)
@@ -142,9 +140,8 @@ def _of_type(repositories: Repositories, type: NodeType, most: int) -> Iterator[
 def _of_edges(repositories: Repositories, type: NodeType) -> Iterator[Node]:
     """Artifacts that have no record of their own stand in the edges of the runs that made or were started by them."""
     seen: set[str] = set()
-    runs = repositories.runs.find(limit=ALL)
-    for start in range(0, len(runs), _PAGE):
-        nodes = [f"run:{run.id}" for run in runs[start : start + _PAGE]]
+    for runs in _run_pages(repositories):
+        nodes = [f"run:{run.id}" for run in runs]
         for direction in _DIRECTIONS:
             for edge in repositories.metadata.edges(nodes, direction):
                 node = edge.effect if direction == "effects" else edge.cause
@@ -153,13 +150,13 @@ def _of_edges(repositories: Repositories, type: NodeType) -> Iterator[Node]:
                     yield Node(node, type.concept, type.name, edge.at_us)
 
 
-def _source_tables(repositories: Repositories, most: int) -> Iterator[Node]:
+def _source_tables(repositories: Repositories) -> Iterator[Node]:
     """The newest version of each source's table, and those that datasets were built from."""
     metadata, at = repositories.metadata, dict[str, Micros]()
-    for version in metadata.find(DatasetVersion, limit=most):
+    for version in metadata.find(DatasetVersion):
         for name, number in version.sources.items():
             at.setdefault(f"source:{name}@{number}", version.created_us)
-    for source in metadata.find(Source, limit=most):
+    for source in metadata.find(Source):
         newest = repositories.tables.version(table(source))
         if newest is not None:
             at.setdefault(f"source:{source.name}@{newest}", 0)
@@ -167,14 +164,14 @@ def _source_tables(repositories: Repositories, most: int) -> Iterator[Node]:
         yield Node(node, "artifact", "SourceTable", at_us)
 
 
-def _runs(repositories: Repositories, most: int) -> Iterator[Node]:
-    for run in repositories.runs.find(limit=most):
+def _runs(repositories: Repositories) -> Iterator[Node]:
+    for run in itertools.chain.from_iterable(_run_pages(repositories)):
         yield _of_run(repositories.metadata, run, facts=executions.describe(repositories, run))
 
 
-def _experiment_runs(repositories: Repositories, most: int) -> Iterator[Node]:
+def _experiment_runs(repositories: Repositories) -> Iterator[Node]:
     experiments = [experiment.id for experiment in _all_experiments(repositories)]
-    query = Query(limit=min(most, 1_000))
+    query = Query(limit=_PAGE)
     while experiments:
         page = repositories.tracking.search_runs(experiments, query)
         yield from map(_of_experiment_run, page.items)
@@ -183,8 +180,8 @@ def _experiment_runs(repositories: Repositories, most: int) -> Iterator[Node]:
         query = Query(limit=query.limit, page=page.next)
 
 
-def _experiments(repositories: Repositories, most: int) -> Iterator[Node]:
-    for experiment in itertools.islice(_all_experiments(repositories), most):
+def _experiments(repositories: Repositories) -> Iterator[Node]:
+    for experiment in _all_experiments(repositories):
         yield Node(
             f"experiment:{experiment.id}", "context", "Experiment", experiment.created_us, (f"project:{experiment.project}",), plain(experiment)
         )
@@ -200,36 +197,36 @@ def _all_experiments(repositories: Repositories) -> Iterator[Experiment]:
         query = Query(page=page.next)
 
 
-def _pipelines(repositories: Repositories, most: int) -> Iterator[Node]:
+def _pipelines(repositories: Repositories) -> Iterator[Node]:
     seen: dict[str, Deployed] = {}
-    for deployed in repositories.metadata.find(Deployed, limit=most):
+    for deployed in repositories.metadata.find(Deployed):
         seen.setdefault(deployed.pipeline, deployed)
     for name, deployed in sorted(seen.items()):
         yield Node(f"pipeline:{name}", "context", "Pipeline", deployed.since_us, _project(repositories.metadata, deployed.release), plain(deployed))
 
 
-def _models(repositories: Repositories, most: int) -> Iterator[Node]:
+def _models(repositories: Repositories) -> Iterator[Node]:
     """Registered names, and those of versions that an older release registered without one."""
     metadata, kind = repositories.metadata, BY_NAME["registered_model"]
     named: dict[str, Node] = {}
-    for record in metadata.find(kind.record, limit=most):
+    for record in metadata.find(kind.record):
         named[key_of(node_of(record))] = _of_record(metadata, record)
-    for version in metadata.find(ModelVersion, limit=ALL):
+    for version in metadata.find(ModelVersion):
         named.setdefault(version.model, Node(f"registered_model:{version.model}", "context", "RegisteredModel", version.created_us))
     yield from (named[name] for name in sorted(named))
 
 
-def _projects(repositories: Repositories, most: int) -> Iterator[Node]:
+def _projects(repositories: Repositories) -> Iterator[Node]:
     at: dict[str, Micros] = {}
-    for release in repositories.metadata.find(PipelineRelease, order="created_us", limit=ALL):
+    for release in repositories.metadata.find(PipelineRelease, order="created_us"):
         at.setdefault(release.project, release.created_us)
     for experiment in _all_experiments(repositories):
         at.setdefault(experiment.project, experiment.created_us)
-    for name, at_us in sorted(at.items())[:most]:
+    for name, at_us in sorted(at.items()):
         yield Node(f"project:{name}", "context", "Project", at_us)
 
 
-_LISTERS: dict[str, Callable[[Repositories, int], Iterator[Node]]] = {
+_LISTERS: dict[str, Callable[[Repositories], Iterator[Node]]] = {
     "source": _source_tables,
     "run": _runs,
     "experiment_run": _experiment_runs,
@@ -238,6 +235,24 @@ _LISTERS: dict[str, Callable[[Repositories, int], Iterator[Node]]] = {
     "registered_model": _models,
     "project": _projects,
 }
+
+
+def _records(metadata: Metadata, kind: type[Record]) -> Iterator[Record]:
+    """Every record of a kind, read page by page, as whoever lists them mostly stops early."""
+    page = metadata.page(kind, limit=_PAGE)
+    yield from page.items
+    while page.next:
+        page = metadata.page(kind, after=page.next, limit=_PAGE)
+        yield from page.items
+
+
+def _run_pages(repositories: Repositories) -> Iterator[list[Run]]:
+    """Every durable run, the newest first, page by page."""
+    page = repositories.runs.page(limit=_PAGE)
+    yield page.items
+    while page.next:
+        page = repositories.runs.page(after=page.next, limit=_PAGE)
+        yield page.items
 
 
 def _of_record(metadata: Metadata, record: Record) -> Node:
@@ -266,7 +281,7 @@ def _contexts(metadata: Metadata, record: Record) -> tuple[str, ...]:
         case Endpoint():
             return (f"registered_model:{record.model}",)
         case DatasetVersion():
-            return (f"pipeline:{record.name}",) if metadata.find(Deployed, {"pipeline": record.name}, limit=1) else ()
+            return (f"pipeline:{record.name}",) if metadata.page(Deployed, {"pipeline": record.name}, limit=1).items else ()
     fields = BY_RECORD[type(record)].key
     named = {"registered_model": "model", "endpoint": "endpoint", "experiment": "experiment"}
     values = {context: getattr(record, field, None) for context, field in named.items() if context != "registered_model" or field in fields}

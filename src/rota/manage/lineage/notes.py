@@ -31,7 +31,7 @@ def add(metadata: Metadata, node: str, text: str, *, author: str, now_us: Micros
 
 def of(metadata: Metadata, node: str) -> list[Note]:
     """The notes about a node, oldest first."""
-    return metadata.find(Note, {"node": node}, order="at_us", limit=100_000)
+    return metadata.find(Note, {"node": node}, order="at_us")
 
 
 def _check(node: str, text: str, tags: Sequence[str]) -> None:

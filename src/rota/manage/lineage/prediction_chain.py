@@ -6,7 +6,7 @@ from typing import Any
 
 from rota.errors import Corrupt, NotFound
 from rota.manage.features.definitions import versions
-from rota.manage.models import model_aliases, registered_models
+from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Metadata
@@ -75,7 +75,7 @@ def _alias_links(metadata: Metadata, prediction: Prediction) -> list[Link]:
 
 def aliases_at(metadata: Metadata, model: str, at_us: Micros) -> list[AliasMove]:
     """The move that each alias of a model rested on at a moment, by alias; a removed alias is none."""
-    names = sorted({move.alias for move in metadata.find(AliasMove, {"model": model}, limit=registered_models.ALL)})
+    names = sorted({move.alias for move in metadata.find(AliasMove, {"model": model})})
     moves = [model_aliases.at(metadata, model, name, at_us) for name in names]
     return [move for move in moves if move is not None and move.number]
 
@@ -111,8 +111,7 @@ def _number_of(metadata: Metadata, view: versions.View) -> int:
 
 def _training_links(repositories: Repositories, version: ModelVersion) -> list[Link]:
     metadata, links = repositories.metadata, []
-    found = repositories.runs.find(id=version.run, limit=1) if version.run else []
-    run = found[0] if found else None
+    run = repositories.runs.get(version.run) if version.run else None
     if run is not None:
         links.append(Link(f"run:{run.id}", f"trained by run {run.id}, started by {run.trigger}", plain(run)))
     if version.evaluation:

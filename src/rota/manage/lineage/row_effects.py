@@ -29,7 +29,6 @@ from rota.records.time import DAY_US, Micros, iso, micros
 
 FOREVER_US = 2**62
 EXAMPLES = 5
-ALL = 1_000_000
 _CHUNK_US = 7 * DAY_US
 Progress = Callable[[str, int, int], None]
 
@@ -112,7 +111,7 @@ def effects_of_row(
         touched += _seen(repositories.tables, endpoint, route, spans)
     held = list(_held(repositories, row, progress))
     trained = {each.dataset for each in held if each.train_rows}
-    versions = [version for version in repositories.metadata.find(ModelVersion, order="created_us", limit=ALL) if version.dataset in trained]
+    versions = [version for version in repositories.metadata.find(ModelVersion, order="created_us") if version.dataset in trained]
     return RowEffects(
         source,
         row.event_us,
@@ -184,9 +183,9 @@ def _replaced(tables: Tables, row: _SourceRow, view: FeatureView) -> tuple[Micro
 
 def _served(repositories: Repositories, row: _SourceRow, reaches: dict[bytes, Reach]) -> Iterator[tuple[str, Route, list[Reach]]]:
     """Each endpoint and version that ever was in its traffic split, with the reaches of the version's views of the source."""
-    for endpoint in repositories.metadata.find(Endpoint, limit=ALL):
+    for endpoint in repositories.metadata.find(Endpoint):
         seen: set[tuple[str, int]] = set()
-        for release in repositories.metadata.find(Release, {"endpoint": endpoint.name}, order="revision", limit=ALL):
+        for release in repositories.metadata.find(Release, {"endpoint": endpoint.name}, order="revision"):
             for route in release.routes:
                 if (route.model, route.number) not in seen:
                     seen.add((route.model, route.number))
@@ -240,7 +239,7 @@ def _as_text(value: Any) -> str:
 def _held(repositories: Repositories, row: _SourceRow, progress: Progress) -> Iterator[TouchedDataset]:
     """The dataset versions into which the row went."""
     name = row.source.name
-    versions = [v for v in repositories.metadata.find(DatasetVersion, order="created_us", limit=ALL) if name in v.sources]
+    versions = [v for v in repositories.metadata.find(DatasetVersion, order="created_us") if name in v.sources]
     for place, version in enumerate(versions):
         progress(f"dataset {version.id}", place, len(versions))
         if not _was_there(repositories.tables, row, version):
@@ -300,7 +299,7 @@ def _definition(repositories: Repositories, version: DatasetVersion) -> DatasetD
 def _answered(repositories: Repositories, versions: Sequence[ModelVersion]) -> Iterator[TouchedPredictions]:
     """All predictions of some versions, counted by endpoint."""
     for version in versions:
-        for endpoint in repositories.metadata.find(Endpoint, {"model": version.model}, limit=ALL):
+        for endpoint in repositories.metadata.find(Endpoint, {"model": version.model}):
             found = predictions.of_version(repositories.tables, endpoint.name, version.number, examples=EXAMPLES)
             if found.count:
                 yield TouchedPredictions(endpoint.name, version.id, found.count, found.examples, found.first_us, found.last_us)

@@ -43,7 +43,7 @@ def remove(
 
 def last_move(metadata: Metadata, model: str, alias: str) -> AliasMove | None:
     """The last entry of an alias's history."""
-    newest = metadata.find(AliasMove, {"model": model, "alias": alias}, order="-move", limit=1)
+    newest = metadata.page(AliasMove, {"model": model, "alias": alias}, order="-move", limit=1).items
     return newest[0] if newest else None
 
 

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from rota.manage.experiments import search_grammar
 from rota.manage.experiments.search_grammar import Fields
-from rota.manage.models import registered_models
 from rota.ports.metadata import Metadata
 from rota.records.filters import Page, Query, View
 from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion, RegisteredModel
@@ -22,9 +21,9 @@ STAGE_OF_ALIAS: Mapping[str, str] = {CHAMPION: "production", CHALLENGER: "stagin
 
 def models(metadata: Metadata, query: Query) -> Page[RegisteredModel]:
     """Registered models that meet a query, by name unless it has an order."""
-    wanted = _by_model(metadata.find(ModelVersion, order="number", limit=registered_models.ALL))
-    aliases = _by_model(metadata.find(Alias, limit=registered_models.ALL))
-    known = _seen(metadata.find(RegisteredModel, order="name", limit=registered_models.ALL), query.view)
+    wanted = _by_model(metadata.find(ModelVersion, order="number"))
+    aliases = _by_model(metadata.find(Alias))
+    known = _seen(metadata.find(RegisteredModel, order="name"), query.view)
 
     def fields(model: RegisteredModel) -> Fields:
         speaking = _speaking(wanted.get(model.name, ()), aliases.get(model.name, ()))
@@ -42,9 +41,9 @@ def models(metadata: Metadata, query: Query) -> Page[RegisteredModel]:
 
 def versions(metadata: Metadata, query: Query) -> Page[ModelVersion]:
     """Versions that meet a query, newest first unless it has an order."""
-    found = metadata.find(ModelVersion, order="-created_us", limit=registered_models.ALL)
+    found = metadata.find(ModelVersion, order="-created_us")
     aliases: dict[str, list[str]] = {}
-    for alias in metadata.find(Alias, limit=registered_models.ALL):
+    for alias in metadata.find(Alias):
         aliases.setdefault(f"{alias.model}@{alias.number}", []).append(alias.alias)
 
     def fields(version: ModelVersion) -> Fields:

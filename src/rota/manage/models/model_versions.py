@@ -12,7 +12,7 @@ import msgspec
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.experiments import artifacts
 from rota.manage.models import registered_models, version_sources
-from rota.manage.models.registered_models import ALL, retried
+from rota.manage.models.registered_models import retried
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import Alias, ModelVersion, RegisteredModel
@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 def next_number(metadata: Metadata, model: str) -> int:
     """The number that the next version of a model will have."""
-    newest = metadata.find(ModelVersion, {"model": model}, order="-number", limit=1)
+    newest = metadata.page(ModelVersion, {"model": model}, order="-number", limit=1).items
     return newest[0].number + 1 if newest else 1
 
 
@@ -104,7 +104,7 @@ def live(metadata: Metadata, model: str, number: int) -> ModelVersion:
 
 def of_model(metadata: Metadata, model: str) -> list[ModelVersion]:
     """The versions of a model that were not deleted, oldest first."""
-    return [v for v in metadata.find(ModelVersion, {"model": model}, order="number", limit=ALL) if v.status != "deleted"]
+    return [v for v in metadata.find(ModelVersion, {"model": model}, order="number") if v.status != "deleted"]
 
 
 def resolve(metadata: Metadata, reference: str) -> ModelVersion:
@@ -153,7 +153,7 @@ def delete(metadata: Metadata, model: str, number: int, *, actor: str, now_us: M
 
     def attempt() -> None:
         version = live(metadata, model, number)
-        named = [a.alias for a in metadata.find(Alias, {"model": model}, limit=ALL) if a.number == number]
+        named = [a.alias for a in metadata.find(Alias, {"model": model}) if a.number == number]
         if named:
             raise Refused(f"{version.id} cannot be deleted: aliases {named} point at it; move or remove them first", version=version.id)
         served = [e.name for e in registered_models.endpoints(metadata, model) if _serves(metadata, e.name, number)]
@@ -168,5 +168,5 @@ def delete(metadata: Metadata, model: str, number: int, *, actor: str, now_us: M
 
 
 def _serves(metadata: Metadata, endpoint: str, number: int) -> bool:
-    newest = metadata.find(Release, {"endpoint": endpoint}, order="-revision", limit=1)
+    newest = metadata.page(Release, {"endpoint": endpoint}, order="-revision", limit=1).items
     return bool(newest) and any(route.number == number for route in newest[0].routes)

@@ -34,7 +34,6 @@ D = TypeVar("D", RegisteredModel, ModelVersion)
 ANY = "*"
 """The model name of the policy that holds where a model has none of its own."""
 ATTEMPTS = 100
-ALL = 1_000_000
 
 
 def create(metadata: Metadata, model: RegisteredModel, *, actor: str, now_us: Micros) -> RegisteredModel:
@@ -56,7 +55,7 @@ def get(metadata: Metadata, name: str) -> RegisteredModel:
     """A registered model that was not deleted, or `NotFound`."""
     model = _known(metadata, name)
     if model is None or model.deleted_us is not None:
-        known = [m.name for m in metadata.find(RegisteredModel, limit=20) if m.deleted_us is None]
+        known = [m.name for m in metadata.page(RegisteredModel, limit=20).items if m.deleted_us is None]
         raise NotFound(f"there is no model {name!r}; there are {known or 'none'}", model=name)
     return model
 
@@ -96,12 +95,12 @@ def delete(metadata: Metadata, name: str, *, actor: str, now_us: Micros, reason:
     def attempt() -> None:
         model = get(metadata, name)
         _check_unserved(metadata, name, "deleted")
-        aliases = metadata.find(Alias, {"model": name}, limit=ALL)
+        aliases = metadata.find(Alias, {"model": name})
         _check_unprotected(metadata, name, aliases, "deleted", may_release=may_release)
         batch = Batch()
         for alias in aliases:
             model_aliases.remove(batch, metadata, alias, actor=actor, now_us=now_us, reason=reason or "the model was deleted")
-        for version in metadata.find(ModelVersion, {"model": name}, limit=ALL):
+        for version in metadata.find(ModelVersion, {"model": name}):
             if version.status == "deleted":
                 continue
             batch.put(msgspec.structs.replace(version, status="deleted", updated_us=now_us), replacing=version)
@@ -127,7 +126,7 @@ def rename(
         model = get(metadata, name)
         _check_unserved(metadata, name, "renamed")
         _check_untrained(metadata, name)
-        aliases = metadata.find(Alias, {"model": name}, limit=ALL)
+        aliases = metadata.find(Alias, {"model": name})
         _check_unprotected(metadata, name, aliases, "renamed", may_release=may_release)
         if _known(metadata, new_name) is not None:
             raise Conflict(f"model {name!r} cannot be renamed: {new_name!r} is, or was, another model", model=new_name)
@@ -135,13 +134,13 @@ def rename(
         renamed = msgspec.structs.replace(model, name=new_name, updated_us=now_us)
         batch.create(renamed)
         batch.put(msgspec.structs.replace(model, deleted_us=now_us, updated_us=now_us), replacing=metadata.get(RegisteredModel, name))
-        for version in metadata.find(ModelVersion, {"model": name}, order="number", limit=ALL):
+        for version in metadata.find(ModelVersion, {"model": name}, order="number"):
             moved = msgspec.structs.replace(version, model=new_name)
             batch.create(moved)
             batch.put(msgspec.structs.replace(version, status="deleted", updated_us=now_us), replacing=version)
             batch.link(f"model_version:{moved.id}", [f"model_version:{version.id}"], now_us)
         for kind in (Approval, ReviewRequest, RiskAnswer, ModelCard, PickleAllowance, ReleasePolicy):
-            for record in metadata.find(kind, {"model": name}, limit=ALL):
+            for record in metadata.find(kind, {"model": name}):
                 batch.put(msgspec.structs.replace(record, model=new_name))
         evidence = {"renamed_from": name}
         for alias in aliases:
@@ -205,7 +204,7 @@ def audit_description(batch: Batch, actor: str, action: str, subject: str, befor
 def _known(metadata: Metadata, name: str) -> RegisteredModel | None:
     """The record of a name. Versions registered by an older release have none: their model is the one they imply."""
     found = metadata.get(RegisteredModel, name)
-    if found is None and (first := metadata.find(ModelVersion, {"model": name}, order="number", limit=1)):
+    if found is None and (first := metadata.page(ModelVersion, {"model": name}, order="number", limit=1).items):
         return RegisteredModel(name, project_of(metadata, first[0]), created_us=first[0].created_us, updated_us=first[0].created_us)
     return found
 
@@ -217,7 +216,7 @@ def _check_unserved(metadata: Metadata, model: str, what: str) -> None:
 
 
 def _check_untrained(metadata: Metadata, model: str) -> None:
-    deployed = metadata.find(Deployed, {"pipeline": model}, limit=1)
+    deployed = metadata.page(Deployed, {"pipeline": model}, limit=1).items
     if deployed:
         raise Refused(f"model {model!r} cannot be renamed: the pipeline {model!r} registers its versions under this name", model=model)
 

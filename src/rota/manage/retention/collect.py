@@ -19,13 +19,12 @@ from rota.ports.metadata import Batch
 from rota.records.kinds import node as node_of
 from rota.records.record import Record
 from rota.records.retention import Unclaimed
-from rota.records.run import ENDED
+from rota.records.run import ENDED, RunQuery
 from rota.records.signal import Alert
 from rota.records.time import DAY_US, Micros
 
 What = Literal["experiment_run", "experiment", "logged_model", "file", "blob", "table", "run", "event"]
 Progress = Callable[[str], None]
-ALL = 10_000_000
 _AT_ONCE = 500
 
 
@@ -120,7 +119,7 @@ def _blobs(repositories: Repositories, marks: Marks, before_us: Micros, progress
 def _tables(repositories: Repositories, marks: Marks, wall_us: Micros, rules: Rules, *, dry_run: bool) -> tuple[list[Removal], list[Kept]]:
     """Dataset tables of builds that never committed; a table has no age, so the collection that meets one first notes when."""
     metadata = repositories.metadata
-    seen = {each.table: each for each in metadata.find(Unclaimed, limit=ALL)}
+    seen = {each.table: each for each in metadata.find(Unclaimed)}
     names = repositories.tables.tables(DATASETS)
     batch, doomed, young = Batch(), list[Removal](), 0
     for name in names:
@@ -155,8 +154,8 @@ def _forgotten(repositories: Repositories, rules: Rules, handled: int, *, dry_ru
     """Old events that were reacted to, and old monitor runs that no alert and no hold names; what others rest on is kept for good."""
     metadata, runs = repositories.metadata, repositories.runs
     old_us = repositories.clock.now_us() - round(rules.run_days * DAY_US)
-    named = {alert.monitor_run for alert in metadata.find(Alert, limit=ALL)} | {node.partition(":")[2] for node in holds.held_nodes(metadata)}
-    over = [run.id for run in runs.find(workflow="monitor", limit=ALL) if run.status in ENDED and run.created_us < old_us and run.id not in named]
+    named = {alert.monitor_run for alert in metadata.find(Alert)} | {node.partition(":")[2] for node in holds.held_nodes(metadata)}
+    over = [run.id for run in runs.find(RunQuery("monitor")) if run.status in ENDED and run.created_us < old_us and run.id not in named]
     until, count = 0, 0
     while events := metadata.events(until, limit=1_000):
         old = list(itertools.takewhile(lambda event: event.at_us < old_us and event.position <= handled, events))

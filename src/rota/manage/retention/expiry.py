@@ -19,7 +19,6 @@ from rota.records.record import Record
 from rota.records.time import DAY_US, HOUR_US, Micros
 from rota.records.tracking import DEFAULT_EXPERIMENT, ArtifactFile, Experiment, ExperimentRun, LoggedModel
 
-ALL = 10_000_000
 _PAGE = 1_000
 T = TypeVar("T")
 
@@ -52,16 +51,16 @@ def expired(repositories: Repositories, rules: Rules) -> Expired:
     """What has had its time now."""
     metadata, now_us = repositories.metadata, repositories.clock.now_us()
     held = holds.held_nodes(metadata)
-    versions = metadata.find(ModelVersion, limit=ALL)
+    versions = metadata.find(ModelVersion)
     named = _named(versions, held)
     trash_us, found = now_us - round(rules.trash_days * DAY_US), Expired()
-    aliased = {f"{alias.model}@{alias.number}" for alias in metadata.find(Alias, limit=ALL)}
+    aliased = {f"{alias.model}@{alias.number}" for alias in metadata.find(Alias)}
     for version in versions:
         if version.status == "deleted" and version.updated_us <= trash_us and version.id not in aliased and f"model_version:{version.id}" not in held:
             found.versions.add(version.id)
     for experiment in all_experiments(repositories):
         _of_experiment(repositories, experiment, found, trash_us, named)
-    for model in metadata.find(LoggedModel, limit=ALL):
+    for model in metadata.find(LoggedModel):
         deleted = model.deleted_us is not None and model.deleted_us <= trash_us
         pending = model.status == "pending" and model.updated_us <= now_us - round(rules.pending_days * DAY_US)
         if model.id not in named and (deleted or pending or (model.run and model.run in found.runs)):
@@ -96,13 +95,13 @@ def _files(repositories: Repositories, into: Expired, young_us: Micros) -> Itera
     metadata = repositories.metadata
     dying = {artifacts.run_root(run) for run in into.runs.values()} | {artifacts.model_root(model) for model in into.models.values()}
     living: set[str] = set()
-    for version in metadata.find(ModelVersion, limit=ALL):
+    for version in metadata.find(ModelVersion):
         (dying if version.id in into.versions else living).add(version.artifacts)
     for experiment in all_experiments(repositories):
         living |= {artifacts.run_root(run) for run in all_runs(repositories, experiment.id)}
-    living |= {artifacts.model_root(model) for model in metadata.find(LoggedModel, limit=ALL)}
+    living |= {artifacts.model_root(model) for model in metadata.find(LoggedModel)}
     living -= dying
-    for file in metadata.find(ArtifactFile, limit=ALL):
+    for file in metadata.find(ArtifactFile):
         if file.root not in living and (file.root in dying or file.at_us <= young_us):
             yield file
 

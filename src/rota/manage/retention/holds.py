@@ -9,9 +9,6 @@ from rota.ports.metadata import Batch, Metadata
 from rota.records.retention import Hold
 from rota.records.time import Micros
 
-ALL = 1_000_000
-_DEPTH = 100
-
 
 def place(metadata: Metadata, node: str, reason: str, *, actor: str, now_us: Micros) -> Hold:
     """Hold a node, and with it everything that it came from or led to."""
@@ -42,7 +39,7 @@ def lift(metadata: Metadata, node: str, reason: str, *, actor: str, now_us: Micr
 
 def standing(metadata: Metadata) -> list[Hold]:
     """The holds in force."""
-    return [hold for hold in metadata.find(Hold, limit=ALL) if hold.lifted_us is None]
+    return [hold for hold in metadata.find(Hold) if hold.lifted_us is None]
 
 
 def held_nodes(metadata: Metadata) -> set[str]:
@@ -50,6 +47,6 @@ def held_nodes(metadata: Metadata) -> set[str]:
     found: set[str] = set()
     for hold in standing(metadata):
         found.add(hold.node)
-        found |= {edge.cause for edge in lineage.walk(metadata, hold.node, "causes", depth=_DEPTH)}
-        found |= {edge.effect for edge in lineage.walk(metadata, hold.node, "effects", depth=_DEPTH)}
+        found |= lineage.reached(metadata, hold.node, "causes")
+        found |= lineage.reached(metadata, hold.node, "effects")
     return found

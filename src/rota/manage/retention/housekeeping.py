@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rota.manage.features.definitions.versions import ALL
 from rota.manage.features.join import compaction
 from rota.manage.features.writer import Feed
 from rota.manage.lineage import audit_chain
@@ -42,7 +41,7 @@ class Housekeeping:
         r = self.repositories
         self.drain_spool()
         self.feed.pushes.flush_all()
-        for source in r.metadata.find(Source, limit=ALL):
+        for source in r.metadata.find(Source):
             compaction.compact(r.tables, r.metadata, source, least_tail=RESORT_TAIL)
         self._log_audit_head()
 

@@ -23,7 +23,6 @@ from rota.records.tracking import ArtifactFile, LoggedModel
 
 DATASETS = "datasets/"
 """The folder of dataset tables: the only tables that are collected."""
-ALL = 10_000_000
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _TABLE = re.compile(rb"datasets/[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*")
 
@@ -48,7 +47,7 @@ def mark(repositories: Repositories, rules: Rules, expired: Expired) -> Marks:
         marks.take(node.encode(), f"hold on or near {node}")
     gone = {file_key(file) for file in expired.files}
     for kind in KINDS:
-        for record in repositories.metadata.find(kind.record, limit=ALL):
+        for record in repositories.metadata.find(kind.record):
             if not _is_gone(record, expired, gone):
                 marks.take(encode(record), kind.name)
     for experiment in expiry.all_experiments(repositories):
@@ -81,10 +80,10 @@ def _is_gone(record: Record, expired: Expired, files: set[tuple[str, str]]) -> b
 def _mark_runs(repositories: Repositories, rules: Rules, expired: Expired, held: set[str], marks: Marks) -> None:
     """The journals of runs: those of what lives, those not ended, and young ones, so that a blocked run can be looked into for a while."""
     metadata, young_us = repositories.metadata, repositories.clock.now_us() - round(rules.run_days * DAY_US)
-    versions = metadata.find(ModelVersion, limit=ALL)
-    living = {version.run for version in versions if version.id not in expired.versions} | {v.run for v in metadata.find(DatasetVersion, limit=ALL)}
+    versions = metadata.find(ModelVersion)
+    living = {version.run for version in versions if version.id not in expired.versions} | {v.run for v in metadata.find(DatasetVersion)}
     dead = {version.run for version in versions if version.id in expired.versions} - living
-    for run in repositories.runs.find(limit=ALL):
+    for run in repositories.runs.find():
         if _counts(run, living, dead, young_us) or f"run:{run.id}" in held:
             marks.take(encode([run.arguments, run.result]), "run")
             for step in repositories.runs.journal(run.id):

@@ -243,7 +243,7 @@ def _changed(call: Call, identity: str, *, removed_tag: str = "", **changes: obj
 
 
 def _of_experiment(call: Call, experiment: str) -> list[LoggedModel]:
-    found = call.repositories.metadata.find(LoggedModel, {"experiment": experiment}, limit=artifacts.ALL)
+    found = call.repositories.metadata.find(LoggedModel, {"experiment": experiment})
     return [model for model in found if model.deleted_us is None]
 
 

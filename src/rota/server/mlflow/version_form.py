@@ -6,7 +6,7 @@ Production is the alias champion, Staging the alias challenger; a version that w
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rota.manage.models import model_versions, registered_models
+from rota.manage.models import model_versions
 from rota.ports.metadata import Metadata
 from rota.records.filters import Comparison
 from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion, RegisteredModel
@@ -29,7 +29,7 @@ def stage(name: str) -> str:
 
 def aliases_of(metadata: Metadata, model: str) -> list[Alias]:
     """The aliases of a model by name."""
-    return metadata.find(Alias, {"model": model}, order="alias", limit=registered_models.ALL)
+    return metadata.find(Alias, {"model": model}, order="alias")
 
 
 def version(found: ModelVersion, aliases: Iterable[Alias]) -> dict[str, Any]:

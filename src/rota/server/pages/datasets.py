@@ -20,7 +20,7 @@ SHOWN_VERSIONS = 200
 def catalog(request: Request) -> Response:
     platform = platform_of(request)
     metadata = platform.repositories.metadata
-    versions = metadata.find(DatasetVersion, order="-created_us", limit=SHOWN_VERSIONS)
+    versions = metadata.page(DatasetVersion, order="-created_us", limit=SHOWN_VERSIONS).items
     return page("datasets.html", platform, definitions=metadata.find(Dataset), versions=versions)
 
 

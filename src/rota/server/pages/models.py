@@ -48,14 +48,14 @@ def catalog(request: Request) -> Response:
         models = model_search.models(metadata, filters.Query(limit=SHOWN))
     except InvalidInput as error:  # what somebody typed: said above the tables, not on a page of its own
         problem = str(error)
-    named = _by_version(metadata.find(Alias, limit=registered_models.ALL))
+    named = _by_version(metadata.find(Alias))
     known = models.items if not any(asked.values()) else [m for m in models.items if m.name in {v.model for v in versions.items}]
     return page(
         "models.html",
         platform,
         asked=asked,
         problem=problem,
-        models=[(model, metadata.find(Alias, {"model": model.name}, order="since_us", limit=registered_models.ALL)) for model in known],
+        models=[(model, metadata.find(Alias, {"model": model.name}, order="since_us")) for model in known],
         versions=versions,
         query={name: value for name, value in asked.items() if value},
         aliases=named,
@@ -97,7 +97,7 @@ def model(request: Request, model: str) -> Response:
         platform,
         model=registered_models.get(metadata, model),
         versions=versions[::-1],
-        aliases=_by_version(metadata.find(Alias, {"model": model}, limit=registered_models.ALL)),
+        aliases=_by_version(metadata.find(Alias, {"model": model})),
         moves=alias_moves.history(metadata, model)[::-1],
         policy=registered_models.release_policy(metadata, model),
         endpoints=[endpoint.name for endpoint in registered_models.endpoints(metadata, model)],
@@ -112,6 +112,7 @@ def version(request: Request, model: str, number: int) -> Response:
     platform = platform_of(request)
     r = platform.repositories
     found = model_versions.get(r.metadata, model, number)
+    walked = lineage.walk(r.metadata, f"model_version:{found.id}", "causes")
     may_audit = identity_of(request).may("audit.read")
     trail = audit_search.of_subject(r.metadata, found.id, since_us=found.created_us, limit=SHOWN_CHANGES) if may_audit else None
     return page(
@@ -119,7 +120,7 @@ def version(request: Request, model: str, number: int) -> Response:
         platform,
         version=found,
         standing=readiness.readiness(r.metadata, found, now_us=r.clock.now_us()),
-        aliases=[alias.alias for alias in r.metadata.find(Alias, {"model": model}, limit=registered_models.ALL) if alias.number == number],
+        aliases=[alias.alias for alias in r.metadata.find(Alias, {"model": model}) if alias.number == number],
         approvals=readiness.decisions(r.metadata, found),
         offline=evidence.offline(r, found),
         online=evidence.online(r.metadata, found),
@@ -130,7 +131,8 @@ def version(request: Request, model: str, number: int) -> Response:
         dependencies=_dependencies(r, found),
         requirements=_text(r, found.requirements),
         example=_text(r, found.input_example),
-        causes=_by_effect(lineage.walk(r.metadata, f"model_version:{found.id}", "causes")),
+        causes=_by_effect(walked.edges),
+        causes_complete=walked.complete,
         notes=notes.of(r.metadata, f"model_version:{found.id}"),
         trail=trail,
     )
@@ -159,7 +161,7 @@ def _measured(metadata: Metadata, version: ModelVersion) -> list[tuple[str, str,
     """What monitoring measured of a version per day: endpoint, metric, chart."""
     drawn: list[tuple[str, str, charts.Chart]] = []
     for endpoint in registered_models.endpoints(metadata, version.model):
-        slices = metadata.find(MonitorSlice, {"endpoint": endpoint.name}, order="-start_us", limit=SHOWN_DAYS)[::-1]
+        slices = metadata.page(MonitorSlice, {"endpoint": endpoint.name}, order="-start_us", limit=SHOWN_DAYS).items[::-1]
         own = [_only(each, str(version.number)) for each in slices]
         alerts = metadata.find(Alert, {"endpoint": endpoint.name}, order="-raised_us")
         found = ((metric, charts.performance(own, metric, alerts)) for metric in charts.METRICS)

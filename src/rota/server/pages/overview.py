@@ -12,7 +12,7 @@ from rota.manage.lineage import audit_chain, notes
 from rota.records.filters import Query
 from rota.records.model import Alias, ModelVersion
 from rota.records.release import Endpoint, Rollout
-from rota.records.run import Deployed
+from rota.records.run import OPEN_STATUSES, Deployed, RunQuery
 from rota.records.signal import Alert, MonitorSlice
 from rota.rendering import line_charts
 from rota.server.access.permissions import COOKIE, OPEN, identify, needs
@@ -45,19 +45,19 @@ def overview(request: Request) -> Response:
     repositories = platform.repositories
     metadata = repositories.metadata
     endpoints = [(endpoint, current_release(metadata, endpoint.name)) for endpoint in metadata.find(Endpoint)]
-    slices = metadata.find(MonitorSlice, order="-end_us", limit=1)
+    slices = metadata.page(MonitorSlice, order="-end_us", limit=1).items
     return page(
         "overview.html",
         platform,
         pipelines=metadata.find(Deployed, {"environment": platform.settings.environment}),
         experiments=repositories.tracking.search_experiments(Query(limit=1_000)).items,
-        active=repositories.runs.find(statuses=("queued", "running", "parked"), limit=100),
-        training=repositories.runs.find(workflow="train", limit=SHOWN_RUNS),
-        versions=metadata.find(ModelVersion, order="-created_us", limit=SHOWN_RUNS),
+        active=repositories.runs.find(RunQuery(statuses=OPEN_STATUSES)),
+        training=repositories.runs.page(RunQuery("train"), limit=SHOWN_RUNS).items,
+        versions=metadata.page(ModelVersion, order="-created_us", limit=SHOWN_RUNS).items,
         champions=metadata.find(Alias),
-        rollouts=metadata.find(Rollout, order="-started_us", limit=SHOWN_RUNS),
+        rollouts=metadata.page(Rollout, order="-started_us", limit=SHOWN_RUNS).items,
         endpoints=endpoints,
-        alerts=[alert for alert in metadata.find(Alert, order="-raised_us", limit=SHOWN_RUNS) if alert.status != "resolved"],
+        alerts=[alert for alert in metadata.page(Alert, order="-raised_us", limit=SHOWN_RUNS).items if alert.status != "resolved"],
         newest_slice=slices[0] if slices else None,
         events=audit_chain.newest_events(metadata, limit=25),
     )
@@ -66,22 +66,22 @@ def overview(request: Request) -> Response:
 @router.get("/runs", dependencies=needs("pipeline.read"))
 def runs(request: Request, workflow: str = "") -> Response:
     platform = platform_of(request)
-    found = platform.repositories.runs.find(workflow=workflow, limit=SHOWN_RUNS)
+    found = platform.repositories.runs.page(RunQuery(workflow), limit=SHOWN_RUNS).items
     return page("runs.html", platform, runs=found, workflow=workflow, limit=SHOWN_RUNS)
 
 
 @router.get("/runs/{run_id}", dependencies=needs("pipeline.read"))
 def run(request: Request, run_id: str) -> Response:
     platform = platform_of(request)
-    found = platform.repositories.runs.find(id=run_id, limit=1)
-    if not found:
+    found = platform.repositories.runs.get(run_id)
+    if found is None:
         raise NotFound(f"there is no run {run_id!r}; /runs lists the newest", run=run_id)
     steps = platform.repositories.runs.journal(run_id)
     gates = [gate for step in steps if isinstance(step.result, dict) for gate in step.result.get("gates", ())]
     anomalies = [anomaly for step in steps if isinstance(step.result, dict) for anomaly in step.result.get("anomalies", ())]
     longest = max((step.ended_us - step.started_us for step in steps), default=0)
     written = notes.of(platform.repositories.metadata, f"run:{run_id}")
-    return page("run.html", platform, run=found[0], steps=steps, gates=gates, anomalies=anomalies, longest=longest, notes=written)
+    return page("run.html", platform, run=found, steps=steps, gates=gates, anomalies=anomalies, longest=longest, notes=written)
 
 
 @router.get("/endpoints/{name}", dependencies=needs("model.read"))
@@ -91,7 +91,7 @@ def endpoint(request: Request, name: str) -> Response:
     found = metadata.get(Endpoint, name)
     if found is None:
         raise NotFound(f"there is no endpoint {name!r}; known are {[each.name for each in metadata.find(Endpoint)]}", endpoint=name)
-    slices = metadata.find(MonitorSlice, {"endpoint": name}, order="-start_us", limit=SHOWN_DAYS)[::-1]
+    slices = metadata.page(MonitorSlice, {"endpoint": name}, order="-start_us", limit=SHOWN_DAYS).items[::-1]
     alerts = metadata.find(Alert, {"endpoint": name}, order="-raised_us")
     drawn = [(metric, chart) for metric in line_charts.METRICS if (chart := line_charts.performance(slices, metric, alerts)) is not None]
     rollouts = metadata.find(Rollout, {"endpoint": name}, order="-started_us")

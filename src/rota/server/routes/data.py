@@ -1,6 +1,6 @@
 """Data management over HTTP: push rows, see sources and datasets."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import profiles
@@ -9,7 +9,7 @@ from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.record import plain
 from rota.rendering import profile_charts
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import listed, platform_of
+from rota.server.wire import listed, paged, platform_of
 
 router = APIRouter()
 
@@ -20,9 +20,9 @@ def feature_views(request: Request) -> list[object]:
 
 
 @router.get("/v1/datasets", dependencies=needs("data.read"))
-def dataset_versions(request: Request) -> list[object]:
-    """Dataset versions of any name."""
-    return listed(platform_of(request).repositories.metadata.find(DatasetVersion))
+def dataset_versions(request: Request, response: Response, after: str = "", limit: int = 1_000) -> list[object]:
+    """A page of dataset versions of any name."""
+    return paged(response, platform_of(request).repositories.metadata.page(DatasetVersion, after=after, limit=limit))
 
 
 @router.get("/v1/dataset-definitions", dependencies=needs("data.read"))

@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from rota.develop import run_comparison, run_search
 from rota.records import filters
 from rota.records.project import UseCase
 from rota.records.record import plain
 from rota.server.access.permissions import needs
-from rota.server.wire import listed, platform_of
+from rota.server.wire import listed, paged, platform_of
 
 router = APIRouter()
 Many = Annotated[list[str] | None, Query()]
@@ -21,9 +21,9 @@ def use_cases(request: Request) -> list[object]:
 
 
 @router.get("/v1/experiments", dependencies=needs("experiment.read"))
-def experiments(request: Request, deleted: bool = False, limit: int = 1_000) -> list[object]:
-    query = filters.Query(limit=min(limit, 10_000), view="deleted" if deleted else "active")
-    return listed(platform_of(request).repositories.tracking.search_experiments(query).items)
+def experiments(request: Request, response: Response, deleted: bool = False, after: str = "", limit: int = 1_000) -> list[object]:
+    query = filters.Query(limit=min(limit, 10_000), page=after, view="deleted" if deleted else "active")
+    return paged(response, platform_of(request).repositories.tracking.search_experiments(query))
 
 
 @router.get("/v1/experiments/{experiment}", dependencies=needs("experiment.read"))

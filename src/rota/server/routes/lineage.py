@@ -101,9 +101,10 @@ def graph(request: Request, node: str, depth: int = 4) -> dict[str, Any]:
 
 
 @router.get("/v1/lineage/{direction}/{node:path}", dependencies=needs("lineage.read"))
-def walk(request: Request, direction: Literal["causes", "effects"], node: str, depth: int = 12) -> list[Any]:
-    """Edges from a node towards its causes or effects, nearest first."""
-    return listed(lineage.walk(platform_of(request).repositories.metadata, node, direction, depth=_depth(depth)))
+def walk(request: Request, direction: Literal["causes", "effects"], node: str, depth: int = 12) -> dict[str, Any]:
+    """Edges from a node towards its causes or effects, nearest first; `complete` is false when more lie behind the last."""
+    found = lineage.walk(platform_of(request).repositories.metadata, node, direction, depth=_depth(depth))
+    return {"node": node, "direction": direction, "edges": listed(found.edges), "complete": found.complete}
 
 
 @router.get("/v1/notes/{node:path}", dependencies=needs("lineage.read"))

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from rota.deploy.releases import current_release
@@ -16,7 +16,7 @@ from rota.records.model import Alias, ModelVersion, RegisteredModel
 from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout
 from rota.server.access.permissions import actor_of, identity_of, needs
-from rota.server.wire import body_as, listed, platform_of
+from rota.server.wire import body_as, listed, paged, platform_of
 
 router = APIRouter()
 
@@ -68,8 +68,10 @@ class Why(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @router.get("/v1/models", dependencies=needs("model.read"))
-def versions(request: Request, model: str = "") -> list[object]:
-    return listed(platform_of(request).repositories.metadata.find(ModelVersion, {"model": model} if model else None))
+def versions(request: Request, response: Response, model: str = "", after: str = "", limit: int = 1_000) -> list[object]:
+    """A page of model versions."""
+    metadata = platform_of(request).repositories.metadata
+    return paged(response, metadata.page(ModelVersion, {"model": model} if model else None, after=after, limit=limit))
 
 
 @router.get("/v1/model-search", dependencies=needs("model.read"))
@@ -104,7 +106,7 @@ async def create_model(request: Request) -> object:
 def model(request: Request, model: str) -> dict[str, object]:
     """A model with its versions and aliases."""
     metadata = platform_of(request).repositories.metadata
-    aliases = metadata.find(Alias, {"model": model}, limit=registered_models.ALL)
+    aliases = metadata.find(Alias, {"model": model})
     return {
         "model": plain(registered_models.get(metadata, model)),
         "versions": listed(model_versions.of_model(metadata, model)),
@@ -219,9 +221,11 @@ def endpoint(request: Request, name: str) -> dict[str, object]:
 
 
 @router.get("/v1/rollouts", dependencies=needs("model.read"))
-def rollouts(request: Request, endpoint: str = "") -> list[object]:
+def rollouts(request: Request, response: Response, endpoint: str = "", after: str = "", limit: int = 1_000) -> list[object]:
+    """A page of rollouts, newest first."""
     where = {"endpoint": endpoint} if endpoint else None
-    return listed(platform_of(request).repositories.metadata.find(Rollout, where, order="-started_us"))
+    metadata = platform_of(request).repositories.metadata
+    return paged(response, metadata.page(Rollout, where, order="-started_us", after=after, limit=limit))
 
 
 async def _move(request: Request, model: str, alias: str) -> object:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import NotFound, Refused
@@ -15,7 +15,7 @@ from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.signal import Alert, MonitorSlice
 from rota.server.access.permissions import actor_of, identity_of, needs
-from rota.server.wire import body_as, listed, platform_of
+from rota.server.wire import body_as, paged, platform_of
 
 router = APIRouter()
 
@@ -65,9 +65,11 @@ def outcome_report(request: Request, endpoint: str, days: Annotated[int, Query(g
 
 
 @router.get("/v1/alerts", dependencies=needs("monitor.read"))
-def list_alerts(request: Request, endpoint: str = "", status: str = "") -> list[object]:
+def list_alerts(request: Request, response: Response, endpoint: str = "", status: str = "", after: str = "", limit: int = 1_000) -> list[object]:
+    """A page of alerts, newest first."""
     where = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
-    return listed(platform_of(request).repositories.metadata.find(Alert, where, order="-raised_us"))
+    metadata = platform_of(request).repositories.metadata
+    return paged(response, metadata.page(Alert, where, order="-raised_us", after=after, limit=limit))
 
 
 @router.post("/v1/alerts/{alert}/acknowledge", dependencies=needs("monitor.act"))
@@ -77,10 +79,10 @@ def acknowledge(request: Request, alert: str) -> object:
 
 
 @router.get("/v1/endpoints/{endpoint}/slices", dependencies=needs("monitor.read"))
-def slices(request: Request, endpoint: str, limit: int = 400) -> list[object]:
-    """Measured slices of an endpoint, newest first."""
+def slices(request: Request, response: Response, endpoint: str, after: str = "", limit: int = 400) -> list[object]:
+    """A page of measured slices of an endpoint, newest first."""
     metadata = platform_of(request).repositories.metadata
-    return listed(metadata.find(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=min(limit, 5_000)))
+    return paged(response, metadata.page(MonitorSlice, {"endpoint": endpoint}, order="-start_us", after=after, limit=min(limit, 5_000)))
 
 
 @router.get("/v1/endpoints/{endpoint}/compare", dependencies=needs("monitor.read"))

@@ -1,12 +1,13 @@
 """Development and continuous training over HTTP: pipelines, runs and their steps."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from rota.manage.lineage import executions
+from rota.ports.metadata import MAX_PAGE
 from rota.records.record import plain
-from rota.records.run import Deployed
+from rota.records.run import Deployed, RunQuery
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import listed, platform_of
+from rota.server.wire import listed, paged, platform_of
 
 router = APIRouter()
 
@@ -17,8 +18,10 @@ def pipelines(request: Request) -> list[object]:
 
 
 @router.get("/v1/runs", dependencies=needs("pipeline.read"))
-def runs(request: Request, workflow: str = "", subject: str = "", limit: int = 200) -> list[object]:
-    return listed(platform_of(request).repositories.runs.find(workflow=workflow, subject=subject, limit=min(limit, 10_000)))
+def runs(request: Request, response: Response, workflow: str = "", subject: str = "", after: str = "", limit: int = 200) -> list[object]:
+    """A page of durable runs, newest first."""
+    found = platform_of(request).repositories.runs.page(RunQuery(workflow, subject), after=after, limit=min(limit, MAX_PAGE))
+    return paged(response, found)
 
 
 @router.get("/v1/runs/{run_id}", dependencies=needs("pipeline.read"))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from rota.errors import Corrupt, NotFound
 from rota.manage.features.definitions import references, versions
-from rota.manage.features.definitions.versions import ALL, View
+from rota.manage.features.definitions.versions import View
 from rota.manage.features.expressions import compiler
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
@@ -71,16 +71,16 @@ def search(metadata: Metadata, text: str = "", *, owner: str = "", tag: str = ""
 
 def entries(metadata: Metadata) -> Iterator[Entry]:
     """The whole catalog: views with their features, sources, services, datasets."""
-    for view in metadata.find(FeatureView, limit=ALL):
+    for view in metadata.find(FeatureView):
         yield from _of_view(view)
-    for request in metadata.find(OnDemandFeatureView, limit=ALL):
+    for request in metadata.find(OnDemandFeatureView):
         yield from _of_view(request)
-    for source in metadata.find(Source, limit=ALL):
+    for source in metadata.find(Source):
         fields = ", ".join(f"{name} {kind}" for name, kind in source.fields.items())
         yield Entry("source", source.name, source.owner, source.description, source.tags, definition=fields)
-    for service in metadata.find(FeatureService, limit=ALL):
+    for service in metadata.find(FeatureService):
         yield Entry("feature_service", service.name, service.owner, service.description, service.tags, definition=", ".join(service.feature_names))
-    for dataset in metadata.find(Dataset, limit=ALL):
+    for dataset in metadata.find(Dataset):
         definition = (
             f"{dataset.definition.label.text} from {dataset.definition.labels.name} with {', '.join(dataset.definition.features.feature_names)}"
         )
@@ -92,16 +92,15 @@ def usage(repositories: Repositories, view: str, feature: str = "") -> list[User
     metadata = repositories.metadata
     references.view_of_any_age(metadata, view, feature)
     reading = _Reading(metadata, view, feature)
-    users = [reading.user("feature_service", each.name, each) for each in metadata.find(FeatureService, limit=ALL)]
+    users = [reading.user("feature_service", each.name, each) for each in metadata.find(FeatureService)]
     users += [
-        reading.user("pipeline", f"{each.pipeline} in {each.environment}", each.definition.dataset.features)
-        for each in metadata.find(Deployed, limit=ALL)
+        reading.user("pipeline", f"{each.pipeline} in {each.environment}", each.definition.dataset.features) for each in metadata.find(Deployed)
     ]
-    users += [reading.user("dataset", each.name, each.definition.features) for each in metadata.find(Dataset, limit=ALL)]
-    users += [reading.columns(repositories, version) for version in metadata.find(DatasetVersion, order="-created_us", limit=ALL)]
-    models = {version.id: reading.model(repositories, version) for version in metadata.find(ModelVersion, order="-created_us", limit=ALL)}
+    users += [reading.user("dataset", each.name, each.definition.features) for each in metadata.find(Dataset)]
+    users += [reading.columns(repositories, version) for version in metadata.find(DatasetVersion, order="-created_us")]
+    models = {version.id: reading.model(repositories, version) for version in metadata.find(ModelVersion, order="-created_us")}
     users += models.values()
-    for endpoint in metadata.find(Endpoint, limit=ALL):
+    for endpoint in metadata.find(Endpoint):
         for number in _served(metadata, endpoint):
             found = models.get(f"{endpoint.model}@{number}")
             users.append(User("endpoint", f"{endpoint.name} ({endpoint.model}@{number})", found.features, found.version) if found else None)
@@ -110,7 +109,7 @@ def usage(repositories: Repositories, view: str, feature: str = "") -> list[User
 
 def users_of_version(repositories: Repositories, view: str, number: int) -> list[User]:
     """Who needs the online rows of one version of a view: services, pipelines, named datasets, model versions not rejected, endpoints."""
-    rejected = {f"{each.id}" for each in repositories.metadata.find(ModelVersion, {"status": "rejected"}, limit=ALL)}
+    rejected = {f"{each.id}" for each in repositories.metadata.find(ModelVersion, {"status": "rejected"})}
     return [
         user
         for user in usage(repositories, view)
@@ -184,7 +183,7 @@ def _of_view(view: View) -> Iterator[Entry]:
 
 def _served(metadata: Metadata, endpoint: Endpoint) -> list[int]:
     """The model versions that an endpoint's newest release sends requests to."""
-    newest = metadata.find(Release, {"endpoint": endpoint.name}, order="-revision", limit=1)
+    newest = metadata.page(Release, {"endpoint": endpoint.name}, order="-revision", limit=1).items
     return sorted({route.number for release in newest for route in release.routes})
 
 

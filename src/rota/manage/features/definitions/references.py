@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features.definitions import versions
-from rota.manage.features.definitions.versions import ALL, View
+from rota.manage.features.definitions.versions import View
 from rota.ports.metadata import Metadata
 from rota.records.data import FeatureService, FeatureView, OnDemandFeatureView
 
@@ -37,7 +37,7 @@ def registered(metadata: Metadata, name: str) -> FeatureService:
     """A registered service by its name."""
     found = metadata.get(FeatureService, name) if isinstance(name, str) and _SERVICE.fullmatch(name) else None
     if found is None:
-        known = [each.name for each in metadata.find(FeatureService, limit=ALL)]
+        known = [each.name for each in metadata.find(FeatureService)]
         raise NotFound(f"there is no feature service {_short(name)}; {_near(name, known)}", service=_cut(name))
     return found
 
@@ -93,7 +93,7 @@ def _parsed(reference: str) -> tuple[str, int | None, str]:
 
 
 def _view_names(metadata: Metadata) -> list[str]:
-    views: list[View] = [*metadata.find(FeatureView, limit=ALL), *metadata.find(OnDemandFeatureView, limit=ALL)]
+    views: list[View] = [*metadata.find(FeatureView), *metadata.find(OnDemandFeatureView)]
     return [view.name for view in views]
 
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from rota.errors import Conflict, InvalidInput, RotaError
 from rota.manage.features.definitions import versions
-from rota.manage.features.definitions.versions import ALL, CATALOG, Difference, View
+from rota.manage.features.definitions.versions import CATALOG, Difference, View
 from rota.manage.features.expressions import compiler, equivalence_check
 from rota.manage.features.ingestion import contracts, watermarks
 from rota.manage.features.online import window_view
@@ -88,10 +88,10 @@ def change_of(metadata: Metadata, record: Definition) -> Change:
 def left(metadata: Metadata, declared: Sequence[Record]) -> list[Change]:
     """What is stored and not among the declared definitions."""
     found: list[Definition] = [
-        *metadata.find(Source, limit=ALL),
-        *metadata.find(FeatureView, limit=ALL),
-        *metadata.find(OnDemandFeatureView, limit=ALL),
-        *metadata.find(FeatureService, limit=ALL),
+        *metadata.find(Source),
+        *metadata.find(FeatureView),
+        *metadata.find(OnDemandFeatureView),
+        *metadata.find(FeatureService),
     ]
     names = {(type(record), getattr(record, "name", "")) for record in declared}
     return [Change("stay", BY_RECORD[type(record)].name, record.name) for record in found if (type(record), record.name) not in names]
@@ -105,11 +105,11 @@ def catalog(metadata: Metadata) -> int:
 
 def views_of(metadata: Metadata, source: str) -> list[FeatureView]:
     """Every view over a source that somebody may read: each version that is not retired, and those that services hold as they were."""
-    found = [version for version in metadata.find(FeatureViewVersion, limit=ALL) if isinstance(version.view, FeatureView)]
+    found = [version for version in metadata.find(FeatureViewVersion) if isinstance(version.view, FeatureView)]
     versioned = {version.name for version in found}
     views = [version.view for version in found if version.retired_us is None]
-    views += [view for view in metadata.find(FeatureView, limit=ALL) if view.name not in versioned]
-    views += [view for service in metadata.find(FeatureService, limit=ALL) for view in service.stored_views]
+    views += [view for view in metadata.find(FeatureView) if view.name not in versioned]
+    views += [view for service in metadata.find(FeatureService) for view in service.stored_views]
     return [view for view in views if isinstance(view, FeatureView) and view.source.name == source]
 
 
@@ -202,7 +202,7 @@ def _check_dropped(metadata: Metadata, source: Source, stored: Source | None) ->
     dropped = stored.fields.keys() - source.fields.keys() if stored else set()
     if not dropped:
         return
-    for version in metadata.find(FeatureViewVersion, limit=ALL):
+    for version in metadata.find(FeatureViewVersion):
         view = version.view
         if version.retired_us is None and isinstance(view, FeatureView) and view.source.name == source.name:
             used = compiler.columns_of_all([feature.expression for feature in view.features.values()], view.source.fields)

@@ -15,7 +15,6 @@ from rota.records.time import Micros, micros
 
 View = FeatureView | OnDemandFeatureView
 CATALOG = "catalog"
-ALL = 1_000_000
 """More records than a catalog has: `find` is asked for every one."""
 
 
@@ -30,12 +29,12 @@ class Difference:
 
 def of(metadata: Metadata, view: str) -> list[FeatureViewVersion]:
     """Every version that a view has had, oldest first."""
-    return metadata.find(FeatureViewVersion, {"name": view}, order="number", limit=ALL)
+    return metadata.find(FeatureViewVersion, {"name": view}, order="number")
 
 
 def newest(metadata: Metadata, view: str) -> FeatureViewVersion | None:
     """The version in force (it may be retired), or None for a view that was never registered."""
-    found = metadata.find(FeatureViewVersion, {"name": view}, order="-number", limit=1)
+    found = metadata.page(FeatureViewVersion, {"name": view}, order="-number", limit=1).items
     return found[0] if found else None
 
 

@@ -14,7 +14,7 @@ _TRIES = 100
 
 def history(metadata: Metadata, source: str, *, limit: int = 100) -> list[Ingestion]:
     """Ingestions of a source, the newest first."""
-    return metadata.find(Ingestion, {"source": source}, order="-number", limit=limit)
+    return metadata.page(Ingestion, {"source": source}, order="-number", limit=limit).items
 
 
 def intake(metadata: Metadata, source: str, writer: str, origin: str) -> tuple[Intake, Intake | None]:
@@ -25,7 +25,7 @@ def intake(metadata: Metadata, source: str, writer: str, origin: str) -> tuple[I
 
 def running(metadata: Metadata, source: str, actor: str, origin: str, now_us: Micros) -> tuple[Ingestion, Ingestion | None]:
     """The ingestion that counts what is taken in now: one that was cut off, or a new one; and what is stored of it."""
-    found = metadata.find(Ingestion, {"source": source, "status": "running"}, limit=1)
+    found = metadata.page(Ingestion, {"source": source, "status": "running"}, limit=1).items
     if found:
         return found[0], found[0]
     return Ingestion(source, _next_number(metadata, source), "running", at_us=now_us, actor=actor, origin=origin), None
@@ -47,7 +47,7 @@ def counted(ingestion: Ingestion, counts: Counts, *, files: int, watermark: int 
 def close(metadata: Metadata, source: str, *, version: int | None, stale: str) -> Ingestion | None:
     """End the running ingestion of a source, if there is one, and tell that rows have arrived."""
     for _ in range(_TRIES):
-        found = metadata.find(Ingestion, {"source": source, "status": "running"}, limit=1)
+        found = metadata.page(Ingestion, {"source": source, "status": "running"}, limit=1).items
         if not found:
             return None
         batch, closed = Batch(), msgspec.structs.replace(found[0], status="done", version=version, stale=stale)
@@ -63,7 +63,7 @@ def close(metadata: Metadata, source: str, *, version: int | None, stale: str) -
 
 def tell(metadata: Metadata, source: str) -> None:
     """The event `data.arrived` of the newest finished ingestion, unless it was told; call it again before the next one."""
-    done = metadata.find(Ingestion, {"source": source, "status": "done"}, order="-number", limit=1)
+    done = metadata.page(Ingestion, {"source": source, "status": "done"}, order="-number", limit=1).items
     if done:
         arrived(metadata, source, done[0].rows_out, writer=_WRITER, upto=done[0].number, now_us=done[0].at_us)
 
