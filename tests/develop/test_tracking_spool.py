@@ -17,7 +17,7 @@ from rota.develop import spool as spools
 from rota.develop.spool import Header, Spool
 from rota.develop.spool_recovery import drain
 from rota.errors import InvalidInput, Refused, Unavailable
-from rota.ports.tracking import Logged
+from rota.ports.tracking import Logged, RunChange
 from rota.records.tracking import DEFAULT_EXPERIMENT, ExperimentRun
 
 NOON_US = 1_373_889_600_000_000
@@ -259,9 +259,9 @@ def test_a_deleted_runs_spool_waits_for_the_run_to_be_restored(tmp_path, trackin
     spool = opened(tmp_path)
     spool.append("loss", 1.0)
     abandoned(spool)
-    tracking.change_run("r1", deleted_us=NOON_US)
+    tracking.change_run("r1", RunChange(deleted_us=NOON_US))
     assert drain(tmp_path, tracking) == []
-    tracking.change_run("r1", deleted_us=0)
+    tracking.change_run("r1", RunChange(deleted_us=0))
     assert drain(tmp_path, tracking) == ["r1"]
     assert tracking.run("r1").metrics == {"loss": 1.0}
 

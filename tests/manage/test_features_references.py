@@ -11,7 +11,7 @@ from rota.manage.features.definitions import registration as registry
 from rota.manage.features.online import row_codec
 from rota.manage.features.online.reader import OnlineFeatures, merge, stored_view, upserts
 from rota.records.data import Entity, FeatureService, FeatureView, OnDemandFeatureView, Source, sql
-from rota.records.signal import Cursor
+from rota.records.intake import CatalogStamp
 
 SALES = Source("sales", {"shop": "string", "at": "timestamp", "amount": "float", "tax": "float", "name": "string"}, "at")
 SHOP = Entity("shop", ["shop"])
@@ -73,7 +73,7 @@ def test_two_versions_of_a_view_are_asked_for_one_after_the_other(twice):
 
 def test_a_retired_version_is_not_read(twice):
     first = versions.get(twice, "sold", 1)
-    twice.commit(versions.retirement(first, [], twice.get(Cursor, versions.CATALOG), actor="anna", now_us=3))
+    twice.commit(versions.retirement(first, [], twice.get(CatalogStamp, versions.CATALOG), actor="anna", now_us=3))
     with pytest.raises(NotFound, match=r"sold@v1 is retired; there are \['sold@v2'\]"):
         references.service(twice, ["sold@v1:amount"])
 

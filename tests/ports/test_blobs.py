@@ -13,7 +13,7 @@ import pytest
 
 from rota.backends.memory.blobs import MemoryBlobs
 from rota.backends.storage.blob_directory import BlobDirectory
-from rota.testing.storage import BlobsContract
+from rota.testing.blobs import BlobsContract
 
 
 class TestBlobDirectory(BlobsContract):

@@ -17,7 +17,7 @@ import pytest
 from rota.backends.inline_compute import InlineCompute
 from rota.backends.local_processes import LocalProcesses
 from rota.errors import Refused, Unavailable
-from rota.testing.storage import ComputeContract
+from rota.testing.compute import ComputeContract
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from rota.backends.memory.journal import MemoryJournal
 from rota.backends.storage.segment_journal import SegmentJournal
 from rota.errors import Corrupt
-from rota.testing.storage import JournalContract, entries
+from rota.testing.journal import JournalContract, entries
 
 HEADER_BYTES = 12
 

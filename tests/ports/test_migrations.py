@@ -1,6 +1,7 @@
 """A store that an older Rota made becomes today's when it is opened: nothing is lost, whatever happens meanwhile.
 
-`stores/0001.sql` is what the last code of layout 1 wrote, with rows of every kind, as `sqlite3` dumps it.
+`stores/0001.sql` is what the last code of layout 1 wrote, with rows of every kind, as `sqlite3` dumps it; `stores/0002.sql` what the
+last code of layout 2 wrote when rows were pushed, flushed and materialized.
 """
 
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, MetaData, create_engine, insert, inspect, select, text
+from sqlalchemy import Engine, MetaData, create_engine, delete, insert, inspect, select, text
 
 from rota.backends.sql.engine import open_engine, reading, writing
 from rota.backends.sql.layout import LAYOUT, MIGRATIONS, migrate
@@ -26,12 +27,15 @@ from rota.backends.sql.runs import SqlRuns
 from rota.backends.sql.tracking import SqlTracking
 from rota.backends.sql.tracking_schema import experiments
 from rota.errors import Refused
+from rota.manage.features.definitions import registration
 from rota.ports.metadata import Batch
 from rota.records.filters import Query
+from rota.records.intake import CatalogStamp, StreamClaim, ViewMaterialization
 from rota.records.kinds import KINDS
 from rota.records.model import Alias, AliasMove, ModelVersion, RegisteredModel
 from rota.records.record import digest, encode
 from rota.records.run import RunQuery
+from rota.records.signal import Cursor
 from rota.records.tracking import ArtifactFile, MetricPoint
 
 SCHEMA = experiments.metadata
@@ -72,6 +76,19 @@ def old(empty: str, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def second(empty: str, tmp_path: Path) -> str:
+    """The URL of a store of layout 2 with a catalog, pushed rows that were flushed, and views that were materialized."""
+    dumped = tmp_path / "dumped.db"
+    with closing(sqlite3.connect(dumped)) as connection:
+        connection.executescript(DUMP.with_name("0002.sql").read_text())
+    if empty.startswith("sqlite"):
+        shutil.move(dumped, empty.removeprefix("sqlite:///"))
+    else:
+        copy_rows(dumped, empty, "0002")
+    return empty
+
+
+@pytest.fixture
 def opened() -> Iterator[Callable[[str], Engine]]:
     engines: list[Engine] = []
 
@@ -89,15 +106,18 @@ def bare(url: str) -> Engine:
     return create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
 
 
-def copy_rows(file: Path, url: str) -> None:
-    """The rows of a SQLite store in a new PostgreSQL one of layout 1."""
+def copy_rows(file: Path, url: str, layout: str = "0001") -> None:
+    """The rows of a SQLite store in a new PostgreSQL one of its layout; layout 1 did not know Alembic."""
     source, target = create_engine(f"sqlite:///{file}"), bare(url)
     tables = MetaData()
     with writing(target) as there, source.connect() as here:
-        migrate(there, "0001")
-        there.execute(text("DELETE FROM rota_schema"))
-        there.execute(text("DROP TABLE alembic_version"))
+        migrate(there, layout)
+        if layout == "0001":
+            there.execute(text("DROP TABLE alembic_version"))
         tables.reflect(there)
+        for table in reversed(tables.sorted_tables):
+            if table.name != "audit":  # which refuses, and is empty
+                there.execute(delete(table))
         for table in tables.sorted_tables:
             if rows := [dict(row._mapping) for row in here.execute(select(text("*")).select_from(text(table.name)))]:
                 flags = [column.name for column in table.columns if str(column.type) == "BOOLEAN"]
@@ -222,6 +242,38 @@ def test_models_are_registered_and_aliases_have_a_history(old: str, opened: Call
     assert len(metadata.find(ModelVersion, {"owner": ""})) == len(metadata.find(ModelVersion, {"experiment_run": ""})) == 3
 
 
+def test_what_cursors_stood_for_are_records_and_cursors_are_what_they_say(second: str, opened: Callable[[str], Engine]) -> None:
+    metadata = SqlMetadata(opened(second))
+    segment, at_us = "0000000000000001.seg", 1_373_860_800_000_000
+    assert metadata.find(Cursor) == [Cursor(f"arrived/sales/push/{segment}", 306), Cursor("loop", 3)]
+    assert metadata.find(StreamClaim) == [StreamClaim("sales", segment, 255, 306, 1)]
+    assert metadata.find(ViewMaterialization) == [
+        ViewMaterialization("newest", "764217f54f391581", at_us, 0, 1),
+        ViewMaterialization("windows", "7613c3b8e60265e3", at_us, 0, 6),
+    ]
+    assert metadata.find(CatalogStamp) == [CatalogStamp("features", 1)]
+    assert registration.catalog(metadata) == 1
+    batch = Batch()
+    batch.put(StreamClaim("sales", segment, 306, 400, 2), replacing=StreamClaim("sales", segment, 255, 306, 1))
+    metadata.commit(batch)
+
+
+def test_a_materialization_without_a_table_version_and_a_claim_that_was_never_whole(second: str, opened: Callable[[str], Engine]) -> None:
+    before = bare(second)
+    with before.begin() as connection:
+        for consumer, position in (("materialized-version/newest/764217f54f391581", -1), ("flush-start/sales/torn.seg", 7)):
+            body = f'{{"consumer":"{consumer}","position":{position}}}'
+            connection.execute(text("DELETE FROM cursor WHERE consumer = :consumer"), {"consumer": consumer})
+            connection.execute(text("INSERT INTO cursor VALUES (:consumer, :body)"), {"consumer": consumer, "body": body})
+    before.dispose()
+    metadata = SqlMetadata(opened(second))
+    found = metadata.get(ViewMaterialization, "newest", "764217f54f391581")
+    assert found is not None
+    assert found.version is None
+    assert [claim.segment for claim in metadata.find(StreamClaim)] == ["0000000000000001.seg"]
+    assert len(metadata.find(Cursor)) == 2
+
+
 def test_a_migrated_store_is_laid_out_as_a_new_one(old: str, opened: Callable[[str], Engine], request: pytest.FixtureRequest, tmp_path: Path) -> None:
     new = f"sqlite:///{tmp_path}/new.db" if old.startswith("sqlite") else request.getfixturevalue("postgres_empty")()
     migrated, made = opened(old), opened(new)
@@ -258,7 +310,7 @@ def test_a_copy_of_the_file_is_kept(old: str, opened: Callable[[str], Engine], t
     if old.startswith("postgresql"):
         assert copies == []
         return
-    assert copies == ["metadata.db.before-0002"]
+    assert copies == [f"metadata.db.before-{LAYOUT}"]
     with closing(sqlite3.connect(tmp_path / copies[0])) as connection:
         assert connection.execute("SELECT version FROM rota_schema").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM experiment_run").fetchone() == (5,)

@@ -25,7 +25,7 @@ from sklearn.svm import LinearSVC
 from rota.backends.models.lightgbm_format import LightGBMFormat
 from rota.backends.models.skops_format import SkopsFormat
 from rota.errors import Corrupt, InvalidInput
-from rota.testing.storage import ModelFormatContract
+from rota.testing.model_format import ModelFormatContract
 
 Fitted = list[tuple[Any, np.ndarray, np.ndarray]]
 

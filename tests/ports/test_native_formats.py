@@ -31,7 +31,7 @@ from rota.errors import Corrupt, InvalidInput, Refused
 from rota.manage.models import pickle_signing
 from rota.manage.models.pickle_signing import PlatformSeals
 from rota.ports.models import ModelInputs, Predictor
-from rota.testing.storage import ModelFormatContract
+from rota.testing.model_format import ModelFormatContract
 
 Fitted = list[tuple[Any, np.ndarray, np.ndarray]]
 

@@ -13,7 +13,7 @@ import pytest
 from rota.backends.memory.online import MemoryOnline
 from rota.backends.online.lmdb_online import LmdbOnline
 from rota.errors import Corrupt, Refused
-from rota.testing.storage import OnlineContract
+from rota.testing.online import OnlineContract
 
 
 class TestLmdbOnline(OnlineContract):

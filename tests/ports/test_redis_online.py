@@ -11,7 +11,7 @@ import redis
 
 from rota.backends.online.redis_online import RedisOnline
 from rota.errors import InvalidInput, Refused, Unavailable
-from rota.testing.storage import OnlineContract
+from rota.testing.online import OnlineContract
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from rota.backends.storage.s3_bucket import Bucket, open_bucket
 from rota.backends.storage.s3_tables import S3Tables, open_storage
 from rota.errors import Corrupt, InvalidInput, NotFound, Unavailable
 from rota.settings import Settings
-from rota.testing.storage import BlobsContract, TablesContract, flights, ids_of
+from rota.testing.blobs import BlobsContract
+from rota.testing.tables import TablesContract, flights, ids_of
 
 KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "hunter2", "AWS_SESSION_TOKEN": "t0ken"}
 

@@ -15,7 +15,8 @@ from rota.backends.online.lmdb_online import LmdbOnline
 from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.segment_journal import SegmentJournal
-from rota.testing.storage import entries, ids_of
+from rota.testing.journal import entries
+from rota.testing.tables import ids_of
 
 ROUNDS = 4
 

@@ -11,7 +11,7 @@ from deltalake import DeltaTable, write_deltalake
 from rota.backends.memory.tables import MemoryTables
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.errors import InvalidInput, Unavailable
-from rota.testing.storage import TablesContract, flights, ids_of
+from rota.testing.tables import TablesContract, flights, ids_of
 
 
 class TestDeltaTables(TablesContract):

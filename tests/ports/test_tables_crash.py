@@ -18,7 +18,7 @@ import pytest
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.s3_bucket import open_bucket
 from rota.backends.storage.s3_tables import S3Tables
-from rota.testing.storage import ids_of
+from rota.testing.tables import ids_of
 
 KINDS = [("directory", 4), ("bucket", 3)]
 MANY = [("directory", 40), ("bucket", 20)]

@@ -13,7 +13,7 @@ pytest.importorskip("safetensors", reason="pip install safetensors")
 from rota.backends.models.envelope import unwrapped, wrapped  # noqa: E402
 from rota.backends.models.torch_format import TorchFormat  # noqa: E402
 from rota.errors import Corrupt, InvalidInput  # noqa: E402
-from rota.testing.storage import ModelFormatContract  # noqa: E402
+from rota.testing.model_format import ModelFormatContract  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")]  # torch warns of itself
 

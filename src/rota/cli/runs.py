@@ -13,6 +13,7 @@ from rota.develop import reproduction, run_comparison, run_search
 from rota.errors import Refused
 from rota.manage.experiments.input_tracking import untracked
 from rota.manage.lineage import executions, notes
+from rota.ports.tracking import RunChange
 from rota.records.filters import View
 from rota.records.record import plain
 from rota.records.run import Run, RunQuery, RunStatus, Step
@@ -198,7 +199,7 @@ def _mark(ctx: typer.Context, run: str, *, deleted: bool, json: bool) -> None:
     with opened(ctx, "experiment.write") as platform:
         r = platform.repositories
         found = run_search.run(r.tracking, run)
-        changed = r.tracking.change_run(found.id, deleted_us=r.clock.now_us() if deleted else 0)
+        changed = r.tracking.change_run(found.id, RunChange(deleted_us=r.clock.now_us() if deleted else 0))
     show.facts({"run": changed.id, "deleted": show.when(changed.deleted_us)}, as_json=json)
 
 

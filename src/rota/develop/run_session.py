@@ -12,7 +12,7 @@ from rota.develop.tracker_stores import TrackerStores
 from rota.errors import Refused
 from rota.manage.experiments import input_tracking, notebook
 from rota.ports.metadata import Batch
-from rota.ports.tracking import Logged
+from rota.ports.tracking import Logged, RunChange
 from rota.records.time import Micros
 from rota.records.tracking import MAX_TAG, ExperimentRun, RunInput, TrackedStatus
 
@@ -105,7 +105,7 @@ class RunSession:
         executed = notebook.executed()
         if executed is not None:
             artifact_logging.artifact(self.stores.repositories, self.begun, "notebook.ipynb", executed.source, "")
-        self.stores.tracking.change_run(self.begun.id, status=status, ended_us=ended_us)
+        self.stores.tracking.change_run(self.begun.id, RunChange(status=status, ended_us=ended_us))
 
     def _wake_flusher(self) -> None:
         self.stores.flusher.wake()

@@ -13,7 +13,7 @@ import numpy as np
 
 from rota.develop.spool import CHUNK, GONE, NEW, OWNER, SUFFIX, Header, discard, points, read_owner, unpacked
 from rota.errors import Corrupt, NotFound, Refused
-from rota.ports.tracking import Logged, Tracking
+from rota.ports.tracking import Logged, RunChange, Tracking
 from rota.records.time import Micros
 from rota.records.tracking import MetricPoint
 
@@ -70,9 +70,9 @@ def _ended(folder: Path, header: Header, last_us: Micros, tracking: Tracking) ->
     if header.ends and record.status == "running":
         try:
             end = json.loads((folder / "end").read_bytes())
-            tracking.change_run(header.run, status=end["status"], ended_us=end["ended_us"])
+            tracking.change_run(header.run, RunChange(status=end["status"], ended_us=end["ended_us"]))
         except (OSError, ValueError, KeyError):  # it was killed before its block ended
-            tracking.change_run(header.run, status="killed", ended_us=max(last_us, record.started_us))
+            tracking.change_run(header.run, RunChange(status="killed", ended_us=max(last_us, record.started_us)))
     return True
 
 

@@ -22,6 +22,16 @@ class Logged:
     outputs: Sequence[RunOutput] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """New values of a run's own fields; None leaves a field as it is, `deleted_us=0` restores a deleted run."""
+
+    name: str | None = None
+    status: TrackedStatus | None = None
+    ended_us: Micros | None = None
+    deleted_us: Micros | None = None
+
+
 class Tracking(Protocol):
     """The repository of experiments and their runs; it shares its transactions with the metadata store.
 
@@ -39,7 +49,7 @@ class Tracking(Protocol):
     - Keys, values and times that an engine could not give back (`MAX_KEY` and its like in `rota.records.tracking`, a NUL, more
       than 64 bits) raise `InvalidInput`, and nothing is written.
     - `history` gives a metric's points by (step, at_us, value) from `start` on, at most `limit`.
-    - `change_run` sets the fields that are given (`deleted_us=0` restores) and returns the run.
+    - `change_run` sets the fields that the change gives and returns the run.
     - `search_runs` and `search_experiments` answer `rota.records.filters.Query` over the given experiments (ids); a run
       without the asked metric, parameter or tag fails every condition on it, also `!=`, but IS NULL; a NaN is `!=`
       everything. Nulls come last in either order, NaN before them; ties are broken by start (newest first), then id. Pages
@@ -63,16 +73,7 @@ class Tracking(Protocol):
 
     def run(self, id: str) -> ExperimentRun | None: ...
 
-    def change_run(
-        self,
-        id: str,
-        *,
-        name: str | None = None,
-        status: TrackedStatus | None = None,
-        ended_us: Micros | None = None,
-        deleted_us: Micros | None = None,
-        batch: Batch | None = None,
-    ) -> ExperimentRun: ...
+    def change_run(self, id: str, change: RunChange, batch: Batch | None = None) -> ExperimentRun: ...
 
     def log(self, run: str, logged: Logged, batch: Batch | None = None) -> None: ...
 

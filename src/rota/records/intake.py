@@ -96,3 +96,36 @@ class SourceStatus(Record, frozen=True):
     contract: int | None = None
     freshness: str = ""
     stale: str = ""
+
+
+class StreamClaim(Record, frozen=True):
+    """The stretch of a segment of a source's pushed rows that somebody began to carry into the source's table.
+
+    Bytes [start, end) of the segment, which hold so many `entries`. Whoever finds it unfinished carries the same stretch.
+    """
+
+    source: str
+    segment: str
+    start: int
+    end: int
+    entries: int
+
+
+class ViewMaterialization(Record, frozen=True):
+    """The last time that a definition of a view was materialized: when, from which version of the source's table, and how many keys it had.
+
+    `definition` are the first bytes of the view's online keys in hexadecimal; `version` is None while the source has no table.
+    """
+
+    view: str
+    definition: str
+    at_us: Micros
+    version: int | None
+    keys: int
+
+
+class CatalogStamp(Record, frozen=True):
+    """How often the definitions of a catalog were changed: whoever keeps something derived from them compares it."""
+
+    catalog: str
+    changes: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rota.records.access import AccessToken
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
-from rota.records.intake import Ingestion, Intake, SeenFile
+from rota.records.intake import CatalogStamp, Ingestion, Intake, SeenFile, StreamClaim, ViewMaterialization
 from rota.records.model import (
     Alias,
     AliasMove,
@@ -46,6 +46,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("intake", Intake, ("source", "writer")),
     Kind("seen_file", SeenFile, ("source", "file")),
     Kind("ingestion", Ingestion, ("source", "number"), ("status", "at_us")),
+    Kind("stream_claim", StreamClaim, ("source", "segment")),
+    Kind("view_materialization", ViewMaterialization, ("view", "definition")),
+    Kind("catalog_stamp", CatalogStamp, ("catalog",)),
     Kind("feature_view", FeatureView, ("name",)),
     Kind("on_demand_feature_view", OnDemandFeatureView, ("name",)),
     Kind("feature_view_version", FeatureViewVersion, ("name", "number"), ("created_us",)),

@@ -6,7 +6,7 @@ import msgspec
 
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.runs import Runs
-from rota.ports.tracking import Logged, Tracking
+from rota.ports.tracking import Logged, RunChange, Tracking
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.records.dataset import DatasetDefinition, DatasetVersion
 from rota.records.model import Alias, AliasMove, Approval, ModelVersion, VersionStatus
@@ -68,7 +68,7 @@ def track(tracking: Tracking) -> None:
     points = [MetricPoint("roc_auc", 0.7 + step / 100, step, NOON_US + step) for step in range(4)]
     tracking.log("e1deepertrees", Logged(metrics=points, parameters={"depth": "8"}, tags={"team": "delay"}))
     tracking.create_run(ExperimentRun("e2trial", "700", "trial", "failed", NOON_US + 1, parent="e1deepertrees"))
-    tracking.change_run("e1deepertrees", status="finished", ended_us=NOON_US + 60_000_000)
+    tracking.change_run("e1deepertrees", RunChange(status="finished", ended_us=NOON_US + 60_000_000))
 
 
 def version(number: int, status: VersionStatus, **changes: Any) -> ModelVersion:

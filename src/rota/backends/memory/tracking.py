@@ -10,6 +10,7 @@ from rota.backends.shared.tracked_form import (
     DEFAULT,
     EMPTY,
     changed_parameter,
+    changed_run,
     check_asked,
     check_experiment,
     check_logged,
@@ -28,11 +29,10 @@ from rota.backends.shared.tracked_form import (
 )
 from rota.errors import Conflict
 from rota.ports.metadata import Batch
-from rota.ports.tracking import Logged
+from rota.ports.tracking import Logged, RunChange
 from rota.records.filters import Page, Query, View
 from rota.records.searching import matches, ordered, paged
-from rota.records.time import Micros
-from rota.records.tracking import Experiment, ExperimentRun, MetricPoint, RunInput, RunOutput, TrackedStatus
+from rota.records.tracking import Experiment, ExperimentRun, MetricPoint, RunInput, RunOutput
 
 NOTHING = Batch()
 
@@ -139,26 +139,10 @@ class MemoryTracking:
             stored = self._runs.get(id)
             return None if stored is None else stored.record()
 
-    def change_run(
-        self,
-        id: str,
-        *,
-        name: str | None = None,
-        status: TrackedStatus | None = None,
-        ended_us: Micros | None = None,
-        deleted_us: Micros | None = None,
-        batch: Batch | None = None,
-    ) -> ExperimentRun:
+    def change_run(self, id: str, change: RunChange, batch: Batch | None = None) -> ExperimentRun:
         with self._metadata.lock:
             stored = self._found(id)
-            head = stored.head
-            head = msgspec.structs.replace(
-                head,
-                name=head.name if name is None else name,
-                status=head.status if status is None else status,
-                ended_us=head.ended_us if ended_us is None else ended_us,
-                deleted_us=head.deleted_us if deleted_us is None else deleted_us or None,
-            )
+            head = changed_run(stored.head, change)
             check_run(head)
             self._metadata.commit(batch or NOTHING)
             stored.head = head

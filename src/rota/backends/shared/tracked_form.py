@@ -6,8 +6,10 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from rota.errors import Conflict, InvalidInput, NotFound, Refused
-from rota.ports.tracking import Logged
+from rota.ports.tracking import Logged, RunChange
 from rota.records.filters import Query
 from rota.records.searching import Fields
 from rota.records.tracking import (
@@ -204,6 +206,17 @@ def deleted_experiment(id: str) -> Refused:
 
 def taken(what: str, name: str) -> Conflict:
     return Conflict(f"{what} {name!r} exists already, perhaps deleted; use it, restore it, or take another", name=name)
+
+
+def changed_run(run: ExperimentRun, change: RunChange) -> ExperimentRun:
+    """A run with the fields that a change gives."""
+    return msgspec.structs.replace(
+        run,
+        name=run.name if change.name is None else change.name,
+        status=run.status if change.status is None else change.status,
+        ended_us=run.ended_us if change.ended_us is None else change.ended_us,
+        deleted_us=run.deleted_us if change.deleted_us is None else change.deleted_us or None,
+    )
 
 
 def changed_parameter(run: str, key: str, before: str, now: str) -> InvalidInput:

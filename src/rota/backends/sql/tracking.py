@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, Engine, Row, Table, delete, func, select, true, update
 
 from rota.backends.shared.stored_form import checked_limit
@@ -12,6 +11,7 @@ from rota.backends.shared.tracked_form import (
     DEFAULT,
     EMPTY,
     changed_parameter,
+    changed_run,
     check_asked,
     check_experiment,
     check_head,
@@ -52,12 +52,11 @@ from rota.backends.sql.tracking_schema import (
 )
 from rota.errors import Conflict, InvalidInput
 from rota.ports.metadata import Batch
-from rota.ports.tracking import Logged
+from rota.ports.tracking import Logged, RunChange
 from rota.records.filters import Page, Query
 from rota.records.record import decode, encode
 from rota.records.searching import page_start, page_token
-from rota.records.time import Micros
-from rota.records.tracking import Experiment, ExperimentRun, MetricPoint, RunInput, RunOutput, TrackedStatus
+from rota.records.tracking import Experiment, ExperimentRun, MetricPoint, RunInput, RunOutput
 
 NOTHING = Batch()
 MAX_EXPERIMENTS = 10_000
@@ -174,27 +173,14 @@ class SqlTracking:
             rows = connection.execute(select(tracked_runs).where(tracked_runs.c.id == id)).all()
             return next(iter(_runs(connection, rows)), None)
 
-    def change_run(
-        self,
-        id: str,
-        *,
-        name: str | None = None,
-        status: TrackedStatus | None = None,
-        ended_us: Micros | None = None,
-        deleted_us: Micros | None = None,
-        batch: Batch | None = None,
-    ) -> ExperimentRun:
-        given = {"name": name, "status": status, "ended_us": ended_us, "deleted_us": deleted_us}
-        changed: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
-        if deleted_us == 0:
-            changed["deleted_us"] = None
-
+    def change_run(self, id: str, change: RunChange, batch: Batch | None = None) -> ExperimentRun:
         def work(connection: Connection) -> ExperimentRun:
             row = _locked(connection, id)
-            run = msgspec.structs.replace(_runs(connection, [row])[0], **changed)
+            run = changed_run(_runs(connection, [row])[0], change)
             check_head(run)
-            if changed:
-                connection.execute(update(tracked_runs).where(tracked_runs.c.key == row.key).values(changed))
+            if change != RunChange():
+                values = {"name": run.name, "status": run.status, "ended_us": run.ended_us, "deleted_us": run.deleted_us}
+                connection.execute(update(tracked_runs).where(tracked_runs.c.key == row.key).values(values))
             apply_batch(connection, batch or NOTHING)
             return run
 

@@ -14,15 +14,14 @@ from rota.manage.experiments.project_ownership import NOBODY, UNKNOWN, ProjectOw
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import MAX_PAGE, Batch, Metadata
 from rota.ports.runs import Runs
-from rota.ports.tracking import Logged, Tracking
+from rota.ports.tracking import Logged, RunChange, Tracking
 from rota.records.access import Permission
 from rota.records.filters import Page, Query
 from rota.records.model import RegisteredModel
 from rota.records.record import Record
 from rota.records.run import EVERY_RUN, Run, RunQuery, Step
 from rota.records.signal import AuditEntry, Edge, Event
-from rota.records.time import Micros
-from rota.records.tracking import Experiment, ExperimentRun, MetricPoint, TrackedStatus
+from rota.records.tracking import Experiment, ExperimentRun, MetricPoint
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
@@ -201,19 +200,10 @@ class ScopedTracking:
         self._check_run(id)
         return self._tracking.run(id)
 
-    def change_run(
-        self,
-        id: str,
-        *,
-        name: str | None = None,
-        status: TrackedStatus | None = None,
-        ended_us: Micros | None = None,
-        deleted_us: Micros | None = None,
-        batch: Batch | None = None,
-    ) -> ExperimentRun:
+    def change_run(self, id: str, change: RunChange, batch: Batch | None = None) -> ExperimentRun:
         self._check_run(id)
         check_batch(self._place, self._project, batch)
-        return self._tracking.change_run(id, name=name, status=status, ended_us=ended_us, deleted_us=deleted_us, batch=batch)
+        return self._tracking.change_run(id, change, batch)
 
     def log(self, run: str, logged: Logged, batch: Batch | None = None) -> None:
         self._check_run(run)

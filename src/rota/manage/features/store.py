@@ -26,9 +26,8 @@ from rota.manage.features.rows import table_adapters
 from rota.manage.features.writer import Feed
 from rota.manage.repositories import Repositories
 from rota.records.data import Entity, FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
-from rota.records.intake import Ingestion
+from rota.records.intake import CatalogStamp, Ingestion
 from rota.records.record import Record
-from rota.records.signal import Cursor
 from rota.records.tracking import MAX_TAG, RunInput
 
 N = TypeVar("N", Entity, Source)
@@ -215,7 +214,7 @@ class Store:
         if found.retired_us is None:
             users = [f"{user.kind.replace('_', ' ')} {user.name}" for user in catalog.users_of_version(self._repositories, found.name, found.number)]
             now_us = self._repositories.clock.now_us()
-            self._metadata.commit(versions.retirement(found, users, self._metadata.get(Cursor, CATALOG), actor=actor, now_us=now_us))
+            self._metadata.commit(versions.retirement(found, users, self._metadata.get(CatalogStamp, CATALOG), actor=actor, now_us=now_us))
         view = found.view
         if not isinstance(view, FeatureView) or registry.is_read(self._metadata, view):
             return 0

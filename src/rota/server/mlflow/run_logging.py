@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from rota.errors import Refused
 from rota.manage.models import registered_models
 from rota.ports.metadata import Batch
-from rota.ports.tracking import Logged
+from rota.ports.tracking import Logged, RunChange
 from rota.records.tracking import LoggedModel, MetricPoint, RunInput, RunOutput
 from rota.server.mlflow import logged_metrics, run_form
 from rota.server.mlflow.logged_metrics import ModelPoint
@@ -224,7 +224,7 @@ def _log(call: Call, identity: str, logged: Logged, batch: Batch | None = None) 
     except Refused as error:
         raise invalid(f"the run {identity!r} must be in the 'active' state: {error}") from error
     if name:
-        call.repositories.tracking.change_run(identity, name=name)
+        call.repositories.tracking.change_run(identity, RunChange(name))
 
 
 def _log_metrics(call: Call, identity: str, given: Sequence[Metric], logged: Logged) -> None:

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from rota.manage.experiments import search_grammar
 from rota.ports.metadata import Batch
+from rota.ports.tracking import RunChange
 from rota.records.filters import Comparison, Query
 from rota.records.time import Micros
 from rota.records.tracking import ExperimentRun
@@ -103,7 +104,7 @@ def update(call: Call, asked: Update) -> object:
         raise invalid(f"run status {asked.status!r} is not known; it is one of {[name for name in run_form.STATUSES if name.isupper()]}")
     status = run_form.STATUSES.get(str(asked.status))
     ended_us = None if asked.end_time is None else asked.end_time * 1_000
-    changed = call.repositories.tracking.change_run(run.id, name=asked.run_name or None, status=status, ended_us=ended_us)
+    changed = call.repositories.tracking.change_run(run.id, RunChange(asked.run_name or None, status, ended_us))
     return {"run_info": run_form.info(changed)}
 
 
@@ -156,7 +157,7 @@ def _mark(call: Call, identity: str, deleted_us: Micros, action: str) -> None:
         return
     batch = Batch()
     batch.audit(call.identity.name, action, identity, call.now_us, experiment=run.experiment, name=run.name)
-    call.repositories.tracking.change_run(identity, deleted_us=deleted_us, batch=batch)
+    call.repositories.tracking.change_run(identity, RunChange(deleted_us=deleted_us), batch)
 
 
 def _of_attribute(condition: Comparison) -> Comparison:

@@ -17,10 +17,10 @@ from rota.manage.features.rows import source_table
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.tables import Tables
 from rota.records.data import Feature, FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
+from rota.records.intake import CatalogStamp
 from rota.records.kinds import BY_RECORD
 from rota.records.record import Record
 from rota.records.schema import Type
-from rota.records.signal import Cursor
 from rota.records.time import Micros
 
 Definition = Source | FeatureView | OnDemandFeatureView | FeatureService
@@ -99,8 +99,8 @@ def left(metadata: Metadata, declared: Sequence[Record]) -> list[Change]:
 
 def catalog(metadata: Metadata) -> int:
     """How often definitions have changed: who keeps something derived from them looks here whether it is still right."""
-    stamp = metadata.get(Cursor, CATALOG)
-    return stamp.position if stamp else 0
+    stamp = metadata.get(CatalogStamp, CATALOG)
+    return stamp.changes if stamp else 0
 
 
 def views_of(metadata: Metadata, source: str) -> list[FeatureView]:
@@ -158,8 +158,8 @@ def _batch(metadata: Metadata, changed: list[tuple[Definition, Definition | None
                 batch.create(version)
                 body["version"] = version.number
         batch.audit(actor, f"{BY_RECORD[type(record)].name}.{'change' if before else 'add'}", record.name, now_us, **body)
-    stamp = metadata.get(Cursor, CATALOG)
-    batch.put(Cursor(CATALOG, stamp.position + 1 if stamp else 1), replacing=stamp)
+    stamp = metadata.get(CatalogStamp, CATALOG)
+    batch.put(CatalogStamp(CATALOG, stamp.changes + 1 if stamp else 1), replacing=stamp)
     return batch
 
 

@@ -9,12 +9,12 @@ from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.features.online.row_codec import prefix
 from rota.ports.metadata import Batch, Metadata
 from rota.records.data import Feature, FeatureView, FeatureViewVersion, OnDemandFeatureView
+from rota.records.intake import CatalogStamp
 from rota.records.record import digest, encode
-from rota.records.signal import Cursor
 from rota.records.time import Micros, micros
 
 View = FeatureView | OnDemandFeatureView
-CATALOG = "catalog"
+CATALOG = "features"
 """More records than a catalog has: `find` is asked for every one."""
 
 
@@ -83,7 +83,7 @@ def differences(before: View, after: View) -> list[Difference]:
     return [Difference(what, old.get(what, ""), new.get(what, "")) for what in dict.fromkeys([*old, *new]) if old.get(what, "") != new.get(what, "")]
 
 
-def retirement(version: FeatureViewVersion, users: Sequence[str], before: Cursor | None, *, actor: str, now_us: Micros) -> Batch:
+def retirement(version: FeatureViewVersion, users: Sequence[str], before: CatalogStamp | None, *, actor: str, now_us: Micros) -> Batch:
     """The batch that gives a version up, so that no row is brought online for it any more; refused while somebody uses it."""
     name = f"{version.name}@v{version.number}"
     if users:
@@ -92,7 +92,7 @@ def retirement(version: FeatureViewVersion, users: Sequence[str], before: Cursor
         )
     batch = Batch()
     batch.put(msgspec.structs.replace(version, retired_us=now_us), replacing=version)
-    batch.put(Cursor(CATALOG, before.position + 1 if before else 1), replacing=before)
+    batch.put(CatalogStamp(CATALOG, before.changes + 1 if before else 1), replacing=before)
     batch.audit(actor, "feature_view.retire", name, now_us)
     return batch
 

@@ -5,7 +5,6 @@ which the table takes once. That the rows have arrived is announced after it, on
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from rota.errors import Conflict
 from rota.manage.features.materialization.online_update import applied_key, columns, without_segment
@@ -13,17 +12,8 @@ from rota.manage.features.materialization.push_stream import CHUNK_BYTES, PUSH, 
 from rota.manage.features.rows import source_table
 from rota.manage.signals.exactly_once import arrived, tidy
 from rota.ports.journal import Chunk
-from rota.ports.metadata import Batch, Metadata
-from rota.records.signal import Cursor
-
-
-@dataclass(frozen=True, slots=True)
-class FlushClaim:
-    """A range of a segment that some process has begun to carry into the table: bytes [start, end), so many entries."""
-
-    start: int = -1
-    end: int = -1
-    entries: int = 0
+from rota.ports.metadata import Batch
+from rota.records.intake import StreamClaim
 
 
 class Flush:
@@ -33,13 +23,13 @@ class Flush:
     its claim ends, no other process has carried anything since, and metadata needs no reading.
     """
 
-    def __init__(self, stream: PushStream, catch_up: Callable[[], int], announced: "dict[str, StoredClaim]") -> None:
+    def __init__(self, stream: PushStream, catch_up: Callable[[], int], announced: dict[str, StreamClaim]) -> None:
         self._stream = stream
         self._catch_up = catch_up
         self._metadata = stream.stores.metadata
         self._table = source_table.table(stream.source)
         self._carried: dict[str, int] = {}  # segment -> up to where it is in the table, as far as this flush knows
-        self._claims: dict[str, StoredClaim] = {}
+        self._claims: dict[str, StreamClaim | None] = {}  # segment -> its claim as metadata has it
         self._announced = announced
 
     def run(self) -> int:
@@ -47,7 +37,7 @@ class Flush:
         self._carried = {segment: self._stream.carried(segment) for segment in self._stream.ends()}
         for segment, end in self._carried.items():
             known = self._announced.get(segment)
-            if known is not None and known.claim.end == end:
+            if known is not None and known.end == end:
                 self._claims[segment] = known
             else:
                 self._announce(segment)  # what a killed process carried and had not announced yet
@@ -94,30 +84,32 @@ class Flush:
 
     def _announce(self, segment: str) -> None:
         """Announce that the rows of a segment's claimed range have arrived, unless that was announced before or they have not."""
-        stored = self._stored_claim(segment)
-        claim = stored.claim
-        if 0 <= claim.end <= self._carried[segment]:
+        claim = self._stored_claim(segment)
+        if claim is not None and claim.end <= self._carried[segment]:
             now_us = self._stream.stores.clock.now_us()
             arrived(self._metadata, self._stream.source.name, claim.entries, writer=f"{PUSH}{segment}", upto=claim.end, now_us=now_us)
-            self._announced[segment] = stored
+            self._announced[segment] = claim
 
-    def _claimed(self, chunk: Chunk) -> FlushClaim:
+    def _claimed(self, chunk: Chunk) -> StreamClaim:
         """The range to carry: as an unfinished flush claimed it, or this chunk."""
-        wanted = FlushClaim(chunk.start, chunk.end, len(chunk.payloads))
+        wanted = StreamClaim(self._stream.source.name, chunk.segment, chunk.start, chunk.end, len(chunk.payloads))
         while True:
             stored = self._stored_claim(chunk.segment)
-            if stored.claim.end > chunk.start:
-                return stored.claim
+            if stored is not None and stored.end > chunk.start:
+                return stored
+            batch = Batch()
+            batch.put(wanted, replacing=stored)
             try:
-                self._claims[chunk.segment] = stored.replaced(self._metadata, wanted)
+                self._metadata.commit(batch)
             except Conflict:
                 del self._claims[chunk.segment]
                 continue
+            self._claims[chunk.segment] = wanted
             return wanted
 
-    def _stored_claim(self, segment: str) -> "StoredClaim":
+    def _stored_claim(self, segment: str) -> StreamClaim | None:
         if segment not in self._claims:
-            self._claims[segment] = StoredClaim.read(self._metadata, self._stream.source.name, segment)
+            self._claims[segment] = self._metadata.get(StreamClaim, self._stream.source.name, segment)
         return self._claims[segment]
 
     def _drop_finished(self) -> None:
@@ -127,29 +119,3 @@ class Flush:
             if stores.journal.drop(self._stream.name, segment, end):
                 stores.online.update([(applied_key(source), segment.encode())], without_segment)
                 self._announced.pop(segment, None)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredClaim:
-    """A claim as metadata has it."""
-
-    names: tuple[str, ...]
-    cursors: tuple[Cursor | None, ...]
-
-    @classmethod
-    def read(cls, metadata: Metadata, source: str, segment: str) -> "StoredClaim":
-        names = tuple([f"flush-{part}/{source}/{segment}" for part in ("start", "end", "entries")])
-        return cls(names, tuple([metadata.get(Cursor, name) for name in names]))
-
-    @property
-    def claim(self) -> FlushClaim:
-        return FlushClaim(*[-1 if cursor is None else cursor.position for cursor in self.cursors])
-
-    def replaced(self, metadata: Metadata, wanted: FlushClaim) -> "StoredClaim":
-        """Store another claim in the place of this one; `Conflict` when some process did so meanwhile."""
-        cursors = tuple([Cursor(name, number) for name, number in zip(self.names, (wanted.start, wanted.end, wanted.entries), strict=True)])
-        batch = Batch()
-        for cursor, before in zip(cursors, self.cursors, strict=True):
-            batch.put(cursor, replacing=before)
-        metadata.commit(batch)
-        return StoredClaim(self.names, cursors)

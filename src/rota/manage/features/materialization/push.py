@@ -12,12 +12,13 @@ from typing import Any
 
 from rota.errors import InvalidInput, RotaError, Unavailable
 from rota.manage.features.ingestion import contracts
-from rota.manage.features.materialization.flush import Flush, StoredClaim
+from rota.manage.features.materialization.flush import Flush
 from rota.manage.features.materialization.online_update import OnlineUpdate, Places, PushedRow, applied_version
 from rota.manage.features.materialization.push_stream import AHEAD_US, PUSH, PushStream, Stores, encoded, pushed_rows
 from rota.manage.features.materialization.source_plans import SourcePlan, SourcePlans
 from rota.manage.features.rows import coercion
 from rota.records.data import Source
+from rota.records.intake import StreamClaim
 from rota.records.time import iso
 
 _TRIES = 100
@@ -33,7 +34,7 @@ class Pushes:
         self.turn = threading.RLock()
         """Held by whoever of this process journals rows or applies them."""
         self._ends: dict[str, tuple[str, int]] = {}  # source -> where this process's last push ended
-        self._announced: dict[str, dict[str, StoredClaim]] = {}  # source -> segment -> the last range that this process flushed
+        self._announced: dict[str, dict[str, StreamClaim]] = {}  # source -> segment -> the last range that this process flushed
 
     def push(self, source: str, events: Sequence[Mapping[str, Any]], *, sync: bool = False) -> int:
         """Take rows of a source, all or none; returns how many. On return they survive kill -9 and can be read online.
