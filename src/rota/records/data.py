@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from rota.errors import InvalidInput
-from rota.records.fields import Declared, Field, RequestSource, span, typed
+from rota.records.fields import FeastCompatible, Field, RequestSource, span, typed
 from rota.records.record import Record, check_name
 from rota.records.schema import ColumnSchema, Type
 from rota.records.time import Micros, micros
@@ -16,7 +16,7 @@ from rota.records.time import Micros, micros
 Aggregation = Literal["mean", "sum", "count", "share", "min", "max", "last"]
 
 
-class Entity(Record, frozen=True, metaclass=Declared):
+class Entity(Record, frozen=True, metaclass=FeastCompatible):
     """A thing that features describe, found by its join keys (for example an airport by `origin`).
 
     Written without them, `Entity(name="origin")` is found by the column of its own name, as in Feast.
@@ -169,7 +169,7 @@ def text_of(expression: Expression) -> str:
     return expression if isinstance(expression, str) else expression.source
 
 
-class FeatureView(Record, frozen=True, tag=True, metaclass=Declared):
+class FeatureView(Record, frozen=True, tag=True, metaclass=FeastCompatible):
     """Features of an entity out of one source.
 
     A value older than `ttl` at the moment of asking is null, offline and online alike; `ttl=None` never expires.
@@ -233,7 +233,7 @@ class FeatureView(Record, frozen=True, tag=True, metaclass=Declared):
         return words | {"features": made, "descriptions": described | dict(words.get("descriptions", {}))}
 
 
-class OnDemandFeatureView(Record, frozen=True, tag=True, metaclass=Declared):
+class OnDemandFeatureView(Record, frozen=True, tag=True, metaclass=FeastCompatible):
     """Features computed from the request alone, by scalar SQL over its `inputs` (a mapping of names to types, or a `RequestSource`)."""
 
     name: str
@@ -283,7 +283,7 @@ class FeatureViewVersion(Record, frozen=True):
     retired_us: Micros | None = None
 
 
-class FeatureService(Record, frozen=True, metaclass=Declared):
+class FeatureService(Record, frozen=True, metaclass=FeastCompatible):
     """The features that one model uses, in order. A feature's full name is `view__feature`.
 
     `selected` names, in full and in order, the features that are read; empty means every feature of every view. The views
@@ -343,27 +343,52 @@ class FeatureService(Record, frozen=True, metaclass=Declared):
         return fields
 
 
-def PushSource(  # noqa: N802 - Feast's name of what is a source here
+def PushSource(  # noqa: N802, PLR0913 - Feast's name of what is a source here, and the fields of one
     name: str,
     *,
     timestamp_field: str = "",
     fields: Mapping[str, Any] | None = None,
     schema: Sequence[Field] = (),
     batch_source: Source | None = None,
-    **words: Any,
+    id_field: str | None = None,
+    path: str | None = None,
+    owner: str = "",
+    description: str = "",
+    created_field: str | None = None,
+    url: str | None = None,
+    query: str | None = None,
+    watermark: str | None = None,
+    lateness: str = "",
+    contract: Contract | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> Source:
     """A source that is filled by pushes; with a `batch_source` it has that one's fields and is filled from its files or database too.
 
-    `fields` (a mapping) or `schema` (a list of `Field`) names the columns; other words are those of `Source`.
+    `fields` (a mapping) or `schema` (a list of `Field`) names the columns; the others are the fields of `Source`, and those that are
+    not given are as the `batch_source` has them. Raises `InvalidInput` without fields and timestamp field, or a batch source that has them.
 
     >>> rota.PushSource("rides", timestamp_field="at", fields={"driver": "string", "at": "timestamp", "fare": "float"})  # doctest: +SKIP
     """
+    options: dict[str, Any] = {
+        "id_field": id_field,
+        "path": path,
+        "owner": owner,
+        "description": description,
+        "created_field": created_field,
+        "url": url,
+        "query": query,
+        "watermark": watermark,
+        "lateness": lateness,
+        "contract": contract,
+        "tags": tags,
+    }
+    wanted = {option: value for option, value in options.items() if value not in (None, "")}
     if batch_source is not None:
-        return msgspec.structs.replace(batch_source, name=name, **words)
+        return msgspec.structs.replace(batch_source, name=name, **wanted)
     columns = typed(fields or schema)
     if not columns or not timestamp_field:
         raise InvalidInput(f"push source {name!r} needs its fields and timestamp_field, or a batch_source that has them", source=name)
-    return Source(name, columns, timestamp_field, **words)
+    return Source(name, columns, timestamp_field, **wanted)
 
 
 def sql(text: str) -> Feature:
@@ -406,17 +431,36 @@ def last(text: str, *, window: str) -> Feature:
     return Feature(text, "last", window)
 
 
-def outcomes(endpoint: str, *, name: str = "", fields: Mapping[str, Any] | None = None, lateness: str = "1d", **words: Any) -> Source:
+def outcomes(
+    endpoint: str,
+    *,
+    name: str = "",
+    fields: Mapping[str, Any] | None = None,
+    lateness: str = "1d",
+    owner: str = "",
+    description: str = "",
+    contract: Contract | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Source:
     """A source of what became of an endpoint's predictions: one row for each labelled prediction, its newest label.
 
     Its fields are `prediction_id` (the id), `asked_at`, `labelled_at` (the timestamp) and `value`, and those of `fields`: features
     that the model saw ("view__feature"), fields of the request, or model, number, role, unit, answer, latency_us of the log.
-    A label that comes before its prediction is found within `lateness`. Other words are those of `Source`.
+    A label that comes before its prediction is found within `lateness`. The others are those of `Source`.
     """
     own: dict[str, Type] = {"prediction_id": "string", "asked_at": "timestamp", "labelled_at": "timestamp", "value": "float"}
-    known = own | typed(fields or {})
-    place = f"outcomes:{endpoint}"
-    return Source(name or f"{endpoint}.outcomes", known, "labelled_at", id_field="prediction_id", path=place, lateness=lateness, **words)
+    return Source(
+        name or f"{endpoint}.outcomes",
+        own | typed(fields or {}),
+        "labelled_at",
+        id_field="prediction_id",
+        path=f"outcomes:{endpoint}",
+        lateness=lateness,
+        owner=owner,
+        description=description,
+        contract=contract,
+        tags=tags or {},
+    )
 
 
 def _check_features(what: str, view: str, features: Mapping[str, Feature], descriptions: Mapping[str, str]) -> None:

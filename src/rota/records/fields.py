@@ -82,21 +82,21 @@ class RequestSource:
         return typed(self.schema)
 
 
-class Declared(msgspec.StructMeta):
-    """Feast's words when a definition is written: those with an equivalent are taken, the others refused with the way out.
+class FeastCompatible(msgspec.StructMeta):
+    """The metaclass of definitions that are also written in Feast's words: arguments with an equivalent are taken, others refused with the way out.
 
-    A class says in `_words` how it takes words of its own. Reading a stored record does not pass here.
+    A class says in `_words` how it takes arguments of its own. Reading a stored record does not pass here.
     """
 
-    def __call__(cls, *given: Any, **words: Any) -> Any:  # noqa: N805 - of a metaclass
-        placed = dict(zip(cls.__struct_fields__, given, strict=False))
-        if len(placed) < len(given) or placed.keys() & words.keys():
-            return super().__call__(*given, **words)  # which says what is wrong with that
-        words = placed | words
-        for word, (harmless, advice) in _NOT_HERE.items():
-            if word in words and word not in cls.__struct_fields__ and words.pop(word) != harmless:
-                raise InvalidInput(f"{cls.__name__} {words.get('name', '')!r} has no word {word!r}: {advice}", word=word)
-        return super().__call__(**getattr(cls, "_words", dict)(words))
+    def __call__(cls, *positional: Any, **keywords: Any) -> Any:  # noqa: N805 - of a metaclass
+        placed = dict(zip(cls.__struct_fields__, positional, strict=False))
+        if len(placed) < len(positional) or placed.keys() & keywords.keys():
+            return super().__call__(*positional, **keywords)  # which says what is wrong with that
+        arguments = placed | keywords
+        for name, (harmless, advice) in _NOT_HERE.items():
+            if name in arguments and name not in cls.__struct_fields__ and arguments.pop(name) != harmless:
+                raise InvalidInput(f"{cls.__name__} {arguments.get('name', '')!r} has no word {name!r}: {advice}", word=name)
+        return super().__call__(**getattr(cls, "_words", dict)(arguments))
 
 
 def type_named(dtype: object, *, of: str) -> Type:

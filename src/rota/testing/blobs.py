@@ -11,10 +11,10 @@ import pytest
 
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.ports.blobs import Blobs
-from rota.testing.contract import Contract
+from rota.testing.contract import EngineContract
 
 
-class BlobsContract(Contract):
+class BlobsContract(EngineContract):
     """Give the fixture `blobs`, an empty store, and override `damage`, which changes a stored blob's bytes."""
 
     def damage(self, blobs: Any, digest: str) -> None:

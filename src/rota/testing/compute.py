@@ -9,7 +9,7 @@ import pytest
 
 from rota.errors import InvalidInput, Refused, Unavailable
 from rota.ports.compute import Compute
-from rota.testing.contract import Contract
+from rota.testing.contract import EngineContract
 
 STEPS = """
 import json, os, sys, time
@@ -27,7 +27,7 @@ def big(arguments): return "x" * arguments["size"]
 """
 
 
-class ComputeContract(Contract):
+class ComputeContract(EngineContract):
     """Give the fixture `compute`."""
 
     @pytest.fixture

@@ -1,4 +1,4 @@
-"""Contract: what the conformance suites of the storage, compute and model ports share. Needs pytest.
+"""EngineContract: what the conformance suites of the storage, compute and model ports share. Needs pytest.
 
 A backend's test module subclasses a suite and gives its fixture. A law that a backend cannot keep is named in its
 `gaps` with the reason: that test must then fail (strict), so a closed gap is noticed; one in `deadly` is not even run.
@@ -30,7 +30,7 @@ HOSTILE_NAMES = (
 )
 
 
-class Contract:
+class EngineContract:
     """What every contract shares: gaps are declared, not skipped."""
 
     gaps: ClassVar[Mapping[str, str]] = {}

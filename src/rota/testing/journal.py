@@ -10,7 +10,7 @@ import pytest
 
 from rota.errors import InvalidInput
 from rota.ports.journal import Journal
-from rota.testing.contract import HOSTILE_NAMES, Contract
+from rota.testing.contract import HOSTILE_NAMES, EngineContract
 
 
 def entries(journal: Journal, stream: str, after: dict[str, int] | None = None, **options: int) -> list[bytes]:
@@ -18,7 +18,7 @@ def entries(journal: Journal, stream: str, after: dict[str, int] | None = None, 
     return [payload for chunk in journal.read(stream, after, **options) for payload in chunk.payloads]
 
 
-class JournalContract(Contract):
+class JournalContract(EngineContract):
     """Give the fixture `journal`, an empty one whose segments rotate only on close."""
 
     def test_entries_are_read_back_in_order(self, journal: Journal) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import ModelFormat
-from rota.testing.contract import Contract
+from rota.testing.contract import EngineContract
 
 
-class ModelFormatContract(Contract):
+class ModelFormatContract(EngineContract):
     """Give the fixtures `format` and `fitted`: a list of (model, matrix, answers the model itself gives)."""
 
     def test_the_loaded_model_predicts_what_the_model_predicts(self, format: ModelFormat, fitted: list[tuple[Any, np.ndarray, np.ndarray]]) -> None:

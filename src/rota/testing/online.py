@@ -7,7 +7,7 @@ import pytest
 
 from rota.errors import InvalidInput, Unavailable
 from rota.ports.online import Online
-from rota.testing.contract import Contract
+from rota.testing.contract import EngineContract
 
 
 def _append(old: bytes | None, new: bytes) -> bytes:
@@ -18,7 +18,7 @@ def _replace(old: bytes | None, new: bytes) -> bytes:  # noqa: ARG001 - the merg
     return new
 
 
-class OnlineContract(Contract):
+class OnlineContract(EngineContract):
     """Give the fixture `online`, an empty store of at most 20 MB."""
 
     def test_values_come_back_in_the_order_of_the_keys(self, online: Online) -> None:

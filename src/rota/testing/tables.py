@@ -9,7 +9,7 @@ import pytest
 
 from rota.errors import InvalidInput, NotFound
 from rota.ports.tables import Tables
-from rota.testing.contract import HOSTILE_NAMES, Contract
+from rota.testing.contract import HOSTILE_NAMES, EngineContract
 
 
 def flights(*ids: int) -> pl.DataFrame:
@@ -26,7 +26,7 @@ def ids_of(frame: pl.LazyFrame) -> list[int]:
     return sorted(frame.collect()["id"].to_list())
 
 
-class TablesContract(Contract):
+class TablesContract(EngineContract):
     """Give the fixture `tables`, an empty store."""
 
     def test_the_first_append_creates_version_0_and_each_next_one_counts(self, tables: Tables) -> None:

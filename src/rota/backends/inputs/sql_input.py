@@ -35,7 +35,7 @@ from sqlalchemy import table as named_table
 from sqlalchemy.sql.expression import FromClause, Select, quoted_name
 
 from rota.errors import InvalidInput, RotaError, Unavailable
-from rota.ports.inputs import Question
+from rota.ports.inputs import WatermarkRange
 from rota.records.time import Micros, from_datetime, to_datetime
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -51,10 +51,10 @@ class SqlInput:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
 
-    def batches(self, question: Question, *, rows: int) -> Iterator[pl.DataFrame]:
-        url, secrets = _filled(question.url, self._environ)
-        with _in_our_words(question, secrets), _engine(question, url) as engine, _reading(engine) as connection:
-            statement = _statement(connection, question)
+    def batches(self, wanted: WatermarkRange, *, rows: int) -> Iterator[pl.DataFrame]:
+        url, secrets = _filled(wanted.url, self._environ)
+        with _in_our_words(wanted, secrets), _engine(wanted, url) as engine, _reading(engine) as connection:
+            statement = _statement(connection, wanted)
             if statement is None:
                 return
             found = connection.execution_options(yield_per=rows).execute(statement)
@@ -112,18 +112,18 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _statement(connection: Connection, question: Question) -> Select[Any] | None:
+def _statement(connection: Connection, wanted: WatermarkRange) -> Select[Any] | None:
     """The rows asked for, by ascending mark; None when there are none at all."""
-    asked = _asked(question.query)
-    mark: Any = column(question.mark)
+    asked = _asked(wanted.query)
+    mark: Any = column(wanted.mark)
     sample = connection.execute(select(mark).select_from(asked).where(mark.is_not(None)).limit(1)).first()
     if sample is None:
         return None
     statement: Select[Any] = select(literal_column("*")).select_from(asked).where(mark.is_not(None)).order_by(mark)
-    if question.since is not None:
-        statement = statement.where(mark >= _bound(question, question.since, sample[0]))
-    if question.until is not None:
-        statement = statement.where(mark <= _bound(question, question.until, sample[0]))
+    if wanted.since is not None:
+        statement = statement.where(mark >= _bound(wanted, wanted.since, sample[0]))
+    if wanted.until is not None:
+        statement = statement.where(mark <= _bound(wanted, wanted.until, sample[0]))
     return statement
 
 
@@ -135,11 +135,11 @@ def _asked(query: str) -> FromClause:
     return text(query.strip().rstrip(";").replace(":", "\\:")).columns().subquery(quoted_name("asked", quote=True))
 
 
-def _bound(question: Question, value: int, sample: Any) -> Any:
+def _bound(wanted: WatermarkRange, value: int, sample: Any) -> Any:
     """A value of the mark as this database keeps it, seen by a sample."""
-    if question.kind == "int" and isinstance(sample, int | float | Decimal):
+    if wanted.kind == "int" and isinstance(sample, int | float | Decimal):
         return value
-    if question.kind == "timestamp":
+    if wanted.kind == "timestamp":
         if isinstance(sample, datetime):
             moment = to_datetime(value)
             return moment if sample.tzinfo else moment.replace(tzinfo=None)
@@ -150,9 +150,9 @@ def _bound(question: Question, value: int, sample: Any) -> Any:
         if isinstance(sample, str) and (shape := _TEXT_TIME.fullmatch(sample)):
             return _shaped(value, shape)
     raise InvalidInput(
-        f"column {question.mark!r} holds {sample!r:.100}, which cannot be compared with a {question.kind}; a watermark is an integer, a timestamp, "
+        f"column {wanted.mark!r} holds {sample!r:.100}, which cannot be compared with a {wanted.kind}; a watermark is an integer, a timestamp, "
         "or an ISO 8601 text in UTC",
-        column=question.mark,
+        column=wanted.mark,
     )
 
 
@@ -183,31 +183,31 @@ def _filled(template: str, environ: Mapping[str, str]) -> tuple[URL, list[str]]:
 
 
 @contextmanager
-def _engine(question: Question, url: URL) -> Iterator[Engine]:
+def _engine(wanted: WatermarkRange, url: URL) -> Iterator[Engine]:
     backend = url.get_backend_name()
     if backend == "sqlite":
-        engine = create_engine("sqlite://", creator=lambda: _read_only_file(question, url), poolclass=NullPool)
+        engine = create_engine("sqlite://", creator=lambda: _read_only_file(wanted, url), poolclass=NullPool)
     elif backend == "postgresql":
         try:
             engine = create_engine(
                 url.set(drivername="postgresql+psycopg"), poolclass=NullPool, hide_parameters=True, connect_args={"connect_timeout": _CONNECT_S}
             )
         except ImportError:
-            raise InvalidInput("reading PostgreSQL needs its driver; install rota[postgres]", url=question.url) from None
+            raise InvalidInput("reading PostgreSQL needs its driver; install rota[postgres]", url=wanted.url) from None
     else:
-        raise InvalidInput(f"{question.url!r}: databases of kind {backend!r} are not read; give sqlite:/// or postgresql://", url=question.url)
+        raise InvalidInput(f"{wanted.url!r}: databases of kind {backend!r} are not read; give sqlite:/// or postgresql://", url=wanted.url)
     try:
         yield engine
     finally:
         engine.dispose()
 
 
-def _read_only_file(question: Question, url: URL) -> sqlite3.Connection:
+def _read_only_file(wanted: WatermarkRange, url: URL) -> sqlite3.Connection:
     if url.database in (None, "", ":memory:") or str(url.database).startswith("file:"):
-        raise InvalidInput(f"{question.url!r} names no SQLite file; write sqlite:///data/shop.db", url=question.url)
+        raise InvalidInput(f"{wanted.url!r} names no SQLite file; write sqlite:///data/shop.db", url=wanted.url)
     path = Path(str(url.database)).absolute()
     if not path.is_file():
-        raise Unavailable(f"there is no SQLite file at {question.url!r}; check the path", url=question.url)
+        raise Unavailable(f"there is no SQLite file at {wanted.url!r}; check the path", url=wanted.url)
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=30, check_same_thread=False)
     connection.isolation_level = None
     connection.execute("PRAGMA query_only = ON")
@@ -226,7 +226,7 @@ def _reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def _in_our_words(question: Question, secrets: Sequence[str]) -> Iterator[None]:
+def _in_our_words(wanted: WatermarkRange, secrets: Sequence[str]) -> Iterator[None]:
     """Drivers' errors with the way out, and without what the environment has filled in."""
 
     def shown(error: BaseException) -> str:
@@ -241,13 +241,13 @@ def _in_our_words(question: Question, secrets: Sequence[str]) -> Iterator[None]:
         raise
     # `from None`: the drivers' own texts, which a traceback would print, may hold the connection's secrets.
     except (exc.ProgrammingError, exc.DataError, exc.NotSupportedError, exc.CompileError, exc.ArgumentError) as error:
-        raise InvalidInput(f"the query {question.query!r:.300} cannot be read: {shown(error)}", query=question.query) from None
+        raise InvalidInput(f"the query {wanted.query!r:.300} cannot be read: {shown(error)}", query=wanted.query) from None
     except (exc.OperationalError, sqlite3.OperationalError) as error:
         if _is_the_querys_fault(error):
-            raise InvalidInput(f"the query {question.query!r:.300} cannot be read: {shown(error)}", query=question.query) from None
-        raise Unavailable(f"database {question.url!r} does not answer: {shown(error)}; check that it runs, then retry", url=question.url) from None
+            raise InvalidInput(f"the query {wanted.query!r:.300} cannot be read: {shown(error)}", query=wanted.query) from None
+        raise Unavailable(f"database {wanted.url!r} does not answer: {shown(error)}; check that it runs, then retry", url=wanted.url) from None
     except (exc.DBAPIError, sqlite3.Error, OSError) as error:
-        raise Unavailable(f"database {question.url!r} failed: {shown(error)}; check it, then retry", url=question.url) from None
+        raise Unavailable(f"database {wanted.url!r} failed: {shown(error)}; check it, then retry", url=wanted.url) from None
 
 
 def _is_the_querys_fault(error: BaseException) -> bool:

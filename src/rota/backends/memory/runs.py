@@ -20,7 +20,7 @@ from rota.records.time import Micros
 
 
 @dataclass(slots=True)
-class _Entry:
+class _QueuedRun:
     """A run as JSON with what belongs to it; `lease_until` is on the lease clock."""
 
     body: str
@@ -42,7 +42,7 @@ class MemoryRuns:
         self._metadata = metadata
         self._lock = metadata.lock
         self._monotonic = monotonic
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _QueuedRun] = {}
         self._fence = 0
         self._submitted = 0
 
@@ -53,7 +53,7 @@ class MemoryRuns:
                 return False
             self._metadata.commit(batch or Batch())
             self._submitted += 1
-            self._entries[run.id] = _Entry(body, self._submitted)
+            self._entries[run.id] = _QueuedRun(body, self._submitted)
         return True
 
     def claim(self, worker: str, now_us: Micros, *, lease_s: float, workflows: Collection[str] | None = None) -> Lease | None:
@@ -140,7 +140,7 @@ class MemoryRuns:
         shown = found[: page_limit(limit)]
         return Page([run for run, _ in shown], token_of(run_listing(query), _age(*shown[-1])) if len(found) > limit else "")
 
-    def _sorted(self, query: RunQuery) -> list[tuple[Run, _Entry]]:
+    def _sorted(self, query: RunQuery) -> list[tuple[Run, _QueuedRun]]:
         with self._lock:
             pairs = self._oldest_first()
         found = [pair for pair in pairs if _fits(pair[0], query)]
@@ -150,7 +150,7 @@ class MemoryRuns:
         entry = self._entries.get(lease.run.id)
         return held(entry.run if entry else None, lease)
 
-    def _oldest_first(self) -> list[tuple[Run, _Entry]]:
+    def _oldest_first(self) -> list[tuple[Run, _QueuedRun]]:
         pairs = [(entry.run, entry) for entry in self._entries.values()]
         return sorted(pairs, key=lambda pair: _age(*pair))
 
@@ -158,13 +158,13 @@ class MemoryRuns:
         open_runs = (other for other, _ in self._oldest_first() if other.status not in ENDED)
         return any((other.workflow, other.subject) == (run.workflow, run.subject) for other in open_runs)
 
-    def _is_runnable(self, run: Run, entry: _Entry, now_us: Micros) -> bool:
+    def _is_runnable(self, run: Run, entry: _QueuedRun, now_us: Micros) -> bool:
         if run.status == "parked":
             return run.wake_us <= now_us or entry.signalled
         return run.status == "queued" or (run.status == "running" and entry.lease_until <= self._monotonic())
 
 
-def _age(run: Run, entry: _Entry) -> tuple[int, int]:
+def _age(run: Run, entry: _QueuedRun) -> tuple[int, int]:
     return run.created_us, entry.position
 
 

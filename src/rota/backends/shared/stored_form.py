@@ -23,7 +23,7 @@ UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses a NUL, UTF-
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class StoredField:
     """A field that records are found by; `path` may be dotted, `column` is its name in a table."""
 
     path: str
@@ -54,9 +54,9 @@ def kind_of(record: type[Record]) -> Kind:
 
 
 @cache
-def fields_of(kind: Kind) -> Mapping[str, Field]:
+def fields_of(kind: Kind) -> Mapping[str, StoredField]:
     """The key and index fields of a kind by path, key fields first and in order."""
-    return {path: Field(path, path.replace(".", "_"), _is_number(kind.record, path), path in kind.key) for path in kind.key + kind.index}
+    return {path: StoredField(path, path.replace(".", "_"), _is_number(kind.record, path), path in kind.key) for path in kind.key + kind.index}
 
 
 def key_for(kind: Kind, parts: tuple[str | int, ...]) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ def check_unchanged(stored: str | None, record: Record, expected: Record) -> Non
         raise Conflict(f"{node(record)} {seen}; read it again, then decide", node=node(record))
 
 
-def ordering(kind: Kind, order: str) -> tuple[list[Field], bool]:
+def ordering(kind: Kind, order: str) -> tuple[list[StoredField], bool]:
     """The fields to sort by and whether descending; the key breaks ties, so "-x" is the exact reverse of "x"."""
     fields = fields_of(kind)
     key = [fields[path] for path in kind.key]
@@ -115,7 +115,7 @@ def ordering(kind: Kind, order: str) -> tuple[list[Field], bool]:
     return [first, *(field for field in key if field != first)], order.startswith("-")
 
 
-def field_of(kind: Kind, path: str) -> Field:
+def field_of(kind: Kind, path: str) -> StoredField:
     """The field by which records may be found; raises `InvalidInput` for any other."""
     fields = fields_of(kind)
     if path not in fields:

@@ -17,7 +17,7 @@ MOST_ROWS = 10_000
 """Rows of one historical request; larger frames go through `rota features historical` or `rota.FeatureStore`."""
 
 
-class Online(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OnlineRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Features asked for entities."""
 
     features: list[str] | str
@@ -57,7 +57,7 @@ def status(request: Request) -> list[object]:
 @router.post("/v1/features/online", dependencies=needs("data.read"))
 async def online(request: Request) -> Response:
     """The newest values, with status and event time of each."""
-    asked = await body_as(request, Online)
+    asked = await body_as(request, OnlineRequest)
     store = platform_of(request).features
     answer = await run_in_threadpool(store.get_online_features, asked.features, asked.entity_rows, full_feature_names=asked.full_feature_names)
     return _json({"values": answer.to_dict(), "statuses": answer.statuses(), "event_times_us": answer.event_times()})
