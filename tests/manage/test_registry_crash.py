@@ -77,14 +77,14 @@ def examine(place, acknowledged):
     home, url = place
     with wiring.opened(Settings(home=Path(home), metadata_url=url)) as platform:
         metadata = platform.repositories.metadata
-        versions = metadata.page(ModelVersion, {"model": "delay"}, order="number", limit=10_000).items
+        versions = metadata.find(ModelVersion, {"model": "delay"}, order="number")
         numbers = [version.number for version in versions]
         assert numbers == list(range(1, len(numbers) + 1))
         assert [e.body["number"] for e in metadata.events(0) if e.kind == "version.registered"] == numbers
         for version in versions:
             assert [file.path for file in artifacts.files(metadata, version.artifacts)] == ["MLmodel", "model.bin", "requirements.txt"]
             assert {edge.cause for edge in metadata.edges([node(version)], "causes")} == {f"experiment_run:{RUN}"}
-        approved = sorted(approval.number for approval in metadata.page(Approval, limit=10_000).items)
+        approved = sorted(approval.number for approval in metadata.find(Approval))
         assert [v.number for v in versions if v.status == "approved"] == approved
         moves = alias_moves.history(metadata, "delay", "champion")
         assert [move.move for move in moves] == list(range(1, len(moves) + 1))

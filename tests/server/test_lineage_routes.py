@@ -132,3 +132,13 @@ def test_garbage_is_planned_collected_and_held_back_with_a_reason(owner):
     assert owner.post("/v1/holds", {"node": "run:r1", "reason": "claim"}).status == 409
     assert owner.post("/v1/holds/lift", {"node": "run:r1", "reason": "settled"}).json()["lifted_by"] == "owner"
     assert owner.post("/v1/holds/lift", {"node": "run:r1", "reason": "settled"}).status == 404
+
+
+def test_a_list_says_in_its_header_what_asks_for_more(owner):
+    first = owner.get("/v1/models", limit="1")
+    second = owner.get("/v1/models", limit="1", after=first.headers["rota-next"])
+    assert [version["number"] for answer in (first, second) for version in answer.json()] == [1, 2]
+    assert "rota-next" not in owner.get("/v1/models").headers
+    assert owner.get("/v1/alerts", after=first.headers["rota-next"]).status_code == 400
+    for path in ("/v1/events", "/v1/audit"):
+        assert owner.get(path, after=str(2**63)).status_code == 400

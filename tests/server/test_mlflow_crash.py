@@ -154,7 +154,7 @@ def test_a_registration_is_there_with_all_its_files_or_not_at_all(home: Path) ->
     with wiring.opened(Settings(home=home)) as platform:
         metadata = platform.repositories.metadata
         versions = metadata.find(ModelVersion, {"model": "churn"}, order="number")
-        files = metadata.page(ArtifactFile, limit=10_000).items
+        files = metadata.find(ArtifactFile)
     assert [version.number for version in versions] == list(range(1, len(versions) + 1))
     assert len(acknowledged) <= len(versions) <= len(acknowledged) + 1
     for version in versions:
@@ -177,7 +177,7 @@ def test_an_alias_moves_whole_with_its_history_or_not_at_all(home: Path) -> None
     with wiring.opened(Settings(home=home)) as platform:
         metadata = platform.repositories.metadata
         alias = metadata.get(Alias, "churn", "candidate")
-        moves = metadata.page(AliasMove, {"model": "churn", "alias": "candidate"}, order="move", limit=10_000).items
+        moves = metadata.find(AliasMove, {"model": "churn", "alias": "candidate"}, order="move")
         checked = audit_chain.verify_audit(metadata)
     assert alias is not None
     assert [each.move for each in moves] == list(range(1, len(moves) + 1))

@@ -90,7 +90,7 @@ class ScopedMetadata:
         def ask(after: str, limit: int) -> Page[R]:
             return self._metadata.page(kind, where, order=order, after=after, limit=limit)
 
-        return _own_page(ask, self._is_shown, after, limit)
+        return own_page(ask, self._is_shown, after, limit)
 
     def commit(self, batch: Batch) -> None:
         check_batch(self._place, self._project, batch)
@@ -142,7 +142,7 @@ class ScopedRuns:
         def ask(after: str, limit: int) -> Page[Run]:
             return self._runs.page(query, after=after, limit=limit)
 
-        return _own_page(ask, self._is_own, after, limit)
+        return own_page(ask, self._is_own, after, limit)
 
     def journal(self, run_id: str) -> list[Step]:
         return self._runs.journal(run_id) if self.get(run_id) else []
@@ -246,7 +246,7 @@ class ScopedTracking:
             _require(self._project, owner, what, reading=False)
 
 
-def _own_page(ask: Callable[[str, int], Page[T]], is_shown: Callable[[T], bool], after: str, limit: int) -> Page[T]:
+def own_page(ask: Callable[[str, int], Page[T]], is_shown: Callable[[T], bool], after: str, limit: int) -> Page[T]:
     """A full page of what a project is shown, from the pages of everything; the last one may be empty."""
     items, asked = list[T](), limit
     while True:
