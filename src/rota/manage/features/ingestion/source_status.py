@@ -10,7 +10,7 @@ from rota.manage.features.ingestion import contracts, ingestion_log, quarantine,
 from rota.manage.features.ingestion.new_rows import newest
 from rota.manage.features.rows import column_conversion, file_readers, source_table
 from rota.manage.features.rows.column_conversion import Raw
-from rota.ports.inputs import Inputs, WatermarkRange
+from rota.ports.inputs import Inputs, RangeQuery
 from rota.ports.metadata import Metadata
 from rota.ports.tables import Tables
 from rota.records.data import Source
@@ -97,6 +97,6 @@ def _sample(inputs: Inputs, source: Source, pattern: str | None) -> Iterator[tup
         return
     watermarks.check(source)
     column = watermarks.watermark(source)
-    question = WatermarkRange(source.url or "", source.query or "", column, source.fields[column])
+    question = RangeQuery(source.url or "", source.query or "", column, source.fields[column])
     batches = inputs.databases.batches(question, rows=SAMPLE_ROWS)
     yield Raw(next(iter(batches), pl.DataFrame())), watermarks.shown(source.url or "")
