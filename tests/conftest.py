@@ -98,9 +98,9 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def _copied_stores(empty_store: Path) -> Iterator[None]:
     """Where this process opens a home without a store, it is given a copy of an empty one."""
-    from rota import engines  # noqa: PLC0415
+    from rota import record_engines  # noqa: PLC0415
 
-    real = engines.open_engine
+    real = record_engines.open_engine
 
     def open_copy(url: str | Path) -> Any:
         if isinstance(url, Path) and url.parent.is_dir() and not url.exists():
@@ -108,7 +108,7 @@ def _copied_stores(empty_store: Path) -> Iterator[None]:
         return real(url)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "open_engine", open_copy)
+        patch.setattr(record_engines, "open_engine", open_copy)
         yield
 
 

@@ -33,7 +33,6 @@ TWICE: dict[str, str] = {
         (
             "Asked",
             "Dataset",
-            "Entry",
             "Fault",
             "Format",
             "Level",

@@ -1,15 +1,13 @@
-"""Engines: which backend each setting chooses. The only text that names a backend."""
+"""Engines: which backend each setting chooses. Beside `record_engines`, the only text that names a backend."""
 
 import importlib.util
 import secrets
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 from rota.backends.alert_sinks import LogSink, WebhookSink
-from rota.backends.clocks import ReplayClock, SystemClock
-from rota.backends.home_secrets import OwnerToken, private_file
+from rota.backends.home_secrets import private_file
 from rota.backends.inputs.file_input import FileInput
 from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.local_processes import LocalProcesses
@@ -17,20 +15,14 @@ from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.online import MemoryOnline
 from rota.backends.models.format_registry import FormatRegistry
 from rota.backends.online.lmdb_online import LmdbOnline
-from rota.backends.sql.engine import open_engine
-from rota.backends.sql.metadata import SqlMetadata
-from rota.backends.sql.runs import SqlRuns
-from rota.backends.sql.tracking import SqlTracking
 from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.segment_journal import SegmentJournal
 from rota.develop.autologging import Autologging
 from rota.errors import InvalidInput
-from rota.manage.access import tokens
 from rota.manage.repositories import Repositories
 from rota.ports.alerts import AlertSink
 from rota.ports.blobs import Blobs
-from rota.ports.clock import Clock
 from rota.ports.compute import Compute
 from rota.ports.drawing import Drawing
 from rota.ports.inputs import Inputs
@@ -38,6 +30,7 @@ from rota.ports.models import ModelFormat, Seals
 from rota.ports.online import Online
 from rota.ports.tables import Tables
 from rota.ports.tuning import Tuner
+from rota.record_engines import clock, made, record_stores
 from rota.settings import Settings
 
 FORMATS = {
@@ -61,32 +54,32 @@ def repositories(settings: Settings) -> Repositories:
     """The repositories of the settings' home; the home is made when it is new."""
     home = made(settings)
     blobs, tables = storage(settings)
-    engine = open_engine(settings.metadata_url or home / "metadata.db")
+    records = record_stores(settings)
     return Repositories(
-        metadata=SqlMetadata(engine),
-        runs=SqlRuns(engine),
+        metadata=records.metadata,
+        runs=records.runs,
         blobs=blobs,
         tables=tables,
         online=online(settings),
         journal=SegmentJournal(home / "log"),
         clock=clock(settings),
-        tracking=SqlTracking(engine),
+        tracking=records.tracking,
     )
 
 
 def development_repositories(settings: Settings) -> Repositories:
     """The stores that a program of a data scientist works with; it never touches online features and the journal, so none is opened."""
     blobs, tables = storage(settings)
-    engine = open_engine(settings.metadata_url or made(settings) / "metadata.db")
+    records = record_stores(settings)
     return Repositories(
-        metadata=SqlMetadata(engine),
-        runs=SqlRuns(engine),
+        metadata=records.metadata,
+        runs=records.runs,
         blobs=blobs,
         tables=tables,
         online=MemoryOnline(),
         journal=MemoryJournal(),
         clock=clock(settings),
-        tracking=SqlTracking(engine),
+        tracking=records.tracking,
     )
 
 
@@ -142,22 +135,6 @@ def compute() -> Compute:
     return LocalProcesses()
 
 
-def owner_token(settings: Settings) -> OwnerToken:
-    """The token of whoever owns the home."""
-    return OwnerToken(settings.home.resolve(), tokens.PREFIX)
-
-
-def wall() -> Clock:
-    """The machine's clock, also where the platform follows a replayed one."""
-    return SystemClock()
-
-
-def made(settings: Settings) -> Path:
-    home = settings.home.resolve()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return home
-
-
 def online(settings: Settings) -> Online:
     """The store of online features: LMDB in the home, or a server."""
     if settings.online_url:
@@ -179,7 +156,3 @@ def storage(settings: Settings) -> tuple[Blobs, Tables]:
         return blobs, tables
     home = settings.home.resolve()
     return BlobDirectory(home / "blobs"), DeltaTables(home / "tables")
-
-
-def clock(settings: Settings) -> Clock:
-    return ReplayClock(settings.home.resolve() / "clock") if settings.clock == "replay" else SystemClock()

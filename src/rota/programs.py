@@ -12,13 +12,13 @@ from typing import Any, Literal, Self
 
 import polars as pl
 
-from rota import engines
+from rota import engines, record_engines
 from rota.develop import reproduction, run_search, tuning
 from rota.develop.tracker_stores import TrackerConfig
 from rota.develop.tracking import TrackedRun, Tracker, current_run
 from rota.errors import InvalidInput
 from rota.manage.datasets import read as dataset_reading
-from rota.manage.features.definitions.registration import Change
+from rota.manage.features.definitions.registration import PlannedChange
 from rota.manage.features.store import Store
 from rota.records.model import ModelVersion
 from rota.records.run import Problem
@@ -166,7 +166,7 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
         )
 
 
-def apply(file: str | Path, *, home: str | Path | None = None, **settings: Any) -> list[Change]:
+def apply(file: str | Path, *, home: str | Path | None = None, **settings: Any) -> list[PlannedChange]:
     """Register everything a project file declares in a home, and make its release the active one."""
     with opened(load_settings(home=Path(home) if home else None, **settings)) as platform:
         return platform.projects.apply(Path(file))
@@ -200,12 +200,12 @@ class FeatureStore(Store):
 @contextmanager
 def _tracker(settings: Settings) -> Iterator[Tracker]:
     """The tracker of a home: that of the run around, or a new one, which first stores what killed processes left."""
-    spool = engines.made(settings) / SPOOL
+    spool = record_engines.made(settings) / SPOOL
     outer = current_run()
     if outer is not None and outer.tracker.config.spool == spool:
         yield outer.tracker
         return
-    ticks: tuple[Callable[[], int], int] = (engines.clock(settings).now_us, 1) if settings.clock == "replay" else (time.time_ns, 1_000)
+    ticks: tuple[Callable[[], int], int] = (record_engines.clock(settings).now_us, 1) if settings.clock == "replay" else (time.time_ns, 1_000)
     config = TrackerConfig(
         lambda: engines.development_repositories(settings),
         spool,

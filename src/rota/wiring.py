@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from rota import engines
+from rota import engines, record_engines
 from rota.deploy.delivery import Deliveries
 from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.spool_recovery import drain
@@ -66,7 +66,7 @@ class Platform:
     @cached_property
     def access(self) -> AccessControl:
         """Whose secret is this?"""
-        return AccessControl(self.repositories.metadata, engines.owner_token(self.settings), engines.wall(), self.settings.environment)
+        return AccessControl(self.repositories.metadata, record_engines.owner_token(self.settings), record_engines.wall(), self.settings.environment)
 
     @cached_property
     def features(self) -> Store:

@@ -66,6 +66,14 @@ def test_latency_with_few_rows_is_inconclusive(place):
     assert verdict(place, latency_p95(ratio=1.5)).outcome == "inconclusive"
 
 
+@pytest.mark.parametrize(("canaries", "p95_ms"), [(29, "1.00"), (30, "3.00")])
+def test_latency_is_that_of_the_canary_once_it_answered_thirty_times_and_that_of_its_shadow_until_then(place, canaries, p95_ms):
+    place.ask(1_000)
+    place.ask(1_000, number=2, role="shadow")
+    place.ask(canaries, number=2, role="canary", latency_us=3_000)
+    assert f"latency p95 {p95_ms} ms against 1.00 ms" in verdict(place, latency_p95(ratio=1.5)).message
+
+
 @pytest.mark.parametrize(("candidate", "count", "outcome"), [(0.6, 40, "pass"), (0.2, 40, "fail"), (0.6, 20, "inconclusive")])
 @pytest.mark.parametrize("loss", ["log_loss", "brier"])
 def test_the_loss_on_the_same_predictions_hour_by_hour(place, candidate, count, outcome, loss):
@@ -88,6 +96,14 @@ def test_the_paired_difference_of_an_hour_is_the_one_computed_by_hand(place):
     second = math.log(0.6) - math.log(0.7)
     assert found.estimate == pytest.approx((first + second) / 2)
     assert "same 4 predictions in 2 hours" in found.message
+
+
+def test_all_predictions_of_one_hour_are_one_observation(place):
+    for third in range(3):
+        place.clock.advance(NOON_US + third * HOUR_US // 3)
+        place.ask(1, number=2, role="shadow", answer=0.8, ids=place.ask(1, answer=0.5, truth=1.0))
+    found = verdict(place, metric("log_loss", margin=0.02))
+    assert "same 3 predictions in 1 hours" in found.message
 
 
 def test_an_unknown_loss_is_named_with_those_that_a_rollout_knows(place):

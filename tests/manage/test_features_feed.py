@@ -136,12 +136,12 @@ def test_a_correction_replaces_the_row_even_in_another_shop_or_at_another_time(p
 
 
 def test_of_corrections_received_in_one_microsecond_the_last_counts(place: Place) -> None:
-    place.feed.push("sales", [sale(1, 2.0)])
-    place.feed.push("sales", [sale(1, 5.0)])  # the clock stands still
+    place.feed.pushes.push("sales", [sale(1, 2.0)])
+    place.feed.pushes.push("sales", [sale(1, 5.0)])  # the clock stands still
     assert place.serves() == (5.0, 1, 5.0)
-    place.feed.push("sales", [sale(1, 6.0), sale(1, 7.0)])
+    place.feed.pushes.push("sales", [sale(1, 6.0), sale(1, 7.0)])
     assert place.serves() == (7.0, 1, 7.0)
-    place.feed.flush("sales")
+    place.feed.pushes.flush("sales")
     assert place.trains() == (7.0, 1, 7.0)
 
 

@@ -17,7 +17,7 @@ from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.storage.s3_bucket import open_bucket
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.ports import inputs
-from rota.ports.inputs import RangeQuery
+from rota.ports.inputs import WatermarkQuery
 from rota.records.time import parse_time
 
 NOON = parse_time("2013-07-15T12:00:00Z")
@@ -157,12 +157,12 @@ def shop(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/shop.db"
 
 
-def read(question: RangeQuery, rows: int = 30, **environ: str) -> pl.DataFrame:
+def read(question: WatermarkQuery, rows: int = 30, **environ: str) -> pl.DataFrame:
     return pl.concat(list(SqlInput(environ).batches(question, rows=rows)), how="vertical_relaxed")
 
 
-def asked(url: str, query: str = "sales", mark: str = "at", kind: str = "timestamp", **bounds: int) -> RangeQuery:
-    return RangeQuery(url, query, mark, kind, **bounds)
+def asked(url: str, query: str = "sales", mark: str = "at", kind: str = "timestamp", **bounds: int) -> WatermarkQuery:
+    return WatermarkQuery(url, query, mark, kind, **bounds)
 
 
 def test_a_table_is_read_in_batches_by_ascending_mark(shop: str) -> None:

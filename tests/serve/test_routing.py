@@ -72,6 +72,11 @@ def test_sequential_and_odd_units_are_all_routed():
         assert routing.choose(release(50), unit).role in {"stable", "canary"}
 
 
+def test_a_point_that_rounding_lifts_to_the_sum_of_weights_goes_to_the_stable_route(monkeypatch):
+    monkeypatch.setattr(routing, "_point", lambda _salt, _unit: 100.0)
+    assert routing.choose(release(50), "unit").role == "stable"
+
+
 def test_shadows_are_listed_apart_and_never_chosen():
     mirrored = release(50, shadow=True)
     assert [route.number for route in routing.shadows(mirrored)] == [3]

@@ -1,12 +1,15 @@
 """The command `rota`: which noun belongs to which process, and how an error leaves the program.
 
 The table below is all that `rota --help` needs. The file of a command, and with it the engines, is imported when the
-command is used (typer alone starts in 0.15 s, with every engine it would be a second).
+command is used; those of `LISTS` need the metadata store only. `benchmarks/house/start.py` measures what each start costs.
 """
 
+import gc
 import importlib
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,6 +83,17 @@ ENTRIES = (
     Entry("worker", "children", PLATFORM, "Run one worker process."),
     Entry("serve", "children", PLATFORM, "Run one prediction process."),
 )
+LISTS = frozenset(
+    {
+        ("experiments", "list"),
+        ("runs", "list"),
+        ("pipeline", "list"),
+        ("rollout", "list"),
+        ("monitor", "alerts"),
+        ("models", "list"),
+    }
+)
+"""Commands that read records only: they live in a light file, which opens the metadata store and no other engine."""
 _FILES = {entry.name: entry.file for entry in ENTRIES}
 
 
@@ -88,7 +102,8 @@ class Rota(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
-        return name, load(str(name)), rest
+        listing = (str(name), *rest[:1]) in LISTS
+        return name, load(str(name), file="lists" if listing else ""), rest
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -98,11 +113,24 @@ class Rota(TyperGroup):
             raise typer.Exit(1) from error
 
 
-def load(name: str) -> Any:
-    """The command or group of one word, with its file imported."""
-    module = importlib.import_module(f"rota.cli.{_FILES[name]}")
-    found = typer.main.get_command(module.commands)
+def load(name: str, *, file: str = "") -> Any:
+    """The command or group of one word, with the word's own file or another one that holds a part of it imported."""
+    with _without_collections():
+        module = importlib.import_module(f"rota.cli.{file or _FILES[name]}")
+        found = typer.main.get_command(module.commands)
     return getattr(found, "commands", {name: found})[name]  # a file with one word is that word's command
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Importing makes much and frees nothing: to look for garbage meanwhile is a seventh of the start of a command."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 app = typer.Typer(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rota.cli import show
+from rota.cli import lists, show
 from rota.cli.opening import opened
 from rota.errors import NotFound
 from rota.manage.models import model_versions
@@ -13,6 +13,7 @@ from rota.records.release import Rollout
 commands = typer.Typer()
 rollout = typer.Typer(no_args_is_help=True, help="Progressive deliveries and their verdicts: list, show.")
 commands.add_typer(rollout, name="rollout")
+rollout.add_typer(lists.rollout)
 
 
 @commands.command()
@@ -54,32 +55,6 @@ def rollback(
         release = platform.deliveries.roll_back(endpoint, actor=platform.identity.name, reason=reason)
     named = {"endpoint": release.endpoint, "revision": release.revision, "serves": f"version {release.routes[0].number}", "reason": reason}
     show.facts(named, as_json=json, record=release)
-
-
-@rollout.command("list")
-def list_(
-    ctx: typer.Context,
-    endpoint: Annotated[str, typer.Option(help="Only this endpoint.")] = "",
-    limit: show.Limit = 50,
-    json: show.Json = False,
-) -> None:
-    """List rollouts, newest first.
-
-    Example: rota rollout list --endpoint flight-delay
-    """
-    with opened(ctx, "model.read") as platform:
-        where = {"endpoint": endpoint} if endpoint else None
-        found = platform.repositories.metadata.page(Rollout, where, order="-started_us", limit=limit)
-    columns = {
-        "rollout": lambda r: r.id,
-        "state": lambda r: r.state,
-        "candidate": lambda r: f"{r.model}@{r.candidate}",
-        "champion": lambda r: r.champion or "none",
-        "started": lambda r: show.when(r.started_us),
-        "ended": lambda r: show.when(r.ended_us),
-        "reason": lambda r: r.reason,
-    }
-    show.listing(found, columns, as_json=json, empty="no rollout yet; approving a version starts one, or `rota deploy MODEL@VERSION`")
 
 
 @rollout.command("show")

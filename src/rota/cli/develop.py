@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from msgspec.structs import replace
 
-from rota.cli import show
+from rota.cli import lists, show
 from rota.cli.opening import opened
 from rota.develop import project_template, run_search
 from rota.errors import InvalidInput, NotFound
-from rota.records.filters import Query, View
+from rota.records.filters import Query
 from rota.records.project import UseCase
 from rota.records.record import plain
 from rota.records.tracking import DEFAULT_EXPERIMENT, MAX_EXPERIMENT_NAME, Experiment
@@ -20,6 +20,7 @@ commands = typer.Typer()
 experiments = typer.Typer(no_args_is_help=True, help="Experiments: list, show, rename, delete, restore.")
 project = typer.Typer(no_args_is_help=True, help="What the project is for: show.")
 commands.add_typer(experiments, name="experiments")
+experiments.add_typer(lists.experiments)
 commands.add_typer(project, name="project")
 
 Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Name or id of the experiment.")]
@@ -84,33 +85,6 @@ def show_project(
     for each in found:
         facts = {field: value for field, value in plain(each).items() if value}
         show.facts({field.replace("_", " "): ", ".join(value) if isinstance(value, list) else value for field, value in facts.items()}, as_json=False)
-
-
-@experiments.command("list")
-def list_(
-    ctx: typer.Context,
-    deleted: Annotated[bool, typer.Option("--deleted", help="The deleted ones instead.")] = False,
-    limit: show.Limit = 100,
-    json: show.Json = False,
-) -> None:
-    """List experiments, the newest change first.
-
-    Example: rota experiments list
-    """
-    view: View = "deleted" if deleted else "active"
-    with opened(ctx, "experiment.read") as platform:
-        tracking = platform.repositories.tracking
-        found = tracking.search_experiments(Query(limit=limit, view=view)).items
-        newest = {each.id: tracking.search_runs([each.id], Query(limit=1)).items for each in found}
-        found = [each for each in found if newest[each.id] or each.id != DEFAULT_EXPERIMENT]
-    columns = {
-        "id": lambda e: e.id,
-        "experiment": lambda e: e.name,
-        "project": lambda e: e.project,
-        "created": lambda e: show.when(e.created_us or None),
-        "newest run": lambda e: f"{newest[e.id][0].name} {newest[e.id][0].status} {show.when(newest[e.id][0].started_us)}" if newest[e.id] else "",
-    }
-    show.listing(found, columns, as_json=json, empty="no experiment; track a run with rota.track in your code")
 
 
 @experiments.command("show")

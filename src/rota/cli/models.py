@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rota.cli import adoption, cards, governance, show
+from rota.cli import adoption, cards, governance, lists, show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
 from rota.manage.access import tokens
@@ -13,8 +13,8 @@ from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.manage.governance import alias_moves, evidence, readiness, version_comparison
 from rota.manage.models import model_search, model_versions, registered_models
 from rota.records.access import Permission
-from rota.records.filters import Page, Query
-from rota.records.model import Alias, Approval, ModelVersion
+from rota.records.filters import Query
+from rota.records.model import Alias, Approval
 from rota.records.record import plain
 from rota.wiring import Platform
 
@@ -24,6 +24,7 @@ alias = typer.Typer(
     no_args_is_help=True, help="Where a model's aliases point, and pointed: set, remove, history.\n\nExample: rota models alias history flight-delay"
 )
 commands.add_typer(models, name="models")
+models.add_typer(lists.models)
 models.add_typer(governance.models)
 models.add_typer(adoption.models)
 models.add_typer(cards.models)
@@ -34,21 +35,6 @@ Model = Annotated[str, typer.Argument(help="Name of the model.")]
 Thing = Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help="A model, or one of its versions.")]
 AliasName = Annotated[str, typer.Argument(metavar="MODEL@ALIAS", help="An alias of a model, for example churn@champion.")]
 Reason = Annotated[str, typer.Option(help="Why, for the history and the audit log.")]
-
-
-@models.command("list")
-def list_versions(
-    ctx: typer.Context, model: Annotated[str, typer.Option(help="Only this model.")] = "", limit: show.Limit = 100, json: show.Json = False
-) -> None:
-    """List model versions, newest first, with status, aliases and metrics.
-
-    Example: rota models list --model flight-delay
-    """
-    with opened(ctx, "model.read") as platform:
-        metadata = platform.repositories.metadata
-        found = metadata.page(ModelVersion, {"model": model} if model else None, order="-created_us", limit=limit)
-        aliases = metadata.find(Alias, {"model": model} if model else None)
-    _list(found, aliases, json=json)
 
 
 @models.command()
@@ -73,7 +59,7 @@ def search(
             show.listing(found, columns, as_json=json, empty="no model is like that")
             return
         asked = Query(parse_filter(filter, "model_version"), parse_order(order or [], "model_version"), limit)
-        _list(model_search.versions(metadata, asked), metadata.find(Alias), json=json)
+        lists.show_versions(model_search.versions(metadata, asked), metadata.find(Alias), json=json)
 
 
 @models.command("show")
@@ -285,22 +271,6 @@ def alias_history(
         "evidence": lambda m: ", ".join(m.evidence),
     }
     show.listing(moves, columns, as_json=json, empty=f"no alias of {name} ever moved")
-
-
-def _list(found: Page[ModelVersion], aliases: list[Alias], *, json: bool) -> None:
-    named: dict[str, list[str]] = {}
-    for each in aliases:
-        named.setdefault(f"{each.model}@{each.number}", []).append(each.alias)
-    columns = {
-        "version": lambda v: v.id,
-        "status": lambda v: v.status,
-        "alias": lambda v: ", ".join(named.get(v.id, [])),
-        "owner": lambda v: v.owner,
-        "created": lambda v: show.when(v.created_us),
-        "trigger": lambda v: v.trigger,
-        "metrics": lambda v: show.headline(v.metrics),
-    }
-    show.listing(found, columns, as_json=json, empty="no model version yet; a training run that passes its gates registers one")
 
 
 def _change(ctx: typer.Context, thing: str, changes: dict[str, Any], *, json: bool) -> None:

@@ -5,46 +5,21 @@ from typing import Annotated
 
 import typer
 
-from rota.cli import show
+from rota.cli import lists, show
 from rota.cli.opening import opened
 from rota.errors import NotFound
 from rota.manage.adoption import prediction_import
 from rota.manage.models import endpoints
 from rota.manage.signals import alerts as alerting
 from rota.records.run import Run
-from rota.records.signal import Alert, Monitor, MonitorSlice
+from rota.records.signal import Monitor, MonitorSlice
 from rota.rendering.line_charts import ALL
 
 commands = typer.Typer()
 monitor = typer.Typer(no_args_is_help=True, help="Alerts and measured slices: alerts, ack, slices, run, create, import.")
 commands.add_typer(monitor, name="monitor")
+monitor.add_typer(lists.monitor)
 OfEndpoint = Annotated[str, typer.Argument(help="Name of the endpoint.")]
-
-
-@monitor.command()
-def alerts(
-    ctx: typer.Context,
-    endpoint: Annotated[str, typer.Option(help="Only alerts of this endpoint.")] = "",
-    status: Annotated[str, typer.Option(help="Only open, acknowledged or resolved ones.")] = "",
-    limit: show.Limit = 50,
-    json: show.Json = False,
-) -> None:
-    """List alerts, newest first.
-
-    Example: rota monitor alerts --status open
-    """
-    where = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
-    with opened(ctx, "monitor.read") as platform:
-        found = platform.repositories.metadata.page(Alert, where, order="-raised_us", limit=limit)
-    columns = {
-        "alert": lambda a: a.id,
-        "severity": lambda a: a.severity,
-        "status": lambda a: a.status,
-        "raised": lambda a: show.when(a.raised_us),
-        "last seen": lambda a: show.when(a.last_seen_us),
-        "message": lambda a: a.message,
-    }
-    show.listing(found, columns, as_json=json, empty="no such alerts")
 
 
 @monitor.command()

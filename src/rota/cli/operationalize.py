@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-from rota.cli import show
+from rota.cli import lists, show
 from rota.cli.opening import opened
 from rota.errors import Refused
-from rota.manage.features.definitions.registration import Change
-from rota.records.run import Deployed, PipelineRelease
+from rota.manage.features.definitions.registration import PlannedChange
+from rota.records.run import PipelineRelease
 
 commands = typer.Typer()
 pipeline = typer.Typer(no_args_is_help=True, help="Deployed pipelines and their releases: list, releases, run.")
 commands.add_typer(pipeline, name="pipeline")
+pipeline.add_typer(lists.pipeline)
 _WHAT = {"stay": "stays (not declared here)"}
 ProjectFile = Annotated[Path, typer.Argument(help="Python file with the project's definitions.")]
 
@@ -43,25 +44,6 @@ def apply(ctx: typer.Context, file: ProjectFile = Path("project.py"), json: show
     _show_changes(changes, json=json)
     if not json:
         print(f"applied {file}; `rota up` runs it, `rota train PIPELINE` starts a first training")
-
-
-@pipeline.command("list")
-def list_(ctx: typer.Context, json: show.Json = False) -> None:
-    """List the pipelines in force: environment, release, triggers, gates.
-
-    Example: rota pipeline list
-    """
-    with opened(ctx, "pipeline.read") as platform:
-        found = platform.repositories.metadata.find(Deployed)
-    columns = {
-        "pipeline": lambda d: d.pipeline,
-        "environment": lambda d: d.environment,
-        "release": lambda d: d.release[:12],
-        "since": lambda d: show.when(d.since_us),
-        "triggers": lambda d: ", ".join(f"{t.kind} {t.spec or t.rows or ''}".strip() for t in d.definition.triggers) or "by hand",
-        "gates": lambda d: ", ".join(f"{g.kind} {g.metric} {g.bound:g}" for g in d.definition.gates) or "none",
-    }
-    show.listing(found, columns, as_json=json, empty="no pipeline is deployed; `rota apply project.py` deploys those of a project")
 
 
 @pipeline.command()
@@ -105,7 +87,7 @@ def run(
         raise Refused(f"run {done.id} ended as {done.status}; `rota runs show {done.id}` tells its steps", run=done.id)
 
 
-def _show_changes(changes: Sequence[Change], *, json: bool) -> None:
+def _show_changes(changes: Sequence[PlannedChange], *, json: bool) -> None:
     columns = {
         "what": lambda c: _WHAT.get(c.what, c.what),
         "kind": lambda c: c.kind.replace("_", " "),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rota.cli import show
+from rota.cli import lists, show
 from rota.cli.opening import opened
 from rota.develop import reproduction, run_comparison, run_search
 from rota.errors import Refused
@@ -16,50 +16,14 @@ from rota.manage.lineage import executions, notes
 from rota.ports.tracking import RunChange
 from rota.records.filters import View
 from rota.records.record import plain
-from rota.records.run import Run, RunQuery, RunStatus, Step
-from rota.records.tracking import ExperimentRun
+from rota.records.run import Run, Step
 
 commands = typer.Typer()
 runs = typer.Typer(no_args_is_help=True, help="Runs of workflows and of experiments: list, show, search, compare, reproduce ...")
 commands.add_typer(runs, name="runs")
+runs.add_typer(lists.runs)
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run; of a tracked run its beginning is enough.")]
-
-
-@runs.command("list")
-def list_(
-    ctx: typer.Context,
-    experiment: Annotated[str, typer.Option(help="Tracked runs of this experiment, by name or id.")] = "",
-    workflow: Annotated[str, typer.Option(help="Only this workflow: train, rollout or monitor.")] = "",
-    subject: Annotated[str, typer.Option(help="Only runs of this pipeline or endpoint.")] = "",
-    status: Annotated[str, typer.Option(help="Only runs with this status, for example running.")] = "",
-    limit: show.Limit = 50,
-    json: show.Json = False,
-) -> None:
-    """List runs, newest first: durable ones, or with --experiment tracked ones.
-
-    Example: rota runs list --experiment churn
-    """
-    if experiment:
-        text = f"status = '{status}'" if status else ""
-        with opened(ctx, "experiment.read") as platform:
-            tracking = platform.repositories.tracking
-            found = run_search.runs(tracking, text, experiments=[experiment], limit=limit).items
-            named = run_search.names(tracking)
-        _show_tracked(found, named, json=json)
-        return
-    statuses: tuple[RunStatus, ...] = (status,) if status else ()  # type: ignore[assignment]
-    with opened(ctx, "pipeline.read") as platform:
-        durable = platform.repositories.runs.page(RunQuery(workflow, subject, statuses), limit=limit)
-    columns = {
-        "run": lambda r: r.id,
-        "status": lambda r: r.status,
-        "trigger": lambda r: r.trigger,
-        "created": lambda r: show.when(r.created_us),
-        "ended": lambda r: show.when(r.ended_us),
-        "error": lambda r: _first_line(r.error),
-    }
-    show.listing(durable, columns, as_json=json, empty="no such runs; `rota train PIPELINE` starts one")
 
 
 @runs.command("search")
@@ -81,7 +45,7 @@ def search_(
         tracking = platform.repositories.tracking
         found = run_search.runs(tracking, filter, experiments=experiment or [], order=order or [], limit=limit, view=view)
         named = run_search.names(tracking)
-    _show_tracked(found.items, named, json=json)
+    lists.show_tracked_runs(found.items, named, json=json)
 
 
 @runs.command("show")
@@ -203,22 +167,6 @@ def _mark(ctx: typer.Context, run: str, *, deleted: bool, json: bool) -> None:
     show.facts({"run": changed.id, "deleted": show.when(changed.deleted_us)}, as_json=json)
 
 
-def _show_tracked(found: list[ExperimentRun], experiments: dict[str, str], *, json: bool) -> None:
-    if json:
-        show.write_json([run_search.as_json(each) for each in found])
-        return
-    columns = {
-        "id": lambda r: r.id,
-        "experiment": lambda r: experiments.get(r.experiment, r.experiment),
-        "name": lambda r: r.name,
-        "status": lambda r: r.status,
-        "started": lambda r: show.when(r.started_us),
-        "metrics": lambda r: show.headline(r.metrics),
-        "input": lambda r: "untracked" if untracked(r.inputs) else "",
-    }
-    show.listing(found, columns, as_json=False, empty="no such run; track one with rota.track in your code, or with MLflow's client")
-
-
 def _show_durable(execution: executions.Execution, it: Run, steps: list[Step], notes: list[Any], *, json: bool) -> None:
     if json:
         show.write_json({"run": plain(it), "steps": [plain(step) for step in steps], "notes": notes, "execution": plain(execution)})
@@ -256,7 +204,3 @@ def _brief(result: object) -> str:
         return "" if result is None else str(result)
     small = {name: value for name, value in result.items() if isinstance(value, str | int | float) and value != "" and len(str(value)) <= 80}
     return show.figures(small)
-
-
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0] if text.strip() else ""

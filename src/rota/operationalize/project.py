@@ -14,7 +14,7 @@ import msgspec
 from rota.errors import InvalidInput, RotaError
 from rota.manage.features.definitions import registration as registry
 from rota.manage.features.definitions import versions
-from rota.manage.features.definitions.registration import Change
+from rota.manage.features.definitions.registration import PlannedChange
 from rota.manage.models import cron
 from rota.ports.metadata import Batch, Metadata
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
@@ -65,12 +65,12 @@ def load(file: Path) -> Project:
     return Project(file.resolve().parent.name, file.resolve(), tuple(found))
 
 
-def plan(metadata: Metadata, project: Project, *, environment: str) -> list[Change]:
+def plan(metadata: Metadata, project: Project, *, environment: str) -> list[PlannedChange]:
     """What `apply` would add or change, nothing written; and what is stored and not declared here, which stays."""
     return [*_changes(metadata, project, environment), *registry.left(metadata, project.records)]
 
 
-def apply(metadata: Metadata, project: Project, release: PipelineRelease, *, environment: str, actor: str, now_us: Micros) -> list[Change]:
+def apply(metadata: Metadata, project: Project, release: PipelineRelease, *, environment: str, actor: str, now_us: Micros) -> list[PlannedChange]:
     """Store the definitions and make the release the active one of every pipeline, in one batch."""
     changes = _changes(metadata, project, environment)
     batch = Batch()
@@ -87,7 +87,7 @@ def apply(metadata: Metadata, project: Project, release: PipelineRelease, *, env
     return changes
 
 
-def _changes(metadata: Metadata, project: Project, environment: str) -> list[Change]:
+def _changes(metadata: Metadata, project: Project, environment: str) -> list[PlannedChange]:
     changes = []
     for record in project.records:
         if isinstance(record, FEATURES):
@@ -100,7 +100,7 @@ def _changes(metadata: Metadata, project: Project, environment: str) -> list[Cha
         else:
             key = key_of(record)
             before, kind, name = metadata.get(type(record), *key), BY_RECORD[type(record)].name, "@".join(key)
-        changes.append(Change("add" if before is None else "keep" if before == record else "change", kind, name))
+        changes.append(PlannedChange("add" if before is None else "keep" if before == record else "change", kind, name))
     return changes
 
 

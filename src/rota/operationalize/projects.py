@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rota.errors import InvalidInput
 from rota.manage.access import tokens
-from rota.manage.features.definitions.registration import Change
+from rota.manage.features.definitions.registration import PlannedChange
 from rota.manage.features.writer import Feed
 from rota.manage.governance import policies
 from rota.manage.repositories import Repositories
@@ -24,11 +24,11 @@ class Projects:
     environment: str
     identity: Identity
 
-    def plan(self, file: Path) -> list[Change]:
+    def plan(self, file: Path) -> list[PlannedChange]:
         """What `apply` would change."""
         return projects.plan(self.repositories.metadata, projects.load(file), environment=self.environment)
 
-    def apply(self, file: Path, *, actor: str = "owner") -> list[Change]:
+    def apply(self, file: Path, *, actor: str = "owner") -> list[PlannedChange]:
         """Build a release of a project and put its definitions in force.
 
         Raises `InvalidInput` for a project that does not fit, `Refused` when `identity` may not change the policy that it holds.
@@ -47,7 +47,7 @@ class Projects:
             return changes
         before = metadata.get(ReleasePolicy, policy.model)
         policies.put(metadata, policy, actor=actor, now_us=now_us)
-        return [*changes, Change("change" if before else "add", "release_policy", policy.model)]
+        return [*changes, PlannedChange("change" if before else "add", "release_policy", policy.model)]
 
     def _policy_beside(self, file: Path, project: projects.Project) -> ReleasePolicy | None:
         """The policy.toml beside a project file, when it changes something; without a model of its own it is the only pipeline's."""

@@ -40,7 +40,7 @@ MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class RangeQuery:
+class WatermarkQuery:
     """Rows of a query whose column `mark` lies in [since, until], an end that is None being open.
 
     `kind` is what `mark` is declared as; a timestamp is asked for in microseconds, whatever the database keeps it as.
@@ -67,7 +67,7 @@ class Databases(Protocol):
       also in the middle, raises `Unavailable`.
     """
 
-    def batches(self, wanted: RangeQuery, *, rows: int) -> Iterator[pl.DataFrame]: ...
+    def batches(self, wanted: WatermarkQuery, *, rows: int) -> Iterator[pl.DataFrame]: ...
 
 
 @dataclass(frozen=True, slots=True)

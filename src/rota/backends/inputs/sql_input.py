@@ -35,7 +35,7 @@ from sqlalchemy import table as named_table
 from sqlalchemy.sql.expression import FromClause, Select, quoted_name
 
 from rota.errors import InvalidInput, RotaError, Unavailable
-from rota.ports.inputs import RangeQuery
+from rota.ports.inputs import WatermarkQuery
 from rota.records.time import Micros, from_datetime, to_datetime
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -51,7 +51,7 @@ class SqlInput:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
 
-    def batches(self, wanted: RangeQuery, *, rows: int) -> Iterator[pl.DataFrame]:
+    def batches(self, wanted: WatermarkQuery, *, rows: int) -> Iterator[pl.DataFrame]:
         url, secrets = _filled(wanted.url, self._environ)
         with _in_our_words(wanted, secrets), _engine(wanted, url) as engine, _reading(engine) as connection:
             statement = _statement(connection, wanted)
@@ -112,7 +112,7 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _statement(connection: Connection, wanted: RangeQuery) -> Select[Any] | None:
+def _statement(connection: Connection, wanted: WatermarkQuery) -> Select[Any] | None:
     """The rows asked for, by ascending mark; None when there are none at all."""
     asked = _asked(wanted.query)
     mark: Any = column(wanted.mark)
@@ -135,7 +135,7 @@ def _asked(query: str) -> FromClause:
     return text(query.strip().rstrip(";").replace(":", "\\:")).columns().subquery(quoted_name("asked", quote=True))
 
 
-def _bound(wanted: RangeQuery, value: int, sample: Any) -> Any:
+def _bound(wanted: WatermarkQuery, value: int, sample: Any) -> Any:
     """A value of the mark as this database keeps it, seen by a sample."""
     if wanted.kind == "int" and isinstance(sample, int | float | Decimal):
         return value
@@ -183,7 +183,7 @@ def _filled(template: str, environ: Mapping[str, str]) -> tuple[URL, list[str]]:
 
 
 @contextmanager
-def _engine(wanted: RangeQuery, url: URL) -> Iterator[Engine]:
+def _engine(wanted: WatermarkQuery, url: URL) -> Iterator[Engine]:
     backend = url.get_backend_name()
     if backend == "sqlite":
         engine = create_engine("sqlite://", creator=lambda: _read_only_file(wanted, url), poolclass=NullPool)
@@ -202,7 +202,7 @@ def _engine(wanted: RangeQuery, url: URL) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _read_only_file(wanted: RangeQuery, url: URL) -> sqlite3.Connection:
+def _read_only_file(wanted: WatermarkQuery, url: URL) -> sqlite3.Connection:
     if url.database in (None, "", ":memory:") or str(url.database).startswith("file:"):
         raise InvalidInput(f"{wanted.url!r} names no SQLite file; write sqlite:///data/shop.db", url=wanted.url)
     path = Path(str(url.database)).absolute()
@@ -226,7 +226,7 @@ def _reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def _in_our_words(wanted: RangeQuery, secrets: Sequence[str]) -> Iterator[None]:
+def _in_our_words(wanted: WatermarkQuery, secrets: Sequence[str]) -> Iterator[None]:
     """Drivers' errors with the way out, and without what the environment has filled in."""
 
     def shown(error: BaseException) -> str:

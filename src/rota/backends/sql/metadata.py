@@ -1,5 +1,6 @@
 """SqlMetadata: records, events, lineage and audit in a SQL database."""
 
+import importlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, Table, and_, delete, insert, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from rota.backends.shared.page_token import SortValue, page_limit, token_of, values_after
 from rota.backends.shared.stored_form import (
@@ -129,9 +130,10 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     return result.rowcount == 1
 
 
-def dialect_insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT, which both engines write alike."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+def dialect_insert(connection: Connection, table: Table) -> sqlite.Insert:
+    """An INSERT that knows ON CONFLICT, which both engines write alike; PostgreSQL's dialect is imported where it is used only."""
+    statement: sqlite.Insert = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
+    return statement
 
 
 def _apply_put(connection: Connection, put: Put) -> None:

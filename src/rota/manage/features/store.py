@@ -12,11 +12,12 @@ from rota.manage.experiments import input_tracking
 from rota.manage.experiments.frame_digest import digest_of, digestible
 from rota.manage.features.definitions import catalog, references, versions
 from rota.manage.features.definitions import registration as registry
-from rota.manage.features.definitions.catalog import Entry, User
+from rota.manage.features.definitions.catalog import CatalogEntry, User
 from rota.manage.features.definitions.references import Features
-from rota.manage.features.definitions.registration import Change, Definition
+from rota.manage.features.definitions.registration import Definition, PlannedChange
 from rota.manage.features.definitions.versions import CATALOG
 from rota.manage.features.join import point_in_time
+from rota.manage.features.join.point_in_time import JoinPlan
 from rota.manage.features.join.windows import AsOf
 from rota.manage.features.materialization.freshness import ViewStatus
 from rota.manage.features.materialization.materialize import Progress
@@ -31,9 +32,10 @@ from rota.records.record import Record
 from rota.records.tracking import MAX_TAG, RunInput
 
 N = TypeVar("N", Entity, Source)
+T = TypeVar("T")
 EVENT_TIMESTAMP = "event_timestamp"
 """Feast's column with the moment at which a row of an entity frame asks."""
-_MOST_READERS = 1_000
+_MOST_COMPILED = 1_000
 
 
 class HistoricalJob:
@@ -62,20 +64,24 @@ class HistoricalJob:
 
 
 class Store:
-    """The feature repository of a platform. `features` is everywhere a list of "view:feature" and "view@v2:feature", the name of a
-    service, or a `FeatureService`. Thread-safe."""
+    """The feature repository of a platform, with the verbs of Feast's `FeatureStore`. Thread-safe.
 
-    def __init__(self, repositories: Repositories, feed: Feed, *, sync: bool = False, look_s: float = 1.0) -> None:
+    `features` is everywhere a list of "view:feature" and "view@v2:feature", the name of a service, or a `FeatureService`. A
+    windowed feature at time t covers the rows with floor(t - window, hop) <= timestamp <= t, offline and online alike.
+    """
+
+    def __init__(self, repositories: Repositories, feed: Feed, *, sync: bool = False, refresh_s: float = 1.0) -> None:
         self._repositories = repositories
         self._metadata = repositories.metadata
         self._feed = feed
         self._sync = sync
-        self._look_s = look_s
-        self._readers: dict[Any, tuple[OnlineFeatures, Any]] = {}
-        self._stamp = -1
-        self._looked_at = -look_s
+        self._refresh_s = refresh_s
+        self._compiled: dict[tuple[str, Any], tuple[Any, Any]] = {}
+        self._catalog_version = -1
+        self._registrations = 0
+        self._checked_s = -refresh_s
 
-    def plan(self, objects: Iterable[Definition | Entity] | Definition) -> list[Change]:
+    def plan(self, objects: Iterable[Definition | Entity] | Definition) -> list[PlannedChange]:
         """What `apply` would add or change; a changed view tells what differs and which version it becomes."""
         return registry.plan(self._metadata, _definitions(objects))
 
@@ -84,7 +90,7 @@ class Store:
 
         A view whose values follow from something else than before becomes its next version; the older ones stay readable.
         """
-        self._looked_at = -self._look_s
+        self._checked_s = -self._refresh_s
         return self._feed.register(_definitions(objects), actor=actor)
 
     def get_historical_features(
@@ -95,16 +101,16 @@ class Store:
         `entity_df` is a polars, pandas or Arrow table or a list of dicts with the column `timestamp` (times, or ISO 8601 texts;
         without an offset UTC), the join keys and the fields of on-demand views. `as_of="event"` takes what had happened by
         then, late rows and corrections included; "served" takes what an online read would have answered then. No row is
-        dropped; what is not known is null.
+        dropped; what is not known is null. Definitions that another process changes are seen within a second.
         """
-        service = references.service(self._metadata, features)
-        names = self._answer_names(service, full_feature_names)
-        moments = {timestamp, *(name for name, kind in service.request_fields.items() if kind == "timestamp")}
+        plan, service = self._plan(features)
+        names = self._answer_names(service, plan.names, full_feature_names)
+        moments = {timestamp, *(name for name, kind in plan.request_fields.items() if kind == "timestamp")}
         spine = table_adapters.timed(table_adapters.columns(entity_df, what="entity_df"), moments)
         taken = [name for name in names.values() if name in spine.columns]
         if taken:
             raise InvalidInput(f"entity_df already has the columns {taken}; leave them out", columns=taken)
-        return HistoricalJob(lambda: self._joined(spine, service, timestamp, as_of).rename(names))
+        return HistoricalJob(lambda: self._joined(spine, plan, service, timestamp, as_of).rename(names))
 
     def get_online_features(
         self, features: Features, entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], *, full_feature_names: bool = True
@@ -117,11 +123,15 @@ class Store:
         return reader.read(entity_rows, self._repositories.clock.now_us(), full_feature_names=full_feature_names)
 
     def push(self, source: str, rows: Any) -> int:
-        """Push rows (a list of dicts, or a table) into a source: online at once, in the history soon after, all or none. Returns how many."""
+        """Push rows (a list of dicts, or a table) into a source: online at once, in the history soon after, all or none. Returns how many.
+
+        Raises `InvalidInput` naming field, value and row, `NotFound` for an unknown source, `Refused` where the source's contract
+        refuses; after `Unavailable` push again (rows without an id may then count twice).
+        """
         return self._feed.pushes.push(source, table_adapters.rows(rows, what="the pushed table"), sync=self._sync)
 
     def ingest(self, source: str, rows: Any = None, *, actor: str = "owner") -> Ingestion:
-        """Take new rows into a source's history: from its own files or database, from another path or glob, or out of a table.
+        """Ingest new rows into a source's history: from its own files or database, from another path or glob, or out of a table.
 
         They reach the online store by `materialize_incremental`; `push` does both at once.
         """
@@ -198,7 +208,7 @@ class Store:
         references.view_of_any_age(self._metadata, view)
         return versions.of(self._metadata, view)
 
-    def search(self, text: str = "", *, owner: str = "", tag: str = "", entity: str = "", type: str = "", kind: str = "") -> list[Entry]:
+    def search(self, text: str = "", *, owner: str = "", tag: str = "", entity: str = "", type: str = "", kind: str = "") -> list[CatalogEntry]:
         """Features, views, sources, services and datasets in whose text all words stand (see `catalog.search`)."""
         return catalog.search(self._metadata, text, owner=owner, tag=tag, entity=entity, type=type, kind=kind)
 
@@ -208,7 +218,7 @@ class Store:
         return catalog.usage(self._repositories, view, feature)
 
     def retire(self, version: str, *, actor: str = "owner") -> int:
-        """Give up "view@v1" and remove its online rows; returns how many. Refused while a service, dataset, model version or
+        """Retire "view@v1" and remove its online rows; returns how many. Refused while a service, dataset, model version or
         endpoint uses it. Doing it again removes what a killed process left."""
         found = versions.get(self._metadata, *versions.named(version))
         if found.retired_us is None:
@@ -223,41 +233,52 @@ class Store:
     def _view(self, name: str) -> FeatureView | OnDemandFeatureView:
         return references.view(self._metadata, *(versions.named(name) if "@" in name else (name, None)))
 
-    def _joined(self, spine: pl.DataFrame, service: FeatureService, timestamp: str, as_of: AsOf) -> pl.DataFrame:
-        sources = sorted({view.source.name for view in service.stored_views})
-        for source in sources:
+    def _joined(self, spine: pl.DataFrame, plan: JoinPlan, service: FeatureService, timestamp: str, as_of: AsOf) -> pl.DataFrame:
+        for source in plan.sources:
             try:
                 self._feed.pushes.flush(source)  # what was pushed a moment ago is part of the history
             except NotFound:  # a service may be tried before it is registered
                 continue
-        read = {source: self._repositories.tables.version(f"sources/{source}") for source in sources}
-        joined = point_in_time.historical(self._repositories.tables, service, spine, timestamp=timestamp, as_of=as_of)
-        _note(service, read, joined)
+        tracked = input_tracking.listening()
+        read = {source: self._repositories.tables.version(f"sources/{source}") for source in plan.sources} if tracked else {}
+        joined = point_in_time.historical(self._repositories.tables, plan, spine, timestamp=timestamp, as_of=as_of)
+        if tracked:
+            _note(service, read, joined)
         return joined
 
     def _reader(self, features: Features) -> OnlineFeatures:
-        """The compiled reader of a service, kept until definitions change; the second of the pair keeps the key's object alive."""
-        now_s = time.monotonic()
-        if now_s - self._looked_at >= self._look_s:
-            self._look(now_s)
-        key = features if isinstance(features, str) else id(features) if isinstance(features, FeatureService) else tuple(features)
-        kept = self._readers.get(key)
-        if kept is None:
-            reader = OnlineFeatures(self._repositories.online, references.service(self._metadata, features))
-            if len(self._readers) >= _MOST_READERS:
-                self._readers = {}
-            kept = self._readers[key] = (reader, features)
-        return kept[0]
+        """The compiled reader of a service, kept until definitions change."""
+        return self._kept("reader", features, lambda service: OnlineFeatures(self._repositories.online, service))
 
-    def _look(self, now_s: float) -> None:
+    def _plan(self, features: Features) -> tuple[JoinPlan, FeatureService]:
+        """The compiled join of a service, kept until definitions change."""
+        return self._kept("join", features, lambda service: (point_in_time.planned(service), service))
+
+    def _kept(self, purpose: str, features: Features, compile: Callable[[FeatureService], T]) -> T:
+        """What is compiled of a service for a purpose; the second of each pair keeps the key's object alive."""
+        now_s = time.monotonic()
+        if now_s - self._checked_s >= self._refresh_s or self._registrations != self._feed.registrations:
+            self._check_catalog(now_s)
+        key = features if isinstance(features, str) else id(features) if isinstance(features, FeatureService) else tuple(map(str, features))
+        kept = self._compiled  # another thread may find changed definitions and begin a new one: then this one's is not kept
+        known = kept.get((purpose, key))
+        if known is None:
+            known = (compile(references.service(self._metadata, features)), features)
+            if len(kept) >= _MOST_COMPILED:
+                kept.clear()
+            kept[purpose, key] = known
+        made: T = known[0]
+        return made
+
+    def _check_catalog(self, now_s: float) -> None:
         """Forget what was compiled when definitions have changed; while the metadata store is away nobody can change them."""
-        self._looked_at = now_s
+        self._checked_s, self._registrations = now_s, self._feed.registrations
         try:
-            stamp = registry.catalog(self._metadata)
+            version = registry.catalog(self._metadata)
         except Unavailable:
             return
-        if stamp != self._stamp:
-            self._readers, self._stamp = {}, stamp
+        if version != self._catalog_version:
+            self._compiled, self._catalog_version = {}, version
 
     def _targets(self, views: Sequence[str] | None) -> dict[str, str]:
         """One view for each source of the asked ones, and each version that is named."""
@@ -266,9 +287,9 @@ class Store:
         return {name if "@" in name else self.get_feature_view(name).source.name: name for name in _names(views)}
 
     @staticmethod
-    def _answer_names(service: FeatureService, full: bool) -> dict[str, str]:
+    def _answer_names(service: FeatureService, features: Sequence[str], full: bool) -> dict[str, str]:
         """Each full name with the name of its column in the answer."""
-        names = {name: name if full else _own_name(service, name) for name in service.feature_names}
+        names = {name: name if full else _own_name(service, name) for name in features}
         twice = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
         if twice:
             raise InvalidInput(f"the features {twice} are in several views; ask with full_feature_names=True", features=twice)
@@ -281,13 +302,12 @@ def _names(views: Sequence[str]) -> Sequence[str]:
 
 def _note(service: FeatureService, read: Mapping[str, int | None], joined: pl.DataFrame) -> None:
     """Tell whoever tracks a run which sources it joined, at which version; the digest is that of the joined rows."""
-    if input_tracking.listening():
-        digest = digest_of(digestible(joined))
-        for source, version in read.items():
-            if version is not None:
-                names = ", ".join(f"{view.name}:{name}" for view in service.stored_views if view.source.name == source for name in view.features)
-                node = f"source:{source}@{version}"
-                input_tracking.note(RunInput(source, digest, "rota_features", f"{source}@{version}", node, tags={"features": names[:MAX_TAG]}))
+    digest = digest_of(digestible(joined))
+    for source, version in read.items():
+        if version is not None:
+            names = ", ".join(f"{view.name}:{name}" for view in service.stored_views if view.source.name == source for name in view.features)
+            node = f"source:{source}@{version}"
+            input_tracking.note(RunInput(source, digest, "rota_features", f"{source}@{version}", node, tags={"features": names[:MAX_TAG]}))
 
 
 def _own_name(service: FeatureService, full_name: str) -> str:
@@ -298,10 +318,10 @@ def _own_name(service: FeatureService, full_name: str) -> str:
 def _definitions(objects: Iterable[Definition | Entity] | Definition) -> list[Definition]:
     """What is stored of the objects: an entity is a part of its views."""
     given = [objects] if isinstance(objects, Record) else list(objects)
-    strangers = [each for each in given if not isinstance(each, Definition | Entity)]
-    if strangers:
+    unknown = [each for each in given if not isinstance(each, Definition | Entity)]
+    if unknown:
         raise InvalidInput(
-            f"{type(strangers[0]).__name__} is no feature definition; apply sources, feature views, on-demand views and services here, "
+            f"{type(unknown[0]).__name__} is no feature definition; apply sources, feature views, on-demand views and services here, "
             "and a project's pipelines and endpoints with `rota apply`"
         )
     return [each for each in given if not isinstance(each, Entity)]

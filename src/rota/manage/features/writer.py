@@ -39,6 +39,8 @@ class Feed:
         self.ingestion = BatchIngestion(metadata, tables, journal, clock, inputs)
         self.materializer = Materializer(self._stores, plans, self.pushes)
         self._plans = plans
+        self.registrations = 0
+        """How often definitions were registered here: whoever keeps something compiled of them looks whether it is still right."""
 
     def register(self, definitions: Iterable[Definition], *, actor: str = "owner") -> list[Record]:
         """Check, gate and store definitions (see `registration.register`). Materialize a new view over a source that has rows.
@@ -49,6 +51,7 @@ class Feed:
         metadata, declared = self._stores.metadata, list(definitions)
         changed = registration.register(metadata, self._stores.tables, declared, now_us=self._stores.clock.now_us(), actor=actor)
         self._plans.expire()
+        self.registrations += 1
         version = registration.catalog(metadata) if changed else 0
         for source in _sources(changed):
             try:

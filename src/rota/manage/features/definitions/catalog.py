@@ -22,7 +22,7 @@ Kind = Literal["feature", "feature_view", "on_demand_feature_view", "source", "f
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """A line of the catalog. A feature is named as it is asked for, `view:feature`, and has its view's owner and tags."""
 
     kind: Kind
@@ -50,7 +50,9 @@ class User:
     version: int = 0
 
 
-def search(metadata: Metadata, text: str = "", *, owner: str = "", tag: str = "", entity: str = "", type: str = "", kind: str = "") -> list[Entry]:
+def search(
+    metadata: Metadata, text: str = "", *, owner: str = "", tag: str = "", entity: str = "", type: str = "", kind: str = ""
+) -> list[CatalogEntry]:
     """The entries that hold every word of `text` and fit the rest; those with a word in their name first.
 
     `tag` is KEY or KEY=VALUE. Upper and lower case are alike.
@@ -69,7 +71,7 @@ def search(metadata: Metadata, text: str = "", *, owner: str = "", tag: str = ""
     return sorted(found, key=lambda entry: not any(word in entry.name.casefold() for word in words))
 
 
-def entries(metadata: Metadata) -> Iterator[Entry]:
+def entries(metadata: Metadata) -> Iterator[CatalogEntry]:
     """The whole catalog: views with their features, sources, services, datasets."""
     for view in metadata.find(FeatureView):
         yield from _of_view(view)
@@ -77,14 +79,16 @@ def entries(metadata: Metadata) -> Iterator[Entry]:
         yield from _of_view(request)
     for source in metadata.find(Source):
         fields = ", ".join(f"{name} {kind}" for name, kind in source.fields.items())
-        yield Entry("source", source.name, source.owner, source.description, source.tags, definition=fields)
+        yield CatalogEntry("source", source.name, source.owner, source.description, source.tags, definition=fields)
     for service in metadata.find(FeatureService):
-        yield Entry("feature_service", service.name, service.owner, service.description, service.tags, definition=", ".join(service.feature_names))
+        yield CatalogEntry(
+            "feature_service", service.name, service.owner, service.description, service.tags, definition=", ".join(service.feature_names)
+        )
     for dataset in metadata.find(Dataset):
         definition = (
             f"{dataset.definition.label.text} from {dataset.definition.labels.name} with {', '.join(dataset.definition.features.feature_names)}"
         )
-        yield Entry("dataset", dataset.name, dataset.owner, dataset.description, dataset.tags, definition=definition)
+        yield CatalogEntry("dataset", dataset.name, dataset.owner, dataset.description, dataset.tags, definition=definition)
 
 
 def usage(repositories: Repositories, view: str, feature: str = "") -> list[User]:
@@ -161,15 +165,15 @@ class _Reading:
         return User(kind, name, found, number) if found else None
 
 
-def _of_view(view: View) -> Iterator[Entry]:
+def _of_view(view: View) -> Iterator[CatalogEntry]:
     stored = isinstance(view, FeatureView)
     entities = tuple(entity.name for entity in view.entities) if isinstance(view, FeatureView) else ()
     made_of = f"from {view.source.name}" if isinstance(view, FeatureView) else "from the request"
     kind: Kind = "feature_view" if stored else "on_demand_feature_view"
-    yield Entry(kind, view.name, view.owner, view.description, view.tags, entities, definition=made_of)
+    yield CatalogEntry(kind, view.name, view.owner, view.description, view.tags, entities, definition=made_of)
     for name, feature in view.features.items():
         described = view.descriptions.get(name, "")
-        yield Entry(
+        yield CatalogEntry(
             "feature",
             f"{view.name}:{name}",
             view.owner,
@@ -187,6 +191,6 @@ def _served(metadata: Metadata, endpoint: Endpoint) -> list[int]:
     return sorted({route.number for release in newest for route in release.routes})
 
 
-def _tagged(entry: Entry, tag: str) -> bool:
+def _tagged(entry: CatalogEntry, tag: str) -> bool:
     key, separator, value = tag.partition("=")
     return entry.tags.get(key) == value if separator else key in entry.tags

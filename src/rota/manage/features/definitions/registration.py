@@ -8,7 +8,7 @@ import polars as pl
 
 from rota.errors import Conflict, InvalidInput, RotaError
 from rota.manage.features.definitions import versions
-from rota.manage.features.definitions.versions import CATALOG, Difference, View
+from rota.manage.features.definitions.versions import CATALOG, DefinitionDifference, View
 from rota.manage.features.expressions import compiler, equivalence_check
 from rota.manage.features.ingestion import contracts, watermarks
 from rota.manage.features.online import window_view
@@ -29,7 +29,7 @@ _TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PlannedChange:
     """One difference between what is declared and what is stored; a changed view says what differs and which version it becomes.
 
     "stay": it is stored and not declared any more; it keeps working until it is retired.
@@ -39,7 +39,7 @@ class Change:
     kind: str
     name: str
     version: int | None = None
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[DefinitionDifference, ...] = ()
 
 
 def register(metadata: Metadata, tables: Tables, definitions: Iterable[Definition], *, now_us: Micros = 0, actor: str = "owner") -> list[Record]:
@@ -68,24 +68,24 @@ def register(metadata: Metadata, tables: Tables, definitions: Iterable[Definitio
     raise Conflict("other processes keep registering definitions; try again")
 
 
-def plan(metadata: Metadata, definitions: Iterable[Definition]) -> list[Change]:
+def plan(metadata: Metadata, definitions: Iterable[Definition]) -> list[PlannedChange]:
     """What `register` would add or change, nothing written and nothing gated."""
     return [change_of(metadata, record) for record in unfolded(definitions)]
 
 
-def change_of(metadata: Metadata, record: Definition) -> Change:
+def change_of(metadata: Metadata, record: Definition) -> PlannedChange:
     """What registering one definition would do."""
     before, kind = metadata.get(type(record), record.name), BY_RECORD[type(record)].name
     if not isinstance(record, View):
-        return Change("add" if before is None else "keep" if before == record else "change", kind, record.name)
+        return PlannedChange("add" if before is None else "keep" if before == record else "change", kind, record.name)
     old = before if isinstance(before, View) else None
     new = versions.added(metadata, old, record, 0) if before != record or _unversioned(metadata, record) else []
     differences = tuple(versions.differences(old, record)) if old is not None else ()
     what: Literal["add", "change", "keep"] = "add" if old is None else "keep" if old == record and not new else "change"
-    return Change(what, kind, record.name, new[-1].number if new else None, differences)
+    return PlannedChange(what, kind, record.name, new[-1].number if new else None, differences)
 
 
-def left(metadata: Metadata, declared: Sequence[Record]) -> list[Change]:
+def left(metadata: Metadata, declared: Sequence[Record]) -> list[PlannedChange]:
     """What is stored and not among the declared definitions."""
     found: list[Definition] = [
         *metadata.find(Source),
@@ -94,7 +94,7 @@ def left(metadata: Metadata, declared: Sequence[Record]) -> list[Change]:
         *metadata.find(FeatureService),
     ]
     names = {(type(record), getattr(record, "name", "")) for record in declared}
-    return [Change("stay", BY_RECORD[type(record)].name, record.name) for record in found if (type(record), record.name) not in names]
+    return [PlannedChange("stay", BY_RECORD[type(record)].name, record.name) for record in found if (type(record), record.name) not in names]
 
 
 def catalog(metadata: Metadata) -> int:

@@ -19,7 +19,7 @@ CATALOG = "features"
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class DefinitionDifference:
     """One thing in which two definitions of a view differ; "" where one of them does not have it."""
 
     what: str
@@ -77,10 +77,14 @@ def added(metadata: Metadata, before: View | None, view: View, now_us: Micros) -
     return made
 
 
-def differences(before: View, after: View) -> list[Difference]:
+def differences(before: View, after: View) -> list[DefinitionDifference]:
     """What differs between two definitions, in the words in which they are written."""
     old, new = _facts(before), _facts(after)
-    return [Difference(what, old.get(what, ""), new.get(what, "")) for what in dict.fromkeys([*old, *new]) if old.get(what, "") != new.get(what, "")]
+    return [
+        DefinitionDifference(what, old.get(what, ""), new.get(what, ""))
+        for what in dict.fromkeys([*old, *new])
+        if old.get(what, "") != new.get(what, "")
+    ]
 
 
 def retirement(version: FeatureViewVersion, users: Sequence[str], before: CatalogStamp | None, *, actor: str, now_us: Micros) -> Batch:

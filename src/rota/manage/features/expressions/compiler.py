@@ -248,7 +248,7 @@ def _in(write: Writer, node: exp.In, read: Read) -> Term:
 
 def _between(write: Writer, node: exp.Between, read: Read) -> Term:
     value = read(node.this)
-    return operators.both(
+    return operators.and_(
         write, operators.compare(write, ">=", value, read(node.args["low"])), operators.compare(write, "<=", value, read(node.args["high"]))
     )
 
@@ -316,8 +316,8 @@ def _text_function(name: str) -> Rule:
     return lambda write, node, read: text_functions.text(write, name, read(node.this))
 
 
-def _extreme(name: str) -> Rule:
-    return lambda write, node, read: operators.extreme(write, name, [read(value) for value in (node.this, *node.expressions)])
+def _least_greatest(name: str) -> Rule:
+    return lambda write, node, read: operators.least_greatest(write, name, [read(value) for value in (node.this, *node.expressions)])
 
 
 _CAST_TYPES: dict[str, Type] = {
@@ -337,8 +337,8 @@ _RULES: dict[type[exp.Expr], Rule] = {
     exp.LTE: _comparison("<="),
     exp.GT: _comparison(">"),
     exp.GTE: _comparison(">="),
-    exp.And: lambda write, node, read: operators.both(write, read(node.this), read(node.expression)),
-    exp.Or: lambda write, node, read: operators.either(write, read(node.this), read(node.expression)),
+    exp.And: lambda write, node, read: operators.and_(write, read(node.this), read(node.expression)),
+    exp.Or: lambda write, node, read: operators.or_(write, read(node.this), read(node.expression)),
     exp.Not: lambda write, node, read: operators.negation(write, read(node.this)),
     exp.Is: _is,
     exp.In: _in,
@@ -347,8 +347,8 @@ _RULES: dict[type[exp.Expr], Rule] = {
     exp.If: lambda write, node, read: operators.choose(write, [read(node.this)], [read(node.args["true"])], read(node.args.get("false"))),
     exp.Coalesce: lambda write, node, read: operators.coalesce(write, [read(value) for value in (node.this, *node.expressions)]),
     exp.Nullif: lambda write, node, read: operators.nullif(write, read(node.this), read(node.expression)),
-    exp.Least: _extreme("least"),
-    exp.Greatest: _extreme("greatest"),
+    exp.Least: _least_greatest("least"),
+    exp.Greatest: _least_greatest("greatest"),
     exp.Abs: _function_of_one("abs"),
     exp.Ln: _function_of_one("ln"),
     exp.Log: _log,
@@ -371,7 +371,7 @@ _RULES: dict[type[exp.Expr], Rule] = {
     exp.Trunc: _function_of_one("trunc"),
     exp.Pi: lambda _write, _node, _read: operators.constant(math.pi),
     exp.Pow: lambda write, node, read: operators.power(write, read(node.this), read(node.expression)),
-    exp.Round: lambda write, node, read: operators.nearest(
+    exp.Round: lambda write, node, read: operators.rounded(
         write, read(node.this), read(node.args["decimals"]) if node.args.get("decimals") else None
     ),
     exp.Extract: _extract,

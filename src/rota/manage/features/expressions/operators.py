@@ -170,13 +170,13 @@ def one_of(write: Writer, a: Term, options: Sequence[Term]) -> Term:
     )
 
 
-def both(write: Writer, a: Term, b: Term) -> Term:
+def and_(write: Writer, a: Term, b: Term) -> Term:
     a, b = _truth(a, "AND"), _truth(b, "AND")
     unknown = f"None if {a.code} is None or {b.code} is None else True" if a.nullable or b.nullable else "True"
     return write.term("bool", f"False if {a.code} is False or {b.code} is False else {unknown}", a.column & b.column, (a, b))
 
 
-def either(write: Writer, a: Term, b: Term) -> Term:
+def or_(write: Writer, a: Term, b: Term) -> Term:
     a, b = _truth(a, "OR"), _truth(b, "OR")
     unknown = f"None if {a.code} is None or {b.code} is None else False" if a.nullable or b.nullable else "False"
     return write.term("bool", f"True if {a.code} is True or {b.code} is True else {unknown}", a.column | b.column, (a, b))
@@ -224,7 +224,7 @@ def nullif(write: Writer, a: Term, b: Term) -> Term:
     return write.term(a.type, f"None if {equal.code} is True else {a.code}", column, (equal, a), nullable=True)
 
 
-def extreme(write: Writer, name: str, values: Sequence[Term]) -> Term:
+def least_greatest(write: Writer, name: str, values: Sequence[Term]) -> Term:
     """LEAST and GREATEST."""
     values = unify(write, values)
     columns = [value.column for value in values]
@@ -264,7 +264,7 @@ def angle(write: Writer, a: Term, b: Term) -> Term:
     return write.strict("float", f"atan2({a.code}, {b.code})", pl.arctan2(a.column, b.column), (a, b))
 
 
-def nearest(write: Writer, a: Term, digits: Term | None) -> Term:
+def rounded(write: Writer, a: Term, digits: Term | None) -> Term:
     """ROUND(x) and ROUND(x, digits)."""
     a = _number(a, "round")
     places = 0 if digits is None else digits.literal
@@ -275,7 +275,7 @@ def nearest(write: Writer, a: Term, digits: Term | None) -> Term:
     scaled = a.column * 10.0**places
     rounded = scaled.round(0, mode="half_away_from_zero") / 10.0**places
     column = pl.when(scaled.is_finite()).then(rounded).otherwise(a.column)
-    return write.strict("float", f"nearest({a.code}, {places})", column, (replace(a, size=3 * a.size),))
+    return write.strict("float", f"round_half_away({a.code}, {places})", column, (replace(a, size=3 * a.size),))
 
 
 def cast(write: Writer, a: Term, kind: Type) -> Term:

@@ -112,7 +112,7 @@ def ceil(a: float) -> float:
     return math.copysign(float(math.ceil(a)), a) if math.isfinite(a) else a
 
 
-def nearest(a: float, digits: int) -> float:
+def round_half_away(a: float, digits: int) -> float:
     """Half away from zero, as SQL rounds."""
     scale = 10.0**digits
     scaled = a * scale
@@ -123,7 +123,7 @@ def nearest(a: float, digits: int) -> float:
 
 
 def to_int(a: float) -> int | None:
-    return whole(int(nearest(a, 0))) if math.isfinite(a) else None
+    return whole(int(round_half_away(a, 0))) if math.isfinite(a) else None
 
 
 def text_to_float(a: str) -> float | None:
@@ -143,14 +143,14 @@ def time_to_text(a: int) -> str | None:
 
 
 def least(*values: float | None) -> float | None:
-    return _extreme(values, smallest=True)
+    return _least_greatest(values, smallest=True)
 
 
 def greatest(*values: float | None) -> float | None:
-    return _extreme(values, smallest=False)
+    return _least_greatest(values, smallest=False)
 
 
-def _extreme(values: tuple[float | None, ...], *, smallest: bool) -> float | None:
+def _least_greatest(values: tuple[float | None, ...], *, smallest: bool) -> float | None:
     best: float | None = None
     for value in values:
         if value is None:
@@ -194,7 +194,7 @@ FUNCTIONS = {
     function.__name__: function
     for function in (
         whole, divide, whole_remainder, remainder, power, ln, log10, log2, exp, sqrt, sin, cos, tan, asin, acos, sign, trunc, floor, ceil,
-        nearest, to_int, text_to_float, text_to_int, float_to_text, time_to_text, least, greatest, year, quarter, month, week, day, doy,
+        round_half_away, to_int, text_to_float, text_to_int, float_to_text, time_to_text, least, greatest, year, quarter, month, week, day, doy,
         math.cbrt, math.tanh, math.atan, math.atan2, math.radians, math.degrees,
     )
 } | {f"math_{function.__name__}": function for function in (math.log, math.sqrt, math.sin, math.cos, math.asin, math.acos)}  # fmt: skip

@@ -10,7 +10,7 @@ from rota.manage.features.ingestion import contracts, ingestion_log, quarantine,
 from rota.manage.features.ingestion.new_rows import newest
 from rota.manage.features.rows import column_conversion, file_readers, source_table
 from rota.manage.features.rows.column_conversion import Raw
-from rota.ports.inputs import Inputs, RangeQuery
+from rota.ports.inputs import Inputs, WatermarkQuery
 from rota.ports.metadata import Metadata
 from rota.ports.tables import Tables
 from rota.records.data import Source
@@ -72,7 +72,7 @@ def probe(inputs: Inputs, source: Source, path: str | None = None) -> Probe:
     with _sample(inputs, source, pattern) as (raw, origin):
         columns = {column.name: file_readers.inferred(column) for column in raw.frame if column.name != "_"}
     typed = column_conversion.typed(raw, source, origin)
-    _, broken = contracts.parted(source, typed.rows, origin, typed.positions)
+    _, broken = contracts.split(source, typed.rows, origin, typed.positions)
     rejections = sorted([*typed.rejections, *broken], key=lambda each: each.row)
     return Probe(
         source.name,
@@ -97,6 +97,6 @@ def _sample(inputs: Inputs, source: Source, pattern: str | None) -> Iterator[tup
         return
     watermarks.check(source)
     column = watermarks.watermark(source)
-    question = RangeQuery(source.url or "", source.query or "", column, source.fields[column])
+    question = WatermarkQuery(source.url or "", source.query or "", column, source.fields[column])
     batches = inputs.databases.batches(question, rows=SAMPLE_ROWS)
     yield Raw(next(iter(batches), pl.DataFrame())), watermarks.shown(source.url or "")

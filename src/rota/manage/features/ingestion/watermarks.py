@@ -21,7 +21,7 @@ from rota.manage.features.rows.column_conversion import Raw
 from rota.manage.features.rows.file_readers import CHUNK_ROWS
 from rota.manage.features.rows.source_table import CREATED
 from rota.manage.signals import labels, prediction_log
-from rota.ports.inputs import Databases, RangeQuery
+from rota.ports.inputs import Databases, WatermarkQuery
 from rota.ports.journal import Journal
 from rota.ports.tables import Tables
 from rota.records.data import Source
@@ -110,7 +110,7 @@ def database(databases: Databases, source: Source) -> IncrementalInput:
     identity = hashlib.sha256(repr((url, query, column)).encode()).hexdigest()[:16]
 
     def read(since: int | None, until: int | None) -> Iterator[WatermarkRange]:
-        question = RangeQuery(url, query, column, source.fields[column], since, until)
+        question = WatermarkQuery(url, query, column, source.fields[column], since, until)
         before = 0
         for batch in databases.batches(question, rows=CHUNK_ROWS):
             watermarks = column_conversion.converted(batch[column], source.fields[column], shown(url))

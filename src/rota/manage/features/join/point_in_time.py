@@ -9,7 +9,7 @@ bucket or two at a time, and only buckets that somebody asks about; what came af
 source without one is read whole, but only the columns that are needed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,11 +20,12 @@ from rota.errors import InvalidInput, NotFound
 from rota.manage.features.expressions import compiler
 from rota.manage.features.join import latest_row
 from rota.manage.features.join.row_history import Layout, RowHistory, RowSegment, SourceSnapshot, layout_of, snapshot, widened
-from rota.manage.features.join.windows import AsOf, windowed
+from rota.manage.features.join.windows import AsOf, WindowPlan, windowed
 from rota.manage.features.rows import coercion, source_table
 from rota.manage.features.rows.source_table import CREATED
 from rota.ports.tables import Tables
-from rota.records.data import FeatureService, FeatureView, OnDemandFeatureView
+from rota.records.data import Expression, FeatureService, FeatureView, OnDemandFeatureView
+from rota.records.schema import Type
 from rota.records.time import Micros, micros
 
 FAR_US = 2**62
@@ -32,10 +33,48 @@ _AT_ONCE = 2
 """Buckets in memory at a time: one is decoded while the other is searched, both of which leave Python's lock alone."""
 
 
+@dataclass(frozen=True, slots=True)
+class JoinPlan:
+    """A service made ready for joins: views together that read one source by the same join keys, expressions compiled.
+
+    `names` are the features in order; `request_fields` is what a frame must hold, `sources` what is read.
+    """
+
+    names: tuple[str, ...]
+    request_fields: Mapping[str, Type]
+    sources: tuple[str, ...]
+    stored: list[tuple[Layout, list["_ViewRead"]]]
+    on_demand: list[tuple[OnDemandFeatureView, list[pl.Expr]]]
+
+
+def planned(service: FeatureService) -> JoinPlan:
+    """Prepare the join of a service's features; what is kept of it follows from the definitions alone."""
+    names = service.feature_names
+    wanted = [view for view in service.views if any(f"{view.name}__{name}" in names for name in view.features)]
+    groups: list[tuple[Layout, list[_ViewRead]]] = []
+    for view in wanted:
+        if isinstance(view, FeatureView):
+            layout, read = layout_of(view), _ViewRead.of(view)
+            group = next((members for known, members in groups if known == layout), None)
+            if group is None:
+                groups.append((layout, [read]))
+            else:
+                group.append(read)
+    on_demand = [(view, compiler.aliased(_named(view), view.inputs)) for view in wanted if isinstance(view, OnDemandFeatureView)]
+    sources = tuple(sorted({view.source.name for view in service.stored_views}))
+    return JoinPlan(names, service.request_fields, sources, groups, on_demand)
+
+
 def historical(
-    tables: Tables, service: FeatureService, spine: pl.DataFrame, *, timestamp: str, known_until_us: Micros = FAR_US, as_of: AsOf = "event"
+    tables: Tables,
+    features: FeatureService | JoinPlan,
+    spine: pl.DataFrame,
+    *,
+    timestamp: str,
+    known_until_us: Micros = FAR_US,
+    as_of: AsOf = "event",
 ) -> pl.DataFrame:
-    """The spine with one column for each of `service.feature_names`: as many rows as before, in the same order.
+    """The spine with one column for each of `features.feature_names`: as many rows as before, in the same order.
 
     The spine holds the column `timestamp` (when the prediction is or was made) and the service's request fields. Times are
     datetimes with a zone, datetimes without one (read as UTC), dates (their midnight in UTC) or integer microseconds, each
@@ -45,41 +84,28 @@ def historical(
     A windowed feature covers the rows with floor(t - window, hop) <= timestamp <= t. Raises `InvalidInput` when the frame lacks a
     column, has one in a type that does not fit, or already has a column of a feature's name.
     """
-    names = list(service.feature_names)
-    taken = [name for name in names if name in spine.columns]
+    plan = features if isinstance(features, JoinPlan) else planned(features)
+    taken = [name for name in plan.names if name in spine.columns]
     if taken:
         raise InvalidInput(f"the frame already has the columns {taken}; leave them out", columns=taken)
     at = coercion.conform(spine, {timestamp: "timestamp"}, what="the frame").to_series()
-    wanted = [view for view in service.views if any(f"{view.name}__{name}" in names for name in view.features)]
     join = PointInTimeJoin(tables, spine, at, known_until_us, as_of)
     columns: dict[str, pl.Series] = {}
-    for layout, views in _by_layout(wanted):
-        columns |= join.columns(layout, views)
-    for view in wanted:
-        if isinstance(view, OnDemandFeatureView):
-            columns |= _on_demand(view, spine)
+    for layout, reads in plan.stored:
+        columns |= join.columns(layout, reads)
+    for view, expressions in plan.on_demand:
+        columns |= _on_demand(view, expressions, spine)
     if any(len(column) != spine.height for column in columns.values()):
         raise AssertionError(f"{spine.height} rows went in, {[len(column) for column in columns.values()]} came out")
-    return spine.with_columns(columns[name] for name in names)
+    return spine.with_columns(columns[name] for name in plan.names)
 
 
-def _by_layout(views: Sequence[FeatureView | OnDemandFeatureView]) -> list[tuple[Layout, list[FeatureView]]]:
-    """The views over sources, those together that read the same source by the same join keys."""
-    groups: list[tuple[Layout, list[FeatureView]]] = []
-    for view in views:
-        if isinstance(view, FeatureView):
-            layout = layout_of(view)
-            group = next((members for known, members in groups if known == layout), None)
-            if group is None:
-                groups.append((layout, [view]))
-            else:
-                group.append(view)
-    return groups
+def _named(view: FeatureView | OnDemandFeatureView) -> dict[str, Expression]:
+    return {f"{view.name}__{name}": feature.expression for name, feature in view.features.items()}
 
 
-def _on_demand(view: OnDemandFeatureView, spine: pl.DataFrame) -> dict[str, pl.Series]:
+def _on_demand(view: OnDemandFeatureView, expressions: list[pl.Expr], spine: pl.DataFrame) -> dict[str, pl.Series]:
     inputs = coercion.conform(spine, view.inputs, what=f"the frame, for view {view.name!r},")
-    expressions = compiler.aliased({f"{view.name}__{name}": feature.expression for name, feature in view.features.items()}, view.inputs)
     columns = [inputs.select(expression).to_series() for expression in expressions]
     return {values.name: values if values.len() == spine.height else values.new_from_index(0, spine.height) for values in columns}
 
@@ -107,11 +133,10 @@ class PointInTimeJoin:
         self._moments = at.fill_null(0).to_numpy()
         self._complete: dict[tuple[str, ...], np.ndarray] = {}
 
-    def columns(self, layout: Layout, views: Sequence[FeatureView]) -> dict[str, pl.Series]:
+    def columns(self, layout: Layout, reads: list["_ViewRead"]) -> dict[str, pl.Series]:
         """The feature columns of views over one source that share its join keys."""
         keys = {key: layout.source.fields[key] for key in layout.keys}
-        entities = coercion.conform(self._spine, keys, what=f"the frame, for view {views[0].name!r},")
-        reads = [_ViewRead.of(view, self._as_of) for view in views]
+        entities = coercion.conform(self._spine, keys, what=f"the frame, for view {reads[0].view.name!r},")
         fields = sorted({name for read in reads for name in read.fields})
         before: SourceSnapshot | None = None
         while True:
@@ -135,23 +160,23 @@ class PointInTimeJoin:
             state,
             fields,
             known_until_us=self._known_until_us,
-            all_times=self._as_of == "served" or any(read.windowed for read in reads),
+            all_times=self._as_of == "served" or any(read.windows for read in reads),
         )
         assembled = [FeatureColumns(self._spine.height) for _ in reads]
 
         def join(part: _Part) -> None:
             segments = history.segments(part.bucket)
             for read, columns in zip(reads, assembled, strict=True):
-                for places, values in read.values(segments, part):
+                for places, values in read.values(segments, part, self._as_of):
                     columns.put(places, values)
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(join, self._parts(state, entities, in_order=any(read.windowed for read in reads))))
+            list(pool.map(join, self._parts(state, entities, in_order=any(read.windows for read in reads))))
         return {column.name: column for read, columns in zip(reads, assembled, strict=True) for column in columns.take() or read.nulls(len(self._at))}
 
     def _parts(self, state: SourceSnapshot, entities: pl.DataFrame, *, in_order: bool) -> Iterator[_Part]:
         """The rows that can have an answer, bucket by bucket."""
-        places, at = self._named(state.layout.keys, entities), self._moments
+        places, at = self._complete_places(state.layout.keys, entities), self._moments
         if in_order:
             places = places[np.argsort(at[places], kind="stable")]
         if state.buckets == 1:
@@ -166,7 +191,7 @@ class PointInTimeJoin:
                 mine = places[start:end]
                 yield _Part(bucket, mine, entities[mine], at[mine])
 
-    def _named(self, keys: tuple[str, ...], entities: pl.DataFrame) -> np.ndarray:
+    def _complete_places(self, keys: tuple[str, ...], entities: pl.DataFrame) -> np.ndarray:
         """Places of the rows of the spine that name an entity and a moment."""
         if keys not in self._complete:
             named = entities.select(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).to_series()
@@ -179,28 +204,27 @@ class _ViewRead:
     """What one view computes of the rows of its source: the columns that its expressions read, and their results."""
 
     view: FeatureView
-    as_of: AsOf
-    windowed: bool
     fields: list[str]
     ttl_us: Micros | None
     expressions: list[pl.Expr]
+    windows: WindowPlan | None
 
     @classmethod
-    def of(cls, view: FeatureView, as_of: AsOf) -> "_ViewRead":
-        fields, windows = view.source.fields, view.windowed
-        named = {f"{view.name}__{name}": feature.expression for name, feature in view.features.items()}
-        names = compiler.columns_of_all(named.values(), fields)
+    def of(cls, view: FeatureView) -> "_ViewRead":
+        fields, expressions, windows = view.source.fields, _named(view), view.windowed
+        names = compiler.columns_of_all(expressions.values(), fields)
         if windows and view.source.id_field:
             names.add(view.source.id_field)  # windows also want to know which row is which
         ttl_us = micros(view.ttl) if view.ttl is not None else None
-        return cls(view, as_of, windows, sorted(names), ttl_us, [] if windows else compiler.aliased(named, fields))
+        columns = [] if windows else compiler.aliased(expressions, fields)
+        return cls(view, sorted(names), ttl_us, columns, WindowPlan.of(view) if windows else None)
 
-    def values(self, segments: list[RowSegment], part: _Part) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
+    def values(self, segments: list[RowSegment], part: _Part, as_of: AsOf) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
         """Places in the spine with their features; places without a row are left out."""
-        if self.windowed:
-            yield part.places, windowed(self.view, segments, part.entities, part.at, self.as_of)
+        if self.windows:
+            yield part.places, windowed(self.windows, segments, part.entities, part.at, as_of)
             return
-        if self.as_of == "served":
+        if as_of == "served":
             segments = [RowSegment(pl.concat([segment.rows for segment in segments], how="diagonal"), CREATED, None, clustered=False)]
             chosen = [latest_row.served(self.view, segments[0], part.entities, part.at)]
         else:
@@ -214,9 +238,9 @@ class _ViewRead:
     def nulls(self, height: int) -> list[pl.Series]:
         """The view's columns where nobody has a row."""
         empty = pl.DataFrame(schema=coercion.dtypes(source_table.fields(self.view.source)))
-        if self.windowed:
+        if self.windows:
             segment = RowSegment(source_table.chained(empty, self.view.source), CREATED, None, clustered=False)
-            none = windowed(self.view, [segment], empty.select(*dict.fromkeys(self.view.join_keys)), np.array([], dtype=np.int64), "event")
+            none = windowed(self.windows, [segment], empty.select(*dict.fromkeys(self.view.join_keys)), np.array([], dtype=np.int64), "event")
         else:
             none = self._features(empty)
         return [pl.Series(name, [None], dtype=dtype).new_from_index(0, height) for name, dtype in none.schema.items()]

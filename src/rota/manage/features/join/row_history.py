@@ -66,7 +66,7 @@ class Layout:
 
     @property
     def prefix(self) -> str:
-        """Names everything the rows' places follow from; polars promises its hash for one version of it only."""
+        """Names everything that the rows' places follow from; Polars promises its hash for one version of it only."""
         probe = pl.DataFrame({"number": [1], "text": ["rota"]}).select(pl.all().hash(_SEED)).row(0)
         kinds = [(key, self.source.fields[key]) for key in self.keys]
         follows_from = [FORMAT, kinds, self.source.timestamp_field, self.source.id_field, pl.__version__, platform.machine(), probe]

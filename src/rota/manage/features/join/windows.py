@@ -22,7 +22,7 @@ import polars as pl
 from rota.manage.features.join.row_history import RowSegment
 from rota.manage.features.online.window_view import FOLDED, contributions, folded_slots, slots, values_taken
 from rota.manage.features.rows.source_table import CREATED, REPLACED, REPLACED_EVENT
-from rota.records.data import Feature, FeatureView
+from rota.records.data import Aggregation, FeatureView
 from rota.records.time import Micros, micros
 
 AsOf = Literal["event", "served"]
@@ -32,16 +32,46 @@ _AT, _START, _FIRST, _LAST, _UNTIL, _VALUE, _ASKED = "_at", "_start", "_first", 
 _NONE = -1
 
 
-def windowed(view: FeatureView, segments: list[RowSegment], entities: pl.DataFrame, at: np.ndarray, as_of: AsOf) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class WindowedFeature:
+    """One column of a windowed view: how it aggregates which expression (by its place among the view's) over which length."""
+
+    name: str
+    aggregation: Aggregation
+    slot: int
+    window_us: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """A windowed view made ready for joins: its expressions over columns, its lengths in microseconds."""
+
+    timestamp_field: str
+    hop_us: Micros
+    ttl_us: Micros | None
+    summed: list[pl.Expr]
+    folded: list[pl.Expr]
+    features: list[WindowedFeature]
+
+    @classmethod
+    def of(cls, view: FeatureView) -> "WindowPlan":
+        summed, folded = slots(view), folded_slots(view)
+        features = []
+        for name, feature in view.features.items():
+            slot = (folded if feature.aggregation in FOLDED else summed).index(feature.expression)
+            features.append(WindowedFeature(f"{view.name}__{name}", feature.aggregation or "count", slot, micros(feature.window or "")))
+        ttl_us = micros(view.ttl) if view.ttl is not None else None
+        return cls(view.source.timestamp_field, micros(view.hop), ttl_us, contributions(view), values_taken(view), features)
+
+
+def windowed(plan: WindowPlan, segments: list[RowSegment], entities: pl.DataFrame, at: np.ndarray, as_of: AsOf) -> pl.DataFrame:
     """The view's features, one row for each requested (entity, moment); moments are microseconds in rising order."""
-    request = _request(view, segments, entities, at, as_of)
+    request = _request(plan, segments, entities, at, as_of)
     sums = _WindowSums(request)
-    extremes = _WindowExtremes(request) if folded_slots(view) else None
-    columns = {}
-    for name, feature in view.features.items():
-        window_us = micros(feature.window or "")
-        values = extremes.column(feature, window_us) if extremes and feature.aggregation in FOLDED else sums.column(feature, window_us)
-        columns[f"{view.name}__{name}"] = values
+    extremes = _WindowExtremes(request) if plan.folded else None
+    columns = {
+        feature.name: extremes.column(feature) if extremes and feature.aggregation in FOLDED else sums.column(feature) for feature in plan.features
+    }
     return pl.DataFrame(columns).select(pl.when(sums.alive).then(pl.all()))
 
 
@@ -50,7 +80,7 @@ class WindowRequest:
     """The input of a windowed join: rows with their entity's number, event time, arrival and sign (-1: taken back at its
     arrival), and the entities and moments they are requested for, in order of time."""
 
-    view: FeatureView
+    plan: WindowPlan
     rows: pl.DataFrame
     entities: pl.Series
     at: pl.Series
@@ -63,13 +93,13 @@ class WindowRequest:
 
     def alive(self, event_us: pl.Series) -> pl.Series:
         """Where there is a row, not older than the view's ttl."""
-        if self.view.ttl is None:
+        if self.plan.ttl_us is None:
             return event_us.is_not_null() & self.at.is_not_null()
-        return ((self.at - event_us) <= micros(self.view.ttl)).fill_null(value=False)
+        return ((self.at - event_us) <= self.plan.ttl_us).fill_null(value=False)
 
 
-def _request(view: FeatureView, segments: list[RowSegment], entities: pl.DataFrame, at: np.ndarray, as_of: AsOf) -> WindowRequest:
-    keys, event, served = list(entities.columns), view.source.timestamp_field, as_of == "served"
+def _request(plan: WindowPlan, segments: list[RowSegment], entities: pl.DataFrame, at: np.ndarray, as_of: AsOf) -> WindowRequest:
+    keys, event, served = list(entities.columns), plan.timestamp_field, as_of == "served"
     kept = [segment.rows if served or segment.replaced is None else segment.rows.filter(~segment.replaced) for segment in segments]
     rows = pl.concat(kept, how="diagonal")
     rows = rows.with_columns(pl.col(event).alias(_EVENT), pl.max_horizontal(CREATED, event).alias(_ARRIVED), pl.lit(1.0).alias(_SIGN))
@@ -80,7 +110,7 @@ def _request(view: FeatureView, segments: list[RowSegment], entities: pl.DataFra
     numbers = entities.unique().with_row_index(_ENTITY).with_columns(pl.col(_ENTITY).cast(pl.Int64))
     rows = rows.join(numbers, on=keys, how="inner", maintain_order="left")
     numbered = entities.join(numbers, on=keys, how="left", maintain_order="left")[_ENTITY]
-    return WindowRequest(view, rows, numbered, pl.Series(at), served)
+    return WindowRequest(plan, rows, numbered, pl.Series(at), served)
 
 
 class _WindowSums:
@@ -88,10 +118,8 @@ class _WindowSums:
 
     def __init__(self, request: WindowRequest) -> None:
         self._request = request
-        self._slots = slots(request.view)
-        self._hop_us = micros(request.view.hop)
-        self._names = [f"{kind}{slot}" for slot in range(len(self._slots)) for kind in "cs"]
-        signed = [column * pl.col(_SIGN) for column in contributions(request.view)]
+        self._names = [f"{kind}{slot}" for slot in range(len(request.plan.summed) // 2) for kind in "cs"]
+        signed = [column * pl.col(_SIGN) for column in request.plan.summed]
         self._weighted, self._units = _exact(request.rows.with_columns(signed), self._names)
         self._before = _RunningSums(request, self._weighted, self._names, _EVENT)
         known = _RunningSums(request, self._weighted, self._names, _ARRIVED) if request.served else self._before
@@ -100,15 +128,15 @@ class _WindowSums:
         """Where the entity has a row that is known at t and not older than the view's ttl: elsewhere all features are null."""
         self._sums: dict[Micros, list[pl.Series]] = {}
 
-    def column(self, feature: Feature, window_us: Micros) -> pl.Series:
+    def column(self, feature: WindowedFeature) -> pl.Series:
         """The feature at each requested moment."""
-        if window_us not in self._sums:
-            start = (self._request.at - window_us) // self._hop_us * self._hop_us
+        if feature.window_us not in self._sums:
+            hop_us = self._request.plan.hop_us
+            start = (self._request.at - feature.window_us) // hop_us * hop_us
             sums = [total - outside for total, outside in zip(self._total, self._before.until(start - 1), strict=True)]
             sums = _with_late(self._request, self._weighted, self._names, start, sums) if self._request.served else sums
-            self._sums[window_us] = [sum_.cast(pl.Float64) * unit for sum_, unit in zip(sums, self._units, strict=True)]
-        slot = 2 * self._slots.index(feature.expression)
-        return _finished(feature.aggregation or "count", *self._sums[window_us][slot : slot + 2])
+            self._sums[feature.window_us] = [sum_.cast(pl.Float64) * unit for sum_, unit in zip(sums, self._units, strict=True)]
+        return _finished(feature.aggregation, *self._sums[feature.window_us][2 * feature.slot : 2 * feature.slot + 2])
 
 
 def _exact(weighted: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, list[float]]:
@@ -179,20 +207,18 @@ class _WindowExtremes:
 
     def __init__(self, request: WindowRequest) -> None:
         self._request = request
-        self._slots = folded_slots(request.view)
         known = request.rows.filter(pl.col(_SIGN) > 0)
         late = request.served
         until = pl.max_horizontal(REPLACED, REPLACED_EVENT) if late and REPLACED in known.columns else pl.lit(None, dtype=pl.Int64)
         first = pl.col(_ARRIVED) if late else pl.col(_EVENT)
-        self._rows = known.select(_ENTITY, _EVENT, CREATED, first.alias(_FIRST), until.alias(_UNTIL), *values_taken(request.view))
+        self._rows = known.select(_ENTITY, _EVENT, CREATED, first.alias(_FIRST), until.alias(_UNTIL), *request.plan.folded)
         asked = pl.DataFrame({_ENTITY: request.entities, _AT: request.at}).with_row_index(_ASKED).filter(pl.col(_ENTITY) >= 0).drop_nulls()
         self._asked = asked.sort(_ENTITY, _AT, maintain_order=True).with_row_index(_PLACE).with_columns(pl.col(_PLACE).cast(pl.Int64))
         self._intervals: dict[Micros, pl.DataFrame] = {}
 
-    def column(self, feature: Feature, window_us: Micros) -> pl.Series:
+    def column(self, feature: WindowedFeature) -> pl.Series:
         """The feature at each requested moment, null where its window holds no value."""
-        slot = f"v{self._slots.index(feature.expression)}"
-        rows = self._within(window_us).rename({slot: _VALUE}).drop_nulls(_VALUE)
+        rows = self._within(feature.window_us).rename({f"v{feature.slot}": _VALUE}).drop_nulls(_VALUE)
         order = [_EVENT, CREATED, _VALUE] if feature.aggregation == "last" else [_VALUE]
         ranked = rows.select(_FIRST, _LAST, *order).sort(order, descending=feature.aggregation == "min")
         best = _largest_covering(ranked[_FIRST].to_numpy(), ranked[_LAST].to_numpy(), self._asked.height)
@@ -204,7 +230,7 @@ class _WindowExtremes:
     def _within(self, window_us: Micros) -> pl.DataFrame:
         """The rows with the interval of places [first, last] of the moments in whose window they stand; rows without one are left out."""
         if window_us not in self._intervals:
-            hop_us = micros(self._request.view.hop)
+            hop_us = self._request.plan.hop_us
             starts = self._asked.select(_ENTITY, _PLACE, _AT, ((pl.col(_AT) - window_us) // hop_us * hop_us).alias(_START))
             rows = self._rows.with_columns(_place(self._rows, _FIRST, starts, _AT, "forward").alias(_FIRST))
             rows = rows.with_columns(_place(rows, _EVENT, starts, _START, "backward").alias(_LAST))

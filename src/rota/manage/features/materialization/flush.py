@@ -29,7 +29,7 @@ class Flush:
         self._metadata = stream.stores.metadata
         self._table = source_table.table(stream.source)
         self._carried: dict[str, int] = {}  # segment -> up to where it is in the table, as far as this flush knows
-        self._claims: dict[str, StreamClaim | None] = {}  # segment -> its claim as metadata has it
+        self._claims: dict[str, StreamClaim | None] = {}
         self._announced = announced
 
     def run(self) -> int:
@@ -101,7 +101,7 @@ class Flush:
             batch.put(wanted, replacing=stored)
             try:
                 self._metadata.commit(batch)
-            except Conflict:
+            except Conflict:  # another process claimed meanwhile: its claim counts
                 del self._claims[chunk.segment]
                 continue
             self._claims[chunk.segment] = wanted

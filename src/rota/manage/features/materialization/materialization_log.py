@@ -14,7 +14,7 @@ def last(metadata: Metadata, view: StoredView) -> ViewMaterialization | None:
 
 
 def unchanged(metadata: Metadata, view: StoredView, version: int | None) -> bool:
-    """Whether a view was last materialized from this very version of the table."""
+    """Whether a view was last materialized from this very version of the table (None: there was none)."""
     known = last(metadata, view)
     return known is not None and known.version == version
 

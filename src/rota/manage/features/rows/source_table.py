@@ -29,7 +29,7 @@ def scan(tables: Tables, source: Source, *, version: int | None = None, columns:
     """The rows of the source as they were received, typed, all columns or some; no rows where there is no table yet."""
     name, types = table(source), coercion.dtypes(fields(source))
     wanted = list(types) if columns is None else list(columns)
-    if tables.version(name) is None:
+    if version is None and tables.version(name) is None:
         return pl.LazyFrame(schema={each: types[each] for each in wanted})
     found = tables.scan(name, version=version)
     there = found.collect_schema().names()
