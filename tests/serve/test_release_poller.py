@@ -47,10 +47,10 @@ def test_every_endpoint_is_served_however_many_there_are(world):
         batch.put(Endpoint(name, "flights"))
         batch.put(Release(name, 1, (route,), "", 0))
     world.metadata.commit(batch)
-    world.follower.poll()
+    world.poller.poll()
     assert world.core.served.keys() == names
     assert {record.endpoint for record in world.metadata.find(Serving)} == names
-    assert world.follower.ready
+    assert world.poller.ready
 
 
 def test_a_bundle_that_does_not_prove_itself_leaves_the_last_good_release(world):
