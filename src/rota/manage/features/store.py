@@ -64,19 +64,22 @@ class HistoricalJob:
 
 
 class Store:
-    """The feature repository of a platform. `features` is everywhere a list of "view:feature" and "view@v2:feature", the name of a
-    service, or a `FeatureService`. Thread-safe."""
+    """The feature repository of a platform, with the verbs of Feast's `FeatureStore`. Thread-safe.
 
-    def __init__(self, repositories: Repositories, feed: Feed, *, sync: bool = False, look_s: float = 1.0) -> None:
+    `features` is everywhere a list of "view:feature" and "view@v2:feature", the name of a service, or a `FeatureService`. A
+    windowed feature at time t covers the rows with floor(t - window, hop) <= timestamp <= t, offline and online alike.
+    """
+
+    def __init__(self, repositories: Repositories, feed: Feed, *, sync: bool = False, refresh_s: float = 1.0) -> None:
         self._repositories = repositories
         self._metadata = repositories.metadata
         self._feed = feed
         self._sync = sync
-        self._look_s = look_s
+        self._refresh_s = refresh_s
         self._compiled: dict[tuple[str, Any], tuple[Any, Any]] = {}
-        self._stamp = -1
+        self._catalog_version = -1
         self._registrations = 0
-        self._looked_at = -look_s
+        self._checked_s = -refresh_s
 
     def plan(self, objects: Iterable[Definition | Entity] | Definition) -> list[PlannedChange]:
         """What `apply` would add or change; a changed view tells what differs and which version it becomes."""
@@ -87,7 +90,7 @@ class Store:
 
         A view whose values follow from something else than before becomes its next version; the older ones stay readable.
         """
-        self._looked_at = -self._look_s
+        self._checked_s = -self._refresh_s
         return self._feed.register(_definitions(objects), actor=actor)
 
     def get_historical_features(
@@ -120,11 +123,15 @@ class Store:
         return reader.read(entity_rows, self._repositories.clock.now_us(), full_feature_names=full_feature_names)
 
     def push(self, source: str, rows: Any) -> int:
-        """Push rows (a list of dicts, or a table) into a source: online at once, in the history soon after, all or none. Returns how many."""
+        """Push rows (a list of dicts, or a table) into a source: online at once, in the history soon after, all or none. Returns how many.
+
+        Raises `InvalidInput` naming field, value and row, `NotFound` for an unknown source, `Refused` where the source's contract
+        refuses; after `Unavailable` push again (rows without an id may then count twice).
+        """
         return self._feed.pushes.push(source, table_adapters.rows(rows, what="the pushed table"), sync=self._sync)
 
     def ingest(self, source: str, rows: Any = None, *, actor: str = "owner") -> Ingestion:
-        """Take new rows into a source's history: from its own files or database, from another path or glob, or out of a table.
+        """Ingest new rows into a source's history: from its own files or database, from another path or glob, or out of a table.
 
         They reach the online store by `materialize_incremental`; `push` does both at once.
         """
@@ -211,7 +218,7 @@ class Store:
         return catalog.usage(self._repositories, view, feature)
 
     def retire(self, version: str, *, actor: str = "owner") -> int:
-        """Give up "view@v1" and remove its online rows; returns how many. Refused while a service, dataset, model version or
+        """Retire "view@v1" and remove its online rows; returns how many. Refused while a service, dataset, model version or
         endpoint uses it. Doing it again removes what a killed process left."""
         found = versions.get(self._metadata, *versions.named(version))
         if found.retired_us is None:
@@ -250,8 +257,8 @@ class Store:
     def _kept(self, purpose: str, features: Features, compile: Callable[[FeatureService], T]) -> T:
         """What is compiled of a service for a purpose; the second of each pair keeps the key's object alive."""
         now_s = time.monotonic()
-        if now_s - self._looked_at >= self._look_s or self._registrations != self._feed.registrations:
-            self._look(now_s)
+        if now_s - self._checked_s >= self._refresh_s or self._registrations != self._feed.registrations:
+            self._check_catalog(now_s)
         key = features if isinstance(features, str) else id(features) if isinstance(features, FeatureService) else tuple(map(str, features))
         kept = self._compiled  # another thread may find changed definitions and begin a new one: then this one's is not kept
         known = kept.get((purpose, key))
@@ -263,15 +270,15 @@ class Store:
         made: T = known[0]
         return made
 
-    def _look(self, now_s: float) -> None:
+    def _check_catalog(self, now_s: float) -> None:
         """Forget what was compiled when definitions have changed; while the metadata store is away nobody can change them."""
-        self._looked_at, self._registrations = now_s, self._feed.registrations
+        self._checked_s, self._registrations = now_s, self._feed.registrations
         try:
-            stamp = registry.catalog(self._metadata)
+            version = registry.catalog(self._metadata)
         except Unavailable:
             return
-        if stamp != self._stamp:
-            self._compiled, self._stamp = {}, stamp
+        if version != self._catalog_version:
+            self._compiled, self._catalog_version = {}, version
 
     def _targets(self, views: Sequence[str] | None) -> dict[str, str]:
         """One view for each source of the asked ones, and each version that is named."""
@@ -311,10 +318,10 @@ def _own_name(service: FeatureService, full_name: str) -> str:
 def _definitions(objects: Iterable[Definition | Entity] | Definition) -> list[Definition]:
     """What is stored of the objects: an entity is a part of its views."""
     given = [objects] if isinstance(objects, Record) else list(objects)
-    strangers = [each for each in given if not isinstance(each, Definition | Entity)]
-    if strangers:
+    unknown = [each for each in given if not isinstance(each, Definition | Entity)]
+    if unknown:
         raise InvalidInput(
-            f"{type(strangers[0]).__name__} is no feature definition; apply sources, feature views, on-demand views and services here, "
+            f"{type(unknown[0]).__name__} is no feature definition; apply sources, feature views, on-demand views and services here, "
             "and a project's pipelines and endpoints with `rota apply`"
         )
     return [each for each in given if not isinstance(each, Entity)]

@@ -1,4 +1,4 @@
-"""Contracts: what the owner of a source promises about its rows, held against every row that comes in.
+"""Data contracts: what the owner of a source promises about its rows, checked on every row that comes in.
 
 A row breaks a contract by a null where none may be, a text outside the domain, or a number outside the range. A share of
 nulls (or of unknown texts) is judged over the rows that come together: at most ceil(share * rows) of them may be so, or
@@ -43,16 +43,16 @@ def reasons(source: Source, given: pl.DataFrame) -> pl.Series:
     return found
 
 
-def parted(source: Source, given: pl.DataFrame, shown: str, positions: pl.Series | None) -> tuple[pl.DataFrame, list[Rejection]]:
+def split(source: Source, rows: pl.DataFrame, origin: str, positions: pl.Series | None) -> tuple[pl.DataFrame, list[Rejection]]:
     """The rows that keep the contract, and the others with their reason; `positions` are their row numbers if they are not 1, 2, 3 ..."""
-    found = reasons(source, given)
+    found = reasons(source, rows)
     broken = found.is_not_null()
     if not broken.any():
-        return given, []
+        return rows, []
     places = broken.arg_true().to_list()
-    declared = given.select(list(source.fields))
+    declared = rows.select(list(source.fields))
     numbers = [int(positions[i]) if positions is not None else i + 1 for i in places]
-    return given.filter(~broken), [Rejection(shown, number, found[i], shown_row(declared, i)) for i, number in zip(places, numbers, strict=True)]
+    return rows.filter(~broken), [Rejection(origin, number, found[i], shown_row(declared, i)) for i, number in zip(places, numbers, strict=True)]
 
 
 def kept(metadata: Metadata, tables: Tables, source: Source, pushed: Sequence[Row], now_us: Micros) -> Sequence[Row]:
@@ -60,7 +60,7 @@ def kept(metadata: Metadata, tables: Tables, source: Source, pushed: Sequence[Ro
     if source.contract is None or not pushed:
         return pushed
     frame = coercion.frame(pushed, source.fields)
-    _, broken = parted(source, frame, "push", None)
+    _, broken = split(source, frame, "push", None)
     if not broken:
         return pushed
     if refuses(source):
@@ -71,8 +71,8 @@ def kept(metadata: Metadata, tables: Tables, source: Source, pushed: Sequence[Ro
         ingestion_log.refuse(metadata, record)
         raise error
     quarantine.append(tables, source.name, broken[: quarantine.MOST], at_us=now_us)
-    left_out = {each.row - 1 for each in broken}
-    return [row for index, row in enumerate(pushed) if index not in left_out]
+    excluded = {each.row - 1 for each in broken}
+    return [row for index, row in enumerate(pushed) if index not in excluded]
 
 
 def refusal(source: Source, origin: str, row: int, reason: str) -> Refused:

@@ -1,4 +1,4 @@
-"""The records of ingestions: which are finished, which one is running, and how each of their steps is stored once."""
+"""Records of ingestions: finished ones, the running one, and how far each input was ingested."""
 
 import msgspec
 
@@ -18,13 +18,13 @@ def history(metadata: Metadata, source: str, *, limit: int = 100) -> list[Ingest
 
 
 def intake(metadata: Metadata, source: str, writer: str, origin: str) -> tuple[Intake, Intake | None]:
-    """How far an input has been taken in, and what is stored about it (None: it is new)."""
+    """How far an input was ingested, and the stored record of that (None: the input is new)."""
     stored = metadata.get(Intake, source, writer)
     return stored or Intake(source, writer, origin), stored
 
 
 def running(metadata: Metadata, source: str, actor: str, origin: str, now_us: Micros) -> tuple[Ingestion, Ingestion | None]:
-    """The ingestion that counts what is taken in now: one that was cut off, or a new one; and what is stored of it."""
+    """The ingestion that counts what is stored now: one that was cut off, or a new one; and its stored record."""
     found = metadata.page(Ingestion, {"source": source, "status": "running"}, limit=1).items
     if found:
         return found[0], found[0]
@@ -45,7 +45,7 @@ def counted(ingestion: Ingestion, counts: Counts, *, files: int, watermark: int 
 
 
 def close(metadata: Metadata, source: str, *, version: int | None, stale: str) -> Ingestion | None:
-    """End the running ingestion of a source, if there is one, and tell that rows have arrived."""
+    """End the running ingestion of a source, if there is one, and announce that rows have arrived."""
     for _ in range(_TRIES):
         found = metadata.page(Ingestion, {"source": source, "status": "running"}, limit=1).items
         if not found:
@@ -56,13 +56,13 @@ def close(metadata: Metadata, source: str, *, version: int | None, stale: str) -
             metadata.commit(batch)
         except Conflict:
             continue
-        tell(metadata, source)
+        announce(metadata, source)
         return closed
     raise Conflict(f"other processes keep ingesting into source {source!r}; try again", source=source)
 
 
-def tell(metadata: Metadata, source: str) -> None:
-    """The event `data.arrived` of the newest finished ingestion, unless it was told; call it again before the next one."""
+def announce(metadata: Metadata, source: str) -> None:
+    """Announce the newest finished ingestion by the event `data.arrived`, unless that was done; call it again before the next one."""
     done = metadata.page(Ingestion, {"source": source, "status": "done"}, order="-number", limit=1).items
     if done:
         arrived(metadata, source, done[0].rows_out, writer=_WRITER, upto=done[0].number, now_us=done[0].at_us)

@@ -65,7 +65,7 @@ class IngestionRun:
 
     def __post_init__(self) -> None:
         watermarks.check(self.source)
-        ingestion_log.tell(self.stores.metadata, self.source.name)
+        ingestion_log.announce(self.stores.metadata, self.source.name)
 
     def intake(self, writer: str, origin: str) -> tuple[Intake, bool]:
         """How far an input was ingested, and whether its claimed chunk has to be stored still."""
@@ -79,7 +79,7 @@ class IngestionRun:
         """The rows that are to be stored, as the table wants them. `positions` are their row numbers in the input, if it has any."""
         if contracts.refuses(self.source):  # what was looked at before may have changed since
             self.refuse_broken(origin, rejections, rows, positions)
-        kept, broken = contracts.parted(self.source, rows, origin, positions)
+        kept, broken = contracts.split(self.source, rows, origin, positions)
         dated = new_rows.dated(self.source, kept, self.stores.clock.now_us())
         new = new_rows.unknown(self.stores.tables, self.source, dated, by_watermark=positions is None)
         rejected = rejections + broken
@@ -87,7 +87,7 @@ class IngestionRun:
 
     def refuse_broken(self, origin: str, rejections: list[Rejection], rows: pl.DataFrame, positions: pl.Series | None) -> None:
         """Raise `Refused`, and record it, if one of the rows breaks a contract that refuses."""
-        broken = rejections[:1] or contracts.parted(self.source, rows, origin, positions)[1][:1]
+        broken = rejections[:1] or contracts.split(self.source, rows, origin, positions)[1][:1]
         if not broken:
             return
         error = contracts.refusal(self.source, origin, broken[0].row, broken[0].reason)

@@ -72,7 +72,7 @@ def probe(inputs: Inputs, source: Source, path: str | None = None) -> Probe:
     with _sample(inputs, source, pattern) as (raw, origin):
         columns = {column.name: file_readers.inferred(column) for column in raw.frame if column.name != "_"}
     typed = column_conversion.typed(raw, source, origin)
-    _, broken = contracts.parted(source, typed.rows, origin, typed.positions)
+    _, broken = contracts.split(source, typed.rows, origin, typed.positions)
     rejections = sorted([*typed.rejections, *broken], key=lambda each: each.row)
     return Probe(
         source.name,
