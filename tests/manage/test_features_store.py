@@ -259,7 +259,7 @@ def test_reads_go_on_while_the_metadata_store_is_away(ridden, monkeypatch):
 def test_a_join_takes_definitions_that_another_door_of_this_process_changed(ridden):
     rows = [{"driver": 1, "km": 1.0, "event_timestamp": NOW}]
     assert ridden.get_historical_features(rows, "fares").to_polars()["stats__fare"].to_list() == [20.0]
-    ridden._looked_at = float("inf")  # no second passes in this test
+    ridden._checked_s = float("inf")  # no second passes in this test
     ridden._feed.register([DEARER, rota.FeatureService("fares", [DEARER[["fare"]]])])
     assert ridden.get_historical_features(rows, "fares").to_polars()["stats__fare"].to_list() == [21.0]
 
@@ -267,12 +267,12 @@ def test_a_join_takes_definitions_that_another_door_of_this_process_changed(ridd
 def test_a_join_takes_definitions_that_another_process_changed_when_a_second_has_passed(ridden):
     rows = [{"driver": 1, "km": 1.0, "event_timestamp": NOW}]
     before = ridden.get_historical_features(rows, "fares").to_polars()["stats__fare"].to_list()
-    feed, ridden._looked_at = ridden._feed, float("inf")
+    feed, ridden._checked_s = ridden._feed, float("inf")
     seen = feed.registrations
     feed.register([DEARER, rota.FeatureService("fares", [DEARER[["fare"]]])])
     feed.registrations = seen  # as if another process had registered them
     assert ridden.get_historical_features(rows, "fares").to_polars()["stats__fare"].to_list() == before
-    ridden._looked_at = -1.0
+    ridden._checked_s = -1.0
     assert ridden.get_historical_features(rows, "fares").to_polars()["stats__fare"].to_list() == [21.0]
 
 
