@@ -32,16 +32,11 @@ TWICE: dict[str, str] = {
     **dict.fromkeys(
         (
             "Asked",
-            "Contract",
             "Dataset",
-            "Declared",
-            "Entry",
             "Fault",
-            "Field",
             "Format",
             "Level",
             "Metric",
-            "Online",
             "Rows",
             "Wanted",
         ),
