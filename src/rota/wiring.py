@@ -25,7 +25,7 @@ from rota.manage.datasets.catalog import DatasetCatalog
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.store import Store
 from rota.manage.features.writer import Feed
-from rota.manage.models.pickle_signing import PlatformSeals, Recognised
+from rota.manage.models.pickle_signing import ParentVerifiedSeals, PlatformSeals
 from rota.manage.repositories import Repositories
 from rota.manage.retention.expiry import Rules
 from rota.manage.retention.housekeeping import Housekeeping
@@ -209,7 +209,7 @@ def fit_in_child(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def convert_in_child(arguments: Mapping[str, Any]) -> Any:
     """What the compute engine calls in a process of its own to read a foreign model's file; it holds no key, and seals nothing."""
     order = msgspec.convert(arguments, ConversionRequest)
-    return plain(convert(order, engines.installed_formats(Recognised() if order.pickle else None)))
+    return plain(convert(order, engines.installed_formats(ParentVerifiedSeals() if order.pickle else None)))
 
 
 def _reference(function: Callable[[Mapping[str, Any]], Any]) -> str:

@@ -44,14 +44,14 @@ class PlatformSeals:
             raise Refused(refusal(model), model=model)
 
 
-class Recognised:
-    """Seals (port) of a process that was given a pickle by the platform, which has checked that it is allowed; it seals nothing."""
+class ParentVerifiedSeals:
+    """Seals (port) in a child process: the parent verified allowance and signature before it handed the pickle over; signs nothing."""
 
     def sign(self, model: str, digest: str) -> str:
         raise Refused(f"the pickle {digest[:12]} of model {model!r} is sealed by the platform, not here", model=model)
 
     def check(self, model: str, digest: str, seal: str) -> None:
-        """Everything that comes here was checked."""
+        """No-op: the parent verified the signature."""
 
 
 def is_allowed(metadata: Metadata, model: str) -> bool:
