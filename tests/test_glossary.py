@@ -15,36 +15,6 @@ PAGE = ROOT / "docs" / "glossary.md"
 WORDS, _, MODULES = PAGE.read_text().partition("## Modules\n")
 ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in WORDS.splitlines() if line.startswith("| ") and "| word |" not in line]
 
-TWICE: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "ById",
-            "ByName",
-            "Create",
-            "DeleteTag",
-            "Rename",
-            "Search",
-            "SetTag",
-            "Update",
-        ),
-        "bodies of MLflow's REST routes: its verbs, in a file for each of its resources",
-    ),
-    **dict.fromkeys(
-        (
-            "Asked",
-            "Dataset",
-            "Fault",
-            "Format",
-            "Level",
-            "Metric",
-            "Rows",
-            "Wanted",
-        ),
-        "not renamed yet",
-    ),
-}
-"""Class names that two files may define, each with the reason."""
-
 
 def test_every_public_name_has_its_row():
     named = [match[1] for row in ROWS if (match := re.fullmatch(r"`(\w+)`", row[0]))]
@@ -79,5 +49,4 @@ def test_a_class_name_means_one_thing_in_the_whole_package():
             if isinstance(node, ast.ClassDef):
                 files[node.name].add(path.relative_to(SOURCE).as_posix())
     twice = {name: sorted(places) for name, places in files.items() if len(places) > 1}
-    assert {name: places for name, places in twice.items() if name not in TWICE} == {}, "two things bear one name: rename one"
-    assert [name for name in TWICE if name not in twice] == [], "these names are single by now: take them out of TWICE"
+    assert twice == {}, "two things bear one name: rename one"
