@@ -38,7 +38,11 @@ TESTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "durable": (("durable/*.py",), ("tests/*/test_durable.py",)),
     "join": (
         ("manage/features/join/*.py",),
-        ("tests/manage/test_features_offline.py", "tests/manage/test_features_windows.py", "tests/manage/test_features_clustered.py"),
+        (
+            "tests/manage/features/test_features_offline.py",
+            "tests/manage/features/test_features_windows.py",
+            "tests/manage/features/test_features_clustered.py",
+        ),
     ),
 }
 """Group -> its modules below src/rota, and the tests that must kill their mutants."""

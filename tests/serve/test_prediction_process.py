@@ -144,7 +144,9 @@ def traffic(port, thread, acknowledged):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    return Home(tmp_path_factory.mktemp("home"))
+    home = Home(tmp_path_factory.mktemp("home"))
+    yield home
+    home.metadata.close()
 
 
 def test_every_prediction_acknowledged_before_kill_9_is_in_the_log_with_what_the_model_saw(trained):

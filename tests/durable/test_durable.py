@@ -23,6 +23,8 @@ from rota.records.run import Run
 from rota.records.signal import Event
 from rota.testing import FakeClock, FakeSeconds
 
+pytestmark = pytest.mark.usefixtures("stores_closed")
+
 
 class World:
     """A store, a queue whose leases pass by hand, and workers with one workflow."""

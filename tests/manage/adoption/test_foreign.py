@@ -43,7 +43,7 @@ from rota.records.record import decode
 from rota.testing import FakeClock
 
 CONVERT = "rota.wiring:convert_in_child"
-RECORDED = Path(__file__).resolve().parents[1] / "fixtures" / "mlflow"
+RECORDED = Path(__file__).resolve().parents[2] / "fixtures" / "mlflow"
 NUMBERS = '[{"name": "temp", "type": "double"}, {"name": "guests", "type": "long"}]'
 
 

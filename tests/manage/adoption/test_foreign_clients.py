@@ -26,7 +26,7 @@ from rota.testing import FakeClock
 
 pytestmark = pytest.mark.slow
 CONVERT = "rota.wiring:convert_in_child"
-PEERS = Path(__file__).resolve().parents[2] / ".peers"
+PEERS = Path(__file__).resolve().parents[3] / ".peers"
 SCRIPT = """
 import json, logging, pathlib, sys, warnings
 warnings.filterwarnings("ignore")
