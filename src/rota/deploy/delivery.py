@@ -33,7 +33,7 @@ class Deliveries:
         metadata = self.repositories.metadata
         found = metadata.get(Endpoint, endpoint)
         if found is None:
-            raise NotFound(f"there is no endpoint {endpoint!r}; known are {[each.name for each in metadata.find(Endpoint)]}", endpoint=endpoint)
+            raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
         now_us = self.repositories.clock.now_us()
         return releases.roll_back(metadata, found, actor=actor, reason=reason, now_us=now_us)
 

@@ -18,6 +18,7 @@ from rota.backends.memory.online import MemoryOnline
 from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput
 from rota.manage.features.join.point_in_time import historical
+from rota.manage.features.online import tiles
 from rota.manage.features.online.reader import merge, stored_view
 from rota.manage.features.online.row_codec import layout
 from rota.manage.features.online.window_view import WindowView
@@ -214,6 +215,6 @@ def test_a_busy_entity_forgets_rows_that_no_window_reaches() -> None:
     data, sizes = None, []
     for hour in range(8):
         rows = [{"shop": "a", "at": START + 60 * hour * MINUTE + i * MINUTE, "x": float(i)} for i in range(50)]
-        data = view.changed(data, [(None, view.part(row, START)) for row in rows])
+        data = tiles.changed(view.layout, [(None, view.tile_update(row, START)) for row in rows], data)
         sizes.append(len(data))
     assert max(sizes[2:]) <= min(sizes[2:]) * 1.05

@@ -15,7 +15,6 @@ from rota.backends.memory.runs import MemoryRuns
 from rota.backends.memory.tables import MemoryTables
 from rota.backends.memory.tracking import MemoryTracking
 from rota.errors import InvalidInput, NotFound
-from rota.manage.lineage import graph as graphs
 from rota.manage.lineage import notes
 from rota.manage.lineage.graph import Walk, graph, reached, walk
 from rota.manage.lineage.node_types import type_of
@@ -104,12 +103,12 @@ def test_what_is_reached_in_a_circle_holds_the_node_itself(metadata):
     assert reached(metadata, "a", "effects") == {"a", "b"}
 
 
-def test_a_walk_ends_with_the_hop_that_brings_it_above_the_most_nodes(metadata, monkeypatch):
-    monkeypatch.setattr(graphs, "MAX_NODES", 8)
+def test_a_walk_ends_with_the_hop_that_brings_it_above_the_most_nodes(metadata):
     linked(metadata, *((f"n{hop}", f"n{hop + 1}") for hop in range(20)))
-    assert len(walk(metadata, "n0", "effects", depth=20)) == 8  # 9 nodes with the first
+    bounded = walk(metadata, "n0", "effects", depth=20, most=8)
+    assert (len(bounded.edges), bounded.complete) == (8, False)  # 9 nodes with the first
     linked(metadata, *(("wide", f"w{number}") for number in range(30)), *((f"w{number}", f"x{number}") for number in range(30)))
-    assert {edge.cause for edge in walk(metadata, "wide", "effects")} == {"wide"}
+    assert {edge.cause for edge in walk(metadata, "wide", "effects", most=8).edges} == {"wide"}
 
 
 def test_a_graph_has_both_directions_with_its_levels_and_says_when_it_is_cut(metadata):

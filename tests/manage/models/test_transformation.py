@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.errors import InvalidInput
-from rota.manage.models.transformation import RowsTransformer, fit, matrix, rows_matrix
+from rota.manage.models.transformation import RowsTransformer, fit, matrix
 from rota.records.model import Transformation, TransformedColumn
 from rota.records.record import decode, encode
 from rota.records.time import from_datetime
@@ -32,7 +32,7 @@ ROWS = st.fixed_dictionaries(
 def test_offline_and_online_agree_cell_for_cell(seen, rows):
     transformation = fit(TYPES, pl.DataFrame(seen, schema=SCHEMA))
     offline = matrix(transformation, pl.DataFrame(rows, schema=SCHEMA))
-    online = rows_matrix(transformation, rows)
+    online = RowsTransformer(transformation).matrix(rows)
     assert offline.dtype == online.dtype == np.float64
     assert offline.shape == online.shape == (len(rows), 5)
     np.testing.assert_array_equal(offline, online)
@@ -47,7 +47,9 @@ def test_every_type_becomes_the_number_that_was_promised():
 def test_the_vocabulary_is_ordered_by_frequency_then_name_and_an_unseen_text_comes_after_it():
     transformation = fit({"s": "string"}, pl.DataFrame({"s": ["b", "c", "c", "a", None]}))
     assert transformation.columns[0].vocabulary == ("c", "a", "b")
-    np.testing.assert_array_equal(rows_matrix(transformation, [{"s": text} for text in ("c", "a", "b", "new", None)])[:, 0], [0, 1, 2, 3, np.nan])
+    np.testing.assert_array_equal(
+        RowsTransformer(transformation).matrix([{"s": text} for text in ("c", "a", "b", "new", None)])[:, 0], [0, 1, 2, 3, np.nan]
+    )
 
 
 def test_a_fitted_transformation_survives_its_encoding():
@@ -60,12 +62,12 @@ def test_moments_are_microseconds_in_every_form():
     transformation = Transformation((TransformedColumn("t", "timestamp"),))
     for kind in (pl.Datetime("us", "UTC"), pl.Datetime("ns", "UTC"), pl.Datetime("us")):
         assert matrix(transformation, pl.DataFrame({"t": [moment]}).cast(kind))[0, 0] == from_datetime(moment)
-    assert rows_matrix(transformation, [{"t": moment}])[0, 0] == from_datetime(moment)
+    assert RowsTransformer(transformation).matrix([{"t": moment}])[0, 0] == from_datetime(moment)
 
 
 def test_a_feature_that_training_never_saw_a_value_of_is_unseen_for_every_text():
     transformation = fit({"s": "string"}, pl.DataFrame({"s": [None, None]}))
-    np.testing.assert_array_equal(rows_matrix(transformation, [{"s": "x"}, {"s": None}])[:, 0], [0, np.nan])
+    np.testing.assert_array_equal(RowsTransformer(transformation).matrix([{"s": "x"}, {"s": None}])[:, 0], [0, np.nan])
     np.testing.assert_array_equal(matrix(transformation, pl.DataFrame({"s": ["x", None]}))[:, 0], [0, np.nan])
 
 
@@ -75,7 +77,7 @@ def test_a_value_of_a_foreign_type_is_refused_by_name_on_both_sides(kind, value)
     with pytest.raises(InvalidInput, match="'x'"):
         matrix(transformation, pl.DataFrame({"x": [value]}))
     with pytest.raises(InvalidInput, match="'x'"):
-        rows_matrix(transformation, [{"x": value}])
+        RowsTransformer(transformation).matrix([{"x": value}])
 
 
 def test_a_missing_feature_is_named():
@@ -83,7 +85,7 @@ def test_a_missing_feature_is_named():
     with pytest.raises(InvalidInput, match="'x'"):
         matrix(transformation, pl.DataFrame({"y": [1.0]}))
     with pytest.raises(InvalidInput, match="'x'"):
-        rows_matrix(transformation, [{"y": 1.0}])
+        RowsTransformer(transformation).matrix([{"y": 1.0}])
 
 
 def test_no_rows_and_no_columns_are_matrices_too():
