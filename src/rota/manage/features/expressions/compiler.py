@@ -19,6 +19,7 @@ from sqlglot.errors import SqlglotError
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import operators, python_functions, scalar_functions, text_functions, time_functions
 from rota.manage.features.expressions.operators import Term, Writer
+from rota.manage.features.expressions.syntax import Arguments
 from rota.records.data import Expression, PythonExpression
 from rota.records.schema import Type
 
@@ -119,6 +120,11 @@ def _nan_is_null(values: pl.Series) -> pl.Series:
     return values.set(nan.fill_null(value=False), None) if nan.any() else values
 
 
+def is_exact(expression: Expression) -> bool:
+    """Whether both forms answer the same bits: without a logarithm, a power, an angle or another function whose last digit is the library's."""
+    return not isinstance(expression, PythonExpression) and _parse(expression).find(*_INEXACT) is None
+
+
 def _function(expressions: Sequence[Expression], columns: Mapping[str, Type]) -> Callable[[Row], tuple[Any, ...]]:
     complete, careful = Writer(nulls=False), Writer()
     quick, slow = (_body(expressions, columns, write) for write in (complete, careful))
@@ -199,18 +205,26 @@ def _term(node: exp.Expr, columns: Mapping[str, Type], write: Writer, depth: int
         near = difflib.get_close_matches(name.lower(), WHITELIST, n=1, cutoff=0.75)
         meant = f" (did you mean {near[0]}?)" if near else ""
         raise InvalidInput(f"{name.lower()} is unknown{meant}; there are: {', '.join(WHITELIST)}", function=name)
-    return rule(write, node, read)
+    arguments = Arguments(node)
+    made = rule(write, arguments, read)
+    arguments.check_all_read()
+    return made
 
 
 def _column(node: exp.Column, columns: Mapping[str, Type], write: Writer) -> Term:
     if node.table or node.name not in columns:
         written = ".".join(part.name for part in node.parts)
         raise InvalidInput(f"there is no column {written!r}; the columns are {sorted(columns)}", column=written)
+    column = Arguments(node)
+    name = Arguments(column.need("this"))
+    name.take("this")
+    name.check_all_read()
+    column.check_all_read()
     return write.column(node.name, columns[node.name])
 
 
 Read = Callable[[exp.Expr | None], Term]
-Rule = Callable[[Writer, Any, Read], Term]
+Rule = Callable[[Writer, Arguments, Read], Term]
 
 
 def _constant(node: exp.Literal | exp.Boolean | exp.Null) -> Term:
@@ -229,103 +243,140 @@ def _text(value: str) -> str:
     return value
 
 
-def _is(write: Writer, node: exp.Is, read: Read) -> Term:
-    value = read(node.this)
-    if isinstance(node.expression, exp.Null):
+def _is(write: Writer, node: Arguments, read: Read) -> Term:
+    value, state = read(node.need("this")), node.need("expression")
+    if isinstance(state, exp.Null):
         made = operators.is_null(write, value)
-    elif isinstance(node.expression, exp.Boolean):
-        made = operators.is_truth(write, value, truth=bool(node.expression.this))
+    elif isinstance(state, exp.Boolean):
+        made = operators.is_truth(write, value, truth=bool(state.this))
     else:
         raise InvalidInput("IS takes NULL, TRUE or FALSE")
-    return operators.negation(write, made) if node.args.get("negate") else made
+    return _negated(write, node, made)
 
 
-def _in(write: Writer, node: exp.In, read: Read) -> Term:
-    if not node.expressions or node.args.get("query"):
+def _negated(write: Writer, node: Arguments, made: Term) -> Term:
+    """NOT before LIKE, IN, BETWEEN and the word behind IS, which the parser may keep as a flag of the node."""
+    return operators.negation(write, made) if node.take("negate") else made
+
+
+def _in(write: Writer, node: Arguments, read: Read) -> Term:
+    options = node.many()
+    if not options or node.take("query"):
         raise InvalidInput("IN takes a list of literals, not a query")
-    return operators.one_of(write, read(node.this), [read(option) for option in node.expressions])
+    return _negated(write, node, operators.one_of(write, read(node.need("this")), [read(option) for option in options]))
 
 
-def _between(write: Writer, node: exp.Between, read: Read) -> Term:
-    value = read(node.this)
-    return operators.and_(
-        write, operators.compare(write, ">=", value, read(node.args["low"])), operators.compare(write, "<=", value, read(node.args["high"]))
-    )
+def _between(write: Writer, node: Arguments, read: Read) -> Term:
+    value = read(node.need("this"))
+    low, high = operators.compare(write, ">=", value, read(node.need("low"))), operators.compare(write, "<=", value, read(node.need("high")))
+    return _negated(write, node, operators.and_(write, low, high))
 
 
-def _case(write: Writer, node: exp.Case, read: Read) -> Term:
-    branches = node.args["ifs"]
-    subject = read(node.this) if node.this is not None else None
-    conditions = [read(branch.this) if subject is None else operators.compare(write, "==", subject, read(branch.this)) for branch in branches]
-    return operators.choose(write, conditions, [read(branch.args["true"]) for branch in branches], read(node.args.get("default")))
+def _like(write: Writer, node: Arguments, read: Read) -> Term:
+    return _negated(write, node, text_functions.like(write, read(node.need("this")), read(node.need("expression"))))
 
 
-def _log(write: Writer, node: exp.Log, read: Read) -> Term:
-    base, value = (node.this, node.expression) if node.expression is not None else (None, node.this)
-    if base is not None and base.name not in ("2", "10"):
+def _case(write: Writer, node: Arguments, read: Read) -> Term:
+    branches = [Arguments(branch) for branch in node.many("ifs")]
+    value = node.take("this")
+    subject = read(value) if value is not None else None
+    asked = [read(branch.need("this")) for branch in branches]
+    conditions = asked if subject is None else [operators.compare(write, "==", subject, each) for each in asked]
+    values = [read(branch.need("true")) for branch in branches]
+    for branch in branches:
+        branch.check_all_read()
+    return operators.choose(write, conditions, values, read(node.take("default")))
+
+
+def _if(write: Writer, node: Arguments, read: Read) -> Term:
+    return operators.choose(write, [read(node.need("this"))], [read(node.need("true"))], read(node.take("false")))
+
+
+def _log(write: Writer, node: Arguments, read: Read) -> Term:
+    first, second = node.need("this"), node.take("expression")
+    if second is not None and first.name not in ("2", "10"):
         raise InvalidInput("logarithms are ln(x), log10(x) and log2(x); write ln(x) / ln(base) for another base")
-    return operators.function(write, "log2" if base is not None and base.name == "2" else "log10", read(value))
+    return operators.function(write, "log2" if second is not None and first.name == "2" else "log10", read(first if second is None else second))
 
 
-def _trim(write: Writer, node: exp.Trim, read: Read) -> Term:
-    if node.args.get("position") or node.expression is not None:
+def _trim(write: Writer, node: Arguments, read: Read) -> Term:
+    if node.take("position") or node.take("expression") is not None:
         raise InvalidInput("trim(text) removes spaces from both ends and takes nothing else")
-    return text_functions.text(write, "trim", read(node.this))
+    return text_functions.text(write, "trim", read(node.need("this")))
 
 
-def _extract(write: Writer, node: exp.Extract, read: Read) -> Term:
-    return time_functions.part(write, node.name.lower(), read(node.expression))
+def _extract(write: Writer, node: Arguments, read: Read) -> Term:
+    return time_functions.part(write, node.word("this").lower(), read(node.need("expression")))
 
 
-def _truncated(write: Writer, node: exp.TimestampTrunc, read: Read) -> Term:
-    return time_functions.truncated(write, node.args["unit"].name.lower(), read(node.this))
+def _truncated(write: Writer, node: Arguments, read: Read) -> Term:
+    return time_functions.truncated(write, node.word("unit").lower(), read(node.need("this")))
 
 
-def _at_zone(write: Writer, node: exp.AtTimeZone, read: Read) -> Term:
-    zone = node.args["zone"]
+def _at_zone(write: Writer, node: Arguments, read: Read) -> Term:
+    zone = node.need("zone")
     if not isinstance(zone, exp.Literal) or not zone.is_string:
         raise InvalidInput("AT TIME ZONE takes a literal name, for example 'America/New_York'")
-    return time_functions.at_zone(write, read(node.this), zone.name)
+    return time_functions.at_zone(write, read(node.need("this")), zone.name)
 
 
-def _substring(write: Writer, node: exp.Substring, read: Read) -> Term:
-    places = [read(place) for place in (node.args.get("start"), node.args.get("length")) if place is not None]
-    return text_functions.cut(write, "substring", read(node.this), *places)
+def _substring(write: Writer, node: Arguments, read: Read) -> Term:
+    places = [read(place) for place in (node.need("start"), node.take("length")) if place is not None]
+    return text_functions.cut(write, "substring", read(node.need("this")), *places)
 
 
-def _cast(write: Writer, node: exp.Cast, read: Read) -> Term:
-    name = node.to.this.name
+def _cast(write: Writer, node: Arguments, read: Read) -> Term:
+    kind = Arguments(node.need("to"))
+    name = kind.take("this").name
     if name not in _CAST_TYPES:
         raise InvalidInput(f"a cast to {name.lower()} does not exist; casts lead to float, int or text")
-    return operators.cast(write, read(node.this), _CAST_TYPES[name])
+    kind.check_all_read()
+    return operators.cast(write, read(node.need("this")), _CAST_TYPES[name])
+
+
+def _round(write: Writer, node: Arguments, read: Read) -> Term:
+    digits = node.take("decimals")
+    return operators.rounded(write, read(node.need("this")), None if digits is None else read(digits))
+
+
+def _of_two(function: Callable[[Writer, Term, Term], Term]) -> Rule:
+    return lambda write, node, read: function(write, read(node.need("this")), read(node.need("expression")))
+
+
+def _of_several(function: Callable[[Writer, list[Term]], Term]) -> Rule:
+    return lambda write, node, read: function(write, [read(value) for value in (node.need("this"), *node.many())])
 
 
 def _arithmetic(operator: str) -> Rule:
-    return lambda write, node, read: operators.arithmetic(write, operator, read(node.this), read(node.expression))
+    return _of_two(lambda write, a, b: operators.arithmetic(write, operator, a, b))
 
 
 def _comparison(operator: str) -> Rule:
-    return lambda write, node, read: operators.compare(write, operator, read(node.this), read(node.expression))
+    return _of_two(lambda write, a, b: operators.compare(write, operator, a, b))
 
 
 def _function_of_one(name: str) -> Rule:
-    return lambda write, node, read: operators.function(write, name, read(node.this))
+    return lambda write, node, read: operators.function(write, name, read(node.need("this")))
 
 
 def _text_function(name: str) -> Rule:
-    return lambda write, node, read: text_functions.text(write, name, read(node.this))
+    return lambda write, node, read: text_functions.text(write, name, read(node.need("this")))
 
 
 def _least_greatest(name: str) -> Rule:
-    return lambda write, node, read: operators.least_greatest(write, name, [read(value) for value in (node.this, *node.expressions)])
+    return _of_several(lambda write, values: operators.least_greatest(write, name, values))
 
 
+_INEXACT = (
+    exp.Ln, exp.Log, exp.Exp, exp.Pow, exp.Sin, exp.Cos, exp.Tan, exp.Asin, exp.Acos, exp.Atan, exp.Atan2, exp.Tanh, exp.Cbrt,
+    exp.Radians, exp.Degrees,
+)  # fmt: skip
 _CAST_TYPES: dict[str, Type] = {
     "FLOAT": "float", "DOUBLE": "float", "DECIMAL": "float", "INT": "int", "BIGINT": "int",
     "TEXT": "string", "VARCHAR": "string", "TIMESTAMP": "timestamp", "TIMESTAMPTZ": "timestamp",
 }  # fmt: skip
 _RULES: dict[type[exp.Expr], Rule] = {
-    exp.Neg: lambda write, node, read: operators.negative(write, read(node.this)),
+    exp.Neg: lambda write, node, read: operators.negative(write, read(node.need("this"))),
     exp.Add: _arithmetic("+"),
     exp.Sub: _arithmetic("-"),
     exp.Mul: _arithmetic("*"),
@@ -337,16 +388,16 @@ _RULES: dict[type[exp.Expr], Rule] = {
     exp.LTE: _comparison("<="),
     exp.GT: _comparison(">"),
     exp.GTE: _comparison(">="),
-    exp.And: lambda write, node, read: operators.and_(write, read(node.this), read(node.expression)),
-    exp.Or: lambda write, node, read: operators.or_(write, read(node.this), read(node.expression)),
-    exp.Not: lambda write, node, read: operators.negation(write, read(node.this)),
+    exp.And: _of_two(operators.and_),
+    exp.Or: _of_two(operators.or_),
+    exp.Not: lambda write, node, read: operators.negation(write, read(node.need("this"))),
     exp.Is: _is,
     exp.In: _in,
     exp.Between: _between,
     exp.Case: _case,
-    exp.If: lambda write, node, read: operators.choose(write, [read(node.this)], [read(node.args["true"])], read(node.args.get("false"))),
-    exp.Coalesce: lambda write, node, read: operators.coalesce(write, [read(value) for value in (node.this, *node.expressions)]),
-    exp.Nullif: lambda write, node, read: operators.nullif(write, read(node.this), read(node.expression)),
+    exp.If: _if,
+    exp.Coalesce: _of_several(operators.coalesce),
+    exp.Nullif: _of_two(operators.nullif),
     exp.Least: _least_greatest("least"),
     exp.Greatest: _least_greatest("greatest"),
     exp.Abs: _function_of_one("abs"),
@@ -364,31 +415,31 @@ _RULES: dict[type[exp.Expr], Rule] = {
     exp.Asin: _function_of_one("asin"),
     exp.Acos: _function_of_one("acos"),
     exp.Atan: _function_of_one("atan"),
-    exp.Atan2: lambda write, node, read: operators.angle(write, read(node.this), read(node.expression)),
+    exp.Atan2: _of_two(operators.angle),
     exp.Radians: _function_of_one("radians"),
     exp.Degrees: _function_of_one("degrees"),
     exp.Sign: _function_of_one("sign"),
     exp.Trunc: _function_of_one("trunc"),
     exp.Pi: lambda _write, _node, _read: operators.constant(math.pi),
-    exp.Pow: lambda write, node, read: operators.power(write, read(node.this), read(node.expression)),
-    exp.Round: lambda write, node, read: operators.rounded(
-        write, read(node.this), read(node.args["decimals"]) if node.args.get("decimals") else None
-    ),
+    exp.Pow: _of_two(operators.power),
+    exp.Round: _round,
     exp.Extract: _extract,
     exp.TimestampTrunc: _truncated,
     exp.AtTimeZone: _at_zone,
-    exp.Left: lambda write, node, read: text_functions.cut(write, "left", read(node.this), read(node.expression)),
-    exp.Right: lambda write, node, read: text_functions.cut(write, "right", read(node.this), read(node.expression)),
+    exp.Left: _of_two(lambda write, a, n: text_functions.cut(write, "left", a, n)),
+    exp.Right: _of_two(lambda write, a, n: text_functions.cut(write, "right", a, n)),
     exp.Substring: _substring,
-    exp.Replace: lambda write, node, read: text_functions.replaced(write, read(node.this), read(node.expression), read(node.args["replacement"])),
-    exp.StartsWith: lambda write, node, read: text_functions.begins(write, read(node.this), read(node.expression)),
-    exp.Like: lambda write, node, read: text_functions.like(write, read(node.this), read(node.expression)),
+    exp.Replace: lambda write, node, read: text_functions.replaced(
+        write, read(node.need("this")), read(node.need("expression")), read(node.need("replacement"))
+    ),
+    exp.StartsWith: _of_two(text_functions.begins),
+    exp.Like: _like,
     exp.Lower: _text_function("lower"),
     exp.Upper: _text_function("upper"),
     exp.Length: _text_function("length"),
     exp.Trim: _trim,
-    exp.Concat: lambda write, node, read: text_functions.concat(write, [read(value) for value in node.expressions], strict=False),
-    exp.DPipe: lambda write, node, read: text_functions.concat(write, [read(node.this), read(node.expression)], strict=True),
+    exp.Concat: lambda write, node, read: text_functions.concat(write, [read(value) for value in node.many()], strict=False),
+    exp.DPipe: _of_two(lambda write, a, b: text_functions.concat(write, [a, b], strict=True)),
     exp.Cast: _cast,
     exp.TryCast: _cast,
 }

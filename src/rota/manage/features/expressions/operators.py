@@ -231,7 +231,7 @@ def least_greatest(write: Writer, name: str, values: Sequence[Term]) -> Term:
     column = pl.min_horizontal(columns) if name == "least" else pl.max_horizontal(columns)
     if values[0].type == "float":
         unordered = pl.any_horizontal([column.is_nan().fill_null(value=False) for column in columns])
-        column = pl.when(unordered).then(pl.lit(float("nan"))).otherwise(column)
+        column = pl.when(unordered).then(pl.lit(float("nan"))).otherwise(column) + 0.0  # of 0.0 and -0.0 neither is less: both forms answer 0.0
     if values[0].type == "bool":
         raise InvalidInput(f"{name} takes numbers, texts or timestamps, not bool")
     return write.term(
@@ -246,7 +246,7 @@ def function(write: Writer, name: str, a: Term) -> Term:
         return a
     if name == "abs":
         if a.type == "float":
-            return write.strict("float", f"(-{a.code} if {a.code} < 0 else {a.code})", a.column.abs(), (a,))
+            return write.strict("float", f"abs({a.code})", a.column.abs(), (a,))
         return write.strict("int", f"whole(abs({a.code}))", a.column.cast(pl.Int128).abs().cast(pl.Int64, strict=False), (a,), nullable=True)
     a = to_float(write, a)
     return write.strict("float", _INLINE.get(name, name + "({0})").format(a.code), _FUNCTIONS[name](a.column), (a,))
@@ -254,8 +254,15 @@ def function(write: Writer, name: str, a: Term) -> Term:
 
 def power(write: Writer, a: Term, b: Term) -> Term:
     a, b = to_float(write, _number(a, "power")), to_float(write, _number(b, "power"))
-    code = f"{a.code} * {a.code}" if b.literal == 2 else f"power({a.code}, {b.code})"
-    return write.strict("float", code, a.column.pow(b.column), (a, b))
+    if b.literal == 2:
+        return write.strict("float", f"{a.code} * {a.code}", a.column * a.column, (replace(a, size=2 * a.size),))
+    return write.strict("float", f"power({a.code}, {b.code})", by_numpy(_power, a.column, b.column), (a, b))
+
+
+def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """C's pow; for one exponent of 0.5 numpy would take the square root, which is nan where pow(-inf, 0.5) is inf."""
+    raised: np.ndarray = np.power(a, np.ascontiguousarray(b))
+    return raised
 
 
 def angle(write: Writer, a: Term, b: Term) -> Term:
@@ -273,7 +280,7 @@ def rounded(write: Writer, a: Term, digits: Term | None) -> Term:
     if a.type in _WHOLE:
         return a
     scaled = a.column * 10.0**places
-    rounded = scaled.round(0, mode="half_away_from_zero") / 10.0**places
+    rounded = divided(scaled.round(0, mode="half_away_from_zero"), 10.0**places)
     column = pl.when(scaled.is_finite()).then(rounded).otherwise(a.column)
     return write.strict("float", f"round_half_away({a.code}, {places})", column, (replace(a, size=3 * a.size),))
 
@@ -320,20 +327,36 @@ def _typed_null(a: Term, kind: Any) -> Term:
 def _float_arithmetic(write: Writer, operator: str, a: Term, b: Term) -> Term:
     if operator == "/":
         code = f"{a.code} / {b.code}" if b.literal else f"{a.code} / {b.code} if {b.code} else divide({a.code}, {b.code})"
-        return write.strict("float", code, a.column / b.column, (a, b))
+        return write.strict("float", code, divided(a.column, b.column), (a, b))
     if operator == "%":
-        return write.strict(
-            "float", f"remainder({a.code}, {b.code})", pl.map_batches([a.column, b.column], _remainder, return_dtype=pl.Float64), (a, b)
-        )
+        return write.strict("float", f"remainder({a.code}, {b.code})", by_numpy(np.fmod, a.column, b.column), (a, b))
     return write.strict("float", f"{a.code} {operator} {b.code}", _OPERATORS[operator](a.column, b.column), (a, b))
 
 
-def _remainder(columns: Sequence[pl.Series]) -> pl.Series:
-    """Polars' own `%` takes the divisor's sign and rounds the quotient; SQL wants C's exact fmod."""
-    frame = pl.select(a=columns[0], b=columns[1])
-    with np.errstate(invalid="ignore"):
-        rest = np.fmod(frame["a"].fill_null(0.0).to_numpy(), frame["b"].fill_null(0.0).to_numpy())
-    return frame.select(pl.when(pl.col("a").is_not_null() & pl.col("b").is_not_null()).then(pl.Series(rest)).alias(columns[0].name)).to_series()
+def divided(a: pl.Expr, b: pl.Expr | float) -> pl.Expr:
+    """The IEEE 754 quotient of floats, as Python divides.
+
+    Polars multiplies a column by the reciprocal of a divisor that is one value for all rows, which has another last digit:
+    7.0 / 10 becomes 0.7000000000000001, and floor(x / 0.1) another whole number.
+    """
+    divisor = b if isinstance(b, pl.Expr) else pl.lit(b, dtype=pl.Float64)
+    return a / divisor if divisor.meta.root_names() else by_numpy(np.divide, a, divisor)
+
+
+def by_numpy(function: Callable[..., np.ndarray], *columns: pl.Expr) -> pl.Expr:
+    """A numpy function of float columns, value by value; null where one of them is null."""
+
+    def over(values: Sequence[pl.Series]) -> pl.Series:
+        rows = 0 if any(each.is_empty() for each in values) else max(map(len, values))
+        with np.errstate(all="ignore"):
+            found = function(*(np.broadcast_to(each.to_numpy(), (rows,)) if len(each) == 1 else each.to_numpy() for each in values))
+        made = pl.Series(values[0].name, found, dtype=pl.Float64)
+        for each in values:
+            if each.null_count():
+                made = made.clear(rows) if len(each) == 1 else made.set(each.is_null(), None)
+        return made
+
+    return pl.map_batches(list(columns), over, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def _whole_remainder(a: pl.Expr, b: pl.Expr) -> pl.Expr:

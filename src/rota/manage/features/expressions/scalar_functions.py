@@ -159,7 +159,7 @@ def _least_greatest(values: tuple[float | None, ...], *, smallest: bool) -> floa
             return value
         if best is None or (value < best if smallest else value > best):
             best = value
-    return best
+    return best + 0.0 if isinstance(best, float) else best
 
 
 def year(a: int) -> int | None:

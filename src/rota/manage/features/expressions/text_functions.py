@@ -78,9 +78,23 @@ def _expression(pattern: str) -> str:
     return "".join(made)
 
 
+def _recased(a: pl.Expr, change: Callable[[str], str]) -> pl.Expr:
+    """Python's own change of case, value by value where a text is not ASCII: Polars follows another version of Unicode."""
+
+    def over(texts: pl.Series) -> pl.Series:
+        made = texts.str.to_lowercase() if change is str.lower else texts.str.to_uppercase()
+        others = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(value=False)
+        if not others.any():
+            return made
+        changed = pl.Series([change(text) for text in texts.filter(others)], dtype=pl.String)
+        return made.scatter(others.arg_true(), changed)
+
+    return a.map_batches(over, return_dtype=pl.String, is_elementwise=True)
+
+
 _TEXTS: dict[str, tuple[Kind, str, Callable[[pl.Expr], pl.Expr]]] = {
-    "lower": ("string", "{}.lower()", lambda a: a.str.to_lowercase()),
-    "upper": ("string", "{}.upper()", lambda a: a.str.to_uppercase()),
+    "lower": ("string", "{}.lower()", lambda a: _recased(a, str.lower)),
+    "upper": ("string", "{}.upper()", lambda a: _recased(a, str.upper)),
     "trim": ("string", "{}.strip(' ')", lambda a: a.str.strip_chars(" ")),
     "length": ("int", "len({})", lambda a: a.str.len_chars().cast(pl.Int64)),
 }

@@ -13,7 +13,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from rota.errors import InvalidInput
-from rota.manage.features.expressions import scalar_functions
+from rota.manage.features.expressions import operators, scalar_functions
 from rota.manage.features.expressions.operators import Term, Writer
 from rota.records.time import DAY_US, HOUR_US, SECOND_US, Micros
 
@@ -29,9 +29,9 @@ def part(write: Writer, name: str, a: Term) -> Term:
         return write.strict("int", f"({a.code} // {unit} + {shift}) % {modulus} + {first}", (a.column // unit + shift) % modulus + first, (a,))
     if name == "second":
         minute = 60 * SECOND_US
-        return write.strict("float", f"{a.code} % {minute} / 1e6", (a.column % minute).cast(pl.Float64) / 1e6, (a,))
+        return write.strict("float", f"{a.code} % {minute} / 1e6", operators.divided((a.column % minute).cast(pl.Float64), 1e6), (a,))
     if name == "epoch":
-        return write.strict("float", f"{a.code} / 1e6", a.column.cast(pl.Float64) / 1e6, (a,))
+        return write.strict("float", f"{a.code} / 1e6", operators.divided(a.column.cast(pl.Float64), 1e6), (a,))
     if name not in _CALENDAR:
         raise InvalidInput(f"extract({name} from ...) is unknown; the parts are {sorted([*_CLOCK, *_CALENDAR, 'second', 'epoch'])}", part=name)
     column = _CALENDAR[name](_known(a).cast(pl.Datetime("us"))).cast(pl.Int64)
@@ -43,7 +43,8 @@ def truncated(write: Writer, unit: str, a: Term) -> Term:
     _check(a, f"date_trunc('{unit}', ...)")
     if unit in _LENGTHS:
         length = _LENGTHS[unit]
-        return write.strict("timestamp", f"{a.code} // {length} * {length}", a.column // length * length, (a,))
+        begin = (a.column.cast(pl.Int128) // length * length).cast(pl.Int64, strict=False)  # of the first moments there are it lies before them
+        return write.strict("timestamp", f"whole({a.code} // {length} * {length})", begin, (a,), nullable=True)
     if unit not in _TRUNCATED:
         raise InvalidInput(f"date_trunc({unit!r}, ...) is unknown; the units are {[*_LENGTHS, *_TRUNCATED]}", unit=unit)
     column = _known(a).cast(pl.Datetime("us")).dt.truncate(_TRUNCATED[unit]).dt.epoch("us")
