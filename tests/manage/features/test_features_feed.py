@@ -402,7 +402,7 @@ def test_registration_checks_everything_before_it_stores_anything(place: Place, 
     for reason, definition in refused.items():
         with pytest.raises(InvalidInput, match=reason):
             place.feed.register([good, definition])
-    monkeypatch.setattr(equivalence_check, "same", lambda *_: False)
+    monkeypatch.setattr(equivalence_check, "same", lambda *_, **__: False)
     with pytest.raises(Refused, match=r"feature x\.f: .* differently online and offline"):
         place.feed.register([good, FeatureView("x", [shop], sales, {"f": Feature("amount + 1")})])
     assert place.metadata.get(Source, "good") is None
