@@ -96,6 +96,7 @@ def test_a_run_is_reproduced_with_its_local_changes_after_the_code_has_moved_on(
     assert (project / "code" / "helper.py").read_text() == "OFFSET = -5\n", "the work tree of the user is not touched"
 
 
+@pytest.mark.slow
 def test_a_run_that_depends_on_chance_differs_and_is_named(project, tmp_path):
     (project / "code" / "more.py").write_text("import uuid\nOFFSET = uuid.uuid4().int % 10**9\n")
     home = tmp_path / "home"
@@ -104,6 +105,7 @@ def test_a_run_that_depends_on_chance_differs_and_is_named(project, tmp_path):
     assert [finding.name for finding in done.findings if finding.verdict == "differs" and finding.what == "metric"] == ["sum"]
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_was_compared_and_ends_with_the_verdict(project, tmp_path):
     home = tmp_path / "home"
     run = tracked(project, home)

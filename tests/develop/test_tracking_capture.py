@@ -165,6 +165,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_notebooks_cells_are_kept_with_its_run(tmp_path):
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in CELLS])
     environment = {**os.environ, "JPY_SESSION_NAME": "/notes/late flights.ipynb", "IPYTHONDIR": str(tmp_path / "ipython")}

@@ -178,6 +178,8 @@ def test_processes_track_in_one_home_at_once(tmp_path):
 
 SILENT = """
 import time, rota
+
+pytestmark = pytest.mark.slow
 with rota.track("quiet") as run:
     run.log_metric("auc", 0.7)
     print(run.id, flush=True)

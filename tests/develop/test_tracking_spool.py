@@ -338,6 +338,7 @@ def test_a_writer_that_waits_goes_on_when_there_is_room(tmp_path, monkeypatch):
     assert [point.step for point in taken] == list(range(8_000))
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded_over_a_million_points(tmp_path):
     spool = opened(tmp_path, now=lambda: NOON_US)
     for step in range(1_000_000):

@@ -77,6 +77,7 @@ def test_creators_at_once_make_one_table_with_every_row_once(bucket: Bucket) -> 
         assert ids_of(tables_in(bucket).scan(table)) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_one_batch_sent_by_several_processes_at_once_is_stored_once(bucket: Bucket) -> None:
     for sequence in range(4):
 

@@ -28,6 +28,8 @@ from rota.records.model import Alias
 from rota.records.run import Run, Step
 from rota.records.signal import Event
 
+pytestmark = pytest.mark.slow
+
 def tell(text):
     os.write(1, f"{text}\\n".encode())
 

@@ -29,6 +29,8 @@ from pathlib import Path
 import polars as pl
 from rota.backends.storage.delta_tables import DeltaTables
 
+pytestmark = pytest.mark.slow
+
 def opened(place):
     if place.startswith("s3://"):
         from rota.backends.storage.s3_bucket import open_bucket

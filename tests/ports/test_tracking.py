@@ -52,6 +52,7 @@ class TestPostgresTracking(SqlTrackingContract):
         return postgres_store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_a_search_without_rare_values_finds_the_same(
     engine: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

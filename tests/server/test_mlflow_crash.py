@@ -22,6 +22,8 @@ from rota.records.model import Alias, AliasMove, ModelVersion
 from rota.records.tracking import ArtifactFile
 from rota.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 BASE = "/api/2.0/mlflow"
 SERVICE = "/api/2.0/mlflow-artifacts/artifacts"
 

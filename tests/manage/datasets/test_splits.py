@@ -114,6 +114,7 @@ def test_a_share_that_leaves_a_side_empty_is_no_split(share):
         RandomSplit(share)
 
 
+@pytest.mark.slow
 def test_a_million_rows_with_few_and_with_many_values():
     rows = orders(1_000_000)
     assert abs(held_out(rows, RandomSplit(0.2)).mean() - 0.2) < 0.002

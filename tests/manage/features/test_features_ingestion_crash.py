@@ -110,6 +110,7 @@ def test_killed_at_more_places(home: Path, source: str, step: str, count: int) -
     check_whole(home, source)
 
 
+@pytest.mark.slow
 def test_two_processes_ingest_at_once_and_a_third_is_killed(home: Path) -> None:
     several = [child(home, "files", "never never", 0) for _ in range(2)]
     third = child(home, "files", "never never", 0)

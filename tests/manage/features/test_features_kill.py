@@ -108,7 +108,7 @@ def check(home: Path, features: FeatureService, acknowledged: set[int]) -> None:
     stores.metadata.close()
 
 
-@pytest.mark.parametrize(("identified", "rounds"), [(True, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((False, 1), (True, 8)))])
+@pytest.mark.parametrize(("identified", "rounds"), [pytest.param(*each, marks=pytest.mark.slow) for each in ((True, 1), (False, 1), (True, 8))])
 def test_killed_pushers_and_workers_lose_and_double_nothing(tmp_path: Path, identified: bool, rounds: int) -> None:
     features = service(identified=identified)
     feed = opened(tmp_path)

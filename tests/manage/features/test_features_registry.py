@@ -277,6 +277,7 @@ with rota.FeatureStore(home) as store:
 """
 
 
+@pytest.mark.slow
 def test_processes_that_register_one_name_at_once_leave_one_history(tmp_path: Path):
     started = [
         subprocess.Popen([sys.executable, "-c", REGISTER, str(tmp_path), f"{hours}h"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -119,6 +119,7 @@ def test_a_process_killed_while_it_registers_approves_and_moves_leaves_whole_sta
     assert examine(place, told(lines + rest))
 
 
+@pytest.mark.slow
 def test_processes_at_once_share_the_numbers_and_lose_nothing(place):
     processes = [start(place, f"p{number}", 4) for number in range(3)]
     acknowledged = []
