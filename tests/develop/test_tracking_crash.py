@@ -12,6 +12,8 @@ import pytest
 import rota
 import rota.wiring
 
+pytestmark = pytest.mark.slow
+
 
 def home_of(folder):
     return rota.wiring.opened(rota.Settings(home=folder / ".rota"))
@@ -179,7 +181,6 @@ def test_processes_track_in_one_home_at_once(tmp_path):
 SILENT = """
 import time, rota
 
-pytestmark = pytest.mark.slow
 with rota.track("quiet") as run:
     run.log_metric("auc", 0.7)
     print(run.id, flush=True)

@@ -18,6 +18,8 @@ from rota.ports.metadata import Batch
 from rota.records.model import Alias
 from rota.testing.runs import claim, queued, step
 
+pytestmark = pytest.mark.slow
+
 IMPORTS = """
 import os, sys, time
 from rota.backends.sql.metadata import SqlMetadata
@@ -28,7 +30,6 @@ from rota.records.model import Alias
 from rota.records.run import Run, Step
 from rota.records.signal import Event
 
-pytestmark = pytest.mark.slow
 
 def tell(text):
     os.write(1, f"{text}\\n".encode())

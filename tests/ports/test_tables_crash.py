@@ -20,6 +20,8 @@ from rota.backends.storage.s3_bucket import open_bucket
 from rota.backends.storage.s3_tables import S3Tables
 from rota.testing.tables import ids_of
 
+pytestmark = pytest.mark.slow
+
 KINDS = [("directory", 4), ("bucket", 3)]
 MANY = [("directory", 40), ("bucket", 20)]
 
@@ -29,7 +31,6 @@ from pathlib import Path
 import polars as pl
 from rota.backends.storage.delta_tables import DeltaTables
 
-pytestmark = pytest.mark.slow
 
 def opened(place):
     if place.startswith("s3://"):

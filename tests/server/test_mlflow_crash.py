@@ -24,6 +24,7 @@ from rota.settings import Settings
 
 pytestmark = pytest.mark.slow
 
+
 BASE = "/api/2.0/mlflow"
 SERVICE = "/api/2.0/mlflow-artifacts/artifacts"
 

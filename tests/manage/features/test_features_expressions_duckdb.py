@@ -80,7 +80,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
-def rows_of(sql: str, *, most: int = 400) -> pl.DataFrame:
+def rows_of(sql: str, *, most: int = 150) -> pl.DataFrame:
     """Every combination of values of the columns that the text reads, or an even sample of them."""
     used = compiler.columns_of(sql, COLUMNS)
     combined = list(itertools.product(*(VALUES[COLUMNS[name]] for name in used))) if used else [()]
