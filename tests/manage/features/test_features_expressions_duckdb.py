@@ -99,18 +99,22 @@ def of_duckdb(tried: str, rows: pl.DataFrame) -> list[Any]:
         ]
         connection.executemany(f"INSERT INTO rows VALUES ({', '.join('?' * (len(COLUMNS) + 1))})", values)
         found = connection.execute(f"SELECT {tried} FROM rows ORDER BY n").fetchall()
-    return [_plain(value) for (value,) in found]
+    return [value for (value,) in found]
 
 
 def _moment(at_us: int | None) -> datetime | None:
     return None if at_us is None else datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(tzinfo=None, microsecond=at_us % 1_000_000)
 
 
+def is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         whole = value.replace(tzinfo=UTC)
         return int(whole.timestamp()) * 1_000_000 + whole.microsecond
-    if isinstance(value, float) and math.isnan(value):
+    if is_nan(value):
         return None  # a feature that ends as nan is null
     return value
 
@@ -124,7 +128,7 @@ def close(ours: Any, theirs: Any) -> bool:
 
 
 def check(sql: str, rows: pl.DataFrame, *, tried: str = "") -> None:
-    expected = of_duckdb(tried or f"TRY({sql})", rows)
+    expected = [_plain(value) for value in of_duckdb(tried or f"TRY({sql})", rows)]
     offline = rows.select(compiler.column(sql, COLUMNS).alias("value"))["value"]
     offline = offline.to_list() if len(offline) == rows.height else offline.to_list() * rows.height
     online = [compiler.compile_values([sql], COLUMNS)(row)[0] for row in rows.to_dicts()]
@@ -188,6 +192,7 @@ def test_random_expressions_answer_as_duckdb_does() -> None:
     """A fixed budget of random trees over the texts above; a difference prints the text, the row and the three answers."""
     pick = random.Random(20261130)
     numeric = [sql for sql in SAME if compiler.type_of(sql, COLUMNS) in ("float", "int") and not re.search("exp|cast|% 0", sql)]
+    numeric = [sql for sql in numeric if not any(is_nan(value) for value in of_duckdb(f"TRY({sql})", rows_of(sql)))]
     truths = [sql for sql in SAME if compiler.type_of(sql, COLUMNS) == "bool"]
     shapes = ["({a}) + ({b})", "case when {c} then {a} else {b} end", "coalesce({a}, {b})", "least({a}, {b})", "({a}) * 0.5", "({a}) >= ({b})"]
     for _ in range(600):
