@@ -24,7 +24,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 FRAMEWORKS: Mapping[str, Mapping[str, str]] = {
     "lightgbm": {
-        "extra": "[lightgbm]",
+        "extra": "[lightgbm,tune]",
         "imports": "import lightgbm\nimport numpy as np",
         "training": '''@rota.step
 def train(data: rota.TrainingData, leaves: int = 15, rate: float = 0.05) -> lightgbm.Booster:
@@ -39,7 +39,7 @@ def probability(model: lightgbm.Booster, x: np.ndarray) -> np.ndarray:
         "suggestions": 'leaves=trial.suggest_int("leaves", 4, 63, log=True),\n            rate=trial.suggest_float("rate", 0.01, 0.2, log=True)',
     },
     "sklearn": {
-        "extra": "[sklearn]",
+        "extra": "[sklearn,tune]",
         "imports": "import numpy as np\nfrom sklearn.ensemble import HistGradientBoostingClassifier",
         "training": '''@rota.step
 def train(data: rota.TrainingData, leaves: int = 15, rate: float = 0.05) -> HistGradientBoostingClassifier:

@@ -184,7 +184,9 @@ def _make_environment(folder: Path, packages: bytes, version: str) -> None:
             _run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(lock)])
     except Refused as error:
         raise Refused(f"the run's environment cannot be made again: {error}; `--here` executes it with the packages of this interpreter") from error
-    source = Path(provenance.__file__).parents[2]  # this Rota, whatever the run had: it must be able to talk to this home
+    source = next(
+        folder.parent for folder in Path(__file__).resolve().parents if folder.name == "rota"
+    )  # this Rota, whatever the run had: it must be able to talk to this home
     site = next((folder / "lib").glob("python*/site-packages"))
     (site / "rota-of-the-caller.pth").write_text(f"{source}\n")
     (folder / "ready").touch()

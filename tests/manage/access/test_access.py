@@ -5,7 +5,9 @@ import pytest
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.access import tokens
+from rota.manage.experiments.project_ownership import NOBODYS
 from rota.records.access import PERMISSIONS, ROLES, AccessToken, Identity
+from rota.records.intake import CatalogStamp, StreamClaim, ViewMaterialization
 from rota.records.record import encode
 from rota.records.time import DAY_US
 
@@ -124,3 +126,7 @@ def test_an_empty_secret_equals_nothing():
     assert not tokens.same("", "")
     assert tokens.same("é", "é")
     assert not tokens.same("é", "e")
+
+
+def test_a_token_of_one_project_reads_what_computed_features_follow_from():
+    assert {CatalogStamp, ViewMaterialization, StreamClaim} <= set(NOBODYS)

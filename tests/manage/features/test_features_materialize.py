@@ -17,6 +17,7 @@ from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.manage.features.materialization import backfill as history
 from rota.manage.features.materialization import source_plans
+from rota.manage.features.materialization.push_stream import PUSH, PushStream, Stores
 from rota.manage.features.online.reader import OnlineFeatures, stored_view
 from rota.manage.features.online.row_codec import RowView
 from rota.manage.features.online.row_codec_batch import RowBatches
@@ -333,3 +334,15 @@ def test_a_row_that_comes_again_is_the_last_one_of_equal_rows_everywhere(tmp_pat
     assert place.serves() == (1.0, 2, 1.0)
     place.feed.materializer.materialize("windows")
     assert place.serves() == (1.0, 2, 1.0)
+
+
+def test_an_online_store_that_knows_more_than_metadata_is_named_before_anything_is_journalled() -> None:
+    """Metadata was restored from before a registration, or the store is another platform's."""
+    place = Place(identified=False)
+    place.feed.pushes.push("sales", [{"shop": "a", "at": START, "amount": 1.0}])
+    PushStream(Stores(place.metadata, place.tables, place.online, place.journal, place.clock), place.newest.source).require_catalog(10_000)
+    before = [len(chunk.payloads) for chunk in place.journal.read(PUSH + "sales")]
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=r"knows change 10000 .*nothing was stored.*rota features materialize"):
+            place.feed.pushes.push("sales", [{"shop": "a", "at": START + 1, "amount": 2.0}])
+    assert [len(chunk.payloads) for chunk in place.journal.read(PUSH + "sales")] == before

@@ -66,3 +66,11 @@ def test_a_number_too_large_to_be_kept_is_refused_with_its_row(repositories, fie
     put(repositories, "delay")
     with pytest.raises(InvalidInput, match="label 0"):
         Feedback(repositories).label("delay", [{**LABEL, field: 10**400}])
+
+
+@pytest.mark.parametrize("verb", ["label", "outcome"])
+@pytest.mark.parametrize("rows", [None, 5, "abc", [None], ["x"], [{"prediction_id": "\ud800", "name": "sale", "value": 1.0}]])
+def test_what_is_no_row_is_invalid_input(repositories, verb, rows):
+    put(repositories, "delay")
+    with pytest.raises(InvalidInput, match=r"label|outcome"):
+        getattr(Feedback(repositories), verb)("delay", rows)

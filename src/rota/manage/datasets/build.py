@@ -172,7 +172,7 @@ def feature_types(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, Type]:
 
 def _type_of(name: str, what: str, expression: Expression, fields: Mapping[str, Type]) -> Type:
     try:
-        return compiler.type_of(expression, fields)
+        return compiler.check(expression, fields)
     except InvalidInput as error:
         raise InvalidInput(f"dataset {name!r}, {what}: {error}", dataset=name, **error.facts) from error
 

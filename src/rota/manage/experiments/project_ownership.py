@@ -11,7 +11,7 @@ from rota.manage.experiments.artifacts import VERSIONS
 from rota.manage.repositories import Repositories
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
-from rota.records.intake import Ingestion, Intake, SeenFile
+from rota.records.intake import CatalogStamp, Ingestion, Intake, SeenFile, StreamClaim, ViewMaterialization
 from rota.records.kinds import BY_NAME
 from rota.records.model import (
     Alias,
@@ -32,7 +32,11 @@ from rota.records.schema import Schema
 from rota.records.signal import Alert, Monitor, MonitorSlice, Note
 from rota.records.tracking import ArtifactFile, Experiment, LoggedModel
 
-NOBODYS = (Source, Intake, SeenFile, Ingestion, FeatureView, OnDemandFeatureView, FeatureViewVersion, FeatureService, Dataset, DatasetVersion, Schema)
+NOBODYS = (
+    Source, Intake, SeenFile, Ingestion, StreamClaim, ViewMaterialization, CatalogStamp,
+    FeatureView, OnDemandFeatureView, FeatureViewVersion, FeatureService, Dataset,
+    DatasetVersion, Schema,
+)  # fmt: skip
 NOBODY = ""
 UNKNOWN = "?"
 """The project of what cannot be placed; no token has it, for it is no name."""

@@ -13,7 +13,7 @@ import polars as pl
 from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
 from rota.manage.signals import prediction_log
-from rota.manage.signals.signal_stream import ReceivedEntries, SignalStream
+from rota.manage.signals.signal_stream import ReceivedEntries, SignalStream, mappings
 from rota.ports.tables import Tables
 from rota.records.record import Record, check_name
 from rota.records.signal import Outcome
@@ -83,7 +83,7 @@ def from_rows(rows: Sequence[Mapping[str, Any]], now_us: Micros) -> list[Outcome
 
     Raises `InvalidInput` naming the row that does not fit: all or none.
     """
-    return [_outcome(position, row, now_us) for position, row in enumerate(rows)]
+    return [_outcome(position, row, now_us) for position, row in enumerate(mappings(rows, "outcome"))]
 
 
 def read(tables: Tables, endpoint: str, *, known_until_us: Micros | None = None) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.signals import prediction_log
-from rota.manage.signals.signal_stream import ReceivedEntries, SignalStream
+from rota.manage.signals.signal_stream import ReceivedEntries, SignalStream, mappings
 from rota.ports.tables import Tables
 from rota.records.signal import Label
 from rota.records.time import LAST_US, Micros
@@ -31,7 +31,7 @@ append, flush = STREAM.append, STREAM.flush
 
 def from_rows(rows: Sequence[Mapping[str, Any]], now_us: Micros) -> list[Label]:
     """Rows with `prediction_id`, `value` and `at_us` (microseconds; default: now) as labels; raises `InvalidInput` naming the row, all or none."""
-    return [_label(position, row, now_us) for position, row in enumerate(rows)]
+    return [_label(position, row, now_us) for position, row in enumerate(mappings(rows, "label"))]
 
 
 def read(tables: Tables, endpoint: str, *, known_until_us: Micros | None = None, of: pl.LazyFrame | None = None) -> pl.DataFrame:
@@ -66,8 +66,8 @@ def _label(position: int, row: Mapping[str, Any], now_us: Micros) -> Label:
         raise InvalidInput(f"label {position} does not fit ({why}); it needs prediction_id, value and at_us", position=position) from error
     if not math.isfinite(value):
         raise InvalidInput(f"label {position}: value {value} is not a finite number; leave out what is not known", position=position)
-    if not isinstance(identity, str) or not 1 <= len(identity) <= LONGEST_ID:
-        raise InvalidInput(f"label {position}: prediction_id {identity!r} is not a text of 1 to {LONGEST_ID} characters", position=position)
+    if not isinstance(identity, str) or not 1 <= len(identity) <= LONGEST_ID or not identity.isprintable():
+        raise InvalidInput(f"label {position}: prediction_id {identity!r} is not a text of 1 to {LONGEST_ID} printable characters", position=position)
     if not 0 <= at_us <= LAST_US:  # what does not fit into a table would stand in the way of all labels after it
         raise InvalidInput(f"label {position}: at_us {at_us} is no moment between 1970 and 9999 in microseconds", position=position)
     return Label(identity, value, at_us)

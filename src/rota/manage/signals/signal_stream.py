@@ -7,12 +7,12 @@ readers de-duplicate the rows of one identity. The prediction log, labels and bu
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 import polars as pl
 
-from rota.errors import Corrupt
+from rota.errors import Corrupt, InvalidInput
 from rota.manage.signals.exactly_once import drain
 from rota.ports.journal import Journal
 from rota.ports.tables import Tables
@@ -25,6 +25,16 @@ R = TypeVar("R", bound=Record)
 Columns = Mapping[str, type[pl.DataType]]
 TableSchema = Mapping[str, pl.DataType]
 _encode = msgspec.msgpack.Encoder().encode
+
+
+def mappings(rows: object, noun: str) -> Sequence[Mapping[str, Any]]:
+    """Rows as somebody reported them; raises `InvalidInput` naming the first that is no mapping of names to values."""
+    if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
+        raise InvalidInput(f"{noun}s are a list of rows, each a dict, not {type(rows).__name__}")
+    for position, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise InvalidInput(f"{noun} {position} is {type(row).__name__}, not a dict of names and values", position=position)
+    return rows
 
 
 class EntryCodec(Protocol[S_contra]):

@@ -1,4 +1,4 @@
-"""Alembic's way in: runs the steps of `versions/` on the connection, and in the transaction, that `sql_layout` gives."""
+"""Alembic's way in: runs the steps of `versions/` on the connection, and in the transaction, that `sql.layout` gives."""
 
 from alembic import context
 

@@ -229,7 +229,7 @@ def _check_view(view: FeatureView, sample: pl.DataFrame) -> None:
     if view.windowed:
         window_view.tiles_kept(view)
     for name, feature in view.features.items():
-        kind = compiler.type_of(feature.expression, view.source.fields)
+        kind = compiler.check(feature.expression, view.source.fields)
         expected = _TAKES.get(feature.aggregation or "", (kind,))
         if kind not in expected:
             raise InvalidInput(

@@ -52,6 +52,15 @@ def compiled(expression: Expression, columns: Mapping[str, Type]) -> Compiled:
         return _compile(expression, columns)
 
 
+def check(expression: Expression, columns: Mapping[str, Type]) -> Type:
+    """The type of an expression that somebody wants to register; raises `InvalidInput` also for an argument that has no meaning.
+
+    What is stored is compiled without this: a view that an earlier release accepted goes on as it was read then.
+    """
+    kind = _read(expression, columns, Writer(strict=True)).type
+    return "float" if kind == "null" else kind
+
+
 def column(expression: Expression, columns: Mapping[str, Type]) -> pl.Expr:
     """The expression over whole columns; the frame must hold them with the types of `operators.DTYPES`."""
     return compiled(expression, columns).column
@@ -207,8 +216,14 @@ def _term(node: exp.Expr, columns: Mapping[str, Type], write: Writer, depth: int
         raise InvalidInput(f"{name.lower()} is unknown{meant}; there are: {', '.join(WHITELIST)}", function=name)
     arguments = Arguments(node)
     made = rule(write, arguments, read)
-    arguments.check_all_read()
+    _close(write, arguments)
     return made
+
+
+def _close(write: Writer, arguments: Arguments) -> None:
+    """Everything that means something was taken."""
+    if write.refuses_unread:
+        arguments.check_all_read()
 
 
 def _column(node: exp.Column, columns: Mapping[str, Type], write: Writer) -> Term:
@@ -218,8 +233,8 @@ def _column(node: exp.Column, columns: Mapping[str, Type], write: Writer) -> Ter
     column = Arguments(node)
     name = Arguments(column.need("this"))
     name.take("this")
-    name.check_all_read()
-    column.check_all_read()
+    _close(write, name)
+    _close(write, column)
     return write.column(node.name, columns[node.name])
 
 
@@ -284,7 +299,7 @@ def _case(write: Writer, node: Arguments, read: Read) -> Term:
     conditions = asked if subject is None else [operators.compare(write, "==", subject, each) for each in asked]
     values = [read(branch.need("true")) for branch in branches]
     for branch in branches:
-        branch.check_all_read()
+        _close(write, branch)
     return operators.choose(write, conditions, values, read(node.take("default")))
 
 
@@ -330,7 +345,7 @@ def _cast(write: Writer, node: Arguments, read: Read) -> Term:
     name = kind.take("this").name
     if name not in _CAST_TYPES:
         raise InvalidInput(f"a cast to {name.lower()} does not exist; casts lead to float, int or text")
-    kind.check_all_read()
+    _close(write, kind)
     return operators.cast(write, read(node.need("this")), _CAST_TYPES[name])
 
 

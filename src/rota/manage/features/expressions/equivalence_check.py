@@ -86,6 +86,7 @@ def verify(expression: Expression, columns: Mapping[str, Type], sample: pl.DataF
 
     Raises `Refused` with the first row on which they differ, `InvalidInput` for a text that is no expression.
     """
+    compiler.check(expression, columns)
     used = {name: columns[name] for name in compiler.columns_of(expression, columns)}
     frames = [_edges(used)]
     if sample is not None and sample.height:

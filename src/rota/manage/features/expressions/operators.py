@@ -65,10 +65,12 @@ class Term:
 class Writer:
     """Lines of one generated function; equal code is written once, so features share their common parts.
 
-    With `nulls=False` they are the lines for a row in which no column is null: most rows, and twice as quick.
+    With `nulls=False` they are the lines for a row in which no column is null: most rows, and twice as quick. `strict` refuses
+    arguments that have no meaning.
     """
 
-    def __init__(self, *, nulls: bool = True) -> None:
+    def __init__(self, *, nulls: bool = True, strict: bool = False) -> None:
+        self.refuses_unread = strict
         self.lines: list[str] = []
         self.columns: dict[str, str] = {}
         self._nulls = nulls

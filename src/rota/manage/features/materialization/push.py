@@ -22,6 +22,7 @@ from rota.records.intake import StreamClaim
 from rota.records.time import iso
 
 _TRIES = 100
+_LOOKS = 5
 Row = dict[str, Any]
 
 
@@ -119,22 +120,28 @@ class Pushes:
 
     def _checked(self, name: str, events: Sequence[Mapping[str, Any]]) -> "_CheckedRows":
         """The rows checked by a plan that the online store does not know to be old."""
-        plan, fresh = self._plans.get(name), False
-        while True:
+        plan = self._plans.get(name)
+        for _ in range(_LOOKS):
             try:
                 rows = self._current(plan.source, events)
             except InvalidInput:
                 newer = self._plans.refresh(name)
                 if newer.source == plan.source:
                     raise
-                plan, fresh = newer, True
+                plan = newer
                 continue
             places = plan.index.places(rows)
             keys = plan.index.keys(places)
             stored = self._stores.online.read(keys)
-            if fresh or applied_version(stored[0]) <= plan.catalog_version:
+            if applied_version(stored[0]) <= plan.catalog_version:
                 return _CheckedRows(plan, rows, places, dict(zip(keys, stored, strict=True)))
-            plan, fresh = self._plans.refresh(name), True
+            newest, plan = applied_version(stored[0]), self._plans.refresh(name)
+        raise Unavailable(
+            f"the online store knows change {newest} of the definitions over source {name!r}, the metadata store only {plan.catalog_version}: one of "
+            "them was restored or is another platform's; nothing was stored. Empty the online store (HOME/online, or its namespace in Redis), "
+            "then `rota features materialize` each view",
+            source=name,
+        )
 
     def _current(self, source: Source, events: Sequence[Mapping[str, Any]]) -> list[Row]:
         """The rows checked, the last one of each id, none out of the future."""
