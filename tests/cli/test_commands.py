@@ -271,6 +271,16 @@ def test_a_rollback_returns_to_the_champion_before_and_says_why(home):
         assert "complaints" in [entry.body.get("reason") for entry in platform.repositories.metadata.audit()]
 
 
+@pytest.mark.parametrize("words", ["runs list --experiment trees", "runs search", "models list", "monitor alerts --limit 1"])
+@pytest.mark.parametrize("json", [False, True])
+def test_a_list_that_was_cut_off_says_so_beside_its_answer(home, words, json):
+    limited = words if "--limit" in words else f"{words} --limit 1"
+    shown = home.rota(*limited.split(), *(["--json"] if json else []))
+    whole = home.rota(*limited.replace("--limit 1", "--limit 50").split())
+    assert ("more follow" in shown.stderr) is (words != "monitor alerts --limit 1")  # of alerts there is one
+    assert "more follow" not in whole.stderr
+
+
 def test_a_policy_is_set_with_its_audit_entry(home):
     assert json.loads(home.rota("models", "policy", "delay", "manual", "--json").stdout)["level"] == "manual"
     with home.open() as platform:

@@ -39,9 +39,9 @@ def list_experiments(
     view: View = "deleted" if deleted else "active"
     with reading(ctx, "experiment.read") as stores:
         tracking = stores.tracking
-        found = tracking.search_experiments(Query(limit=limit, view=view)).items
-        newest = {each.id: tracking.search_runs([each.id], Query(limit=1)).items for each in found}
-        found = [each for each in found if newest[each.id] or each.id != DEFAULT_EXPERIMENT]
+        page = tracking.search_experiments(Query(limit=limit, view=view))
+        newest = {each.id: tracking.search_runs([each.id], Query(limit=1)).items for each in page.items}
+        found = Page([each for each in page.items if newest[each.id] or each.id != DEFAULT_EXPERIMENT], page.next)
     columns = {
         "id": lambda e: e.id,
         "experiment": lambda e: e.name,
@@ -70,7 +70,7 @@ def list_runs(
         text = f"status = '{status}'" if status else ""
         with reading(ctx, "experiment.read") as stores:
             tracking = stores.tracking
-            found = run_search.runs(tracking, text, experiments=[experiment], limit=limit).items
+            found = run_search.runs(tracking, text, experiments=[experiment], limit=limit)
             named = run_search.names(tracking)
         show_tracked_runs(found, named, json=json)
         return
@@ -191,10 +191,10 @@ def show_versions(found: Page[ModelVersion], aliases: list[Alias], *, json: bool
     show.listing(found, columns, as_json=json, empty="no model version yet; a training run that passes its gates registers one")
 
 
-def show_tracked_runs(found: list[ExperimentRun], experiments: dict[str, str], *, json: bool) -> None:
+def show_tracked_runs(found: Page[ExperimentRun], experiments: dict[str, str], *, json: bool) -> None:
     """Tracked runs with the names of their experiments."""
     if json:
-        show.write_json([run_search.as_json(each) for each in found])
+        show.write_json([run_search.as_json(each) for each in show.items(found)])
         return
     columns = {
         "id": lambda r: r.id,

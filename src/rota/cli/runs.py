@@ -45,7 +45,7 @@ def search_(
         tracking = platform.repositories.tracking
         found = run_search.runs(tracking, filter, experiments=experiment or [], order=order or [], limit=limit, view=view)
         named = run_search.names(tracking)
-    lists.show_tracked_runs(found.items, named, json=json)
+    lists.show_tracked_runs(found, named, json=json)
 
 
 @runs.command("show")

@@ -26,12 +26,18 @@ _COLOURS = {
 }
 
 
+def items(found: Sequence[R] | Page[R]) -> Sequence[R]:
+    """What is to be shown; that a page is not all goes to standard error."""
+    if not isinstance(found, Page):
+        return found
+    if found.next:
+        print(f"these are {len(found.items)}, more follow; a larger --limit shows them", file=sys.stderr)
+    return found.items
+
+
 def listing(found: Sequence[R] | Page[R], columns: Mapping[str, Callable[[R], object]], *, as_json: bool, empty: str) -> None:
     """Records as a table with these columns, or as JSON with all their fields; that a page is not all goes to standard error."""
-    if isinstance(found, Page):
-        if found.next:
-            print(f"these are {len(found.items)}, more follow; a larger --limit shows them", file=sys.stderr)
-        found = found.items
+    found = items(found)
     if as_json:
         write_json([plain(each) for each in found])
     elif not found:
