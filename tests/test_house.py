@@ -59,6 +59,7 @@ PUBLIC = [
     "__version__",
     "apply",
     "at_least",
+    "at_most",
     "autolog",
     "count",
     "cron",

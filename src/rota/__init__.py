@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.release import metric as metric
     from rota.records.run import TrainingPipeline as TrainingPipeline
     from rota.records.run import at_least as at_least
+    from rota.records.run import at_most as at_most
     from rota.records.run import cron as cron
     from rota.records.run import new_data as new_data
     from rota.records.run import not_worse_than_champion as not_worse_than_champion
@@ -121,6 +122,7 @@ _HOMES: Mapping[str, str] = {
     "apply": "rota.programs",
     "autolog": "rota.programs",
     "at_least": "rota.records.run",
+    "at_most": "rota.records.run",
     "count": "rota.records.data",
     "current_run": "rota.develop.tracking",
     "cron": "rota.records.run",

@@ -5,8 +5,7 @@ and whenever a person looks without growing the error: `fail` and `pass` are eac
 whole rollout, and what the data cannot decide yet is `inconclusive`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -17,7 +16,7 @@ from rota.manage.signals import labels, prediction_log
 from rota.records.release import Analysis, Endpoint, Judgement, Rollout, Verdict
 from rota.records.time import HOUR_US, Micros
 from rota.stats import sequential
-from rota.stats.metrics import LOG_LOSS_CLIP
+from rota.stats.losses import LOSSES
 
 ALPHA = 0.05
 ROWS_TUNED_FOR = 2_000
@@ -91,22 +90,10 @@ def paired_hours(rows: pl.DataFrame, rollout: Rollout, loss: str) -> pl.DataFram
     shadow = answered.filter((pl.col("role") == "shadow") & (pl.col("number") == rollout.candidate))
     stable = answered.filter((pl.col("role") == "stable") & (pl.col("number") == rollout.champion))
     pairs = stable.join(shadow.select("prediction_id", candidate="answer"), on="prediction_id", how="inner")
-    of = LOSSES[loss]
+    of = LOSSES[loss].of
     difference = of(pl.col("candidate"), pl.col("label")) - of(pl.col("answer"), pl.col("label"))
     hour = (pl.col("at_us") // HOUR_US).alias("hour")
     return pairs.select(hour, difference.alias("difference")).group_by("hour").agg(pl.len().alias("rows"), pl.col("difference").mean()).sort("hour")
-
-
-def _brier(answer: pl.Expr, truth: pl.Expr) -> pl.Expr:
-    return (answer - truth) ** 2
-
-
-def _log_loss(answer: pl.Expr, truth: pl.Expr) -> pl.Expr:
-    sure = answer.clip(LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
-    return -(truth * sure.log() + (1 - truth) * (1 - sure).log())
-
-
-LOSSES: Mapping[str, Any] = {"brier": _brier, "log_loss": _log_loss, "squared_error": _brier}
 
 
 def _arms(rows: pl.DataFrame, rollout: Rollout) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -22,7 +22,7 @@ from rota.deploy.releases import await_convergence, current_release, next_releas
 from rota.durable.workflow import Context, StepWork
 from rota.errors import LostLease, NotFound, Refused
 from rota.manage.governance import readiness
-from rota.manage.models import model_aliases, model_versions
+from rota.manage.models import model_aliases, model_versions, strategies
 from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, Alias, ModelVersion
 from rota.records.record import plain
@@ -194,9 +194,7 @@ def delivered(endpoint: Endpoint, delivery: Mapping[str, Any] | None) -> Endpoin
     """The endpoint with the strategy that the reviewer chose; its analyses and its unit of traffic stay unless the review names others."""
     if not delivery:
         return endpoint
-    chosen = msgspec.convert(delivery, Canary)
-    kept = {name: getattr(chosen, name) or getattr(endpoint.rollout, name) for name in ("analysis", "unit")}
-    return msgspec.structs.replace(endpoint, rollout=msgspec.structs.replace(chosen, **kept))
+    return msgspec.structs.replace(endpoint, rollout=strategies.chosen(endpoint.rollout, msgspec.convert(delivery, Canary)))
 
 
 def _verdicts(rollout: Rollout) -> dict[str, Any]:

@@ -4,7 +4,9 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.abc import Loader
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -15,7 +17,8 @@ from rota.errors import InvalidInput, RotaError
 from rota.manage.features.definitions import registration as registry
 from rota.manage.features.definitions import versions
 from rota.manage.features.definitions.registration import PlannedChange
-from rota.manage.models import cron
+from rota.operationalize import plan_checks
+from rota.operationalize.release import source_files
 from rota.ports.metadata import Batch, Metadata
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset
@@ -49,19 +52,20 @@ def load(file: Path) -> Project:
     """Import a project file and collect its definitions; the file runs with its own directory first on the path."""
     if not file.is_file():
         raise InvalidInput(f"there is no project file {str(file)!r}; give the path of a Python file with Rota definitions", file=str(file))
-    module = _imported(file)
-    found: list[Record] = []
-    for value in vars(module).values():
-        for record in _declared(value):
-            if record not in found:
-                found.append(record)
-    if not found:
-        raise InvalidInput(
-            f"project file {str(file)!r} declares nothing; assign a rota.FeatureView or rota.TrainingPipeline to a name", file=str(file)
-        )
-    found.sort(key=lambda record: DECLARABLE.index(type(record)))
-    _check_unique(found, file)
-    _check_schedules(found)
+    with _imported(file) as module:
+        found: list[Record] = []
+        for value in vars(module).values():
+            for record in _declared(value):
+                if record not in found:
+                    found.append(record)
+        if not found:
+            raise InvalidInput(
+                f"project file {str(file)!r} declares nothing; assign a rota.FeatureView or rota.TrainingPipeline to a name", file=str(file)
+            )
+        found.sort(key=lambda record: DECLARABLE.index(type(record)))
+        _check_unique(found, file)
+        plan_checks.check(found, file)
+        _check_packaged(file.resolve().parent)
     return Project(file.resolve().parent.name, file.resolve(), tuple(found))
 
 
@@ -155,15 +159,21 @@ def _check_unique(records: list[Record], file: Path) -> None:
             raise InvalidInput(f"project file {str(file)!r} declares {type(record).__name__} {name!r} twice and differently", name=name)
 
 
-def _check_schedules(records: list[Record]) -> None:
-    """A schedule that never fires is found here and not by the loop."""
-    for record in records:
-        if isinstance(record, Monitor):
-            cron.check(record.schedule)
-        elif isinstance(record, TrainingPipeline):
-            for trigger in record.triggers:
-                if trigger.kind == "schedule":
-                    cron.check(trigger.spec)
+def _check_packaged(directory: Path) -> None:
+    """What the project imported from its own folder must be part of its release, or a worker could not import it."""
+    packaged = set(source_files(directory))
+    for name, module in list(sys.modules.items()):
+        file = Path(str(getattr(module, "__file__", None) or "."))
+        if (
+            file.is_relative_to(directory)
+            and file.relative_to(directory).parts[0].partition(".")[0] == name.partition(".")[0]
+            and file not in packaged
+        ):
+            raise InvalidInput(
+                f"the project imports the module {name!r} from {str(file)!r}, which a release does not hold: it takes sources, no links, "
+                "compiled modules, environments or homes; put a source file in its place, or install the module",
+                module=name,
+            )
 
 
 class _Fresh(SourceFileLoader):
@@ -174,8 +184,9 @@ class _Fresh(SourceFileLoader):
         return self.source_to_code(self.get_data(path), path)
 
 
-def _imported(file: Path) -> ModuleType:
-    """The module of a project file. It and its neighbours leave `sys.modules` again: the next load sees what the files say then."""
+@contextmanager
+def _imported(file: Path) -> Iterator[ModuleType]:
+    """The module of a project file. It and its neighbours leave `sys.modules` afterwards: the next load sees what the files say then."""
     directory, name = str(file.resolve().parent), file.stem
     if file.suffix != ".py" or not name.isidentifier() or name in sys.stdlib_module_names:
         raise InvalidInput(
@@ -191,15 +202,20 @@ def _imported(file: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         importlib.invalidate_caches()
-        spec.loader.exec_module(module)
+        _execute(spec.loader, module, file)
+        yield module
+    finally:
+        sys.path.remove(directory)
+        _forget(directory, before)
+
+
+def _execute(loader: Loader, module: ModuleType, file: Path) -> None:
+    try:
+        loader.exec_module(module)
     except RotaError:
         raise
     except (Exception, SystemExit) as error:
         raise InvalidInput(f"project file {str(file)!r} cannot be imported: {type(error).__name__}: {error}", file=str(file)) from error
-    finally:
-        sys.path.remove(directory)
-        _forget(directory, before)
-    return module
 
 
 def _forget(directory: str, before: Mapping[str, ModuleType]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rota.errors import InvalidInput
 from rota.manage.access import tokens
+from rota.manage.features.definitions import registration
 from rota.manage.features.definitions.registration import PlannedChange
 from rota.manage.features.writer import Feed
 from rota.manage.governance import policies
@@ -25,8 +26,11 @@ class ProjectFiles:
     identity: Identity
 
     def plan(self, file: Path) -> list[PlannedChange]:
-        """What `apply` would change."""
-        return projects.plan(self.repositories.metadata, projects.load(file), environment=self.environment)
+        """What `apply` would change. Raises `InvalidInput` for a definition that `apply` would refuse, nothing written."""
+        project = projects.load(file)
+        features = [record for record in project.records if isinstance(record, projects.FEATURES)]
+        registration.check(self.repositories.metadata, self.repositories.tables, features)
+        return projects.plan(self.repositories.metadata, project, environment=self.environment)
 
     def apply(self, file: Path, *, actor: str = "owner") -> list[PlannedChange]:
         """Build a release of a project and put its definitions in force.

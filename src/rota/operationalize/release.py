@@ -73,7 +73,7 @@ def _archive(directory: Path) -> bytes:
     """A zip with sorted names, fixed times and no compression (zlib's output differs by build), so that equal trees give equal bytes."""
     buffer, total = io.BytesIO(), 0
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for path in _source_files(directory):
+        for path in source_files(directory):
             total += path.stat().st_size
             if total > MAX_BYTES:
                 raise InvalidInput(
@@ -91,7 +91,8 @@ def _name(path: Path, directory: Path) -> str:
     return name
 
 
-def _source_files(directory: Path) -> list[Path]:
+def source_files(directory: Path) -> list[Path]:
+    """The files of a project's folder that its release holds, in order: no links, hidden folders, environments or homes."""
     found = []
     for root, folders, names in os.walk(directory):
         folders[:] = [name for name in folders if _holds_sources(Path(root, name))]

@@ -21,6 +21,7 @@ class Gate(Record, frozen=True):
 
     threshold: metric at least (or at most, for a loss) `bound`. champion: metric not worse than the champion's on the same
     rows by more than `bound`. slice: the threshold holds in every slice of `column` with at least `min_rows` rows.
+    `word` is how the threshold was written, "at_least" or "at_most"; it must be the direction that is better ("": either).
     """
 
     kind: Literal["threshold", "champion", "slice"]
@@ -28,6 +29,7 @@ class Gate(Record, frozen=True):
     bound: float
     column: str | None = None
     min_rows: int = 200
+    word: Literal["", "at_least", "at_most"] = ""
 
 
 class Trigger(Record, frozen=True):
@@ -175,6 +177,7 @@ def cron(expression: str, *, cooldown: str = "0s") -> Trigger:
     """Start a run on a cron schedule (five fields, UTC of the platform's clock)."""
     if len(expression.split()) != 5:
         raise InvalidInput(f'cron expression {expression!r} needs five fields; for example "0 3 * * 1" is Mondays at 03:00', cron=expression)
+    micros(cooldown)
     return Trigger("schedule", expression, cooldown=cooldown)
 
 
@@ -182,6 +185,7 @@ def new_data(rows: int, *, cooldown: str = "0s") -> Trigger:
     """Start a run when so many new rows arrived since the last run."""
     if rows < 1:
         raise InvalidInput(f"new_data(rows={rows}): rows must be at least 1", rows=rows)
+    micros(cooldown)
     return Trigger("new_data", rows=rows, cooldown=cooldown)
 
 
@@ -192,8 +196,17 @@ def on_alert(kind: str, *, cooldown: str = "7d") -> Trigger:
 
 
 def at_least(metric: str, bound: float) -> Gate:
-    """The candidate's metric must reach `bound` (for a loss: must not exceed it)."""
-    return Gate("threshold", metric, bound)
+    """The candidate's metric, of which more is better, must reach `bound`; `at_most` is for losses and errors."""
+    return Gate("threshold", metric, bound, word="at_least")
+
+
+def at_most(metric: str, bound: float) -> Gate:
+    """The candidate's metric, of which less is better, must not exceed `bound`.
+
+    >>> at_most("log_loss", 0.4).bound
+    0.4
+    """
+    return Gate("threshold", metric, bound, word="at_most")
 
 
 def not_worse_than_champion(metric: str, *, margin: float = 0.0) -> Gate:
@@ -202,7 +215,7 @@ def not_worse_than_champion(metric: str, *, margin: float = 0.0) -> Gate:
 
 
 def per_slice(column: str, metric: str, bound: float, *, min_rows: int = 200) -> Gate:
-    """The threshold must hold in every slice of a column that has at least `min_rows` test rows."""
+    """The threshold must hold in every slice of a column that has at least `min_rows` test rows: for a loss `bound` is the most it may be."""
     return Gate("slice", metric, bound, column=column, min_rows=min_rows)
 
 

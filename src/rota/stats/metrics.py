@@ -20,11 +20,17 @@ LOG_LOSS_CLIP = 1e-15
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric's function, the problem it belongs to, and which direction is better."""
+    """A metric's function, the problem it belongs to, which direction is better, and between which ends its values lie."""
 
     function: Callable[[Floats, Floats], float]
     problem: Problem
     higher_is_better: bool
+    lowest: float = 0.0
+    highest: float = 1.0
+
+    @property
+    def best(self) -> float:
+        return self.highest if self.higher_is_better else self.lowest
 
 
 def evaluate(problem: Problem, truth: ArrayLike, answers: ArrayLike) -> dict[str, float]:
@@ -106,13 +112,13 @@ def r2(truth: Floats, answers: Floats) -> float:
 METRICS: dict[str, Metric] = {
     "roc_auc": Metric(roc_auc, "classification", True),
     "average_precision": Metric(average_precision, "classification", True),
-    "log_loss": Metric(log_loss, "classification", False),
+    "log_loss": Metric(log_loss, "classification", False, highest=math.inf),
     "brier": Metric(brier, "classification", False),
     "accuracy": Metric(accuracy, "classification", True),
     "expected_calibration_error": Metric(expected_calibration_error, "classification", False),
-    "rmse": Metric(rmse, "regression", False),
-    "mae": Metric(mae, "regression", False),
-    "r2": Metric(r2, "regression", True),
+    "rmse": Metric(rmse, "regression", False, highest=math.inf),
+    "mae": Metric(mae, "regression", False, highest=math.inf),
+    "r2": Metric(r2, "regression", True, lowest=-math.inf),
 }
 
 

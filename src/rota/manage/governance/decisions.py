@@ -23,7 +23,7 @@ import msgspec
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.governance import evidence, readiness, risk
 from rota.manage.governance.readiness import Readiness
-from rota.manage.models import model_versions
+from rota.manage.models import model_versions, strategies
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import Approval, ModelVersion, ReviewRequest
@@ -119,6 +119,8 @@ def decided(repositories: Repositories, version: ModelVersion, decision: ReviewD
     now = readiness.readiness(metadata, version, now_us=now_us)
     asked = review(metadata, version)
     _check_decision(now, decision, asked, risk.obstacles(now.policy, risk.answers(metadata, version)))
+    if decision.word == "approve" and decision.delivery is not None:
+        strategies.check_delivery(metadata, version.model, decision.delivery)
     status = _status_after(now, decision)
     at_us = max(now_us, version.updated_us + 1)
     expires_us = at_us + micros(now.policy.valid) if decision.word == "approve" and now.policy.valid else None

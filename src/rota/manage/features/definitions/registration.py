@@ -52,8 +52,7 @@ def register(metadata: Metadata, tables: Tables, definitions: Iterable[Definitio
     """
     records = unfolded(definitions)
     for _ in range(_TRIES):
-        stored = [metadata.get(type(record), record.name) for record in records]
-        changed = [(record, before) for record, before in zip(records, stored, strict=True) if record != before or _unversioned(metadata, record)]
+        changed = _changed(metadata, records)
         for record, _ in changed:
             _check(metadata, tables, record)
         if not changed:
@@ -66,6 +65,12 @@ def register(metadata: Metadata, tables: Tables, definitions: Iterable[Definitio
             continue  # another definition was registered meanwhile, or the same ones
         return [record for record, before in changed if record != before]
     raise Conflict("other processes keep registering definitions; try again")
+
+
+def check(metadata: Metadata, tables: Tables, definitions: Iterable[Definition]) -> None:
+    """Raises what `register` would raise for these definitions, nothing written."""
+    for record, _ in _changed(metadata, unfolded(definitions)):
+        _check(metadata, tables, record)
 
 
 def plan(metadata: Metadata, definitions: Iterable[Definition]) -> list[PlannedChange]:
@@ -137,6 +142,12 @@ def unfolded(definitions: Iterable[Definition]) -> list[Definition]:
             add(view)
         add(definition)
     return list(found.values())
+
+
+def _changed(metadata: Metadata, records: Sequence[Definition]) -> list[tuple[Definition, Definition | None]]:
+    """The definitions that are not stored as they are, each with what is stored."""
+    stored = [metadata.get(type(record), record.name) for record in records]
+    return [(record, before) for record, before in zip(records, stored, strict=True) if record != before or _unversioned(metadata, record)]
 
 
 def _unversioned(metadata: Metadata, record: Definition) -> bool:

@@ -1,0 +1,185 @@
+"""What is known before anything is stored: declarations that could never work, found when a project is planned.
+
+Each check gives sentences that name the record, the field and the value. They stand here and not in the records' constructors, so
+that definitions which an older Rota took can still be read.
+"""
+
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, get_args
+
+from rota.errors import InvalidInput
+from rota.manage.datasets import build as datasets
+from rota.manage.models import cron, strategies
+from rota.records.data import FeatureView
+from rota.records.dataset import Dataset, DatasetDefinition, TimeSplit
+from rota.records.record import Record, plain
+from rota.records.release import Endpoint
+from rota.records.run import Gate, Problem, TrainingPipeline, Trigger
+from rota.records.signal import AlertKind, Monitor
+from rota.records.time import micros
+from rota.stats import concept_drift, drift
+from rota.stats.metrics import METRICS
+
+_TRIGGERS = ("schedule", "new_data", "alert")
+
+
+def check(records: Sequence[Record], file: Path) -> None:
+    """Raises `InvalidInput` with every declaration of a project that could never work; the project's folder must be importable."""
+    problems = {record.name: record.problem for record in records if isinstance(record, TrainingPipeline)}
+    found = [f"{_title(record)}: {fault}" for record in records for fault in _faults(record, problems)]
+    if len(found) == 1:
+        raise InvalidInput(f"project file {str(file)!r}: {found[0]}", file=str(file))
+    if found:
+        listed = "".join(f"\n  {fault}" for fault in found)
+        raise InvalidInput(f"project file {str(file)!r} declares what cannot work:{listed}", file=str(file))
+
+
+def _faults(record: Record, problems: Mapping[str, Problem]) -> Iterator[str]:
+    unstorable = list(_unstorable(record))
+    yield from unstorable
+    if unstorable:
+        return
+    match record:
+        case TrainingPipeline():
+            yield from _pipeline(record)
+        case Dataset():
+            yield from _dataset(record.name, record.definition)
+        case Endpoint():
+            yield from strategies.faults(record.rollout, problems.get(record.model))
+        case Monitor():
+            yield from _monitor(record)
+        case FeatureView():
+            yield from _view(record)
+
+
+def _title(record: Record) -> str:
+    name = record.endpoint.name if isinstance(record, Monitor) else getattr(record, "name", getattr(record, "model", ""))
+    return f"{type(record).__name__} {name!r}"
+
+
+def _unstorable(record: Record) -> Iterator[str]:
+    """Values that no store gives back as they were: infinite and NaN numbers, and what JSON does not know."""
+    for field in record.__struct_fields__:
+        try:
+            value = plain(getattr(record, field))
+        except (TypeError, ValueError, RecursionError) as error:
+            yield f"{field} cannot be stored: {error}; give numbers, texts, lists and dicts"
+            continue
+        yield from (f"{path} = {number} is no finite number; leave it out, or give one" for path, number in _not_finite(field, value))
+
+
+def _not_finite(path: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path, value
+    elif isinstance(value, Mapping):
+        yield from chain.from_iterable(_not_finite(f"{path}.{name}", each) for name, each in value.items())
+    elif isinstance(value, list | tuple):
+        yield from chain.from_iterable(_not_finite(f"{path}[{i}]", each) for i, each in enumerate(value))
+
+
+def _pipeline(pipeline: TrainingPipeline) -> Iterator[str]:
+    yield from _dataset(pipeline.name, pipeline.dataset)
+    yield from _training_function(pipeline)
+    for number, gate in enumerate(pipeline.gates):
+        yield from (f"gates[{number}] {fault}" for fault in _gate(gate, pipeline.problem))
+    for number, trigger in enumerate(pipeline.triggers):
+        yield from (f"triggers[{number}] {fault}" for fault in _trigger(trigger))
+    for number, trigger in enumerate(pipeline.triggers):
+        before = pipeline.triggers[:number]
+        if trigger.kind != "schedule" and any((other.kind, other.spec) == (trigger.kind, trigger.spec) for other in before):
+            yield f"triggers[{number}] {trigger.kind} {trigger.spec}".rstrip() + " is there twice, and only the first would be asked; keep one"
+    for field in ("max_runs_per_week", "give_up_after"):
+        if getattr(pipeline, field) < 1:
+            yield f"{field} = {getattr(pipeline, field)} lets no trigger ever start a run; give at least 1"
+
+
+def _trigger(trigger: Trigger) -> Iterator[str]:
+    if trigger.kind not in _TRIGGERS:
+        yield f"kind = {trigger.kind!r} starts nothing by itself; declare one of {list(_TRIGGERS)}"
+    yield from _said(micros, trigger.cooldown, "cooldown: ")
+    if trigger.kind == "schedule":
+        yield from _said(cron.check, trigger.spec, "")
+    elif trigger.kind == "new_data" and trigger.rows < 1:
+        yield f"new_data: rows = {trigger.rows}; give at least 1"
+    elif trigger.kind == "alert" and trigger.spec not in get_args(AlertKind):
+        yield f"on_alert: no alert has the kind {trigger.spec!r}; the kinds are {list(get_args(AlertKind))}"
+
+
+def _gate(gate: Gate, problem: Problem) -> Iterator[str]:
+    known = METRICS.get(gate.metric)
+    if known is None or known.problem != problem:
+        of = "is unknown" if known is None else f"belongs to {known.problem}"
+        usable = [name for name, metric in METRICS.items() if metric.problem == problem]
+        yield f"{gate.kind}: the metric {gate.metric!r} {of}; a {problem} is measured by {usable}"
+        return
+    right = "at_least" if known.higher_is_better else "at_most"
+    if gate.word and gate.word != right:
+        better, written = "larger" if known.higher_is_better else "smaller", f"({gate.metric!r}, {gate.bound:g})"
+        yield f"{gate.word}{written}: {gate.metric} is better when it is {better}; write {right}{written}"
+    beyond = gate.bound > known.best if known.higher_is_better else gate.bound < known.best
+    if gate.kind != "champion" and beyond:
+        yield f"{gate.kind} {gate.metric}: its bound {gate.bound:g} can never be met; the best that {gate.metric} can be is {known.best:g}"
+    if gate.kind == "slice" and gate.min_rows < 1:
+        yield f"slice {gate.metric}: min_rows = {gate.min_rows}; give at least 1"
+
+
+def _dataset(name: str, definition: DatasetDefinition) -> Iterator[str]:
+    yield from _said(lambda d: datasets.check(name, d), definition, "")
+    window_us = micros(definition.window)
+    if not window_us:
+        yield f'dataset: window = {definition.window!r} holds no rows; write how far back it reaches, as in "180d"'
+    elif isinstance(definition.split, TimeSplit) and not 0 < micros(definition.split.test) < window_us:
+        yield (
+            f"dataset: TimeSplit(test={definition.split.test!r}) of window = {definition.window!r} leaves no rows for "
+            f"{'the test' if not micros(definition.split.test) else 'training'}; hold out a part of the window"
+        )
+
+
+def _training_function(pipeline: TrainingPipeline) -> Iterator[str]:
+    """A worker imports the function by its text and calls it with the data and the parameters; here it is done but for the call."""
+    module, _, name = str(pipeline.train).partition(":")
+    if module == "__main__":
+        yield f"train = {pipeline.train!r} is defined in a script; a worker imports it, so define it in the project file or a module beside it"
+        return
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything, and the plan has to say what
+        yield f"train = {pipeline.train!r} cannot be imported: {type(error).__name__}: {error}"
+        return
+    if not callable(function):
+        yield f"train = {pipeline.train!r} is a {type(function).__name__}, no function"
+        return
+    try:
+        inspect.signature(function).bind(object(), **pipeline.parameters)
+    except TypeError as error:
+        given = ", ".join(["data", *(f"{name}=..." for name in pipeline.parameters)])
+        yield f"train = {pipeline.train!r} cannot be called as {name}({given}): {error}"
+    except ValueError:
+        return  # a function of a compiled module tells no signature
+
+
+def _monitor(monitor: Monitor) -> Iterator[str]:
+    yield from _said(cron.check, monitor.schedule, "schedule: ")
+    least = max(drift.LEAST_REFERENCE, concept_drift.LEAST_REFERENCE)
+    if monitor.reference_days < least:
+        yield f"reference_days = {monitor.reference_days} could never judge drift, which is compared with at least {least} days"
+    if monitor.gap_days < 0:
+        yield f"gap_days = {monitor.gap_days} would compare a day with itself; give 0 or more"
+
+
+def _view(view: FeatureView) -> Iterator[str]:
+    if view.ttl is not None and not micros(view.ttl):
+        yield f"ttl = {view.ttl!r}: every value would be too old at once; leave it out for values that never expire"
+
+
+def _said(act: Callable[[Any], object], value: Any, prefix: str) -> Iterator[str]:
+    """The refusal of a check that raises, as a sentence."""
+    try:
+        act(value)
+    except InvalidInput as error:
+        yield f"{prefix}{error}"

@@ -1,0 +1,183 @@
+"""Declarations that could never work are refused by `rota plan`, with the field and the value, and nothing is stored."""
+
+import sys
+
+import pytest
+
+from rota.errors import InvalidInput
+from rota.manage.models import strategies
+from rota.operationalize import project as projects
+from rota.records.data import Source
+from rota.records.release import Canary, metric
+from rota.settings import Settings
+from rota.wiring import opened
+
+TEXT = """
+import rota
+from rota.records.run import Gate, Trigger
+from rota.records.release import Analysis
+
+flights = rota.Source("flights", {"id": "string", "origin": "string", "at": "timestamp", "delay": "float"}, timestamp_field="at", id_field="id")
+delays = rota.FeatureView("delays", [rota.Entity("airport", ["origin"])], flights, {"mean": rota.mean("delay", window="3h")})
+service = rota.FeatureService("late", [delays])
+
+def train(data, rounds=10):
+    return data
+
+class Trainer:
+    pass
+
+trainer = Trainer()
+
+def dataset(**words):
+    return rota.DatasetDefinition(service, flights, **({"label": rota.sql("delay > 15"), "timestamp": "at"} | words))
+
+def pipeline(**words):
+    return rota.TrainingPipeline("late", **({"train": train, "dataset": dataset()} | words))
+
+def endpoint(**words):
+    return rota.Endpoint("late", "late", rota.Canary(**words))
+
+LOSS = [rota.metric("log_loss", margin=0.01)]
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load_(declared):
+        file = tmp_path / "project.py"
+        file.write_text(f"{TEXT}\ndeclared = {declared}\n")
+        return projects.load(file)
+
+    return load_
+
+
+NEVER = [
+    ('pipeline(triggers=[rota.cron("0 3 * * 1", cooldown="7 days")])', r"duration '7 days'"),
+    ('pipeline(triggers=[Trigger("schedule", "0 3 * * 1", cooldown="7 days")])', r"triggers\[0\] cooldown: duration '7 days'"),
+    ('pipeline(triggers=[rota.new_data(10, cooldown="weekly")])', r"duration 'weekly'"),
+    ('pipeline(triggers=[Trigger("new_data", rows=10, cooldown="weekly")])', r"triggers\[0\] cooldown: duration 'weekly'"),
+    ('pipeline(triggers=[Trigger("new_data", rows=0)])', r"triggers\[0\] new_data: rows = 0"),
+    ('pipeline(triggers=[rota.cron("0 3 31 2 *")])', r"triggers\[0\] cron expression '0 3 31 2 \*' is not valid"),
+    ('pipeline(triggers=[rota.on_alert("perfomance")])', r"no alert has the kind 'perfomance'; the kinds are .*'performance'"),
+    ('pipeline(triggers=[Trigger("manual")])', r"triggers\[0\] kind = 'manual' starts nothing by itself"),
+    ('pipeline(triggers=[rota.on_alert("drift"), rota.on_alert("drift", cooldown="1d")])', r"triggers\[1\] alert drift is there twice"),
+    ("pipeline(triggers=[rota.new_data(10), rota.new_data(99)])", r"triggers\[1\] new_data is there twice"),
+    (
+        'pipeline(gates=[rota.at_least("auc", 0.6)])',
+        r"gates\[0\] threshold: the metric 'auc' is unknown; a classification is measured by \['roc_auc'",
+    ),
+    ('pipeline(gates=[rota.at_most("rmse", 3)])', r"the metric 'rmse' belongs to regression"),
+    ('pipeline(problem="regression", gates=[rota.per_slice("origin", "roc_auc", 0.6)])', r"slice: the metric 'roc_auc' belongs to classification"),
+    ('pipeline(gates=[rota.not_worse_than_champion("logloss")])', r"champion: the metric 'logloss' is unknown"),
+    ('pipeline(gates=[rota.at_least("log_loss", 0.1)])', r"better when it is smaller; write at_most\(\'log_loss\', 0.1\)"),
+    ('pipeline(gates=[rota.at_most("roc_auc", 0.7)])', r"better when it is larger; write at_least"),
+    ('pipeline(gates=[rota.at_least("roc_auc", float("nan"))])', r"gates\[0\].bound = nan is no finite number"),
+    ('pipeline(gates=[rota.not_worse_than_champion("roc_auc", margin=float("inf"))])', r"gates\[0\].bound = inf"),
+    ('pipeline(gates=[rota.at_least("roc_auc", 60)])', r"its bound 60 can never be met; the best that roc_auc can be is 1"),
+    ('pipeline(gates=[rota.at_most("log_loss", -0.1)])', r"can never be met; the best that log_loss can be is 0"),
+    ('pipeline(gates=[rota.per_slice("origin", "log_loss", -1)])', r"can never be met"),
+    ('pipeline(gates=[rota.per_slice("origin", "roc_auc", 0.5, min_rows=0)])', r"min_rows = 0"),
+    ("pipeline(max_runs_per_week=0)", r"max_runs_per_week = 0 lets no trigger"),
+    ("pipeline(give_up_after=0)", r"give_up_after = 0 lets no trigger"),
+    ('pipeline(parameters={"rounds": float("inf")})', r"parameters.rounds = inf"),
+    ('pipeline(parameters={"rounds": object()})', r"parameters cannot be stored"),
+    ('pipeline(parameters={"round": 10})', r"cannot be called as train\(data, round=...\): got an unexpected keyword argument 'round'"),
+    ('pipeline(train="project:tarin")', r"train = 'project:tarin' cannot be imported: AttributeError"),
+    ('pipeline(train="somewhere.else:train")', r"cannot be imported: ModuleNotFoundError"),
+    ('pipeline(train="project:trainer")', r"is a Trainer, no function"),
+    ('pipeline(train="__main__:train")', r"is defined in a script"),
+    ('pipeline(dataset=dataset(label=rota.sql("origin")))', r"its label 'origin' is a text"),
+    ('pipeline(dataset=dataset(label=rota.sql("dealy > 15")))', r"dealy"),
+    ('pipeline(dataset=dataset(filter="delay"))', r"its filter 'delay' is float, not a condition"),
+    ('pipeline(dataset=dataset(window="0d"))', r"window = '0d' holds no rows"),
+    ('pipeline(dataset=dataset(window="7d", split=rota.TimeSplit(test="7d")))', r"test='7d'\) of window = '7d' leaves no rows for training"),
+    ('pipeline(dataset=dataset(split=rota.TimeSplit(test="0s")))', r"leaves no rows for the test"),
+    ('rota.Dataset("late", dataset(split=rota.GroupSplit(by="tail")))', r"split by 'tail', which is no field"),
+    ("endpoint(analysis=LOSS)", r"at least 30 hours with labels, but hold = '30m' with patience = 5 gives up after 3 hours"),
+    ('endpoint(shadow="2h", hold="9d", analysis=LOSS)', r"shadow = '2h' with patience = 5 gives up after 12 hours"),
+    ("endpoint(steps=[], analysis=LOSS)", r"is never asked: there are no steps and no shadow"),
+    (
+        'endpoint(shadow="2d", analysis=[rota.metric("roc_auc", margin=0.1)])',
+        r"analysis\[0\] metric: the metric 'roc_auc' is unknown; a rollout can be",
+    ),
+    ('endpoint(analysis=[rota.error_rate(margin=float("nan"))])', r"rollout.analysis\[0\].bound = nan"),
+    ("endpoint(analysis=[rota.error_rate(margin=2)])", r"margin = 2 is a difference of shares"),
+    ("endpoint(analysis=[rota.latency_p95(ratio=0)])", r"ratio = 0 must be positive"),
+    ('endpoint(hold="0s", analysis=[rota.latency_p95()])', r"judged before it had any traffic"),
+    ("endpoint(patience=-1)", r"patience = -1"),
+    ("rota.Monitor(endpoint(), reference_days=20)", r"reference_days = 20 could never judge drift"),
+    ("rota.Monitor(endpoint(), gap_days=-1)", r"gap_days = -1"),
+    ('rota.Monitor(endpoint(), schedule="0 3 31 2 *")', r"schedule: cron expression"),
+    ('rota.FeatureView("v", [rota.Entity("airport", ["origin"])], flights, {"d": rota.sql("delay")}, ttl="0s")', r"ttl = '0s'"),
+]
+
+
+@pytest.mark.parametrize(("declared", "message"), NEVER)
+def test_what_could_never_work_is_refused_with_its_field_and_value(load, declared, message):
+    with pytest.raises(InvalidInput, match=message):
+        load(declared)
+
+
+FINE = [
+    'pipeline(gates=[rota.at_least("roc_auc", 1.0), rota.at_most("log_loss", 0.5), rota.not_worse_than_champion("brier", margin=0.0)])',
+    'pipeline(problem="regression", gates=[rota.at_least("r2", -3), rota.at_most("rmse", 1e9), rota.per_slice("origin", "mae", 5)])',
+    'pipeline(triggers=[rota.cron("0 3 * * 1"), rota.cron("0 4 * * 2"), rota.on_alert("drift"), rota.on_alert("performance")])',
+    'pipeline(parameters={"rounds": 5})',
+    'pipeline(train="project:train")',
+    'endpoint(shadow="5h", analysis=LOSS)',
+    'endpoint(hold="5h", analysis=LOSS)',
+    "endpoint(steps=[])",
+    "rota.Monitor(endpoint(), reference_days=30, gap_days=0)",
+]
+
+
+@pytest.mark.parametrize("declared", FINE)
+def test_what_can_work_is_taken(load, declared):
+    assert load(declared).records
+
+
+def test_every_fault_of_a_project_is_listed_at_once(load):
+    with pytest.raises(InvalidInput) as caught:
+        load('[pipeline(gates=[rota.at_least("auc", 1)], max_runs_per_week=0)][0]')
+    assert str(caught.value).count("\n  TrainingPipeline 'late': ") == 2
+
+
+def test_a_regression_is_not_judged_by_a_loss_of_probabilities(load):
+    load('pipeline(problem="regression"); served = endpoint(shadow="2d", analysis=[rota.metric("squared_error", margin=1.0)])')
+    with pytest.raises(InvalidInput, match=r"'log_loss' is a loss of classification, and the model's problem is regression; use \['squared_error'\]"):
+        load('pipeline(problem="regression"); served = endpoint(shadow="2d", analysis=LOSS)')
+
+
+def test_a_module_that_the_release_does_not_hold_is_refused(tmp_path):
+    (tmp_path / "elsewhere.py").write_text("ROUNDS = 3\n")
+    folder = tmp_path / "flights"
+    folder.mkdir()
+    (folder / "neighbour.py").symlink_to(tmp_path / "elsewhere.py")
+    file = folder / "project.py"
+    file.write_text(f"from neighbour import ROUNDS\n{TEXT}\ndeclared = pipeline()\n")
+    with pytest.raises(InvalidInput, match=r"imports the module 'neighbour' from .*neighbour.py', which a release does not hold"):
+        projects.load(file)
+    assert "neighbour" not in sys.modules
+    (folder / "neighbour.py").unlink()
+    (folder / "neighbour.py").write_text("ROUNDS = 3\n")
+    assert projects.load(file).pipelines
+
+
+def test_a_delivery_that_could_only_be_rolled_back_is_no_choice():
+    endpoint = Canary(shadow="2d", analysis=[metric("log_loss", margin=0.01)])
+    assert strategies.faults(endpoint, "classification") == []
+    quick = strategies.chosen(endpoint, Canary(steps=[50], hold="1h"))
+    assert "gives up after 6 hours" in strategies.faults(quick, None)[0]
+    assert strategies.faults(strategies.chosen(endpoint, Canary(steps=[])), None, at_once=True) == []
+
+
+def test_plan_refuses_what_apply_refuses_and_stores_nothing(tmp_path):
+    file = tmp_path / "project.py"
+    view = 'rota.FeatureView("v", [rota.Entity("a", ["origin"])], flights, {"d": rota.sql("floor(delay, 1)")})'
+    file.write_text(f"{TEXT}\ndeclared = {view}\n")
+    with opened(Settings(home=tmp_path / "home")) as platform:
+        for act in (platform.projects.plan, platform.projects.apply):
+            with pytest.raises(InvalidInput, match="floor"):
+                act(file)
+        assert platform.repositories.metadata.find(Source) == []
