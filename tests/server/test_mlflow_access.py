@@ -9,6 +9,7 @@ import pytest
 from rota.manage.access import tokens
 from rota.records.access import Role
 from rota.server import mlflow as api
+from rota.server.mlflow.wire import ABSENT
 
 BASE = "/api/2.0/mlflow"
 
@@ -97,6 +98,14 @@ def test_unknown_paths_and_methods_have_mlflows_code(mlflow: Any) -> None:
         answer = mlflow.caller.ask(method, path, b"{}")
         assert answer.status in (404, 405)
         assert answer.json()["error_code"] == "ENDPOINT_NOT_FOUND"
+        assert f"{method} {path}: " in answer.json()["message"]
+
+
+@pytest.mark.parametrize("area", ABSENT)
+def test_an_absent_area_says_what_is_missing(mlflow: Any, area: str) -> None:
+    for path in (f"/api/3.0/mlflow/{area}/search", f"{BASE}/{area}"):
+        answer = mlflow.caller.ask("POST", path, b"{}")
+        assert (answer.status, answer.json()["message"]) == (404, f"POST {path}: {ABSENT[area]}")
 
 
 def test_what_clients_ask_a_server_about_itself(mlflow: Any) -> None:

@@ -59,6 +59,27 @@ def test_a_logged_model_is_pending_until_its_files_are_there(mlflow: Any) -> Non
     assert mlflow.get(f"logged-models/{identity}", allow_deleted="true")["model"]["info"]["model_id"] == identity
 
 
+def test_a_parameter_of_a_logged_model_is_written_once(mlflow: Any) -> None:
+    made = mlflow.post("logged-models", experiment_id="0", name="clf", params=[{"key": "lr", "value": "1"}])["model"]["info"]["model_id"]
+    mlflow.post(f"logged-models/{made}/params", params=[{"key": "depth", "value": "3"}])
+    for again in ([("lr", "1")], [("lr", "9")], [("fresh", "1"), ("depth", "9")], [("a", "1"), ("a", "1")]):
+        pairs = [{"key": key, "value": value} for key, value in again]
+        assert mlflow.refused("POST", f"logged-models/{made}/params", params=pairs) == (400, "BAD_REQUEST")
+    kept = mlflow.get(f"logged-models/{made}")["model"]["data"]["params"]
+    assert {pair["key"]: pair["value"] for pair in kept} == {"lr": "1", "depth": "3"}
+
+
+def test_the_versions_that_a_logged_model_names_are_kept_whether_texts_or_numbers(mlflow: Any) -> None:
+    info = logged(mlflow)
+    known = json.dumps([{"name": "other", "version": 4}, {"name": "third", "version": "1"}])
+    mlflow.send("PATCH", f"logged-models/{info['model_id']}/tags", tags=[{"key": "mlflow.modelVersions", "value": known}])
+    mlflow.post("registered-models/create", name="clf")
+    for _ in range(2):
+        mlflow.post("model-versions/create", name="clf", source=f"models:/{info['model_id']}", run_id=info["source_run_id"])
+    (tag,) = [each["value"] for each in mlflow.get(f"logged-models/{info['model_id']}")["model"]["info"]["tags"]]
+    assert [(each["name"], int(each["version"])) for each in json.loads(tag)] == [("other", 4), ("third", 1), ("clf", 1), ("clf", 2)]
+
+
 def test_a_logged_model_needs_an_experiment_a_run_and_a_clean_name(mlflow: Any) -> None:
     assert mlflow.refused("POST", "logged-models", experiment_id="77") == (404, "RESOURCE_DOES_NOT_EXIST")
     assert mlflow.refused("POST", "logged-models", experiment_id="0", source_run_id="e" * 32) == (404, "RESOURCE_DOES_NOT_EXIST")

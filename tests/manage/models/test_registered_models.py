@@ -186,7 +186,9 @@ def test_a_first_version_makes_its_model_and_the_next_leaves_it_alone(metadata):
     made = registered_models.get(metadata, "delay")
     registered_models.update(metadata, "delay", actor="anna", now_us=9, description="minutes late", tags={"team": "ops"})
     register(metadata, 2)
-    assert registered_models.get(metadata, "delay") == msgspec.structs.replace(made, description="minutes late", tags={"team": "ops"}, updated_us=9)
+    after = registered_models.get(metadata, "delay")
+    assert after == msgspec.structs.replace(made, description="minutes late", tags={"team": "ops"}, updated_us=after.updated_us)
+    assert after.updated_us > made.updated_us  # a version came
 
 
 def test_a_version_of_an_older_release_implies_its_model(metadata):
@@ -285,7 +287,8 @@ def test_what_describes_a_version_changes_and_the_audit_log_keeps_both(metadata)
     register(metadata, 1)
     changed = model_versions.update(metadata, "delay", 1, actor="bea", now_us=9, description="new", tags={"a": "1", "b": "2"}, owner="bea")
     changed = model_versions.update(metadata, "delay", 1, actor="bea", now_us=10, tags={"c": "3"}, removed_tags=["a"])
-    assert (changed.description, changed.owner, changed.tags, changed.updated_us) == ("new", "bea", {"b": "2", "c": "3"}, 10)
+    assert (changed.description, changed.owner, changed.tags) == ("new", "bea", {"b": "2", "c": "3"})
+    assert changed.updated_us == 9  # tags move no moment, as in MLflow
     bodies = [entry.body for entry in metadata.audit() if entry.action == "version.change"]
     assert bodies[1] == {"before": {"tags": {"a": "1", "b": "2"}}, "after": {"tags": {"b": "2", "c": "3"}}}
     assert model_versions.update(metadata, "delay", 1, actor="bea", now_us=11, description="new") == changed

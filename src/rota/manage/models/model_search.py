@@ -41,7 +41,7 @@ def models(metadata: Metadata, query: Query) -> Page[RegisteredModel]:
 
 def versions(metadata: Metadata, query: Query) -> Page[ModelVersion]:
     """Versions that meet a query, newest first unless it has an order."""
-    found = metadata.find(ModelVersion, order="-created_us")
+    found = sorted(metadata.find(ModelVersion), key=_newest_first)
     aliases: dict[str, list[str]] = {}
     for alias in metadata.find(Alias):
         aliases.setdefault(f"{alias.model}@{alias.number}", []).append(alias.alias)
@@ -63,6 +63,8 @@ def versions(metadata: Metadata, query: Query) -> Page[ModelVersion]:
         parameters = {key: str(value) for key, value in version.parameters.items()}
         return {"attribute": attributes, "tag": version.tags, "metric": version.metrics, "parameter": parameters}
 
+    if query.order:
+        found.sort(key=lambda version: (version.model, -version.number))  # what the order leaves open
     kept = [v for v in found if query.view == "all" or (v.status == "deleted") == (query.view == "deleted")]
     return search_grammar.found(kept, query, fields, scope="versions")
 
@@ -73,6 +75,10 @@ def stage(version: ModelVersion, aliases: Iterable[str]) -> str:
         if alias in aliases:
             return name
     return "archived" if ARCHIVED_TAG in version.tags else "none"
+
+
+def _newest_first(version: ModelVersion) -> tuple[int, str, int]:
+    return -version.created_us, version.model, -version.number
 
 
 def _seen(models: Iterable[RegisteredModel], view: View) -> list[RegisteredModel]:

@@ -37,6 +37,8 @@ def register(batch: Batch, metadata: Metadata, version: ModelVersion, *, actor: 
         owner = version.owner or ("" if actor == "rota" else actor)
         at_us, project = version.created_us, registered_models.project_of(metadata, version)
         batch.put(RegisteredModel(version.model, project, owner, created_us=at_us, updated_us=at_us), replacing=model)
+    else:
+        registered_models.put_touched(batch, metadata, version.model, version.created_us)
     batch.create(version)
     batch.event(Event("version.registered", version.id, version.created_us, {"model": version.model, "number": version.number}))
     batch.audit(actor, "version.register", version.id, version.created_us, run=version.run or version.experiment_run, dataset=version.dataset)
@@ -131,16 +133,20 @@ def update(  # noqa: PLR0913 - what may be changed, each by its name
     tags: Mapping[str, str] | None = None,
     removed_tags: Collection[str] = (),
     owner: str | None = None,
+    moved: bool = False,
 ) -> ModelVersion:
-    """Change what describes a version; what is not given stays, and what the version is never changes."""
+    """Change what describes a version; what is not given stays, and what the version is never changes.
+
+    Its moment moves with description and owner, as in MLflow not with tags; `moved` moves it even where nothing differs.
+    """
 
     def attempt() -> ModelVersion:
         before = live(metadata, model, number)
-        after = registered_models.described(before, now_us, description=description, owner=owner, tags=tags, removed_tags=removed_tags)
+        after = registered_models.described(before, now_us, description=description, owner=owner, tags=tags, removed_tags=removed_tags, moved=moved)
         if after != before:
             batch = Batch()
             batch.put(after, replacing=before)
-            registered_models.audit_description(batch, actor, "version.change", before.id, before, after)
+            registered_models.audit_description(batch, actor, "version.change", before.id, before, after, now_us)
             metadata.commit(batch)
         return after
 
@@ -160,6 +166,7 @@ def delete(metadata: Metadata, model: str, number: int, *, actor: str, now_us: M
             raise Refused(f"{version.id} cannot be deleted: endpoints {served} serve it; deliver another version first", version=version.id)
         batch = Batch()
         batch.put(msgspec.structs.replace(version, status="deleted", updated_us=now_us), replacing=version)
+        registered_models.put_touched(batch, metadata, model, now_us)
         batch.audit(actor, "version.delete", version.id, now_us, before=version.status, reason=reason)
         metadata.commit(batch)
 

@@ -58,7 +58,7 @@ def get(metadata: Metadata, name: str) -> RegisteredModel:
     return model
 
 
-def update(
+def update(  # noqa: PLR0913 - what may be changed, each by its name
     metadata: Metadata,
     name: str,
     *,
@@ -68,20 +68,42 @@ def update(
     owner: str | None = None,
     tags: Mapping[str, str] | None = None,
     removed_tags: Collection[str] = (),
+    moved: bool = False,
 ) -> RegisteredModel:
-    """Change what describes a model; what is not given stays. `tags` are added to those there are."""
+    """Change what describes a model; what is not given stays. `tags` are added to those there are.
+
+    Its moment moves with description and owner, as in MLflow not with tags; `moved` moves it even where nothing differs.
+    """
 
     def attempt() -> RegisteredModel:
         before = get(metadata, name)
-        after = described(before, now_us, description=description, owner=owner, tags=tags, removed_tags=removed_tags)
+        after = described(before, now_us, description=description, owner=owner, tags=tags, removed_tags=removed_tags, moved=moved)
         if after != before:
             batch = Batch()
             batch.put(after, replacing=metadata.get(RegisteredModel, name))
-            audit_description(batch, actor, "model.change", name, before, after)
+            audit_description(batch, actor, "model.change", name, before, after, now_us)
             metadata.commit(batch)
         return after
 
     return transact(attempt)
+
+
+def touch(metadata: Metadata, name: str, *, now_us: Micros) -> None:
+    """Move a model's moment: one of its versions came, went, or changed its stage."""
+
+    def attempt() -> None:
+        batch = Batch()
+        put_touched(batch, metadata, name, now_us)
+        metadata.commit(batch)
+
+    transact(attempt)
+
+
+def put_touched(batch: Batch, metadata: Metadata, name: str, now_us: Micros) -> None:
+    """`touch` as a part of a batch."""
+    model = metadata.get(RegisteredModel, name)
+    if model is not None and model.updated_us < now_us:
+        batch.put(msgspec.structs.replace(model, updated_us=now_us), replacing=model)
 
 
 def delete(metadata: Metadata, name: str, *, actor: str, now_us: Micros, reason: str = "", may_release: bool = False) -> None:
@@ -133,7 +155,7 @@ def rename(
         batch.create(renamed)
         batch.put(msgspec.structs.replace(model, deleted_us=now_us, updated_us=now_us), replacing=metadata.get(RegisteredModel, name))
         for version in metadata.find(ModelVersion, {"model": name}, order="number"):
-            moved = msgspec.structs.replace(version, model=new_name)
+            moved = msgspec.structs.replace(version, model=new_name, updated_us=now_us)
             batch.create(moved)
             batch.put(msgspec.structs.replace(version, status="deleted", updated_us=now_us), replacing=version)
             batch.link(f"model_version:{moved.id}", [f"model_version:{version.id}"], now_us)
@@ -173,20 +195,31 @@ def project_of(metadata: Metadata, version: ModelVersion) -> str:
 
 
 def described(
-    before: D, now_us: Micros, *, description: str | None, owner: str | None, tags: Mapping[str, str] | None, removed_tags: Collection[str]
+    before: D,
+    now_us: Micros,
+    *,
+    description: str | None,
+    owner: str | None,
+    tags: Mapping[str, str] | None,
+    removed_tags: Collection[str],
+    moved: bool = False,
 ) -> D:
     """A model or version with another description, owner or tags; the same value when nothing differs. None leaves a field as it is."""
     merged = {key: value for key, value in {**before.tags, **(tags or {})}.items() if key not in removed_tags}
-    wanted = {"description": description, "owner": owner, "tags": merged}
-    changes = {field: value for field, value in wanted.items() if value is not None and value != getattr(before, field)}
-    return msgspec.structs.replace(before, **changes, updated_us=now_us) if changes else before
+    wanted = {"description": description, "owner": owner}
+    changes: dict[str, object] = {field: value for field, value in wanted.items() if value is not None and value != getattr(before, field)}
+    if changes or moved:
+        changes["updated_us"] = max(now_us, before.updated_us)
+    return msgspec.structs.replace(before, tags=merged, **changes)
 
 
-def audit_description(batch: Batch, actor: str, action: str, subject: str, before: D, after: D) -> None:
-    """Write the changed fields of a model or version into the audit log, as they were and as they are."""
+def audit_description(batch: Batch, actor: str, action: str, subject: str, before: D, after: D, now_us: Micros) -> None:
+    """Write the changed fields of a model or version into the audit log, as they were and as they are; nothing when none did."""
     changed = [field for field in ("description", "owner", "tags") if getattr(before, field) != getattr(after, field)]
+    if not changed:
+        return
     old, new = ({field: getattr(record, field) for field in changed} for record in (before, after))
-    batch.audit(actor, action, subject, after.updated_us, before=msgspec.to_builtins(old), after=msgspec.to_builtins(new))
+    batch.audit(actor, action, subject, now_us, before=msgspec.to_builtins(old), after=msgspec.to_builtins(new))
 
 
 def _known(metadata: Metadata, name: str) -> RegisteredModel | None:

@@ -216,7 +216,7 @@ def _tagged(call: MlflowCall, identity: str, new: Mapping[str, str], removed: st
     if removed and removed not in before.tags:
         raise missing(f"experiment {identity!r} has no tag {removed!r}")
     tags = {key: value for key, value in {**before.tags, **new}.items() if key != removed}
-    after = msgspec.structs.replace(before, tags=tags, updated_us=call.now_us)
+    after = msgspec.structs.replace(before, tags=tags)
     call.repositories.tracking.replace_experiment(after, before=before)
 
 

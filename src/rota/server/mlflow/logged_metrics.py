@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import msgspec
 
 from rota.ports.metadata import Batch, Metadata
-from rota.records.time import Micros
 from rota.records.tracking import LoggedModel, MetricPoint, ModelMetric
 from rota.server.mlflow.wire import missing
 
@@ -23,7 +22,7 @@ class ModelPoint:
     point: MetricPoint
 
 
-def note(metadata: Metadata, batch: Batch, points: Iterable[ModelPoint], *, now_us: Micros) -> None:
+def note(metadata: Metadata, batch: Batch, points: Iterable[ModelPoint]) -> None:
     """Put the points into their models' records; `Conflict` at commit when one was changed meanwhile."""
     by_model: dict[str, list[ModelPoint]] = {}
     for point in points:
@@ -32,7 +31,7 @@ def note(metadata: Metadata, batch: Batch, points: Iterable[ModelPoint], *, now_
         before = metadata.get(LoggedModel, identity)
         if before is None or before.deleted_us is not None:
             raise missing(f"there is no logged model with id {identity!r}")
-        after = msgspec.structs.replace(before, metrics=_newest(before.metrics, its), updated_us=now_us)
+        after = msgspec.structs.replace(before, metrics=_newest(before.metrics, its))
         batch.put(after, replacing=before)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from fastapi import APIRouter
@@ -19,6 +19,7 @@ from rota.server.mlflow.wire import (
     MAX_EXPERIMENT_TAG,
     KeyValue,
     MlflowCall,
+    MlflowError,
     MlflowRequest,
     Text,
     invalid,
@@ -143,31 +144,48 @@ def finalize(call: MlflowCall, asked: FinalizeLoggedModel) -> object:
     status = STATUSES.get(str(asked.status))
     if status is None or status == "pending":
         raise invalid(f"status {asked.status!r} ends no upload; send LOGGED_MODEL_READY or LOGGED_MODEL_UPLOAD_FAILED")
-    return {"model": shown(_changed(call, asked.model_id, status=status))}
+    return {"model": shown(_changed(call, asked.model_id, lambda before: msgspec.structs.replace(before, status=status, updated_us=call.now_us)))}
 
 
 @route(router, "DELETE", "/{model_id}", "experiment.write")
 def delete(call: MlflowCall, asked: LoggedModelById) -> object:
-    _changed(call, asked.model_id, deleted_us=call.now_us)
+    _changed(call, asked.model_id, lambda before: msgspec.structs.replace(before, deleted_us=call.now_us, updated_us=call.now_us))
     return {}
 
 
 @route(router, "PATCH", "/{model_id}/tags", "experiment.write")
 def set_tags(call: MlflowCall, asked: SetLoggedModelTags) -> object:
-    return {"model": shown(_changed(call, asked.model_id, tags=limited_tags(asked.tags, MAX_EXPERIMENT_TAG)))}
+    new = limited_tags(asked.tags, MAX_EXPERIMENT_TAG)
+    return {"model": shown(_changed(call, asked.model_id, lambda before: msgspec.structs.replace(before, tags={**before.tags, **new})))}
 
 
 @route(router, "DELETE", "/{model_id}/tags/{tag_key:path}", "experiment.write")
 def delete_tag(call: MlflowCall, asked: DeleteLoggedModelTag) -> object:
-    if asked.tag_key not in known(call, asked.model_id).tags:
-        raise missing(f"logged model {asked.model_id!r} has no tag {asked.tag_key!r}")
-    _changed(call, asked.model_id, removed_tag=asked.tag_key)
+    def drop(before: LoggedModel) -> LoggedModel:
+        if asked.tag_key not in before.tags:
+            raise missing(f"logged model {before.id!r} has no tag {asked.tag_key!r}")
+        return msgspec.structs.replace(before, tags={key: value for key, value in before.tags.items() if key != asked.tag_key})
+
+    _changed(call, asked.model_id, drop)
     return {}
 
 
 @route(router, "POST", "/{model_id}/params", "experiment.write")
 def log_params(call: MlflowCall, asked: LogLoggedModelParams) -> object:
-    _changed(call, asked.model_id, parameters={pair.key: pair.value for pair in asked.params})
+    """A parameter is written once; where one of them is known already, none is taken."""
+    new: dict[str, str] = {}
+    for pair in asked.params:
+        if pair.key in new:
+            raise MlflowError("BAD_REQUEST", f"parameter {pair.key!r} is there twice; a parameter of a model is written once")
+        new[pair.key] = pair.value
+
+    def add(before: LoggedModel) -> LoggedModel:
+        for key in new.keys() & before.parameters.keys():
+            was = before.parameters[key]
+            raise MlflowError("BAD_REQUEST", f"model {before.id!r} has the parameter {key!r} already, {was!r}; a parameter is written once")
+        return msgspec.structs.replace(before, parameters={**before.parameters, **new})
+
+    _changed(call, asked.model_id, add)
     return {}
 
 
@@ -188,6 +206,8 @@ def search(call: MlflowCall, asked: SearchLoggedModels) -> object:
     query = Query(search_grammar.parse_filter(asked.filter, "logged_model"), limit=asked.max_results, page=asked.page_token)
     models = [model for experiment in dict.fromkeys(asked.experiment_ids) for model in _of_experiment(call, experiment)]
     models.sort(key=lambda model: (-model.created_us, model.id))
+    if asked.datasets and not any(each.entity == "metric" for each in query.where):
+        models = [model for model in models if any(_on(metric, data) for metric in model.metrics for data in asked.datasets)]
     models = [model for model in models if all(matches(each, _fields(model, asked.datasets)) for each in query.where)]
     for each in reversed(asked.order_by):
         order = search_grammar.parse_order([f"{each.field_name} {'ASC' if each.ascending else 'DESC'}"], "logged_model")
@@ -224,21 +244,18 @@ def shown(model: LoggedModel) -> dict[str, object]:
     }
 
 
-def _changed(call: MlflowCall, identity: str, *, removed_tag: str = "", **changes: object) -> LoggedModel:
-    """Replace fields; tags and parameters are added to those there are."""
+def _changed(call: MlflowCall, identity: str, change: Callable[[LoggedModel], LoggedModel]) -> LoggedModel:
+    """A model as `change` makes it of the stored one. Tags, parameters and metrics do not move its moment, as in MLflow."""
 
-    def change() -> LoggedModel:
+    def attempt() -> LoggedModel:
         before = known(call, identity)
-        merged = {name: {**getattr(before, name), **value} if isinstance(value, dict) else value for name, value in changes.items()}
-        if removed_tag:
-            merged["tags"] = {key: value for key, value in before.tags.items() if key != removed_tag}
-        after = msgspec.structs.replace(before, updated_us=call.now_us, **merged)
+        after = change(before)
         batch = Batch()
         batch.put(after, replacing=before)
         call.repositories.metadata.commit(batch)
         return after
 
-    return transact(change)
+    return transact(attempt)
 
 
 def _of_experiment(call: MlflowCall, experiment: str) -> list[LoggedModel]:
@@ -249,7 +266,7 @@ def _of_experiment(call: MlflowCall, experiment: str) -> list[LoggedModel]:
 def _fields(model: LoggedModel, datasets: Sequence[SearchLoggedModelsDataset], *, single: bool = False) -> Fields:
     """What a search sees of a model; a metric that was measured on several of the datasets has several values, to sort by the newest."""
     metrics: dict[str, tuple[float, ...]] = {}
-    for metric in sorted(model.metrics, key=lambda metric: (metric.step, metric.at_us)):
+    for metric in sorted(model.metrics, key=lambda metric: (metric.at_us, metric.step)):
         if not datasets or any(_on(metric, data) for data in datasets):
             metrics[metric.key] = (*metrics.get(metric.key, ()), metric.value)
     return {

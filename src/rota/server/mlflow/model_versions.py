@@ -16,6 +16,7 @@ from rota.server.mlflow.registered_models import REASON, number_of, remove_alias
 from rota.server.mlflow.wire import BASE, MAX_REGISTRY_TAG, KeyValue, MlflowCall, MlflowRequest, Text, invalid, limited_tags, missing, route
 
 router = APIRouter(prefix=f"{BASE}/model-versions")
+NEWEST_CHANGE = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
 VERSIONS_TAG = "mlflow.modelVersions"
 """The tag of a logged model in which MLflow's clients look for its versions."""
 
@@ -93,7 +94,7 @@ def search(call: MlflowCall, asked: SearchModelVersions) -> object:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 200000")
     query = Query(
         version_form.without_prompts(search_grammar.parse_filter(asked.filter, "model_version")),
-        search_grammar.parse_order(asked.order_by, "model_version"),
+        search_grammar.parse_order(asked.order_by or NEWEST_CHANGE, "model_version"),
         asked.max_results,
         asked.page_token,
     )
@@ -167,9 +168,10 @@ def transition_stage(call: MlflowCall, asked: TransitionModelVersionStage) -> ob
             may_release=call.identity.may("model.release"),
         )
     if asked.archive_existing_versions and before is not None and before.number != version.number:
-        _change(call, ModelVersionByNumber(asked.name, str(before.number)), tags={version_form.ARCHIVED_TAG: "true"})
+        _change(call, ModelVersionByNumber(asked.name, str(before.number)), tags={version_form.ARCHIVED_TAG: "true"}, moved=True)
     archived = {version_form.ARCHIVED_TAG: "true"} if stage == "Archived" else None
-    return _shown(call, _change(call, asked, tags=archived, removed_tags=() if archived else (version_form.ARCHIVED_TAG,)))
+    registered_models.touch(metadata, version.model, now_us=call.now_us)
+    return _shown(call, _change(call, asked, tags=archived, removed_tags=() if archived else (version_form.ARCHIVED_TAG,), moved=True))
 
 
 def _known(call: MlflowCall, asked: ModelVersionByNumber) -> ModelVersion:
@@ -184,6 +186,7 @@ def _change(
     description: str | None = None,
     tags: dict[str, str] | None = None,
     removed_tags: tuple[str, ...] = (),
+    moved: bool = False,
 ) -> ModelVersion:
     version = _known(call, asked)
     return model_versions.update(
@@ -195,6 +198,7 @@ def _change(
         description=description,
         tags=tags,
         removed_tags=removed_tags,
+        moved=moved or description is not None,
     )
 
 
@@ -220,11 +224,12 @@ def _note_on_model(call: MlflowCall, identity: str, version: ModelVersion) -> No
     if before is None:
         return
     try:
-        known = msgspec.json.decode(before.tags.get(VERSIONS_TAG, "[]"), type=list[dict[str, str]])
+        known = msgspec.json.decode(before.tags.get(VERSIONS_TAG, "[]"), type=list[dict[str, str | int]])
     except msgspec.DecodeError:  # somebody's own tag of that name
         known = []
     entry = {"name": version.model, "version": str(version.number)}
-    tags = {**before.tags, VERSIONS_TAG: msgspec.json.encode([*(each for each in known if each != entry), entry]).decode()}
+    others = [each for each in known if (each.get("name"), str(each.get("version"))) != (version.model, str(version.number))]
+    tags = {**before.tags, VERSIONS_TAG: msgspec.json.encode([*others, entry]).decode()}
     batch = Batch()
-    batch.put(msgspec.structs.replace(before, tags=tags, updated_us=call.now_us), replacing=before)
+    batch.put(msgspec.structs.replace(before, tags=tags), replacing=before)
     call.repositories.metadata.commit(batch)

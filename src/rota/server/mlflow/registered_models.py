@@ -118,7 +118,7 @@ def search(call: MlflowCall, asked: SearchRegisteredModels) -> object:
 @route(router, "PATCH", "/update", "model.register")
 def update(call: MlflowCall, asked: UpdateRegisteredModel) -> object:
     changed = registered_models.update(
-        call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, description=asked.description
+        call.repositories.metadata, asked.name, actor=call.identity.name, now_us=call.now_us, description=asked.description, moved=True
     )
     return _shown(call, changed)
 

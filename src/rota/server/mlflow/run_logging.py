@@ -239,7 +239,7 @@ def _log_metrics(call: MlflowCall, identity: str, given: Sequence[MlflowMetric],
 
     def log_both() -> None:
         batch = Batch()
-        logged_metrics.note(call.repositories.metadata, batch, [point for point in points if point.model], now_us=call.now_us)
+        logged_metrics.note(call.repositories.metadata, batch, [point for point in points if point.model])
         _log(call, identity, logged, batch)
 
     transact(log_both)

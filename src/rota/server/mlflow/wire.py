@@ -39,6 +39,7 @@ Millis = Annotated[int, msgspec.Meta(ge=0, le=9_000_000_000_000_000)]
 
 CODES: Mapping[str, int] = {
     "INVALID_PARAMETER_VALUE": 400,
+    "BAD_REQUEST": 400,
     "RESOURCE_ALREADY_EXISTS": 400,
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
@@ -50,6 +51,23 @@ CODES: Mapping[str, int] = {
     "DATA_LOSS": 500,
     "TEMPORARILY_UNAVAILABLE": 503,
 }
+ABSENT: Mapping[str, str] = {
+    "traces": "traces of language models are not kept here; runs, metrics and artifacts are",
+    "unified-traces": "traces of language models are not kept here; runs, metrics and artifacts are",
+    "get-online-trace-details": "traces of language models are not kept here; runs, metrics and artifacts are",
+    "assessments": "assessments of traces are not kept here; a label or an outcome says what became of a prediction",
+    "scorers": "scorers of language models are not run here; log what was measured as metrics of a run",
+    "datasets": "evaluation datasets are not kept here; log a run's data with mlflow.log_input, or build a dataset with `rota data build`",
+    "gateway": "there is no gateway to language models here",
+    "prompt-optimization": "prompts of language models are not optimised here",
+    "review-queues": "review queues of traces are not kept here; versions of models are reviewed at /models",
+    "label-schemas": "label schemas of traces are not kept here; labels of predictions go to POST /v1/labels",
+    "issues": "issues of traces are not kept here",
+    "webhooks": "there are no webhooks of registry events here; alerts go where the setting alert_webhook says",
+    "workspaces": "there are no workspaces here; a token of a project sees its project",
+    "demo": "MLflow's demo data are not made here; `rota demo` runs Rota's own",
+}
+"""Areas of MLflow's API that are not here, by a part of their paths, and what there is instead."""
 _OF_STATUS: Mapping[int, str] = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -162,10 +180,19 @@ def fault_response(code: str, message: str) -> Response:
 
 def error_response(request: Request | None, status: int, message: str) -> Response:
     """An error that arose before or beside a route (no token, no such path), for paths that begin with one of PREFIXES."""
-    del request
+    if status in (404, 405) and request is not None:
+        message = absent(request.method, request.url.path)
     code = _OF_STATUS.get(status, "INTERNAL_ERROR" if status >= 500 else "INVALID_PARAMETER_VALUE")
     headers = {"WWW-Authenticate": 'Basic realm="rota"'} if status == 401 else None
     return Response(msgspec.json.encode({"error_code": code, "message": message}), status, headers, media_type="application/json")
+
+
+def absent(method: str, path: str) -> str:
+    """What to say of a route of MLflow that is not there: what it belongs to, and what there is instead."""
+    area = next((word for word in ABSENT if re.search(rf"/{word}(/|$)", path)), "")
+    if area:
+        return f"{method} {path[:200]}: {ABSENT[area]}"
+    return f"{method} {path[:200]}: Rota has no such route of MLflow's API; docs/mlflow.md lists those that answer"
 
 
 def check_key(what: str, key: str) -> str:
