@@ -110,6 +110,20 @@ NEVER = [
     ("rota.Monitor(endpoint(), gap_days=-1)", r"gap_days = -1"),
     ('rota.Monitor(endpoint(), schedule="0 3 31 2 *")', r"schedule: cron expression"),
     ('rota.FeatureView("v", [rota.Entity("airport", ["origin"])], flights, {"d": rota.sql("delay")}, ttl="0s")', r"ttl = '0s'"),
+    ('rota.FeatureView("v", [rota.Entity("a", ["origin"])], flights, {"d": rota.mean("delay", window="0s")})', r"features.d: window = '0s'"),
+    ('rota.Source("s", {"at": "timestamp"}, "at", contract=rota.Contract("me", freshness="0s"))', r"contract.freshness = '0s'"),
+    ('rota.Endpoint("late", "no/model")', r"model: model name 'no/model' is not allowed"),
+    ('pipeline(problem="multiclass")', r"problem: invalid enum value 'multiclass'"),
+    ('pipeline(max_runs_per_week="many")', r"max_runs_per_week: expected `int`, got `str`"),
+    ('pipeline(gates=[rota.at_least("roc_auc", "0.5")])', r"gates\[0\].bound: expected `float`, got `str`"),
+    ('pipeline(gates=[rota.per_slice("origin", "roc_auc", 0.5, min_rows="many")])', r"gates\[0\].min_rows: expected `int`, got `str`"),
+    ('pipeline(dataset=dataset(split="7d"))', r"dataset.split: expected `object`, got `str`"),
+    ("endpoint(patience=2.5)", r"rollout.patience: expected `int`, got `float`"),
+    ('endpoint(analysis=["error_rate"])', r"rollout.analysis\[0\]: expected `object`, got `str`"),
+    ('rota.ReleasePolicy("late", "auto")', r"level: invalid enum value 'auto'"),
+    ('pipeline(gates=rota.at_least("roc_auc", 0.5))', r"project.py', line 22, cannot be imported: TypeError: 'Gate' object is not iterable"),
+    ('pipeline(dataset=dataset(label=rota.mean("delay", window="3h")))', r"its label is the mean of a window"),
+    ('pipeline(dataset=dataset(label=rota.sql("at")))', r"its label 'at' is a time"),
 ]
 
 

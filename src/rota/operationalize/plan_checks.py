@@ -12,12 +12,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
+
 from rota.errors import InvalidInput
 from rota.manage.datasets import build as datasets
 from rota.manage.models import cron, strategies
-from rota.records.data import FeatureView
+from rota.records.data import FeatureView, Source
 from rota.records.dataset import Dataset, DatasetDefinition, TimeSplit
-from rota.records.record import Record, plain
+from rota.records.record import Record, check_name, plain
 from rota.records.release import Endpoint
 from rota.records.run import Gate, Problem, TrainingPipeline, Trigger
 from rota.records.signal import AlertKind, Monitor
@@ -50,11 +52,14 @@ def _faults(record: Record, problems: Mapping[str, Problem]) -> Iterator[str]:
         case Dataset():
             yield from _dataset(record.name, record.definition)
         case Endpoint():
+            yield from _said(lambda name: check_name("model", name), record.model, "model: ")
             yield from strategies.faults(record.rollout, problems.get(record.model))
         case Monitor():
             yield from _monitor(record)
         case FeatureView():
             yield from _view(record)
+        case Source():
+            yield from _source(record)
 
 
 def _title(record: Record) -> str:
@@ -63,14 +68,29 @@ def _title(record: Record) -> str:
 
 
 def _unstorable(record: Record) -> Iterator[str]:
-    """Values that no store gives back as they were: infinite and NaN numbers, and what JSON does not know."""
+    """Values that no store gives back as they were: infinite and NaN numbers, what JSON does not know, and what the field does not take."""
+    before = len(record.__struct_fields__)
     for field in record.__struct_fields__:
         try:
             value = plain(getattr(record, field))
         except (TypeError, ValueError, RecursionError) as error:
             yield f"{field} cannot be stored: {error}; give numbers, texts, lists and dicts"
             continue
+        before -= 1
         yield from (f"{path} = {number} is no finite number; leave it out, or give one" for path, number in _not_finite(field, value))
+    if not before:
+        yield from _misfits(record)
+
+
+def _misfits(record: Record) -> Iterator[str]:
+    """A value of another type than its field's, as reading the record back would find it; the path is that of the stored form."""
+    try:
+        msgspec.convert(plain(record), type(record))
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `$")
+        yield f"{path.strip('`.') or 'it'}: {what[:1].lower()}{what[1:]}"
+    except InvalidInput as error:
+        yield str(error)
 
 
 def _not_finite(path: str, value: Any) -> Iterator[tuple[str, float]]:
@@ -175,6 +195,15 @@ def _monitor(monitor: Monitor) -> Iterator[str]:
 def _view(view: FeatureView) -> Iterator[str]:
     if view.ttl is not None and not micros(view.ttl):
         yield f"ttl = {view.ttl!r}: every value would be too old at once; leave it out for values that never expire"
+    for name, feature in view.features.items():
+        if feature.window is not None and not micros(feature.window):
+            yield f'features.{name}: window = {feature.window!r} holds no rows; write how far back it reaches, as in "3h"'
+
+
+def _source(source: Source) -> Iterator[str]:
+    contract = source.contract
+    if contract is not None and contract.freshness is not None and not micros(contract.freshness):
+        yield f'contract.freshness = {contract.freshness!r} is broken by every row; write how old the newest row may be, as in "1d"'
 
 
 def _said(act: Callable[[Any], object], value: Any, prefix: str) -> Iterator[str]:

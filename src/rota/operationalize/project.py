@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -215,7 +216,9 @@ def _execute(loader: Loader, module: ModuleType, file: Path) -> None:
     except RotaError:
         raise
     except (Exception, SystemExit) as error:
-        raise InvalidInput(f"project file {str(file)!r} cannot be imported: {type(error).__name__}: {error}", file=str(file)) from error
+        where = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file.resolve())]
+        place = f", line {where[-1]}," if where else ""
+        raise InvalidInput(f"project file {str(file)!r}{place} cannot be imported: {type(error).__name__}: {error}", file=str(file)) from error
 
 
 def _forget(directory: str, before: Mapping[str, ModuleType]) -> None:

@@ -105,9 +105,16 @@ def check(name: str, definition: DatasetDefinition) -> None:
             raise InvalidInput(
                 f'dataset {name!r}: its {what} {text!r} is {kind}, not a condition; compare something, as in "delay > 0"', dataset=name
             )
-    if _type_of(name, "label", definition.label.expression, fields) == "string":
+    kind = _type_of(name, "label", definition.label.expression, fields)
+    if kind in ("string", "timestamp"):
         raise InvalidInput(
-            f"dataset {name!r}: its label {definition.label.text!r} is a text; a label is a number or a condition, as in \"status = 'late'\"",
+            f"dataset {name!r}: its label {definition.label.text!r} is a {'text' if kind == 'string' else 'time'}; "
+            "a label is a number or a condition, as in \"status = 'late'\"",
+            dataset=name,
+        )
+    if definition.label.aggregation:
+        raise InvalidInput(
+            f"dataset {name!r}: its label is the {definition.label.aggregation} of a window; a label is read from its own row, so give rota.sql(...)",
             dataset=name,
         )
     if not isinstance(definition.split, TimeSplit):
