@@ -7,7 +7,9 @@ import pytest
 
 from rota.deploy import judge
 from rota.errors import InvalidInput
+from rota.manage.signals import labels
 from rota.records.release import Analysis, Canary, Endpoint, Rollout, Verdict, error_rate, latency_p95, metric
+from rota.records.signal import Label
 from rota.records.time import HOUR_US
 from rota.testing.story import NOON_US
 
@@ -96,6 +98,20 @@ def test_the_paired_difference_of_an_hour_is_the_one_computed_by_hand(place):
     second = math.log(0.6) - math.log(0.7)
     assert found.estimate == pytest.approx((first + second) / 2)
     assert "same 4 predictions in 2 hours" in found.message
+
+
+def test_a_verdict_asked_again_sees_no_label_that_was_received_since(place):
+    first = place.ask(3, answer=0.5, truth=1.0)
+    place.ask(3, number=2, role="shadow", answer=0.8, ids=first)
+    unlabelled = place.ask(2, answer=0.9)
+    place.ask(2, number=2, role="shadow", answer=0.1, ids=unlabelled)
+    then_us = place.clock.now_us()
+    before = verdict(place, metric("brier", margin=0.02), now_us=then_us)
+    place.clock.advance(then_us + HOUR_US)
+    late = [Label(each, 1.0, then_us - 1) for each in [*unlabelled, *first]]  # dated before the verdict, received after it
+    labels.append(place.repositories.journal, "delay", late, place.clock.now_us())
+    assert verdict(place, metric("brier", margin=0.02), now_us=then_us) == before
+    assert "same 5 predictions" in verdict(place, metric("brier", margin=0.02)).message
 
 
 def test_all_predictions_of_one_hour_are_one_observation(place):

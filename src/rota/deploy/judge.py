@@ -25,7 +25,10 @@ LEAST_ROWS = 30
 
 
 def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *, now_us: Micros) -> list[Verdict]:
-    """One verdict for each analysis of the endpoint's strategy, on the log since the rollout began."""
+    """One verdict for each analysis of the endpoint's strategy, on the log since the rollout began and the labels received by `now_us`.
+
+    Asked again for an earlier moment it sees what it saw then: predictions made and labels received by that moment.
+    """
     prediction_log.flush(repositories.journal, repositories.tables, endpoint.name)
     labels.flush(repositories.journal, repositories.tables, endpoint.name)
     rows = labels.joined(repositories.tables, endpoint.name, rollout.started_us, now_us + 1, known_until_us=now_us, features=False).filter(

@@ -64,8 +64,9 @@ class Source(Record, frozen=True):
     """A named stream of rows in the offline store, filled by files (`path`), a database (`url`), tables, pushes, or several of them.
 
     `timestamp_field` is when a row's facts became known to the world; `fields` fixes the columns and their types.
-    Rows with the same `id_field` are one row: the one created last wins. `created_field` is the column with the moment at
-    which a row of a file or database was created (Feast's created_timestamp_column); pushed rows are created when received.
+    Rows with the same `id_field` are versions of one row: the one created last wins, of equally old ones the one received last, and
+    the older ones stay in the history. `created_field` is the column with the moment at which a row of a file or database was created
+    (Feast's created_timestamp_column), so that the order of its rows does not matter; pushed rows are created when received.
     No `fields` at all means that they are not known here (see `rota.FileSource`): such a source can be declared, not registered.
     `path` is a file, a glob or an s3:// glob; `url` a SQLAlchemy URL in which ${NAME} stands for a variable of the environment, so
     that no secret is stored, and `query` a table name or SELECT there. Ingestion from a database is incremental by the column `watermark`

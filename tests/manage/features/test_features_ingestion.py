@@ -247,9 +247,10 @@ def test_created_times_come_from_their_column_and_never_out_of_the_future(place:
     place.feed.ingestion.ingest("sales", tmp_path / "a.csv")
     assert [row["created_us"] for row in place.rows()] == [NOON - 2 * HOUR, NOON, NOON]
     (tmp_path / "b.csv").write_text("id,at,amount,made\n1,2013-07-15,9,2013-07-15T09:00:00Z\n1,2013-07-15,1,2013-07-15T10:00:00Z\n")
-    place.feed.ingestion.ingest("sales", tmp_path / "b.csv")  # the older form of a row is history, not a correction
+    assert place.feed.ingestion.ingest("sales", tmp_path / "b.csv").rows_out == 1  # the older form of a row is history, not a correction
+    assert [(row["amount"], row["created_us"]) for row in place.rows()][:2] == [(1.0, NOON - 2 * HOUR), (9.0, NOON - 3 * HOUR)]
     (tmp_path / "c.csv").write_text("id,at,amount,made\n1,2013-07-15,9,2013-07-15T09:00:00Z\n")
-    assert place.feed.ingestion.ingest("sales", tmp_path / "c.csv").rows_out == 1
+    assert place.feed.ingestion.ingest("sales", tmp_path / "c.csv").known == 1
     (tmp_path / "d.csv").write_text("made,id,at,amount\n2013-07-15T09:00:00Z,1,2013-07-15,9\n")
     assert place.feed.ingestion.ingest("sales", tmp_path / "d.csv").known == 1
 
@@ -457,6 +458,20 @@ def test_outcomes_become_rows_that_follow_their_labels(place: Place) -> None:
     assert place.feed.refresh(source.name).rows_out == 2
     newest = {row["prediction_id"]: row["value"] for row in sorted(place.rows(source.name), key=lambda row: row["created_us"])}
     assert newest == {"p0": 0.0, "p1": 7.0, "p9": 9.0}
+
+
+def test_an_outcome_read_again_holds_the_label_that_was_known_when_it_was_read_first(place: Place) -> None:
+    source = outcomes("delay")
+    prediction_log.append(place.journal, "delay", [predicted(1)])
+    for value, received in ((1.0, NOON + HOUR), (7.0, NOON + 3 * HOUR)):
+        labels.append(place.journal, "delay", [Label("p1", value, NOON)], received)
+
+    def read(until: int | None) -> list[tuple[float, int]]:
+        found = watermarks.outcomes(place.tables, place.journal, source).read(None, until)
+        return pl.concat([each.rows for each in found]).select("value", "created_us").rows()
+
+    assert read(NOON + 2 * HOUR) == [(1.0, NOON + HOUR)]
+    assert read(None) == [(7.0, NOON + 3 * HOUR)]
 
 
 def test_refresh_asks_what_can_be_asked_and_misses_no_file_that_is_elsewhere(place: Place, tmp_path: Path) -> None:

@@ -4,14 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import rota
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.tables import MemoryTables
 from rota.errors import Conflict, InvalidInput, NotFound
+from rota.manage.features.definitions import references, versions
 from rota.manage.features.definitions import registration as registry
-from rota.manage.features.definitions import versions
 from rota.manage.features.online import row_codec
 from rota.ports.metadata import Batch
 from rota.records.data import (
@@ -122,6 +123,73 @@ def test_an_aggregation_of_a_type_that_it_does_not_take_is_refused(world, featur
     source = Source("sales", FIELDS | {"x": kind}, "at")
     with pytest.raises(InvalidInput, match=rf"takes .*, but 'x' is {kind}"):
         world.register(view(source=source, features={"x": feature("x", window="1h")}))
+
+
+def refusals(world, *definitions):
+    """What `register` says, which `plan` says too; nothing is stored."""
+    found = []
+    for act in (world.register, lambda *each: registry.plan(world.metadata, each)):
+        with pytest.raises(InvalidInput) as refused:
+            act(*definitions)
+        found.append(str(refused.value))
+    assert found[0] == found[1]
+    assert world.metadata.find(Source) == []
+    return found[0]
+
+
+def test_a_view_whose_rows_nobody_could_find_is_refused(world):
+    assert "'sold' has no entity" in refusals(world, FeatureView("sold", [], SALES, {"amount": sql("amount")}))
+    twice = FeatureView("sold", [SHOP, Entity("place", ["shop"])], SALES, {"amount": sql("amount")})
+    assert "found twice by the join key 'shop', of ['shop', 'place']" in refusals(world, twice)
+    by_amount = FeatureView("sold", [Entity("amount", ["amount"])], SALES, {"tax": sql("tax")})
+    assert "join keys ['amount'] are floats" in refusals(world, FeatureService("s", [by_amount]))
+
+
+def test_a_service_that_cannot_be_asked_is_refused_with_both_views_named(world):
+    numbered = FeatureView("numbered", [SHOP], Source("numbers", {"shop": "int", "at": "timestamp", "n": "int"}, "at"), {"n": sql("n")})
+    message = refusals(world, FeatureService("s", [view(), numbered]))
+    assert "field 'shop', but view 'sold' takes it as string and view 'numbered' as int" in message
+    request = OnDemandFeatureView("request", {"shop": "float"}, {"twice": sql("2 * shop")})
+    assert "view 'sold' takes it as string and view 'request' as float" in refusals(world, FeatureService("s", [view(), request]))
+    other = OnDemandFeatureView("other", {"shop": "bool"}, {"is": sql("shop")})
+    assert "view 'request' takes it as float and view 'other' as bool" in refusals(world, FeatureService("s", [request, other]))
+    split = [view(name="a", features={"b__c": sql("amount")}), view(name="a__b", features={"c": sql("tax")})]
+    assert "views 'a' and 'a__b' both have a feature called 'a__b__c'" in refusals(world, FeatureService("s", split))
+    named = OnDemandFeatureView("request", {"sold__amount": "float"}, {"twice": sql("2 * sold__amount")})
+    assert "'sold__amount' names a feature of view 'sold' and a request field of view 'request'" in refusals(
+        world, FeatureService("s", [view(), named])
+    )
+    shared = OnDemandFeatureView("request", {"shop": "string"}, {"upper": sql("upper(shop)")})
+    world.register(FeatureService("s", [view(), shared]))
+    world.register(numbered)
+    for asked in (["sold:amount", "numbered:n"], FeatureService("loose", [view(), numbered])):
+        with pytest.raises(InvalidInput, match="'sold' takes it as string and view 'numbered' as int"):
+            references.service(world.metadata, asked)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"a\nb": "float"}, "cannot be a column's"),
+        ({"": "float"}, "cannot be a column's"),
+        ({"x" * 201: "float"}, "cannot be a column's"),
+        ({"Tax": "float"}, "'tax' and 'Tax' differ in case only"),
+        ({"CREATED_US": "int"}, "is kept for Rota"),
+    ],
+)
+def test_a_field_that_no_table_can_hold_is_refused_before_its_first_row(world, fields, message):
+    with pytest.raises(InvalidInput, match=message):
+        world.register(Source("sales", FIELDS | fields, "at"))
+
+
+def test_a_field_that_comes_again_with_another_type_or_case_is_refused_because_of_the_rows_that_have_it(world):
+    world.register(Source("sales", FIELDS | {"note": "string"}, "at"))
+    world.tables.append("sources/sales", pl.DataFrame({"shop": ["a"], "at": [0], "note": ["x"], "created_us": [0]}))
+    world.register(SALES)
+    for name, kind in (("note", "int"), ("Note", "string")):
+        with pytest.raises(InvalidInput, match=rf"a column 'note' of type String from before, so that '{name}' as {kind}"):
+            world.register(Source("sales", FIELDS | {name: kind}, "at"))
+    world.register(Source("sales", FIELDS | {"note": "string"}, "at"))
 
 
 def test_a_request_time_view_has_versions_too(world):

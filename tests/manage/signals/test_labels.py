@@ -1,7 +1,11 @@
 """Labels: late, repeated, corrected and unknown ones, joined to predictions as of a moment."""
 
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from rota.backends.memory.tables import MemoryTables
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.segment_journal import SegmentJournal
 from rota.errors import Corrupt
@@ -59,13 +63,39 @@ def test_the_latest_label_counts_and_among_equal_ones_the_last_received(journal,
     assert joined(tables) == [("p1", 0.0, 50)]
 
 
-def test_what_was_known_at_a_moment_can_be_asked_again(journal, tables):
+def test_what_was_known_at_a_moment_is_what_had_been_received_by_then_whatever_it_is_dated(journal, tables):
     log(journal, tables, "p1")
-    label(journal, tables, "p1", 1.0, at_us=50)
-    label(journal, tables, "p1", 0.0, at_us=70)
-    assert joined(tables, known_until_us=49) == [("p1", None, None)]
-    assert joined(tables, known_until_us=50) == [("p1", 1.0, 50)]
-    assert joined(tables, known_until_us=70) == [("p1", 0.0, 70)]
+    label(journal, tables, "p1", 1.0, at_us=50, received_us=500)
+    label(journal, tables, "p1", 0.0, at_us=70, received_us=700)
+    label(journal, tables, "p1", 2.0, at_us=60, received_us=900)
+    assert joined(tables, known_until_us=499) == [("p1", None, None)]
+    assert joined(tables, known_until_us=500) == [("p1", 1.0, 50)]
+    assert joined(tables, known_until_us=699) == [("p1", 1.0, 50)]
+    assert joined(tables, known_until_us=700) == joined(tables) == [("p1", 0.0, 70)]
+    assert labels.read(tables, "delay", known_until_us=600)["value"].to_list() == [1.0]
+
+
+reports = st.lists(st.tuples(st.sampled_from(["p0", "p1", "p2"]), st.integers(0, 6), st.integers(0, 6), st.integers(0, 3)), max_size=12)
+
+
+@given(reported=reports, moment=st.integers(0, 7), own=st.lists(st.integers(0, 7), min_size=3, max_size=3))
+def test_known_labels_are_those_of_the_rule(reported, moment, own):
+    tables = MemoryTables()
+    if reported:
+        tables.append("labels/delay", pl.DataFrame(reported, schema=dict(labels.COLUMNS), orient="row"))
+
+    def counting(until):
+        known = {}
+        for id_, value, at_us, received_us in reported:
+            if received_us <= until[id_]:
+                known[id_] = max(known.get(id_, (-1, -1, -1.0)), (at_us, received_us, float(value)))
+        return {id_: best[2] for id_, best in known.items()}
+
+    read = labels.read(tables, "delay", known_until_us=moment)
+    assert dict(zip(read["prediction_id"], read["value"], strict=True)) == counting(dict.fromkeys(("p0", "p1", "p2"), moment))
+    asked = pl.LazyFrame({"prediction_id": ["p0", "p1", "p2"], "known_until_us": own})
+    read = labels.read(tables, "delay", of=asked)
+    assert dict(zip(read["prediction_id"], read["value"], strict=True)) == counting(dict(zip(("p0", "p1", "p2"), own, strict=True)))
 
 
 def test_the_window_is_over_the_predictions_not_over_the_labels(journal, tables):

@@ -68,13 +68,13 @@ def test_without_any_outcome_there_is_nothing_to_sum(stores):
 
 def test_a_later_outcome_of_the_same_name_replaces_the_earlier_whatever_came_first(stores):
     log(stores, "p1")
-    tell(stores, "p1", "sale", 10.0, at_us=50)
+    tell(stores, "p1", "sale", 10.0, at_us=50, received_us=NOON_US + 1)
     tell(stores, "p1", "sale", 1.0, at_us=40, received_us=NOON_US + 9)
     assert kpis(stores) == [Kpi("sale", 1, 10.0, 10.0, 10.0)]
     tell(stores, "p1", "sale", 12.0, at_us=50, received_us=NOON_US + 10)
     assert kpis(stores) == [Kpi("sale", 1, 12.0, 12.0, 12.0)]
-    assert kpis(stores, known_until_us=45) == [Kpi("sale", 1, 1.0, 1.0, 1.0)]
-    assert kpis(stores, known_until_us=30) == []
+    assert kpis(stores, known_until_us=NOON_US + 9) == [Kpi("sale", 1, 10.0, 10.0, 10.0)]
+    assert kpis(stores, known_until_us=NOON_US) == []  # dated long before, received later
 
 
 def test_an_unknown_prediction_is_kept_counted_and_matched_once_it_is_there(stores):

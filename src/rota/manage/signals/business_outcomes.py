@@ -1,7 +1,8 @@
 """Business outcomes: what came of predictions, reported under a name (a sale, a cost, a click) and counted for each model version.
 
 Outcomes reported without an endpoint are kept under `unplaced_outcomes` and count wherever their prediction was made. For one
-prediction and name the outcome with the latest `at_us` counts, among equal ones the one received last.
+prediction and name the outcome with the latest `at_us` counts, among equal ones the one received last. An outcome is known from the
+moment at which it was received, whatever it is dated.
 """
 
 import math
@@ -87,14 +88,17 @@ def from_rows(rows: Sequence[Mapping[str, Any]], now_us: Micros) -> list[Outcome
 
 
 def read(tables: Tables, endpoint: str, *, known_until_us: Micros | None = None) -> pl.DataFrame:
-    """The outcome that counts of each prediction and name, out of those known at `known_until_us` (default: out of all), unplaced ones among them."""
+    """The outcome that counts of each prediction and name, unplaced ones among them, out of those received by `known_until_us` (default: of all)."""
     return _read(tables, endpoint, known_until_us).collect()
 
 
 def report(
     repositories: Repositories, endpoint: str, *, days: float = WINDOW_DAYS, end_us: Micros | None = None, known_until_us: Micros | None = None
 ) -> OutcomeReport:
-    """Outcomes by version of the predictions of the `days` before `end_us` (default: now); what was acknowledged is stored first."""
+    """Outcomes by version of the predictions of the `days` before `end_us` (default: now); what was acknowledged is stored first.
+
+    Only outcomes received by `known_until_us` count (default: all, also those that came after `end_us`).
+    """
     journal, tables = repositories.journal, repositories.tables
     end_us = repositories.clock.now_us() + 1 if end_us is None else end_us
     start_us = end_us - round(days * DAY_US)
@@ -154,7 +158,7 @@ def _read(tables: Tables, endpoint: str, known_until_us: Micros | None) -> pl.La
 
 def _known(tables: Tables, endpoint: str, known_until_us: Micros | None) -> pl.LazyFrame:
     rows = STREAM.scan(tables, endpoint).select(list(COLUMNS))
-    return rows if known_until_us is None else rows.filter(pl.col("at_us") <= known_until_us)
+    return rows if known_until_us is None else rows.filter(pl.col("received_us") <= known_until_us)
 
 
 def _unmatched(tables: Tables, endpoint: str, known_until_us: Micros | None) -> int:

@@ -1,6 +1,7 @@
 """Labels: the truth about predictions, arriving late, repeated or corrected, joined to the prediction log by prediction id.
 
-For one prediction the label with the latest `at_us` counts, among equal ones the one received last.
+For one prediction the label with the latest `at_us` counts, among equal ones the one received last. A label is known from the moment
+at which it was received, whatever it is dated: who asks what was known at a moment gets the labels received by then.
 """
 
 import math
@@ -35,12 +36,15 @@ def from_rows(rows: Sequence[Mapping[str, Any]], now_us: Micros) -> list[Label]:
 
 
 def read(tables: Tables, endpoint: str, *, known_until_us: Micros | None = None, of: pl.LazyFrame | None = None) -> pl.DataFrame:
-    """The label that counts of each prediction (of the ids in `of`, or of all), out of those known at `known_until_us` (default: out of all)."""
+    """The label that counts of each prediction (of the ids in `of`, or of all), out of those received by `known_until_us` (default: out of all).
+
+    Where `of` has a column `known_until_us`, each prediction is asked about at its own moment.
+    """
     return _read(tables, endpoint, known_until_us, of=of).collect()
 
 
 def joined(tables: Tables, endpoint: str, start_us: Micros, end_us: Micros, *, known_until_us: Micros, features: bool = True) -> pl.DataFrame:
-    """Predictions of [start_us, end_us) with their `label` and `label_at_us`, null where no label was known at `known_until_us`.
+    """Predictions of [start_us, end_us) with their `label` and `label_at_us`, null where no label had been received by `known_until_us`.
 
     Rows, order and columns of the predictions are those of `prediction_log.read`.
     """
@@ -53,8 +57,13 @@ def joined(tables: Tables, endpoint: str, start_us: Micros, end_us: Micros, *, k
 def _read(tables: Tables, endpoint: str, known_until_us: Micros | None, *, of: pl.LazyFrame | None = None) -> pl.LazyFrame:
     """The labels that count, of every prediction or (before anything is sorted) only of those in `of`."""
     rows = STREAM.scan(tables, endpoint)
-    known = rows if known_until_us is None else rows.filter(pl.col("at_us") <= known_until_us)
-    return STREAM.effective(known if of is None else known.join(of, on="prediction_id", how="semi"))
+    known = rows if known_until_us is None else rows.filter(pl.col("received_us") <= known_until_us)
+    if of is not None and "known_until_us" in of.collect_schema():
+        moments = of.select("prediction_id", "known_until_us").unique()
+        known = known.join(moments, on="prediction_id").filter(pl.col("received_us") <= pl.col("known_until_us")).drop("known_until_us")
+    elif of is not None:
+        known = known.join(of, on="prediction_id", how="semi")
+    return STREAM.effective(known)
 
 
 def _label(position: int, row: Mapping[str, Any], now_us: Micros) -> Label:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features.definitions import versions
+from rota.manage.features.definitions.service_check import check_service
 from rota.manage.features.definitions.versions import View
 from rota.ports.metadata import Metadata
 from rota.records.data import FeatureService, FeatureView, OnDemandFeatureView
@@ -23,10 +24,11 @@ def service(metadata: Metadata, features: Features) -> FeatureService:
     """The service that reads exactly these features, in this order.
 
     A view of which only some features are asked for keeps its whole definition: its online rows are those of the view.
-    Raises `InvalidInput` for a text that is no reference, and for two versions of one view in a list; `NotFound` with
-    near names for what does not exist.
+    Raises `InvalidInput` for a text that is no reference, for two versions of one view in a list and for what cannot be asked together;
+    `NotFound` with near names for what does not exist.
     """
     if isinstance(features, FeatureService):
+        check_service(features)
         return features
     if isinstance(features, str):
         return _asked(metadata, [features]) if ":" in features else registered(metadata, features)
@@ -82,7 +84,9 @@ def _asked(metadata: Metadata, features: Sequence[str]) -> FeatureService:
             views[name] = view(metadata, name, number)
         if feature not in views[name].features:
             raise NotFound(f"view {name!r} has no feature {feature!r}; {_near(feature, views[name].features)}", view=name, feature=feature)
-    return FeatureService(REQUESTED, tuple(views.values()), selected=tuple(f"{name}__{feature}" for name, _, feature in parsed))
+    asked = FeatureService(REQUESTED, tuple(views.values()), selected=tuple(f"{name}__{feature}" for name, _, feature in parsed))
+    check_service(asked)
+    return asked
 
 
 def _parsed(reference: str) -> tuple[str, int | None, str]:

@@ -7,13 +7,13 @@ from typing import Literal
 import polars as pl
 
 from rota.errors import Conflict, InvalidInput, RotaError
-from rota.manage.features.definitions import versions
+from rota.manage.features.definitions import service_check, versions
 from rota.manage.features.definitions.versions import CATALOG, DefinitionDifference, View
 from rota.manage.features.expressions import compiler, equivalence_check
 from rota.manage.features.ingestion import contracts, watermarks
 from rota.manage.features.online import window_view
 from rota.manage.features.online.row_codec import prefix
-from rota.manage.features.rows import source_table
+from rota.manage.features.rows import coercion, source_table
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.tables import Tables
 from rota.records.data import Feature, FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
@@ -25,6 +25,7 @@ from rota.records.time import Micros
 
 Definition = Source | FeatureView | OnDemandFeatureView | FeatureService
 _SAMPLE = 10_000
+_LONGEST_FIELD = 200
 _TRIES = 20
 
 
@@ -124,7 +125,7 @@ def is_read(metadata: Metadata, view: FeatureView) -> bool:
 
 
 def unfolded(definitions: Iterable[Definition]) -> list[Definition]:
-    """The definitions with the sources and views inside them, each once."""
+    """The definitions with the sources and views inside them, each once; raises `InvalidInput` for one that could not be read or asked."""
     found: dict[tuple[str, str], Definition] = {}
 
     def add(record: Definition) -> None:
@@ -138,8 +139,11 @@ def unfolded(definitions: Iterable[Definition]) -> list[Definition]:
     for definition in definitions:
         for view in definition.views if isinstance(definition, FeatureService) else (definition,) if isinstance(definition, View) else ():
             if isinstance(view, FeatureView):
+                service_check.check_view(view)
                 add(view.source)
             add(view)
+        if isinstance(definition, FeatureService):
+            service_check.check_service(definition)
         add(definition)
     return list(found.values())
 
@@ -176,7 +180,7 @@ def _batch(metadata: Metadata, changed: list[tuple[Definition, Definition | None
 
 def _check(metadata: Metadata, tables: Tables, record: Definition) -> None:
     if isinstance(record, Source):
-        _check_source(metadata, record)
+        _check_source(metadata, tables, record)
     elif isinstance(record, FeatureView):
         _check_namesake(metadata, OnDemandFeatureView, record.name)
         _check_view(record, source_table.scan(tables, record.source).tail(_SAMPLE).collect())
@@ -185,16 +189,14 @@ def _check(metadata: Metadata, tables: Tables, record: Definition) -> None:
         _gate(record.name, record.features, record.inputs, None)
 
 
-def _check_source(metadata: Metadata, source: Source) -> None:
+def _check_source(metadata: Metadata, tables: Tables, source: Source) -> None:
     if not source.fields:
         raise InvalidInput(
             f"source {source.name!r} has no fields: {source.path or 'its path'} could not be read here; "
             "register it where the files are, or declare its fields",
             source=source.name,
         )
-    for name in source.fields:
-        if name == source_table.CREATED or name.startswith("_"):
-            raise InvalidInput(f"source {source.name!r}: the field name {name!r} is kept for Rota; choose another", source=source.name, field=name)
+    _check_field_names(source)
     if source.id_field and source.fields[source.id_field] == "float":
         raise InvalidInput(f"source {source.name!r}: a float cannot identify rows; declare {source.id_field!r} as int or string", source=source.name)
     stored = metadata.get(Source, source.name)
@@ -204,8 +206,47 @@ def _check_source(metadata: Metadata, source: Source) -> None:
             f"source {source.name!r} already has {retyped} with other types; give the new fields new names", source=source.name, fields=retyped
         )
     _check_dropped(metadata, source, stored)
+    _check_stored_columns(tables, source)
     contracts.check(source, stored)
     watermarks.check(source)
+
+
+def _check_field_names(source: Source) -> None:
+    """Every field becomes a column of the source's table: what the table would refuse would stop the source after its first rows."""
+    folded: dict[str, str] = {}
+    for name in source.fields:
+        if name.casefold() == source_table.CREATED or name.startswith("_"):
+            raise InvalidInput(f"source {source.name!r}: the field name {name!r} is kept for Rota; choose another", source=source.name, field=name)
+        if not 1 <= len(name) <= _LONGEST_FIELD or not name.isprintable():
+            raise InvalidInput(
+                f"source {source.name!r}: the field name {name[:_LONGEST_FIELD]!r} cannot be a column's; use 1-{_LONGEST_FIELD} printable characters",
+                source=source.name,
+                field=name,
+            )
+        other = folded.setdefault(name.casefold(), name)
+        if other != name:
+            raise InvalidInput(
+                f"source {source.name!r}: the fields {other!r} and {name!r} differ in case only, which no table can hold; rename one",
+                source=source.name,
+                field=name,
+            )
+
+
+def _check_stored_columns(tables: Tables, source: Source) -> None:
+    """The table has also the columns of fields that the source had once."""
+    table = source_table.table(source)
+    if tables.version(table) is None:
+        return
+    stored = {name.casefold(): (name, dtype) for name, dtype in tables.scan(table).collect_schema().items()}
+    for name, dtype in coercion.dtypes(source.fields).items():
+        known, kind = stored.get(name.casefold(), (name, dtype))
+        if (known, kind) != (name, dtype):
+            raise InvalidInput(
+                f"source {source.name!r}: its table holds rows with a column {known!r} of type {kind} from before, so that {name!r} as "
+                f"{source.fields[name]} finds no place; give the field another name",
+                source=source.name,
+                field=name,
+            )
 
 
 def _check_dropped(metadata: Metadata, source: Source, stored: Source | None) -> None:
@@ -234,9 +275,6 @@ def _check_namesake(metadata: Metadata, other: type[FeatureView] | type[OnDemand
 
 
 def _check_view(view: FeatureView, sample: pl.DataFrame) -> None:
-    floats = [key for key in view.join_keys if view.source.fields[key] == "float"]
-    if floats:
-        raise InvalidInput(f"feature view {view.name!r}: the join keys {floats} are floats; an entity is found by int or string", view=view.name)
     if view.windowed:
         window_view.tiles_kept(view)
     for name, feature in view.features.items():

@@ -35,13 +35,50 @@ def unknown(tables: Tables, source: Source, rows: pl.DataFrame, *, by_watermark:
 
 
 def _changed(tables: Tables, source: Source, rows: pl.DataFrame) -> pl.DataFrame:
-    """The last row of each id, unless it is what is stored of that id. Where the source dates its rows, every stored form counts."""
+    """The versions of rows that are not stored yet, in the order in which they were created, each at a moment of its own.
+
+    Where the source dates its rows, every version of an id is kept, whatever the order in which they come; where it does not, the
+    last row of an id is the one that counts, unless it is what is stored already.
+    """
     assert source.id_field is not None
-    rows = rows.unique(source.id_field, keep="last", maintain_order=True)
-    ids = rows.lazy().select(source.id_field)
+    ids = rows.lazy().select(source.id_field).unique()
     stored = source_table.scan(tables, source).join(ids, on=source.id_field, how="semi").collect()
-    known = stored if source.created_field is not None else source_table.current(stored, source)
-    return rows.join(known, on=list(source.fields), how="anti", nulls_equal=True, maintain_order="left")
+    if source.created_field is not None:
+        rows = rows.unique(list(source.fields), keep="first", maintain_order=True).sort(
+            pl.col(source.created_field).fill_null(pl.col(CREATED)), maintain_order=True
+        )
+        known = stored
+    else:
+        rows = rows.unique(source.id_field, keep="last", maintain_order=True)
+        known = source_table.current(stored, source)
+    new = rows.join(known, on=list(source.fields), how="anti", nulls_equal=True, maintain_order="left")
+    return _apart(source, new, stored)
+
+
+def _apart(source: Source, rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """The rows with creation times of their own: of two versions of an id with the same one the later received follows a microsecond later.
+
+    A row of a source that does not date its rows follows all that is stored of its id.
+    """
+    identity = source.id_field or ""
+    if source.created_field is None:
+        latest = stored.group_by(identity).agg(pl.col(CREATED).max().alias("_latest"))
+        joined = rows.join(latest, on=identity, how="left", maintain_order="left")
+        return joined.with_columns(pl.max_horizontal(CREATED, pl.col("_latest") + 1)).drop("_latest")
+    pairs = [identity, CREATED]
+    shared = rows.select(pl.struct(pairs).is_duplicated() | pl.struct(pairs).is_in(stored.select(pl.struct(pairs)).to_series().implode())).to_series()
+    if not shared.any():
+        return rows
+    tied = rows.filter(shared).select(identity).to_series()
+    taken = {
+        pair for frame in (stored, rows.filter(~shared)) for pair in frame.filter(pl.col(identity).is_in(tied.implode())).select(pairs).iter_rows()
+    }
+    created = rows[CREATED].to_list()
+    for place in shared.arg_true():
+        while (rows[identity][place], created[place]) in taken:
+            created[place] += 1
+        taken.add((rows[identity][place], created[place]))
+    return rows.with_columns(pl.Series(CREATED, created, dtype=pl.Int64))
 
 
 def _beyond(tables: Tables, source: Source, rows: pl.DataFrame) -> pl.DataFrame:

@@ -203,7 +203,8 @@ def _as_asked(tables: Tables, endpoint: str, source: Source, reported: pl.DataFr
         log.join(asked, on="prediction_id", how="semi").filter((pl.col("role") != "shadow") & (pl.col("error") == ""))
     )
     answered = answered.unique("prediction_id", keep="first", maintain_order=True).select("prediction_id", "request", *wanted, asked_at="at_us")
-    counting = labels.read(tables, endpoint, of=asked).select("prediction_id", "value", labelled_at="at_us")
+    known = reported.lazy().select("prediction_id", known_until_us=WATERMARK)  # a label that came since belongs to a later row
+    counting = labels.read(tables, endpoint, of=known).select("prediction_id", "value", labelled_at="at_us")
     found = answered.join(counting.lazy(), on="prediction_id").join(reported.lazy(), on="prediction_id").sort(WATERMARK, "prediction_id").collect()
     requested = [field for field in source.fields if field not in (*_OWN, *wanted)]
     requests = [msgspec.json.decode(text) for text in found["request"].to_list()] if requested else []
