@@ -57,7 +57,7 @@ WRONG = {"ROTA_WORKERS": "many", "ROTA_SYNC": "perhaps", "ROTA_CLOCK": "sundial"
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_value_of_another_type_is_refused_by_name(tmp_path, name):
-    with pytest.raises(InvalidInput, match=rf"wrong type: .*{name.removeprefix('ROTA_').lower()}"):
+    with pytest.raises(InvalidInput, match=rf"{name}: the setting {name.removeprefix('ROTA_').lower()} = '{WRONG[name]}' does not fit: "):
         load(tmp_path, {name: WRONG[name]})
 
 

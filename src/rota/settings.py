@@ -355,14 +355,19 @@ def load(directory: Path = Path(), environ: Mapping[str, str] = os.environ, **ov
     Raises `InvalidInput` for unknown names, values of a wrong type and values out of range.
     """
     file = directory / "rota.toml"
-    values = {name: value for name, (value, _) in _gathered(file, environ, overrides).items()}
+    gathered = _gathered(file, environ, overrides)
+    values = {name: value for name, (value, _) in gathered.items()}
     unknown = sorted(set(values) - set(Settings.__struct_fields__))
     if unknown:
         raise InvalidInput(f"unknown settings {unknown} in {file} or ROTA_*; known are {list(Settings.__struct_fields__)}", unknown=unknown)
     try:
         return msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"a setting in {file} or ROTA_* has a wrong type: {error}") from error
+        what, _, path = str(error).rpartition(" - at `$.")
+        name = path.strip("`").partition("[")[0]
+        value, origin = gathered.get(name, ("", str(file)))
+        shown = "" if name in _SECRET else f" = {value!r}"
+        raise InvalidInput(f"{origin}: the setting {name}{shown} does not fit: {what[:1].lower()}{what[1:]}", setting=name) from error
 
 
 def origins(directory: Path = Path(), environ: Mapping[str, str] = os.environ, **overrides: Any) -> dict[str, str]:

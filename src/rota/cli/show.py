@@ -17,7 +17,7 @@ from rota.rendering.line_charts import METRICS
 
 R = TypeVar("R")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")]
 PIPED_WIDTH = 200
 _COLOURS = {
     **dict.fromkeys(("succeeded", "approved", "promoted", "resolved", "finished", "pass"), "green"),

@@ -121,7 +121,7 @@ def test_a_missing_version_names_those_that_exist(metadata):
     register(metadata, 1, 2)
     with pytest.raises(NotFound, match=r"no version 3; it has \[1, 2\]"):
         model_versions.get(metadata, "delay", 3)
-    with pytest.raises(NotFound, match="it has none"):
+    with pytest.raises(NotFound, match="there is no model 'other'"):
         model_versions.resolve(metadata, "other@champion")
 
 

@@ -90,6 +90,7 @@ def get(metadata: Metadata, model: str, number: int) -> ModelVersion:
     """A version, also a deleted one, or `NotFound` naming those that exist."""
     version = metadata.get(ModelVersion, model, number)
     if version is None:
+        registered_models.get(metadata, model)
         known = [v.number for v in metadata.find(ModelVersion, {"model": model})]
         raise NotFound(f"model {model!r} has no version {number}; it has {known or 'none'}", model=model, number=number)
     return version
@@ -117,6 +118,7 @@ def resolve(metadata: Metadata, reference: str) -> ModelVersion:
         return get(metadata, model, int(which))
     alias = metadata.get(Alias, model, which)
     if alias is None:
+        registered_models.get(metadata, model)
         known = [a.alias for a in metadata.find(Alias, {"model": model})]
         raise NotFound(f"model {model!r} has no alias {which!r}; it has {known or 'none'}", model=model, alias=which)
     return get(metadata, model, alias.number)
