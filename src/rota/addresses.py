@@ -19,10 +19,18 @@ def published(home: Path) -> dict[str, object]:
     try:
         found = json.loads((home / "ports.json").read_text())
     except FileNotFoundError:
-        raise Unavailable(f"{home} is not up: there is no {home / 'ports.json'}; start it with `rota up`", home=str(home)) from None
+        raise Unavailable(
+            f"no platform runs on {home}: there is no {home / 'ports.json'}; start it with `rota up`, or name its home with --home or ROTA_HOME",
+            home=str(home),
+        ) from None
     except json.JSONDecodeError as error:
         raise InvalidInput(f"{home / 'ports.json'} is damaged: {error}; remove it and start `rota up` again") from error
     return dict(found)
+
+
+def is_published(home: Path) -> bool:
+    """Whether a supervisor published where it listens; one that was killed leaves that behind."""
+    return (home / "ports.json").exists()
 
 
 def withdraw(home: Path) -> None:

@@ -8,39 +8,55 @@ import http.client
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from rota.addresses import published
+from rota.addresses import is_published, published
 from rota.errors import Refused, Unavailable
 from rota.http_status import error_of
 from rota.records.time import Micros
 from rota.settings import secret
 
 
+class Answers(list[dict[str, Any]]):
+    """One answer a row, in the order of the rows; `warnings` say which features were null or not to be trusted, and why."""
+
+    def __init__(self, answers: Iterable[dict[str, Any]] = (), warnings: Iterable[str] = ()) -> None:
+        super().__init__(answers)
+        self.warnings = tuple(warnings)
+
+
 class Client:
     """Talks to the control plane and the prediction processes of one home over HTTP; one client a thread.
 
-    The control plane is shown `token`, else that of ROTA_TOKEN, else the owner's, which stands in the home.
+    The control plane is shown `token`, else that of ROTA_TOKEN, else the owner's, which stands in the home. A call that gets no answer
+    is repeated for `patience_s` seconds; where no platform runs it fails at once, unless `wait_for_start` says that one is about to start.
 
     >>> client = Client(".rota")                                        # doctest: +SKIP
     >>> client.predict("flight-delay", [{"origin": "JFK", "distance": 733.0}])   # doctest: +SKIP
     """
 
-    def __init__(self, home: str | Path = ".rota", *, host: str = "127.0.0.1", token: str = "", patience_s: float = 30.0) -> None:
+    def __init__(
+        self, home: str | Path = ".rota", *, host: str = "127.0.0.1", token: str = "", patience_s: float = 30.0, wait_for_start: bool = False
+    ) -> None:
         self.home = Path(home)
         self._token = token or secret("token")
         self.host = host
         self.patience_s = patience_s
+        self._expected = wait_for_start
+        """Whether there is a platform to be waited for: one that is about to start, or that was there and starts again."""
         self._connections: dict[str, http.client.HTTPConnection] = {}
 
-    def predict(self, endpoint: str, rows: Sequence[Mapping[str, Any]], *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """One answer a row: `prediction_id`, `answer`, `model`, `version`. Missing ids are drawn here, so that a retry keeps them."""
+    def predict(self, endpoint: str, rows: Sequence[Mapping[str, Any]], *, ids: Sequence[str] | None = None) -> Answers:
+        """One answer a row: `prediction_id`, `answer`, `model`, `version`, and in `missing` which features had no value, and why.
+
+        The list's `warnings` say it in sentences. Missing ids are drawn here, so that a retry keeps them.
+        """
         body = {"rows": rows, "ids": list(ids) if ids is not None else [uuid.uuid4().hex for _ in rows]}
-        answers: list[dict[str, Any]] = self._call("prediction", "POST", f"/v1/endpoints/{endpoint}/predict", body)["predictions"]
-        return answers
+        answered = self._call("prediction", "POST", f"/v1/endpoints/{endpoint}/predict", body)
+        return Answers(answered["predictions"], answered.get("warnings", ()))
 
     def push(self, source: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Push rows into a source: online at once, in the offline table soon after. Returns how many were new."""
@@ -95,7 +111,10 @@ class Client:
             except (OSError, http.client.HTTPException, Unavailable) as error:
                 self._drop(server)
                 failure: Exception = error
+                if not self._expected and not is_published(self.home):
+                    raise
             else:
+                self._expected = True
                 if status < 400:
                     return json.loads(answer)
                 kind = error_of(status)

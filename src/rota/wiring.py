@@ -22,6 +22,7 @@ from rota.manage.adoption.adopt import Adopter
 from rota.manage.adoption.conversion import ConversionRequest, convert
 from rota.manage.adoption.model_registry import ModelRegistry
 from rota.manage.datasets.catalog import DatasetCatalog
+from rota.manage.features.materialization.upkeep import MATERIALIZE, MaterializeWorkflow, Upkeep
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.store import Store
 from rota.manage.features.writer import Feed
@@ -38,10 +39,11 @@ from rota.ports.inputs import Inputs
 from rota.ports.models import ModelFormat
 from rota.records.access import Identity
 from rota.records.data import FeatureService
-from rota.records.record import plain
+from rota.records.model import ModelBundle, ModelVersion
+from rota.records.record import decode, plain
 from rota.serve.asgi import PredictionApp
 from rota.serve.predicting import PredictionCore
-from rota.serve.release_poller import ModelSource, ReleasePoller
+from rota.serve.release_poller import ModelSource, OpenedFeatures, ReleasePoller
 from rota.settings import Settings
 from rota.settings import load as load_settings
 from rota.train import fitting
@@ -120,7 +122,8 @@ class Platform:
         s = self.settings
         rules = Rules(s.retention_trash_days, s.retention_pending_days, s.retention_run_days, s.retention_grace_hours)
         drain_spool = partial(drain, s.home.resolve() / SPOOL, self.repositories.tracking)
-        return Housekeeping(self.repositories, self.feed, rules, self.access.wall, drain_spool, self.loop.position)
+        upkeep = Upkeep(self.feed.materializer, self.repositories.runs, self.repositories.clock)
+        return Housekeeping(self.repositories, self.feed, rules, self.access.wall, drain_spool, self.loop.position, upkeep)
 
     @cached_property
     def processes(self) -> "Processes":
@@ -162,8 +165,18 @@ class Processes:
         p = self.platform
         release_tree = partial(releases.unpack, p.repositories.blobs, root=p.settings.home.resolve() / "releases")
         train = TrainWorkflow(p.repositories, p.feed, p.compute, p.formats, release_tree, p.settings.step_timeout_s, fit=_reference(fit_in_child))
-        rollout = RolloutWorkflow(p.repositories, p.settings.prediction_processes)
-        return {"train": train, "rollout": rollout, "monitor": MonitorWorkflow(p.repositories, p.feed), "adopt": p.models.adopter}
+
+        def bring_online(version: ModelVersion) -> int:
+            return p.feed.bring_online(decode(p.repositories.blobs.get(version.bundle), ModelBundle).features)
+
+        rollout = RolloutWorkflow(p.repositories, p.settings.prediction_processes, bring_online)
+        return {
+            "train": train,
+            "rollout": rollout,
+            "monitor": MonitorWorkflow(p.repositories, p.feed),
+            "adopt": p.models.adopter,
+            MATERIALIZE: MaterializeWorkflow(p.feed.materializer),
+        }
 
     def worker(self, name: str, *, workflows: Sequence[str] = ()) -> Worker:
         """A worker for all workflows, or for some of them; `name` is its name in leases and logs."""
@@ -176,8 +189,9 @@ class Processes:
         p, r = self.platform, self.platform.repositories
         core = PredictionCore(r.journal, r.clock, sync=p.settings.sync)
 
-        def source_of(service: FeatureService) -> OnlineFeatures:
-            return OnlineFeatures(r.online, service)
+        def source_of(service: FeatureService) -> OpenedFeatures:
+            histories = p.feed.histories(service)
+            return OpenedFeatures(OnlineFeatures(r.online, service, histories.latest), histories)
 
         model_source = ModelSource(r.metadata, r.blobs, p.formats, source_of)
         poller = ReleasePoller(core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s)

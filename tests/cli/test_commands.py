@@ -70,7 +70,6 @@ SHOWS = (
     "gc",
     "audit verify",
     "audit head",
-    "features parity delay",
     "features show origin_delays",
     "features usage origin_delays:last",
     "features get origin_delays:last --entity origin=JFK",
@@ -190,6 +189,13 @@ def test_what_is_stored_can_be_read_by_people_and_by_programs(home, words):
     assert (shown.exit_code, parsed.exit_code) == (0, 0), shown.output + parsed.output
     assert shown.output.strip()
     assert json.loads(parsed.stdout)
+
+
+def test_parity_of_no_prediction_could_not_be_judged(home):
+    shown, parsed = home.rota("features", "parity", "delay"), home.rota("features", "parity", "delay", "--json")
+    assert (shown.exit_code, parsed.exit_code) == (1, 1)
+    assert "could not compare" in shown.output
+    assert json.loads(parsed.stdout) == {"state": "could not", "predictions": 0, "differences": []}
 
 
 @pytest.mark.parametrize("words", LISTS)

@@ -1,14 +1,18 @@
 """`rota init` makes a project that runs at once: every command that it prints works, to the registered model."""
 
+import csv
 import json
 import os
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from rota.develop import project_template
-from rota.errors import InvalidInput, Refused
+from rota.errors import InvalidInput, NotFound, Refused
+from rota.programs import up
 
 
 def run(folder, *command):
@@ -43,6 +47,44 @@ def test_a_new_project_runs_to_a_registered_model(tmp_path, framework):
     assert json.loads(rota(project, "models", "show", "returns@1", "--json"))["version"]["metrics"]["roc_auc"] > 0.6
     assert "sent back" in rota(project, "project", "show")
     run(project, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    serves_what_it_trained_on(project)
+
+
+def serves_what_it_trained_on(project):
+    """The README's last commands: the first answers are whole, and features recomputed from history are those they saw."""
+    rota(project, "models", "approve", "returns@1", "--reason", "the gates passed")
+    customers = sorted({row["customer"] for row in csv.DictReader((project / "data/orders.csv").open())})[:20]
+    asked = [{"customer": name, "placed_at": "2030-01-01T12:00:00Z", "basket": 40, "channel": "web"} for name in [*customers, "nobody"]]
+    with up(project / ".rota", control_port=0, prediction_port=0) as client:
+        answers = first_answers(client, "returns", asked)
+        assert [bool(each.get("missing")) for each in answers] == [False] * 20 + [True]
+        assert answers.warnings[0].startswith("1 of 21 rows: habits__basket_30d")
+        (view,) = json.loads(rota(project, "features", "status", "--json"))
+        assert (view["state"], view["not_online"]) == ("fresh", 0)
+        chain = json.loads(rota(project, "lineage", "prediction", answers[0]["prediction_id"], "--json"))
+        assert "model_version:returns@1" in {link["node"] for link in chain}
+        parity = json.loads(rota(project, "features", "parity", "returns", "--json"))
+    assert parity == {"state": "equal", "predictions": 21, "differences": []}
+    online = rota(project, "features", "get", "habits:orders_30d", "--entity", f"customer={customers[0]}", "--json")
+    assert json.loads(online)[0]["value"] == orders_of(project, customers[0])
+
+
+def first_answers(client, endpoint, rows):
+    """The answers once the rollout of the approval has reached the prediction process."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return client.predict(endpoint, rows)
+        except NotFound:
+            assert time.monotonic() < deadline, f"endpoint {endpoint} was not served"
+            time.sleep(0.1)
+
+
+def orders_of(project, customer):
+    """How many orders of a customer became known in the last thirty days: counted in the file."""
+    since = datetime.now(UTC) - timedelta(days=30)
+    rows = csv.DictReader((project / "data/orders.csv").open())
+    return sum(row["customer"] == customer and datetime.fromisoformat(row["known_at"]) >= since for row in rows)
 
 
 def test_the_files_are_whole_and_named_after_the_project(tmp_path):

@@ -25,7 +25,7 @@ from rota.records.run import Run
 from rota.records.signal import Alert
 from rota.records.time import DAY_US, HOUR_US
 from rota.serve.predicting import PredictionCore
-from rota.serve.release_poller import ModelSource, ReleasePoller
+from rota.serve.release_poller import ModelSource, OpenedFeatures, ReleasePoller
 from rota.settings import Settings
 from rota.testing import FakeClock
 from rota.wiring import Platform
@@ -183,7 +183,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     platform = Platform(Settings(home=tmp_path / "home"), repositories)
     platform.compute = InlineCompute()  # type: ignore[assignment]
     core = PredictionCore(repositories.journal, clock)
-    model_source = ModelSource(metadata, repositories.blobs, platform.formats, lambda service: OnlineFeatures(repositories.online, service))
+    model_source = ModelSource(
+        metadata, repositories.blobs, platform.formats, lambda service: OpenedFeatures(OnlineFeatures(repositories.online, service))
+    )
     poller = ReleasePoller(core, model_source, clock=clock, process="serve-0")
     world = World(platform, clock, core, poller)
 

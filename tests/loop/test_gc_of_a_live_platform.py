@@ -15,7 +15,7 @@ from rota.manage.signals import prediction_log
 from rota.records.dataset import DatasetVersion
 from rota.records.record import plain
 from rota.serve.predicting import PredictionCore
-from rota.serve.release_poller import ModelSource, ReleasePoller
+from rota.serve.release_poller import ModelSource, OpenedFeatures, ReleasePoller
 
 NO_MERCY = Rules(trash_days=0, pending_days=0, run_days=0, grace_hours=0)
 
@@ -43,7 +43,7 @@ def test_a_live_champion_can_be_loaded_explained_archived_and_trained_again(worl
     assert datasets.read(r.tables, version).height == version.rows
     assert profiles.load(blobs, version).rows == version.rows
     core = PredictionCore(r.journal, world.clock)
-    model_source = ModelSource(world.metadata, blobs, world.platform.formats, lambda service: OnlineFeatures(r.online, service))
+    model_source = ModelSource(world.metadata, blobs, world.platform.formats, lambda service: OpenedFeatures(OnlineFeatures(r.online, service)))
     ReleasePoller(core, model_source, clock=world.clock, process="serve-new").poll()
     assert core.predict("ice", [{"shop": "s0", "kind": "cone"}], ["after"])
     core.close()

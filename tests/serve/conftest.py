@@ -13,6 +13,7 @@ from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.tables import MemoryTables
 from rota.errors import Corrupt
+from rota.manage.features.online.view_history import ViewHistory
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
 from rota.records.data import Feature, FeatureService, OnDemandFeatureView
@@ -20,7 +21,7 @@ from rota.records.model import ModelBundle, Transformation, TransformedColumn
 from rota.records.record import encode
 from rota.records.release import Endpoint, Release, Route
 from rota.serve.predicting import PredictionCore
-from rota.serve.release_poller import ModelSource, ReleasePoller
+from rota.serve.release_poller import ModelSource, OpenedFeatures, ReleasePoller
 from rota.testing.clock import FakeClock
 
 NOON_US = 1_373_889_600_000_000
@@ -70,10 +71,15 @@ class RequestVectors:
 
     def __init__(self) -> None:
         self.calls = 0
+        self.warnings: tuple[str, ...] = ()
+        self.noted: dict[str, list[str | None] | None] = {}
 
-    def vectors(self, rows, now_us) -> list[Mapping[str, Any]]:
+    def look_up(self, rows, now_us) -> tuple[list[Mapping[str, Any]], "RequestVectors"]:
         self.calls += 1
-        return [{"request__x": row["x"], "request__carrier": row["carrier"]} for row in rows]
+        return [{"request__x": row["x"], "request__carrier": row["carrier"]} for row in rows], self
+
+    def reasons(self) -> Mapping[str, Any]:
+        return self.noted
 
 
 @dataclass
@@ -86,10 +92,13 @@ class World:
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     tables: MemoryTables = field(default_factory=MemoryTables)
     sources: list[RequestVectors] = field(default_factory=list)
+    histories: dict[bytes, ViewHistory] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.core = PredictionCore(self.journal, self.clock)
-        self.model_source = ModelSource(self.metadata, self.blobs, {"linear": LinearFormat()}, self._source)
+        self.model_source = ModelSource(
+            self.metadata, self.blobs, {"linear": LinearFormat()}, lambda service: OpenedFeatures(self._source(service), lambda: self.histories)
+        )
         self.poller = ReleasePoller(self.core, self.model_source, clock=self.clock, process="host-0", retry_s=0.0)
 
     def _source(self, service: FeatureService) -> RequestVectors:

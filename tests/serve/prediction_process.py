@@ -15,7 +15,7 @@ from rota.backends.storage.segment_journal import SegmentJournal
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.serve.asgi import PredictionApp
 from rota.serve.predicting import PredictionCore
-from rota.serve.release_poller import ModelSource, ReleasePoller
+from rota.serve.release_poller import ModelSource, OpenedFeatures, ReleasePoller
 
 
 def main(home: Path) -> None:
@@ -25,7 +25,7 @@ def main(home: Path) -> None:
         SqlMetadata(home / "metadata.db"),
         BlobDirectory(home / "blobs"),
         {"lightgbm": LightGBMFormat()},
-        lambda service: OnlineFeatures(online, service),
+        lambda service: OpenedFeatures(OnlineFeatures(online, service)),
     )
     app = PredictionApp(core, ReleasePoller(core, model_source, clock=clock, process="host-0", poll_s=0.02))
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rota.errors import InvalidInput, NotFound, Unavailable
+from rota.manage.signals import prediction_log
 from rota.records.data import Feature, FeatureService, OnDemandFeatureView
 from rota.serve.predicting import Answer, new_ids
 
@@ -51,6 +52,38 @@ def test_features_are_read_once_and_each_version_is_called_once(world):
     assert world.sources[0].calls == 1
     assert len(world.predictor(1).calls) == len(world.predictor(2).calls) == 1
     assert world.predictor(3).calls == [100]
+
+
+def test_an_answer_says_which_features_had_no_value_and_why(world):
+    world.serve()
+    rows = [{"x": 1.0, "carrier": None}, ROW, {"x": 2.0, "carrier": None}]
+    world.sources[0].noted = {"request__carrier": ["NOT_FOUND", None, "OUTSIDE_MAX_AGE"], "request__x": None}
+    response = world.core.predict("delay", rows, ["p1", "p2", "p3"])
+    missing = [{"request__carrier": "NOT_FOUND"}, {}, {"request__carrier": "OUTSIDE_MAX_AGE"}]
+    assert [answer.missing for answer in response.predictions] == missing
+    assert response.warnings == (
+        "1 of 3 rows: request__carrier null, nothing is stored of the entity (NOT_FOUND)",
+        "1 of 3 rows: request__carrier null, the newest row of the entity is older than the ttl of the view (OUTSIDE_MAX_AGE)",
+    )
+    assert world.core.counters.value("rota_features_missing_total", endpoint="delay", reason="NOT_FOUND") == 1
+    assert [row["missing"] for row in world.log()] == ['{"request__carrier":"NOT_FOUND"}', "", '{"request__carrier":"OUTSIDE_MAX_AGE"}']
+    assert prediction_log.find(world.tables, "p1").missing == missing[0]
+
+
+def test_values_that_are_not_to_be_trusted_are_named_even_where_they_are_there(world):
+    world.serve()
+    world.sources[0].warnings = ("the history of view 'request' is not online",)
+    world.sources[0].noted = {"request__x": ["HISTORY_NOT_ONLINE"]}
+    response = world.core.predict("delay", [ROW])
+    assert response.warnings == ("the history of view 'request' is not online",)
+    assert response.predictions[0].missing == {"request__x": "HISTORY_NOT_ONLINE"}
+
+
+def test_requests_that_were_answered_together_get_their_own_warnings(world):
+    world.serve()
+    world.sources[0].noted = {"request__carrier": [None, "NOT_FOUND"]}
+    asked = [world.core.prepare("delay", [row]) for row in (ROW, {"x": 1.0, "carrier": None})]
+    assert [len(response.warnings) for response in world.core.answer(asked)] == [0, 1]
 
 
 def test_given_ids_are_kept_and_made_ones_sort_by_time():

@@ -2,8 +2,11 @@
 
 import threading
 
+from rota.deploy import releases
 from rota.errors import Unavailable
+from rota.manage.features.online.view_history import ViewHistory
 from rota.ports.metadata import Batch
+from rota.records.record import plain
 from rota.records.release import Endpoint, Release, Serving
 from rota.serve.release_poller import ModelSource, ReleasePoller
 
@@ -37,6 +40,49 @@ def test_a_new_release_replaces_the_old_and_unloads_its_model(world):
     world.serve(world.route(2), revision=3)
     assert set(world.poller._models) == {world.core.served["delay"].release.routes[0].bundle}
     assert answer(world) == 201.0
+
+
+def test_a_release_waits_for_the_history_of_the_features_it_reads(world):
+    world.histories[b"v"] = ViewHistory("habits", "orders", "not online", 12)
+    world.release(world.route(1))
+    world.poller.poll()
+    assert (world.poller.ready, world.core.served) == (False, {})
+    (problem,) = world.poller.problems("delay")
+    assert problem == "the history of view 'habits' is not online (12 rows of source 'orders' wait): rota features materialize habits"
+    assert serving(world) == (0, f"revision 1 waits: {problem}")
+    world.histories[b"v"] = ViewHistory("habits", "orders", "behind", 3)
+    world.poller.poll()
+    assert not world.poller.ready
+    world.histories.clear()
+    world.poller.poll()
+    assert (world.poller.ready, world.poller.problems(), answer(world), serving(world)) == (True, (), 101.0, (1, ""))
+
+
+def test_a_release_that_waits_is_no_refusal_and_the_one_before_goes_on(world):
+    world.serve(world.route(1))
+    world.histories[b"v"] = ViewHistory("habits", "orders", "behind", 3)
+    world.release(world.route(2), revision=2)
+    world.poller.poll()
+    assert answer(world) == 101.0
+    release = plain(world.metadata.get(Release, "delay", 2))
+    world.histories.clear()
+    world.poller.poll()
+    assert releases.await_convergence(world.metadata, release, 1) == {"converged": True, "processes": ["host-0"], "refused": ""}
+
+
+def test_an_endpoint_whose_features_lost_their_history_answers_and_is_not_ready(world):
+    world.serve(world.route(1))
+    world.histories[b"v"] = ViewHistory("habits", "orders", "behind", 3)
+    world.poller.poll()
+    assert world.poller.ready  # values are right without the newest rows
+    world.histories[b"v"] = ViewHistory("habits", "orders", "not online", 3)
+    world.poller.poll()
+    assert (world.poller.ready, world.poller.all_served, answer(world)) == (False, True, 101.0)
+    assert serving(world)[0] == 1
+    assert "view 'habits' is not online" in serving(world)[1]
+    world.histories.clear()
+    world.poller.poll()
+    assert (world.poller.ready, serving(world)) == (True, (1, ""))
 
 
 def test_every_endpoint_is_served_however_many_there_are(world):

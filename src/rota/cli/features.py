@@ -1,9 +1,6 @@
 """Process 7 on the command line: the feature catalog, values online and in history, materialization, parity."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,15 +8,14 @@ from typing import Annotated, Any, Literal
 import polars as pl
 import typer
 from polars.exceptions import PolarsError
-from rich.console import Console
-from rich.progress import Progress
 
-from rota.cli import rows, show
+from rota.cli import progress, rows, show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features.definitions import references, versions
 from rota.manage.features.join import compaction
 from rota.manage.features.join.parity import parity as compare
+from rota.manage.features.materialization.freshness import ViewStatus
 from rota.manage.features.rows.coercion import coerce
 from rota.manage.models import model_versions
 from rota.manage.signals import prediction_log
@@ -239,7 +235,7 @@ def materialize(
     """
     with opened(ctx, "data.write") as platform:
         act = platform.features.materialize_incremental if incremental else platform.features.materialize
-        with _progress("materializing") as advance:
+        with progress.bar("materializing") as advance:
             done = act(views or None, progress=lambda share, _: advance(share))
     counted = [{"source": source, "keys": count} for source, count in done.items()]
     columns: dict[str, Callable[[dict[str, Any]], object]] = {"source": lambda d: d["source"], "online rows written": lambda d: d["keys"]}
@@ -248,14 +244,30 @@ def materialize(
 
 @features.command()
 def status(ctx: typer.Context, json: show.Json = False) -> None:
-    """Freshness of every view: newest event, its age against the ttl, last materialization.
+    """State of every view: empty, not online, behind, fresh or stale, its newest event against the ttl, last materialization.
 
     Example: rota features status
     """
     with opened(ctx, "data.read") as platform:
-        found = [plain(each) for each in platform.features.status()]
-    columns = {name.removesuffix("_us").replace("_", " "): partial(_fact, name) for name in (found[0] if found else {})}
-    show.listing(found, columns, as_json=json, empty="no feature view is stored")
+        found = platform.features.status()
+    columns: dict[str, Callable[[ViewStatus], object]] = {
+        "view": lambda s: s.view,
+        "source": lambda s: s.source,
+        "state": lambda s: s.state,
+        "rows": lambda s: s.rows,
+        "not flushed": lambda s: s.waiting,
+        "not online": lambda s: s.not_online,
+        "newest event": lambda s: show.when(s.newest_event_us),
+        "age": lambda s: "" if s.age_s is None else show.lasted(0, int(s.age_s * 1e6)),
+        "ttl": lambda s: "" if s.ttl_s is None else show.lasted(0, int(s.ttl_s * 1e6)),
+        "materialized": lambda s: show.when(s.materialized_us),
+        "keys": lambda s: "" if s.materialized_keys is None else s.materialized_keys,
+    }
+    show.listing(found, columns, as_json=json, empty="no feature view is stored; `rota apply project.py` stores those of a project")
+    if not json:
+        for each in found:
+            if each.problem:
+                print(each.problem)
 
 
 @features.command()
@@ -275,7 +287,7 @@ def compact(
         for name in named:
             source = store.get_data_source(name)
             platform.feed.pushes.flush(name)
-            with _progress(f"compacting {name}") as advance:
+            with progress.bar(f"compacting {name}") as advance:
                 found = compaction.compact(
                     repositories.tables, repositories.metadata, source, progress=lambda _, step, steps: advance(step / max(steps, 1))
                 )
@@ -299,7 +311,8 @@ def parity(
 ) -> None:
     """Compare the features that predictions were served with against the same features recomputed offline.
 
-    Prints "0 differences", or each differing cell and exits with 1.
+    Prints "0 differences in N predictions", or each differing cell and exits with 1; where there was nothing to compare it says
+    "could not compare" and exits with 1 too.
 
     Example: rota features parity flight-delay --limit 1000
     """
@@ -310,14 +323,17 @@ def parity(
                 platform.feed.pushes.flush(source)
             compared += served.height
             found += compare(platform.repositories.tables, service, served).to_dicts()
+    state = "could not" if not compared else "different" if found else "equal"
     if json:
-        show.write_json({"predictions": compared, "differences": found})
+        show.write_json({"state": state, "predictions": compared, "differences": found})
+    elif not compared:
+        print(f"could not compare: endpoint {endpoint!r} has no answered prediction in its log")
     else:
         print(f"{len(found)} differences in {compared} predictions")
         columns = {name: lambda cell, name=name: cell[name] for name in ("prediction_id", "feature", "served", "recomputed")}
         if found:
             show.listing(found, columns, as_json=False, empty="")
-    if found:
+    if state != "equal":
         raise typer.Exit(1)
 
 
@@ -337,21 +353,9 @@ def _served(platform: Platform, endpoint: str, limit: int) -> Iterator[tuple[Fea
         yield bundle.features, asked.hstack(part.with_columns(absent).select(bundle.features.feature_names))
 
 
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on a terminal's error stream while something long is done; elsewhere nothing."""
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
-
-
 def _described(view: FeatureView | OnDemandFeatureView, name: str) -> str:
     text = versions.shown(view.features[name])
     return f"{text}   ({view.descriptions[name]})" if name in view.descriptions else text
-
-
-def _fact(name: str, facts: Mapping[str, Any]) -> object:
-    return show.when(facts[name]) if name.endswith("_us") else facts[name]
 
 
 def _asked(given: list[str]) -> list[str] | str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rota.cli import lists, show
+from rota.cli import lists, progress, show
 from rota.cli.opening import opened
 from rota.errors import Refused
 from rota.manage.features.definitions.registration import PlannedChange
@@ -37,13 +37,15 @@ def plan(ctx: typer.Context, file: ProjectFile = Path("project.py"), json: show.
 def apply(ctx: typer.Context, file: ProjectFile = Path("project.py"), json: show.Json = False) -> None:
     """Build a release of a project and put its definitions in force.
 
+    The history of new views is online when it ends.
+
     Example: rota apply project.py
     """
-    with opened(ctx, "pipeline.deploy") as platform:
-        changes = platform.projects.apply(file, actor=platform.identity.name)
+    with opened(ctx, "pipeline.deploy") as platform, progress.bar("bringing online") as advance:
+        changes = platform.projects.apply(file, actor=platform.identity.name, progress=lambda share, _: advance(share))
     _show_changes(changes, json=json)
     if not json:
-        print(f"applied {file}; `rota up` runs it, `rota train PIPELINE` starts a first training")
+        print(f"applied {file}; `rota up` runs it, `rota pipeline run PIPELINE` starts a first training")
 
 
 @pipeline.command()

@@ -1,8 +1,9 @@
 """Process 5 on the command line: what is served, and predictions for one row or a file."""
 
 import json as jsonlib
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,7 +33,8 @@ def predict(
 ) -> None:
     """Ask a running endpoint, for one row or a whole file.
 
-    Prints one JSON object a row: prediction_id, answer, model, version.
+    Prints one JSON object a row: prediction_id, answer, model, version, and in `missing` the features that had no value and why; warnings
+    go to standard error.
 
     Example: rota predict flight-delay --input flights.parquet --output answers.parquet
     """
@@ -43,10 +45,17 @@ def predict(
         raise InvalidInput(f"{input} holds no rows", file=str(input))
     settings = settings_of(ctx)
     client = Client(settings.home, host=settings.host)
+    answers: list[dict[str, Any]] = []
+    warnings: dict[str, None] = {}
     try:
-        answers = [answer for start in range(0, len(asked), BATCH_ROWS) for answer in client.predict(endpoint, asked[start : start + BATCH_ROWS])]
+        for start in range(0, len(asked), BATCH_ROWS):
+            answered = client.predict(endpoint, asked[start : start + BATCH_ROWS])
+            answers += answered
+            warnings |= dict.fromkeys(answered.warnings)
     finally:
         client.close()
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if output is not None:
         rows.write(output, answers)
         print(f"{len(answers)} answers in {output}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rota.cli import rows, show
+from rota.cli import progress, rows, show
 from rota.cli.opening import opened
 from rota.manage.features.ingestion import ingestion_log, quarantine, source_status, watermarks
 from rota.records.data import Source
@@ -122,12 +122,12 @@ def ingest(
     path: Annotated[str, typer.Argument(help="File or glob; otherwise the source's own files, database or outcomes.")] = "",
     json: show.Json = False,
 ) -> None:
-    """Take what is new of a source's input into the offline table; rows that are stored already are left out.
+    """Take what is new of a source's input into the offline table, and bring it online; rows that are stored already are left out.
 
     Example: rota sources ingest weather "weather/*.parquet"
     """
-    with opened(ctx, "data.write") as platform:
-        done = platform.feed.ingestion.ingest(source, path or None, actor=platform.identity.name)
+    with opened(ctx, "data.write") as platform, progress.bar("bringing online") as advance:
+        done = platform.feed.ingest(source, path or None, actor=platform.identity.name, progress=lambda share, _: advance(share))
     if json:
         show.write_json(plain(done))
         return
@@ -138,6 +138,8 @@ def ingest(
         print(f"`rota sources rejects {source}` shows what was left out")
     if done.stale:
         print(done.stale)
+    if done.online_problem:
+        print(f"not online yet: {done.online_problem}")
 
 
 @sources.command("rejects")
@@ -179,7 +181,7 @@ def list_status(
         "at most": lambda s: s.freshness,
         "rejects": lambda s: s.rejected,
         "owner": lambda s: s.owner,
-        "state": lambda s: s.stale or "fresh",
+        "state": lambda s: s.stale or ("fresh" if s.rows else "empty"),
     }
     show.listing(found, columns, as_json=json, empty="no source is stored; `rota apply project.py` stores those of a project")
 

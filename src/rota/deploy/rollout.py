@@ -11,7 +11,7 @@
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +35,11 @@ logger = logging.getLogger("rota.deploy")
 
 @dataclass(frozen=True, slots=True)
 class RolloutWorkflow:
-    """Delivers one version to one endpoint."""
+    """Delivers one version to one endpoint. `bring_online` brings online what the features of a version lack, before traffic comes."""
 
     repositories: Repositories
     prediction_processes: int = 1
+    bring_online: Callable[[ModelVersion], object] = lambda _: None
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         endpoint = delivered(self._endpoint(arguments["endpoint"]), arguments.get("delivery"))
@@ -89,6 +90,7 @@ class RolloutWorkflow:
         released = readiness.check_ready(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
         if not version.bundle:
             raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
+        self.bring_online(version)
         champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
         number = champion.number if champion else 0
         stages = _stages(endpoint) if champion else []

@@ -7,6 +7,7 @@ from rota.errors import InvalidInput
 from rota.manage.access import tokens
 from rota.manage.features.definitions import registration
 from rota.manage.features.definitions.registration import PlannedChange
+from rota.manage.features.materialization.materialize import Progress
 from rota.manage.features.writer import Feed
 from rota.manage.governance import policies
 from rota.manage.repositories import Repositories
@@ -32,8 +33,8 @@ class ProjectFiles:
         registration.check(self.repositories.metadata, self.repositories.tables, features)
         return projects.plan(self.repositories.metadata, project, environment=self.environment)
 
-    def apply(self, file: Path, *, actor: str = "owner") -> list[PlannedChange]:
-        """Build a release of a project and put its definitions in force.
+    def apply(self, file: Path, *, actor: str = "owner", progress: Progress | None = None) -> list[PlannedChange]:
+        """Build a release of a project and put its definitions in force; the history of new views is online when this returns.
 
         Raises `InvalidInput` for a project that does not fit, `Refused` when `identity` may not change the policy that it holds.
         """
@@ -43,7 +44,7 @@ class ProjectFiles:
         policy = self._policy_beside(file, project)
         if policy or any(change.kind == "release_policy" and change.what != "keep" for change in changes):
             tokens.require(self.identity, "model.approve")  # who trains and deploys does not decide how releases are decided
-        self.feed.register([r for r in project.records if isinstance(r, projects.FEATURES)], actor=actor)
+        self.feed.register([r for r in project.records if isinstance(r, projects.FEATURES)], actor=actor, progress=progress)
         now_us = self.repositories.clock.now_us()
         release = releases.build(self.repositories.blobs, file, now_us=now_us)
         projects.apply(metadata, project, release, environment=self.environment, actor=actor, now_us=now_us)

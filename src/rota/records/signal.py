@@ -112,7 +112,11 @@ class MonitorSlice(Record, frozen=True):
 
 
 class Prediction(Record, frozen=True):
-    """One row of the prediction log. `features` is what the model saw before transformation; `role` is the route's."""
+    """One row of the prediction log. `features` is what the model saw before transformation; `role` is the route's.
+
+    `missing` says of stored features why they had no value, or none to be trusted: a status of the online read (NOT_FOUND,
+    OUTSIDE_MAX_AGE, HISTORY_NOT_ONLINE).
+    """
 
     prediction_id: str
     endpoint: str
@@ -127,6 +131,7 @@ class Prediction(Record, frozen=True):
     answer: float | None
     latency_us: int
     error: str = ""
+    missing: Mapping[str, str] = {}
 
 
 class Label(Record, frozen=True):

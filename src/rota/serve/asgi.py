@@ -1,6 +1,6 @@
 """The HTTP face of a prediction process: a raw ASGI application, because a framework costs more than the prediction.
 
-    POST /v1/endpoints/{name}/predict   {"rows": [{...}], "ids": [...]?} -> {"predictions": [...], "logged": true}
+    POST /v1/endpoints/{name}/predict   {"rows": [{...}], "ids": [...]?} -> {"predictions": [...], "logged": true, "warnings": [...]?}
     GET  /v2, /v2/health/live, /v2/health/ready, /v2/models/{name}, /v2/models/{name}/ready
     POST /v2/models/{name}/infer        Open Inference Protocol v2
     POST /get-online-features           online features, as Feast's feature server answers them (see `feature_requests`)
@@ -11,7 +11,7 @@ Errors are {"error": sentence, "facts": {...}} with the status of `rota.http_sta
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -169,15 +169,23 @@ class PredictionApp:
             case ("v2", "health", "live"):
                 return Reply(200, b'{"live":true}')
             case ("v2", "health", "ready"):
-                return Reply(200, b'{"ready":true}') if self._poller.ready else _not_ready("not every endpoint is served yet", ready=False)
+                return Reply(200, b'{"ready":true}') if self._poller.ready else self._unready()
             case ("v2", "models", endpoint, *rest):
                 served = self._core.served.get(endpoint) or self._not_served(endpoint)
+                if rest and (problems := self._poller.problems(endpoint)):
+                    return _not_ready(f"endpoint {endpoint!r} is not ready{_because(problems)}", name=endpoint, ready=False, problems=problems)
                 return Reply(200, _encode({"name": endpoint, "ready": True} if rest else inference_protocol.model_metadata(endpoint, served)))
         raise AssertionError(parts)
 
+    def _unready(self) -> Reply:
+        problems = self._poller.problems()
+        what = "an endpoint is served without the history of its features" if self._poller.all_served else "not every endpoint is served yet"
+        return _not_ready(f"{what}{_because(problems)}", ready=False, problems=problems)
+
     def _not_served(self, endpoint: str) -> NoReturn:
         if endpoint in self._poller.known or not self._poller.ready:
-            raise _Stop(_not_ready(f"endpoint {endpoint!r} is not served yet", endpoint=endpoint))
+            problems = self._poller.problems(endpoint)
+            raise _Stop(_not_ready(f"endpoint {endpoint!r} is not served yet{_because(problems)}", endpoint=endpoint, problems=problems))
         raise NotFound(f"endpoint {endpoint!r} does not exist; served are {sorted(self._core.served)}", endpoint=endpoint)
 
     async def _metrics(self, scope: Scope) -> Reply:
@@ -245,6 +253,10 @@ def _status(response: PredictResponse) -> int:
 
 def _failure(status: int, message: str, **facts: object) -> Reply:
     return Reply(status, _encode({"error": message, "facts": facts}))
+
+
+def _because(problems: Sequence[str]) -> str:
+    return f": {'; '.join(problems)}" if problems else ""
 
 
 def _not_ready(message: str, **facts: object) -> Reply:

@@ -10,10 +10,11 @@ HELP: Mapping[str, str] = {
     "rota_predictions_total": "Predictions by the version that made them.",
     "rota_prediction_failures_total": "Predictions that a version failed to make.",
     "rota_predictions_unlogged_total": "Predictions answered although the log could not be written.",
+    "rota_features_missing_total": "Feature values that were null or not to be trusted, by reason.",
     "rota_shadow_dropped_total": "Predictions no shadow scored, because it was behind.",
 }
 _LATENCY = "rota_prediction_seconds"
-_PUBLIC = frozenset({"status"})
+_PUBLIC = frozenset({"status", "reason"})
 MetricLabels = tuple[tuple[str, str | int], ...]
 
 

@@ -76,6 +76,7 @@ def response(name: str, request: InferRequest, predicted: PredictResponse, serve
             "prediction_ids": [answer.prediction_id for answer in predicted.predictions],
             "versions": [answer.version for answer in predicted.predictions],
             "logged": predicted.logged,
+            **({"warnings": list(predicted.warnings)} if predicted.warnings else {}),
         },
     }
 

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -32,7 +32,11 @@ log = logging.getLogger("rota.serve")
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the caller gets for one row; `answer` is None when `error` says why."""
+    """What the caller gets for one row; `answer` is None when `error` says why.
+
+    `missing` says why stored features had no value, or none to be trusted: NOT_FOUND (nothing is stored of the entity), OUTSIDE_MAX_AGE
+    (its row is older than the ttl), HISTORY_NOT_ONLINE (see `warnings` of the response).
+    """
 
     prediction_id: str
     answer: float | None
@@ -40,13 +44,18 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     role: str
     error: str = ""
+    missing: Mapping[str, str] = {}
 
 
-class PredictResponse(msgspec.Struct, frozen=True):
-    """The answers of one request, in its order; `logged` is False when the log could not take them."""
+class PredictResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answers of one request, in its order; `logged` is False when the log could not take them.
+
+    `warnings` are sentences: which features were null or are not to be trusted, in how many rows, and why.
+    """
 
     predictions: tuple[Answer, ...]
     logged: bool
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +144,11 @@ class PredictionCore:
         self._count(served, scores, (self._timer() - start) / 1e9, len(requests))
         if served.shadows:
             self._offer_to_shadows(served, lookup, ids, units)
-        answers = map(_answer, ids, given)
-        return [PredictResponse(tuple(islice(answers, len(request.rows))), logged) for request in requests]
+        remaining, answers = iter(given), map(_answer, ids, given)
+        return [
+            PredictResponse(tuple(islice(answers, len(request.rows))), logged, feature_warnings(list(islice(remaining, len(request.rows)))))
+            for request in requests
+        ]
 
     def _log(self, served: LoadedRelease, scores: Sequence[tuple[int, Score]], lookup: Lookup, ids: Sequence[str], units: Sequence[str]) -> bool:
         release = served.release
@@ -155,6 +167,7 @@ class PredictionCore:
                 answer=each.answer,
                 latency_us=each.latency_us,
                 error=each.error,
+                missing=each.missing,
             )
             for position, each in scores
         ]
@@ -173,6 +186,9 @@ class PredictionCore:
         for _ in range(requests):
             self.counters.observe(endpoint, seconds)
         self._count_scores(endpoint, [each for _, each in scores])
+        missing = Counter(reason for _, each in scores if each.missing for reason in each.missing.values())
+        for reason, count in missing.items():
+            self.counters.add("rota_features_missing_total", count, endpoint=endpoint, reason=reason)
 
     def _count_scores(self, endpoint: str, scores: Sequence[Score]) -> None:
         counts: dict[tuple[str, int, str, str], int] = defaultdict(int)
@@ -232,4 +248,20 @@ def _unit(field: str, row: Row, id: str) -> str:
 
 def _answer(id: str, each: Score) -> Answer:
     route = each.scored_by.route
-    return Answer(id, each.answer, route.model, route.number, route.role, each.error)
+    return Answer(id, each.answer, route.model, route.number, route.role, each.error, each.missing)
+
+
+def feature_warnings(scores: Sequence[Score]) -> tuple[str, ...]:
+    """What is not online, then a sentence for each reason for which features had no value."""
+    found = dict.fromkeys(warning for each in scores for warning in each.warnings)
+    for reason in sorted({reason for each in scores if each.missing for reason in each.missing.values()} & _WHY.keys()):
+        names = sorted({name for each in scores for name, other in each.missing.items() if other == reason})
+        rows = sum(reason in each.missing.values() for each in scores)
+        found[f"{rows} of {len(scores)} rows: {', '.join(names)} null, {_WHY[reason]} ({reason})"] = None
+    return tuple(found)
+
+
+_WHY = {
+    "NOT_FOUND": "nothing is stored of the entity",
+    "OUTSIDE_MAX_AGE": "the newest row of the entity is older than the ttl of the view",
+}

@@ -1,8 +1,9 @@
 """The release poller of a prediction process: loads each endpoint's newest release, and keeps the last good one until that works.
 
 A release's bundles are loaded, checked against their golden answers and warmed up on the poller's own thread; then the endpoint
-is switched by one reference. A Serving record reports the revision served, or the error, by which a rollout sees which
-processes have converged. Predictions go on while metadata does not answer.
+is switched by one reference. A release waits while a view that its models read does not have its history online. A Serving record
+reports the revision served, or the error, by which a rollout sees which processes have converged. Predictions go on while metadata
+does not answer.
 """
 
 import logging
@@ -12,17 +13,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rota.errors import RotaError, Unavailable
+from rota.manage.features.online.view_history import HistoryLookup, all_whole
 from rota.manage.models.loading import LoadedModel, load
 from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.models import ModelFormat
 from rota.records.data import FeatureService
+from rota.records.model import ModelBundle
+from rota.records.record import decode
 from rota.records.release import Endpoint, Release, Serving
 from rota.serve.predicting import PredictionCore
 from rota.serve.scoring import LoadedRelease, Vectors
 
 log = logging.getLogger("rota.serve")
+WAIT_S = 0.5
+"""After how long a release that waits for the history of its features is looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFeatures:
+    """The online features of a service, and a look at which of its views do not have their history online: asked on the poller's thread."""
+
+    source: Vectors
+    look: HistoryLookup = all_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +46,7 @@ class ModelSource:
     metadata: Metadata
     blobs: Blobs
     formats: Mapping[str, ModelFormat]
-    source_of: Callable[[FeatureService], Vectors]
+    source_of: Callable[[FeatureService], OpenedFeatures]
 
 
 class ReleasePoller:
@@ -57,7 +71,8 @@ class ReleasePoller:
         self._retry_s = retry_s
         self._timer = timer
         self._models: dict[str, LoadedModel] = {}
-        self._sources: dict[str, tuple[FeatureService, Vectors]] = {}
+        self._sources: dict[str, tuple[FeatureService, OpenedFeatures]] = {}
+        self._problems: dict[str, tuple[str, ...]] = {}
         self._failed: dict[str, tuple[int, float]] = {}
         self._reported: dict[str, tuple[int, str]] = {}
         self._known: frozenset[str] | None = None
@@ -71,8 +86,18 @@ class ReleasePoller:
 
     @property
     def ready(self) -> bool:
-        """Whether the metadata was read once and every known endpoint is served."""
+        """Whether the metadata was read once, and every known endpoint is served with the history of its features online."""
+        return self.all_served and not any(self._problems.values())
+
+    @property
+    def all_served(self) -> bool:
+        """Whether the metadata was read once, and every known endpoint is served."""
         return self._known is not None and self._known <= self._core.served.keys()
+
+    def problems(self, endpoint: str = "") -> tuple[str, ...]:
+        """Why an endpoint (all of them without a name) waits to be served, or serves values that are not whole: a sentence for each view."""
+        found = [problem for name, problems in sorted(self._problems.items()) if endpoint in ("", name) for problem in problems]
+        return tuple(dict.fromkeys(found))
 
     def start(self) -> None:
         """Poll from now on; the first poll is over when this returns, whether it succeeded or not."""
@@ -94,6 +119,7 @@ class ReleasePoller:
             self._core.switch(gone, None)
         for release in releases.values():
             self._follow(release)
+        self._problems = {name: problems for name, problems in self._problems.items() if name in releases}
         self._unload()
 
     def _run(self) -> None:
@@ -117,19 +143,35 @@ class ReleasePoller:
 
     def _follow(self, release: Release) -> None:
         served = self._core.served.get(release.endpoint)
-        if served is None or served.release != release:
-            revision, retry_at = self._failed.get(release.endpoint, (-1, 0.0))
-            if revision == release.revision and self._timer() < retry_at:
-                return
-            error = self._switch(release)
-            served = self._core.served.get(release.endpoint)
-            self._report(release.endpoint, served.release.revision if served else 0, error)
-        else:
-            self._report(release.endpoint, release.revision, "")
+        if served is not None and served.release == release:
+            self._problems[release.endpoint] = problems = self._lost(release)
+            self._report(release.endpoint, release.revision, "; ".join(problems))
+            return
+        revision, retry_at = self._failed.get(release.endpoint, (-1, 0.0))
+        if revision == release.revision and self._timer() < retry_at:
+            return
+        error = self._switch(release)
+        served = self._core.served.get(release.endpoint)
+        self._report(release.endpoint, served.release.revision if served else 0, error)
+
+    def _lost(self, release: Release) -> tuple[str, ...]:
+        """What a release that is served already reads and is not online any more: the online store was emptied."""
+        histories = [each for route in release.routes for each in self._source(route.bundle).look().values()]
+        return tuple(dict.fromkeys(each.problem for each in histories if each.state == "not online"))
+
+    def _lacking(self, release: Release) -> tuple[str, ...]:
+        """What a release that is to be served reads and is not online yet; of a bundle that is no bundle `load` says more."""
+        found: dict[str, None] = {}
+        for route in release.routes:
+            for each in self._source(route.bundle).look().values():
+                found[each.problem] = None
+        return tuple(found)
 
     def _switch(self, release: Release) -> str:
         """Serve the release; otherwise say why not, keep the last good one and try again after a while."""
         try:
+            if problems := self._lacking(release):
+                return self._waits(release, problems)
             for route in release.routes:
                 if route.bundle not in self._models:
                     self._models[route.bundle] = load(self._model_source.blobs, self._model_source.formats, route.bundle)
@@ -140,22 +182,32 @@ class ReleasePoller:
             log.warning("a release cannot be served, keeping the last good one: %s", error, extra=facts)
             return f"revision {release.revision}: {error}"
         self._failed.pop(release.endpoint, None)
+        self._problems.pop(release.endpoint, None)
         log.info("release served", extra={"action": "switch", "endpoint": release.endpoint, "revision": release.revision})
         return ""
 
+    def _waits(self, release: Release, problems: tuple[str, ...]) -> str:
+        """Why a release is not served yet; it is looked at again soon, and no rollout takes it for a refusal."""
+        self._failed[release.endpoint] = (release.revision, self._timer() + min(WAIT_S, self._retry_s))
+        if self._problems.get(release.endpoint) != problems:
+            facts = {"action": "switch", "endpoint": release.endpoint, "revision": release.revision}
+            log.warning("a release waits for the history of its features: %s", "; ".join(problems), extra=facts)
+        self._problems[release.endpoint] = problems
+        return f"revision {release.revision} waits: {'; '.join(problems)}"
+
     def _sources_of(self, release: Release) -> dict[str, Vectors]:
         """One feature source for each bundle; bundles with equal features share one, so their features are read once."""
-        return {route.bundle: self._source(route.bundle) for route in release.routes}
+        return {route.bundle: self._source(route.bundle).source for route in release.routes}
 
-    def _source(self, bundle: str) -> Vectors:
-        service = self._models[bundle].bundle.features
-        for known, source in self._sources.values():
-            if known == service:
-                self._sources[bundle] = (known, source)
-                return source
-        source = self._model_source.source_of(service)
-        self._sources[bundle] = (service, source)
-        return source
+    def _source(self, bundle: str) -> OpenedFeatures:
+        if bundle in self._sources:
+            return self._sources[bundle][1]
+        loaded = self._models.get(bundle)
+        service = (decode(self._model_source.blobs.get(bundle), ModelBundle) if loaded is None else loaded.bundle).features
+        opened = next((opened for known, opened in self._sources.values() if known == service), None)
+        opened = opened or self._model_source.source_of(service)
+        self._sources[bundle] = (service, opened)
+        return opened
 
     def _report(self, endpoint: str, revision: int, error: str) -> None:
         if self._reported.get(endpoint) == (revision, error):
@@ -172,4 +224,5 @@ class ReleasePoller:
     def _unload(self) -> None:
         routed = {route.bundle for served in self._core.served.values() for route in served.release.routes}
         self._models = {digest: model for digest, model in self._models.items() if digest in routed}
-        self._sources = {digest: source for digest, source in self._sources.items() if digest in routed}
+        if not any(endpoint not in self._core.served for endpoint in self._problems):  # those that wait are asked again
+            self._sources = {digest: source for digest, source in self._sources.items() if digest in routed}

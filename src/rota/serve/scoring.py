@@ -20,12 +20,22 @@ log = logging.getLogger("rota.serve")
 Timer = Callable[[], int]
 """A steady clock in nanoseconds."""
 LONGEST_ERROR = 500
+_NOTHING: Mapping[str, str] = {}
+
+
+class FeatureNotes(Protocol):
+    """What there is to say of feature vectors: sentences about what is not online, and for each feature why rows have no value."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+    def reasons(self) -> Mapping[str, Sequence[str | None] | None]: ...
 
 
 class Vectors(Protocol):
-    """Online features: one mapping of feature name to value for each request row, as of `now_us`. Thread-safe."""
+    """Online features: one mapping of feature name to value for each request row, as of `now_us`, and what there is to say of them. Thread-safe."""
 
-    def vectors(self, rows: Sequence[Row], now_us: Micros) -> Sequence[Mapping[str, Any]]: ...
+    def look_up(self, rows: Sequence[Row], now_us: Micros) -> tuple[Sequence[Mapping[str, Any]], FeatureNotes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +73,21 @@ class Score:
 
     scored_by: LoadedRoute
     answer: float | None
+    error: str
     features: Mapping[str, Any]
     latency_us: int
-    error: str = ""
+    missing: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFeatures:
+    """Feature vectors of some rows; of each row why features have no value, or none to be trusted; and what is not online."""
+
+    vectors: Sequence[Mapping[str, Any]]
+    missing: Sequence[Mapping[str, str]]
+    warnings: tuple[str, ...]
+    spent_ns: int
 
 
 @dataclass(slots=True)
@@ -75,28 +97,39 @@ class Lookup:
     rows: Sequence[Row]
     now_us: Micros
     timer: Timer
-    _found: dict[int, tuple[Sequence[Mapping[str, Any]], int]] = field(default_factory=dict)
+    _found: dict[int, FoundFeatures] = field(default_factory=dict)
 
-    def of(self, source: Vectors) -> tuple[Sequence[Mapping[str, Any]], int]:
-        """Vectors of all rows and the nanoseconds their reading took."""
+    def of(self, source: Vectors) -> FoundFeatures:
+        """The features of all rows."""
         if id(source) not in self._found:
             start = self.timer()
-            vectors = source.vectors(self.rows, self.now_us)
-            self._found[id(source)] = (vectors, self.timer() - start)
+            vectors, notes = source.look_up(self.rows, self.now_us)
+            missing = _missing(vectors, notes)
+            self._found[id(source)] = FoundFeatures(vectors, missing, notes.warnings, self.timer() - start)
         return self._found[id(source)]
+
+
+def _missing(vectors: Sequence[Mapping[str, Any]], notes: FeatureNotes) -> Sequence[Mapping[str, str]]:
+    """Of each row the features without a value to be trusted, and why; reasons are worked out only where there may be one."""
+    if not notes.warnings and not any(None in vector.values() for vector in vectors):
+        return [_NOTHING] * len(vectors)
+    reasons = {name: rows for name, rows in notes.reasons().items() if rows is not None}
+    return [{name: reason for name, rows in reasons.items() if (reason := rows[index]) is not None} for index in range(len(vectors))]
 
 
 def score(loaded: LoadedRoute, lookup: Lookup, positions: Sequence[int], stable: LoadedRoute) -> list[Score]:
     """The scores of the rows at `positions`, in that order; never raises: whatever goes wrong becomes each row's error."""
     start, spent = lookup.timer(), 0
     vectors: Sequence[Mapping[str, Any]] = [{}] * len(positions)
+    missing: Sequence[Mapping[str, str]] = [_NOTHING] * len(positions)
+    warnings: tuple[str, ...] = ()
     facts = {"action": "score", "model": loaded.route.model, "version": loaded.route.number, "role": loaded.route.role}
     try:
         if loaded is not stable and loaded.fields != stable.fields:
             check_rows([lookup.rows[position] for position in positions], loaded.fields)
-        every, spent = lookup.of(loaded.source)
-        start = lookup.timer()
-        vectors = [every[position] for position in positions]
+        found = lookup.of(loaded.source)
+        start, spent, warnings = lookup.timer(), found.spent_ns, found.warnings
+        vectors, missing = [found.vectors[position] for position in positions], [found.missing[position] for position in positions]
         answers: Sequence[float | None] = _answers(loaded, vectors)
         error = ""
     except InvalidInput as problem:
@@ -106,7 +139,10 @@ def score(loaded: LoadedRoute, lookup: Lookup, positions: Sequence[int], stable:
         log.exception("a version failed to score", extra=facts)
         error, answers = f"{type(problem).__name__}: {problem}", [None] * len(positions)
     latency_us = (lookup.timer() - start + spent) // 1_000
-    return [_scored(loaded, answer, vector, latency_us, error[:LONGEST_ERROR]) for answer, vector in zip(answers, vectors, strict=True)]
+    return [
+        Score(loaded, *_finite(answer, error[:LONGEST_ERROR]), vector, latency_us, missing=reasons, warnings=warnings)
+        for answer, vector, reasons in zip(answers, vectors, missing, strict=True)
+    ]
 
 
 def _loaded_route(route: Route, model: LoadedModel, source: Vectors) -> LoadedRoute:
@@ -121,7 +157,6 @@ def _answers(loaded: LoadedRoute, vectors: Sequence[Mapping[str, Any]]) -> list[
     return plain
 
 
-def _scored(loaded: LoadedRoute, answer: float | None, vector: Mapping[str, Any], latency_us: int, error: str) -> Score:
-    if answer is None or math.isfinite(answer):
-        return Score(loaded, answer, vector, latency_us, error)
-    return Score(loaded, None, vector, latency_us, f"the model answered {answer}")
+def _finite(answer: float | None, error: str) -> tuple[float | None, str]:
+    """An answer and its error; one that is no number is none."""
+    return (answer, error) if answer is None or math.isfinite(answer) else (None, f"the model answered {answer}")

@@ -29,12 +29,16 @@ def run_worker(platform: Platform, name: str, stop: threading.Event) -> None:
                 own.wait(platform.settings.poll_s)
                 own.clear()
 
+    def tidied(act: Callable[[], object]) -> None:
+        try:
+            act()
+        except RotaError as error:  # the next round tries again; what is left undone is only not yet tidy
+            logger.warning("housekeeping: %s", error, extra={"action": "housekeeping", "worker": name})
+
     def keep_tidy() -> None:
+        tidied(platform.housekeeping.upkeep.submit)  # predictions may be waiting for it
         while not stop.wait(platform.settings.housekeeping_s):
-            try:
-                platform.housekeeping.run()
-            except RotaError as error:  # the next round tries again; what is left undone is only not yet tidy
-                logger.warning("housekeeping: %s", error, extra={"action": "housekeeping", "worker": name})
+            tidied(platform.housekeeping.run)
 
     threads = [
         threading.Thread(target=repeat, args=(platform.loop.advance, events, runs), name="loop", daemon=True),

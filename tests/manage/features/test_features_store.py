@@ -224,8 +224,10 @@ def test_a_changed_view_is_a_new_version_and_the_old_one_keeps_its_values(ridden
     assert (ridden.get_feature_view("stats@v1"), ridden.get_feature_view("stats@v2"), ridden.get_feature_view("stats")) == (STATS, DEARER, DEARER)
 
 
-def test_materializing_fills_a_view_that_is_new(ridden):
+def test_a_view_that_is_new_is_online_at_once_and_materializing_fills_a_store_that_was_lost(ridden):
     ridden.apply(DEARER)
+    assert ridden.get_online_features(["stats:fare"], [{"driver": 1}]).to_dict()["stats__fare"] == [21.0]
+    ridden._repositories.online.delete(b"")
     assert ridden.get_online_features(["stats:fare"], [{"driver": 1}]).statuses()["stats__fare"] == ["NOT_FOUND"]
     assert list(ridden.materialize(["stats"])) == ["rides"]
     assert ridden.get_online_features(["stats:fare"], [{"driver": 1}]).to_dict()["stats__fare"] == [21.0]

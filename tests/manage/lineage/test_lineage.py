@@ -222,6 +222,16 @@ def world(metadata):
     return world
 
 
+def test_a_prediction_has_its_chain_the_moment_it_was_answered(world):
+    """No monitor has run, nothing was flushed: the journal has it."""
+    answered = Prediction("p9", "delay", NOON_US + 9, "delay", 1, "stable", 1, "u", {"id": "x"}, {"origin_delays__last": 3.0}, 0.5, 900)
+    prediction_log.append(world.journal, "delay", [answered])
+    prediction_log.append(world.journal, "other", [msgspec.structs.replace(answered, prediction_id="p10", endpoint="other")])
+    assert (world.chain("p9")[0].node, world.chain("p10")[0].node) == ("prediction:p9", "prediction:p10")
+    with pytest.raises(NotFound, match="is in no prediction log"):
+        world.chain("p11")
+
+
 def test_the_chain_behind_a_prediction_is_whole_and_in_order(world):
     chain = world.chain()
     alert = story.alert("last").id

@@ -58,6 +58,7 @@ def test_a_logged_prediction_reads_back_with_a_typed_column_for_each_feature(jou
         "latency_us": 120,
         "error": "",
         "request": '{"origin":"JFK"}',
+        "missing": "",
         "f__x": 2.0,
         "f__flag": 1.0,
         "f__text": "é",

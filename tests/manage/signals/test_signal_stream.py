@@ -84,6 +84,7 @@ def test_entries_of_earlier_releases_are_read_into_tables_of_the_same_layout():
         "latency_us": "Int64",
         "error": "String",
         "request": "String",
+        "missing": "String",  # came later: "" in rows of earlier entries
         "v__x": "Float64",
         "v__flag": "Float64",
         "v__kind": "String",

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
@@ -115,7 +114,7 @@ class Store:
     def get_online_features(
         self, features: Features, entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], *, full_feature_names: bool = True
     ) -> OnlineResponse:
-        """The newest features of some entities: `.to_dict()`, `.rows()`, `.statuses()`.
+        """The newest features of some entities: `.to_dict()`, `.rows()`, `.statuses()`, and `.warnings` where a view's history is not online.
 
         `entity_rows` is a list of dicts, or a mapping of columns. Definitions that change are seen within a second.
         """
@@ -133,11 +132,9 @@ class Store:
     def ingest(self, source: str, rows: Any = None, *, actor: str = "owner") -> Ingestion:
         """Ingest new rows into a source's history: from its own files or database, from another path or glob, or out of a table.
 
-        They reach the online store by `materialize_incremental`; `push` does both at once.
+        They are online in every view over the source when this returns; if not, `online_problem` of the result says why.
         """
-        if rows is None or isinstance(rows, str | Path):
-            return self._feed.ingestion.ingest(source, rows, actor=actor)
-        return self._feed.ingestion.ingest_table(source, rows, actor=actor)
+        return self._feed.ingest(source, rows, actor=actor)
 
     def materialize(self, feature_views: Sequence[str] | None = None, *, progress: Progress | None = None) -> dict[str, int]:
         """Bring everything known by now into the online rows of views (default: all); returns the keys written, by source.
@@ -248,7 +245,7 @@ class Store:
 
     def _reader(self, features: Features) -> OnlineFeatures:
         """The compiled reader of a service, kept until definitions change."""
-        return self._kept("reader", features, lambda service: OnlineFeatures(self._repositories.online, service))
+        return self._kept("reader", features, lambda service: OnlineFeatures(self._repositories.online, service, self._feed.histories(service)))
 
     def _plan(self, features: Features) -> tuple[JoinPlan, FeatureService]:
         """The compiled join of a service, kept until definitions change."""

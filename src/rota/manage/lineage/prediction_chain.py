@@ -30,13 +30,11 @@ class Link:
 
 
 def prediction_chain(repositories: Repositories, prediction_id: str) -> list[Link]:
-    """Every station behind a prediction, as things stood when it was made."""
+    """Every station behind a prediction, as things stood when it was made; from the moment on at which it was answered."""
     metadata = repositories.metadata
-    prediction = prediction_log.find(repositories.tables, prediction_id)
+    prediction = prediction_log.acknowledged(repositories.journal, repositories.tables, prediction_id)
     if prediction is None:
-        raise NotFound(
-            f"prediction {prediction_id!r} is in no prediction log; check the id, or wait until the newest log entries are stored", id=prediction_id
-        )
+        raise NotFound(f"prediction {prediction_id!r} is in no prediction log; give the id as its answer named it", id=prediction_id)
     version = metadata.get(ModelVersion, prediction.model, prediction.number)
     chain = [_prediction_link(prediction), *_release_links(metadata, prediction), *_alias_links(metadata, prediction)]
     if version is None:

@@ -102,6 +102,7 @@ def effects_of_row(
 
     Raises `NotFound` when there is no such row, `InvalidInput` when neither its time nor its id is given or several rows fit.
     """
+    predictions.flush_all(repositories.journal, repositories.tables)
     row = _found(repositories.tables, source_status.get(repositories.metadata, source), keys, at_us, row_id)
     reaches: dict[bytes, Reach] = {}
     served = list(_served(repositories, row, reaches))

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rota.manage.features.join import compaction
+from rota.manage.features.materialization.upkeep import Upkeep
 from rota.manage.features.writer import Feed
 from rota.manage.lineage import audit_chain
 from rota.manage.repositories import Repositories
 from rota.manage.retention import collect
 from rota.manage.retention.expiry import Rules
+from rota.manage.signals import business_outcomes, labels, prediction_log
 from rota.ports.clock import Clock
 from rota.records.data import Source
 from rota.records.time import HOUR_US, Micros
@@ -34,11 +36,15 @@ class Housekeeping:
     wall: Clock
     drain_spool: Callable[[], object]
     handled: Callable[[], int]
+    upkeep: Upkeep
     _head_logged_us: Micros = 0
 
     def run(self) -> None:
-        """Store what killed programs had logged, flush pushed rows into the offline tables, sort long histories for joins."""
+        """Store what killed programs had logged, flush pushed rows and signals into tables, see to what is not online, sort long histories."""
         r = self.repositories
+        self.upkeep.submit()
+        for stream in (prediction_log.STREAM, labels.STREAM, business_outcomes.STREAM):
+            stream.flush_all(r.journal, r.tables)  # also of endpoints that no monitor looks at
         self.drain_spool()
         self.feed.pushes.flush_all()
         for source in r.metadata.find(Source):

@@ -2,7 +2,8 @@
 
 A prediction process appends one journal entry for each batch of requests before it answers them; `flush` moves entries into
 the table `predictions/<endpoint>`, where monitoring, the judge of rollouts and lineage read them. Rows of the table:
-`COLUMNS`, then one column for each feature, Float64 for numbers, bools and timestamps, String for texts.
+`COLUMNS`, then one column for each feature, Float64 for numbers, bools and timestamps, String for texts. `missing` is JSON, or "" where
+every stored feature had a value; it is null in rows of before it was kept.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ COLUMNS: Mapping[str, type[pl.DataType]] = {
     "latency_us": pl.Int64,
     "error": pl.String,
     "request": pl.String,
+    "missing": pl.String,
 }
 FORMAT = 1
 """Version of a journal entry. To change it: raise it, and let `_decoded` read the old form until every journal is drained."""
@@ -53,12 +55,18 @@ class _LoggedRow(msgspec.Struct, array_like=True, frozen=True):
     features: tuple[float | int | bool | str | None, ...]
 
 
+class _NotedRow(_LoggedRow, array_like=True, frozen=True):
+    """A row of which features had no value; the others keep their form, which earlier releases read."""
+
+    missing: str = ""
+
+
 class _LogEntry(msgspec.Struct, array_like=True, frozen=True):
     """`names` holds each distinct list of feature names once; a row refers to its list by position."""
 
     format: int
     names: tuple[tuple[str, ...], ...]
-    rows: tuple[_LoggedRow, ...]
+    rows: tuple[_NotedRow, ...]
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -71,8 +79,8 @@ class _LogCodec:
 
     def encode(self, signals: Sequence[Prediction], _received_us: Micros) -> bytes:
         names: dict[tuple[str, ...], int] = {}
-        rows = tuple(
-            _LoggedRow(
+        rows = [
+            (
                 p.prediction_id,
                 p.at_us,
                 p.model,
@@ -86,10 +94,11 @@ class _LogCodec:
                 _json.encode(p.request).decode(),
                 names.setdefault(tuple(p.features), len(names)),
                 tuple(p.features.values()),
+                *((_json.encode(p.missing).decode(),) if p.missing else ()),
             )
             for p in signals
-        )
-        return _encoder.encode(_LogEntry(FORMAT, tuple(names), rows))
+        ]
+        return _encoder.encode((FORMAT, tuple(names), rows))
 
     def frame(self, payloads: Sequence[bytes], stored_schema: Callable[[], TableSchema]) -> pl.DataFrame:
         entries = [_decoded(payload) for payload in payloads]
@@ -108,7 +117,7 @@ STREAM = SignalStream(
     order=("at_us", "revision", "number", "latency_us"),
     keep="first",
 )
-flush, first_rows = STREAM.flush, STREAM.effective
+flush, flush_all, first_rows = STREAM.flush, STREAM.flush_all, STREAM.effective
 
 
 def append(journal: Journal, endpoint: str, predictions: Sequence[Prediction], *, sync: bool = False) -> None:
@@ -137,6 +146,14 @@ def find(tables: Tables, prediction_id: str, *, endpoint: str = "") -> Predictio
         if not rows.is_empty():
             return _prediction(name, rows.sort(pl.col("error") != "", maintain_order=True).row(0, named=True))
     return None
+
+
+def acknowledged(journal: Journal, tables: Tables, prediction_id: str) -> Prediction | None:
+    """`find`, also for a prediction that was answered a moment ago: what the journal holds is flushed before it counts as unknown."""
+    found = find(tables, prediction_id)
+    if found is None and flush_all(journal, tables):
+        found = find(tables, prediction_id)
+    return found
 
 
 def covered(tables: Tables, endpoint: str) -> tuple[Micros, Micros]:
@@ -228,7 +245,8 @@ def _column(name: str, kind: pl.DataType, schema: TableSchema) -> str:
 
 
 def _prediction(table: str, row: dict[str, Any]) -> Prediction:
-    fixed = {name: row.pop(name) for name in COLUMNS}
+    fixed = {name: row.pop(name, None) for name in COLUMNS}
     fixed.pop("day")
     request = msgspec.json.decode(fixed.pop("request"))
-    return Prediction(endpoint=table.removeprefix(f"{STREAM.folder}/"), request=request, features=row, **fixed)
+    missing = msgspec.json.decode(fixed.pop("missing") or "{}")
+    return Prediction(endpoint=table.removeprefix(f"{STREAM.folder}/"), request=request, features=row, missing=missing, **fixed)

@@ -85,12 +85,26 @@ class SignalStream(Generic[S]):
 
         return drain(journal, tables, name, lambda payloads: self.codec.frame(payloads, stored_schema))
 
+    def flush_all(self, journal: Journal, tables: Tables) -> int:
+        """`flush` every endpoint that has entries in the journal; returns the number of rows moved.
+
+        Whoever reads tables calls it first: what was acknowledged a moment ago is then there.
+        """
+        names = [name for name in journal.streams() if name == self.unplaced or name.startswith(f"{self.folder}/")]
+        return sum(self.flush(journal, tables, "" if name == self.unplaced else name.removeprefix(f"{self.folder}/")) for name in sorted(names))
+
     def scan(self, tables: Tables, endpoint: str, columns: Sequence[str] | None = None) -> pl.LazyFrame:
         """Every stored row of an endpoint, repetitions included; no rows (of `columns`) where nothing was stored yet."""
         name = self.table(endpoint)
         if tables.version(name) is None:
             return pl.LazyFrame(schema={column: self.columns[column] for column in columns or self.columns})
-        return tables.scan(name, columns=columns)
+        if columns is None:
+            return tables.scan(name)
+        there = set(tables.scan(name).collect_schema().names())  # a column that came later is null in a table of before
+        lacking = [pl.lit(None, dtype=self.columns[column]).alias(column) for column in columns if column not in there]
+        if not lacking:
+            return tables.scan(name, columns=columns)
+        return tables.scan(name, columns=[column for column in columns if column in there]).with_columns(lacking).select(columns)
 
     def effective(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The rows that count, one for each identity, in the order of `order`."""

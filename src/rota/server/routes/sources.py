@@ -44,8 +44,8 @@ async def push(request: Request, source: str) -> dict[str, int]:
 
 @router.post("/v1/sources/{source}/ingest", dependencies=needs("data.write"))
 def ingest(request: Request, source: str) -> dict[str, Any]:
-    """Take in what is new of the source's own files or database; a caller cannot name another path."""
-    done: dict[str, Any] = plain(platform_of(request).feed.ingestion.ingest(source, actor=actor_of(request)))
+    """Take in what is new of the source's own files or database, and bring it online; a caller cannot name another path."""
+    done: dict[str, Any] = plain(platform_of(request).feed.ingest(source, actor=actor_of(request)))
     return done
 
 

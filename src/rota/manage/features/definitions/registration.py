@@ -110,13 +110,18 @@ def catalog(metadata: Metadata) -> int:
 
 
 def views_of(metadata: Metadata, source: str) -> list[FeatureView]:
-    """Every view over a source that somebody may read: each version that is not retired, and those that services hold as they were."""
+    """Every view over a source that somebody may read."""
+    return [view for view in every_view(metadata) if view.source.name == source]
+
+
+def every_view(metadata: Metadata) -> list[FeatureView]:
+    """Every stored view that somebody may read: each version that is not retired, and those that services hold as they were."""
     found = [version for version in metadata.find(FeatureViewVersion) if isinstance(version.view, FeatureView)]
     versioned = {version.name for version in found}
     views = [version.view for version in found if version.retired_us is None]
     views += [view for view in metadata.find(FeatureView) if view.name not in versioned]
     views += [view for service in metadata.find(FeatureService) for view in service.stored_views]
-    return [view for view in views if isinstance(view, FeatureView) and view.source.name == source]
+    return [view for view in views if isinstance(view, FeatureView)]
 
 
 def is_read(metadata: Metadata, view: FeatureView) -> bool:

@@ -47,6 +47,14 @@ def rebuilt(index: DeduplicationIndex, views: Sequence[WindowView], found: pl.Da
     return [*_indexed(index, current), *(pair for view in views for pair in _tiles(view, found, current))]
 
 
+def due(tables: Tables, source: Source, *, version: int | None, after_us: Micros) -> Micros | None:
+    """The earliest event time after a moment: when it has come, there are rows to be brought online that are not there now."""
+    event = pl.col(source.timestamp_field)
+    scan = source_table.scan(tables, source, version=version, columns=[source.timestamp_field])
+    earliest: Micros | None = scan.filter(event > after_us).select(event.min()).collect().item()
+    return earliest
+
+
 def _corrections(tables: Tables, source: Source, version: int | None) -> pl.DataFrame | None:
     """The ids that came more than once, with the time at which the row that counts was created."""
     if source.id_field is None:

@@ -6,7 +6,8 @@ which the table takes once. That the rows have arrived is announced after it, on
 
 from collections.abc import Callable, Iterator
 
-from rota.manage.features.materialization.online_update import applied_key, columns, without_segment
+from rota.manage.features.materialization import stream_state
+from rota.manage.features.materialization.online_update import columns
 from rota.manage.features.materialization.push_stream import CHUNK_BYTES, PUSH, PushStream, pushed_rows
 from rota.manage.features.rows import source_table
 from rota.manage.signals.exactly_once import arrived, tidy
@@ -116,5 +117,5 @@ class Flush:
         stores, source = self._stream.stores, self._stream.source.name
         for segment, end in self._carried.items():
             if stores.journal.drop(self._stream.name, segment, end):
-                stores.online.update([(applied_key(source), segment.encode())], without_segment)
+                stores.online.update([(stream_state.key(source), segment.encode())], stream_state.without_segment)
                 self._announced.pop(segment, None)

@@ -13,12 +13,6 @@ def last(metadata: Metadata, view: StoredView) -> ViewMaterialization | None:
     return metadata.get(ViewMaterialization, view.view.name, view.prefix.hex())
 
 
-def unchanged(metadata: Metadata, view: StoredView, version: int | None) -> bool:
-    """Whether a view was last materialized from this very version of the table (None: there was none)."""
-    known = last(metadata, view)
-    return known is not None and known.version == version
-
-
 def record(metadata: Metadata, views: Sequence[StoredView], version: int | None, at_us: Micros, keys: int) -> None:
     """Record a materialization of views."""
     batch = Batch()

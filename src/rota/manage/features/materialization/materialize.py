@@ -1,19 +1,22 @@
 """Materialization: rows of the offline table brought into the online rows of a view, all of them or what the store lacks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rota.errors import InvalidInput, Unavailable
 from rota.manage.features.definitions import references, registration, versions
 from rota.manage.features.materialization import backfill, freshness
 from rota.manage.features.materialization.freshness import ViewStatus
-from rota.manage.features.materialization.materialization_log import record, unchanged
+from rota.manage.features.materialization.materialization_log import record
+from rota.manage.features.materialization.online_history import current, of_source
 from rota.manage.features.materialization.push import Pushes
-from rota.manage.features.materialization.push_stream import PushStream, Stores
+from rota.manage.features.materialization.push_stream import AHEAD_US, PushStream, Stores
 from rota.manage.features.materialization.source_plans import SourcePlan, SourcePlans
+from rota.manage.features.materialization.stream_state import FILLING, HistoryMark
 from rota.manage.features.materialization.window_rebuild import WindowRebuild
-from rota.manage.features.online.reader import merge
+from rota.manage.features.online.reader import StoredView, merge
 from rota.manage.features.online.row_codec import RowView, prefix
+from rota.manage.features.online.view_history import ViewHistory
 from rota.manage.features.online.window_view import WindowView
 from rota.manage.features.rows import source_table
 from rota.records.data import FeatureView
@@ -49,6 +52,27 @@ class Materializer:
         """
         return self._materialize(view, progress, incremental=True)
 
+    def bring_online(self, source: str, *, progress: Progress | None = None) -> int:
+        """Bring online what the views over a source lack (see `online_history`); returns how many keys were written.
+
+        Nothing is read where they lack nothing; rows that only pushes brought do not count, for they are online already.
+        """
+        plan = self._plans.refresh(source)
+        states = of_source(PushStream(self._stores, plan.source), plan.views)
+        lacking = [view for view in plan.views if not states[view.prefix].is_whole]
+        return self._bring_online(plan, lacking, progress, incremental=True) if lacking else 0
+
+    def lacking(self) -> dict[str, list[ViewHistory]]:
+        """The views that lack rows online, by source."""
+        names = sorted({view.source.name for view in registration.every_view(self._stores.metadata)})
+        found = {}
+        for name in names:
+            plan = self._plans.refresh(name)
+            states = of_source(PushStream(self._stores, plan.source), plan.views).values()
+            if lacking := [state for state in states if not state.is_whole]:
+                found[name] = lacking
+        return found
+
     def status(self, view: str) -> ViewStatus:
         """How fresh a view ("view" or "view@v2") is."""
         definition = self._definition(view)
@@ -57,18 +81,29 @@ class Materializer:
 
     def forget(self, view: FeatureView) -> int:
         """Remove the online rows of one definition of a view that no model reads any more; returns how many."""
-        PushStream(self._stores, view.source).require_catalog(registration.catalog(self._stores.metadata))
+        stream = PushStream(self._stores, view.source)
+        stream.require_catalog(registration.catalog(self._stores.metadata))
+        stream.unmark(prefix(view))
         return self._stores.online.delete(prefix(view))
 
     def _materialize(self, reference: str, progress: Progress | None, *, incremental: bool) -> int:
         definition = self._definition(reference)
         plan = self._plans.refresh(definition.source.name)
         views = [self._plans.stored(definition)] if "@v" in reference else plan.views
+        return self._bring_online(plan, views, progress, incremental=incremental)
+
+    def _bring_online(self, plan: SourcePlan, views: Sequence[StoredView], progress: Progress | None, *, incremental: bool) -> int:
         job = _Job(PushStream(self._stores, plan.source), plan, incremental, progress)
         job.stream.require_catalog(plan.catalog_version)
+        self._pushes.catch_up(plan.source.name)  # the store may have been emptied: then it has to know the journal's segments again
+        windowed = any(isinstance(view, WindowView) for view in views)
+        filled = [*(view for view in views if isinstance(view, RowView)), *(plan.index.windowed if windowed else ())]
+        known = job.stream.state().history
+        if new := {view.prefix: FILLING for view in filled if view.prefix not in known}:
+            job.stream.mark(new)  # what is pushed from here on is added by pushes; what was pushed before is flushed, and read
         self._pushes.flush(plan.source.name)
         written = sum(_rows(job, view) for view in views if isinstance(view, RowView))
-        if any(isinstance(view, WindowView) for view in views):
+        if windowed:
             with self._pushes.turn:
                 written += self._windows(job)
         return written
@@ -79,13 +114,15 @@ class Materializer:
         for _ in range(_TRIES):
             self._pushes.flush(source.name)
             version = self._stores.tables.version(source_table.table(source))
-            if job.incremental and all(unchanged(self._stores.metadata, view, version) for view in views):
-                return 0
             now_us = self._stores.clock.now_us()
+            state = job.stream.state()
+            if job.incremental and all(current(state.history.get(view.prefix), version, now_us) for view in views):
+                return 0
             rebuild = WindowRebuild(job.stream, job.plan.index, views, job.plan.catalog_version)
             if not rebuild.prepare(version, lambda: self._pushes.catch_up(source.name)):
                 continue
-            written = rebuild.commit(changed_only=job.incremental)
+            due_us = backfill.due(self._stores.tables, source, version=version, after_us=now_us + AHEAD_US)
+            written = rebuild.commit(HistoryMark(version, due_us), changed_only=job.incremental)
             if written is not None:
                 record(self._stores.metadata, views, version, now_us, rebuild.keys)
                 job.report(1.0, written)
@@ -117,13 +154,15 @@ class _Job:
 def _rows(job: _Job, view: RowView) -> int:
     """Bring the newest row of each entity online; returns how many keys were written.
 
-    Pushes may go on: rows merge, the newest stays. A kill leaves some of the rows there, which is harmless.
+    Pushes may go on: rows merge, the newest stays. A kill leaves some of the rows there and the view marked as not whole; the next
+    time goes on with what is lacking.
     """
     stores, source = job.stream.stores, job.plan.source
     version = stores.tables.version(source_table.table(source))
     now_us = stores.clock.now_us()
+    mark = job.stream.state().history.get(view.prefix)
     written = keys = 0
-    if not (job.incremental and unchanged(stores.metadata, view, version)):
+    if not (job.incremental and current(mark, version, now_us)):
         for share, pairs in backfill.newest(stores.tables, view, version=version, now_us=now_us):
             keys += len(pairs)
             for start in range(0, len(pairs), _ROWS_A_COMMIT):
@@ -134,6 +173,9 @@ def _rows(job: _Job, view: RowView) -> int:
                     stores.online.update(part, merge)
                 written += len(part)
                 job.report(share * min(1.0, (start + _ROWS_A_COMMIT) / len(pairs)), written)
+        due_us = backfill.due(stores.tables, source, version=version, after_us=now_us)
+        if not job.stream.settle(view.prefix, HistoryMark(version, due_us)):
+            raise Unavailable(f"the online store was emptied while view {view.view.name!r} was brought online; try again", view=view.view.name)
         record(stores.metadata, [view], version, now_us, keys)
     job.report(1.0, written)
     return written

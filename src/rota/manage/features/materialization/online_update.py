@@ -1,9 +1,10 @@
 """One update of the online store from a range of a source's push journal: applied exactly once, by whichever process and however often it is tried.
 
 Three kinds of keys, in this order in the store and in an update (their first bytes sort that way):
-- how far each journal segment of the source is applied, and the catalog version that the online rows were made for. An update that
-  does not start where the last one ended, or whose views are older than that version, raises `StaleUpdate`, and nothing of it
-  is written; so a retry, a second process or a restart cannot apply a range twice, and none of its rows is missing in a new view.
+- the state of the source (see `stream_state`): how far each journal segment is applied, the catalog version that the online rows
+  were made for, and the views whose history is there. An update that does not start where the last one ended, whose views are older
+  than that version, or that was made for other views than those with a history, raises `StaleUpdate`, and nothing of it is written;
+  so a retry, a second process or a restart cannot apply a range twice, and none of its rows is missing in a new view.
 - the de-duplication index: the ids lately pushed, hashed over buckets, each with the row as it was. A row that comes again changes
   nothing but the time it was created; a corrected row is first subtracted from the window tiles that the earlier one had
   entered. A bucket forgets ids that no window reaches.
@@ -25,6 +26,8 @@ import polars as pl
 
 from rota.errors import RotaError
 from rota.manage.features.expressions import compiler
+from rota.manage.features.materialization import stream_state
+from rota.manage.features.materialization.stream_state import StreamState
 from rota.manage.features.online import tiles
 from rota.manage.features.online.reader import StoredView
 from rota.manage.features.online.row_codec import ROW, RowView, entity_names, newest
@@ -37,9 +40,8 @@ from rota.ports.online import Online
 from rota.records.data import Source
 from rota.records.time import Micros
 
-_APPLIED, _INDEX = b"\x00a", b"\x00j"
+_INDEX = b"\x00j"
 _STEP = b"?"
-_VERSION = ""
 _event_us = struct.Struct("<q").unpack_from  # of a stored row behind its tag, as `row_codec.event_time` reads it: one call less a row
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -75,7 +77,6 @@ Places = Sequence[tuple[bytes, bytes]]
 """For each row the key of its bucket in the de-duplication index, and its place there."""
 Pairs = list[tuple[bytes, bytes]]
 _read_bucket = msgspec.msgpack.Decoder(dict[bytes, IndexedRow]).decode
-_read_applied = msgspec.msgpack.Decoder(dict[str, int]).decode
 _read_row = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _FIRST = Correction(None, new=True)
 _OUTDATED = Correction(None, new=False)
@@ -87,36 +88,6 @@ def columns(source: Source, pushed: Sequence[PushedRow]) -> pl.DataFrame:
     return rows.with_columns(pl.Series(CREATED, [created_us for created_us, _ in pushed], dtype=pl.Int64))
 
 
-def applied_key(source: str) -> bytes:
-    """The key under which the online store keeps how far a source's journal is applied."""
-    return _APPLIED + source.encode()
-
-
-def applied_value(ends: Mapping[str, int], catalog_version: int = 0) -> bytes:
-    """What is stored under `applied_key`."""
-    return _pack(dict(sorted(ends.items())) | ({_VERSION: catalog_version} if catalog_version else {}))
-
-
-def applied(data: bytes | None) -> dict[str, int]:
-    """How far each segment of a source is applied, as byte offsets in the journal."""
-    return {segment: end for segment, end in _read_applied(data).items() if segment != _VERSION} if data else {}
-
-
-def applied_version(data: bytes | None) -> int:
-    """The newest catalog version that a source's online rows are known to need (see `registration.catalog`)."""
-    return _read_applied(data).get(_VERSION, 0) if data else 0
-
-
-def without_segment(old: bytes | None, segment: bytes) -> bytes:
-    """The merge that takes a dropped segment off the list of how far a source is applied."""
-    return applied_value({name: end for name, end in applied(old).items() if name != segment.decode()}, applied_version(old))
-
-
-def with_version(old: bytes | None, version: bytes) -> bytes:
-    """The merge that raises the catalog version."""
-    return applied_value(applied(old), max(applied_version(old), int.from_bytes(version, "big")))
-
-
 class DeduplicationIndex:
     """The lately pushed ids of a source with windowed views; without an id field or windows there is nothing to keep."""
 
@@ -125,7 +96,7 @@ class DeduplicationIndex:
         self.needed = source.id_field is not None and bool(self.windowed)
         self.source = source
         self._id = source.id_field or ""
-        self.applied_key = applied_key(source.name)
+        self.applied_key = stream_state.key(source.name)
         self._start = _INDEX + hashlib.blake2b(source.name.encode(), digest_size=8).digest()
         self._used = sorted(
             {source.timestamp_field}
@@ -163,6 +134,7 @@ class OnlineUpdate:
     """The rows of one journal range as one `Online.update`: give it `pairs()` and `merge`.
 
     `catalog_version` is the version of the catalog that `views` were read at; `places` those of the rows if they are known already.
+    Views without a history online are left out; with `all_views` (for values that are not in the store yet) none is.
     """
 
     def __init__(
@@ -173,9 +145,12 @@ class OnlineUpdate:
         catalog_version: int = 0,
         *,
         places: Places | None = None,
+        all_views: bool = False,
     ) -> None:
         self._source = index.source
         self._views = views
+        self._all_views = all_views
+        self._written: frozenset[bytes] = frozenset()  # the views with a history online, as `pairs` was told
         self._pushed = pushed
         self._index = index
         self._version = catalog_version
@@ -200,6 +175,7 @@ class OnlineUpdate:
     def pairs(self, segment: str, start: int, end: int, buckets: Mapping[bytes, bytes | None]) -> Pairs:
         """Everything the update writes, in key order; `buckets` are the values of `keys`."""
         pairs = [(self._index.applied_key, self._step(partial(self._advance, segment, start, end)))]
+        self._written = stream_state.written(buckets.get(self._index.applied_key))
         if self._places:
             by_bucket = _grouped([bucket for bucket, _ in self._places])
             for data in filter(None, map(buckets.get, by_bucket)):
@@ -207,6 +183,8 @@ class OnlineUpdate:
             pairs += [(bucket, self._step(partial(self._remember, rows))) for bucket, rows in by_bucket.items()]
         names: dict[tuple[str, ...], list[bytes | None]] = {}
         for view in self._views:
+            if view.prefix not in self._written and not self._all_views:
+                continue
             if view.join_keys not in names:
                 names[view.join_keys] = entity_names([[each.row.get(key) for each in self._pushed] for key in view.join_keys])
             if isinstance(view, WindowView):
@@ -229,11 +207,15 @@ class OnlineUpdate:
 
     def _advance(self, segment: str, start: int, end: int, old: bytes | None) -> bytes:
         """How far the source is applied behind this update."""
-        known = _read_applied(old) if old else {}
-        if known.get(segment, 0) != start or known.get(_VERSION, 0) > self._version:
-            raise StaleUpdate(f"segment {segment} of source {self._source.name!r} is applied to {known.get(segment, 0)}, not to {start}")
-        known[segment] = end
-        return _pack(dict(sorted(known.items())))
+        state = stream_state.decoded(old)
+        known = state.ends.get(segment, 0)
+        if known != start or state.catalog_version > self._version:
+            raise StaleUpdate(f"segment {segment} of source {self._source.name!r} is applied to {known}, not to {start}")
+        if self._written != state.history.keys():
+            raise StaleUpdate(f"the history of other views over source {self._source.name!r} is online than when the update was made")
+        ours = {view.prefix for view in self._views}  # of a view that nobody reads any more the next rows are missing
+        history = state.history if self._written <= ours else {view: mark for view, mark in state.history.items() if view in ours}
+        return StreamState({**state.ends, segment: end}, state.catalog_version, history).encoded()
 
     @cached_property
     def _columns(self) -> pl.DataFrame:

@@ -3,24 +3,31 @@
 `flush` carries the journal into the offline tables. Each of these steps may be cut off anywhere and repeated: rows arrive once.
 """
 
+import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
+import polars as pl
+
 from rota.errors import InvalidInput, RotaError, Unavailable
 from rota.manage.features.ingestion import contracts
+from rota.manage.features.materialization import stream_state
 from rota.manage.features.materialization.flush import Flush
-from rota.manage.features.materialization.online_update import OnlineUpdate, Places, PushedRow, applied_version
+from rota.manage.features.materialization.online_update import OnlineUpdate, Places, PushedRow
 from rota.manage.features.materialization.push_stream import AHEAD_US, PUSH, PushStream, Stores, encoded, pushed_rows
 from rota.manage.features.materialization.source_plans import SourcePlan, SourcePlans
-from rota.manage.features.rows import coercion
+from rota.manage.features.rows import coercion, source_table
 from rota.records.data import Source
 from rota.records.intake import StreamClaim
 from rota.records.time import iso
 
+_log = logging.getLogger("rota.manage")
+FOLDED_AT_ONCE = 1_000_000
+"""Rows of a source's history that one push may bring online: some seconds. With more the push returns, and its rows are read later."""
 _TRIES = 100
 _LOOKS = 5
 Row = dict[str, Any]
@@ -29,8 +36,10 @@ Row = dict[str, Any]
 class Pushes:
     """Takes pushed rows. Thread-safe; any number of processes may push, and one object is enough for all sources of a process."""
 
-    def __init__(self, stores: Stores, plans: SourcePlans) -> None:
+    def __init__(self, stores: Stores, plans: SourcePlans, *, fold_in: Callable[[str], object] = lambda _: None) -> None:
+        """`fold_in` brings online what the views over a source lack: a push that meets such a view has short histories folded in at once."""
         self._stores = stores
+        self._fold_in = fold_in
         self._plans = plans
         self.turn = threading.RLock()
         """Held by whoever of this process journals rows or applies them."""
@@ -62,8 +71,11 @@ class Pushes:
             before, self._ends[source] = self._ends.get(source), (segment, end)
             places = checked.places if len(kept) == len(rows) else None
             update = OnlineUpdate(plan.index, plan.views, pushed, plan.catalog_version, places=places)
-            if before is None or before[0] != segment or not update.apply(self._stores.online, segment, before[1], end, checked.buckets):
+            whole = len(stream_state.written(checked.buckets[plan.index.applied_key])) >= len(plan.views)  # else there may be nothing yet
+            if not whole or before is None or before[0] != segment or not update.apply(self._stores.online, segment, before[1], end, checked.buckets):
                 self.catch_up(source)
+        if not whole:
+            self._fold_in_history(plan)
         return len(events) - (len(rows) - len(kept))
 
     def recover(self) -> int:
@@ -102,7 +114,9 @@ class Pushes:
         count = 0
         plan = self._plans.get(source)
         for _ in range(_TRIES):
-            for chunk in PushStream(self._stores, plan.source).waiting():
+            stream = PushStream(self._stores, plan.source)
+            stream.begin([view.prefix for view in plan.views])
+            for chunk in stream.waiting():
                 update = OnlineUpdate(plan.index, plan.views, pushed_rows(chunk), plan.catalog_version)
                 keys = update.keys
                 buckets = dict(zip(keys, self._stores.online.read(keys), strict=True))
@@ -113,6 +127,18 @@ class Pushes:
                 return count
             plan = self._plans.refresh(source)
         raise Unavailable(f"other processes keep applying the pushes of source {source!r}; try again", source=source)
+
+    def _fold_in_history(self, plan: SourcePlan) -> None:
+        """A view without its history has nothing of the push either. A short one is brought online now, a long one by a worker."""
+        stream = PushStream(self._stores, plan.source)
+        lacking = [view.view.name for view in plan.views if view.prefix not in stream.state().history]
+        if not lacking:
+            return
+        scan = source_table.scan(self._stores.tables, plan.source, columns=[plan.source.timestamp_field])
+        if scan.select(pl.len()).collect().item() <= FOLDED_AT_ONCE:
+            self._fold_in(plan.source.name)
+        else:
+            _log.warning("pushed rows wait for the history of views", extra={"action": "push", "source": plan.source.name, "views": lacking})
 
     def _sources(self) -> list[str]:
         """The sources whose journal has entries."""
@@ -133,9 +159,9 @@ class Pushes:
             places = plan.index.places(rows)
             keys = plan.index.keys(places)
             stored = self._stores.online.read(keys)
-            if applied_version(stored[0]) <= plan.catalog_version:
+            if stream_state.catalog_version(stored[0]) <= plan.catalog_version:
                 return _CheckedRows(plan, rows, places, dict(zip(keys, stored, strict=True)))
-            newest, plan = applied_version(stored[0]), self._plans.refresh(name)
+            newest, plan = stream_state.catalog_version(stored[0]), self._plans.refresh(name)
         raise Unavailable(
             f"the online store knows change {newest} of the definitions over source {name!r}, the metadata store only {plan.catalog_version}: one of "
             "them was restored or is another platform's; nothing was stored. Empty the online store (HOME/online, or its namespace in Redis), "

@@ -1,11 +1,13 @@
 """One source's stream of pushed rows: the journal that acknowledges them, and how far it is online and in the source's table."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
-from rota.manage.features.materialization.online_update import PushedRow, applied, applied_key, with_version
+from rota.manage.features.materialization import stream_state
+from rota.manage.features.materialization.online_update import PushedRow
+from rota.manage.features.materialization.stream_state import HistoryMark, StreamState
 from rota.manage.features.rows import source_table
 from rota.ports.clock import Clock
 from rota.ports.journal import Chunk, Journal
@@ -48,9 +50,13 @@ class PushStream:
         """The journal's name of the stream."""
         return PUSH + self.source.name
 
+    def state(self) -> StreamState:
+        """What the online store says of the source."""
+        return stream_state.decoded(self.stores.online.read([stream_state.key(self.source.name)])[0])
+
     def ends(self) -> dict[str, int]:
         """How far each segment is online, as byte offsets."""
-        return applied(self.stores.online.read([applied_key(self.source.name)])[0])
+        return dict(self.state().ends)
 
     def waiting(self) -> Iterator[Chunk]:
         """What is journalled and not online yet."""
@@ -70,7 +76,33 @@ class PushStream:
 
     def require_catalog(self, version: int) -> None:
         """From now on nothing is brought online by a process that knows an older catalog than `version`, and so perhaps not all views."""
-        self.stores.online.update([(applied_key(self.source.name), version.to_bytes(8, "big"))], with_version)
+        self.stores.online.update([(stream_state.key(self.source.name), version.to_bytes(8, "big"))], stream_state.with_version)
+
+    def mark(self, marks: Mapping[bytes, HistoryMark]) -> None:
+        """Say of views, by the first bytes of their keys, from where on their history is online."""
+        self.stores.online.update([(stream_state.key(self.source.name), b"")], lambda old, _: stream_state.with_marks(old, marks))
+
+    def settle(self, prefix: bytes, mark: HistoryMark) -> bool:
+        """Say that a view is whole; False when its mark is gone, and so perhaps its rows: the store was emptied meanwhile."""
+        settled = False
+
+        def merge(old: bytes | None, _: bytes) -> bytes:
+            nonlocal settled
+            settled = prefix in stream_state.written(old)
+            return stream_state.with_marks(old, {prefix: mark} if settled else {})
+
+        self.stores.online.update([(stream_state.key(self.source.name), b"")], merge)
+        return settled
+
+    def unmark(self, prefix: bytes) -> None:
+        """From now on pushes are not added to a view: its rows are given up."""
+        self.stores.online.update([(stream_state.key(self.source.name), prefix)], stream_state.without_mark)
+
+    def begin(self, prefixes: Collection[bytes]) -> None:
+        """Views over a source of which nothing is stored anywhere are whole from their first row on; does nothing otherwise."""
+        state = self.state()
+        if not state.ends and not state.history.keys() >= set(prefixes) and self.stores.tables.version(source_table.table(self.source)) is None:
+            self.stores.online.update([(stream_state.key(self.source.name), b"")], lambda old, _: stream_state.begun(old, prefixes))
 
 
 def pushed_rows(chunk: Chunk) -> list[PushedRow]:

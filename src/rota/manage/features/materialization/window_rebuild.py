@@ -5,22 +5,19 @@ the update's transaction, so no push can come between: however busily other proc
 appear only after that point are not replaced, for pushes have written them whole.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
-from rota.manage.features.materialization import backfill
+from rota.manage.features.materialization import backfill, stream_state
 from rota.manage.features.materialization.online_update import (
     DeduplicationIndex,
     OnlineUpdate,
     StaleUpdate,
-    applied,
-    applied_key,
-    applied_value,
-    applied_version,
     columns,
 )
 from rota.manage.features.materialization.push_stream import AHEAD_US, CHUNK_BYTES, PushStream, pushed_rows
+from rota.manage.features.materialization.stream_state import HistoryMark, StreamState
 from rota.manage.features.online.window_view import WindowView
 from rota.manage.features.rows import source_table
 from rota.ports.journal import Chunk
@@ -60,8 +57,11 @@ class WindowRebuild:
         self._values = dict(backfill.rebuilt(self._index, self._views, rows))
         return True
 
-    def commit(self, *, changed_only: bool) -> int | None:
-        """Replace the stored values; returns how many, or None when a segment was dropped meanwhile. With `changed_only` equal values are left."""
+    def commit(self, mark: HistoryMark, *, changed_only: bool) -> int | None:
+        """Replace the stored values and mark the views as online; returns how many, or None when a segment was dropped meanwhile.
+
+        With `changed_only` equal values are left.
+        """
         self._replay(self._stream.ends())  # most of what came in the meantime, while the store is still free for others
         keys = sorted(self._values)
         if changed_only:
@@ -71,18 +71,19 @@ class WindowRebuild:
         def merge(old: bytes | None, new: bytes) -> bytes:
             if new:
                 return self._values[keys[int.from_bytes(new, "big") - 1]]
-            ends = applied(old)
-            self._replay(ends)
-            return applied_value(ends, max(self._version, applied_version(old)))
+            state = stream_state.decoded(old)
+            self._replay(state.ends)
+            marks = {view.prefix: mark for view in self._views}
+            return StreamState(state.ends, max(self._version, state.catalog_version), {**state.history, **marks}).encoded()
 
-        pairs = [(applied_key(self._stream.source.name), b""), *((key, (i + 1).to_bytes(4, "big")) for i, key in enumerate(keys))]
+        pairs = [(stream_state.key(self._stream.source.name), b""), *((key, (i + 1).to_bytes(4, "big")) for i, key in enumerate(keys))]
         try:
             self._stream.stores.online.update(pairs, merge)
         except StaleUpdate:
             return None
         return len(keys)
 
-    def _replay(self, ends: dict[str, int]) -> None:
+    def _replay(self, ends: Mapping[str, int]) -> None:
         """Add the rows up to where the segments are online."""
         stream = self._stream
         for segment in [segment for segment in self._ends if segment not in ends]:
@@ -94,7 +95,7 @@ class WindowRebuild:
                     self._add(chunk)
 
     def _add(self, chunk: Chunk) -> None:
-        update = OnlineUpdate(self._index, self._views, pushed_rows(chunk), self._version)
+        update = OnlineUpdate(self._index, self._views, pushed_rows(chunk), self._version, all_views=True)
         buckets = {key: self._values.get(key) for key in update.keys[1:]}
         for key, new in update.pairs(chunk.segment, chunk.start, chunk.end, buckets)[1:]:
             self._values[key] = update.merge(self._values.get(key), new)

@@ -11,6 +11,7 @@ from rota.manage.features.online.codegen import AnswerLayout
 from rota.manage.features.online.request_rows import EntityRows, checked
 from rota.manage.features.online.response import Columns, Found, ManyRows, Naming, OneRow, OnlineResponse, Plan
 from rota.manage.features.online.row_codec import RowView, entity_names, layout
+from rota.manage.features.online.view_history import HistoryLookup, all_whole
 from rota.manage.features.online.window_view import WindowView
 from rota.manage.features.rows import coercion
 from rota.ports.online import Online
@@ -21,10 +22,14 @@ StoredView = RowView | WindowView
 
 
 class OnlineFeatures:
-    """The features of one service, compiled once; thread-safe, for it holds nothing that changes."""
+    """The features of one service, compiled once; thread-safe, for it holds nothing that changes.
 
-    def __init__(self, online: Online, service: FeatureService) -> None:
+    `histories` tells which of its views do not have their history online; answers say so of their values.
+    """
+
+    def __init__(self, online: Online, service: FeatureService, histories: HistoryLookup = all_whole) -> None:
         self._online = online
+        self._histories = histories
         self.service = service
         self._fields = dict(service.request_fields)
         self._lookups = _lookups(service)
@@ -42,12 +47,21 @@ class OnlineFeatures:
 
         An unknown entity, a null join key or a row older than its ttl gives nulls, never an error.
         """
+        return self._looked_up(requests, now_us)[0]
+
+    def look_up(self, requests: Sequence[Mapping[str, Any]], now_us: Micros) -> tuple[list[dict[str, Any]], OnlineResponse]:
+        """`vectors`, and the answer that they were read from: it says why values are null (`reasons`) and what is not online (`warnings`)."""
+        vectors, asked = self._looked_up(requests, now_us)
+        return vectors, OnlineResponse(self._plan, self._full, asked, now_us, self._histories())
+
+    def _looked_up(self, requests: Sequence[Mapping[str, Any]], now_us: Micros) -> tuple[list[dict[str, Any]], OneRow | ManyRows]:
         plan = self._plan
         if len(requests) == 1 and (datas := self._fetch(requests[0])) is not None:
-            return [plan.one_vector(datas, requests[0], now_us)]
+            return [plan.one_vector(datas, requests[0], now_us)], OneRow(requests[0], datas)
         columns = {name: [row.get(name) for row in requests] for lookup in self._lookups for name in lookup.join_keys}
-        parts = plan.parts(self._found(columns), requests, now_us)
-        return list(map(plan.vector, *parts)) if parts else [{} for _ in requests]
+        found = self._found(columns)
+        parts = plan.parts(found, requests, now_us)
+        return list(map(plan.vector, *parts)) if parts else [{} for _ in requests], ManyRows(columns, len(requests), found)
 
     def read(self, entity_rows: EntityRows, now_us: Micros, *, full_feature_names: bool = True) -> OnlineResponse:
         """The features of request rows, given as dicts or as columns (Feast's two forms), with statuses and event times.
@@ -61,9 +75,9 @@ class OnlineFeatures:
         if type(entity_rows) is list and len(entity_rows) == 1 and type(entity_rows[0]) is dict:
             row = self._plain(entity_rows[0])
             if row is not None and (datas := self._fetch(row)) is not None:
-                return OnlineResponse(plan, naming, OneRow(row, datas), now_us)
+                return OnlineResponse(plan, naming, OneRow(row, datas), now_us, self._histories())
         columns, count = checked(self._fields, entity_rows)
-        return OnlineResponse(plan, naming, ManyRows(columns, count, self._found(columns)), now_us)
+        return OnlineResponse(plan, naming, ManyRows(columns, count, self._found(columns)), now_us, self._histories())
 
     def _found(self, columns: Columns) -> list[Found]:
         """Read each entity of each view once, all of them from one snapshot."""

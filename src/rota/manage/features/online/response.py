@@ -5,6 +5,8 @@ Statuses have Feast's names:
     NULL_VALUE        the entity has a row, and this feature is null in it
     NOT_FOUND         nothing is stored of the entity (or one of its join keys is null): null
     OUTSIDE_MAX_AGE   the entity's row is older than the view's ttl: null
+and one is Rota's own:
+    HISTORY_NOT_ONLINE   the history of the view is not in the online store: null, or a value made of what was pushed since
 A join key and a feature computed from the request are PRESENT, or NULL_VALUE when they are null; they have no event time.
 """
 
@@ -15,10 +17,11 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast
 from rota.manage.features.online import codegen
 from rota.manage.features.online.codegen import AnswerLayout, Compute, StoredView
 from rota.manage.features.online.row_codec import RowView, event_time
+from rota.manage.features.online.view_history import Histories
 from rota.records.time import SECOND_US, Micros
 
 T = TypeVar("T")
-Status = Literal["PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"]
+Status = Literal["PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE", "HISTORY_NOT_ONLINE"]
 Columns = Mapping[str, Sequence[Any]]
 Values = Sequence[tuple[Any, ...]]
 
@@ -100,9 +103,10 @@ class ManyRows(NamedTuple):
 class OnlineResponse:
     """The answer to one read. Values are decoded when they are asked for, and statuses cost nothing to who does not ask."""
 
-    __slots__ = ("_asked", "_naming", "_now_us", "_plan", "_values_made")
+    __slots__ = ("_asked", "_histories", "_naming", "_now_us", "_plan", "_values_made")
 
-    def __init__(self, plan: Plan, naming: Naming, asked: OneRow | ManyRows, now_us: Micros) -> None:
+    def __init__(self, plan: Plan, naming: Naming, asked: OneRow | ManyRows, now_us: Micros, histories: Histories) -> None:
+        self._histories = histories
         self._plan = plan
         self._naming = naming
         self._asked = asked
@@ -138,6 +142,15 @@ class OnlineResponse:
     def statuses(self) -> dict[str, list[Status]]:
         """For each name of `to_dict` the status of each row's value."""
         return {each.name: list(each.statuses) for each in self.columns()}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Which of the views do not have all of their history online, and what to do about it; empty when all have."""
+        return tuple([self._histories[view.prefix].problem for view in self._plan.views if view.prefix in self._histories])
+
+    def reasons(self) -> dict[str, Sequence[Status | None] | None]:
+        """For each feature why rows have no value, or none to be trusted (None where nothing stands in the way, or instead of all)."""
+        return {name: reasons for name, (reasons, _) in zip(self._naming.names, self._described(), strict=True)}
 
     def event_times(self) -> dict[str, list[Micros | None]]:
         """For each name of `to_dict` the event time of each row's value in microseconds, also of a value outside its max age."""
@@ -185,7 +198,11 @@ class OnlineResponse:
             times = [event_time(data) if data else None for data in each.datas]
             oldest_us = self._now_us - view.ttl_us
             reasons = [_reason(at_us, oldest_us) for at_us in times]
-            described += [(each.of_rows(reasons) if any(reasons) else None, each.of_rows(times))] * len(view.empty)
+            of_rows = each.of_rows(reasons) if any(reasons) else None
+            history = self._histories.get(view.prefix)
+            if history is not None and history.state == "not online":
+                of_rows = ["HISTORY_NOT_ONLINE"] * size
+            described += [(of_rows, each.of_rows(times))] * len(view.empty)
         never: list[None] = [None] * size
         described += [(None, never)] * (sum(self._plan.layout.widths) - len(described))
         return self._plan.pick(described)
