@@ -6,17 +6,21 @@ retried here, in one place, until `patience_s` is over.
 
 import http.client
 import json
+import math
 import time
 import uuid
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from rota.addresses import is_published, published
-from rota.errors import Refused, Unavailable
+from rota.errors import InvalidInput, Refused, Unavailable
 from rota.http_status import error_of
+from rota.records.early_times import DoubtfulTimes
 from rota.records.time import Micros
+from rota.records.values import as_json
 from rota.settings import secret
 
 
@@ -60,16 +64,16 @@ class Client:
 
     def push(self, source: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Push rows into a source: online at once, in the offline table soon after. Returns how many were new."""
-        return int(self._call("control", "POST", f"/v1/sources/{source}/rows", {"rows": rows})["accepted"]) if rows else 0
+        return _accepted(self._call("control", "POST", f"/v1/sources/{source}/rows", {"rows": rows})) if rows else 0
 
     def label(self, endpoint: str, labels: Sequence[Mapping[str, Any]]) -> int:
         """Report truths: each has `prediction_id`, `value` and `at_us` (when it became known). Returns how many were taken."""
-        return int(self._call("control", "POST", f"/v1/endpoints/{endpoint}/labels", {"labels": labels})["accepted"]) if labels else 0
+        return _accepted(self._call("control", "POST", f"/v1/endpoints/{endpoint}/labels", {"labels": labels})) if labels else 0
 
     def outcome(self, endpoint: str, outcomes: Sequence[Mapping[str, Any]]) -> int:
         """Report business outcomes: each has `prediction_id`, `name`, `value` and `at_us`; the endpoint "" is whichever made the prediction."""
         path = f"/v1/endpoints/{endpoint}/outcomes" if endpoint else "/v1/outcomes"
-        return int(self._call("control", "POST", path, {"outcomes": outcomes})["accepted"]) if outcomes else 0
+        return _accepted(self._call("control", "POST", path, {"outcomes": outcomes})) if outcomes else 0
 
     def get(self, path: str, **query: Any) -> Any:
         """Any GET route of the control plane, for example `client.get("/v1/runs", workflow="train")`."""
@@ -102,7 +106,7 @@ class Client:
         self._connections.clear()
 
     def _call(self, server: str, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
-        payload = None if body is None else json.dumps(body).encode()
+        payload = None if body is None else _encoded(body)
         deadline = time.monotonic() + self.patience_s
         pause_s = 0.02
         while True:
@@ -143,6 +147,24 @@ class Client:
             connection.close()
 
 
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON, with values of numpy and pandas as what they hold and nan as null; raises `InvalidInput` for what JSON has no form for."""
+    try:
+        return json.dumps(body, default=as_json, allow_nan=False).encode()
+    except TypeError as error:
+        raise InvalidInput(f"the rows cannot be sent: {error}") from error
+    except ValueError:
+        return json.dumps(_without_nan(body), default=as_json).encode()
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def _owners(home: Path) -> str:
     try:
         return (home / "token").read_text().strip()
@@ -157,3 +179,10 @@ def _message(answer: bytes) -> str:
         return str(json.loads(answer)["error"])
     except (ValueError, KeyError, TypeError):
         return answer[:500].decode(errors="replace")
+
+
+def _accepted(answer: Mapping[str, Any]) -> int:
+    """How many rows were taken; what the server has to say of them is warned of where the client was called."""
+    for notice in answer.get("notices", ()):
+        warnings.warn(notice, DoubtfulTimes, stacklevel=3)
+    return int(answer["accepted"])

@@ -195,13 +195,13 @@ def test_nothing_can_be_written_and_a_query_that_cannot_be_read_says_so(shop: st
     assert read(asked(shop)).height == 100
 
 
-def test_values_of_several_types_and_large_numbers_become_texts(shop: str, tmp_path: Path) -> None:
+def test_values_of_several_types_stay_what_they_are(shop: str, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
         connection.execute("UPDATE sales SET note = 7 WHERE id = 1")
         connection.execute("UPDATE sales SET note = NULL WHERE id = 2")
         connection.execute("UPDATE sales SET note = x'00ff' WHERE id = 3")
     notes = read(asked(shop, mark="id", kind="int", until=4), rows=100)["note"]
-    assert notes.to_list() == ["x", "7", None, "00ff", "x"]
+    assert notes.to_list() == ["x", 7, None, "00ff", "x"]
     assert read(asked(shop, "SELECT 1 AS at, 5 AS id, 6 AS id", kind="int"))["id"].to_list() == [5]
 
 
@@ -278,7 +278,7 @@ def test_postgresql_types_come_as_columns(orders: str) -> None:
         "local": datetime(2013, 7, 15, 12, tzinfo=UTC),
         "day": datetime(2013, 7, 15, tzinfo=UTC),
         "price": 1.25,
-        "big": "1" + "0" * 30,
+        "big": 10**30,
         "tags": '["a", "b"]',
         "body": '{"k": 1}',
         "ok": True,

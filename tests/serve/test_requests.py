@@ -1,5 +1,7 @@
 """What callers send is checked by field and row."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from rota.errors import InvalidInput
@@ -37,10 +39,9 @@ def test_null_is_a_value_and_absence_is_not():
         ("i", 1.5),
         ("i", 2**63),
         ("i", float("inf")),
-        ("i", float("nan")),
         ("i", False),
         ("i", "1"),
-        ("b", 1),
+        ("b", 2),
         ("b", "true"),
         ("s", 1),
         ("s", {"a": 1}),
@@ -67,7 +68,23 @@ def test_fields_that_nobody_declared_are_kept_for_the_log():
 
 
 def test_nan_is_null():
-    assert check_rows([{**GOOD, "f": float("nan"), "extra": float("nan")}], FIELDS)[0]["f"] is None
+    (row,) = check_rows([{**GOOD, "f": float("nan"), "i": float("nan"), "extra": float("nan")}], FIELDS)
+    assert (row["f"], row["i"], row["extra"]) == (None, None, None)
+
+
+def test_a_value_of_numpy_or_pandas_is_what_it_holds_declared_or_not():
+    given = {
+        "f": np.float32(0.5),
+        "i": np.int8(7),
+        "b": np.True_,
+        "s": np.str_("x"),
+        "t": np.datetime64("2013-07-15", "ns"),
+        "extra": np.int64(3),
+        "no": pd.NA,
+    }
+    (row,) = check_rows([given], FIELDS)
+    assert row == {"f": 0.5, "i": 7, "b": True, "s": "x", "t": 1_373_846_400_000_000, "extra": 3, "no": None}
+    assert list(map(type, row.values())) == [float, int, bool, str, int, int, type(None)]
 
 
 def test_good_ids_pass():

@@ -16,13 +16,15 @@ from rota.manage.features.definitions import references, versions
 from rota.manage.features.join import compaction
 from rota.manage.features.join.parity import parity as compare
 from rota.manage.features.materialization.freshness import ViewStatus
-from rota.manage.features.rows.coercion import coerce
+from rota.manage.features.rows import csv_tables, table_adapters
+from rota.manage.features.rows.coercion import cell
 from rota.manage.models import model_versions
 from rota.manage.signals import prediction_log
 from rota.records.data import FeatureService, FeatureView, OnDemandFeatureView
 from rota.records.model import ModelBundle
 from rota.records.record import decode, plain
 from rota.records.release import Endpoint
+from rota.records.schema import Type
 from rota.wiring import Platform
 
 commands = typer.Typer()
@@ -212,7 +214,8 @@ def historical(
     """
     with opened(ctx, "data.read") as platform:
         asked = _asked(features)
-        spine = _frame(labels)
+        service = references.service(platform.repositories.metadata, asked)
+        spine = _frame(labels, {**service.request_fields, timestamp: "timestamp"})
         joined = platform.features.get_historical_features(spine, asked, as_of=as_of, timestamp=timestamp).to_polars()
     rows.write_frame(output, joined)
     count = joined.width - spine.width
@@ -376,27 +379,16 @@ def _entity_row(service: FeatureService, given: list[str]) -> dict[str, Any]:
         if kind is None:
             raise InvalidInput(f"--entity {key!r} is not asked for; the fields are {service.request_fields}", field=key)
         try:
-            row[key] = coerce(kind, _READ[kind](value))
-        except (ValueError, KeyError) as error:
+            row[key] = cell(kind, value)
+        except InvalidInput as error:
             raise InvalidInput(f"--entity {text!r}: {value!r} is no {kind}", field=key) from error
     return row
 
 
-def _frame(file: Path) -> pl.DataFrame:
+def _frame(file: Path, fields: Mapping[str, Type]) -> pl.DataFrame:
     try:
-        if file.suffix == ".csv":
-            return pl.read_csv(file, infer_schema_length=None)
         if file.suffix == ".parquet":
             return pl.read_parquet(file)
-    except (OSError, PolarsError, UnicodeDecodeError) as error:
+    except (OSError, PolarsError) as error:
         raise InvalidInput(f"{file} cannot be read: {error}", file=str(file)) from error
-    return pl.DataFrame(rows.read(file), infer_schema_length=None)
-
-
-_READ: Mapping[str, Callable[[str], Any]] = {
-    "string": str,
-    "int": int,
-    "float": float,
-    "timestamp": str,
-    "bool": lambda text: {"true": True, "false": False}[text.lower()],
-}
+    return csv_tables.read(file, fields) if file.suffix == ".csv" else table_adapters.columns(rows.read(file), what=str(file))

@@ -1,5 +1,6 @@
 """Process 6 on the command line, business value: what came of predictions, and what it is worth by model version."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from rota.errors import InvalidInput, NotFound
 from rota.manage.signals import business_outcomes
 from rota.records.record import plain
 from rota.records.release import Endpoint
+from rota.records.schema import Type
 
 commands = typer.Typer()
 outcomes = typer.Typer(no_args_is_help=True, help="What came of predictions for the business: report, show.")
@@ -18,6 +20,7 @@ commands.add_typer(outcomes, name="outcomes")
 
 OfEndpoint = Annotated[str, typer.Argument(help="Name of the endpoint.")]
 BATCH_ROWS = 10_000
+_FIELDS: Mapping[str, Type] = {"prediction_id": "string", "name": "string", "at": "timestamp", "at_us": "timestamp"}
 
 
 @outcomes.command()
@@ -33,7 +36,7 @@ def report(
     Example: rota outcomes report flight-delay --file sales.csv --name sale
     """
     with opened(ctx, "outcome.write") as platform:
-        taken = [_row(row, name) for row in rows.read(file)]
+        taken = [_row(row, name) for row in rows.read(file, _FIELDS)]
         now_us = platform.repositories.clock.now_us()
         business_outcomes.from_rows(taken, now_us)  # the whole file is looked at before any of it is taken
         count = sum(platform.signals.outcome(endpoint, taken[start : start + BATCH_ROWS]) for start in range(0, len(taken), BATCH_ROWS))

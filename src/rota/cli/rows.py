@@ -10,15 +10,18 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from rota.errors import InvalidInput, Unavailable
+from rota.manage.features.rows import csv_tables
+from rota.records.schema import Type
 
 
-def read(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file; raises `InvalidInput` naming the file, and the line where there is one."""
+def read(file: Path, fields: Mapping[str, Type] | None = None) -> list[dict[str, Any]]:
+    """The rows of a file; `fields` are the types of those that are known, for a CSV file says none. Raises `InvalidInput` naming the
+    file, and the line or row where there is one."""
     try:
         if file.suffix in (".jsonl", ".ndjson", ".json"):
             return _json_lines(file)
         if file.suffix == ".csv":
-            return pl.read_csv(file, infer_schema_length=None).to_dicts()
+            return csv_tables.read(file, fields).to_dicts()
         if file.suffix == ".parquet":
             return pl.read_parquet(file).to_dicts()
     except (OSError, PolarsError, UnicodeDecodeError) as error:

@@ -108,7 +108,7 @@ def push(
     Example: rota sources push weather today.jsonl
     """
     with opened(ctx, "data.push") as platform:
-        taken = platform.features.push(source, rows.read(file))
+        taken = platform.features.push(source, rows.read(file, platform.features.get_data_source(source).fields))
     if json:
         show.write_json({"source": source, "accepted": taken})
     else:
@@ -136,6 +136,8 @@ def ingest(
         print(f"  {rejection.file} row {rejection.row}: {rejection.reason}")
     if done.rejected:
         print(f"`rota sources rejects {source}` shows what was left out")
+    for notice in done.notices:
+        print(notice)
     if done.stale:
         print(done.stale)
     if done.online_problem:

@@ -62,7 +62,7 @@ class Databases(Protocol):
     - `batches` yields the rows by ascending mark, `rows` at a time (the last fewer), out of one consistent view where the
       database has such a thing, without holding more than a batch in memory. Rows whose mark is null are left out.
     - Columns arrive as the database names them, as Int64, Float64, Boolean, String or Datetime in UTC; values of several types
-      in one column, numbers beyond 64 bits, and everything else as String.
+      in one column and integers beyond 64 bits as Object, each value as it is, and everything else as String.
     - A wrong URL, query or column raises `InvalidInput`, a missing variable too; a database that is not there or goes away,
       also in the middle, raises `Unavailable`.
     """

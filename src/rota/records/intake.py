@@ -60,9 +60,9 @@ class Ingestion(Record, frozen=True):
     """What an ingestion did: rows read, stored, already there, and rejected (the first hundred with their reasons).
 
     `version` is the source's table version afterwards, `watermark` how far a database was read, `stale` what the contract's
-    freshness says, `online_problem` why the rows of the ingestion that has just ended are not online in every view. `number` 0 is
-    an ingestion that found nothing new and is not kept in the history. One that is "running" and whose process was killed is
-    carried on by the next.
+    freshness says, `online_problem` why the rows of the ingestion that has just ended are not online in every view, `notices` what
+    people should know of the rows. `number` 0 is an ingestion that found nothing new and is not kept in the history. One that is
+    "running" and whose process was killed is carried on by the next.
     """
 
     source: str
@@ -82,6 +82,7 @@ class Ingestion(Record, frozen=True):
     reason: str = ""
     stale: str = ""
     online_problem: str = ""
+    notices: tuple[str, ...] = ()
 
 
 class SourceStatus(Record, frozen=True):

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rota.errors import InvalidInput
-from rota.manage.features.rows.coercion import coerce
 from rota.records.schema import Type
+from rota.records.values import coerce, plain
 
 Row = Mapping[str, Any]
 LONGEST_ID = 128
@@ -54,6 +54,7 @@ def _field(row: Row, name: str, kind: Type, index: int) -> Any:
 
 
 def _plain(value: Any, name: str, index: int) -> Any:
+    value = plain(value)
     kind = _KINDS.get(type(value))
     if value is not None and kind is None:
         raise InvalidInput(f"row {index}: field {name!r} is not a plain value; only texts, numbers, bools and nulls are kept", row=index, field=name)

@@ -160,7 +160,9 @@ def test_times_with_offsets_and_without_become_utc(place: Place, tmp_path: Path)
 
 def test_numbers_beyond_what_a_type_holds_are_rejected_and_never_rounded(place: Place, tmp_path: Path) -> None:
     place.source()
-    pl.DataFrame({"id": pl.Series([2**63, 2**63 - 1], dtype=pl.UInt64), "at": [0, 0], "amount": ["1e400", "1"]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"id": pl.Series([2**63, 2**63 - 1], dtype=pl.UInt64), "at": [0, 0], "amount": [float("inf"), 1.0]}).write_parquet(
+        tmp_path / "a.parquet"
+    )
     (tmp_path / "b.csv").write_text(f"id,at\n{2**63},0\n{-(2**63)},2013-07-15\n9007199254740993,2013-07-15\n1.5,2013-07-15\n")
     (tmp_path / "c.jsonl").write_text('{"id": 9007199254740995, "at": 0}\n{"id": 1.5, "at": 0}\n')
     assert place.feed.ingestion.ingest("sales", tmp_path / "*").rejected == 4
@@ -172,8 +174,10 @@ def test_a_schema_that_changes_between_files_is_followed_or_named(place: Place, 
     (tmp_path / "1.csv").write_text("id,at,amount\n1,2013-07-15,1\n")
     (tmp_path / "2.csv").write_text("amount,colour,at,id,shop\n2,red,2013-07-15,2,b\n")
     assert place.feed.ingestion.ingest("sales", tmp_path / "*.csv").rows_out == 2
-    pl.DataFrame({"id": [3], "at": ["2013-07-15"], "amount": ["3"]}).write_parquet(tmp_path / "3.parquet")
+    pl.DataFrame({"id": [3], "at": ["2013-07-15"], "amount": [3]}).write_parquet(tmp_path / "3.parquet")
     assert place.feed.ingestion.ingest("sales", tmp_path / "*.parquet").rows_out == 1
+    pl.DataFrame({"id": [6], "at": ["2013-07-15"], "amount": ["3"]}).write_parquet(tmp_path / "6.parquet")
+    assert [each.reason for each in place.feed.ingestion.ingest("sales", tmp_path / "6.parquet").rejections] == ["field 'amount': '3' is no float"]
     (tmp_path / "4.csv").write_text("id,shop,amount\n4,d,4\n")
     with pytest.raises(InvalidInput, match=r"4\.csv has no column 'at', which every row of source 'sales' needs"):
         place.feed.ingestion.ingest("sales", tmp_path / "4.csv")
@@ -345,7 +349,7 @@ def test_a_row_that_does_not_fit_is_rejected_once_although_the_overlap_shows_it_
     shop.sell((1, "10:00:00", 1.0), (2, "10:00:00", "many"))  # type: ignore[arg-type]
     assert counts(place.feed.ingestion.ingest("sales")) == (2, 1, 0, 1)
     assert counts(place.feed.ingestion.ingest("sales")) == (2, 0, 2, 0)
-    assert place.rejects() == [(2, "field 'amount': many is no float")]
+    assert place.rejects() == [(2, "field 'amount': 'many' is no float")]
 
 
 def test_rows_of_one_watermark_are_never_parted_by_a_chunk(place: Place, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,13 +55,16 @@ def test_naive_and_zoned_columns_of_one_frame_are_each_read_as_what_they_are() -
     assert made.select("weather__gusts", "request__booked").row(0) == (0, NOON)
 
 
-def test_times_as_text_or_as_mixed_objects_are_refused_by_name() -> None:
+def test_times_of_any_form_are_taken_and_anything_else_is_named_with_its_row() -> None:
     tables = tables_with([NOON], ["JFK"])
-    with pytest.raises(InvalidInput, match="'at' of the frame has the type String, which is no timestamp"):
-        historical(tables, service, pl.DataFrame({"origin": ["JFK"], "at": ["2013-07-15"]}), timestamp="at")
-    mixed = pl.Series("at", [NAIVE, NAIVE.replace(tzinfo=UTC)], dtype=pl.Object)
-    with pytest.raises(InvalidInput, match="'at' of the frame has the type Object"):
-        historical(tables, service, pl.DataFrame({"origin": ["JFK"] * 2}).with_columns(mixed), timestamp="at")
+    texts = pl.DataFrame({"origin": ["JFK"] * 3, "at": ["2013-07-15T12:00Z", "2013-07-15T14:00+02:00", None]})
+    assert historical(tables, service, texts, timestamp="at")["weather__gusts"].to_list() == [0, 0, None]
+    mixed = pl.DataFrame({"origin": ["JFK"] * 3}).with_columns(pl.Series("at", [NAIVE, NAIVE.replace(tzinfo=UTC), NOON - 1], dtype=pl.Object))
+    assert historical(tables, service, mixed, timestamp="at")["weather__gusts"].to_list() == [0, 0, None]
+    with pytest.raises(InvalidInput, match=r"row 1, column 'at' of the frame \(type String\): '03/02/2026' is no timestamp; which number is its day"):
+        historical(tables, service, pl.DataFrame({"origin": ["JFK"] * 2, "at": ["2013-07-15", "03/02/2026"]}), timestamp="at")
+    with pytest.raises(InvalidInput, match=r"row 0, column 'origin' of the frame, for view 'weather',.*7 is no string"):
+        historical(tables, service, pl.DataFrame({"origin": [7], "at": [NOON]}), timestamp="at")
     with pytest.raises(InvalidInput, match="already has the columns"):
         historical(tables, service, pl.DataFrame({"origin": ["JFK"], "at": [NOON], "weather__wind": [1.0]}), timestamp="at")
     with pytest.raises(InvalidInput, match=r"lacks the columns \['at'\]"):

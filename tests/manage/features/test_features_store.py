@@ -175,7 +175,7 @@ def test_as_of_served_does_not_know_what_came_late(store):
         ([{"driver": 1}], "event_timestamp"),
         ([{"event_timestamp": NOW}], "driver"),
         ([{"driver": "one", "event_timestamp": NOW}], "driver"),
-        ([{"driver": 1, "event_timestamp": "yesterday"}], "no ISO 8601 times"),
+        ([{"driver": 1, "event_timestamp": "yesterday"}], "row 0, column 'event_timestamp' .*'yesterday' is no timestamp"),
         ([{"driver": 1, "event_timestamp": NOW, "stats__fare": 1.0}], "already has the columns"),
         ([7, 8], "entity_df cannot be read as a table"),
         ({"driver": [1, 2], "event_timestamp": [NOW]}, "entity_df cannot be read as a table"),

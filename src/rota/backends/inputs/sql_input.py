@@ -42,6 +42,10 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?")
 _TEXT_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:([T ])\d\d:\d\d:\d\d(?:\.(\d{1,9}))?(Z|\+00:00|\+00)?)?")
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+_EXACT = 2**53
+"""From here on a float stands for several whole numbers."""
+_OWN = (bool, int, float, str, date)
+"""Types of values that stay what they are beside others; whatever else a driver knows becomes text."""
 _CONNECT_S = 10
 
 
@@ -79,15 +83,15 @@ def _series(name: str, values: list[Any]) -> pl.Series:
         kinds = {type(value) for value in values if value is not None}
     if not kinds:
         return pl.Series(name, values, pl.Null)
-    if kinds == {bool}:
-        return pl.Series(name, values, pl.Boolean)
-    if kinds == {int} and all(value is None or _INT_MIN <= value <= _INT_MAX for value in values):
-        return pl.Series(name, values, pl.Int64)
-    if kinds == {float}:
-        return pl.Series(name, values, pl.Float64)
+    if kinds == {bool} or (kinds == {int} and all(value is None or _INT_MIN <= value <= _INT_MAX for value in values)):
+        return pl.Series(name, values, pl.Boolean if kinds == {bool} else pl.Int64)
+    if kinds <= {int, float} and all(type(value) is not int or abs(value) < _EXACT for value in values):
+        return pl.Series(name, values, pl.Float64, strict=False)
     if kinds <= {datetime, date}:
         moments = [None if value is None else _moment(value) for value in values]
         return pl.Series(name, moments, pl.Int64).cast(pl.Datetime("us", "UTC"))
+    if len(kinds) > 1 or kinds == {int}:
+        return pl.Series(name, [value if value is None or isinstance(value, _OWN) else _text(value) for value in values], pl.Object)
     return pl.Series(name, [None if value is None else _text(value) for value in values], pl.String)
 
 

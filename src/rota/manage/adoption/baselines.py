@@ -14,7 +14,7 @@ from rota.manage.datasets import build as datasets
 from rota.manage.datasets import daily_slices, schema_inference, schemas
 from rota.manage.experiments.frame_digest import digest_of
 from rota.manage.features.expressions import compiler
-from rota.manage.features.rows import coercion
+from rota.manage.features.rows import column_conversion
 from rota.manage.repositories import Repositories
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
@@ -71,7 +71,7 @@ def learnt(repositories: Repositories, batch: Batch, endpoint: str, model: str, 
 
 def features(service: FeatureService, rows: pl.DataFrame) -> pl.DataFrame:
     """The features of request rows, as the model sees them; raises `InvalidInput` naming a column that is missing or of another type."""
-    given = coercion.conform(rows, service.request_fields, what="the reference rows")
+    given = column_conversion.conform(rows, service.request_fields, what="the reference rows")
     computed = [
         compiler.column(feature.expression, view.inputs).alias(f"{view.name}__{name}")
         for view in service.request_views
@@ -108,7 +108,7 @@ def _rows(service: FeatureService, table: pl.DataFrame, *, timestamp: str, label
 
 def _moments(table: pl.DataFrame, timestamp: str, now_us: Micros) -> pl.Series:
     if timestamp:
-        found = coercion.conform(table, {timestamp: "timestamp"}, what="the reference rows")[timestamp]
+        found = column_conversion.conform(table, {timestamp: "timestamp"}, what="the reference rows")[timestamp]
         if found.null_count():
             raise InvalidInput(f"{found.null_count()} reference rows have no {timestamp!r}; every row needs its moment", column=timestamp)
         return found

@@ -13,12 +13,12 @@ import numpy as np
 
 from rota.errors import InvalidInput
 from rota.manage.adoption.mlmodel import Column, Signature
-from rota.manage.features.rows.coercion import coerce
 from rota.manage.models.transformation import RowsTransformer
 from rota.ports.models import ModelInputs
 from rota.records.data import Feature, FeatureService, OnDemandFeatureView
 from rota.records.model import Transformation, TransformedColumn
 from rota.records.schema import Type
+from rota.records.values import coerce
 
 VIEW = "request"
 GOLDEN_ROWS = 32

@@ -17,7 +17,7 @@ from rota.errors import InvalidInput, NotFound
 from rota.manage.adoption import baselines
 from rota.manage.adoption.column_mapping import VIEW
 from rota.manage.datasets import schema_inference
-from rota.manage.features.rows import coercion
+from rota.manage.features.rows import column_conversion
 from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
 from rota.manage.signals import labels, prediction_log
@@ -99,7 +99,7 @@ def _features(repositories: Repositories, bundle: str, table: pl.DataFrame, colu
 
 def _predictions(table: pl.DataFrame, seen: pl.DataFrame, columns: Columns, ids: Sequence[str], of: tuple[Endpoint, int]) -> Iterator[Prediction]:
     endpoint, number = of
-    moments = coercion.conform(table, {columns.timestamp: "timestamp"}, what="the predictions")[columns.timestamp]
+    moments = column_conversion.conform(table, {columns.timestamp: "timestamp"}, what="the predictions")[columns.timestamp]
     answers = table[columns.answer].cast(pl.Float64)
     for name, at_us, answer, row in zip(ids, moments, answers, seen.iter_rows(named=True), strict=True):
         if at_us is None:

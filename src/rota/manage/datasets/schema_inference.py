@@ -9,6 +9,7 @@ import polars as pl
 from rota.errors import InvalidInput, NotFound
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import daily_slices
+from rota.manage.features.rows import csv_tables
 from rota.manage.repositories import Repositories
 from rota.records.data import FeatureView
 from rota.records.dataset import DatasetDefinition, DatasetVersion
@@ -23,7 +24,7 @@ from rota.stats.summarize import summarize
 NULL_MARGIN = 0.05
 READERS: Mapping[str, Callable[[Path], pl.LazyFrame]] = {
     ".parquet": pl.scan_parquet,
-    ".csv": lambda path: pl.scan_csv(path, try_parse_dates=True),
+    ".csv": lambda path: csv_tables.timed(pl.scan_csv(path), str(path)),
     ".jsonl": pl.scan_ndjson,
     ".ndjson": pl.scan_ndjson,
 }

@@ -1,6 +1,7 @@
 """The feature store as its users see it: define, find, join to labels, read online, push, materialize; with Feast's names."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -22,9 +23,10 @@ from rota.manage.features.materialization.freshness import ViewStatus
 from rota.manage.features.materialization.materialize import Progress
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.online.response import OnlineResponse
-from rota.manage.features.rows import table_adapters
+from rota.manage.features.rows import column_conversion, table_adapters
 from rota.manage.features.writer import Feed
 from rota.manage.repositories import Repositories
+from rota.records import early_times
 from rota.records.data import Entity, FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.intake import CatalogStamp, Ingestion
 from rota.records.record import Record
@@ -100,15 +102,20 @@ class Store:
         `entity_df` is a polars, pandas or Arrow table or a list of dicts with the column `timestamp` (times, or ISO 8601 texts;
         without an offset UTC), the join keys and the fields of on-demand views. `as_of="event"` takes what had happened by
         then, late rows and corrections included; "served" takes what an online read would have answered then. No row is
-        dropped; what is not known is null. Definitions that another process changes are seen within a second.
+        dropped; what is not known is null. Definitions that another process changes are seen within a second. Warns (`DoubtfulTimes`)
+        of moments that came as numbers and all lie before 1980.
         """
         plan, service = self._plan(features)
         names = self._answer_names(service, plan.names, full_feature_names)
         moments = {timestamp, *(name for name, kind in plan.request_fields.items() if kind == "timestamp")}
-        spine = table_adapters.timed(table_adapters.columns(entity_df, what="entity_df"), moments)
+        spine = table_adapters.timed(table_adapters.columns(entity_df, what="entity_df"), moments, what="entity_df")
         taken = [name for name in names.values() if name in spine.columns]
         if taken:
             raise InvalidInput(f"entity_df already has the columns {taken}; leave them out", columns=taken)
+        for name in moments if self._repositories.clock.now_us() >= early_times.EARLY_US else ():
+            times = column_conversion.converted(spine[name], "timestamp", "entity_df") if name in spine.columns else None
+            if times is not None and (notice := column_conversion.early(spine[name], times)):
+                warnings.warn(notice, early_times.DoubtfulTimes, stacklevel=2)
         return HistoricalJob(lambda: self._joined(spine, plan, service, timestamp, as_of).rename(names))
 
     def get_online_features(
@@ -125,9 +132,18 @@ class Store:
         """Push rows (a list of dicts, or a table) into a source: online at once, in the history soon after, all or none. Returns how many.
 
         Raises `InvalidInput` naming field, value and row, `NotFound` for an unknown source, `Refused` where the source's contract
-        refuses; after `Unavailable` push again (rows without an id may then count twice).
+        refuses; after `Unavailable` push again (rows without an id may then count twice). Warns (`DoubtfulTimes`) of times that came as
+        numbers and all lie before 1980.
         """
-        return self._feed.pushes.push(source, table_adapters.rows(rows, what="the pushed table"), sync=self._sync)
+        count, notices = self.push_with_notices(source, rows)
+        for notice in notices:
+            warnings.warn(notice, early_times.DoubtfulTimes, stacklevel=2)
+        return count
+
+    def push_with_notices(self, source: str, rows: Any) -> tuple[int, list[str]]:
+        """`push` that returns what is to be said of the rows, too, in place of warning."""
+        given = table_adapters.rows(rows, what="the pushed table")
+        return self._feed.pushes.push(source, given, sync=self._sync), self._feed.pushes.notices(source, given)
 
     def ingest(self, source: str, rows: Any = None, *, actor: str = "owner") -> Ingestion:
         """Ingest new rows into a source's history: from its own files or database, from another path or glob, or out of a table.

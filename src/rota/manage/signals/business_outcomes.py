@@ -5,7 +5,6 @@ prediction and name the outcome with the latest `at_us` counts, among equal ones
 moment at which it was received, whatever it is dated.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,11 +13,12 @@ import polars as pl
 from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
 from rota.manage.signals import prediction_log
+from rota.manage.signals.reported_values import ReportedRow
 from rota.manage.signals.signal_stream import ReceivedEntries, SignalStream, mappings
 from rota.ports.tables import Tables
 from rota.records.record import Record, check_name
 from rota.records.signal import Outcome
-from rota.records.time import DAY_US, LAST_US, Micros, parse_time
+from rota.records.time import DAY_US, Micros
 
 COLUMNS: Mapping[str, type[pl.DataType]] = {
     "prediction_id": pl.String,
@@ -28,7 +28,6 @@ COLUMNS: Mapping[str, type[pl.DataType]] = {
     "received_us": pl.Int64,
 }
 WINDOW_DAYS = 90
-LONGEST_ID = 200
 LARGEST = 1e100
 """A larger value is a mistake, and a sum of such would not be a number any more."""
 _FIELDS = frozenset({"prediction_id", "name", "value", "at_us", "at"})
@@ -80,7 +79,7 @@ class OutcomeReport(Record, frozen=True):
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]], now_us: Micros) -> list[Outcome]:
-    """Rows with `prediction_id`, `name`, `value` and `at_us` in microseconds (or `at` as ISO text; default: now) as outcomes.
+    """Rows with `prediction_id`, `name`, `value` and `at_us` or `at` (a time in any form; default: now) as outcomes.
 
     Raises `InvalidInput` naming the row that does not fit: all or none.
     """
@@ -127,25 +126,9 @@ def of_version(repositories: Repositories, endpoint: str, number: int) -> Versio
 def _outcome(position: int, row: Mapping[str, Any], now_us: Micros) -> Outcome:
     if unknown := sorted(row.keys() - _FIELDS):
         raise InvalidInput(f"outcome {position} has the unknown fields {unknown}; it has prediction_id, name, value and at_us", position=position)
-    try:
-        value, at_us = float(row["value"]), _moment(row, now_us)
-        identity, name = row["prediction_id"], row["name"]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise InvalidInput(f"outcome {position} does not fit ({why}); it needs prediction_id, name, value and at_us", position=position) from error
-    if not math.isfinite(value) or abs(value) > LARGEST:
-        raise InvalidInput(f"outcome {position}: value {value} is not a number within ±{LARGEST:g}; leave out what is not known", position=position)
-    if not isinstance(identity, str) or not 1 <= len(identity) <= LONGEST_ID or not identity.isprintable():
-        raise InvalidInput(f"outcome {position}: prediction_id is not a text of 1 to {LONGEST_ID} printable characters", position=position)
-    if not 0 <= at_us <= LAST_US:
-        raise InvalidInput(f"outcome {position}: at_us {at_us} is no moment between 1970 and 9999 in microseconds", position=position)
-    return Outcome(identity, check_name(f"outcome {position}:", name), value, at_us)
-
-
-def _moment(row: Mapping[str, Any], now_us: Micros) -> Micros:
-    if row.get("at_us") is not None:
-        return int(row["at_us"])
-    return parse_time(str(row["at"])) if row.get("at") else now_us
+    reported = ReportedRow(row, "outcome", position, "prediction_id, name, value and at_us")
+    name = check_name(f"outcome {position}:", reported.given("name"))
+    return Outcome(reported.prediction_id(), name, reported.value(largest=LARGEST), reported.at_us(now_us))
 
 
 def _is_any(tables: Tables, endpoint: str) -> bool:

@@ -18,7 +18,7 @@ class Feedback:
         self._endpoints: set[str] = set()
 
     def label(self, endpoint: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Accept labels, all or none, and return how many; rows have `prediction_id`, `value` and `at_us` (default: now).
+        """Accept labels, all or none, and return how many; rows have `prediction_id`, `value` and `at_us` or `at` (default: now).
 
         Raises `NotFound` for an unknown endpoint and `InvalidInput` naming the row that does not fit.
         """

@@ -4,21 +4,19 @@ For one prediction the label with the latest `at_us` counts, among equal ones th
 at which it was received, whatever it is dated: who asks what was known at a moment gets the labels received by then.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from rota.errors import InvalidInput
 from rota.manage.signals import prediction_log
+from rota.manage.signals.reported_values import ReportedRow
 from rota.manage.signals.signal_stream import ReceivedEntries, SignalStream, mappings
 from rota.ports.tables import Tables
 from rota.records.signal import Label
-from rota.records.time import LAST_US, Micros
+from rota.records.time import Micros
 
 COLUMNS: Mapping[str, type[pl.DataType]] = {"prediction_id": pl.String, "value": pl.Float64, "at_us": pl.Int64, "received_us": pl.Int64}
-LONGEST_ID = 200
 STREAM = SignalStream(
     "labels",
     COLUMNS,
@@ -31,7 +29,8 @@ append, flush = STREAM.append, STREAM.flush
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]], now_us: Micros) -> list[Label]:
-    """Rows with `prediction_id`, `value` and `at_us` (microseconds; default: now) as labels; raises `InvalidInput` naming the row, all or none."""
+    """Rows with `prediction_id`, `value` and `at_us` or `at` (a time in any form; default: now) as labels; raises `InvalidInput` naming
+    the row, all or none."""
     return [_label(position, row, now_us) for position, row in enumerate(mappings(rows, "label"))]
 
 
@@ -67,16 +66,5 @@ def _read(tables: Tables, endpoint: str, known_until_us: Micros | None, *, of: p
 
 
 def _label(position: int, row: Mapping[str, Any], now_us: Micros) -> Label:
-    try:
-        value, at_us = float(row["value"]), int(row.get("at_us", now_us))
-        identity = row["prediction_id"]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise InvalidInput(f"label {position} does not fit ({why}); it needs prediction_id, value and at_us", position=position) from error
-    if not math.isfinite(value):
-        raise InvalidInput(f"label {position}: value {value} is not a finite number; leave out what is not known", position=position)
-    if not isinstance(identity, str) or not 1 <= len(identity) <= LONGEST_ID or not identity.isprintable():
-        raise InvalidInput(f"label {position}: prediction_id {identity!r} is not a text of 1 to {LONGEST_ID} printable characters", position=position)
-    if not 0 <= at_us <= LAST_US:  # what does not fit into a table would stand in the way of all labels after it
-        raise InvalidInput(f"label {position}: at_us {at_us} is no moment between 1970 and 9999 in microseconds", position=position)
-    return Label(identity, value, at_us)
+    reported = ReportedRow(row, "label", position, "prediction_id, value and at_us")
+    return Label(reported.prediction_id(), reported.value(), reported.at_us(now_us))

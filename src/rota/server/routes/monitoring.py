@@ -11,6 +11,7 @@ from rota.manage.models import model_versions
 from rota.manage.signals import alerts
 from rota.manage.signals import business_outcomes as outcomes
 from rota.monitor import compare
+from rota.records import early_times
 from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.signal import Alert, MonitorSlice
@@ -27,10 +28,10 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @router.post("/v1/endpoints/{endpoint}/labels", dependencies=needs("outcome.write"))
-async def label(request: Request, endpoint: str) -> dict[str, int]:
+async def label(request: Request, endpoint: str) -> dict[str, object]:
     """Report truths; they may come late, twice and in any order: the newest by `at_us` counts."""
     labels = (await body_as(request, Labels)).labels
-    return {"accepted": await run_in_threadpool(platform_of(request).signals.label, endpoint, labels)}
+    return _accepted(request, labels, await run_in_threadpool(platform_of(request).signals.label, endpoint, labels))
 
 
 class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,19 +41,25 @@ class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @router.post("/v1/endpoints/{endpoint}/outcomes", dependencies=needs("outcome.write"))
-async def report_outcomes(request: Request, endpoint: str) -> dict[str, int]:
+async def report_outcomes(request: Request, endpoint: str) -> dict[str, object]:
     """Report outcomes (prediction_id, name, value, at_us); the newest of a prediction and name by `at_us` counts."""
     reported = (await body_as(request, Outcomes)).outcomes
-    return {"accepted": await run_in_threadpool(platform_of(request).signals.outcome, endpoint, reported)}
+    return _accepted(request, reported, await run_in_threadpool(platform_of(request).signals.outcome, endpoint, reported))
 
 
 @router.post("/v1/outcomes", dependencies=needs("outcome.write"))
-async def report_outcomes_anywhere(request: Request) -> dict[str, int]:
+async def report_outcomes_anywhere(request: Request) -> dict[str, object]:
     """Report outcomes without naming the endpoint: they count where their predictions were made."""
     if project := identity_of(request).project:
         raise Refused(f"a token of project {project!r} reports outcomes to /v1/endpoints/ENDPOINT/outcomes, where the project is known")
     reported = (await body_as(request, Outcomes)).outcomes
-    return {"accepted": await run_in_threadpool(platform_of(request).signals.outcome, "", reported)}
+    return _accepted(request, reported, await run_in_threadpool(platform_of(request).signals.outcome, "", reported))
+
+
+def _accepted(request: Request, reported: list[dict[str, Any]], count: int) -> dict[str, object]:
+    """How many were taken, and what is to be said of their times."""
+    notices = early_times.of_rows({"at_us": "timestamp", "at": "timestamp"}, reported, platform_of(request).repositories.clock.now_us())
+    return {"accepted": count, **({"notices": notices} if notices else {})}
 
 
 @router.get("/v1/endpoints/{endpoint}/outcomes", dependencies=needs("monitor.read"))

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from rota.errors import InvalidInput, NotFound
 from rota.manage.datasets import schemas
+from rota.manage.features.rows import table_adapters
 from rota.records.record import plain
 from rota.records.schema import Schema
 from rota.server.access.permissions import actor_of, needs
@@ -81,9 +82,7 @@ async def anomalies(request: Request, name: str) -> list[object]:
 def _validated(schema: Schema, wanted: RowsToValidate) -> tuple[object, ...]:
     times = {column.name for column in schema.columns if column.type == "timestamp"}
     try:
-        frame = pl.DataFrame(wanted.rows, infer_schema_length=None)
-        texts = [name for name, dtype in frame.schema.items() if name in times and dtype == pl.String]
-        frame = frame.with_columns(pl.col(texts).str.to_datetime(time_zone="UTC")) if texts else frame
+        frame = table_adapters.timed(pl.DataFrame(wanted.rows, infer_schema_length=None), times, what="the rows")
     except (pl.exceptions.PolarsError, TypeError, OverflowError, ValueError) as error:
         raise InvalidInput(f"the rows are no table: {error}") from error
     return validate(schema, frame, environment=wanted.environment)

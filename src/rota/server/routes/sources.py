@@ -36,10 +36,14 @@ def show_source(request: Request, source: str) -> dict[str, object]:
 
 
 @router.post("/v1/sources/{source}/rows", dependencies=needs("data.push"))
-async def push(request: Request, source: str) -> dict[str, int]:
-    """Push rows: all or none; acknowledged once they are safe and visible online. Rows that a contract quarantines do not count."""
+async def push(request: Request, source: str) -> dict[str, object]:
+    """Push rows: all or none; acknowledged once they are safe and visible online. Rows that a contract quarantines do not count.
+
+    `notices` come with times that look like seconds.
+    """
     rows = (await body_as(request, PushedRows)).rows
-    return {"accepted": await run_in_threadpool(platform_of(request).features.push, source, rows)}
+    accepted, notices = await run_in_threadpool(platform_of(request).features.push_with_notices, source, rows)
+    return {"accepted": accepted, **({"notices": notices} if notices else {})}
 
 
 @router.post("/v1/sources/{source}/ingest", dependencies=needs("data.write"))

@@ -7,13 +7,11 @@ import math
 import re
 from datetime import date
 
-from rota.records.time import DAY_US, iso
+from rota.records.time import DAY_US, FIRST_US, LAST_US, iso
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?$"
 INTEGER = r"^[+-]?[0-9]{1,19}$"
-FIRST_US, LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""The years 1 to 9999, outside of which a timestamp has no calendar."""
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _number, _integer = re.compile(NUMBER), re.compile(INTEGER)
 

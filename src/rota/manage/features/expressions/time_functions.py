@@ -13,9 +13,9 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from rota.errors import InvalidInput
-from rota.manage.features.expressions import operators, scalar_functions
+from rota.manage.features.expressions import operators
 from rota.manage.features.expressions.operators import Term, Writer
-from rota.records.time import DAY_US, HOUR_US, SECOND_US, Micros
+from rota.records.time import DAY_US, FIRST_US, HOUR_US, LAST_US, SECOND_US, Micros
 
 _FIRST_LOCAL_US, _LAST_LOCAL_US = -2_208_988_800_000_000, 4_102_444_800_000_000 - 1
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -103,7 +103,7 @@ def _check(a: Term, what: str) -> None:
 
 
 def _known(a: Term) -> pl.Expr:
-    return pl.when(a.column.is_between(scalar_functions.FIRST_US, scalar_functions.LAST_US)).then(a.column)
+    return pl.when(a.column.is_between(FIRST_US, LAST_US)).then(a.column)
 
 
 def _twice(a: Term) -> Term:
@@ -111,7 +111,7 @@ def _twice(a: Term) -> Term:
 
 
 def _first_of_week(at_us: Micros) -> Micros | None:
-    if not scalar_functions.FIRST_US <= at_us <= scalar_functions.LAST_US:
+    if not FIRST_US <= at_us <= LAST_US:
         return None
     return (at_us + 3 * DAY_US) // (7 * DAY_US) * (7 * DAY_US) - 3 * DAY_US
 
@@ -120,7 +120,7 @@ def _first(months: int) -> Callable[[Micros], Micros | None]:
     """The first moment of the block of months in which a moment lies."""
 
     def first(at_us: Micros) -> Micros | None:
-        if not scalar_functions.FIRST_US <= at_us <= scalar_functions.LAST_US:
+        if not FIRST_US <= at_us <= LAST_US:
             return None
         day = date.fromordinal(_EPOCH_DAY + at_us // DAY_US)
         return (day.replace(month=(day.month - 1) // months * months + 1, day=1).toordinal() - _EPOCH_DAY) * DAY_US

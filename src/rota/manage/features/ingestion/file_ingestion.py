@@ -12,6 +12,7 @@ from rota.manage.features.ingestion import contracts
 from rota.manage.features.ingestion.ingestion_run import IngestionRun, PreparedChunk, retried
 from rota.manage.features.rows import column_conversion, file_readers, source_table
 from rota.manage.features.rows.column_conversion import Raw, Typed
+from rota.manage.features.rows.value_columns import shown_values
 from rota.ports.inputs import Files, InputFile
 from rota.ports.metadata import Batch
 from rota.records.data import Source
@@ -116,6 +117,7 @@ def _ingest_once(run: IngestionRun, content: FileContent) -> None:
 
 
 def _prepared(run: IngestionRun, content: FileContent, typed: Typed) -> PreparedChunk:
+    run.notice_early(typed.notices)
     return run.prepare(content.origin, typed.rows, typed.rejections, typed.rows_in, typed.positions)
 
 
@@ -149,6 +151,7 @@ def _check_columns(source: Source, found: Iterable[str], origin: str) -> None:
 
 def _digest(frame: pl.DataFrame) -> str:
     """SHA-256 of a table's names, types and values."""
+    frame = frame.with_columns(shown_values(column) for column in frame if column.dtype == pl.Object)
     sha = hashlib.sha256(repr(list(frame.schema.items())).encode())
     for start in range(0, frame.height, file_readers.CHUNK_ROWS):
         sha.update(frame[start : start + file_readers.CHUNK_ROWS].rechunk().write_ipc(None, compression="uncompressed").getvalue())

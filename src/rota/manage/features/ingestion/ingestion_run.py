@@ -7,7 +7,7 @@ that ingest at once take turns chunk by chunk: whose claim comes late looks agai
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -22,6 +22,7 @@ from rota.ports.inputs import InputFile, Inputs
 from rota.ports.journal import Journal
 from rota.ports.metadata import Batch, Metadata, transact
 from rota.ports.tables import Tables
+from rota.records import early_times
 from rota.records.data import Source
 from rota.records.intake import Counts, Ingestion, Intake, Rejection, SeenFile
 
@@ -61,6 +62,7 @@ class IngestionRun:
     skipped: Counts = field(default_factory=Counts)
     skipped_files: int = 0
     origins: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         watermarks.check(self.source)
@@ -121,6 +123,12 @@ class IngestionRun:
             tidy(tables, name, tables.append(name, chunk.rows, batch=batch))
         self.rejections += chunk.rejections[: max(0, _SHOWN - len(self.rejections))]
 
+    def notice_early(self, texts: Iterable[str]) -> None:
+        """Keep what is to be said of times that look like seconds, each thing once; nothing on a platform whose clock stands there itself."""
+        if self.stores.clock.now_us() < early_times.EARLY_US:
+            return
+        self.notices += [text for text in dict.fromkeys(texts) if text not in self.notices]
+
     def settle(self, intake: Intake, *, file: InputFile | None = None, whole: bool) -> None:
         """Count an input into the running ingestion, in one step with marking it as counted.
 
@@ -153,10 +161,12 @@ class IngestionRun:
         origin = ", ".join(self.origins[:3]) + (", ..." if len(self.origins) > 3 else "")
         done = done or Ingestion(name, 0, at_us=stores.clock.now_us(), actor=self.actor, origin=origin, stale=stale)
         _log.info("rows ingested", extra={"action": "ingest", "source": name, "rows": done.rows_out, "rejected": done.rejected})
+        for text in self.notices[:_SHOWN]:
+            _log.warning("%s", text, extra={"action": "ingest", "source": name})
         if stale:
             _log.warning("source is stale", extra={"action": "stale", "source": name})
         counted = ingestion_log.counted(done, self.skipped, files=self.skipped_files, watermark=None)
-        return msgspec.structs.replace(counted, rejections=tuple(self.rejections[:_SHOWN]))
+        return msgspec.structs.replace(counted, rejections=tuple(self.rejections[:_SHOWN]), notices=tuple(self.notices[:_SHOWN]))
 
     def _stale(self) -> str:
         contract = self.source.contract

@@ -70,7 +70,7 @@ def probe(inputs: Inputs, source: Source, path: str | None = None) -> Probe:
     if pattern is None and source.url is None:
         raise InvalidInput(f"source {source.name!r} has no file and no database to look at; give a path", source=source.name)
     with _sample(inputs, source, pattern) as (raw, origin):
-        columns = {column.name: file_readers.inferred(column) for column in raw.frame if column.name != "_"}
+        columns = {column.name: file_readers.inferred(column, cells=raw.cells) for column in raw.frame if column.name != "_"}
     typed = column_conversion.typed(raw, source, origin)
     _, broken = contracts.split(source, typed.rows, origin, typed.positions)
     rejections = sorted([*typed.rejections, *broken], key=lambda each: each.row)

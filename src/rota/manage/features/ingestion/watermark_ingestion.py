@@ -49,6 +49,7 @@ def _since(run: IngestionRun, watermark: int | None) -> int | None:
 def _prepared(run: IngestionRun, source: IncrementalInput, part: WatermarkRange) -> PreparedChunk:
     """A range of watermarks without what its overlap with the last one brings again."""
     tables, name = run.stores.tables, run.source.name
+    run.notice_early(part.notices)
     rejections = quarantine.unseen(tables, name, part.rejections)
     chunk = run.prepare(source.origin, part.rows, rejections, part.rows.height, None)
     quarantined = chunk.rejections[len(rejections) :]

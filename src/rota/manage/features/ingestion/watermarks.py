@@ -5,9 +5,8 @@ is complete.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import polars as pl
@@ -20,6 +19,7 @@ from rota.manage.features.rows import column_conversion
 from rota.manage.features.rows.column_conversion import Raw
 from rota.manage.features.rows.file_readers import CHUNK_ROWS
 from rota.manage.features.rows.source_table import CREATED
+from rota.manage.features.rows.value_columns import column_of
 from rota.manage.signals import labels, prediction_log
 from rota.ports.inputs import Databases, WatermarkQuery
 from rota.ports.journal import Journal
@@ -41,6 +41,7 @@ class WatermarkRange:
 
     rows: pl.DataFrame
     rejected: list[tuple[int, Rejection]]
+    notices: tuple[str, ...] = ()
 
     @property
     def rejections(self) -> list[Rejection]:
@@ -147,10 +148,10 @@ def together(ranges: Iterator[WatermarkRange]) -> Iterator[WatermarkRange]:
     """The same rows, with equal watermarks in one range: what has the newest watermark so far is held back until a newer one comes."""
     held: WatermarkRange | None = None
     for each in ranges:
-        whole = each if held is None else WatermarkRange(pl.concat([held.rows, each.rows]), held.rejected + each.rejected)
+        whole = each if held is None else WatermarkRange(pl.concat([held.rows, each.rows]), held.rejected + each.rejected, each.notices)
         last = whole.last
         held = WatermarkRange(whole.rows.filter(pl.col(WATERMARK) == last), [each for each in whole.rejected if each[0] == last])
-        yield WatermarkRange(whole.rows.filter(pl.col(WATERMARK) != last), [each for each in whole.rejected if each[0] != last])
+        yield WatermarkRange(whole.rows.filter(pl.col(WATERMARK) != last), [each for each in whole.rejected if each[0] != last], whole.notices)
     if held is not None:
         yield held
 
@@ -160,7 +161,7 @@ def _range(batch: pl.DataFrame, watermarks: pl.Series, source: Source, origin: s
     watermarks = watermarks.fill_null(strategy="forward").fill_null(strategy="backward").fill_null(0)
     found = column_conversion.typed(Raw(batch), source, origin, before=before)
     placed = found.rows.with_columns(watermarks.gather(found.positions - before - 1).alias(WATERMARK))
-    return WatermarkRange(placed, [(watermarks[each.row - before - 1], each) for each in found.rejections])
+    return WatermarkRange(placed, [(watermarks[each.row - before - 1], each) for each in found.rejections], found.notices)
 
 
 def _check_query(source: str, query: str, dialect: str) -> None:
@@ -208,12 +209,4 @@ def _as_asked(tables: Tables, endpoint: str, source: Source, reported: pl.DataFr
     found = answered.join(counting.lazy(), on="prediction_id").join(reported.lazy(), on="prediction_id").sort(WATERMARK, "prediction_id").collect()
     requested = [field for field in source.fields if field not in (*_OWN, *wanted)]
     requests = [msgspec.json.decode(text) for text in found["request"].to_list()] if requested else []
-    return found.drop("request").with_columns(_requested(requests, field) for field in requested)
-
-
-def _requested(requests: list[Mapping[str, Any]], field: str) -> pl.Series:
-    values = [request.get(field) for request in requests]
-    kinds = {type(value) for value in values if value is not None}
-    if len(kinds) > 1 or not kinds <= {int, float, bool, str}:
-        values = [value if value is None or isinstance(value, str) else column_conversion.as_json(value) for value in values]
-    return pl.Series(field, values, strict=False)
+    return found.drop("request").with_columns(column_of(field, [request.get(field) for request in requests]) for field in requested)

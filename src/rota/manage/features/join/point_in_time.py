@@ -21,7 +21,7 @@ from rota.manage.features.expressions import compiler
 from rota.manage.features.join import latest_row
 from rota.manage.features.join.row_history import Layout, RowHistory, RowSegment, SourceSnapshot, layout_of, snapshot, widened
 from rota.manage.features.join.windows import AsOf, WindowPlan, windowed
-from rota.manage.features.rows import coercion, source_table
+from rota.manage.features.rows import coercion, column_conversion, source_table
 from rota.manage.features.rows.source_table import CREATED
 from rota.ports.tables import Tables
 from rota.records.data import Expression, FeatureService, FeatureView, OnDemandFeatureView
@@ -88,7 +88,7 @@ def historical(
     taken = [name for name in plan.names if name in spine.columns]
     if taken:
         raise InvalidInput(f"the frame already has the columns {taken}; leave them out", columns=taken)
-    at = coercion.conform(spine, {timestamp: "timestamp"}, what="the frame").to_series()
+    at = column_conversion.conform(spine, {timestamp: "timestamp"}, what="the frame").to_series()
     join = PointInTimeJoin(tables, spine, at, known_until_us, as_of)
     columns: dict[str, pl.Series] = {}
     for layout, reads in plan.stored:
@@ -105,7 +105,7 @@ def _named(view: FeatureView | OnDemandFeatureView) -> dict[str, Expression]:
 
 
 def _on_demand(view: OnDemandFeatureView, expressions: list[pl.Expr], spine: pl.DataFrame) -> dict[str, pl.Series]:
-    inputs = coercion.conform(spine, view.inputs, what=f"the frame, for view {view.name!r},")
+    inputs = column_conversion.conform(spine, view.inputs, what=f"the frame, for view {view.name!r},")
     columns = [inputs.select(expression).to_series() for expression in expressions]
     return {values.name: values if values.len() == spine.height else values.new_from_index(0, spine.height) for values in columns}
 
@@ -136,7 +136,7 @@ class PointInTimeJoin:
     def columns(self, layout: Layout, reads: list["_ViewRead"]) -> dict[str, pl.Series]:
         """The feature columns of views over one source that share its join keys."""
         keys = {key: layout.source.fields[key] for key in layout.keys}
-        entities = coercion.conform(self._spine, keys, what=f"the frame, for view {reads[0].view.name!r},")
+        entities = column_conversion.conform(self._spine, keys, what=f"the frame, for view {reads[0].view.name!r},")
         fields = sorted({name for read in reads for name in read.fields})
         before: SourceSnapshot | None = None
         while True:

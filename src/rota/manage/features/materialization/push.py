@@ -21,6 +21,7 @@ from rota.manage.features.materialization.online_update import OnlineUpdate, Pla
 from rota.manage.features.materialization.push_stream import AHEAD_US, PUSH, PushStream, Stores, encoded, pushed_rows
 from rota.manage.features.materialization.source_plans import SourcePlan, SourcePlans
 from rota.manage.features.rows import coercion, source_table
+from rota.records import early_times
 from rota.records.data import Source
 from rota.records.intake import StreamClaim
 from rota.records.time import iso
@@ -77,6 +78,10 @@ class Pushes:
         if not whole:
             self._fold_in_history(plan)
         return len(events) - (len(rows) - len(kept))
+
+    def notices(self, source: str, events: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What is to be said of rows that were pushed although they were taken: times that look like seconds."""
+        return early_times.of_rows(self._plans.get(source).source.fields, events, self._stores.clock.now_us())
 
     def recover(self) -> int:
         """Bring journal entries that a killed process had not yet applied into the online store; returns how many. Call it on start."""

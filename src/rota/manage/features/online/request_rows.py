@@ -5,11 +5,9 @@ from typing import Any
 
 from rota.errors import InvalidInput
 from rota.manage.features.expressions.scalar_functions import INT_MAX, INT_MIN
-from rota.manage.features.rows.coercion import coerce
 from rota.records.schema import Type
+from rota.records.values import coerce, shown
 
-_MOST_BITS = 1_100
-"""A float reaches 2^1024."""
 EntityRows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 
 
@@ -17,7 +15,7 @@ def checked(fields: Mapping[str, Type], entity_rows: EntityRows) -> tuple[dict[s
     """The columns of the fields and how many rows there are; what is not among the fields is left out.
 
     Raises `InvalidInput` naming field, value and row for a field that is not there (an unknown value is None) and for a value that
-    is not of the declared type. A value of numpy counts as the number it holds.
+    is not of the declared type.
     """
     if isinstance(entity_rows, Mapping):
         columns, count = _of_columns(fields, entity_rows)
@@ -71,10 +69,7 @@ def _typed(column: list[Any], name: str, kind: Type) -> list[Any]:
 
 
 def _value(value: Any, index: int, name: str, kind: Type) -> Any:
-    plain = value.item() if hasattr(value, "dtype") else value
-    if type(plain) is int and plain.bit_length() > _MOST_BITS:  # too long to be shown, or even to be written out
-        raise InvalidInput(f"entity row {index}, field {name!r} ({kind}): an integer of {plain.bit_length()} bits", row=index, field=name)
     try:
-        return coerce(kind, plain)
+        return coerce(kind, value)
     except InvalidInput as error:
-        raise InvalidInput(f"entity row {index}, field {name!r} ({kind}): {error}", row=index, field=name, value=repr(value)[:200]) from None
+        raise InvalidInput(f"entity row {index}, field {name!r} ({kind}): {error}", row=index, field=name, value=shown(value)) from None

@@ -1,23 +1,31 @@
-"""Rows as they come in: every value checked against its declared type and brought into the one form Rota computes with.
+"""Rows as they come in, each value in its declared type by the one coercion for every way in (`rota.records.values`, docs/types.md).
 
-float (nan is null), int (64 bits), bool, string (valid Unicode) and timestamp: ISO 8601 text, datetime, or integer
-microseconds, kept as integer microseconds of the years 1 to 9999.
+A text is never taken for a number, nor a number for a text: only a cell of CSV, where everything is text, is read as what it says.
+`column_conversion` does the same to whole columns, value for value.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from re import compile as pattern
 from typing import Any
 
 import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.features.expressions.operators import DTYPES
-from rota.manage.features.expressions.scalar_functions import FIRST_US, INT_MAX, INT_MIN, LAST_US
+from rota.manage.features.expressions.scalar_functions import INT_MAX, INT_MIN, text_to_float, text_to_int
 from rota.records.data import FeatureService, Source
 from rota.records.schema import Type
-from rota.records.time import Micros, from_datetime, parse_time
+from rota.records.time import FIRST_US, LAST_US, parse_time
+from rota.records.values import COERCIONS, coerce, is_encodable, shown
 
+TEXT_BOOLS: Mapping[str, bool] = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+TEXT_SPACES = " \t\r\n"
+"""What may stand around a cell that is no string."""
+TEXT_MICROS = r"^[+-]?[0-9]{9,19}(\.0*)?$"
+"""Fewer than nine digits are a date (20130715), or nothing."""
+TEXT_INFINITE = r"^[+-]?[iI][nN][fF]([iI][nN][iI][tT][yY])?$"
+_micros, _infinite = pattern(TEXT_MICROS), pattern(TEXT_INFINITE)
 Row = Mapping[str, Any]
 
 
@@ -66,33 +74,28 @@ def dtypes(fields: Mapping[str, Type]) -> dict[str, pl.DataType]:
     return {name: DTYPES[kind] for name, kind in fields.items()}
 
 
-def conform(columns: pl.DataFrame, fields: Mapping[str, Type], *, what: str) -> pl.DataFrame:
-    """The named columns of a frame in their declared types; an absent column raises `InvalidInput`, a value that does not fit too."""
-    missing = [name for name in fields if name not in columns.columns]
-    if missing:
-        raise InvalidInput(f"{what} lacks the columns {missing}; it has {columns.columns}", columns=missing)
-    return columns.select(conformed(columns.schema[name], name, kind, what=what) for name, kind in fields.items())
+def cell(kind: Type, text: str) -> Any:
+    """A text of a form that has nothing but texts (a CSV cell, a word of a command line) in a declared type.
 
-
-def conformed(found: pl.DataType, name: str, kind: Type, *, what: str) -> pl.Expr:
-    """The expression that brings one column of the type `found` into its declared type."""
-    column = pl.col(name)
-    if kind == "timestamp" and isinstance(found, pl.Datetime):
-        return column.dt.epoch("us")
-    if kind == "timestamp" and found == pl.Date:
-        return column.cast(pl.Datetime("us")).dt.epoch("us")
-    if found == pl.Null or (kind == "string" and isinstance(found, pl.Categorical | pl.Enum)):
-        return column.cast(DTYPES[kind])
-    if kind == "float" and (found.is_numeric()):
-        return column.cast(pl.Float64).fill_nan(None)
-    if found == DTYPES[kind] or (kind in ("int", "timestamp") and found.is_integer()):
-        return column.cast(DTYPES[kind])
-    raise InvalidInput(f"column {name!r} of {what} has the type {found}, which is no {kind}", column=name, found=str(found))
-
-
-def coerce(kind: Type, value: Any) -> Any:
-    """One value in its declared type; raises `InvalidInput` with the reason only."""
-    return None if value is None else _COERCE[kind](value)
+    A number is treated as the number that it writes ("1001.0" is an int), "nan" is null, a time is ISO 8601 or microseconds in nine
+    or more digits. Raises `InvalidInput` with the reason only.
+    """
+    if kind == "string":
+        return coerce(kind, text)
+    bare = text.strip(TEXT_SPACES)
+    if bare.lower() == "nan":
+        return None
+    if kind == "timestamp":
+        return coerce(kind, int(bare.partition(".")[0]) if "." not in bare else float(bare)) if _is(_micros, bare) else parse_time(text)
+    if kind == "bool" and bare in TEXT_BOOLS:
+        return TEXT_BOOLS[bare]
+    integer = text_to_int(bare) if kind != "float" else None
+    number = text_to_float(bare) if integer is None else integer
+    if number is None and _is(_infinite, bare):
+        number = float(bare)
+    elif number is None or math.isinf(number):
+        raise InvalidInput(f"{shown(text)} is no {kind}")
+    return coerce(kind, number)
 
 
 def _coerce(row: Row, index: int, fields: Mapping[str, Type], needed: Collection[str]) -> dict[str, Any]:
@@ -101,10 +104,10 @@ def _coerce(row: Row, index: int, fields: Mapping[str, Type], needed: Collection
         value = row.get(name)
         if value is not None:
             try:
-                value = _COERCE[kind](value)
+                value = coerce(kind, value)
             except InvalidInput as error:
-                raise InvalidInput(f"row {index}, field {name!r}: {error}", row=index, field=name, value=repr(value)[:200]) from None
-        elif name in needed:
+                raise InvalidInput(f"row {index}, field {name!r}: {error}", row=index, field=name, value=shown(value)) from None
+        if value is None and name in needed:
             raise InvalidInput(f"row {index}, field {name!r} is null or absent; every row needs it", row=index, field=name)
         made[name] = value
     return made
@@ -116,7 +119,7 @@ def _coerced(column: list[Any], kind: Type) -> list[Any]:
     kinds.discard(type(None))
     if not kinds or (kinds == {_PLAIN[kind]} and _fits(column, kind)):
         return column
-    convert = _COERCE[kind]
+    convert = COERCIONS[kind]
     return [None if value is None else convert(value) for value in column]
 
 
@@ -128,62 +131,11 @@ def _fits(column: list[Any], kind: Type) -> bool:
     if kind in ("int", "timestamp"):
         low, high = (INT_MIN, INT_MAX) if kind == "int" else (FIRST_US, LAST_US)
         return bool(low <= min(known) and max(known) <= high)
-    return kind == "bool" or _encodable("".join(known))
+    return kind == "bool" or is_encodable("".join(known))
 
 
-def _float(value: Any) -> float | None:
-    if isinstance(value, float):
-        return None if math.isnan(value) else float(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            pass
-    raise InvalidInput(f"{_shown(value)} is no number")
-
-
-def _int(value: Any) -> int:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and INT_MIN <= value <= INT_MAX:
-        return int(value)
-    raise InvalidInput(f"{_shown(value)} is no integer of 64 bits")
-
-
-def _bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise InvalidInput(f"{_shown(value)} is neither true nor false")
-
-
-def _string(value: Any) -> str:
-    if isinstance(value, str) and (value.isascii() or _encodable(value)):
-        return value
-    raise InvalidInput(f"{_shown(value)} is no text of valid Unicode")
-
-
-def _timestamp(value: Any) -> Micros:
-    if isinstance(value, str):
-        return parse_time(value)
-    if isinstance(value, datetime):
-        return from_datetime(value)
-    if isinstance(value, int) and not isinstance(value, bool) and FIRST_US <= value <= LAST_US:
-        return int(value)
-    raise InvalidInput(f"{_shown(value)} is no time; give ISO 8601 text or microseconds since 1970-01-01 UTC")
-
-
-def _encodable(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else text[:100] + "..."
+def _is(form: Any, text: str) -> bool:
+    return form.match(text) is not None and not text.endswith("\n")
 
 
 _PLAIN: dict[str, type] = {"float": float, "int": int, "bool": bool, "string": str, "timestamp": int}
-_COERCE: dict[str, Callable[[Any], Any]] = {"float": _float, "int": _int, "bool": _bool, "string": _string, "timestamp": _timestamp}

@@ -9,7 +9,8 @@ import glob
 import gzip
 import hashlib
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -20,13 +21,13 @@ from polars.exceptions import PolarsError
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.manage.features.rows import column_conversion
 from rota.manage.features.rows.column_conversion import RAW_CHARACTERS, Raw, as_json
+from rota.manage.features.rows.value_columns import column_of
 from rota.records.schema import Type
 
 CHUNK_ROWS = 100_000
 _SAMPLE_ROWS = 1_000
 _NULLS = ["", "NA", "NaN", "nan", "null", "NULL", "None"]
 _ENDINGS = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
-_EXACT = 2**53
 
 
 def digest(path: Path) -> str:
@@ -64,11 +65,11 @@ def inferred_fields(path: str | Path) -> dict[str, Type]:
     if not found:
         raise NotFound(f"no file matches {str(path)!r}; give a CSV, Parquet or JSON lines file, or a glob of them", path=str(path))
     sample = next(chunks(Path(found[0]), None, rows=_SAMPLE_ROWS), Raw(pl.DataFrame()))
-    return {column.name: inferred(column) for column in sample.frame if column.dtype != pl.Null or sample.frame.height}
+    return {column.name: inferred(column, cells=sample.cells) for column in sample.frame if column.dtype != pl.Null or sample.frame.height}
 
 
-def inferred(column: pl.Series) -> Type:
-    """The type that fits every value of a column; texts are looked into."""
+def inferred(column: pl.Series, *, cells: bool = False) -> Type:
+    """The type that fits every value of a column; cells of CSV are looked into, and values of several types."""
     dtype = column.dtype
     if dtype.is_integer():
         return "int"
@@ -78,9 +79,9 @@ def inferred(column: pl.Series) -> Type:
         return "bool"
     if isinstance(dtype, pl.Datetime) or dtype == pl.Date:
         return "timestamp"
-    if dtype == pl.String and column.null_count() < column.len():
+    if dtype in (pl.String, pl.Object) and column.null_count() < column.len():
         kinds: tuple[Type, ...] = ("int", "float", "bool", "timestamp")
-        return next((kind for kind in kinds if column_conversion.fits(column, kind)), "string")
+        return next((kind for kind in kinds if column_conversion.fits(column, kind, cells=cells)), "string")
     return "string"
 
 
@@ -112,7 +113,7 @@ def _csv(path: Path, wanted: Collection[str] | None, rows: int, ending: str) -> 
             pass
         yield from _csv_by_row(path, wanted, rows)
     else:
-        yield from _even(_batches(scan, wanted, rows), rows)
+        yield from (replace(raw, cells=True) for raw in _even(_batches(scan, wanted, rows), rows))
 
 
 def _batches(scan: pl.LazyFrame, wanted: Collection[str] | None, rows: int) -> Iterator[pl.DataFrame]:
@@ -176,8 +177,8 @@ def _is_text(text: str) -> bool:
 
 def _raw_texts(places: Collection[str], held: list[list[str | None]], faults: dict[int, tuple[str, str]]) -> Raw:
     if not places:
-        return Raw(pl.DataFrame({"_": [None] * len(held)}), faults)
-    return Raw(pl.DataFrame(held, schema=dict.fromkeys(places, pl.String), orient="row"), faults)
+        return Raw(pl.DataFrame({"_": [None] * len(held)}), faults, cells=True)
+    return Raw(pl.DataFrame(held, schema=dict.fromkeys(places, pl.String), orient="row"), faults, cells=True)
 
 
 def _json_lines(path: Path, wanted: Collection[str] | None, rows: int) -> Iterator[Raw]:
@@ -210,25 +211,8 @@ def _json_row(line: bytes) -> dict[str, Any] | str:
 
 def _raw_values(held: list[dict[str, Any]], wanted: Collection[str] | None, faults: dict[int, tuple[str, str]]) -> Raw:
     names = [name for name in dict.fromkeys(name for row in held for name in row) if wanted is None or name in wanted]
-    kinds = wanted if isinstance(wanted, Mapping) else {}
-    columns = [_of_values(name, [row.get(name) for row in held], kinds.get(name)) for name in names]
+    columns = [column_of(name, [row.get(name) for row in held]) for name in names]
     return Raw(pl.DataFrame(columns) if columns else pl.DataFrame({"_": [None] * len(held)}), faults)
-
-
-def _of_values(name: str, values: list[Any], declared: Type | None) -> pl.Series:
-    """A column of JSON values; values of several types become their texts, from which each is converted by itself."""
-    kinds = {type(value) for value in values if value is not None}
-    if not kinds:
-        return pl.Series(name, values, pl.Null)
-    if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
-        return pl.Series(name, values, pl.Int64)
-    if kinds <= {int, float} and all(type(value) is not int or abs(value) <= _EXACT for value in values):
-        return pl.Series(name, values, pl.Float64, strict=False)
-    if kinds == {bool}:
-        return pl.Series(name, values, pl.Boolean)
-    if declared == "timestamp":  # microseconds among texts, in digits enough to be told from a date such as 20130715
-        values = [f"{value:+010d}" if type(value) is int else value for value in values]
-    return pl.Series(name, [value if value is None or isinstance(value, str) else as_json(value) for value in values], pl.String)
 
 
 def _opened(path: Path) -> IO[bytes]:

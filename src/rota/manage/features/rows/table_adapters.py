@@ -8,6 +8,8 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from rota.errors import InvalidInput, Unavailable
+from rota.manage.features.rows.column_conversion import conform
+from rota.manage.features.rows.value_columns import column_of
 
 
 def columns(table: Any, *, what: str) -> pl.DataFrame:
@@ -22,21 +24,19 @@ def columns(table: Any, *, what: str) -> pl.DataFrame:
         if hasattr(table, "__arrow_c_stream__"):
             return pl.DataFrame(table)
         if isinstance(table, Mapping):
-            return pl.DataFrame(dict(table), strict=False)
+            return pl.DataFrame([_column(str(name), values) for name, values in table.items()])
         if isinstance(table, Sequence) and not isinstance(table, str | bytes):
-            return pl.DataFrame([dict(row) for row in table], infer_schema_length=None)
+            return _from_rows([dict(row) for row in table])
     except (PolarsError, TypeError, ValueError, OverflowError, ImportError) as error:
         raise InvalidInput(f"{what} cannot be read as a table: {type(error).__name__}: {error}") from error
     raise InvalidInput(f"{what} is a {type(table).__name__}; give a polars, pandas or Arrow table, or a list of dicts")
 
 
-def timed(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
-    """The frame with texts in the named columns read as ISO 8601 times; one without an offset is UTC."""
-    texts = [name for name in names if frame.schema.get(name) == pl.String]
-    try:
-        return frame.with_columns(pl.col(name).str.to_datetime(time_unit="us", time_zone="UTC") for name in texts)
-    except PolarsError as error:
-        raise InvalidInput(f"the columns {texts} hold texts that are no ISO 8601 times: {error}", columns=texts) from error
+def timed(frame: pl.DataFrame, names: Iterable[str], *, what: str) -> pl.DataFrame:
+    """The frame with texts in the named columns read as ISO 8601 times; one without an offset is UTC. `InvalidInput` names one that is no time."""
+    texts = [name for name in names if frame.schema.get(name) in (pl.String, pl.Object)]
+    moments = conform(frame, dict.fromkeys(texts, "timestamp"), what=what)
+    return frame.with_columns(moments[name].cast(pl.Datetime("us", "UTC")) for name in texts)
 
 
 def rows(table: Any, *, what: str) -> Sequence[Mapping[str, Any]]:
@@ -70,6 +70,19 @@ def _from_pandas(table: Any) -> pl.DataFrame:
         elif kind in "iufb" and not column.isna().any():
             made.append(pl.Series(str(name), column.to_numpy()))
         else:
-            values = [None if missing else value for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)]
-            made.append(pl.Series(str(name), values))
+            made.append(column_of(str(name), column.tolist()))
     return pl.DataFrame(made)
+
+
+def _from_rows(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    names = dict.fromkeys(str(name) for row in rows for name in row)
+    return pl.DataFrame([column_of(name, [row.get(name) for row in rows]) for name in names])
+
+
+def _column(name: str, values: Any) -> pl.Series:
+    """One column of a mapping: a list, an array, or a column of another library."""
+    if isinstance(values, list | tuple):
+        return column_of(name, values)
+    if type(values).__module__.partition(".")[0] == "pandas":
+        return _from_pandas(values.to_frame(name))[name]
+    return pl.Series(name, values)

@@ -1,0 +1,39 @@
+"""A CSV file as a table at once: what is declared in its type, what is not as it looks. For files that somebody names on the command line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from rota.errors import InvalidInput
+from rota.manage.features.rows import column_conversion, file_readers
+from rota.records.schema import Type
+
+
+def read(path: Path, fields: Mapping[str, Type] | None = None) -> pl.DataFrame:
+    """The rows of a CSV file, times as UTC datetimes. An empty cell is null.
+
+    Raises `InvalidInput` naming file, row and column for a cell that is not of its declared type, and for a file that cannot be read.
+    """
+    try:
+        texts = pl.read_csv(path, infer_schema=False)
+    except (OSError, PolarsError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}", file=str(path)) from error
+    known = fields or {}
+    kinds = {column.name: known.get(column.name) or file_readers.inferred(column, cells=True) for column in texts}
+    made = column_conversion.conform(texts, kinds, what=str(path), cells=True)
+    return made.with_columns(pl.col(name).cast(pl.Datetime("us", "UTC")) for name, kind in kinds.items() if kind == "timestamp")
+
+
+def timed(table: pl.LazyFrame, what: str) -> pl.LazyFrame:
+    """A table of any size with those columns of texts as times whose first thousand are ISO 8601; a later text that is none is an error."""
+    sample = table.head(1_000).collect()
+    names = [column.name for column in sample if column.dtype == pl.String and column.null_count() < column.len()]
+    times = [name for name in names if column_conversion.fits(sample[name], "timestamp")]
+
+    def converted(texts: pl.Series) -> pl.Series:
+        moments = column_conversion.conform(texts.to_frame(), {texts.name: "timestamp"}, what=what).to_series()
+        return moments.cast(pl.Datetime("us", "UTC"))
+
+    return table.with_columns(pl.col(name).map_batches(converted, return_dtype=pl.Datetime("us", "UTC")) for name in times)

@@ -1,0 +1,54 @@
+"""Python values as a column, none of them changed on the way: values of several types stay what they are, to be coerced one by one."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from rota.manage.features.expressions.scalar_functions import INT_MAX, INT_MIN
+from rota.records.values import EXACT, plain
+
+_DTYPES: dict[type, Any] = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64, str: pl.String}
+
+
+def column_of(name: str, values: Sequence[Any]) -> pl.Series:
+    """Values as a column of their common type; of type Object where they have none, or none that holds each of them exactly."""
+    values = list(map(plain, values))
+    kinds = {type(value) for value in values if value is not None}
+    if not kinds:
+        return pl.Series(name, values, pl.Null)
+    if kinds == {int, float} and all(type(value) is not int or abs(value) < EXACT for value in values):
+        return pl.Series(name, values, pl.Float64, strict=False)
+    if kinds == {int} and not all(value is None or INT_MIN <= value <= INT_MAX for value in values):
+        return pl.Series(name, values, pl.Object)
+    if len(kinds) > 1:
+        return _of_times(name, values) if all(issubclass(kind, datetime) for kind in kinds) else pl.Series(name, values, pl.Object)
+    kind = next(iter(kinds))
+    try:
+        return _of_times(name, values) if issubclass(kind, datetime) else pl.Series(name, values, _DTYPES.get(kind))
+    except (PolarsError, TypeError, ValueError, OverflowError):
+        return pl.Series(name, values, pl.Object)
+
+
+def shown_values(column: pl.Series) -> pl.Series:
+    """Values of several types as texts of their types and values, so that equal texts are equal values."""
+    return pl.Series(column.name, [None if value is None else f"{type(value).__name__} {value!r}" for value in column.to_list()], pl.String)
+
+
+def _of_times(name: str, values: list[Any]) -> pl.Series:
+    """Datetimes: in UTC where all of them have an offset; some with and some without are none of one type."""
+    known = [value for value in values if value is not None]
+    aware = [value.utcoffset() is not None for value in known]
+    if any(aware) and not all(aware):
+        return pl.Series(name, values, pl.Object)
+    zone = "UTC" if all(aware) else None
+    fields = [None if value is None else _exact(value) for value in values]
+    return pl.Series(name, fields, pl.Datetime("us", zone))
+
+
+def _exact(value: datetime) -> datetime:
+    """A datetime of Python's own class, in UTC if it has an offset."""
+    made = datetime(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
+    return made.astimezone(UTC) if made.utcoffset() is not None else made
