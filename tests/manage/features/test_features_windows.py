@@ -202,7 +202,12 @@ def test_values_that_are_expired_are_null_and_records_without_folds_keep_their_b
     source = Source("sales", FIELDS, "at")
     summed = WindowView(FeatureView("v", [shop], source, {"n": count(window="1h")}, ttl="30m"))
     row = {"shop": "a", "at": START, "x": 2.0}
-    assert summed.encode(row, START) == struct.pack("<cqIH3d", b"T", START, 6, 3, START // (15 * MINUTE), 1.0, 1.0)
+    codes = (tiles.count_code(0),)  # a view that only counts keeps no sums
+    assert summed.encode(row, START) == struct.pack("<cqIII2d", b"S", START, 6, 1, *codes, START // (15 * MINUTE), 1.0)
+    codes = (tiles.digit_code(0, -1), tiles.digit_code(0, 0), tiles.count_code(0))
+    numbers = (START // (15 * MINUTE), 2.25 * 2.0**40, 2.0**20, 1.0)
+    summed = WindowView(FeatureView("v", [shop], source, {"n": total("x", window="1h")}, ttl="30m"))
+    assert summed.encode({**row, "x": 2.0 + 2.25 * 2.0**-24}, START) == struct.pack("<cqI4I4d", b"S", START, 6, 3, *codes, *numbers)
     folded = WindowView(FeatureView("v", [shop], source, {"m": minimum("x", window="1h"), "l": last("x", window="1h")}, ttl="30m"))
     data = folded.encode(row, START)
     assert folded.decode(data, START + 30 * MINUTE) == (2.0, 2.0)

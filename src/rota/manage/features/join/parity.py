@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from rota.errors import InvalidInput
+from rota.manage.features.expressions import compiler
 from rota.manage.features.expressions.equivalence_check import same
 from rota.manage.features.join.point_in_time import historical
 from rota.manage.features.join.windows import AsOf
@@ -16,26 +17,32 @@ def parity(tables: Tables, service: FeatureService, served: pl.DataFrame, *, as_
     """The cells that differ, as (prediction_id, at_us, feature, served, recomputed); no rows means parity.
 
     `served` holds prediction_id, at_us, the request fields and the logged features. Flush the feed first: rows that are
-    still in its journal were seen by serving. Floats may differ in their last digits (1e-9), in which sums over tiles and
-    running sums differ.
+    still in its journal were seen by serving. Values must be equal to the last bit, except those of expressions with a logarithm,
+    a power or another function whose last digits are the library's, and of Python functions: these may differ by 1e-9.
     """
     missing = [name for name in service.feature_names if name not in served.columns]
     if missing:
         raise InvalidInput(f"the served rows lack the logged features {missing}", columns=missing)
     again = historical(tables, service, served.drop(service.feature_names), timestamp="at_us", as_of=as_of)
+    exact = _exact(service)
     cells = []
     for name in service.feature_names:
         for identity, at_us, old, new in zip(served["prediction_id"], served["at_us"], served[name], again[name], strict=True):
-            if not _equal(old, new):
+            if not _equal(old, new, exact=name in exact):
                 cells.append((str(identity), at_us, name, _shown(old), _shown(new)))
     schema = {"prediction_id": pl.String, "at_us": pl.Int64, "feature": pl.String, "served": pl.String, "recomputed": pl.String}
     return pl.DataFrame(cells, schema=schema, orient="row")
 
 
-def _equal(old: Any, new: Any) -> bool:
-    if old is None or new is None or isinstance(old, str) or isinstance(new, str):
+def _exact(service: FeatureService) -> set[str]:
+    """The features of which both forms answer the same bits."""
+    return {f"{view.name}__{name}" for view in service.views for name, feature in view.features.items() if compiler.is_exact(feature.expression)}
+
+
+def _equal(old: Any, new: Any, *, exact: bool) -> bool:
+    if exact or not isinstance(old, float) or not isinstance(new, float):
         return bool(old == new)
-    return same(float(old), float(new), absolute=1e-9)
+    return same(old, new, absolute=1e-9)
 
 
 def _shown(value: Any) -> str | None:

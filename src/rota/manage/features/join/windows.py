@@ -2,7 +2,8 @@
 
 The window of length W at time t is the rows with floor(t - W, hop) <= timestamp <= t.
 
-count, sum, mean and share are differences of running sums, kept as 128-bit integers so that nothing is lost.
+count, sum, mean and share are differences of running sums of whole numbers (see `rota.stats.exact_sums`): nothing is lost, whatever
+else the column holds, and each answer is rounded once.
 
 min, max and last have no differences. Each row stands in the window of an unbroken interval of its entity's requested moments in
 order of time: from the first one that knows it, to the last one before it leaves the window or a correction replaces it. So the
@@ -12,18 +13,20 @@ that is written rather than read: each rank goes to the two intervals of a power
 handed down to the next. That costs as many steps as rows, plus moments times levels; no window is walked.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from rota.manage.features.join.row_history import RowSegment
-from rota.manage.features.online.window_view import FOLDED, contributions, folded_slots, slots, values_taken
+from rota.manage.features.online.window_view import FOLDED, contributions, folded_slots, slots, totalled, values_taken
 from rota.manage.features.rows.source_table import CREATED, REPLACED, REPLACED_EVENT
 from rota.records.data import Aggregation, FeatureView
 from rota.records.time import Micros, micros
+from rota.stats import exact_sums
+from rota.stats.exact_sums import Digits, Integers
 
 AsOf = Literal["event", "served"]
 """Whether a join sees rows by their event time, or by what serving had received (see `point_in_time`)."""
@@ -50,6 +53,7 @@ class WindowPlan:
     hop_us: Micros
     ttl_us: Micros | None
     summed: list[pl.Expr]
+    totalled: list[bool]
     folded: list[pl.Expr]
     features: list[WindowedFeature]
 
@@ -61,7 +65,7 @@ class WindowPlan:
             slot = (folded if feature.aggregation in FOLDED else summed).index(feature.expression)
             features.append(WindowedFeature(f"{view.name}__{name}", feature.aggregation or "count", slot, micros(feature.window or "")))
         ttl_us = micros(view.ttl) if view.ttl is not None else None
-        return cls(view.source.timestamp_field, micros(view.hop), ttl_us, contributions(view), values_taken(view), features)
+        return cls(view.source.timestamp_field, micros(view.hop), ttl_us, contributions(view), totalled(view), values_taken(view), features)
 
 
 def windowed(plan: WindowPlan, segments: list[RowSegment], entities: pl.DataFrame, at: np.ndarray, as_of: AsOf) -> pl.DataFrame:
@@ -102,11 +106,11 @@ def _request(plan: WindowPlan, segments: list[RowSegment], entities: pl.DataFram
     keys, event, served = list(entities.columns), plan.timestamp_field, as_of == "served"
     kept = [segment.rows if served or segment.replaced is None else segment.rows.filter(~segment.replaced) for segment in segments]
     rows = pl.concat(kept, how="diagonal")
-    rows = rows.with_columns(pl.col(event).alias(_EVENT), pl.max_horizontal(CREATED, event).alias(_ARRIVED), pl.lit(1.0).alias(_SIGN))
+    rows = rows.with_columns(pl.col(event).alias(_EVENT), pl.max_horizontal(CREATED, event).alias(_ARRIVED), pl.lit(1).alias(_SIGN))
     if served:
         gone = rows.filter(pl.col(REPLACED).is_not_null())
         taken_us = pl.max_horizontal(_ARRIVED, REPLACED, REPLACED_EVENT)  # a row dated ahead may be replaced before it is known itself
-        rows = pl.concat([rows, gone.with_columns(taken_us.alias(_ARRIVED), pl.lit(-1.0).alias(_SIGN))])
+        rows = pl.concat([rows, gone.with_columns(taken_us.alias(_ARRIVED), pl.lit(-1).alias(_SIGN))])
     numbers = entities.unique().with_row_index(_ENTITY).with_columns(pl.col(_ENTITY).cast(pl.Int64))
     rows = rows.join(numbers, on=keys, how="inner", maintain_order="left")
     numbered = entities.join(numbers, on=keys, how="left", maintain_order="left")[_ENTITY]
@@ -118,15 +122,14 @@ class _WindowSums:
 
     def __init__(self, request: WindowRequest) -> None:
         self._request = request
-        self._names = [f"{kind}{slot}" for slot in range(len(request.plan.summed) // 2) for kind in "cs"]
-        signed = [column * pl.col(_SIGN) for column in request.plan.summed]
-        self._weighted, self._units = _exact(request.rows.with_columns(signed), self._names)
-        self._before = _RunningSums(request, self._weighted, self._names, _EVENT)
-        known = _RunningSums(request, self._weighted, self._names, _ARRIVED) if request.served else self._before
+        self._slots, columns = _split(request)
+        self._columns = columns
+        self._before = _RunningSums(request, request.rows, columns, _EVENT)
+        known = _RunningSums(request, request.rows, columns, _ARRIVED) if request.served else self._before
         self._total = known.until(request.at)
         self.alive = request.alive(known.newest_until(request.at))
         """Where the entity has a row that is known at t and not older than the view's ttl: elsewhere all features are null."""
-        self._sums: dict[Micros, list[pl.Series]] = {}
+        self._sums: dict[Micros, list[Integers]] = {}
 
     def column(self, feature: WindowedFeature) -> pl.Series:
         """The feature at each requested moment."""
@@ -134,50 +137,66 @@ class _WindowSums:
             hop_us = self._request.plan.hop_us
             start = (self._request.at - feature.window_us) // hop_us * hop_us
             sums = [total - outside for total, outside in zip(self._total, self._before.until(start - 1), strict=True)]
-            sums = _with_late(self._request, self._weighted, self._names, start, sums) if self._request.served else sums
-            self._sums[feature.window_us] = [sum_.cast(pl.Float64) * unit for sum_, unit in zip(sums, self._units, strict=True)]
-        return _finished(feature.aggregation, *self._sums[feature.window_us][2 * feature.slot : 2 * feature.slot + 2])
+            self._sums[feature.window_us] = _with_late(self._request, self._columns, start, sums) if self._request.served else sums
+        counted, exponents = self._slots[feature.slot]
+        sums = self._sums[feature.window_us]
+        total = {exponent: sums[counted + 1 + i] for i, exponent in enumerate(exponents)}
+        return _finished(feature.aggregation, sums[counted], total)
 
 
-def _exact(weighted: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, list[float]]:
-    """The contributions as 128-bit integers of a small unit, a power of two chosen for each column so that no sum overflows.
-
-    Running sums of floats lose what is small beside all that came before; integers lose nothing, in whatever order they add up.
-    """
-    if not columns:
-        return weighted, []
-    largest = weighted.select(pl.col(columns).abs().max().fill_null(0.0)).row(0)
-    powers = [min(1_000, 124 - math.frexp(value)[1] - weighted.height.bit_length()) for value in largest]
-    scaled = [(pl.col(name) * 2.0**power).cast(pl.Int128) for name, power in zip(columns, powers, strict=True)]
-    return weighted.with_columns(scaled), [2.0**-power for power in powers]
+def _split(request: WindowRequest) -> tuple[list[tuple[int, list[int]]], list[Integers]]:
+    """What each row counts and adds, as columns of whole numbers: for each slot the place of its count, which its digits follow."""
+    values = request.rows.select(_ENTITY, *request.plan.summed)
+    most = values.group_by(_ENTITY).len()["len"].to_numpy().max(initial=0)
+    sign = request.rows[_SIGN].to_numpy() if request.served else None
+    slots: list[tuple[int, list[int]]] = []
+    columns: list[Integers] = []
+    for column, adds in zip(values.drop(_ENTITY), request.plan.totalled, strict=True):
+        counts = column.is_not_null().cast(pl.Int64).to_numpy()
+        digits = exact_sums.columns(column.fill_null(0).to_numpy(), int(most)) if adds else {}
+        slots.append((len(columns), list(digits)))
+        columns += [each if sign is None else each * sign for each in (counts, *digits.values())]
+    return slots, columns
 
 
 class _RunningSums:
-    """Running sums of the contributions of each entity, ordered by one of its times."""
+    """Running sums of what the rows of each entity count and add, ordered by one of their times.
 
-    def __init__(self, request: WindowRequest, weighted: pl.DataFrame, columns: list[str], time: str) -> None:
-        ordered = weighted.sort(_ENTITY, time)
-        places = ordered.select(_ENTITY, pl.int_range(pl.len(), dtype=pl.Int64).alias(_PLACE), pl.col(_EVENT).cum_max().over(_ENTITY), at=time)
-        nothing = pl.DataFrame({name: [0] for name in columns}, schema=dict.fromkeys(columns, pl.Int128))
+    They run over all entities and may go around 64 bits many times: the difference of two of them is right all the same, because the
+    sums of one entity fit.
+    """
+
+    def __init__(self, request: WindowRequest, rows: pl.DataFrame, columns: list[Integers], time: str) -> None:
+        timed = rows.select(_ENTITY, _EVENT, pl.col(time).alias("at"))
+        order = timed.select(pl.arg_sort_by(_ENTITY, "at")).to_series()
+        places = timed[order].select(_ENTITY, pl.int_range(pl.len(), dtype=pl.Int64).alias(_PLACE), pl.col(_EVENT).cum_max().over(_ENTITY), "at")
+        taken = order.to_numpy()
         self._request = request
-        self._sums = pl.concat([nothing, ordered.select(pl.col(columns).cum_sum())]) if columns else pl.DataFrame()
+        self._sums = [_running(column[taken]) for column in columns]
         starts = places.group_by(_ENTITY).agg(pl.col(_PLACE).min().alias("start"))
         self._first = request.entities.to_frame(_ENTITY).join(starts, on=_ENTITY, how="left", maintain_order="left")["start"].fill_null(0)
         self._newest = places[_EVENT]
         self._lookup = places.select(_ENTITY, _PLACE, "at").sort("at", maintain_order=True)
 
-    def until(self, moments: pl.Series) -> list[pl.Series]:
+    def until(self, moments: pl.Series) -> list[Integers]:
         """For each column the sums over each requested entity's rows up to a moment."""
         last = self._request.last_places(self._lookup, moments)
-        upto = pl.select(pl.when(last.is_null()).then(self._first).otherwise(last + 1)).to_series()
-        return [sums.gather(upto) - sums.gather(self._first) for sums in self._sums]
+        upto = pl.select(pl.when(last.is_null()).then(self._first).otherwise(last + 1)).to_series().to_numpy()
+        first = self._first.to_numpy()
+        return [(sums[upto] - sums[first]).view(np.int64) for sums in self._sums]
 
     def newest_until(self, moments: pl.Series) -> pl.Series:
         """The newest event time among those rows, or null where there is none."""
         return self._newest.gather(self._request.last_places(self._lookup, moments))
 
 
-def _with_late(request: WindowRequest, weighted: pl.DataFrame, columns: list[str], start: pl.Series, sums: list[pl.Series]) -> list[pl.Series]:
+def _running(column: Integers) -> NDArray[np.uint64]:
+    sums = np.zeros(len(column) + 1, dtype=np.uint64)
+    np.cumsum(column.view(np.uint64), out=sums[1:])
+    return sums
+
+
+def _with_late(request: WindowRequest, columns: list[Integers], start: pl.Series, sums: list[Integers]) -> list[Integers]:
     """The sums, with the rows put back that lie before the window but came in after t: what came in by t does not have them,
     and what lies before the window does.
 
@@ -186,20 +205,24 @@ def _with_late(request: WindowRequest, weighted: pl.DataFrame, columns: list[str
     known = request.at.drop_nulls()
     if not len(known):
         return sums
-    late = weighted.filter((pl.col(_ARRIVED) - pl.col(_EVENT) > (request.at - start).min()) & (pl.col(_ARRIVED) > known[0]))
+    late = request.rows.with_row_index(_PLACE).filter(
+        (pl.col(_ARRIVED) - pl.col(_EVENT) > (request.at - start).min()) & (pl.col(_ARRIVED) > known[0])
+    )
     for (moment,), came in late.group_by(_ARRIVED):
         waiting = int(known.search_sorted(moment, side="left"))
         part = replace(request, entities=request.entities[:waiting], at=request.at[:waiting])
-        missing = _RunningSums(part, came, columns, _EVENT).until(start[:waiting] - 1)
-        sums = [pl.concat([old[:waiting] + more, old[waiting:]]) for old, more in zip(sums, missing, strict=True)]
+        taken = came[_PLACE].to_numpy()
+        missing = _RunningSums(part, came.drop(_PLACE), [column[taken] for column in columns], _EVENT).until(start[:waiting] - 1)
+        for old, more in zip(sums, missing, strict=True):
+            old[:waiting] += more
     return sums
 
 
-def _finished(aggregation: str, count: pl.Series, total: pl.Series) -> pl.Series:
-    counts = count.round().cast(pl.Int64)
+def _finished(aggregation: Aggregation, counts: Integers, total: Digits) -> pl.Series:
     if aggregation == "count":
-        return counts
-    return pl.select(pl.when(counts > 0).then(total if aggregation == "sum" else total / counts)).to_series()
+        return pl.Series(counts)
+    made = exact_sums.sums(total, len(counts)) if aggregation == "sum" else exact_sums.means(total, counts)
+    return pl.select(pl.when(pl.Series(counts) > 0).then(pl.Series(made))).to_series()
 
 
 class _WindowExtremes:

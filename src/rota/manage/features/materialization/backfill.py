@@ -14,17 +14,19 @@ from rota.manage.features.materialization.online_update import Bucket, Deduplica
 from rota.manage.features.online import tiles
 from rota.manage.features.online.row_codec import RowView, entity_names
 from rota.manage.features.online.row_codec_batch import RowBatches
-from rota.manage.features.online.window_view import WindowView, contributions, folded_slots, slots, values_taken
+from rota.manage.features.online.window_view import WindowView, contributions, values_taken
 from rota.manage.features.rows import source_table
 from rota.manage.features.rows.source_table import CREATED
 from rota.ports.tables import Tables
 from rota.records.data import Source
 from rota.records.time import Micros
+from rota.stats import exact_sums
 
 Pairs = list[tuple[bytes, bytes]]
 ROWS_AT_ONCE = 4_000_000
 """Rows of a source that are held at once: some hundred bytes each."""
 _LATEST = "_latest"
+_BASE, _HALF = (pl.lit(2**power, dtype=pl.Int128) for power in (exact_sums.WIDTH, exact_sums.WIDTH - 1))
 
 
 def newest(tables: Tables, view: RowView, *, version: int | None, now_us: Micros, at_once: int = ROWS_AT_ONCE) -> Iterator[tuple[float, Pairs]]:
@@ -90,34 +92,64 @@ def _tiles(view: WindowView, found: pl.DataFrame, current: pl.DataFrame) -> Pair
     return [(view.prefix + name, data) for name, data in zip(names, made, strict=True) if name is not None]
 
 
-def _summed(view: WindowView, rows: pl.DataFrame) -> pl.DataFrame:
-    """A row for each tile: entity, tile id, then its counts and sums."""
-    return rows.select("_entity", "_tile", *contributions(view.view)).group_by("_entity", "_tile").agg(pl.all().sum()).sort("_entity", "_tile")
-
-
 def _summed_tiles(view: WindowView, rows: pl.DataFrame, entities: pl.DataFrame) -> list[bytes]:
-    numbers = ["_tile", *(f"{kind}{slot}" for slot in range(view.layout.sums) for kind in "cs")]
+    """Each entity's record with the columns that it needs; those that need the same ones are made together."""
     summed = _summed(view, rows)
-    bounds = summed["_entity"].search_sorted(pl.int_range(entities.height + 1, dtype=pl.Int64, eager=True)).to_list()
-    data = np.ascontiguousarray(summed.select(pl.col(numbers).cast(pl.Float64)).to_numpy().astype("<f8")).tobytes()
-    size = 8 * view.layout.width
-    return [
-        tiles.sums_record(newest_us, view.keep, view.layout.width, data[size * first : size * last])
-        for newest_us, first, last in zip(entities["_newest"].to_list(), bounds, bounds[1:], strict=False)
-    ]
+    codes = summed.columns[2:]
+    needed = pl.concat_str((pl.col(codes) != 0).any().cast(pl.Int8)) if codes else pl.lit("")
+    summed = summed.join(summed.group_by("_entity").agg(needed.alias("_needed")), on="_entity").sort("_entity", "_tile")
+    newest = entities["_newest"].to_list()
+    made = [tiles.sums_record(newest_us, view.keep, tiles.NO_COLUMNS, b"") for newest_us in newest]
+    for (flags,), part in summed.group_by("_needed"):
+        columns = tiles.TileColumns(int(code) for code, flag in zip(codes, str(flags), strict=True) if flag == "1")
+        numbers = part.sort("_entity", "_tile").select(pl.col("_tile", *map(str, columns.codes)).cast(pl.Float64))
+        data = np.ascontiguousarray(numbers.to_numpy().astype("<f8")).tobytes()
+        start = 0
+        for entity, count in part.group_by("_entity").len().sort("_entity").iter_rows():
+            end = start + 8 * count * numbers.width
+            made[entity] = tiles.sums_record(newest[entity], view.keep, columns, data[start:end])
+            start = end
+    return made
+
+
+def _summed(view: WindowView, rows: pl.DataFrame) -> pl.DataFrame:
+    """A row for each tile: entity, tile id, then its counts and digits, each named by its column's code."""
+    added: dict[str, pl.Series] = {}
+    for slot, values in enumerate(rows.select("_entity", *contributions(view.view)).drop("_entity")):
+        added[str(tiles.count_code(slot))] = values.is_not_null().cast(pl.Int64)
+        if view.totalled[slot]:
+            digits = exact_sums.columns_on_grid(values.fill_null(0).to_numpy())
+            added |= {str(tiles.digit_code(slot, place)): pl.Series(whole) for place, whole in digits.items()}
+    frame = rows.select("_entity", "_tile").with_columns(pl.Series(name, column, dtype=pl.Int128) for name, column in added.items())
+    summed = frame.group_by("_entity", "_tile").agg(pl.all().sum())
+    for slot in range(len(view.totalled)):
+        summed = _carried(summed, slot)
+    return summed
+
+
+def _carried(summed: pl.DataFrame, slot: int) -> pl.DataFrame:
+    """The digits of an expression, the large ones brought into their range and the rest of them to the next place."""
+    for place in range(exact_sums.LOWEST, exact_sums.HIGHEST + 3):
+        name, above = (str(tiles.digit_code(slot, each)) for each in (place, place + 1))
+        if name not in summed.columns:
+            continue
+        if summed[name].abs().max() > exact_sums.MOST_ADDED:  # type: ignore[operator]
+            carry = (pl.col(name) + _HALF) // _BASE
+            more = pl.col(above) + carry if above in summed.columns else carry
+            summed = summed.with_columns((pl.col(name) - carry * _BASE).alias(name), more.alias(above))
+    return summed
 
 
 def _folded_tiles(view: WindowView, rows: pl.DataFrame, entities: pl.DataFrame) -> list[bytes]:
     """Records with min, max and last: row by row, as pushes make them, in the order in which the rows were created."""
-    event, counted = view.timestamp_field, [f"{kind}{slot}" for slot in range(len(slots(view.view))) for kind in "cs"]
-    folded = [f"v{slot}" for slot in range(len(folded_slots(view.view)))]
+    event, counted = view.timestamp_field, len(view.totalled)
     ordered = rows.select("_entity", "_tile", pl.col(event).alias("_event"), CREATED, *contributions(view.view), *values_taken(view.view)).sort(
         "_entity", CREATED, "_event", maintain_order=True
     )
     records = [tiles.Tiles.empty(view.layout) for _ in range(entities.height)]
-    sums, values = len(counted), len(folded)
     for entity, tile, event_us, created_us, *rest in ordered.iter_rows():
-        records[entity].add_unfolded(tiles.TileUpdate(tile, (event_us, created_us, tuple(rest[sums : sums + values])), rest[:sums]))
+        update = tiles.TileUpdate(tile, (event_us, created_us, tuple(rest[counted:])), view.counted(rest[:counted]))
+        records[entity].add_unfolded(update)
     for record, newest_us in zip(records, entities["_newest"].to_list(), strict=True):
         record.finalize(newest_us)
     return [record.dump() for record in records]

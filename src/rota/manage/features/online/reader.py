@@ -6,7 +6,7 @@ from typing import Any
 
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import compiler
-from rota.manage.features.online import codegen, row_codec, window_view
+from rota.manage.features.online import codegen, row_codec, tiles
 from rota.manage.features.online.codegen import AnswerLayout
 from rota.manage.features.online.request_rows import EntityRows, checked
 from rota.manage.features.online.response import Columns, Found, ManyRows, Naming, OneRow, OnlineResponse, Plan
@@ -174,4 +174,4 @@ def merge(old: bytes | None, new: bytes) -> bytes:
     """Rows: the newest stays. Tiles: they add up."""
     if not old:
         return new
-    return window_view.add(old, new) if new[:1] in window_view.TILES else row_codec.newest(old, new)
+    return tiles.joined(old, new) if new[:1] in tiles.TAGS else row_codec.newest(old, new)

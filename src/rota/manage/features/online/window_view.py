@@ -4,7 +4,8 @@ The window of length W at time t is the tiles from floor(t - W, hop) on: exactly
 floor(t - W, hop) <= timestamp <= t, because nothing that is stored happened after t. A late row goes to its own tile while the
 longest window can still reach it. Values that are null or not finite do not take part.
 
-count, sum, mean and share need the count and the sum of each expression; min, max and last fold values as they are, so whole
+count, sum, mean and share need the count and the exact sum of each expression (see `rota.stats.exact_sums`); each answer is rounded
+once. min, max and last fold values as they are, so whole
 numbers keep all digits, and last takes texts too. Of rows at one event time the one created last is the last, of those the
 one with the largest value. `rota.manage.features.online.tiles` has the record's bytes.
 """
@@ -12,24 +13,26 @@ one with the largest value. `rota.manage.features.online.tiles` has the record's
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import compiler
 from rota.manage.features.online import tiles
 from rota.manage.features.online.row_codec import Entities, event_time, layout, ttl_us
-from rota.manage.features.online.tiles import Folds, TileLayout, TileUpdate, Value
-from rota.records.data import Aggregation, Expression, Feature, FeatureView, text_of
+from rota.manage.features.online.tiles import Counted, Folds, TileColumns, TileLayout, TileUpdate, Value
+from rota.records.data import Expression, FeatureView, text_of
 from rota.records.schema import Type
 from rota.records.time import Micros, micros
+from rota.stats import exact_sums
 
-TILES = (tiles.SUMS, tiles.VALUES)
-"""First bytes of the records of windowed views."""
 FOLDED = ("min", "max", "last")
 _MOST_TILES = 4_096
-add = tiles.joined
+_FEW = 250
+"""So many numbers are added up one by one quicker than all of the tiles' columns at once."""
+_MOST_PLANS = 256
 
 
 class WindowView(Entities):
@@ -42,30 +45,35 @@ class WindowView(Entities):
         self.ttl_us = ttl_us(view)
         self.hop_us = micros(view.hop)
         self.keep = tiles_kept(view)
-        self.layout = TileLayout(self.keep, len(slots(view)), folds(view), view.source.id_field is not None)
-        self.expressions = [*slots(view), *folded_slots(view)]
+        self.layout = TileLayout(self.keep, folds(view), view.source.id_field is not None)
+        counted, folded = slots(view), folded_slots(view)
+        self.expressions = [*counted, *folded]
         self.empty = (None,) * len(view.features)
         self._compute = compiler.compile_values(self.expressions, view.source.fields)
-        kinds = [compiler.type_of(expression, view.source.fields) for expression in self.expressions]
-        self._texts = [kind == "string" for kind in kinds[: self.layout.sums]]
-        self._kept = [_KEPT[kind] for kind in kinds[self.layout.sums :]]
-        self._answers = [self._answer(feature) for _, feature in layout(view)]
+        kinds = [compiler.type_of(expression, view.source.fields) for expression in folded]
+        self._kept = [_KEPT[kind] for kind in kinds]
+        self.totalled = totalled(view)
+        self._counted = [((tiles.count_code(i), 1.0), tiles.digit_code(i, 0) if sums else None) for i, sums in enumerate(self.totalled)]
+        self._plans: dict[bytes, list[WindowReads]] = {}
 
     def tile_update(self, row: Mapping[str, Any], created_us: Micros) -> TileUpdate:
         """What a row adds to its entity's tiles."""
         event_us = row[self.timestamp_field]
-        values, counted = self._compute(row), self.layout.sums
-        sums: list[float] = []
-        for value, text in zip(values, self._texts, strict=False):
-            if value is None:
-                sums += (0.0, 0.0)
-            elif text:
-                sums += (1.0, 0.0)
-            else:
-                number = float(value)
-                sums += (1.0, number) if math.isfinite(number) else (0.0, 0.0)
+        values, counted = self._compute(row), len(self.totalled)
         kept = tuple([keep(value) for keep, value in zip(self._kept, values[counted:], strict=True)]) if self._kept else ()
-        return TileUpdate(event_us // self.hop_us, (event_us, created_us, kept), sums)
+        return TileUpdate(event_us // self.hop_us, (event_us, created_us, kept), self.counted(values))
+
+    def counted(self, values: Sequence[Any]) -> Counted:
+        """What the values of `slots` count and add."""
+        sums: list[tuple[int, float]] = []
+        for value, (one, zero) in zip(values, self._counted, strict=False):
+            if value is None or (value.__class__ is float and value - value):  # which is nan for what is not finite
+                continue
+            sums.append(one)
+            if zero is not None:
+                for place, digit in exact_sums.digits(value):
+                    sums.append((zero + place, digit))
+        return sums
 
     def tile_updates(self, rows: Iterable[tuple[Micros, Mapping[str, Any]]]) -> list[TileUpdate]:
         """`tile_update` of many (created time, row)."""
@@ -81,44 +89,100 @@ class WindowView(Entities):
             return self.empty
         if now_us - event_time(data) > self.ttl_us:
             return self.empty
-        numbers, width = tiles.numbers_of(data), self.layout.width
+        columns, numbers = tiles.opened(data)
+        width = 1 + len(columns.codes) + len(self.layout.folds)
         ids = numbers[::width]
-        starts: dict[Micros, int] = {}
-        values = []
-        for window_us, answer in self._answers:
-            if window_us not in starts:
-                starts[window_us] = bisect_left(ids, (now_us - window_us) // self.hop_us) * width
-            values.append(answer(numbers, starts[window_us]))
+        values: list[Any] = [None] * len(self.empty)
+        for window in self._plans.get(columns.packed) or self._planned(columns):
+            first = bisect_left(ids, (now_us - window.length_us) // self.hop_us) * width
+            few = len(numbers) - first < _FEW
+            sums = [sum(numbers[first + offset :: width]) for offset in window.summed] if few else self._sums(window, numbers, first, width)
+            for place, answer in window.answers:
+                values[place] = answer(sums)
+            for place, kind, offset in window.folds:
+                found = tiles.folded(kind, numbers[first + offset :: width])
+                values[place] = found[2] if found is not None and kind == "last" else found
         return tuple(values)
 
-    def _answer(self, feature: Feature) -> tuple[Micros, Callable[[Sequence[Any], int], Any]]:
-        """The feature's window, and how it is read from the tiles that begin at a place."""
-        width, kind = self.layout.width, feature.aggregation or "count"
-        window_us = micros(feature.window or "")
-        if kind in FOLDED:
-            at = 1 + 2 * self.layout.sums + self.layout.folds.index((kind, folded_slots(self.view).index(feature.expression)))
+    def _sums(self, window: "WindowReads", numbers: Sequence[Any], first: int, width: int) -> Sequence[float]:
+        """The sums of columns over many tiles, all of them at once; whole numbers where they may not fit a float."""
+        if self.layout.folds:
+            table = np.array([numbers[first + offset :: width] for offset in window.summed], dtype=np.float64)
+            table = table.T if len(window.summed) else np.empty((0, 0))
+        else:
+            table = np.frombuffer(numbers).reshape(-1, width)[first // width :]  # type: ignore[call-overload]  # it is an array of floats
+        found = np.add.reduce(table if len(table) <= exact_sums.AT_ONCE else table.astype(np.int64), 0).tolist()
+        return found if self.layout.folds else [found[offset] for offset in window.summed]
 
-            def fold(numbers: Sequence[Any], first: int) -> Any:
-                found = tiles.folded(kind, numbers[first + at :: width])
-                return found[2] if found is not None and kind == "last" else found
+    def _planned(self, columns: TileColumns) -> "list[WindowReads]":
+        """How the features are read from records with these columns."""
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans = {}
+        reads: dict[Micros, WindowReads] = {}
+        counted, folded, codes = slots(self.view), folded_slots(self.view), columns.offsets
+        for place, (_, feature) in enumerate(layout(self.view)):
+            kind, length_us = feature.aggregation or "count", micros(feature.window or "")
+            window = reads.setdefault(length_us, WindowReads(length_us, [], [], []))
+            if kind in FOLDED:
+                window.folds.append((place, kind, 1 + len(codes) + self.layout.folds.index((kind, folded.index(feature.expression)))))
+                continue
+            slot = counted.index(feature.expression)
+            counts = codes.get(tiles.count_code(slot))
+            digits = columns.digits_of(slot) if kind != "count" else []
+            at = [window.sum_of(offset) for offset in (*([] if counts is None else [counts]), *(offset for _, offset in digits))]
+            window.answers.append((place, _answer(kind, at, [digit for digit, _ in digits])))
+        made = self._plans[columns.packed] = list(reads.values())
+        return made
 
-            return window_us, fold
-        slot = 1 + 2 * slots(self.view).index(feature.expression)
-        return window_us, lambda numbers, first: finish(kind, sum(numbers[first + slot :: width]), sum(numbers[first + slot + 1 :: width]))
+
+class WindowReads(NamedTuple):
+    """What is read of the tiles in a window: columns to sum, features made of the sums, and folds as (place, kind, offset)."""
+
+    length_us: Micros
+    summed: list[int]
+    answers: list[tuple[int, Callable[[Sequence[float]], float | None]]]
+    folds: list[tuple[int, str, int]]
+
+    def sum_of(self, offset: int) -> int:
+        """Where the sum of a column stands among the sums."""
+        if offset not in self.summed:
+            self.summed.append(offset)
+        return self.summed.index(offset)
+
+
+def _answer(kind: str, at: Sequence[int], places: Sequence[int]) -> Callable[[Sequence[float]], float | None]:
+    """A feature out of the sums of columns: `at` are the count's and those of the digits; no columns are no values."""
+    if not at:
+        return (lambda _: 0) if kind == "count" else (lambda _: None)
+    counts = at[0]
+    if kind == "count":
+        return lambda sums: int(sums[counts])
+    digits = list(zip(places, at[1:], strict=True))
+    if kind == "sum":
+        total = exact_sums.total_reader(digits)
+        return lambda sums: total(sums) if sums[counts] > 0 else None
+    mean = exact_sums.mean_reader(digits)
+    return lambda sums: mean(sums, int(sums[counts])) if sums[counts] > 0 else None
 
 
 def contributions(view: FeatureView) -> list[pl.Expr]:
-    """What rows count and sum, over columns: c0, s0, c1, s1 ... for each of `slots`."""
+    """What rows count and sum, over columns: s0, s1 ... for each of `slots`, null where a row does not take part."""
     columns = []
     for slot, each in enumerate(slots(view)):
         expression = compiler.compiled(each, view.source.fields)
-        counts, total = expression.column.is_not_null(), pl.lit(0.0)
-        if expression.type != "string":
-            number = expression.column.cast(pl.Float64)
-            counts = number.is_finite().fill_null(value=False)
-            total = pl.when(counts).then(number).otherwise(0.0)
-        columns += [counts.cast(pl.Float64).alias(f"c{slot}"), total.alias(f"s{slot}")]
+        value = expression.column
+        if expression.type == "float":
+            value = pl.when(value.is_finite()).then(value)
+        elif expression.type != "int":
+            value = pl.when(value.is_not_null()).then(pl.lit(1) if expression.type != "bool" else value.cast(pl.Int64))
+        columns.append(value.alias(f"s{slot}"))
     return columns
+
+
+def totalled(view: FeatureView) -> list[bool]:
+    """For each of `slots` whether it is summed, not only counted."""
+    summed = {feature.expression for feature in view.features.values() if feature.aggregation in ("sum", "mean", "share")}
+    return [expression in summed for expression in slots(view)]
 
 
 def values_taken(view: FeatureView) -> list[pl.Expr]:
@@ -131,15 +195,6 @@ def values_taken(view: FeatureView) -> list[pl.Expr]:
             value = pl.when(value.is_finite()).then(value + 0.0)
         columns.append(value.alias(f"v{slot}"))
     return columns
-
-
-def finish(aggregation: Aggregation, count: float, total: float) -> float | int | None:
-    """The aggregate of a window: an empty one has the count 0 and nothing else."""
-    if aggregation == "count":
-        return round(count)
-    if count <= 0:
-        return None
-    return total if aggregation == "sum" else total / count
 
 
 def slots(view: FeatureView) -> list[Expression]:
