@@ -69,7 +69,7 @@ def test_days_of_cells_are_no_numbers(store: Any, tmp_path: Path) -> None:
     assert store.ingest("rides", tmp_path / "rides.csv").notices == ()
 
 
-@pytest.mark.parametrize("moments", [[SECONDS], [SECONDS, None], [float(SECONDS)]], ids=str)
+@pytest.mark.parametrize("moments", [[SECONDS], [SECONDS, None], [float(SECONDS)]], ids=["one", "with a null", "a float"])
 def test_the_moments_of_an_entity_frame_are_warned_of(store: Any, moments: list[Any]) -> None:
     with pytest.warns(DoubtfulTimes, match="field 'event_timestamp'"):
         store.get_historical_features([{"driver": 1, "event_timestamp": moment} for moment in moments], ["stats:fare"])
