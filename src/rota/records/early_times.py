@@ -30,17 +30,17 @@ def of_rows(fields: Mapping[str, Type], rows: Iterable[Mapping[str, Any]], now_u
 
 def of_values(name: str, values: Iterable[Any]) -> str:
     """A sentence when every time among the values of a field is a number of 1970 to 1979, else nothing."""
-    count = newest = 0
+    newest = -1
     for value in values:
         known = plain(value)
         if known is not None:
             number = None if isinstance(known, str) else whole(known)
             if number is None or not 0 <= number < EARLY_US:
                 return ""
-            count, newest = count + 1, max(newest, number)
-    if not count:
+            newest = max(newest, number)
+    if newest < 0:
         return ""
     return (
-        f"field {name!r}: all {count} times are numbers before 1980, the latest {newest} is {iso(newest)}: a number is microseconds since 1970; "
+        f"field {name!r}: every time is a number before 1980, the latest {newest} is {iso(newest)}: a number is microseconds since 1970; "
         "were they seconds or milliseconds, give microseconds or ISO 8601 texts (for files: timestamp_format)"
     )

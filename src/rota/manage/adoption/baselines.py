@@ -100,7 +100,9 @@ def _rows(service: FeatureService, table: pl.DataFrame, *, timestamp: str, label
             raise InvalidInput(f"the reference rows have no column {column!r}; they have {table.columns[:50]}", column=column)
     rows = features(service, table).with_columns(
         _moments(table, timestamp, now_us).alias(datasets.AT),
-        (table[label].cast(pl.Float64) if label else pl.Series([None] * table.height, dtype=pl.Float64)).alias(datasets.LABEL),
+        (column_conversion.measured(table[label], what="the reference rows") if label else pl.Series([None] * table.height, dtype=pl.Float64)).alias(
+            datasets.LABEL
+        ),
         pl.lit(value=False).alias(datasets.TEST),
     )
     return rows.sort(datasets.AT, maintain_order=True).with_row_index(datasets.ROW).with_columns(pl.col(datasets.ROW).cast(pl.Int64))

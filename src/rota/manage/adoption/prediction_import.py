@@ -46,7 +46,7 @@ def take(repositories: Repositories, endpoint: str, file: Path, columns: Columns
     found = repositories.metadata.get(Endpoint, endpoint)
     if found is None:
         raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints create {endpoint} --model MODEL` declares one", endpoint=endpoint)
-    table = schema_inference.file_table(file).collect()
+    table = schema_inference.file_table(file, texts=(ID,)).collect()
     _check(table, file, columns)
     version = model_aliases.aliased_version(repositories.metadata, found.model)
     seen = _features(repositories, version.bundle if version else "", table, columns)
@@ -62,12 +62,12 @@ def take(repositories: Repositories, endpoint: str, file: Path, columns: Columns
 
 def take_labels(repositories: Repositories, endpoint: str, file: Path, *, sync: bool = False) -> int:
     """Bring a file of labels (`prediction_id`, `value`) into the endpoint's log."""
-    table = schema_inference.file_table(file).collect()
+    table = schema_inference.file_table(file, texts=(ID,)).collect()
     missing = [name for name in (ID, "value") if name not in table.columns]
     if missing:
         raise InvalidInput(f"{file} lacks the columns {missing}; a label has {ID} and value", columns=missing)
     now_us = repositories.clock.now_us()
-    values = table["value"].cast(pl.Float64)
+    values = column_conversion.measured(table["value"], what=str(file))
     named = zip(table[ID], values, strict=True)
     given = [Label(str(name), float(value), now_us) for name, value in named if name is not None and _is_finite(value)]
     labels.append(repositories.journal, endpoint, given, now_us, sync=sync)
@@ -123,7 +123,7 @@ def _ids(table: pl.DataFrame, file: Path) -> list[str]:
 
 
 def _labels(values: pl.Series, rows: Sequence[Prediction], now_us: Micros) -> list[Label]:
-    known = values.cast(pl.Float64)
+    known = column_conversion.measured(values, what="the predictions")
     return [Label(row.prediction_id, float(value), now_us) for row, value in zip(rows, known, strict=True) if _is_finite(value)]
 
 

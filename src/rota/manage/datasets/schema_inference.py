@@ -22,11 +22,11 @@ from rota.stats.slice_statistics import column_statistics
 from rota.stats.summarize import summarize
 
 NULL_MARGIN = 0.05
-READERS: Mapping[str, Callable[[Path], pl.LazyFrame]] = {
-    ".parquet": pl.scan_parquet,
-    ".csv": lambda path: csv_tables.timed(pl.scan_csv(path), str(path)),
-    ".jsonl": pl.scan_ndjson,
-    ".ndjson": pl.scan_ndjson,
+READERS: Mapping[str, Callable[[Path, Sequence[str]], pl.LazyFrame]] = {
+    ".parquet": lambda path, _: pl.scan_parquet(path),
+    ".csv": lambda path, texts: csv_tables.timed(pl.scan_csv(path, schema_overrides=dict.fromkeys(texts, pl.String)), str(path), texts=texts),
+    ".jsonl": lambda path, _: pl.scan_ndjson(path),
+    ".ndjson": lambda path, _: pl.scan_ndjson(path),
 }
 
 
@@ -116,15 +116,15 @@ def batches(table: pl.LazyFrame) -> Iterator[pl.DataFrame]:
         yield table.head(0).collect()
 
 
-def file_table(path: Path) -> pl.LazyFrame:
-    """A file as a table; Parquet, CSV and JSON lines, by its ending."""
+def file_table(path: Path, *, texts: Sequence[str] = ()) -> pl.LazyFrame:
+    """A file as a table; Parquet, CSV and JSON lines, by its ending. `texts` are columns that a CSV file has as they stand (ids)."""
     if not path.is_file():
         raise NotFound(f"there is no file {path}", path=str(path))
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise InvalidInput(f"file {path}: the ending {path.suffix!r} is none of {sorted(READERS)}", path=str(path))
     try:
-        table = reader(path)
+        table = reader(path, texts)
         table.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InvalidInput(f"file {path} cannot be read as {path.suffix[1:]}: {error}", path=str(path)) from error

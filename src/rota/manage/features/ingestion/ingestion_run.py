@@ -7,7 +7,7 @@ that ingest at once take turns chunk by chunk: whose claim comes late looks agai
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -62,7 +62,7 @@ class IngestionRun:
     skipped: Counts = field(default_factory=Counts)
     skipped_files: int = 0
     origins: list[str] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
+    early: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         watermarks.check(self.source)
@@ -123,11 +123,10 @@ class IngestionRun:
             tidy(tables, name, tables.append(name, chunk.rows, batch=batch))
         self.rejections += chunk.rejections[: max(0, _SHOWN - len(self.rejections))]
 
-    def notice_early(self, texts: Iterable[str]) -> None:
-        """Keep what is to be said of times that look like seconds, each thing once; nothing on a platform whose clock stands there itself."""
-        if self.stores.clock.now_us() < early_times.EARLY_US:
-            return
-        self.notices += [text for text in dict.fromkeys(texts) if text not in self.notices]
+    def notice_early(self, notices: Mapping[str, str]) -> None:
+        """Keep what is to be said of a field whose times look like seconds, once; nothing on a platform whose clock stands there itself."""
+        if self.stores.clock.now_us() >= early_times.EARLY_US:
+            self.early = {**notices, **self.early}
 
     def settle(self, intake: Intake, *, file: InputFile | None = None, whole: bool) -> None:
         """Count an input into the running ingestion, in one step with marking it as counted.
@@ -161,12 +160,12 @@ class IngestionRun:
         origin = ", ".join(self.origins[:3]) + (", ..." if len(self.origins) > 3 else "")
         done = done or Ingestion(name, 0, at_us=stores.clock.now_us(), actor=self.actor, origin=origin, stale=stale)
         _log.info("rows ingested", extra={"action": "ingest", "source": name, "rows": done.rows_out, "rejected": done.rejected})
-        for text in self.notices[:_SHOWN]:
+        for text in self.early.values():
             _log.warning("%s", text, extra={"action": "ingest", "source": name})
         if stale:
             _log.warning("source is stale", extra={"action": "stale", "source": name})
         counted = ingestion_log.counted(done, self.skipped, files=self.skipped_files, watermark=None)
-        return msgspec.structs.replace(counted, rejections=tuple(self.rejections[:_SHOWN]), notices=tuple(self.notices[:_SHOWN]))
+        return msgspec.structs.replace(counted, rejections=tuple(self.rejections[:_SHOWN]), notices=tuple(self.early.values()))
 
     def _stale(self) -> str:
         contract = self.source.contract

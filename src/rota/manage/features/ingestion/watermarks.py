@@ -5,8 +5,8 @@ is complete.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 import polars as pl
@@ -41,7 +41,7 @@ class WatermarkRange:
 
     rows: pl.DataFrame
     rejected: list[tuple[int, Rejection]]
-    notices: tuple[str, ...] = ()
+    notices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rejections(self) -> list[Rejection]:

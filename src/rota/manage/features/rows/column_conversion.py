@@ -47,13 +47,13 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """Rows of a source in its types, the position each had, what did not fit, and what is to be said of times that look like seconds."""
+    """Rows of a source in its types, the position each had, what did not fit, and what is to be said of a field whose times look like seconds."""
 
     rows_in: int
     rows: pl.DataFrame
     positions: pl.Series
     rejections: list[Rejection]
-    notices: tuple[str, ...] = ()
+    notices: Mapping[str, str] = field(default_factory=dict)
 
 
 def typed(raw: Raw, source: Source, origin: str, *, before: int = 0) -> Typed:
@@ -63,14 +63,14 @@ def typed(raw: Raw, source: Source, origin: str, *, before: int = 0) -> Typed:
     """
     found = raw.frame
     made: list[pl.Series] = []
-    notices = []
+    notices: dict[str, str] = {}
     reasons = pl.Series("reason", [raw.faults.get(i, (None,))[0] for i in range(found.height)] if raw.faults else [None] * found.height, pl.String)
     for name, kind in source.fields.items():
         column = found[name] if name in found.columns else pl.Series(name, [None] * found.height, dtype=pl.Null)
         found_values = fitted(column, kind, origin, cells=raw.cells)
         values = found_values.values.alias(name)
         if kind == "timestamp" and (notice := early(column.alias(name), values)):
-            notices.append(notice)
+            notices[name] = notice
         if found_values.misfits.any():
             reasons = first(reasons, found_values.misfits, _reasons(column, kind, found_values.misfits, cells=raw.cells))
         if name in (source.timestamp_field, source.id_field):
@@ -82,7 +82,7 @@ def typed(raw: Raw, source: Source, origin: str, *, before: int = 0) -> Typed:
         for i in rejected.arg_true().to_list()
     ]
     positions = pl.Series("position", range(before + 1, before + found.height + 1), dtype=pl.Int64)
-    return Typed(found.height, pl.DataFrame(made).filter(~rejected), positions.filter(~rejected), rejections, tuple(notices))
+    return Typed(found.height, pl.DataFrame(made).filter(~rejected), positions.filter(~rejected), rejections, notices)
 
 
 def joined(parts: Sequence[Typed]) -> Typed:
@@ -92,7 +92,7 @@ def joined(parts: Sequence[Typed]) -> Typed:
         pl.concat(part.rows for part in parts),
         pl.concat(part.positions for part in parts),
         [rejection for part in parts for rejection in part.rejections],
-        tuple(notice for part in parts for notice in part.notices),
+        {name: notice for part in parts for name, notice in part.notices.items()},
     )
 
 
@@ -163,6 +163,13 @@ def conform(columns: pl.DataFrame, fields: Mapping[str, Type], *, what: str, cel
             raise InvalidInput(f"row {row}, column {name!r} of {of}: {reason}", column=name, row=row)
         made.append(found.values.alias(name))
     return pl.DataFrame(made)
+
+
+def measured(column: pl.Series, *, what: str) -> pl.Series:
+    """`rota.records.values.measured` of a column: floats, and bools as 0 and 1; `InvalidInput` names a value that is neither."""
+    if column.dtype == pl.Boolean:
+        return column.cast(pl.Float64)
+    return conform(column.to_frame(), {column.name: "float"}, what=what).to_series()
 
 
 def fitted(raw: pl.Series, kind: Type, what: str, *, cells: bool = False) -> Fitted:

@@ -1,6 +1,6 @@
 """A CSV file as a table at once: what is declared in its type, what is not as it looks. For files that somebody names on the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -26,14 +26,17 @@ def read(path: Path, fields: Mapping[str, Type] | None = None) -> pl.DataFrame:
     return made.with_columns(pl.col(name).cast(pl.Datetime("us", "UTC")) for name, kind in kinds.items() if kind == "timestamp")
 
 
-def timed(table: pl.LazyFrame, what: str) -> pl.LazyFrame:
-    """A table of any size with those columns of texts as times whose first thousand are ISO 8601; a later text that is none is an error."""
+def timed(table: pl.LazyFrame, what: str, *, texts: Collection[str] = ()) -> pl.LazyFrame:
+    """A table of any size with those columns of texts as times whose first thousand are ISO 8601; a later text that is none is an error.
+
+    The columns `texts` stay as they are.
+    """
     sample = table.head(1_000).collect()
-    names = [column.name for column in sample if column.dtype == pl.String and column.null_count() < column.len()]
+    names = [column.name for column in sample if column.dtype == pl.String and column.null_count() < column.len() and column.name not in texts]
     times = [name for name in names if column_conversion.fits(sample[name], "timestamp")]
 
-    def converted(texts: pl.Series) -> pl.Series:
-        moments = column_conversion.conform(texts.to_frame(), {texts.name: "timestamp"}, what=what).to_series()
+    def converted(column: pl.Series) -> pl.Series:
+        moments = column_conversion.conform(column.to_frame(), {column.name: "timestamp"}, what=what).to_series()
         return moments.cast(pl.Datetime("us", "UTC"))
 
     return table.with_columns(pl.col(name).map_batches(converted, return_dtype=pl.Datetime("us", "UTC")) for name in times)
