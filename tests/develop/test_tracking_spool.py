@@ -100,6 +100,7 @@ def test_a_name_that_cannot_be_shown_is_refused(tmp_path, name):
     ("value", "step", "message"),
     [
         ("high", 0, "'high' is no number"),
+        ("3", 0, "'3' is no number"),
         (None, 0, "None is no number"),
         (1.0, 2.5, "step 2.5"),
         (1.0, 2**63, "step 9223372036854775808"),

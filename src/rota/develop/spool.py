@@ -322,8 +322,8 @@ def _add_line(path: Path, line: bytes) -> None:
 
 def _unfit(name: str, value: object, step: object) -> InvalidInput:
     try:
-        float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError) as error:
+        struct.pack("d", value)
+    except (struct.error, TypeError, ValueError, OverflowError) as error:
         return InvalidInput(f"metric {name!r}: {value!r} is no number ({error})", metric=name)
     return InvalidInput(f"metric {name!r}: step {step!r} is no whole number of 64 bits", metric=name, step=step)
 

@@ -19,6 +19,7 @@ from rota.develop.tracking import TrackedRun
 from rota.errors import InvalidInput, Refused
 from rota.ports.tuning import Proposal, Tuner
 from rota.records.tracking import ExperimentRun
+from rota.records.values import measured, shown
 
 FAILURES_IN_A_ROW = 3
 BEST = "best"
@@ -176,7 +177,10 @@ class _Search:
 
 
 def _worth(value: object) -> float:
-    number = float(value)  # type: ignore[arg-type]  # anything with __float__
-    if not math.isfinite(number):
-        raise InvalidInput(f"the objective returned {value!r}; it must be a finite number", value=str(value))
+    try:
+        number = measured(value)
+    except InvalidInput:
+        number = None
+    if number is None or not math.isfinite(number):
+        raise InvalidInput(f"the objective returned {shown(value)}; it must be a finite number", value=shown(value))
     return number
