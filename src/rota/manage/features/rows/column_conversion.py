@@ -183,7 +183,8 @@ def fitted(raw: pl.Series, kind: Type, what: str, *, cells: bool = False) -> Fit
         values = _nulls(raw, kind)
     elif raw.dtype == pl.String:
         values = _from_cells(raw, kind) if cells else _from_texts(raw, kind)
-        missing |= raw.str.strip_chars(coercion.TEXT_SPACES).str.to_lowercase() == "nan" if cells and kind != "string" else False
+        if cells and kind != "string" and values.null_count() > raw.null_count():
+            missing |= raw.str.strip_chars(coercion.TEXT_SPACES).str.to_lowercase() == "nan"
     elif raw.dtype == pl.Boolean:
         values = raw if kind == "bool" else _nulls(raw, kind)
     elif raw.dtype.is_numeric():
@@ -268,6 +269,9 @@ def _from_cells(raw: pl.Series, kind: Type) -> pl.Series:
     if kind == "bool":
         known = {text: _cell(kind, text) for text in raw.unique().drop_nulls().to_list()}
         return raw.replace_strict(known, default=None, return_dtype=pl.Boolean)
+    quick = _cast(raw, kind)
+    if quick.null_count() == raw.null_count() and not (kind == "float" and quick.is_infinite().any()):
+        return quick
     bare = raw.str.strip_chars(coercion.TEXT_SPACES)
     numbers = _cast(bare, "float")
     if kind == "int":
