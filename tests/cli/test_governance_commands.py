@@ -199,7 +199,9 @@ def test_a_policy_beside_the_project_is_recorded_by_apply(home, tmp_path, people
     (folder / "project.py").write_text(PROJECT % "")
     (folder / "policy.toml").write_text("model = 'delay'\nlevel = 'manual'")
     with home.open() as platform:
+        planned = platform.projects.plan(folder / "project.py")
         changes = platform.projects.apply(folder / "project.py", actor="otto")
+        assert planned == changes
         assert ("add", "release_policy", "delay") in [(c.what, c.kind, c.name) for c in changes]
         assert registered_models.release_policy(platform.repositories.metadata, "delay") == ReleasePolicy("delay", "manual")
         again = platform.projects.apply(folder / "project.py", actor="otto")

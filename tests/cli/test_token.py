@@ -6,6 +6,7 @@ import stat
 
 import pytest
 
+from rota import addresses
 from rota.manage.access import tokens
 from rota.records.access import ROLES
 
@@ -32,6 +33,15 @@ def test_the_owner_s_token_is_made_once_and_readable_by_the_owner_only(empty):
     told = empty.rota("token").stdout
     assert first not in told
     assert str(empty.path / "token") in told.replace("\n", "")
+    assert "nothing runs on" in told
+
+
+def test_the_owners_token_names_the_port_that_a_running_platform_has(empty):
+    empty.path.mkdir(exist_ok=True)
+    addresses.publish(empty.path, {"control": 47_111, "prediction": 47_112})
+    told = empty.rota("token").stdout
+    assert "http://127.0.0.1:47111/enter?token=TOKEN" in told
+    assert "nothing runs" not in told
 
 
 def test_a_renewed_owner_s_token_replaces_the_old_one_at_once(home, monkeypatch):

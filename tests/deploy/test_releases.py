@@ -84,7 +84,7 @@ def test_a_rollback_returns_to_the_champion_before_and_is_audited(place):
 
 
 def test_a_rollback_is_refused_while_a_rollout_is_under_way_and_where_there_is_nothing_to_return_to(place):
-    with pytest.raises(NotFound, match="serves nothing yet"):
+    with pytest.raises(NotFound, match="has no release yet"):
         roll_back(place)
     place.store(release(place, route(1, 100)))
     with pytest.raises(NotFound, match="never had another champion"):

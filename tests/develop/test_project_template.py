@@ -12,7 +12,7 @@ import pytest
 
 from rota.develop import project_template
 from rota.errors import InvalidInput, NotFound, Refused
-from rota.programs import up
+from rota.supervisor.running import up
 
 
 def run(folder, *command):

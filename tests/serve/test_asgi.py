@@ -6,6 +6,9 @@ import json
 import pytest
 
 from rota.errors import Unavailable
+from rota.manage.features.online.view_history import ViewHistory
+from rota.ports.metadata import Batch
+from rota.records.release import Endpoint
 from rota.serve import asgi
 from rota.serve.asgi import PredictionApp
 
@@ -327,3 +330,35 @@ def test_the_lifespan_starts_and_stops_the_follower(world):
     assert ready == [True]
     assert world.poller._thread is not None
     assert not world.poller._thread.is_alive()
+
+
+def test_an_endpoint_that_is_declared_has_no_release_yet_and_one_that_waits_says_for_what(world, client):
+    batch = Batch()
+    batch.put(Endpoint("new", "flights"))
+    world.metadata.commit(batch)
+    world.histories[b"v"] = ViewHistory("habits", "orders", "not online", 12)
+    world.release(world.route(1), endpoint="waits")
+    world.poller.poll()
+    new, waits = (client("POST", f"/v1/endpoints/{name}/predict", {"rows": [ROW]}) for name in ("new", "waits"))
+    assert (new.status, "has no release yet; approve a version" in new.json["error"]) == (404, True)
+    assert (waits.status, "rota features materialize habits" in waits.json["error"]) == (503, True)
+    health = client("GET", "/v2/health/ready")
+    assert (health.status, "view 'habits' is not online" in health.json["error"], len(health.json["facts"]["problems"])) == (503, True, 1)
+    world.histories.clear()
+    world.poller.poll()
+    assert client("GET", "/v2/health/ready").status == 200
+    world.histories[b"v"] = ViewHistory("habits", "orders", "not online", 12)
+    world.poller.poll()
+    assert client("POST", "/v1/endpoints/waits/predict", {"rows": [ROW]}).status == 200
+    assert [client("GET", path).status for path in ("/v2/health/ready", "/v2/models/waits/ready", "/v2/models/waits")] == [503, 503, 200]
+
+
+def test_warnings_are_in_both_protocols(world, client):
+    world.serve()
+    world.sources[0].warnings = ("the history of view 'v' is not online",)
+    world.sources[0].noted = {"request__x": ["HISTORY_NOT_ONLINE"]}
+    own = client("POST", "/v1/endpoints/delay/predict", {"rows": [ROW]}).json
+    assert (own["warnings"], own["predictions"][0]["missing"]) == (["the history of view 'v' is not online"], {"request__x": "HISTORY_NOT_ONLINE"})
+    tensors = [{"name": "x", "datatype": "FP64", "shape": [1], "data": [1.0]}, {"name": "carrier", "datatype": "BYTES", "shape": [1], "data": ["AA"]}]
+    open_protocol = client("POST", "/v2/models/delay/infer", {"inputs": tensors}).json
+    assert open_protocol["parameters"]["warnings"] == ["the history of view 'v' is not online"]

@@ -124,6 +124,13 @@ def test_names_from_outside_are_escaped_on_every_page(browser, platform: Platfor
     assert "&lt;script&gt;" in browser.get("/models").text
 
 
+def test_lineage_without_a_node_is_a_page_to_begin_at(browser):
+    answer = browser.get("/lineage")
+    assert answer.status == 200
+    assert 'name="node"' in answer.text
+    assert 'href="/lineage?node=model_version%3Adelay%402"' in answer.text
+
+
 @pytest.mark.parametrize(
     ("path", "hint"),
     [

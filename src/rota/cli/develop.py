@@ -51,6 +51,7 @@ def init(
     print(f"{directory} has {len(written)} files" + (f", commit {commit[:12]}" if commit else "") + ". Go on with")
     for step in (
         f"cd {directory}",
+        *(() if importlib.util.find_spec("optuna") else ("pip install -r requirements.txt",)),
         "python make_data.py",
         "rota apply project.py",
         "rota sources ingest orders",

@@ -117,7 +117,7 @@ def create(
 def split(release: Release | None) -> str:
     """The traffic split of a release in one line."""
     if release is None:
-        return "nothing yet"
+        return "no release yet"
     return ", ".join(
         f"v{route.number} {route.role} {route.weight} %" if route.role != "shadow" else f"v{route.number} shadow" for route in release.routes
     )

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rota.addresses import is_published, published
 from rota.cli import show
 from rota.cli.home import settings_of
 from rota.cli.opening import opened
@@ -35,11 +36,15 @@ def own(
     if secret:
         print(found)
         return
-    address = f"http://{settings.host}:{settings.control_port}"
+    running = is_published(settings.home)
+    port = published(settings.home)["control"] if running else settings.control_port
+    address = f"http://{settings.host}:{port}"
     print(f"the owner's token is in {path}; `rota token --show` prints it")
     print(f"  programs         Authorization: Bearer TOKEN         for example {address}/v1/whoami")
     print(f"  browsers         {address}/enter?token=TOKEN")
     print(f"  MLflow clients   MLFLOW_TRACKING_URI={address} MLFLOW_TRACKING_TOKEN=TOKEN")
+    if not running:
+        print(f"  nothing runs on {settings.home} now; `rota up` starts it")
     print("  this program     ROTA_TOKEN=TOKEN, or ROTA_TOKEN_FILE; without them it acts for whoever can read the home")
     print("  for others       rota token create --role reviewer --holder ana --expires 90d")
 

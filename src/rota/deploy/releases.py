@@ -57,7 +57,7 @@ def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str
         raise InvalidInput(f"the rollback of endpoint {endpoint.name!r} has no reason; say why, others will read it", endpoint=endpoint.name)
     current = current_release(metadata, endpoint.name)
     if current is None:
-        raise NotFound(f"endpoint {endpoint.name!r} serves nothing yet, so there is nothing to roll back", endpoint=endpoint.name)
+        raise NotFound(f"endpoint {endpoint.name!r} has no release yet, so there is nothing to roll back", endpoint=endpoint.name)
     rollouts = metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us")
     active = [rollout for rollout in rollouts if rollout.ended_us is None]
     if active:

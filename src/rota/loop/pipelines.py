@@ -27,7 +27,8 @@ class Pipelines:
         run_id = f"train.{pipeline}.manual.{now_us}"
         reaction = start_training(self.loop.context, pipeline, Trigger("manual"), cause="manual", run_id=run_id)
         if not reaction.runs:
-            raise Refused(f"no run of {pipeline!r} was started: {reaction.batch.audits[0].body['reason']}", pipeline=pipeline)
+            reason = reaction.batch.audits[0].body["reason"]
+            raise Refused(f"no run of {pipeline!r} was started: {reason}; `rota runs list` shows when the next can begin", pipeline=pipeline)
         run: Run = reaction.runs[0]
         reaction.batch.audit(actor, "train.start", pipeline, now_us, run=run_id)
         if not repositories.runs.submit(run, reaction.batch, exclusive=True):

@@ -27,11 +27,15 @@ class ProjectFiles:
     identity: Identity
 
     def plan(self, file: Path) -> list[PlannedChange]:
-        """What `apply` would change. Raises `InvalidInput` for a definition that `apply` would refuse, nothing written."""
+        """What `apply` would change, the policy.toml beside the file included; nothing is written.
+
+        Raises `InvalidInput` for a definition that `apply` would refuse.
+        """
         project = projects.load(file)
         features = [record for record in project.records if isinstance(record, projects.FEATURES)]
         registration.check(self.repositories.metadata, self.repositories.tables, features)
-        return projects.plan(self.repositories.metadata, project, environment=self.environment)
+        changes = projects.plan(self.repositories.metadata, project, environment=self.environment)
+        return self._with_policy(changes, self._policy_beside(file, project))
 
     def apply(self, file: Path, *, actor: str = "owner", progress: Progress | None = None) -> list[PlannedChange]:
         """Build a release of a project and put its definitions in force; the history of new views is online when this returns.
@@ -48,11 +52,18 @@ class ProjectFiles:
         now_us = self.repositories.clock.now_us()
         release = releases.build(self.repositories.blobs, file, now_us=now_us)
         projects.apply(metadata, project, release, environment=self.environment, actor=actor, now_us=now_us)
+        changes = self._with_policy(changes, policy)
+        if policy is not None:
+            policies.put(metadata, policy, actor=actor, now_us=now_us)
+        return changes
+
+    def _with_policy(self, changes: list[PlannedChange], policy: ReleasePolicy | None) -> list[PlannedChange]:
+        """The changes with that of the policy beside the file; those that only stay come last."""
         if policy is None:
             return changes
-        before = metadata.get(ReleasePolicy, policy.model)
-        policies.put(metadata, policy, actor=actor, now_us=now_us)
-        return [*changes, PlannedChange("change" if before else "add", "release_policy", policy.model)]
+        before = self.repositories.metadata.get(ReleasePolicy, policy.model)
+        changed = PlannedChange("change" if before else "add", "release_policy", policy.model)
+        return sorted([*changes, changed], key=lambda change: change.what == "stay")
 
     def _policy_beside(self, file: Path, project: projects.Project) -> ReleasePolicy | None:
         """The policy.toml beside a project file, when it changes something; without a model of its own it is the only pipeline's."""

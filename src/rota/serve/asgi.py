@@ -183,7 +183,9 @@ class PredictionApp:
         return _not_ready(f"{what}{_because(problems)}", ready=False, problems=problems)
 
     def _not_served(self, endpoint: str) -> NoReturn:
-        if endpoint in self._poller.known or not self._poller.ready:
+        if endpoint in self._poller.unreleased:
+            raise NotFound(f"endpoint {endpoint!r} has no release yet; approve a version of its model: `rota models review`", endpoint=endpoint)
+        if endpoint in self._poller.known or not self._poller.all_served:
             problems = self._poller.problems(endpoint)
             raise _Stop(_not_ready(f"endpoint {endpoint!r} is not served yet{_because(problems)}", endpoint=endpoint, problems=problems))
         raise NotFound(f"endpoint {endpoint!r} does not exist; served are {sorted(self._core.served)}", endpoint=endpoint)

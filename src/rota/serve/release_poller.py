@@ -76,6 +76,7 @@ class ReleasePoller:
         self._failed: dict[str, tuple[int, float]] = {}
         self._reported: dict[str, tuple[int, str]] = {}
         self._known: frozenset[str] | None = None
+        self._declared: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -83,6 +84,11 @@ class ReleasePoller:
     def known(self) -> frozenset[str]:
         """Endpoints that have a release and should be served."""
         return self._known or frozenset()
+
+    @property
+    def unreleased(self) -> frozenset[str]:
+        """Endpoints that are declared and have no release yet."""
+        return self._declared - self.known
 
     @property
     def ready(self) -> bool:
@@ -136,7 +142,9 @@ class ReleasePoller:
 
     def _newest(self) -> dict[str, Release]:
         newest: dict[str, Release] = {}
-        for endpoint in self._model_source.metadata.find(Endpoint):
+        endpoints = self._model_source.metadata.find(Endpoint)
+        self._declared = frozenset(endpoint.name for endpoint in endpoints)
+        for endpoint in endpoints:
             for release in self._model_source.metadata.page(Release, {"endpoint": endpoint.name}, order="-revision", limit=1).items:
                 newest[endpoint.name] = release
         return newest
