@@ -70,6 +70,7 @@ SHOWS = (
     "gc",
     "audit verify",
     "audit head",
+    "monitor show delay",
     "features show origin_delays",
     "features usage origin_delays:last",
     "features get origin_delays:last --entity origin=JFK",
@@ -96,6 +97,7 @@ UNKNOWN = {
     "data profile delay@1": "build it again",
     "data schema show nix": "first training run",
     "features parity nix": "rota endpoints list",
+    "monitor show nix": "rota endpoints list",
     "features show origin_delay": "is it 'origin_delays'?",
     "features usage origin_delays:lost": "is it 'last'?",
     "features versions nix": "there are ['origin_delays']",
@@ -195,7 +197,7 @@ def test_parity_of_no_prediction_could_not_be_judged(home):
     shown, parsed = home.rota("features", "parity", "delay"), home.rota("features", "parity", "delay", "--json")
     assert (shown.exit_code, parsed.exit_code) == (1, 1)
     assert "could not compare" in shown.output
-    assert json.loads(parsed.stdout) == {"state": "could not", "predictions": 0, "differences": []}
+    assert json.loads(parsed.stdout) == {"state": "could not", "outcome": "inconclusive", "predictions": 0, "differences": []}
 
 
 @pytest.mark.parametrize("words", LISTS)

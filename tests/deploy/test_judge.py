@@ -8,7 +8,8 @@ import pytest
 from rota.deploy import judge
 from rota.errors import InvalidInput
 from rota.manage.signals import labels
-from rota.records.release import Analysis, Canary, Endpoint, Rollout, Verdict, error_rate, latency_p95, metric
+from rota.records.check import CheckResult, combined
+from rota.records.release import Analysis, Canary, Endpoint, Rollout, error_rate, latency_p95, metric
 from rota.records.signal import Label
 from rota.records.time import HOUR_US
 from rota.testing.story import NOON_US
@@ -55,7 +56,7 @@ def test_the_latency(place, latency_us, outcome):
 def test_an_estimate_beyond_the_bound_fails_only_once_its_whole_interval_lies_beyond(place):
     both(place, 40, canary={"errors": 8})
     found = verdict(place, error_rate(margin=0.1))
-    assert found.lower < 0.1 < found.estimate == 0.2
+    assert found.lower < 0.1 < found.observed == 0.2
     assert found.outcome == "inconclusive"
     both(place, 1_000, canary={"errors": 200})
     found = verdict(place, error_rate(margin=0.1))
@@ -68,12 +69,44 @@ def test_latency_with_few_rows_is_inconclusive(place):
     assert verdict(place, latency_p95(ratio=1.5)).outcome == "inconclusive"
 
 
-@pytest.mark.parametrize(("canaries", "p95_ms"), [(29, "1.00"), (30, "3.00")])
-def test_latency_is_that_of_the_canary_once_it_answered_thirty_times_and_that_of_its_shadow_until_then(place, canaries, p95_ms):
+@pytest.mark.parametrize(("canaries", "outcome"), [(29, "inconclusive"), (400, "fail")])
+def test_a_canary_is_timed_by_its_own_answers_however_quick_its_shadow_is(place, canaries, outcome):
     place.ask(1_000)
     place.ask(1_000, number=2, role="shadow")
     place.ask(canaries, number=2, role="canary", latency_us=3_000)
-    assert f"latency p95 {p95_ms} ms against 1.00 ms" in verdict(place, latency_p95(ratio=1.5)).message
+    found = verdict(place, latency_p95(ratio=1.5))
+    assert "latency p95 3.00 ms against 1.00 ms" in found.message
+    assert found.outcome == outcome
+    if outcome == "inconclusive":
+        assert (found.missing, found.state) == ("29 answers of the candidate and 1000 of stable, 30 needed of each", "learning")
+
+
+def test_in_the_shadow_stage_the_mirrored_predictions_are_timed(place):
+    place.ask(3_000)
+    place.ask(3_000, number=2, role="shadow")
+    endpoint = Endpoint("delay", "delay", Canary(shadow="1h", analysis=[latency_p95(ratio=1.5)]))
+    shadowed = msgspec.structs.replace(ROLLOUT, state="shadow")
+    (found,) = judge.examine(place.repositories, endpoint, shadowed, now_us=place.clock.now_us())
+    assert found.outcome == "pass"
+
+
+def test_a_prediction_that_is_answered_and_mirrored_counts_once_and_as_it_was_answered(place):
+    place.ask(100)
+    ids = place.ask(100, number=2, role="canary", errors=7)
+    place.ask(100, number=2, role="shadow", ids=ids)
+    place.ask(50, number=2, role="shadow")
+    assert "error rate 7/150 against 0/100" in verdict(place, error_rate(margin=0.1)).message
+
+
+@pytest.mark.parametrize(
+    ("count", "errors", "outcome"), [(0, 0, "inconclusive"), (29, 29, "inconclusive"), (30, 30, "fail"), (1, 0, "pass"), (30, 29, "pass")]
+)
+def test_without_an_analysis_the_candidate_must_have_answered_at_least(place, count, errors, outcome):
+    place.ask(100)
+    place.ask(count, number=2, role="canary", errors=errors)
+    (found,) = judge.examine(place.repositories, Endpoint("delay", "delay", Canary()), ROLLOUT, now_us=place.clock.now_us())
+    assert found.outcome == outcome
+    assert bool(found.missing) == (outcome == "inconclusive")
 
 
 @pytest.mark.parametrize(("candidate", "count", "outcome"), [(0.6, 40, "pass"), (0.2, 40, "fail"), (0.6, 20, "inconclusive")])
@@ -96,7 +129,7 @@ def test_the_paired_difference_of_an_hour_is_the_one_computed_by_hand(place):
     found = verdict(place, metric("log_loss", margin=0.02))
     first = (2 * (math.log(0.5) - math.log(0.8)) + (math.log(0.1) - math.log(0.6))) / 3
     second = math.log(0.6) - math.log(0.7)
-    assert found.estimate == pytest.approx((first + second) / 2)
+    assert found.observed == pytest.approx((first + second) / 2)
     assert "same 4 predictions in 2 hours" in found.message
 
 
@@ -148,16 +181,16 @@ def test_a_verdict_can_be_recomputed_later_from_the_log(place):
 
 def test_a_failure_beats_what_is_open_and_everything_must_pass_to_pass():
     def of(*outcomes):
-        return judge.combine([Verdict("error_rate", outcome, f"it {outcome}") for outcome in outcomes])
+        return combined([CheckResult("error_rate", outcome, f"it {outcome}") for outcome in outcomes])
 
     assert of("pass", "inconclusive", "fail") == ("fail", "it fail")
     assert of("pass", "inconclusive") == ("inconclusive", "it inconclusive")
     assert of("pass", "pass") == ("pass", "it pass; it pass")
-    assert of() == ("pass", "nothing to analyse")
+    assert of() == ("inconclusive", "nothing was judged")
 
 
 def test_a_verdict_is_stored_without_numbers_that_json_lacks(place):
     found = verdict(place, Analysis("error_rate", 0.1))
-    assert (found.estimate, found.lower, found.upper) == (None, None, None)
+    assert (found.observed, found.lower, found.upper) == (None, None, None)
     assert "nan" not in found.message
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Verdict) == found
+    assert msgspec.json.decode(msgspec.json.encode(found), type=CheckResult) == found

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rota.deploy import releases
 from rota.manage.models import model_aliases
 from rota.records.release import Canary, Endpoint, metric
 from rota.testing.story import version
@@ -161,3 +162,46 @@ def test_only_an_approved_version_is_delivered(place):
 def test_a_version_is_delivered_to_an_endpoint_once(place):
     place.start()
     assert not place.runs.submit(place.runs.find()[0])
+
+
+def test_a_stage_that_the_prediction_processes_do_not_serve_is_not_judged_by_what_was_logged(place, monkeypatch):
+    monkeypatch.setattr(releases, "CONVERGE_S", 0.0)
+    monkeypatch.setattr(place, "serve", lambda: None)
+    place.start()
+    place.work()
+    healthy(place)  # enough rows to pass, if the process only served the stage
+    place.work(1)
+    assert place.rollout().history[-1]["outcome"] == "inconclusive"
+    assert "0 of 1 prediction processes serve this release" in place.rollout().history[-1]["verdicts"][-1]["missing"]
+    place.work(1)
+    place.work(1)
+    assert place.rollout().state == "rolled_back"
+    assert "not judged: 0 of 1 prediction processes serve this release" in place.rollout().reason
+    assert place.runs.get("rollout.delay.2").result["not_served"].startswith("0 of 1 prediction processes")
+
+
+def test_a_process_that_serves_the_stage_late_is_judged_from_then_on(place, monkeypatch):
+    monkeypatch.setattr(releases, "CONVERGE_S", 0.0)
+    serve = place.serve
+    monkeypatch.setattr(place, "serve", lambda: None)
+    place.start()
+    place.work()
+    healthy(place)
+    place.work(1)
+    serve()
+    place.work(1)
+    assert [entry["outcome"] for entry in place.rollout().history] == ["inconclusive", "pass"]
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_without_an_analysis_a_step_passes_once_the_candidate_answered_and_not_by_itself(place, asked):
+    place.store(Endpoint("delay", "delay", Canary(steps=[50], hold="2h", patience=1)))
+    place.start()
+    place.work()
+    place.ask(1)
+    place.ask(asked, number=2, role="canary")
+    place.work(2)
+    place.work(2)
+    assert place.rollout().state == ("promoted" if asked else "rolled_back")
+    if not asked:
+        assert "so not judged: version 2 could not be judged: no prediction reached it" in place.rollout().reason

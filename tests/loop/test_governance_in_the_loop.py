@@ -9,7 +9,9 @@ from rota.manage.governance.decisions import ReviewDecision
 from rota.manage.models import model_versions
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
+from rota.records.check import CheckResult
 from rota.records.model import Approval, ReleasePolicy, RiskQuestion
+from rota.records.record import plain
 from rota.records.release import Canary, Endpoint
 from rota.records.run import Run, RunQuery, Step
 from rota.testing.story import NOON_US, version
@@ -35,11 +37,14 @@ def store(r, *records):
     r.metadata.commit(batch)
 
 
-def trained(r, *, refused=""):
+PASSED = CheckResult("auc", "pass", "auc 0.7")
+
+
+def trained(r, *, refused="", gates=(PASSED,)):
     """A run whose gates have spoken."""
     r.runs.submit(Run("r1", "train", "delay", {}, NOON_US))
     lease = r.runs.claim("w", r.clock.now_us(), lease_s=60)
-    r.runs.record(lease, Step("r1", "validate_model", 0, {"refused": refused, "gates": []}, 1, 2, "w", lease.fence), Batch())
+    r.runs.record(lease, Step("r1", "validate_model", 0, {"refused": refused, "gates": plain(gates)}, 1, 2, "w", lease.fence), Batch())
 
 
 def registered(r, **changes):
@@ -79,6 +84,17 @@ def test_an_automatic_policy_says_nothing_about_a_version_that_no_gate_let_pass(
     registered(r)
     react(loop)
     assert (status(r), rollouts(r)) == ("registered", [])
+
+
+@pytest.mark.parametrize("gates", [(), (CheckResult("auc against champion", "inconclusive", "no champion yet"),)])
+def test_an_automatic_policy_does_not_approve_what_no_gate_could_judge(loop, r, gates):
+    store(r, ReleasePolicy("delay"))
+    trained(r, gates=gates)
+    registered(r)
+    react(loop)
+    assert status(r) == "registered"
+    (entry,) = [entry for entry in r.metadata.audit() if entry.action == "review.wait"]
+    assert "no gate of its training could judge it" in entry.body["reason"]
 
 
 def test_an_automatic_policy_waits_for_its_risk_questions(loop, r):

@@ -3,7 +3,9 @@
 import pytest
 
 from rota.errors import NotFound
+from rota.manage.signals import labels, prediction_log
 from rota.monitor import compare
+from rota.records.signal import Label
 
 
 def test_a_version_compared_with_itself_answers_the_same_and_features_are_the_same(world):
@@ -16,8 +18,15 @@ def test_a_version_compared_with_itself_answers_the_same_and_features_are_the_sa
     month, everything = compare.by_month(repositories, formats, "ice", version)
     assert (month["month"], month["rows"], everything["month"]) == ("2013-07", 480, "all")
     assert month["served"] == pytest.approx(month["other"])
+    assert "brier" in month["served"]
+    journal, tables = repositories.journal, repositories.tables
+    odd = prediction_log.read(tables, "ice", 0, world.clock.now_us())["prediction_id"][0]
+    labels.append(journal, "ice", [Label(odd, 2.0, world.clock.now_us())], world.clock.now_us())  # past the door, as an older release took it
+    apart, _ = compare.by_month(repositories, formats, "ice", version)
+    assert (apart["rows"], apart["set_apart"]) == (479, 1)
+    assert "brier" in apart["served"]
     found = compare.check_parity(repositories, formats, "ice", rows=100)
-    assert (found["different"], found["cells"]) == (0, 2 * found["rows"])
+    assert (found["different"], found["cells"], found["outcome"], found["not_compared"]) == (0, 2 * found["rows"], "pass", 0)
     assert found["rows"] >= 100
 
 

@@ -11,8 +11,13 @@ BINS = [Bins("v__x", "float", edges=(1.0, 2.0)), Bins("v__kind", "string", value
 SCHEMA = {"number": pl.Int64, "answer": pl.Float64, "label": pl.Float64, "latency_us": pl.Int64, "v__x": pl.Float64, "v__kind": pl.String}
 
 
-def day(rows):
-    return measure.day_slice("delay", 0, pl.DataFrame(rows, schema=SCHEMA, orient="row"), BINS, run="m1")
+def frame(rows):
+    ids = pl.Series([f"p{n}" for n in range(len(rows))], dtype=pl.String)
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(ids.alias("prediction_id"), pl.lit("").alias("error"))
+
+
+def day(rows, problem="classification"):
+    return measure.day_slice("delay", 0, frame(rows), BINS, run="m1", problem=problem)
 
 
 def test_a_day_is_counted_and_measured():
@@ -29,11 +34,46 @@ def test_a_day_is_counted_and_measured():
 def test_a_day_without_labels_has_no_performance_and_an_empty_day_is_a_day():
     assert day([(1, 0.8, None, 1_000, 0.5, "a")]).performance == {}
     empty = day([])
-    assert (empty.rows, empty.performance, empty.efficiency) == (0, {}, {"answers": 0.0})
+    assert (empty.rows, empty.performance, empty.efficiency) == (0, {}, {"answers": 0.0, "failed": 0.0})
     assert empty.counts["v__x"] == (0, 0, 0, 0)
 
 
 def test_numbers_are_measured_by_their_squared_error():
-    found = day([(1, 8.0, 10.0, 1_000, 0.5, "a"), (1, 5.0, 4.0, 1_000, 0.5, "a")])
+    found = day([(1, 8.0, 10.0, 1_000, 0.5, "a"), (1, 5.0, 4.0, 1_000, 0.5, "a")], "regression")
     assert found.performance["all"]["excess"] == pytest.approx(2.5)
     assert "mae" in found.performance["all"]
+
+
+ROWS = [(1, 0.8, 1.0, 1_000, 0.5, "a"), (1, 0.4, 0.0, 2_000, 1.5, "b"), (1, 0.6, 1.0, 3_000, 1.0, "a")]
+
+
+@pytest.mark.parametrize("odd", [(1, 0.7, 2.0, 1_000, 0.5, "a"), (1, 1.5, 1.0, 1_000, 0.5, "a"), (1, -0.1, 0.0, 1, 0.5, "a")])
+def test_one_label_or_answer_outside_of_a_classification_is_set_apart_and_the_others_stay_one(odd):
+    assert day([*ROWS, odd]).performance == day(ROWS).performance
+    assert (day([*ROWS, odd]).labelled, day([*ROWS, odd]).set_apart, day(ROWS).set_apart) == (3, 1, 0)
+    assert "brier" in day([*ROWS, odd]).performance["all"]
+    assert day([odd]).performance == {}
+
+
+def test_a_regression_whose_truths_happen_to_be_zeros_and_ones_stays_a_regression():
+    found = day(ROWS, "regression").performance["all"]
+    assert "rmse" in found
+    assert "brier" not in found
+
+
+def test_failed_predictions_are_counted_once_and_only_where_nobody_answered():
+    rows = frame(
+        [(1, 0.8, None, 1_000, 0.5, "a"), (2, None, None, 9_000, 0.5, "a"), (2, None, 1.0, 9_000, 0.5, "a"), (2, None, 1.0, 9_000, 0.5, "a")]
+    )
+    rows = rows.with_columns(pl.Series("prediction_id", ["p0", "p0", "p1", "p1"]), pl.Series("error", ["", "broken", "broken", "broken"]))
+    found = measure.day_slice("delay", 0, rows, BINS, run="m1", problem="classification")
+    assert (found.rows, found.labelled, found.counts["v__x"]) == (1, 0, (0, 1, 0, 0))
+    assert (found.efficiency["answers"], found.efficiency["failed"], found.efficiency["latency_p95_ms"]) == (1.0, 1.0, 1.0)
+
+
+def test_a_slice_measured_again_counts_its_revisions_only_when_something_changed():
+    rows = frame([*ROWS, (1, 0.5, None, 1_000, 0.5, "a")])
+    first = measure.day_slice("delay", 0, rows, BINS, run="m1", problem="classification")
+    assert measure.with_newer_labels(first, rows, run="m2", problem="classification", now_us=9) is first
+    again = measure.with_newer_labels(first, rows.with_columns(pl.lit(1.0).alias("label")), run="m2", problem="classification", now_us=9)
+    assert (again.labelled, again.revisions, again.revised_us, again.run, again.counts) == (4, 1, 9, "m2", first.counts)

@@ -52,8 +52,9 @@ def test_the_candidate_may_be_worse_than_the_champion_by_the_margin_only(metric,
 
 def test_without_a_champion_there_is_nothing_to_be_worse_than():
     result = only(not_worse_than_champion("log_loss"), evaluation({"log_loss": 9.0}))
-    assert result.passed
+    assert (result.outcome, result.missing, result.state) == ("inconclusive", "no champion yet", "learning")
     assert "no champion" in result.message
+    assert gates.refusal([not_worse_than_champion("log_loss")], [result], first=True) == ""
 
 
 def test_scores_on_different_datasets_are_not_compared():
@@ -79,7 +80,9 @@ def test_the_worst_slice_decides_and_small_slices_do_not_count():
             "HPN": {"rows": 500.0},
         }
     }
-    assert only(per_slice("origin", "roc_auc", 0.55), evaluation(slices=slices)).passed
+    passed = only(per_slice("origin", "roc_auc", 0.55), evaluation(slices=slices))
+    assert passed.passed
+    assert "not judged: 'LGA' (199 rows), 'HPN' (roc_auc is not defined on its 500 rows)" in passed.message
     refused = only(per_slice("origin", "roc_auc", 0.65), evaluation(slices=slices))
     assert not refused.passed
     assert refused.observed == 0.60
@@ -92,14 +95,31 @@ def test_the_worst_slice_of_a_loss_is_the_largest():
     assert only(per_slice("origin", "log_loss", 0.5), evaluation(slices=slices)).observed == 0.9
 
 
-def test_a_column_without_large_slices_has_nothing_to_judge():
-    assert only(per_slice("origin", "roc_auc", 0.9), evaluation()).passed
+@pytest.mark.parametrize("slices", [{}, {"origin": {"a": {"rows": 900.0, "roc_auc": 0.2}, "b": {"rows": 63.0, "roc_auc": 0.1}}}])
+def test_a_gate_that_judged_no_slice_refuses_and_says_how_it_may_be_let_through(slices):
+    gate = per_slice("origin", "roc_auc", 0.9, min_rows=100_000)
+    found = only(gate, evaluation(slices=slices))
+    assert (found.outcome, found.state) == ("inconclusive", "cannot")
+    assert not found.passed
+    refused = gates.refusal([gate], [found], first=False)
+    assert "no slice with 100000 rows" in refused
+    assert 'per_slice(..., unjudged="pass")' in refused
+    if slices:
+        assert found.missing.endswith("there are 'a' (900 rows), 'b' (63 rows), 37 rows whose origin is null")
+    assert gates.refusal([per_slice("origin", "roc_auc", 0.9, min_rows=100_000, unjudged="pass")], [found], first=False) == ""
+
+
+def test_what_is_not_defined_refuses_on_the_first_version_too():
+    gate = at_least("roc_auc", 0.5)
+    found = only(gate, evaluation({"log_loss": 0.1}))
+    assert found.outcome == "inconclusive"
+    assert "roc_auc" in gates.refusal([gate], [found], first=True)
 
 
 def test_every_gate_gives_one_result_in_order():
     wanted = [at_least("roc_auc", 0.5), not_worse_than_champion("log_loss"), per_slice("origin", "roc_auc", 0.5)]
     results = gates.judge(wanted, evaluation({"roc_auc": 0.7, "log_loss": 0.5}), None)
-    assert [r.gate for r in results] == ["roc_auc", "log_loss against champion", "roc_auc per origin"]
+    assert [r.check for r in results] == ["roc_auc", "log_loss against champion", "roc_auc per origin"]
     assert gates.judge([], evaluation(), None) == []
 
 

@@ -8,6 +8,7 @@ from rota.cli import lists, show
 from rota.cli.opening import opened
 from rota.errors import NotFound
 from rota.manage.models import model_versions
+from rota.records import check
 from rota.records.release import Rollout
 
 commands = typer.Typer()
@@ -81,13 +82,13 @@ def show_(ctx: typer.Context, rollout: Annotated[str, typer.Argument(help="Id of
     if json:
         return
     print()
-    verdicts = [(entry, verdict) for entry in found.history for verdict in entry["verdicts"]]
+    verdicts = [(entry, verdict) for entry in found.history for verdict in map(check.from_stored, entry["verdicts"])]
     columns = {
         "at": lambda v: show.when(v[0]["at_us"]),
         "stage": lambda v: v[0]["stage"],
-        "outcome": lambda v: v[1]["outcome"],
-        "analysis": lambda v: v[1]["kind"],
-        "rows": lambda v: v[1]["rows"],
-        "verdict": lambda v: v[1]["message"],
+        "outcome": lambda v: v[1].outcome,
+        "analysis": lambda v: " ".join(filter(None, (v[1].check, v[1].subject))),
+        "rows": lambda v: v[1].rows,
+        "verdict": lambda v: v[1].message,
     }
     show.listing(verdicts, columns, as_json=False, empty="nothing was judged yet")

@@ -327,16 +327,17 @@ def parity(
             compared += served.height
             found += compare(platform.repositories.tables, service, served).to_dicts()
     state = "could not" if not compared else "different" if found else "equal"
+    outcome = "fail" if found else "pass" if compared else "inconclusive"
     if json:
-        show.write_json({"state": state, "predictions": compared, "differences": found})
+        show.write_json({"state": state, "outcome": outcome, "predictions": compared, "differences": found})
     elif not compared:
-        print(f"could not compare: endpoint {endpoint!r} has no answered prediction in its log")
+        print(f"could not compare: endpoint {endpoint!r} has no answered prediction in its log; `rota predict {endpoint}` makes one")
     else:
         print(f"{len(found)} differences in {compared} predictions")
         columns = {name: lambda cell, name=name: cell[name] for name in ("prediction_id", "feature", "served", "recomputed")}
         if found:
             show.listing(found, columns, as_json=False, empty="")
-    if state != "equal":
+    if outcome != "pass":
         raise typer.Exit(1)
 
 

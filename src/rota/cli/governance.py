@@ -221,7 +221,7 @@ def _delivery(platform: Platform, model: str, *, steps: str, hold: str, shadow: 
 
 
 def _evidence_lines(known: dict[str, Any]) -> dict[str, object]:
-    lines: dict[str, object] = {f"gate {gate['gate']}": gate["message"] for gate in known["offline"]["gates"]}
+    lines: dict[str, object] = {f"gate {gate['check']}": gate["message"] for gate in known["offline"]["gates"]}
     if known["offline"]["champion"]:
         lines["champion then"] = show.headline(known["offline"]["champion"]["metrics"])
     lines |= {"metrics": show.headline(known["offline"]["metrics"])}

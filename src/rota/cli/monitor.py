@@ -1,4 +1,4 @@
-"""Process 6 on the command line: alerts, what each slice measured, and an extra monitor run."""
+"""Process 6 on the command line: what a monitor sees, alerts, what each slice measured, and an extra monitor run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +11,16 @@ from rota.errors import NotFound
 from rota.manage.adoption import prediction_import
 from rota.manage.models import endpoints
 from rota.manage.signals import alerts as alerting
-from rota.records.run import Run
+from rota.manage.signals import unheard_alerts
+from rota.monitor import status
+from rota.records.record import plain
+from rota.records.release import Endpoint
+from rota.records.run import Deployed, Run
 from rota.records.signal import Monitor, MonitorSlice
 from rota.rendering.line_charts import ALL
 
 commands = typer.Typer()
-monitor = typer.Typer(no_args_is_help=True, help="Alerts and measured slices: alerts, ack, slices, run, create, import.")
+monitor = typer.Typer(no_args_is_help=True, help="What is watched, alerts and measured slices: show, alerts, ack, slices ...")
 commands.add_typer(monitor, name="monitor")
 monitor.add_typer(lists.monitor)
 OfEndpoint = Annotated[str, typer.Argument(help="Name of the endpoint.")]
@@ -45,13 +49,45 @@ def slices(ctx: typer.Context, endpoint: OfEndpoint, limit: show.Limit = 30, jso
     columns = {
         "from": lambda s: show.when(s.start_us),
         "rows": lambda s: s.rows,
-        "labelled": lambda s: s.labelled,
+        "labelled": lambda s: f"{s.labelled}{f', {s.set_apart} set apart' if s.set_apart else ''}",
+        "revised": lambda s: f"{s.revisions} times, {show.when(s.revised_us)}" if s.revisions else "",
         "performance": lambda s: "; ".join(f"v{version} {show.headline(found)}" for version, found in s.performance.items() if version != ALL),
         "efficiency": lambda s: show.figures(s.efficiency),
     }
     show.listing(
         found, columns, as_json=json, empty=f"endpoint {endpoint!r} has no measured slice; its monitor runs on a schedule, or `rota monitor run`"
     )
+
+
+@monitor.command("show")
+def show_(ctx: typer.Context, endpoint: OfEndpoint, json: show.Json = False) -> None:
+    """Show what an endpoint's monitor sees: each check's newest result, and what one that could not judge lacks.
+
+    Example: rota monitor show flight-delay
+    """
+    with opened(ctx, "monitor.read") as platform:
+        metadata = platform.repositories.metadata
+        found = metadata.get(Endpoint, endpoint)
+        if found is None:
+            raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
+        seen = status.of_endpoint(platform.repositories, endpoint)
+        opened_alerts = alerting.open_alerts(metadata, endpoint)
+        pipelines = [each.definition for each in metadata.find(Deployed) if each.pipeline == found.model]
+        notes = unheard_alerts.notes(pipelines, watched=seen.monitored)
+    if json:
+        show.write_json(plain(seen) | {"states": dict(seen.states), "alerts": [plain(alert) for alert in opened_alerts], "notes": notes})
+        return
+    named = {
+        "endpoint": endpoint,
+        "newest run": f"{seen.run} at {show.when(seen.at_us)}" if seen.run else "none",
+        "newest day": seen.day or "none",
+        "checks": ", ".join(f"{count} {state}" for state, count in seen.states.items()) or "none",
+        "open alerts": "; ".join(f"{alert.kind} of {alert.subject}: {alert.message}" for alert in opened_alerts) or "none",
+        "not judged": "\n".join(seen.not_judged) or "everything was judged",
+    }
+    show.facts(named | ({"note": "\n".join(notes)} if notes else {}), as_json=False)
+    print()
+    show.checks(seen.checks)
 
 
 @monitor.command()

@@ -97,3 +97,6 @@ def _show_changes(changes: Sequence[PlannedChange], *, json: bool) -> None:
         "differs": lambda c: "; ".join(f"{d.what}: {d.before or 'none'} -> {d.after or 'none'}" for d in c.differences),
     }
     show.listing(changes, columns, as_json=json, empty="the project declares nothing")
+    for change in () if json else changes:
+        for note in change.notes:
+            print(f"note on {change.kind} {change.name}: {note}")

@@ -192,6 +192,9 @@ def _show_durable(execution: executions.Execution, it: Run, steps: list[Step], n
         "result": lambda s: _brief(s.result),
     }
     show.listing(steps, columns, as_json=False, empty="no step is finished yet")
+    if execution.checks:
+        print()
+        show.checks(execution.checks)
 
 
 def _value(index: int, row: run_comparison.Row) -> object:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rota.records.check import CheckResult
 from rota.records.filters import Page
 from rota.records.record import plain
 from rota.records.time import Micros, iso
@@ -47,6 +48,18 @@ def listing(found: Sequence[R] | Page[R], columns: Mapping[str, Callable[[R], ob
         for each in found:
             table.add_row(*(_cell(column(each)) for column in columns.values()))
         console().print(table)
+
+
+def checks(found: Sequence[CheckResult]) -> None:
+    """What was checked, what came of it, and what a check that could not judge lacks."""
+    columns: Mapping[str, Callable[[CheckResult], object]] = {
+        "check": lambda c: c.check.replace("_", " "),
+        "of": lambda c: c.subject,
+        "outcome": lambda c: c.outcome,
+        "state": lambda c: c.state,
+        "what it saw": lambda c: c.message,
+    }
+    listing(found, columns, as_json=False, empty="nothing was checked")
 
 
 def facts(named: Mapping[str, object], *, as_json: bool, record: object = None) -> None:

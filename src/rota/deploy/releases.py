@@ -41,7 +41,7 @@ def await_convergence(metadata: Metadata, release: Mapping[str, Any], processes:
         serving = metadata.find(Serving, {"endpoint": endpoint})
         # A process that refuses keeps serving, and reporting, the revision before; its error begins with the one it refused.
         if refused := next((s for s in serving if s.error.startswith(f"revision {revision}:")), None):
-            return {"converged": False, "refused": f"prediction process {refused.process} refused {refused.error}"}
+            return {"converged": False, "processes": [], "refused": f"prediction process {refused.process} refused {refused.error}"}
         there = [s.process for s in serving if s.revision >= revision]
         if len(there) >= processes or time.monotonic() > deadline:
             return {"converged": len(there) >= processes, "processes": sorted(there), "refused": ""}

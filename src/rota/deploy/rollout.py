@@ -8,11 +8,14 @@
 (canary, pass, last step) -> promoted       100 %, alias champion moves
 (any,    fail, or broken) -> rolled_back    0 %
 (any,    inconclusive)    -> same           one more hold, up to `patience`, then rolled_back
+
+A stage is inconclusive, whatever the log says for it, while its prediction processes do not serve it.
 """
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,6 +27,7 @@ from rota.errors import LostLease, NotFound, Refused
 from rota.manage.governance import readiness
 from rota.manage.models import model_aliases, model_versions, strategies
 from rota.manage.repositories import Repositories
+from rota.records.check import CheckResult, combined
 from rota.records.model import CHAMPION, Alias, ModelVersion
 from rota.records.record import plain
 from rota.records.release import Canary, Endpoint, Release, Rollout, RolloutState, Route
@@ -106,19 +110,24 @@ class RolloutWorkflow:
         number, state, weight, hold_us = stage
         label = f"{number} {state} {weight}%"
         set_at = context.step(f"traffic {label}", lambda work: self._set_traffic(work, endpoint, version, stage))
-        seen = context.step(
-            f"converged {label}", lambda _: await_convergence(self.repositories.metadata, set_at["release"], self.prediction_processes)
-        )
+        seen = context.step(f"converged {label}", lambda _: self._converged(set_at["release"]))
         if seen["refused"]:
             return str(seen["refused"])
         for hold in range(endpoint.rollout.patience + 1):
             context.sleep_until(set_at["at_us"] + hold_us * (hold + 1))
-            outcome = context.step(f"judge {label} hold {hold}", lambda work: self._judge(work, endpoint, label))
+            if not seen["converged"]:
+                seen = context.step(f"converged {label} hold {hold}", lambda _: self._converged(set_at["release"]))
+            if seen["refused"]:
+                return str(seen["refused"])
+            outcome = context.step(f"judge {label} hold {hold}", partial(self._judge, endpoint=endpoint, label=label, seen=seen))
             if outcome["outcome"] == "fail":
                 return str(outcome["reason"])
             if outcome["outcome"] == "pass":
                 return ""
-        return f"still inconclusive after {endpoint.rollout.patience + 1} holds of {label}: {outcome['reason']}"
+        return f"still inconclusive after {endpoint.rollout.patience + 1} holds of {label}, so not judged: {outcome['reason']}"
+
+    def _converged(self, release: Mapping[str, Any]) -> dict[str, Any]:
+        return await_convergence(self.repositories.metadata, release, self.prediction_processes)
 
     def _set_traffic(self, work: StepWork, endpoint: Endpoint, version: ModelVersion, stage: tuple[int, RolloutState, int, Micros]) -> dict[str, Any]:
         number, state, weight, _ = stage
@@ -134,10 +143,13 @@ class RolloutWorkflow:
         _announce(work, endpoint, state, f"version {version.number} gets {weight} % of the traffic")
         return {"at_us": work.now_us, "release": plain(release)}
 
-    def _judge(self, work: StepWork, endpoint: Endpoint, label: str) -> dict[str, Any]:
+    def _judge(self, work: StepWork, *, endpoint: Endpoint, label: str, seen: Mapping[str, Any]) -> dict[str, Any]:
+        """Judge a stage; while prediction processes do not serve it, nothing that the log holds can speak for it, only against it."""
         rollout = self._rollout(work)
         verdicts = judge.examine(self.repositories, endpoint, rollout, now_us=work.now_us)
-        outcome, reason = judge.combine(verdicts)
+        if not seen["converged"]:
+            verdicts.append(_unconverged(seen, self.prediction_processes))
+        outcome, reason = combined(verdicts)
         entry = {"at_us": work.now_us, "stage": label, "outcome": outcome, "verdicts": [plain(verdict) for verdict in verdicts]}
         work.batch.put(msgspec.structs.replace(rollout, history=(*rollout.history, entry)), replacing=rollout)
         work.batch.audit("judge", f"rollout.{outcome}", work.run.id, work.now_us, stage=label, reason=reason)
@@ -157,8 +169,8 @@ class RolloutWorkflow:
             return {"state": "promoted", "reason": reason, "release": plain(release)}
 
         done: dict[str, Any] = context.step("promote", work_)
-        context.step("converged promote", lambda _: await_convergence(self.repositories.metadata, done["release"], self.prediction_processes))
-        return {"state": "promoted", "reason": reason}
+        served = context.step("converged promote", lambda _: self._converged(done["release"]))
+        return {"state": "promoted", "reason": reason} | _not_served(served, self.prediction_processes)
 
     def _roll_back(self, context: Context, endpoint: Endpoint, version: ModelVersion, reason: str) -> dict[str, Any]:
         def work_(work: StepWork) -> dict[str, Any]:
@@ -170,8 +182,8 @@ class RolloutWorkflow:
             return {"release": plain(release)}
 
         done = context.step("roll back", work_)
-        context.step("converged roll back", lambda _: await_convergence(self.repositories.metadata, done["release"], self.prediction_processes))
-        return {"state": "rolled_back", "reason": reason}
+        served = context.step("converged roll back", lambda _: self._converged(done["release"]))
+        return {"state": "rolled_back", "reason": reason} | _not_served(served, self.prediction_processes)
 
     def _release(self, work: StepWork, endpoint: Endpoint, routes: tuple[Route, ...]) -> Release:
         before = current_release(self.repositories.metadata, endpoint.name)
@@ -197,6 +209,22 @@ def delivered(endpoint: Endpoint, delivery: Mapping[str, Any] | None) -> Endpoin
     if not delivery:
         return endpoint
     return msgspec.structs.replace(endpoint, rollout=strategies.chosen(endpoint.rollout, msgspec.convert(delivery, Canary)))
+
+
+def _unconverged(seen: Mapping[str, Any], processes: int) -> CheckResult:
+    missing = _behind(seen, processes)
+    return CheckResult("convergence", "inconclusive", f"not judged: {missing}", "", missing, "learning", rows=len(seen["processes"]))
+
+
+def _behind(seen: Mapping[str, Any], processes: int) -> str:
+    return f"{len(seen['processes'])} of {processes} prediction processes serve this release"
+
+
+def _not_served(seen: Mapping[str, Any], processes: int) -> dict[str, Any]:
+    """What a finished rollout adds to its result where prediction processes were not seen to serve its release."""
+    if seen["converged"]:
+        return {}
+    return {"not_served": str(seen["refused"]) or _behind(seen, processes)}
 
 
 def _verdicts(rollout: Rollout) -> dict[str, Any]:

@@ -19,10 +19,13 @@ def approve_by_policy(context: LoopContext, event: Event) -> Reaction:
     metadata = context.repositories.metadata
     version = model_versions.get(metadata, str(event.body["model"]), int(event.body["number"]))
     policy = registered_models.release_policy(metadata, version.model)
-    if policy.level != "automatic" or version.status != "registered" or not evidence.passed_gates(context.repositories, version):
-        return Reaction()  # no policy speaks for a version that no gate has seen
+    if policy.level != "automatic" or version.status != "registered" or not evidence.is_trained(context.repositories, version):
+        return Reaction()  # no policy speaks for a version that no pipeline trained
     now_us = context.repositories.clock.now_us()
-    if obstacles := risk.obstacles(policy, risk.answers(metadata, version)):
+    obstacles = risk.obstacles(policy, risk.answers(metadata, version))
+    if not evidence.passed_gates(context.repositories, version):
+        obstacles = ["no gate of its training could judge it, so a person does", *obstacles]
+    if obstacles:
         batch = Batch()
         batch.audit("rota", "review.wait", version.id, now_us, reason="; ".join(obstacles))
         return Reaction(batch=batch)

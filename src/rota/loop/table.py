@@ -7,7 +7,7 @@
     alert.raised        a pipeline has an on_alert trigger for it    run "train"
     alert.lasting       as alert.raised, and it is still open        run "train"
     alert.raised        always                                       the alert goes to the sinks
-    version.registered  policy automatic, gates passed, risk clear   approval by policy
+    version.registered  policy automatic, a gate passed, risk clear  approval by policy
     risk.answered       as version.registered                        approval by policy
     version.registered  it has files and no bundle yet               run "adopt"
     version.approved    policy not manual, reviewer wants a rollout  run "rollout"; of a version without a bundle run "adopt" first

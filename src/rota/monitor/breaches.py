@@ -1,49 +1,80 @@
-"""Breaches: what a day's rows, its slices and its measured performance say against an endpoint, as functions of records."""
+"""Checks of a day: what its rows, slices and measured performance say against an endpoint, or what they lack to say anything.
+
+Each function gives `Checked`: a result for everything that was looked for, and a breach for everything found.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from rota.manage.datasets import daily_slices
+from rota.manage.datasets import daily_slices, slice_checks
 from rota.manage.datasets.schema_inference import as_model_sees
+from rota.manage.datasets.slice_checks import Baseline
 from rota.manage.signals.alerts import Breach
 from rota.monitor import measure
+from rota.records.check import CheckResult, CheckState
 from rota.records.record import plain
+from rota.records.run import Problem
 from rota.records.schema import SERVING, Schema
 from rota.records.signal import Alert, AlertKind, Monitor, MonitorSlice
-from rota.records.time import DAY_US, Micros
+from rota.records.time import DAY_US, Micros, iso
 from rota.stats import concept_drift
 from rota.stats.schema_validation import validate
 
-RECENT_DAYS = 14
+SCHEMA: AlertKind = "schema_skew"
 FAULT: AlertKind = "distribution_skew"
+PERFORMANCE: AlertKind = "performance"
+TRAFFIC = "traffic"
+MEASURED_BY: Mapping[Problem, str] = {"classification": "brier", "regression": "rmse"}
+"""The metric by which a slice's performance shows of which problem it was measured."""
 
 
-def of_schema(schema: Schema, today: pl.DataFrame) -> list[Breach]:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Results of checks, and the breaches among them."""
+
+    results: tuple[CheckResult, ...] = ()
+    breaches: tuple[Breach, ...] = ()
+
+    def __add__(self, other: "Checked") -> "Checked":
+        return Checked(self.results + other.results, self.breaches + other.breaches)
+
+
+def of_schema(schema: Schema, today: pl.DataFrame) -> Checked:
     """Structure first: vanished, new or retyped features, and too many nulls."""
+    if today.is_empty():
+        missing = "no answered prediction on the day"
+        return Checked((CheckResult(SCHEMA, "inconclusive", f"could not be judged: {missing}", "", missing, "cannot"),))
     columns = [name for name in today.columns if "__" in name]
-    found = validate(schema, as_model_sees(today.select(columns)), environment=SERVING) if today.height else ()
-    return [
-        Breach("schema_skew", a.feature, "critical", a.message, {"anomaly": a.kind, "observed": a.observed, "threshold": a.threshold})
-        for a in found
-        if a.severity == "fail"
-    ]
+    broken = [a for a in validate(schema, as_model_sees(today.select(columns)), environment=SERVING) if a.severity == "fail"]
+    breaches = tuple(
+        Breach(SCHEMA, a.feature, "critical", a.message, {"anomaly": a.kind, "observed": a.observed, "threshold": a.threshold}) for a in broken
+    )
+    message = "; ".join(a.message for a in broken) or f"{len(schema.columns)} features are as the schema says"
+    return Checked((CheckResult(SCHEMA, "fail" if broken else "pass", message, rows=today.height),), breaches)
 
 
-def of_distribution(monitor: Monitor, schema: Schema, days: daily_slices.Days, day: Micros, faulty: Mapping[str, frozenset[Micros]]) -> list[Breach]:
+def of_distribution(
+    monitor: Monitor, schema: Schema, days: daily_slices.Days, day: Micros, faulty: Mapping[str, frozenset[Micros]], baseline: Baseline
+) -> Checked:
     """Faults and drift of each feature on `day`, the newest of `days`; `faulty` days of a feature are no reference for it."""
     window = daily_slices.Window(monitor.reference_days, monitor.gap_days, monitor.expected_days_between_false_alarms)
+    watched = slice_checks.watch(schema.bins, days, window, baseline, left_out=faulty)
     breaches = []
-    for finding in daily_slices.examine(schema.bins, days, window, left_out=faulty):
+    for finding in watched.findings:
+        before = watched.early.get(finding.feature)
         if finding.fault is not None:
             evidence = {"fault": finding.fault.name, "day_us": day, **finding.fault.evidence}
             breaches.append(Breach(FAULT, finding.feature, "critical", finding.fault.message, evidence))
-        elif finding.drift.alarm:
-            message = f"{finding.feature}: {finding.drift.effect:.0f} of 100 rows lie elsewhere than in the {finding.drift.slices} days before"
-            breaches.append(Breach("drift", finding.feature, "warning", message, {"day_us": day, **_plain_verdict(finding.drift)}))
-    return breaches
+        elif finding.drift.alarm or (before is not None and before.alarm):
+            message = next(r.message for r in watched.results if (r.check, r.subject) == (slice_checks.DRIFT, finding.feature))
+            evidence = {"day_us": day, **_plain_verdict(finding.drift)}
+            evidence |= {} if before is None else {"rule": "early", **_plain_verdict(before)}
+            breaches.append(Breach("drift", finding.feature, "warning", f"{finding.feature}: {message}", evidence))
+    return Checked(watched.results, tuple(breaches))
 
 
 def faulty_days(alerts: Collection[Alert]) -> dict[str, frozenset[Micros]]:
@@ -56,21 +87,53 @@ def faulty_days(alerts: Collection[Alert]) -> dict[str, frozenset[Micros]]:
     return {feature: frozenset(days) for feature, days in found.items()}
 
 
-def of_performance(monitor: Monitor, past: Sequence[MonitorSlice], again: Sequence[MonitorSlice]) -> list[Breach]:
-    """Does the endpoint err more than the difficulty of its rows explains? Judged on days whose labels have matured."""
-    newest = {s.start_us: s for s in (*past, *again)}
-    served = [newest[start].performance["all"] for start in sorted(newest) if newest[start].performance]
-    series = [p["excess"] for p in served if "excess" in p and p["labelled"] >= measure.LEAST_LABELLED]
-    recent, reference = series[-RECENT_DAYS:], series[:-RECENT_DAYS][-monitor.reference_days :]
+def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Problem) -> Checked:
+    """Does the endpoint err more than the difficulty of its rows explains? Judged on the days with enough labels."""
+    measured = [s for s in served if MEASURED_BY[problem] in s.performance.get(measure.ALL, {})]
+    days = [s for s in measured if s.performance[measure.ALL]["labelled"] >= concept_drift.LEAST_LABELLED]
+    series = [s.performance[measure.ALL]["excess"] for s in days]
+    recent, reference = series[-concept_drift.RECENT_DAYS :], series[: -concept_drift.RECENT_DAYS][-monitor.reference_days :]
     verdict = concept_drift.performance_alarm(reference, recent, days_between_false_alarms=monitor.expected_days_between_false_alarms)
-    if not verdict.alarm:
-        return []
+    apart = sum(s.set_apart for s in served)
+    note = f"; {apart} labelled rows set apart, whose label or answer a {problem} does not allow" if apart else ""
+    rows = int(sum(s.performance[measure.ALL]["labelled"] for s in days[-concept_drift.RECENT_DAYS :]))
+    if verdict.state == "learning":
+        missing = _unlabelled(served, len(days))
+        state: CheckState = "learning" if days and days[-1] is measured[-1] else "cannot"
+        return Checked((CheckResult(PERFORMANCE, "inconclusive", f"could not be judged: {missing}{note}", "", missing, state, rows=rows),))
     message = (
-        f"{monitor.endpoint.name} errs more than its rows are hard: excess Brier loss {verdict.excess:+.4f} above usual in the newest "
-        f"{concept_drift.NEWEST_DAYS} days (t {verdict.t:.1f} of {verdict.t_needed:.1f}, "
-        f"evidence {verdict.evidence:.0f} of {verdict.evidence_needed:.0f})"
+        f"excess {'Brier loss' if problem == 'classification' else 'squared error'} {verdict.excess:+.4f} above usual in the newest "
+        f"{concept_drift.NEWEST_DAYS} labelled days, up to {iso(days[-1].start_us)[:10]} (t {verdict.t:.1f} of {verdict.t_needed:.1f}, "
+        f"evidence {verdict.evidence:.0f} of {verdict.evidence_needed:.0f}){note}"
     )
-    return [Breach("performance", "brier", "critical", message, _plain_verdict(verdict))]
+    result = CheckResult(PERFORMANCE, "fail" if verdict.alarm else "pass", message, observed=verdict.t, bound=verdict.t_needed, rows=rows)
+    if not verdict.alarm:
+        return Checked((result,))
+    told = f"{monitor.endpoint.name} errs more than its rows are hard: {message}"
+    return Checked((result,), (Breach(PERFORMANCE, "brier", "critical", told, _plain_verdict(verdict)),))
+
+
+def of_traffic(newest: MonitorSlice | None, *, complete: Micros) -> CheckResult:
+    """Whether the newest complete day has an answered prediction: without one all other results speak of an older day, or of none."""
+    if newest is None or newest.start_us < complete:
+        since = f"the newest examined day is {iso(newest.start_us)[:10]}" if newest is not None else "no day was examined yet"
+        missing = f"no prediction on {iso(complete)[:10]}; {since}"
+        return CheckResult(TRAFFIC, "inconclusive", f"nothing could be seen: {missing}", "", missing, "cannot")
+    failed = int(newest.efficiency.get("failed", 0))
+    if not newest.rows:
+        missing = f"none of {failed} predictions of {iso(newest.start_us)[:10]} was answered"
+        return CheckResult(TRAFFIC, "inconclusive", f"nothing could be seen: {missing}", "", missing, "cannot", rows=failed)
+    return CheckResult(TRAFFIC, "pass", f"{newest.rows} answered and {failed} failed predictions on {iso(newest.start_us)[:10]}", rows=newest.rows)
+
+
+def _unlabelled(served: Sequence[MonitorSlice], days: int) -> str:
+    """What performance lacks, in labelled days or in labels a day."""
+    newest = [s.labelled for s in served[-concept_drift.RECENT_DAYS :]]
+    usual = float(np.median(newest)) if newest else 0.0
+    needed = f"{days} of {concept_drift.LABELLED_DAYS} days with {concept_drift.LEAST_LABELLED} labels"
+    if not any(s.labelled for s in served):
+        return f"no labels yet; {needed}"
+    return needed if usual >= concept_drift.LEAST_LABELLED else f"{usual:.0f} labels a day, {concept_drift.LEAST_LABELLED} needed; {needed}"
 
 
 def _plain_verdict(verdict: Any) -> dict[str, Any]:

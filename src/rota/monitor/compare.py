@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from rota.errors import NotFound
 from rota.manage.features.join.parity import parity
 from rota.manage.models import loading, transformation
 from rota.manage.repositories import Repositories
-from rota.manage.signals import labels, prediction_log
+from rota.manage.signals import label_domain, labels, prediction_log
 from rota.ports.models import ModelFormat
+from rota.records.check import Judgement
 from rota.records.model import ModelVersion
 from rota.records.record import decode
+from rota.records.run import Problem
 from rota.records.time import Micros
 from rota.stats.metrics import evaluate
 
@@ -28,7 +29,7 @@ def by_month(repositories: Repositories, formats: Mapping[str, ModelFormat], end
     again = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, seen))
     rows = rows.with_columns(pl.Series("again", again), pl.col("day").str.slice(0, 7).alias("month"))
     months = [(str(key[0]), part) for key, part in rows.partition_by("month", as_dict=True, maintain_order=True).items()]
-    return [_compared(name, part) for name, part in [*months, ("all", rows)]]
+    return [_compared(loaded.bundle.problem, name, part) for name, part in [*months, ("all", rows)]]
 
 
 def counts(repositories: Repositories, endpoint: str) -> dict[str, int]:
@@ -38,23 +39,32 @@ def counts(repositories: Repositories, endpoint: str) -> dict[str, int]:
 
 
 def check_parity(repositories: Repositories, formats: Mapping[str, ModelFormat], endpoint: str, *, rows: int = PARITY_ROWS) -> dict[str, Any]:
-    """Recompute the features of logged predictions, evenly spread over the log, and count the cells that serving saw otherwise."""
+    """Recompute the features of predictions of the newest version, evenly spread over its log, and count the cells that serving saw otherwise.
+
+    `not_compared` predictions are those of other versions, which may have read other features; `outcome` is inconclusive without cells.
+    """
     logged = prediction_log.read(repositories.tables, endpoint, 0, _end(repositories))
     logged = logged.filter((pl.col("role") != "shadow") & (pl.col("error") == ""))
     if logged.is_empty():
         raise NotFound(f"endpoint {endpoint!r} has no logged predictions yet", endpoint=endpoint)
-    sample = logged.gather_every(max(1, logged.height // rows))
-    version = repositories.metadata.get(ModelVersion, sample["model"][0], int(sample["number"][0]))
+    newest = int(logged["number"][-1])
+    version = repositories.metadata.get(ModelVersion, logged["model"][-1], newest)
     if version is None:
-        raise NotFound(f"the log names version {sample['number'][0]}, which the registry does not know", endpoint=endpoint)
+        raise NotFound(f"the log names version {newest}, which the registry does not know", endpoint=endpoint)
+    same = logged.filter(pl.col("number") == newest)
+    sample = same.gather_every(max(1, same.height // rows))
     service = loading.load(repositories.blobs, formats, version.bundle).bundle.features
     requests = pl.DataFrame([_request(text, service.request_fields) for text in sample["request"].to_list()], infer_schema_length=None)
     served = _with_features(sample, service.feature_names).select("prediction_id", "at_us", *service.feature_names).hstack(requests)
     differing = parity(repositories.tables, service, served)
+    cells = served.height * len(service.feature_names)
+    outcome: Judgement = "inconclusive" if not cells else "fail" if differing.height else "pass"
     return {
         "rows": served.height,
-        "cells": served.height * len(service.feature_names),
+        "cells": cells,
         "different": differing.height,
+        "outcome": outcome,
+        "not_compared": logged.height - same.height,
         "examples": differing.head(10).to_dicts(),
     }
 
@@ -79,10 +89,12 @@ def _with_features(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return rows.with_columns(pl.lit(None).alias(name) for name in names if name not in rows.columns)
 
 
-def _compared(month: str, rows: pl.DataFrame) -> dict[str, Any]:
-    truth, given, again = (rows[name].to_numpy() for name in ("label", "answer", "again"))
-    problem: Any = "classification" if np.isin(truth, (0.0, 1.0)).all() else "regression"
-    return {"month": month, "rows": rows.height, "served": evaluate(problem, truth, given), "other": evaluate(problem, truth, again)}
+def _compared(problem: Problem, month: str, rows: pl.DataFrame) -> dict[str, Any]:
+    """Metrics of the declared problem on the rows whose label and answer it allows; how many others were set apart."""
+    measured = rows.filter(label_domain.allowed(problem))
+    truth, given, again = (measured[name].to_numpy() for name in ("label", "answer", "again"))
+    found = {"served": evaluate(problem, truth, given), "other": evaluate(problem, truth, again)}
+    return {"month": month, "rows": measured.height, "set_apart": rows.height - measured.height, **found}
 
 
 def _request(text: str, fields: Mapping[str, Any]) -> dict[str, Any]:

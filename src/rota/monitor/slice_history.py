@@ -11,11 +11,16 @@ import polars as pl
 
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import daily_slices
+from rota.manage.datasets.slice_checks import Baseline
 from rota.manage.repositories import Repositories
 from rota.manage.signals import prediction_log
+from rota.records.dataset import DatasetVersion
 from rota.records.schema import Schema
 from rota.records.signal import MonitorSlice
 from rota.records.time import DAY_US, Micros
+
+NEWEST_DAYS = 7
+"""Served days that are no baseline for themselves where nothing but served days tells what is normal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,26 @@ class SliceHistory:
         if served:
             rows = prediction_log.read(self._repositories.tables, endpoint, served[0], served[-1] + DAY_US)
             rows = rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).sort("at_us")
+            rows = rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in _numbers(schema) if name not in rows.columns)
             sampled = daily_slices.sampled(rows, rows["at_us"].to_numpy() // DAY_US, schema.bins, np.array(served) // DAY_US)
             known.update({start: {name: column[i] for name, column in sampled.items()} for i, start in enumerate(served)})
         for old in [start for start in known if start < newest[0]]:
             del known[old]
-        numbers = [b.name for b in schema.bins if b.type != "string" and all(b.name in known[start] for start in newest)]
         counts = self._counts(schema, slices)
-        return daily_slices.Days(starts, counts, {name: tuple(known[start][name] for start in newest) for name in numbers})
+        missing = np.empty(0)  # a day that lacks the feature holds no values of it, and is no reason to forget those of other days
+        return daily_slices.Days(starts, counts, {name: tuple(known[start].get(name, missing) for start in newest) for name in _numbers(schema)})
+
+    def baseline(self, endpoint: str, schema: Schema, served: Sequence[MonitorSlice]) -> Baseline:
+        """Counts of the data that the schema came from; where none are kept, of the served days before the newest ones."""
+        trained = self.trained(endpoint, schema)
+        if not trained:
+            trained = tuple(served[: max(0, len(served) - NEWEST_DAYS)])
+        return Baseline(self._counts(schema, trained), len(served), self._is_undated(schema))
+
+    def _is_undated(self, schema: Schema) -> bool:
+        name, _, number = schema.dataset.partition("@")
+        dataset = self._repositories.metadata.get(DatasetVersion, name, int(number)) if number.isdecimal() else None
+        return dataset is not None and dataset.undated
 
     def _of(self, endpoint: str, schema: Schema) -> CachedDays:
         key = (endpoint, schema.name, schema.version)
@@ -86,3 +104,7 @@ class SliceHistory:
             if any(len(day) == b.size for day in days):
                 counts[b.name] = np.array([day if len(day) == b.size else (0,) * b.size for day in days])
         return counts
+
+
+def _numbers(schema: Schema) -> list[str]:
+    return [b.name for b in schema.bins if b.type != "string"]

@@ -1,39 +1,43 @@
 """The monitor run: the newest days of the prediction log, counted, compared and measured; what breaks becomes an alert.
 
-Collect (journals become tables) -> examine (a slice a day, its breaches, its measured performance) -> alerts raised, touched
-or resolved, all in the step's one commit. A day is examined once; days missed while nothing ran are caught up.
+Collect (journals become tables) -> examine (a slice a day and its breaches) -> late labels (slices whose labels changed, measured
+again) -> judge (performance, and the results of all checks). Alerts are raised, touched or resolved in each step's one commit. A day
+is examined once; days missed while nothing ran are caught up. The run's result says what could not be judged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 import polars as pl
 from msgspec.structs import replace
 
 from rota.durable.workflow import Context, StepWork
 from rota.errors import NotFound
 from rota.manage.adoption import baselines
-from rota.manage.datasets import daily_slices, schemas
+from rota.manage.datasets import daily_slices, schemas, slice_checks
 from rota.manage.features.writer import Feed
 from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
-from rota.manage.signals import alerts, business_outcomes, labels, prediction_log
-from rota.monitor import breaches, measure
+from rota.manage.signals import alerts, business_outcomes, label_domain, labels, prediction_log
+from rota.monitor import breaches, late_labels, measure, status
+from rota.monitor.breaches import Checked
 from rota.monitor.slice_history import SliceHistory
 from rota.ports.metadata import Metadata
+from rota.records.check import CheckResult
+from rota.records.record import plain
+from rota.records.run import Problem
 from rota.records.schema import Schema
-from rota.records.signal import Alert, Event, Monitor, MonitorSlice
+from rota.records.signal import Alert, Cursor, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
 
-MATURING_DAYS = 3
-"""Days before a slice whose performance is measured again, for labels that came since."""
 REMEMBERED_DAYS = 120
 """Days of slices that a day is compared with, at most."""
 
 
 class MonitorWorkflow:
-    """Examines an endpoint's complete days that were not examined yet."""
+    """Examines an endpoint's complete days that were not examined yet, and measures those again whose labels changed."""
 
     def __init__(self, repositories: Repositories, feed: Feed) -> None:
         self.repositories = repositories
@@ -45,9 +49,16 @@ class MonitorWorkflow:
         context.step("collect", lambda work: self._collect(work, endpoint))
         days = context.step("days", lambda work: self._days(work, endpoint))
         raised: list[str] = []
+        seen: list[Any] | None = None
         for day in days:
-            raised += context.step(f"examine {iso(day)[:10]}", partial(self._examine, endpoint, day))
-        return {"days": len(days), "alerts": raised}
+            found = context.step(f"examine {iso(day)[:10]}", partial(self._examine, endpoint, day, day == days[-1]))
+            told = {"alerts": found} if isinstance(found, list) else found  # a list: this step was finished by an older release
+            raised += told["alerts"]
+            seen = told.get("checks", [])
+        late = context.step("late labels", lambda work: self._measured_again(work, endpoint))
+        judged = context.step("judge", lambda work: self._judge(work, endpoint, seen))
+        results = msgspec.convert(judged["checks"], tuple[CheckResult, ...])
+        return {"days": len(days), "alerts": raised + judged["alerts"], "measured_again": len(late["days"]), **status.summary(results)}
 
     def _collect(self, work: StepWork, endpoint: str) -> dict[str, int]:
         """Move what was acknowledged into the tables and say so."""
@@ -77,56 +88,114 @@ class MonitorWorkflow:
         learnt = baselines.learnt(self.repositories, work.batch, endpoint, monitor.endpoint.model, run=work.run.id, now_us=work.now_us)
         return learnt is not None
 
-    def _examine(self, endpoint: str, day: Micros, work: StepWork) -> list[str]:
+    def _examine(self, endpoint: str, day: Micros, last: bool, work: StepWork) -> dict[str, Any]:
+        metadata = self.repositories.metadata
+        monitor, schema = self._watched(endpoint)
+        rows = self._rows(endpoint, day, day + DAY_US, work.now_us)
+        problem = self._problem(monitor, rows)
+        slice_ = replace(measure.day_slice(endpoint, day, rows, schema.bins, run=work.run.id, problem=problem), schema=schema.version)
+        work.batch.put(slice_)
+        served = [*self._served(endpoint, before=day), slice_]
+        before = self._before(endpoint, schema, served)
+        days = self._history.days(endpoint, schema, [*before, *served])
+        faulty = breaches.faulty_days(metadata.find(Alert, {"endpoint": endpoint, "kind": breaches.FAULT}))
+        baseline = self._history.baseline(endpoint, schema, served)
+        found = breaches.of_schema(schema, measure.answered(rows)) + breaches.of_distribution(monitor, schema, days, day, faulty, baseline)
+        self._link(work, monitor, day)
+        raised = self._settle(work, endpoint, found, _found_well(found.results, schema), f"no longer seen on {iso(day)[:10]}")
+        return {"alerts": raised, "checks": plain(found.results) if last else []}
+
+    def _measured_again(self, work: StepWork, endpoint: str) -> dict[str, Any]:
+        """The slices whose labels changed since the last run, measured again: labels may be of any age."""
+        metadata, tables = self.repositories.metadata, self.repositories.tables
+        monitor = metadata.get(Monitor, endpoint)
+        before = late_labels.cursor(metadata, endpoint)
+        slices = late_labels.changed_slices(metadata, tables, endpoint, since_us=before.position)
+        again = []
+        for group in late_labels.together(slices):
+            assert monitor is not None  # a slice is stored by a monitor, and monitors stay
+            rows = self._rows(endpoint, group[0].start_us, group[-1].end_us, work.now_us, features=False)
+            problem = self._problem(monitor, rows)
+            for slice_ in group:
+                inside = rows.filter((pl.col("at_us") >= slice_.start_us) & (pl.col("at_us") < slice_.end_us))
+                fresh = measure.with_newer_labels(slice_, inside, run=work.run.id, problem=problem, now_us=work.now_us)
+                if fresh is not slice_:
+                    work.batch.put(fresh, replacing=slice_)
+                    again.append(iso(slice_.start_us)[:10])
+        work.batch.put(Cursor(before.consumer, work.now_us), replacing=before if before.position else None)
+        return {"days": again}
+
+    def _judge(self, work: StepWork, endpoint: str, seen: Sequence[Any] | None) -> dict[str, Any]:
+        """Performance on all measured days, and every check's newest result: of this run, or of the run before when no day was new."""
         metadata = self.repositories.metadata
         monitor = metadata.get(Monitor, endpoint)
         if monitor is None:
-            raise NotFound(f"endpoint {endpoint!r} has no monitor; declare rota.Monitor in the project and `rota apply`", endpoint=endpoint)
-        schema = self._schema(monitor.endpoint.model)
-        rows = self._rows(endpoint, day, work.now_us)
-        today = rows.filter(pl.col("at_us") >= day)
-        slice_ = replace(measure.day_slice(endpoint, day, today, schema.bins, run=work.run.id), schema=schema.version)
-        work.batch.put(slice_)
-        past = self._past(endpoint, schema, day)
-        days = self._history.days(endpoint, schema, [*past, slice_])
-        faulty = breaches.faulty_days(metadata.find(Alert, {"endpoint": endpoint, "kind": breaches.FAULT}))
-        seen = breaches.of_schema(schema, today) + breaches.of_distribution(monitor, schema, days, day, faulty)
-        again = self._measured_again(work, endpoint, day, rows)
-        seen += breaches.of_performance(monitor, past, again)
-        self._link(work, monitor, day)
-        return alerts.settle(work.batch, metadata, endpoint, seen, now_us=work.now_us, run=work.run.id, reason=f"no longer seen on {iso(day)[:10]}")
+            return {"alerts": [], "checks": []}
+        served = self._served(endpoint)
+        newest = served[-1] if served else None
+        carried = status.results(self.repositories, endpoint) if seen is None else msgspec.convert(seen, tuple[CheckResult, ...])
+        own = (breaches.TRAFFIC, breaches.PERFORMANCE, status.BASELINE)
+        others = [result for result in carried if result.check not in own]
+        traffic = breaches.of_traffic(newest, complete=daily_slices.day_of(work.now_us) - DAY_US)
+        if not served and (missing := self._unlearnt(monitor, endpoint, work.now_us)):
+            others.append(CheckResult(status.BASELINE, "inconclusive", f"nothing is compared yet: {missing}", "", missing, "learning"))
+        found = breaches.of_performance(monitor, served, self._problem(monitor, None))
+        raised = self._settle(work, endpoint, found, _performed(found.results), "no longer seen")
+        return {"alerts": raised, "day": iso(newest.start_us)[:10] if newest else "", "checks": plain([traffic, *others, *found.results])}
 
-    def _schema(self, model: str) -> Schema:
+    def _settle(self, work: StepWork, endpoint: str, found: Checked, found_well: Callable[[Alert], bool], reason: str) -> list[str]:
+        metadata = self.repositories.metadata
+        return alerts.settle(
+            work.batch, metadata, endpoint, found.breaches, found_well=found_well, now_us=work.now_us, run=work.run.id, reason=reason
+        )
+
+    def _watched(self, endpoint: str) -> tuple[Monitor, Schema]:
+        monitor = self.repositories.metadata.get(Monitor, endpoint)
+        if monitor is None:
+            raise NotFound(f"endpoint {endpoint!r} has no monitor; declare rota.Monitor in the project and `rota apply`", endpoint=endpoint)
+        model = monitor.endpoint.model
         found = schemas.serving(self.repositories.metadata, model)
         if found is None:
             raise NotFound(f"model {model!r} has no schema yet; the first training run freezes one, `rota models baseline` too", model=model)
-        return found
+        return monitor, found
 
-    def _rows(self, endpoint: str, day: Micros, now_us: Micros) -> pl.DataFrame:
-        """Answered log rows of a day and of those before it whose labels may still have been on their way."""
-        rows = labels.joined(self.repositories.tables, endpoint, day - MATURING_DAYS * DAY_US, day + DAY_US, known_until_us=now_us)
-        return rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).sort("at_us")
+    def _problem(self, monitor: Monitor, rows: pl.DataFrame | None) -> Problem:
+        """The problem that the model declares. Where no version has a bundle, what was measured first decides, and stays."""
+        metadata = self.repositories.metadata
+        declared = label_domain.declared_problem(metadata, self.repositories.blobs, monitor.endpoint.model)
+        if declared is not None:
+            return declared
+        measured = [s for s in self._served(monitor.endpoint.name) if measure.ALL in s.performance]
+        if measured:
+            return "classification" if "brier" in measured[0].performance[measure.ALL] else "regression"
+        known = rows.filter(pl.col("label").is_not_null() & (pl.col("error") == "")) if rows is not None else None
+        if known is None or known.is_empty():
+            return "classification"
+        return "classification" if known.select(label_domain.allowed("classification").all()).item() else "regression"
 
-    def _past(self, endpoint: str, schema: Schema, day: Micros) -> list[MonitorSlice]:
-        """Slices before a day, oldest first; before the first served day, those of the data that the schema came from."""
+    def _unlearnt(self, monitor: Monitor, endpoint: str, now_us: Micros) -> str:
+        """How far the days reach that are taken for normal where nothing else says what is; "" for a model with a schema."""
+        if schemas.serving(self.repositories.metadata, monitor.endpoint.model) is not None:
+            return ""
+        logged = self._rows(endpoint, 0, daily_slices.day_of(now_us), now_us, features=False)
+        days = measure.answered(logged).select((pl.col("at_us") // DAY_US).n_unique()).item()
+        return f"{days} of {baselines.LEARNING_DAYS} complete served days that are taken for normal (`rota models baseline` gives others)"
+
+    def _rows(self, endpoint: str, start_us: Micros, end_us: Micros, now_us: Micros, *, features: bool = True) -> pl.DataFrame:
+        """Log rows of a time as callers got them, failed ones among them, with the labels known now."""
+        rows = labels.joined(self.repositories.tables, endpoint, start_us, end_us, known_until_us=now_us, features=features)
+        return rows.filter(pl.col("role") != "shadow").sort("at_us")
+
+    def _served(self, endpoint: str, *, before: Micros | None = None) -> list[MonitorSlice]:
+        """The newest REMEMBERED_DAYS slices of an endpoint (before a day), oldest first."""
         found = self.repositories.metadata.page(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=REMEMBERED_DAYS).items
-        served = sorted((s for s in found if s.start_us < day), key=lambda s: s.start_us)
-        if len(served) >= REMEMBERED_DAYS - MATURING_DAYS:
-            return served
-        until_us = served[0].start_us if served else day
-        return [s for s in self._history.trained(endpoint, schema) if s.start_us < until_us] + served
+        return sorted((s for s in found if before is None or s.start_us < before), key=lambda s: s.start_us)
 
-    def _measured_again(self, work: StepWork, endpoint: str, day: Micros, rows: pl.DataFrame) -> list[MonitorSlice]:
-        """The newest slices again with the labels that came since; labels need days to arrive."""
-        again = []
-        for start in (day - back * DAY_US for back in range(MATURING_DAYS, 0, -1)):
-            before = self.repositories.metadata.get(MonitorSlice, endpoint, start)
-            if before is not None:
-                inside = rows.filter((pl.col("at_us") >= start) & (pl.col("at_us") < start + DAY_US))
-                fresh = measure.with_newer_labels(before, inside, run=work.run.id)
-                work.batch.put(fresh)
-                again.append(fresh)
-        return again
+    def _before(self, endpoint: str, schema: Schema, served: Sequence[MonitorSlice]) -> list[MonitorSlice]:
+        """Slices of the data that the schema came from, from before the first served day, unless served days are enough."""
+        if len(served) >= REMEMBERED_DAYS:
+            return []
+        return [s for s in self._history.trained(endpoint, schema) if s.start_us < served[0].start_us]
 
     def _link(self, work: StepWork, monitor: Monitor, day: Micros) -> None:
         """The slice came from this run and speaks about the champion of the day."""
@@ -135,6 +204,25 @@ class MonitorWorkflow:
         champion = model_aliases.aliased_version(self.repositories.metadata, monitor.endpoint.model)
         if champion is not None:
             work.batch.link(node, [f"model_version:{champion.id}"], work.now_us)
+
+
+def _found_well(results: Sequence[CheckResult], schema: Schema) -> Callable[[Alert], bool]:
+    """Whether an alert's breach was looked for on this day and found well; that of a feature which is watched no more is over too."""
+    known = {(result.check, result.subject): result.outcome for result in results}
+    watched = {b.name for b in schema.bins}
+    structure = known[breaches.SCHEMA, ""] != "inconclusive"
+
+    def is_well(alert: Alert) -> bool:
+        if alert.kind in (slice_checks.DRIFT, slice_checks.FAULT):
+            return alert.subject not in watched or known.get((alert.kind, alert.subject)) == "pass"
+        return structure if alert.kind in (breaches.SCHEMA, "gate") else False
+
+    return is_well
+
+
+def _performed(results: Sequence[CheckResult]) -> Callable[[Alert], bool]:
+    judged = any(result.passed for result in results)
+    return lambda alert: alert.kind == breaches.PERFORMANCE and judged
 
 
 def _is_trained_here(metadata: Metadata, model: str) -> bool:

@@ -18,6 +18,7 @@ from rota.errors import InvalidInput, RotaError
 from rota.manage.features.definitions import registration as registry
 from rota.manage.features.definitions import versions
 from rota.manage.features.definitions.registration import PlannedChange
+from rota.manage.signals import unheard_alerts
 from rota.operationalize import plan_checks
 from rota.operationalize.release import source_files
 from rota.ports.metadata import Batch, Metadata
@@ -98,15 +99,23 @@ def _changes(metadata: Metadata, project: Project, environment: str) -> list[Pla
         if isinstance(record, FEATURES):
             changes.append(registry.change_of(metadata, record))
             continue
+        notes: list[str] = []
         if isinstance(record, TrainingPipeline):
             deployed = metadata.get(Deployed, record.name, environment)
+            notes = unheard_alerts.notes([record], watched=_is_watched(metadata, project, record))
             before: Record | None = deployed.definition if deployed else None
             kind, name = "pipeline", record.name
         else:
             key = key_of(record)
             before, kind, name = metadata.get(type(record), *key), BY_RECORD[type(record)].name, "@".join(key)
-        changes.append(PlannedChange("add" if before is None else "keep" if before == record else "change", kind, name))
+        changes.append(PlannedChange("add" if before is None else "keep" if before == record else "change", kind, name, notes=tuple(notes)))
     return changes
+
+
+def _is_watched(metadata: Metadata, project: Project, pipeline: TrainingPipeline) -> bool:
+    """Whether an endpoint of the pipeline's model has a monitor, declared here or before."""
+    monitors = [record for record in project.records if isinstance(record, Monitor)] + metadata.find(Monitor)
+    return any(monitor.endpoint.model == pipeline.name for monitor in monitors)
 
 
 def _versions(metadata: Metadata, record: Record, now_us: Micros) -> list[FeatureViewVersion]:

@@ -92,7 +92,8 @@ class DatasetVersion(Record, frozen=True):
     `sources` pins the table version of every source read; `environment` is that of the home it was built in. `statistics` is
     the blob of its `Profile`, `schema` the blob of the `Schema` inferred from its rows, `definition` the blob of the
     `DatasetDefinition`. `quality` scores each dimension in 0..1 (see `rota.stats.quality`). `test_from_us` is the moment
-    of the first test row: behind it all rows are test rows with a `TimeSplit`, and only then.
+    of the first test row: behind it all rows are test rows with a `TimeSplit`, and only then. `undated` rows had no moments and
+    were dealt out over days.
     """
 
     name: str
@@ -115,6 +116,7 @@ class DatasetVersion(Record, frozen=True):
     quality: Mapping[str, float] = {}
     split: Split | None = None
     definition: str = ""
+    undated: bool = False
 
     @property
     def id(self) -> str:

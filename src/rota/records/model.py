@@ -193,8 +193,9 @@ class Approval(Record, frozen=True):
 class ReleasePolicy(Record, frozen=True):
     """How a model's versions are released.
 
-    automatic: approved when both gates passed, and rolled out. semi-automatic: a person approves, the rollout starts by
-    itself. manual: a person approves and starts the rollout. The policy of model "*" holds for models without one of their own.
+    automatic: approved when both gates passed and a gate on the model could judge it, and rolled out. semi-automatic: a person
+    approves, the rollout starts by itself. manual: a person approves and starts the rollout. The policy of model "*" holds for
+    models without one of their own.
     `four_eyes`: who registered the version or asked for its review cannot approve it. `approvals`: how many different
     people must approve. `valid`: how long an approval lasts ("" = for good). A `protected` alias points only at versions with a valid approval.
     """

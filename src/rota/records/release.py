@@ -10,7 +10,6 @@ from rota.records.record import Record, check_name
 from rota.records.time import Micros, micros
 
 Role = Literal["stable", "canary", "shadow"]
-Judgement = Literal["pass", "fail", "inconclusive"]
 RolloutState = Literal["shadow", "canary", "promoted", "rolled_back"]
 
 
@@ -29,8 +28,9 @@ class Analysis(Record, frozen=True):
 class Canary(Record, frozen=True):
     """Progressive delivery: shadow first, then growing shares of traffic, each held and judged before the next.
 
-    `steps` are percent of traffic; `shadow` is how long the candidate only mirrors (0s: not at all); an inconclusive
-    verdict extends a hold up to `patience` holds, then rolls back.
+    `steps` are percent of traffic, none deliver at once; `shadow` is how long the candidate only mirrors (0s: not at all); an
+    inconclusive judgement extends a hold up to `patience` holds, then rolls back. Without an `analysis` a step passes once the
+    candidate answered a request.
     """
 
     steps: Sequence[int] = (5, 25, 50)
@@ -89,19 +89,6 @@ class Serving(Record, frozen=True):
     revision: int
     at_us: Micros
     error: str = ""
-
-
-class Verdict(Record, frozen=True):
-    """The judge's answer to one analysis at one moment, with the figures it can be recomputed from."""
-
-    kind: str
-    outcome: Judgement
-    message: str
-    estimate: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    bound: float | None = None
-    rows: int = 0
 
 
 class Rollout(Record, frozen=True):

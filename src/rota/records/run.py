@@ -22,6 +22,8 @@ class Gate(Record, frozen=True):
     threshold: metric at least (or at most, for a loss) `bound`. champion: metric not worse than the champion's on the same
     rows by more than `bound`. slice: the threshold holds in every slice of `column` with at least `min_rows` rows.
     `word` is how the threshold was written, "at_least" or "at_most"; it must be the direction that is better ("": either).
+    A gate that cannot be judged refuses the candidate, unless `unjudged` is "pass"; a champion gate of a first version has nothing to
+    compare and refuses nothing.
     """
 
     kind: Literal["threshold", "champion", "slice"]
@@ -30,6 +32,7 @@ class Gate(Record, frozen=True):
     column: str | None = None
     min_rows: int = 200
     word: Literal["", "at_least", "at_most"] = ""
+    unjudged: Literal["block", "pass"] = "block"
 
 
 class Trigger(Record, frozen=True):
@@ -163,16 +166,6 @@ class Evaluation(Record, frozen=True):
     slices: Mapping[str, Mapping[str, Mapping[str, float]]] = {}
 
 
-class GateResult(Record, frozen=True):
-    """What a gate saw and decided; `message` is the sentence a person reads."""
-
-    gate: str
-    passed: bool
-    message: str
-    observed: float | None = None
-    bound: float | None = None
-
-
 def cron(expression: str, *, cooldown: str = "0s") -> Trigger:
     """Start a run on a cron schedule (five fields, UTC of the platform's clock)."""
     if len(expression.split()) != 5:
@@ -214,9 +207,12 @@ def not_worse_than_champion(metric: str, *, margin: float = 0.0) -> Gate:
     return Gate("champion", metric, margin)
 
 
-def per_slice(column: str, metric: str, bound: float, *, min_rows: int = 200) -> Gate:
-    """The threshold must hold in every slice of a column that has at least `min_rows` test rows: for a loss `bound` is the most it may be."""
-    return Gate("slice", metric, bound, column=column, min_rows=min_rows)
+def per_slice(column: str, metric: str, bound: float, *, min_rows: int = 200, unjudged: Literal["block", "pass"] = "block") -> Gate:
+    """The threshold must hold in every slice of a column that has at least `min_rows` test rows: for a loss `bound` is the most it may be.
+
+    When no slice has so many, the gate could not judge, which refuses the candidate; `unjudged="pass"` lets it through.
+    """
+    return Gate("slice", metric, bound, column=column, min_rows=min_rows, unjudged=unjudged)
 
 
 def _reference(pipeline: str, function: object) -> str:

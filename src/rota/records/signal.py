@@ -96,7 +96,9 @@ class Monitor(Record, frozen=True):
 class MonitorSlice(Record, frozen=True):
     """What one monitor run counted in one slice of time: statistics per feature and measured performance per version.
 
-    `counts` are on the bins of version `schema` of the model's schema (0: written by an older release, which kept none).
+    `counts` are on the bins of version `schema` of the model's schema (0: written by an older release, which kept none). `labelled` rows
+    were measured; `set_apart` ones have a label or an answer outside of what the problem allows. `revisions` counts how often the
+    slice was measured again because labels came later or were corrected, at `revised_us` the last time.
     """
 
     endpoint: str
@@ -109,6 +111,9 @@ class MonitorSlice(Record, frozen=True):
     efficiency: Mapping[str, float]
     run: str = ""
     schema: int = 0
+    set_apart: int = 0
+    revisions: int = 0
+    revised_us: Micros | None = None
 
 
 class Prediction(Record, frozen=True):

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from rota.manage.datasets import build as datasets
 from rota.manage.lineage.node_types import type_of
+from rota.records import check
 from rota.records.record import plain
 from rota.records.run import ENDED
 from rota.records.time import Micros, iso
@@ -111,6 +112,7 @@ def _environment() -> Environment:
     made = Environment(loader=PackageLoader("rota.rendering"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {"moment": _moment, "day": _day, "number": _number, "brief": _brief, "small": _small, "node_link": _link, "own_page": _own_page}
     made.filters |= {"colour": line_charts.colour, "short": _short, "headline": _headline, "told": _told}
+    made.filters["checks"] = lambda stored: [check.from_stored(each) for each in stored]
     made.filters["segment"] = lambda text: quote(str(text), safe="")
     made.globals |= {"lasted": _lasted, "ENDED": ENDED, "split_words": datasets.split_words}
     return made

@@ -22,6 +22,12 @@ from rota.stats.sequential import mixture_evidence
 
 NEWEST_DAYS = 7
 LEAST_REFERENCE = 30
+RECENT_DAYS = 14
+"""Newest days whose evidence is summed up; the reference ends before them."""
+LEAST_LABELLED = 20
+"""Labels without which a day's mean excess says too little."""
+LABELLED_DAYS = RECENT_DAYS + LEAST_REFERENCE
+"""Days with LEAST_LABELLED labels before a performance alert can be raised."""
 
 
 @dataclass(frozen=True, slots=True)

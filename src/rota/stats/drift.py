@@ -18,6 +18,7 @@ slow   the sum over starting points of the product of bets 0.35 p^-0.65 (a p-to-
        slices it expects m under exchangeability, so it passes m T / budget with at most the budget's probability (Markov).
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -42,6 +43,8 @@ class DriftVerdict:
 
     `effect` is the distance in percentage points of probability: so many of 100 rows lie elsewhere. `run` counts the newest
     slices in a row beyond the limits, `run_needed` how many make an alarm. `worst_bin` had `share_before` and has `share_now`.
+    A verdict needs `needed` reference `slices`, and a newest slice, of `needed_rows`; the newest slice has `rows`, the newest ones
+    mostly `usual_rows`. Without them the state is "learning".
     """
 
     state: Literal["learning", "quiet", "alarm"]
@@ -60,6 +63,9 @@ class DriftVerdict:
     effect: float = 0.0
     slices: int = 0
     rows: int = 0
+    needed: int = LEAST_REFERENCE
+    usual_rows: float = 0.0
+    needed_rows: int = LEAST_ROWS
 
     @property
     def alarm(self) -> bool:
@@ -74,16 +80,21 @@ def drift(
     `features` is how many features share the budget: over all of them, false alarms come at most once in
     `days_between_false_alarms`, as long as slices are exchangeable. The bins of numbers are `ordered`, bin 0 holding nulls.
     Slices with fewer than 30 rows, or a quarter of the reference's median, are left out. With too few reference slices for
-    the budget the state is "learning". Give as many newest slices as there are since the reference's end; 3 at least, 14 do.
+    the budget, or a newest slice that is left out, the state is "learning". Give as many newest slices as there are since the
+    reference's end; 3 at least, 14 do.
     """
     if features < 1 or not days_between_false_alarms > 0 or not slices_per_day > 0:
         raise InvalidInput(f"features={features}, days_between_false_alarms={days_between_false_alarms}: both must be positive")
-    past, now = _usable(reference, current)
+    past, now, least = _usable(reference, current)
+    sizes = np.asarray(current, dtype=np.float64).sum(axis=1)
+    usual = float(np.median(sizes)) if len(sizes) else 0.0
     budget = 1 / (days_between_false_alarms * slices_per_day) / 3
     tests = 2 * features
     needed = run_needed(len(past), tests=tests, budget=budget)
-    if needed is None or not len(now):
-        return DriftVerdict("learning", run_needed=needed or 0, slices=len(past))
+    newest = int(sizes[-1]) if len(sizes) else 0
+    facts = {"needed": reference_needed(tests=tests, budget=budget), "usual_rows": usual, "needed_rows": math.ceil(least), "rows": newest}
+    if needed is None or newest < least:
+        return DriftVerdict("learning", run_needed=needed or 0, slices=len(past), **facts)  # type: ignore[arg-type]
     seen, new = _distances(past, now, ordered=ordered), _deviations(past, now)
     statistics = (seen, (new[0], new[1]))
     run = max(_newest_in_a_row(values, BEYOND * limits.max()) for limits, values in statistics)
@@ -110,7 +121,7 @@ def drift(
         share_now=float(share[worst]),
         effect=100 * float(seen[1][-1]),
         slices=len(past),
-        rows=int(now[-1].sum()),
+        **facts,  # type: ignore[arg-type]
     )
 
 
@@ -122,18 +133,24 @@ def run_needed(slices: int, *, tests: int, budget: float) -> int | None:
     return next(fitting, None)
 
 
+def reference_needed(*, tests: int, budget: float) -> int:
+    """The fewest reference slices with which a budget can be kept."""
+    return next(slices for slices in itertools.count(LEAST_REFERENCE) if run_needed(slices, tests=tests, budget=budget) is not None)
+
+
 def jump_allowed(slices: int, *, tests: int, budget: float) -> bool:
     """Whether two slices beyond twice the maximum are rare enough for the budget."""
     return tests * 2 / (slices + 1) ** 2 / FAR_BEYOND**4 <= budget
 
 
-def _usable(reference: ArrayLike, current: ArrayLike) -> tuple[Floats, Floats]:
+def _usable(reference: ArrayLike, current: ArrayLike) -> tuple[Floats, Floats, float]:
+    """The slices with enough rows, and how many are enough."""
     past, now = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
     if past.ndim != 2 or now.ndim != 2 or past.shape[1] != now.shape[1]:
         raise InvalidInput(f"reference counts have shape {past.shape} and current ones {now.shape}; give (R, B) and (k, B) on the same bins")
     past = past[past.sum(axis=1) >= LEAST_ROWS]
     least = max(LEAST_ROWS, float(np.median(past.sum(axis=1))) / 4) if len(past) else LEAST_ROWS
-    return past[past.sum(axis=1) >= least], now[now.sum(axis=1) >= least]
+    return past[past.sum(axis=1) >= least], now[now.sum(axis=1) >= least], least
 
 
 def _distances(past: Floats, now: Floats, *, ordered: bool) -> tuple[Floats, Floats]:

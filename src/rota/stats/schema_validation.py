@@ -46,8 +46,9 @@ POLICY: Mapping[str, Policy] = {
     "COMPARATOR_HIGH_NUM_EXAMPLES": "warn",
     "KNOWN_FAULT": "fail",
     "OPEN_ALERT": "fail",
+    "FEATURE_ALL_NULL": "fail",
 }
-"""Every kind of anomaly and what it does by default; the last two are Rota's own, found by the data gate."""
+"""Every kind of anomaly and what it does by default; the last three are Rota's own, found by the data gate."""
 EVERY_KIND = "*"
 SHOWN_VALUES = 5
 

@@ -6,7 +6,7 @@ refuses ends the run as blocked with its reason, leaving no version behind.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from rota.manage.repositories import Repositories
 from rota.manage.signals import alerts
 from rota.ports.compute import Compute
 from rota.ports.models import ModelFormat
+from rota.records import check
+from rota.records.check import CheckResult
 from rota.records.dataset import DatasetVersion
 from rota.records.model import ModelVersion, Transformation
 from rota.records.record import decode, encode, plain
@@ -112,7 +114,10 @@ class TrainWorkflow:
         refused = data_gate.refusal(schema, result)
         if refused:
             self._raise_gate_alert(work, deployed, "data validation", refused)
-        return {"refused": refused, "anomalies": plain(result.anomalies), "schema": schema.version, "statistics": statistics}
+        else:
+            self._resolve_gate_alerts(work, deployed, "data validation")
+        found = {"refused": refused, "anomalies": plain(result.anomalies), "schema": schema.version, "statistics": statistics}
+        return found | {"checks": plain(_first(result.checks) if present is None else result.checks)}
 
     def _transform(self, work: StepWork, dataset: DatasetVersion, deployed: Deployed) -> dict[str, Any]:
         """Fit the transformation on the training rows only."""
@@ -190,8 +195,12 @@ class TrainWorkflow:
         candidate = msgspec.convert(scored["candidate"], Evaluation)
         champion = msgspec.convert(scored["champion"], Evaluation) if "champion" in scored else None
         results = gates.judge(deployed.definition.gates, candidate, champion)
-        refused = "; ".join(result.message for result in results if not result.passed)
-        return {"refused": refused, "gates": plain(results)}
+        refused = gates.refusal(deployed.definition.gates, results, first=champion is None)
+        return {
+            "refused": refused,
+            "gates": plain(results),
+            "not_judged": check.unjudged(results) or (["no gate is declared"] if not results else []),
+        }
 
     def _register(
         self, work: StepWork, deployed: Deployed, dataset: DatasetVersion, trained: Mapping[str, Any], scored: Mapping[str, Any]
@@ -220,8 +229,23 @@ class TrainWorkflow:
             breach = alerts.Breach("gate", gate, "critical", f"training of {deployed.pipeline} blocked by {gate}: {message}", {"run": work.run.id})
             alerts.raise_or_touch(work.batch, self.repositories.metadata, endpoint.name, breach, now_us=work.now_us, run=work.run.id)
 
+    def _resolve_gate_alerts(self, work: StepWork, deployed: Deployed, gate: str) -> None:
+        for endpoint in self.repositories.metadata.find(Endpoint, {"model": deployed.pipeline}):
+            for alert in alerts.open_alerts(self.repositories.metadata, endpoint.name):
+                if (alert.kind, alert.subject) == ("gate", gate):
+                    alerts.resolve(work.batch, alert, now_us=work.now_us, actor=work.run.id, reason=f"{gate} let a training pass")
+
     def _rows(self, dataset: DatasetVersion, *, test: bool) -> pl.DataFrame:
         return datasets.read(self.repositories.tables, dataset).filter(pl.col(datasets.TEST) == test)
+
+
+def _first(checks: Sequence[CheckResult]) -> list[CheckResult]:
+    """The checks of a first dataset, out of which the schema was made: it cannot break what was inferred from it."""
+    missing = "this first dataset became the schema; the next is held against it"
+    schema = [
+        msgspec.structs.replace(c, outcome="inconclusive", message=missing, missing=missing, state="learning") for c in checks if c.check == "schema"
+    ]
+    return [*schema, *(c for c in checks if c.check != "schema")]
 
 
 def _by_slice(problem: Any, values: pl.Series, truth: np.ndarray, answers: np.ndarray) -> dict[str, dict[str, float]]:

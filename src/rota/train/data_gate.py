@@ -12,10 +12,11 @@ import msgspec
 import polars as pl
 
 from rota.manage.datasets import build as datasets
-from rota.manage.datasets import daily_slices
+from rota.manage.datasets import daily_slices, slice_checks
 from rota.manage.datasets.schema_inference import as_model_sees, describe, following, of_dataset
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
+from rota.records.check import CheckResult
 from rota.records.dataset import DatasetDefinition, DatasetVersion
 from rota.records.release import Endpoint
 from rota.records.schema import TRAINING, Anomaly, ColumnStatistics, Schema, Statistics
@@ -24,15 +25,16 @@ from rota.records.time import Micros, iso
 from rota.stats.schema_validation import decide, validate
 
 SERVED_DAYS = 7
-FOUND_HERE = ("KNOWN_FAULT", "OPEN_ALERT")
+FOUND_HERE = ("KNOWN_FAULT", "OPEN_ALERT", "FEATURE_ALL_NULL")
 
 
 @dataclass(frozen=True, slots=True)
 class DataVerdict:
-    """Statistics of the data and every anomaly found; those of severity "fail" refuse it."""
+    """Statistics of the data and every anomaly found; those of severity "fail" refuse it. `checks` tell what could be judged at all."""
 
     statistics: Statistics
     anomalies: tuple[Anomaly, ...]
+    checks: tuple[CheckResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,9 @@ def judge(schema: Schema, rows: pl.DataFrame, features: Sequence[str], open_faul
     retyped = {anomaly.feature for anomaly in broken if anomaly.kind == "UNEXPECTED_DATA_TYPE"}
     bins = [b for b in schema.bins if b.name not in retyped]
     days = daily_slices.cut(rows, datasets.AT, bins)
-    found = []
-    for finding in daily_slices.examine(bins, days, daily_slices.Window(), left_out=daily_slices.spoiled(bins, days)):
+    found = _empty(rows, features)
+    watched = slice_checks.watch(bins, days, daily_slices.Window(), slice_checks.Baseline(), left_out=daily_slices.spoiled(bins, days))
+    for finding in watched.findings:
         if finding.fault is not None:
             evidence = {name: float(value) for name, value in finding.fault.evidence.items()}
             found.append(Anomaly(finding.feature, "KNOWN_FAULT", finding.fault.message, "fail", evidence=evidence))
@@ -129,4 +132,24 @@ def judge(schema: Schema, rows: pl.DataFrame, features: Sequence[str], open_faul
         if alert.subject not in named:
             message = f"{alert.message} (alert open since {iso(alert.raised_us)})"
             found.append(Anomaly(alert.subject, "OPEN_ALERT", message, "fail"))
-    return DataVerdict(describe(newest, bins), (*broken, *decide(schema, found)))
+    anomalies = (*broken, *decide(schema, found))
+    return DataVerdict(describe(newest, bins), anomalies, (_held(schema, anomalies, newest.height), *watched.results))
+
+
+def _held(schema: Schema, anomalies: Sequence[Anomaly], rows: int) -> CheckResult:
+    """Whether the newest rows are as the schema says."""
+    failed = [anomaly.message for anomaly in anomalies if anomaly.severity == "fail"]
+    message = "; ".join(failed) or f"{rows} newest rows are as version {schema.version} of the schema says"
+    return CheckResult("schema", "fail" if failed else "pass" if rows else "inconclusive", message, rows=rows, missing="" if rows else "no rows")
+
+
+def _empty(rows: pl.DataFrame, features: Sequence[str]) -> list[Anomaly]:
+    """Features without a single value in the training rows: nothing can be learnt from them, and libraries end on them in errors of their own."""
+    training = rows.filter(~pl.col(datasets.TEST))
+    empty = [name for name in features if name in training.columns and training.height and _is_empty(training[name])]
+    message = "feature {!r} is null in all of {} training rows; take it out of the feature service, or mend what fills it"
+    return [Anomaly(name, "FEATURE_ALL_NULL", message.format(name, training.height), "fail") for name in empty]
+
+
+def _is_empty(values: pl.Series) -> bool:
+    return values.null_count() == len(values) or (values.dtype.is_float() and bool(values.fill_null(float("nan")).is_nan().all()))

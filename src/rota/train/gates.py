@@ -1,61 +1,108 @@
-"""Gate 2: does the candidate hold what the pipeline demands? A pure decision from evaluations to results."""
+"""Gate 2: does the candidate hold what the pipeline demands? A pure decision from evaluations to results.
+
+What a gate cannot judge is inconclusive and refuses the candidate, with what is missing and the way out in its message.
+"""
 
 from collections.abc import Mapping, Sequence
 
-from rota.records.run import Evaluation, Gate, GateResult
+from rota.records.check import CheckResult
+from rota.records.run import Evaluation, Gate
 from rota.stats.metrics import METRICS
 
+NULL = "null"
+"""How rows without a value of the slice column are named among what was not judged."""
 
-def judge(gates: Sequence[Gate], candidate: Evaluation, champion: Evaluation | None) -> list[GateResult]:
-    """One result a gate. The champion's evaluation must be of the same rows; without a champion its gates pass."""
+
+def judge(gates: Sequence[Gate], candidate: Evaluation, champion: Evaluation | None) -> list[CheckResult]:
+    """One result a gate. The champion's evaluation must be of the same rows; without a champion its gates are inconclusive."""
     return [_unknown(gate) if gate.metric not in METRICS else _GATES[gate.kind](gate, candidate, champion) for gate in gates]
 
 
-def _unknown(gate: Gate) -> GateResult:
-    return GateResult(gate.metric, False, f"metric {gate.metric!r} is unknown; known are {sorted(METRICS)}")
+def refusal(gates: Sequence[Gate], results: Sequence[CheckResult], *, first: bool) -> str:
+    """Why the candidate is refused, "" when it is not; `results` are those of `judge`. On the `first` version champion gates refuse nothing."""
+    return "; ".join(result.message for gate, result in zip(gates, results, strict=True) if _refuses(gate, result, first=first))
 
 
-def _threshold(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> GateResult:
-    return _bound(gate, f"{gate.metric}", candidate.metrics)
+def _refuses(gate: Gate, result: CheckResult, *, first: bool) -> bool:
+    if result.outcome == "inconclusive":
+        return gate.unjudged == "block" and not (first and gate.kind == "champion")
+    return not result.passed
 
 
-def _champion(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> GateResult:
+def _unknown(gate: Gate) -> CheckResult:
+    return CheckResult(gate.metric, "fail", f"metric {gate.metric!r} is unknown; known are {sorted(METRICS)}")
+
+
+def _threshold(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> CheckResult:
+    return _bound(gate, f"{gate.metric}", candidate.metrics, rows=candidate.rows)
+
+
+def _champion(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> CheckResult:
     name = f"{gate.metric} against champion"
     if champion is None:
-        return GateResult(name, True, f"{gate.metric}: no champion yet, nothing to compare with")
+        return _inconclusive(name, f"{gate.metric}: no champion yet, nothing to compare with", "no champion yet", learning=True)
     if candidate.dataset != champion.dataset:
-        return GateResult(name, False, f"candidate was scored on {candidate.dataset}, champion on {champion.dataset}: not comparable")
+        return CheckResult(name, "fail", f"candidate was scored on {candidate.dataset}, champion on {champion.dataset}: not comparable")
     if gate.metric not in candidate.metrics or gate.metric not in champion.metrics:
-        return GateResult(name, False, f"{gate.metric} is not defined on these test rows")
+        return _undefined(name, gate.metric, candidate.rows)
     ours, theirs = candidate.metrics[gate.metric], champion.metrics[gate.metric]
     worse = (theirs - ours) if METRICS[gate.metric].higher_is_better else (ours - theirs)
     passed = worse <= gate.bound
     sign = "not worse" if passed else "worse"
-    return GateResult(name, passed, f"{gate.metric}: champion {theirs:.4f}, candidate {ours:.4f}: {sign} (margin {gate.bound:g})", ours, theirs)
+    message = f"{gate.metric}: champion {theirs:.4f}, candidate {ours:.4f}: {sign} (margin {gate.bound:g})"
+    return CheckResult(name, "pass" if passed else "fail", message, observed=ours, bound=theirs, rows=candidate.rows)
 
 
-def _slices(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> GateResult:
+def _slices(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> CheckResult:
     name = f"{gate.metric} per {gate.column}"
-    slices = {
-        value: metrics
-        for value, metrics in candidate.slices.get(gate.column or "", {}).items()
-        if metrics["rows"] >= gate.min_rows and gate.metric in metrics
-    }
+    found = candidate.slices.get(gate.column or "", {})
+    slices = {value: metrics for value, metrics in found.items() if metrics["rows"] >= gate.min_rows and gate.metric in metrics}
+    left = _not_judged(gate, candidate, found)
     if not slices:
-        return GateResult(name, True, f"{name}: no slice has {gate.min_rows} rows, nothing to judge")
+        missing = f"no slice with {gate.min_rows} rows{left and f'; there are {left}'}"
+        message = f'{name} could not be judged: {missing} (lower min_rows, or let it pass with per_slice(..., unjudged="pass"))'
+        return _inconclusive(name, message, missing, subject=gate.column or "")
     higher = METRICS[gate.metric].higher_is_better
     worst = (min if higher else max)(slices, key=lambda value: slices[value][gate.metric])
-    return _bound(gate, f"{gate.metric} of worst {gate.column} {worst!r} ({len(slices)} slices)", slices[worst], name=name)
+    label = f"{gate.metric} of worst {gate.column} {worst!r} ({len(slices)} slices{left and f'; not judged: {left}'})"
+    return _bound(gate, label, slices[worst], name=name, rows=int(slices[worst]["rows"]))
 
 
-def _bound(gate: Gate, label: str, metrics: Mapping[str, float], *, name: str = "") -> GateResult:
+SHOWN_SLICES = 10
+
+
+def _not_judged(gate: Gate, candidate: Evaluation, found: Mapping[str, Mapping[str, float]]) -> str:
+    """The slices that a gate does not judge, and why; "" when it judges every row."""
+    why = {value: _why_not(gate, metrics) for value, metrics in found.items()}
+    named = [f"{value!r} ({reason})" for value, reason in why.items() if reason]
+    without = candidate.rows - int(sum(metrics["rows"] for metrics in found.values()))
+    more = [f"and {len(named) - SHOWN_SLICES} more slices"] if len(named) > SHOWN_SLICES else []
+    return ", ".join([*named[:SHOWN_SLICES], *more, *([f"{without} rows whose {gate.column} is {NULL}"] if found and without > 0 else [])])
+
+
+def _why_not(gate: Gate, metrics: Mapping[str, float]) -> str:
+    if metrics["rows"] < gate.min_rows:
+        return f"{metrics['rows']:.0f} rows"
+    return "" if gate.metric in metrics else f"{gate.metric} is not defined on its {metrics['rows']:.0f} rows"
+
+
+def _bound(gate: Gate, label: str, metrics: Mapping[str, float], *, rows: int, name: str = "") -> CheckResult:
     if gate.metric not in metrics:
-        return GateResult(name or gate.metric, False, f"{label} is not defined on these test rows")
+        return _undefined(name or gate.metric, gate.metric, rows)
     value = metrics[gate.metric]
     higher = METRICS[gate.metric].higher_is_better
     passed = value >= gate.bound if higher else value <= gate.bound
-    word = "at least" if higher else "at most"
-    return GateResult(name or gate.metric, passed, f"{label} {value:.4f}, needed {word} {gate.bound:g}", value, gate.bound)
+    message = f"{label} {value:.4f}, needed {'at least' if higher else 'at most'} {gate.bound:g}"
+    return CheckResult(name or gate.metric, "pass" if passed else "fail", message, observed=value, bound=gate.bound, rows=rows)
+
+
+def _undefined(name: str, metric: str, rows: int) -> CheckResult:
+    missing = f"{metric} is not defined on these test rows"
+    return _inconclusive(name, f"{missing} ({rows}), so the gate could not judge; they need labels of every class", missing, rows=rows)
+
+
+def _inconclusive(name: str, message: str, missing: str, *, subject: str = "", rows: int = 0, learning: bool = False) -> CheckResult:
+    return CheckResult(name, "inconclusive", message, subject, missing, "learning" if learning else "cannot", rows=rows)
 
 
 _GATES = {"threshold": _threshold, "champion": _champion, "slice": _slices}

@@ -101,9 +101,9 @@ def test_an_old_open_alert_is_found_behind_thousands_of_resolved_ones(metadata):
     assert saw(metadata, breach(), 20) is None
 
 
-def settled(metadata, now_us, *breaches):
+def settled(metadata, now_us, *breaches, found_well=lambda alert: True):
     batch = Batch()
-    raised = alerts.settle(batch, metadata, "delay", breaches, now_us=now_us, run="m2", reason="no longer seen")
+    raised = alerts.settle(batch, metadata, "delay", breaches, found_well=found_well, now_us=now_us, run="m2", reason="no longer seen")
     metadata.commit(batch)
     return raised
 
@@ -118,6 +118,13 @@ def test_what_is_new_is_raised_what_lasts_is_touched_and_what_is_over_is_resolve
     assert (ended.status, ended.resolved_us) == ("resolved", 20)
     assert [(e.actor, e.subject, e.body["reason"]) for e in metadata.audit() if e.action == "alert.resolve"] == [("m2", over.id, "no longer seen")]
     assert metadata.get(Alert, elsewhere.id).status == "open"
+
+
+def test_what_was_not_looked_for_or_could_not_be_judged_stays_open(metadata):
+    looked, other = saw(metadata, breach(), 10), saw(metadata, breach(subject="rain"), 10)
+    settled(metadata, 20, found_well=lambda alert: alert.subject == "wind")
+    assert [a.id for a in alerts.open_alerts(metadata, "delay")] == [other.id]
+    assert metadata.get(Alert, looked.id).status == "resolved"
 
 
 def test_an_alert_seen_at_this_very_moment_stays_open_though_it_is_not_among_the_breaches(metadata):

@@ -41,7 +41,7 @@ def of_rows(repositories: Repositories, version: ModelVersion, table: pl.LazyFra
     service = _service(repositories, version)
     now_us = repositories.clock.now_us()
     rows = _rows(service, table.collect(), timestamp=timestamp, label=label, now_us=now_us)
-    dataset = _stored(repositories, version.model, rows, now_us=now_us)
+    dataset = _stored(repositories, version.model, rows, undated=not timestamp, now_us=now_us)
     batch = Batch()
     batch.create(dataset)
     base = schemas.newest_version(repositories.metadata, version.model)
@@ -118,7 +118,7 @@ def _moments(table: pl.DataFrame, timestamp: str, now_us: Micros) -> pl.Series:
     return pl.Series([first + (place % UNDATED_DAYS) * DAY_US for place in range(table.height)], dtype=pl.Int64)
 
 
-def _stored(repositories: Repositories, name: str, rows: pl.DataFrame, *, now_us: Micros) -> DatasetVersion:
+def _stored(repositories: Repositories, name: str, rows: pl.DataFrame, *, undated: bool, now_us: Micros) -> DatasetVersion:
     digest = digest_of(rows)
     table = f"datasets/{name}/{digest}"
     start, end = int(rows[datasets.AT][0]), int(rows[datasets.AT][-1])
@@ -135,6 +135,7 @@ def _stored(repositories: Repositories, name: str, rows: pl.DataFrame, *, now_us
         end_us=end,
         test_from_us=end + 1,
         created_us=now_us,
+        undated=undated,
     )
 
 

@@ -20,10 +20,11 @@ from rota.manage.datasets import schema_inference
 from rota.manage.features.rows import column_conversion
 from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
-from rota.manage.signals import labels, prediction_log
+from rota.manage.signals import label_domain, labels, prediction_log
 from rota.records.model import ModelBundle
 from rota.records.record import decode
 from rota.records.release import Endpoint
+from rota.records.run import Problem
 from rota.records.signal import Label, Prediction
 from rota.records.time import Micros
 
@@ -52,9 +53,10 @@ def take(repositories: Repositories, endpoint: str, file: Path, columns: Columns
     seen = _features(repositories, version.bundle if version else "", table, columns)
     rows = list(_predictions(table, seen, columns, _ids(table, file), (found, version.number if version else 0)))
     now_us = repositories.clock.now_us()
+    truths = [] if columns.label not in table.columns else _labels(table[columns.label], rows, now_us)
+    label_domain.check(_problem(repositories, found), truths, endpoint=endpoint)  # before anything of the file is taken
     for start in range(0, len(rows), BATCH_ROWS):
         prediction_log.append(repositories.journal, endpoint, rows[start : start + BATCH_ROWS], sync=sync)
-    truths = [] if columns.label not in table.columns else _labels(table[columns.label], rows, now_us)
     if truths:
         labels.append(repositories.journal, endpoint, truths, now_us, sync=sync)
     return {"predictions": len(rows), "labels": len(truths)}
@@ -70,8 +72,14 @@ def take_labels(repositories: Repositories, endpoint: str, file: Path, *, sync: 
     values = column_conversion.measured(table["value"], what=str(file))
     named = zip(table[ID], values, strict=True)
     given = [Label(str(name), float(value), now_us) for name, value in named if name is not None and _is_finite(value)]
+    found = repositories.metadata.get(Endpoint, endpoint)
+    label_domain.check(_problem(repositories, found) if found is not None else None, given, endpoint=endpoint)
     labels.append(repositories.journal, endpoint, given, now_us, sync=sync)
     return len(given)
+
+
+def _problem(repositories: Repositories, endpoint: Endpoint) -> Problem | None:
+    return label_domain.declared_problem(repositories.metadata, repositories.blobs, endpoint.model)
 
 
 def _check(table: pl.DataFrame, file: Path, columns: Columns) -> None:

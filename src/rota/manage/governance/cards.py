@@ -12,6 +12,7 @@ from rota.manage.lineage.explain import Explanation, explain
 from rota.manage.models import model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata, transact
+from rota.records import check
 from rota.records.model import ModelCard, ModelVersion, RegisteredModel
 from rota.records.project import UseCase
 from rota.records.record import Record
@@ -178,7 +179,7 @@ def _offline(known: Explanation) -> dict[str, object]:
     facts: dict[str, object] = dict(known.version.metrics)
     if rows := (known.evaluation.get("candidate") or {}).get("rows"):
         facts["test rows"] = rows
-    return facts | {f"gate {gate['gate']}": f"{'passed' if gate['passed'] else 'refused'}: {gate['message']}" for gate in known.gates}
+    return facts | {f"gate {gate.check}": f"{check.WORDS[gate.outcome]}: {gate.message}" for gate in known.gates}
 
 
 def _slices(known: Explanation) -> list[Grid]:

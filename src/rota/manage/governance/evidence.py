@@ -9,6 +9,8 @@ from rota.manage.models import registered_models
 from rota.manage.repositories import Repositories
 from rota.manage.signals import business_outcomes
 from rota.ports.metadata import Metadata
+from rota.records import check
+from rota.records.check import CheckResult
 from rota.records.model import ModelVersion
 from rota.records.record import decode, plain
 from rota.records.release import Endpoint, Rollout
@@ -39,7 +41,7 @@ def offline(repositories: Repositories, version: ModelVersion) -> dict[str, Any]
         "dataset": version.dataset,
         "metrics": dict(version.metrics),
         "evaluation": version.evaluation,
-        "gates": gates(repositories, version),
+        "gates": plain(gates(repositories, version)),
         "champion": plain(scored["champion"]) if "champion" in scored else None,
     }
 
@@ -70,16 +72,21 @@ def evaluations(repositories: Repositories, version: ModelVersion) -> dict[str, 
         return {}
 
 
-def gates(repositories: Repositories, version: ModelVersion) -> list[dict[str, Any]]:
-    """The gates' answers of the run that trained the version; none for a version that no pipeline trained."""
+def gates(repositories: Repositories, version: ModelVersion) -> list[CheckResult]:
+    """What the gates of the run that trained the version saw; none for a version that no pipeline trained."""
     steps = repositories.runs.journal(version.run) if version.run else []
-    return next((list(step.result["gates"]) for step in steps if step.name == GATE_STEP), [])
+    return next(([check.from_stored(each) for each in step.result["gates"]] for step in steps if step.name == GATE_STEP), [])
+
+
+def is_trained(repositories: Repositories, version: ModelVersion) -> bool:
+    """Whether a pipeline trained the version, and its gates did not refuse it."""
+    steps = repositories.runs.journal(version.run) if version.run else []
+    return any(step.name == GATE_STEP and not step.result["refused"] for step in steps)
 
 
 def passed_gates(repositories: Repositories, version: ModelVersion) -> bool:
-    """Whether a pipeline trained the version and every gate let it pass."""
-    steps = repositories.runs.journal(version.run) if version.run else []
-    return any(step.name == GATE_STEP and not step.result["refused"] for step in steps)
+    """Whether a pipeline trained the version, none of its gates refused it, and one at least could judge it."""
+    return is_trained(repositories, version) and any(result.passed for result in gates(repositories, version))
 
 
 def rollouts(metadata: Metadata, endpoint: Endpoint, version: ModelVersion) -> list[Rollout]:
@@ -111,5 +118,9 @@ def _told(rollout: Rollout) -> dict[str, Any]:
         "champion": rollout.champion,
         "state": rollout.state,
         "reason": rollout.reason,
-        "steps": [dict(step) for step in rollout.history],
+        "steps": [_step(step) for step in rollout.history],
     }
+
+
+def _step(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: [plain(check.from_stored(each)) for each in value] if name == "verdicts" else value for name, value in entry.items()}

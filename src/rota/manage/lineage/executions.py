@@ -12,6 +12,8 @@ from rota.errors import NotFound
 from rota.manage.lineage.node_types import event_type
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
+from rota.records import check
+from rota.records.check import CheckResult
 from rota.records.model import ModelVersion
 from rota.records.record import Record
 from rota.records.run import PipelineRelease, Run, RunStatus, Step, TrainingPipeline
@@ -32,7 +34,8 @@ class ExecutedStep(Record, frozen=True):
 class Execution(Record, frozen=True):
     """A durable run in ML Metadata's sense. `components` are versions by name: Rota, Python, libraries, the release's digest and commit.
 
-    `environment` is where it ran, `lock` the blob of its environment lock. `scores` are the metrics of what it made.
+    `environment` is where it ran, `lock` the blob of its environment lock. `scores` are the metrics of what it made. `checks` are all that
+    it checked, of each check the newest result: the gates of a training, what a monitor watched.
     """
 
     id: str
@@ -52,10 +55,11 @@ class Execution(Record, frozen=True):
     environment: str
     lock: str
     scores: Mapping[str, float]
-    gates: tuple[Mapping[str, Any], ...]
+    gates: tuple[CheckResult, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     error: str = ""
+    checks: tuple[CheckResult, ...] = ()
 
 
 def get(repositories: Repositories, run_id: str) -> Run:
@@ -94,11 +98,21 @@ def describe(repositories: Repositories, run: Run, steps: Sequence[Step] | None 
         environment=str(run.arguments.get("environment", "")),
         lock=release.lock if release else "",
         scores=dict(results.get("evaluate", {}).get("candidate", {}).get("metrics", {})),
-        gates=tuple(results.get("validate_model", {}).get("gates", ())),
+        gates=tuple(check.from_stored(each) for each in results.get("validate_model", {}).get("gates", ())),
+        checks=checked(journal),
         inputs=tuple(sorted(caused)),
         outputs=tuple(sorted(made)),
         error=run.error,
     )
+
+
+def checked(journal: Sequence[Step]) -> tuple[CheckResult, ...]:
+    """All that the steps of a run checked, of each check the newest result."""
+    newest: dict[tuple[str, str], CheckResult] = {}
+    for step in journal:
+        stored = [each for name in ("checks", "gates") for each in step.result.get(name, ())] if isinstance(step.result, Mapping) else []
+        newest |= {(found.check, found.subject): found for found in map(check.from_stored, stored)}
+    return tuple(newest.values())
 
 
 def components() -> dict[str, str]:

@@ -11,6 +11,8 @@ from rota.manage.models import model_aliases, model_versions
 from rota.manage.repositories import Repositories
 from rota.ports.blobs import Blobs
 from rota.ports.metadata import Metadata
+from rota.records import check
+from rota.records.check import CheckResult
 from rota.records.dataset import DatasetVersion
 from rota.records.model import AliasMove, Approval, ModelBundle, ModelVersion, ReviewRequest, RiskAnswer
 from rota.records.profile import Profile
@@ -38,7 +40,7 @@ class Explanation(Record, frozen=True):
     features: tuple[Mapping[str, Any], ...]
     parameters: Mapping[str, Any]
     evaluation: Mapping[str, Any]
-    gates: tuple[Mapping[str, Any], ...]
+    gates: tuple[CheckResult, ...]
     approvals: tuple[Approval, ...]
     reviews: tuple[ReviewRequest, ...]
     risks: tuple[RiskAnswer, ...]
@@ -110,7 +112,7 @@ def sentences(record: Explanation) -> dict[str, str]:
         said["features"] = ", ".join(f"{view['name']} ({len(view['features'])})" for view in record.features)
     said["parameters"] = ", ".join(f"{name} = {value}" for name, value in record.parameters.items()) or "none"
     said["metrics"] = ", ".join(f"{name} {value:.4g}" for name, value in version.metrics.items()) or "none"
-    said |= {f"gate {gate['gate']}": ("passed: " if gate["passed"] else "refused: ") + str(gate["message"]) for gate in record.gates}
+    said |= {f"gate {gate.check}": f"{check.WORDS[gate.outcome]}: {gate.message}" for gate in record.gates}
     said |= {f"review {iso(each.at_us)}": f"asked by {each.requested_by}, {each.state}: {each.comment}" for each in record.reviews}
     said |= {f"risk {each.question}": f"{each.answer} ({'acceptable' if each.acceptable else 'blocks'}, {each.answered_by})" for each in record.risks}
     said |= {f"{each.decision} {iso(each.at_us)}": f"{each.reviewer}: {each.reason}" for each in record.approvals}

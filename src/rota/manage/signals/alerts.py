@@ -1,6 +1,6 @@
 """Alerts: one per endpoint, kind and subject for as long as the breach lasts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,11 +58,22 @@ def raise_or_touch(batch: Batch, metadata: Metadata, endpoint: str, breach: Brea
     return alert
 
 
-def settle(batch: Batch, metadata: Metadata, endpoint: str, breaches: Sequence[Breach], *, now_us: Micros, run: str, reason: str) -> list[str]:
-    """Raise what is new, touch what goes on, resolve what is over: an endpoint's alerts after all its breaches were looked for.
+def settle(
+    batch: Batch,
+    metadata: Metadata,
+    endpoint: str,
+    breaches: Sequence[Breach],
+    *,
+    found_well: Callable[[Alert], bool],
+    now_us: Micros,
+    run: str,
+    reason: str,
+) -> list[str]:
+    """Raise what is new, touch what goes on, resolve what is over: an endpoint's alerts after some of its breaches were looked for.
 
-    Resolved is what `breaches` lacks, and an alert of a gate once nothing else critical is open; never what was seen at this very
-    moment, by another day of the same run or another monitor. `reason` is the audit entry's. Returns the ids of new alerts.
+    Resolved is what `breaches` lacks and `found_well` says was looked for and found well, and an alert of a gate once nothing else
+    critical is open; never what was seen at this very moment, by another day of the same run or another monitor. What could not be
+    judged stays open. `reason` is the audit entry's. Returns the ids of new alerts.
     """
     seen = {(breach.kind, breach.subject) for breach in breaches}
     raised = [raise_or_touch(batch, metadata, endpoint, breach, now_us=now_us, run=run) for breach in breaches]
@@ -70,7 +81,7 @@ def settle(batch: Batch, metadata: Metadata, endpoint: str, breaches: Sequence[B
     critical = any(alert.severity == "critical" and alert.kind != "gate" for alert in alerts)
     for alert in alerts:
         over = not critical if alert.kind == "gate" else (alert.kind, alert.subject) not in seen
-        if over and alert.last_seen_us < now_us:
+        if over and found_well(alert) and alert.last_seen_us < now_us:
             resolve(batch, alert, now_us=now_us, actor=run, reason=reason)
     return [alert.id for alert in raised if alert is not None]
 

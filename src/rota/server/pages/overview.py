@@ -8,12 +8,15 @@ from fastapi.responses import RedirectResponse
 
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
-from rota.manage.lineage import audit_chain, notes
+from rota.manage.lineage import audit_chain, executions, notes
+from rota.manage.signals import unheard_alerts
+from rota.monitor import status
+from rota.records import check
 from rota.records.filters import Query
 from rota.records.model import Alias, ModelVersion
 from rota.records.release import Endpoint, Rollout
 from rota.records.run import OPEN_STATUSES, Deployed, RunQuery
-from rota.records.signal import Alert, MonitorSlice
+from rota.records.signal import Alert, Monitor, MonitorSlice
 from rota.rendering import line_charts
 from rota.server.access.permissions import COOKIE, OPEN, identify, needs
 from rota.server.pages.answer import page, problem
@@ -24,6 +27,7 @@ router = APIRouter(include_in_schema=False)
 COOKIE_AGE_S = 30 * 86_400
 SHOWN_RUNS = 100
 SHOWN_DAYS = 400
+SHOWN_MONITORS = 8
 
 
 @router.get("/enter", dependencies=OPEN)
@@ -44,6 +48,8 @@ def overview(request: Request) -> Response:
     platform = platform_of(request)
     repositories = platform.repositories
     metadata = repositories.metadata
+    monitored = [monitor.endpoint.name for monitor in metadata.find(Monitor)]
+    watched = [(name, status.of_endpoint(repositories, name)) for name in monitored[:SHOWN_MONITORS]]
     endpoints = [(endpoint, current_release(metadata, endpoint.name)) for endpoint in metadata.find(Endpoint)]
     slices = metadata.page(MonitorSlice, order="-end_us", limit=1).items
     return page(
@@ -59,6 +65,8 @@ def overview(request: Request) -> Response:
         endpoints=endpoints,
         alerts=[alert for alert in metadata.page(Alert, order="-raised_us", limit=SHOWN_RUNS).items if alert.status != "resolved"],
         newest_slice=slices[0] if slices else None,
+        watched=watched,
+        unshown=max(0, len(monitored) - SHOWN_MONITORS),
         events=audit_chain.newest_events(metadata, limit=25),
     )
 
@@ -77,11 +85,13 @@ def run(request: Request, run_id: str) -> Response:
     if found is None:
         raise NotFound(f"there is no run {run_id!r}; /runs lists the newest", run=run_id)
     steps = platform.repositories.runs.journal(run_id)
-    gates = [gate for step in steps if isinstance(step.result, dict) for gate in step.result.get("gates", ())]
+    gates = [check.from_stored(gate) for step in steps if isinstance(step.result, dict) for gate in step.result.get("gates", ())]
+    named = {gate.check for gate in gates}
+    checks = [result for result in executions.checked(steps) if result.check not in named]
     anomalies = [anomaly for step in steps if isinstance(step.result, dict) for anomaly in step.result.get("anomalies", ())]
     longest = max((step.ended_us - step.started_us for step in steps), default=0)
     written = notes.of(platform.repositories.metadata, f"run:{run_id}")
-    return page("run.html", platform, run=found, steps=steps, gates=gates, anomalies=anomalies, longest=longest, notes=written)
+    return page("run.html", platform, run=found, steps=steps, gates=gates, checks=checks, anomalies=anomalies, longest=longest, notes=written)
 
 
 @router.get("/endpoints/{name}", dependencies=needs("model.read"))
@@ -95,6 +105,7 @@ def endpoint(request: Request, name: str) -> Response:
     alerts = metadata.find(Alert, {"endpoint": name}, order="-raised_us")
     drawn = [(metric, chart) for metric in line_charts.METRICS if (chart := line_charts.performance(slices, metric, alerts)) is not None]
     rollouts = metadata.find(Rollout, {"endpoint": name}, order="-started_us")
+    seen = status.of_endpoint(platform.repositories, name)
     return page(
         "endpoint.html",
         platform,
@@ -103,6 +114,8 @@ def endpoint(request: Request, name: str) -> Response:
         charts=drawn,
         newest=slices[-1] if slices else None,
         alerts=alerts,
+        seen=seen,
+        notes=unheard_alerts.notes([each.definition for each in metadata.find(Deployed) if each.pipeline == found.model], watched=seen.monitored),
         rollouts=rollouts,
     )
 

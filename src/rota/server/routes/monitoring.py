@@ -10,7 +10,7 @@ from rota.errors import NotFound, Refused
 from rota.manage.models import model_versions
 from rota.manage.signals import alerts
 from rota.manage.signals import business_outcomes as outcomes
-from rota.monitor import compare
+from rota.monitor import compare, status
 from rota.records import early_times
 from rota.records.record import plain
 from rota.records.release import Endpoint
@@ -90,6 +90,16 @@ def slices(request: Request, response: Response, endpoint: str, after: str = "",
     """A page of measured slices of an endpoint, newest first."""
     metadata = platform_of(request).repositories.metadata
     return paged(response, metadata.page(MonitorSlice, {"endpoint": endpoint}, order="-start_us", after=after, limit=min(limit, 5_000)))
+
+
+@router.get("/v1/endpoints/{endpoint}/monitor", dependencies=needs("monitor.read"))
+def monitor_status(request: Request, endpoint: str) -> object:
+    """What the endpoint's monitor sees: the newest result of each check, its state, and what could not be judged and why."""
+    repositories = platform_of(request).repositories
+    if repositories.metadata.get(Endpoint, endpoint) is None:
+        raise NotFound(f"there is no endpoint {endpoint!r}", endpoint=endpoint)
+    seen = status.of_endpoint(repositories, endpoint)
+    return plain(seen) | {"states": dict(seen.states)}
 
 
 @router.get("/v1/endpoints/{endpoint}/compare", dependencies=needs("monitor.read"))

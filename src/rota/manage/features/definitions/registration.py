@@ -33,7 +33,7 @@ _TRIES = 20
 class PlannedChange:
     """One difference between what is declared and what is stored; a changed view says what differs and which version it becomes.
 
-    "stay": it is stored and not declared any more; it keeps working until it is retired.
+    "stay": it is stored and not declared any more; it keeps working until it is retired. `notes` say what does not work yet.
     """
 
     what: Literal["add", "change", "keep", "stay"]
@@ -41,6 +41,7 @@ class PlannedChange:
     name: str
     version: int | None = None
     differences: tuple[DefinitionDifference, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def register(metadata: Metadata, tables: Tables, definitions: Iterable[Definition], *, now_us: Micros = 0, actor: str = "owner") -> list[Record]:

@@ -1,0 +1,76 @@
+"""What an endpoint's monitor sees: the newest result of each of its checks, and in a few words what it cannot judge and why."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rota.manage.repositories import Repositories
+from rota.records import check
+from rota.records.check import CheckResult
+from rota.records.record import Record
+from rota.records.run import RunQuery, RunStatus
+from rota.records.signal import Monitor
+from rota.records.time import Micros
+
+BASELINE = "baseline"
+SUCCEEDED: tuple[RunStatus, ...] = ("succeeded",)
+STEP = "judge"
+"""The step of a monitor run whose result holds every check's newest result."""
+
+
+class MonitorStatus(Record, frozen=True):
+    """An endpoint's checks as its newest monitor run left them. `run` is "" before the first; `day` is the day that was examined last.
+
+    `not_judged` tells in a line each what cannot be seen and why, and is never empty when nothing was judged.
+    """
+
+    endpoint: str
+    monitored: bool
+    run: str = ""
+    at_us: Micros | None = None
+    day: str = ""
+    checks: tuple[CheckResult, ...] = ()
+    not_judged: tuple[str, ...] = ()
+
+    @property
+    def states(self) -> Mapping[str, int]:
+        """How many checks are watching, learning, or cannot see."""
+        return Counter(result.state for result in self.checks)
+
+
+def of_endpoint(repositories: Repositories, endpoint: str) -> MonitorStatus:
+    """The status of an endpoint's monitor; without a monitor, or before its first run, it says so."""
+    if repositories.metadata.get(Monitor, endpoint) is None:
+        return MonitorStatus(endpoint, monitored=False, not_judged=("it has no monitor; add a rota.Monitor, or `rota monitor create`",))
+    newest = repositories.runs.page(RunQuery("monitor", endpoint, SUCCEEDED), limit=1).items
+    if not newest:
+        return MonitorStatus(endpoint, monitored=True, not_judged=("its monitor has not run yet; it runs on its schedule, or `rota monitor run`",))
+    (run,) = newest
+    found = next((step.result for step in repositories.runs.journal(run.id) if step.name == STEP), None)
+    if found is None:
+        old = "its newest run was made by an older release, which kept no results of checks; `rota monitor run` makes them"
+        return MonitorStatus(endpoint, monitored=True, run=run.id, at_us=run.ended_us, not_judged=(old,))
+    results = tuple(check.from_stored(each) for each in found["checks"])
+    return MonitorStatus(endpoint, True, run.id, run.ended_us, found.get("day", ""), results, tuple(summary(results)["not_judged"]))
+
+
+def results(repositories: Repositories, endpoint: str) -> tuple[CheckResult, ...]:
+    """The newest results of an endpoint's checks."""
+    return of_endpoint(repositories, endpoint).checks
+
+
+def summary(found: Sequence[CheckResult]) -> dict[str, Any]:
+    """How many checks are in each state, and what was not judged: checks that lack the same are one line."""
+    lacking: dict[tuple[str, str, str], list[str]] = {}
+    for result in found:
+        if result.outcome == "inconclusive":
+            lacking.setdefault((result.check, result.state, result.missing), []).append(result.subject)
+    lines = [f"{_subjects(name, subjects)}: {state}, {missing}" for (name, state, missing), subjects in lacking.items()]
+    return {"checks": dict(Counter(result.state for result in found)), "not_judged": lines if found else ["nothing was checked"]}
+
+
+def _subjects(name: str, subjects: Sequence[str]) -> str:
+    told = name.replace("_", " ")
+    if len(subjects) > 3:
+        return f"{told} of {len(subjects)} features"
+    return f"{told} of {', '.join(subjects)}" if any(subjects) else told
