@@ -77,7 +77,9 @@ def execute(arguments: list[str], folder: Path, block: Block) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("document", ["README.md", pytest.param("docs/features.md", marks=pytest.mark.slow), "docs/experiments.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", pytest.param("docs/features.md", marks=pytest.mark.slow), "docs/experiments.md", "docs/sources.md"]
+)
 def test_the_document_does_what_it_says(root, tmp_path, document):
     text = (root / document).read_text()
     assert blocks(text), f"no block of {document} is marked to be run: ```python run or ```console run"

@@ -9,6 +9,7 @@ from rota.cli import progress, rows, show
 from rota.cli.opening import opened
 from rota.manage.features.ingestion import ingestion_log, quarantine, source_status, watermarks
 from rota.records.data import Source
+from rota.records.file_format import FileFormat
 from rota.records.record import plain
 
 commands = typer.Typer()
@@ -55,19 +56,22 @@ def show_source(ctx: typer.Context, name: Name, limit: show.Limit = 10, json: sh
         "description": source.description,
         "owner": status.owner,
         "filled by": _filled_by(source),
+        "format": _format(source),
         "fields": ", ".join(f"{field} {kind}" for field, kind in source.fields.items()),
         "timestamp": source.timestamp_field,
         "id": source.id_field or "",
         "contract": f"version {contract.version} of {contract.owner}, on break: {contract.on_break}" if contract else "",
         "rows": status.rows,
         "newest": show.when(status.newest_us),
-        "stale": status.stale,
+        "state": status.stale or status.state,
         "rejects": status.rejected,
     }
     show.facts(named, as_json=False)
     for each in history:
         counts = f"{each.rows_in} read, {each.rows_out} stored, {each.known} known, {each.rejected} rejected"
         print(f"{each.number}. {show.when(each.at_us)} {each.status} by {each.actor}: {counts} ({each.reason or each.origin})")
+        for notice in each.notices:
+            print(f"   {notice}")
 
 
 @sources.command("test")
@@ -93,7 +97,9 @@ def probe(
         print(f"  {column}: {seen}{note}")
     print(f"{found.rejected} of these rows would be rejected")
     for each in found.rejections[:10]:
-        print(f"  row {each.row}: {each.reason}")
+        print(f"  row {each.row}{_line(each.line)}: {each.reason}")
+    for notice in found.notices:
+        print(notice)
 
 
 @sources.command()
@@ -120,20 +126,23 @@ def ingest(
     ctx: typer.Context,
     source: Name,
     path: Annotated[str, typer.Argument(help="File or glob; otherwise the source's own files, database or outcomes.")] = "",
+    final: Annotated[bool, typer.Option("--final", help="The files are finished: a last line without an end is a row too.")] = False,
     json: show.Json = False,
 ) -> None:
     """Take what is new of a source's input into the offline table, and bring it online; rows that are stored already are left out.
 
+    A CSV or JSON lines file may grow: a last line without an end waits until it has one, the file was not changed for an hour, or --final.
+
     Example: rota sources ingest weather "weather/*.parquet"
     """
     with opened(ctx, "data.write") as platform, progress.bar("bringing online") as advance:
-        done = platform.feed.ingest(source, path or None, actor=platform.identity.name, progress=lambda share, _: advance(share))
+        done = platform.feed.ingest(source, path or None, actor=platform.identity.name, final=final, progress=lambda share, _: advance(share))
     if json:
         show.write_json(plain(done))
         return
     print(f"{source}: {done.rows_in} rows read from {done.origin}: {done.rows_out} stored, {done.known} known already, {done.rejected} rejected")
     for rejection in done.rejections[:5]:
-        print(f"  {rejection.file} row {rejection.row}: {rejection.reason}")
+        print(f"  {rejection.file} row {rejection.row}{_line(rejection.line)}: {rejection.reason}")
     if done.rejected:
         print(f"`rota sources rejects {source}` shows what was left out")
     for notice in done.notices:
@@ -157,6 +166,7 @@ def list_rejects(ctx: typer.Context, name: Name, limit: show.Limit = 100, json: 
         "at": lambda row: show.when(row["at_us"]),
         "file": lambda row: row["file"],
         "row": lambda row: row["row"],
+        "line": lambda row: row["line"] or "",
         "reason": lambda row: row["reason"],
         "raw": lambda row: row["raw"],
     }
@@ -183,9 +193,19 @@ def list_status(
         "at most": lambda s: s.freshness,
         "rejects": lambda s: s.rejected,
         "owner": lambda s: s.owner,
-        "state": lambda s: s.stale or ("fresh" if s.rows else "empty"),
+        "state": lambda s: s.stale or s.state,
     }
     show.listing(found, columns, as_json=json, empty="no source is stored; `rota apply project.py` stores those of a project")
+
+
+def _line(number: int) -> str:
+    return f" (line {number})" if number else ""
+
+
+def _format(source: Source) -> str:
+    """What is told of a source's files beyond what is expected of any."""
+    usual = plain(FileFormat())
+    return ", ".join(f"{word} {value!r}" for word, value in plain(source.format).items() if value != usual[word])
 
 
 def _filled_by(source: Source) -> str:

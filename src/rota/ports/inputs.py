@@ -1,8 +1,9 @@
 """Inputs: rows of other people's files and databases, read and never written."""
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -11,11 +12,15 @@ import polars as pl
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file that a pattern matches. As long as `stamp` stays the same, so does the content."""
+    """A file that a pattern matches. As long as `stamp` stays the same, so does the content.
+
+    `age_s`: seconds since it was changed last, when it was found; infinite where files appear whole, as the objects of a bucket do.
+    """
 
     name: str
     size_bytes: int
     stamp: str
+    age_s: float = field(default=math.inf, compare=False)
 
 
 class Files(Protocol):
@@ -27,12 +32,13 @@ class Files(Protocol):
       follows no links. Nothing found raises `NotFound`; a pattern with a NUL, another scheme than s3://, or so
       wide that more than MOST entries would be looked at raises `InvalidInput`.
     - `fetch` gives the file as it was found, on local disk for as long as the block lasts. A file that changed or
-      disappeared since raises `Unavailable`, as does storage that does not answer. No error shows a secret.
+      disappeared since raises `Unavailable`, as does storage that does not answer. No error shows a secret. `growing`: a file
+      that was only made longer has not changed.
     """
 
     def find(self, pattern: str) -> list[InputFile]: ...
 
-    def fetch(self, file: InputFile) -> AbstractContextManager[Path]: ...
+    def fetch(self, file: InputFile, *, growing: bool = False) -> AbstractContextManager[Path]: ...
 
 
 MOST = 1_000_000

@@ -9,6 +9,7 @@ import msgspec
 
 from rota.errors import InvalidInput
 from rota.records.fields import FeastCompatible, Field, RequestSource, span, typed
+from rota.records.file_format import FileFormat
 from rota.records.record import Record, check_name
 from rota.records.schema import ColumnSchema, Type
 from rota.records.time import Micros, micros
@@ -70,7 +71,8 @@ class Source(Record, frozen=True):
     No `fields` at all means that they are not known here (see `rota.FileSource`): such a source can be declared, not registered.
     `path` is a file, a glob or an s3:// glob; `url` a SQLAlchemy URL in which ${NAME} stands for a variable of the environment, so
     that no secret is stored, and `query` a table name or SELECT there. Ingestion from a database is incremental by the column `watermark`
-    (default: the created field, else the timestamp field) and looks back by `lateness` for rows that appear late.
+    (default: the created field, else the timestamp field) and looks back by `lateness` for rows that appear late. `format` is how
+    the files are written.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Source(Record, frozen=True):
     lateness: str = "0s"
     contract: Contract | None = None
     tags: Mapping[str, str] = {}
+    format: FileFormat = FileFormat()
 
     def __post_init__(self) -> None:
         check_name("source", self.name)

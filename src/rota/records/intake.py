@@ -17,13 +17,18 @@ class Counts(Record, frozen=True):
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(self.rows_in + other.rows_in, self.rows_out + other.rows_out, self.known + other.known, self.rejected + other.rejected)
 
+    def __sub__(self, other: "Counts") -> "Counts":
+        return Counts(self.rows_in - other.rows_in, self.rows_out - other.rows_out, self.known - other.known, self.rejected - other.rejected)
+
 
 class Intake(Record, frozen=True):
     """How far one input (a content, a database, an endpoint's outcomes) has been taken into a source.
 
     Chunk `number` is claimed here before its rows are appended under the same number; it is stored when it is `settled` or
     the table has that number. `counts` and `until` (the watermark) hold with that chunk, `counts_before` and `before` without
-    it. `done`: a content that was taken to its end.
+    it. `done`: a content that was taken to its end. Of a file of lines `until` are the bytes of its text, `digest` the SHA-256 over them,
+    `waits` the bytes behind them that were no whole line, `content` the SHA-256 of the file as it was when it was taken to its end;
+    `reported` are the counts that ended ingestions have told of, since such a file may grow.
     """
 
     source: str
@@ -36,10 +41,17 @@ class Intake(Record, frozen=True):
     before: int | None = None
     settled: bool = True
     done: bool = False
+    digest: str = ""
+    waits: int = 0
+    content: str = ""
+    reported: Counts = Counts()
 
 
 class SeenFile(Record, frozen=True):
-    """A file that was taken: while its stamp stays the same it need not be read again."""
+    """A file that was taken: while its stamp stays the same it need not be read again.
+
+    A content that a file grew to is noted like one, `file` being "sha256:" and its digest, so that it is known under another name.
+    """
 
     source: str
     file: str
@@ -48,12 +60,16 @@ class SeenFile(Record, frozen=True):
 
 
 class Rejection(Record, frozen=True):
-    """A row that was left out: its number in the input (from 1, without a header), why, and the row as it came."""
+    """A row that was left out: its number in the input (from 1, without a header), why, and the row as it came.
+
+    `line` is the line of a text file on which it begins (from 1, with the header); 0 where there are no lines.
+    """
 
     file: str
     row: int
     reason: str
     raw: str = ""
+    line: int = 0
 
 
 class Ingestion(Record, frozen=True):
@@ -61,8 +77,9 @@ class Ingestion(Record, frozen=True):
 
     `version` is the source's table version afterwards, `watermark` how far a database was read, `stale` what the contract's
     freshness says, `online_problem` why the rows of the ingestion that has just ended are not online in every view, `notices` what
-    people should know of the rows. `number` 0 is an ingestion that found nothing new and is not kept in the history. One that is
-    "running" and whose process was killed is carried on by the next.
+    people should know of the rows and files: times that look like seconds, what is empty, waits, or lacks a column. `number` 0 is an
+    ingestion that found nothing new and is not kept in the history. One that is "running" and whose process was killed is carried on
+    by the next.
     """
 
     source: str
@@ -86,7 +103,11 @@ class Ingestion(Record, frozen=True):
 
 
 class SourceStatus(Record, frozen=True):
-    """How a source stands: its rows, the newest of them, and its contract."""
+    """How a source stands: its rows, the newest of them, and its contract.
+
+    `state`: "empty" without a row, "fresh" or "stale" against the contract's freshness, "no freshness promised" where nothing says how old
+    the newest row may be. `stale` says in words what is wrong, `notices` what the last ingestion had to say of the files.
+    """
 
     source: str
     rows: int
@@ -99,6 +120,8 @@ class SourceStatus(Record, frozen=True):
     contract: int | None = None
     freshness: str = ""
     stale: str = ""
+    state: Literal["empty", "fresh", "stale", "no freshness promised"] = "no freshness promised"
+    notices: tuple[str, ...] = ()
 
 
 class StreamClaim(Record, frozen=True):

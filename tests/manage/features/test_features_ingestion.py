@@ -23,7 +23,7 @@ from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.manage.features.ingestion import ingestion_log, source_status, watermarks
 from rota.manage.features.ingestion import quarantine as rejects
-from rota.manage.features.rows import file_readers
+from rota.manage.features.rows import field_inference, file_readers
 from rota.manage.features.writer import Feed
 from rota.manage.signals import labels, prediction_log
 from rota.ports.inputs import Inputs
@@ -113,10 +113,14 @@ def test_a_broken_row_costs_that_row_only_and_is_kept_with_its_reason(place: Pla
     head = b"id,shop,at,amount\n1,a,2013-07-15,1\n"
     (tmp_path / "a.csv").write_bytes(head + b"2,b,2013-07-15,1,extra\n3,\xff\xfe,2013-07-15,1\n4,d,2013-07-15\n5,e,2013-07-15,many\n")
     done = place.feed.ingestion.ingest("sales", tmp_path / "a.csv")
-    assert counts(done) == (5, 2, 0, 3)
+    assert counts(done) == (5, 1, 0, 4)
     assert place.rejects() == [
         (2, "the row has 5 fields, the header 4"),
-        (3, "the row is no valid UTF-8"),
+        (
+            3,
+            "the row is no valid UTF-8 (byte 0xFF); if the file is written otherwise, give the source its encoding, such as encoding='latin-1'",
+        ),
+        (4, "the row has 3 fields, the header 4"),
         (5, "field 'amount': many is no float"),
     ]
     assert json.loads(rejects.read(place.tables, "sales")[0]["raw"]) == ["2", "b", "2013-07-15", "1", "extra"]
@@ -131,15 +135,20 @@ def test_a_broken_row_costs_that_row_only_and_is_kept_with_its_reason(place: Pla
     ]
     (tmp_path / "b.jsonl").write_text("\n".join(lines))
     assert counts(place.feed.ingestion.ingest("sales", tmp_path / "b.jsonl")) == (7, 2, 0, 5)
-    assert {row["id"] for row in place.rows()} == {1, 4, 6, None}
+    assert {row["id"] for row in place.rows()} == {1, 6, None}
 
 
-def test_a_quote_that_never_ends_refuses_the_file_before_any_row(place: Place, tmp_path: Path) -> None:
+def test_a_quote_that_is_no_quote_costs_its_line_only(place: Place, tmp_path: Path) -> None:
     place.source()
-    (tmp_path / "a.csv").write_text('id,shop,at,amount\n1,a,2013-07-15,1\n2,"b,2013-07-15,1\n')
-    with pytest.raises(InvalidInput, match=r"a\.csv cannot be read"):
-        place.feed.ingestion.ingest("sales", tmp_path / "a.csv")
-    assert place.rows() == []
+    head = "id,shop,at,amount\n1,a,2013-07-15,1\n"
+    (tmp_path / "a.csv").write_text(head + '2,"b,2013-07-15,1\n3,"c",2013-07-15,1\n4,"d"d,2013-07-15,1\n5,5" pipe,2013-07-15,1\n6,"e,2013-07-15,1\n')
+    assert counts(place.feed.ingestion.ingest("sales", tmp_path / "a.csv", final=True)) == (6, 3, 0, 3)
+    assert [(row["id"], row["shop"]) for row in place.rows()] == [(1, "a"), (3, "c"), (5, '5" pipe')]
+    assert [(each["row"], each["line"], each["reason"]) for each in rejects.read(place.tables, "sales")] == [
+        (2, 3, "a quote is opened in field 2 and not closed"),
+        (4, 5, 'field 2 goes on behind its closing quote: "d"d,2013-07-15,1'),
+        (6, 7, "a quote is opened in field 2 and not closed"),
+    ]
 
 
 def test_times_with_offsets_and_without_become_utc(place: Place, tmp_path: Path) -> None:
@@ -148,7 +157,7 @@ def test_times_with_offsets_and_without_become_utc(place: Place, tmp_path: Path)
     texts += [str(parse_time(texts[0])), "2013-07-15T10:00:00+00:00"]
     bad = ["2013-02-30", "2013-07-15T24:30:00", "0000-01-01T00:00:00Z", "2013-07-15T10:00:60Z", "10:00", "99999-01-01"]
     rows = [f"{i},a,{text},1" for i, text in enumerate([*texts, *bad])]
-    (tmp_path / "a.csv").write_text("id,shop,at,amount\n" + "\n".join(rows))
+    (tmp_path / "a.csv").write_text("id,shop,at,amount\n" + "\n".join(rows) + "\n")
     assert counts(place.feed.ingestion.ingest("sales", tmp_path / "a.csv")) == (13, 7, 0, 6)
     assert {row["at"] for row in place.rows()} == {parse_time("2013-07-15T10:00:00Z")}
     naive, zoned = pl.Series([parse_time(texts[3])]).cast(pl.Datetime("us")), pl.Series([parse_time(texts[3])]).cast(pl.Datetime("us", "Asia/Tokyo"))
@@ -216,8 +225,8 @@ def test_the_history_says_who_took_what_in_and_when(place: Place, tmp_path: Path
 def test_a_large_file_is_taken_in_chunks_with_row_numbers_that_go_on(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place.source(id_field="id")
     rows = [f"{i},a,2013-07-15T10:00:00Z,{'x' if i == 2_500 else 1}" for i in range(3_000)]
-    (tmp_path / "a.csv").write_text("id,shop,at,amount\n" + "\n".join(rows))
-    (tmp_path / "b.jsonl").write_text("\n".join(f'{{"id": {i}, "at": "2013-07-15"}}' for i in range(3_000, 5_000)) + "\n{")
+    (tmp_path / "a.csv").write_text("id,shop,at,amount\n" + "\n".join(rows) + "\n")
+    (tmp_path / "b.jsonl").write_text("\n".join(f'{{"id": {i}, "at": "2013-07-15"}}' for i in range(3_000, 5_000)) + "\n{\n")
     in_chunks_of(700, monkeypatch)
     assert counts(place.feed.ingestion.ingest("sales", tmp_path / "*")) == (5_001, 4_999, 0, 2)
     assert {row["id"] for row in place.rows()} == set(range(5_000)) - {2_500}
@@ -396,7 +405,7 @@ def test_two_ingesters_at_once_take_each_row_once_and_count_it_once(
 ) -> None:
     monkeypatch.setattr(watermarks, "CHUNK_ROWS", 50)
     in_chunks_of(50, monkeypatch)
-    (tmp_path / "a.csv").write_text("id,shop,at,amount\n" + "\n".join(f"{i},a,2013-07-15,1" for i in range(1_000, 2_000)))
+    (tmp_path / "a.csv").write_text("id,shop,at,amount\n" + "\n".join(f"{i},a,2013-07-15,1" for i in range(1_000, 2_000)) + "\n")
     shop.sell(*((i, f"{10 + i // 3600:02d}:{i // 60 % 60:02d}:{i % 60:02d}", 1.0) for i in range(1_000)))
     place.source(**shop.words, path=str(tmp_path / "a.csv"))
     failed: list[BaseException] = []
@@ -506,7 +515,7 @@ def test_a_look_at_an_input_stores_nothing(place: Place, shop: Shop, tmp_path: P
 
 def test_fields_are_inferred_from_the_first_rows(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,at,amount,flag,zero,name,none\n1,2013-07-15,1,true,0,a,\n2,2013-07-15T01:00:00+02:00,2.5,false,1,b,\n")
-    assert file_readers.inferred_fields(tmp_path / "*.csv") == {
+    assert field_inference.inferred_fields(tmp_path / "*.csv") == {
         "id": "int",
         "at": "timestamp",
         "amount": "float",
@@ -516,11 +525,11 @@ def test_fields_are_inferred_from_the_first_rows(tmp_path: Path) -> None:
         "none": "string",
     }
     (tmp_path / "a.jsonl").write_text('{"id": 1, "at": "2013-07-15", "x": {"y": 1}, "b": true}\n{"id": 2.5, "new": "x"}\n')
-    assert file_readers.inferred_fields(tmp_path / "a.jsonl") == {"id": "float", "at": "timestamp", "x": "string", "b": "bool", "new": "string"}
+    assert field_inference.inferred_fields(tmp_path / "a.jsonl") == {"id": "float", "at": "timestamp", "b": "bool", "new": "string"}
     with pytest.raises(NotFound):
-        file_readers.inferred_fields(tmp_path / "*.parquet")
+        field_inference.inferred_fields(tmp_path / "*.parquet")
     with pytest.raises(Unavailable):
-        file_readers.inferred_fields("s3://bucket/a.csv")
+        field_inference.inferred_fields("s3://bucket/a.csv")
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/hostname", "a\0.csv", "http://x/a.csv", "/dev/zero", "x" * 5_000])

@@ -58,7 +58,7 @@ with wiring.opened(Settings(home=home)) as platform:
 def home(tmp_path: Path) -> Path:
     header = "id,shop,at,amount\n"
     lines = [f"{i},a,2013-07-15T{i // 3600:02d}:{i // 60 % 60:02d}:{i % 60:02d}Z,{'x' if i % 1000 == 999 else 1}" for i in range(ROWS)]
-    (tmp_path / "a.csv").write_text(header + "\n".join(lines))
+    (tmp_path / "a.csv").write_text(header + "\n".join(lines) + "\n")
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
         connection.execute("CREATE TABLE sales (id INTEGER, shop TEXT, at TEXT, amount)")
         connection.executemany("INSERT INTO sales VALUES (?, ?, ?, ?)", [line.split(",") for line in lines])

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,12 +35,12 @@ class FileInput:
         return sorted(found, key=lambda file: file.name)
 
     @contextmanager
-    def fetch(self, file: InputFile) -> Iterator[Path]:
+    def fetch(self, file: InputFile, *, growing: bool = False) -> Iterator[Path]:
         if not file.name.startswith(_S3):
             path = Path(file.name)
-            _still(file, path)
+            _still(file, path, growing=growing)
             yield path
-            _still(file, path)
+            _still(file, path, growing=growing)
             return
         with tempfile.TemporaryDirectory(prefix="rota-input-") as folder:
             path = Path(folder) / file.name.rpartition("/")[2]
@@ -212,17 +213,22 @@ def _file(path: Path) -> list[InputFile]:
         return []
     except OSError as error:
         raise Unavailable(f"{path} cannot be looked at: {error.strerror}; check the path and its permissions", path=str(path)) from error
-    return [InputFile(str(path), found.st_size, _stamp(found))] if stat.S_ISREG(found.st_mode) else []
+    return [InputFile(str(path), found.st_size, _stamp(found), max(0.0, time.time() - found.st_mtime))] if stat.S_ISREG(found.st_mode) else []
 
 
 def _stamp(found: os.stat_result) -> str:
     return f"{found.st_ino}/{found.st_size}/{found.st_mtime_ns}/{found.st_ctime_ns}"
 
 
-def _still(file: InputFile, path: Path) -> None:
+def _still(file: InputFile, path: Path, *, growing: bool) -> None:
     now = _file(path)
-    if not now or now[0].stamp != file.stamp:
+    if not now or (now[0].stamp != file.stamp and not (growing and _longer(file, now[0]))):
         raise _changed(file)
+
+
+def _longer(before: InputFile, now: InputFile) -> bool:
+    """Whether a file is the same one (by its inode) and no shorter."""
+    return before.stamp.partition("/")[0] == now.stamp.partition("/")[0] and now.size_bytes >= before.size_bytes
 
 
 def _changed(file: InputFile) -> Unavailable:

@@ -145,12 +145,13 @@ class Store:
         given = table_adapters.rows(rows, what="the pushed table")
         return self._feed.pushes.push(source, given, sync=self._sync), self._feed.pushes.notices(source, given)
 
-    def ingest(self, source: str, rows: Any = None, *, actor: str = "owner") -> Ingestion:
+    def ingest(self, source: str, rows: Any = None, *, actor: str = "owner", final: bool = False) -> Ingestion:
         """Ingest new rows into a source's history: from its own files or database, from another path or glob, or out of a table.
 
-        They are online in every view over the source when this returns; if not, `online_problem` of the result says why.
+        `final`: files are finished, so that a last line without an end is a row too. The rows are online in every view over
+        the source when this returns; if not, `online_problem` of the result says why.
         """
-        return self._feed.ingest(source, rows, actor=actor)
+        return self._feed.ingest(source, rows, actor=actor, final=final)
 
     def materialize(self, feature_views: Sequence[str] | None = None, *, progress: Progress | None = None) -> dict[str, int]:
         """Bring everything known by now into the online rows of views (default: all); returns the keys written, by source.

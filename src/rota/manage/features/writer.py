@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from rota.errors import Unavailable
+from rota.errors import InvalidInput, Unavailable
 from rota.manage.features.definitions import registration
 from rota.manage.features.definitions.registration import Definition
 from rota.manage.features.ingestion.batch import BatchIngestion
@@ -67,17 +67,21 @@ class Feed:
                 _log.warning("online store not told of new definitions", extra={"action": "register", "source": source.name, "reason": str(error)})
         return changed
 
-    def ingest(self, source: str, rows: Any = None, *, actor: str = "owner", progress: Progress | None = None) -> Ingestion:
+    def ingest(self, source: str, rows: Any = None, *, actor: str = "owner", final: bool = False, progress: Progress | None = None) -> Ingestion:
         """Ingest new rows into a source (see `BatchIngestion`), and bring them online in the views over it.
 
         `rows`: None for the source's own files or database, a path or glob, or a table. What was ingested is stored whatever happens
         behind it; `online_problem` of the result says why it is not online, if it is not. Killed in between, the next ingestion, the next
         push, a worker or `rota features materialize` goes on.
         """
-        if rows is None or isinstance(rows, str | Path):
-            done = self.ingestion.ingest(source, rows, actor=actor)
-        else:
-            done = self.ingestion.ingest_table(source, rows, actor=actor)
+        try:
+            if rows is None or isinstance(rows, str | Path):
+                done = self.ingestion.ingest(source, rows, actor=actor, final=final)
+            else:
+                done = self.ingestion.ingest_table(source, rows, actor=actor)
+        except (InvalidInput, Unavailable):  # of one file among others, whose rows are stored
+            self._bring_online(source, progress)
+            raise
         return msgspec.structs.replace(done, online_problem=self._bring_online(source, progress))
 
     def refresh(self, source: str) -> Ingestion | None:

@@ -47,9 +47,12 @@ async def push(request: Request, source: str) -> dict[str, object]:
 
 
 @router.post("/v1/sources/{source}/ingest", dependencies=needs("data.write"))
-def ingest(request: Request, source: str) -> dict[str, Any]:
-    """Take in what is new of the source's own files or database, and bring it online; a caller cannot name another path."""
-    done: dict[str, Any] = plain(platform_of(request).feed.ingest(source, actor=actor_of(request)))
+def ingest(request: Request, source: str, final: bool = False) -> dict[str, Any]:
+    """Take in what is new of the source's own files or database, and bring it online; a caller cannot name another path.
+
+    `final`: files are finished, so that a last line without an end is a row.
+    """
+    done: dict[str, Any] = plain(platform_of(request).feed.ingest(source, actor=actor_of(request), final=final))
     return done
 
 

@@ -1,5 +1,7 @@
 """Records of ingestions: finished ones, the running one, and how far each input was ingested."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from rota.manage.signals.exactly_once import arrived
@@ -42,14 +44,14 @@ def counted(ingestion: Ingestion, counts: Counts, *, files: int, watermark: int 
     )
 
 
-def close(metadata: Metadata, source: str, *, version: int | None, stale: str) -> Ingestion | None:
+def close(metadata: Metadata, source: str, *, version: int | None, stale: str, notices: Sequence[str] = ()) -> Ingestion | None:
     """End the running ingestion of a source, if there is one, and announce that rows have arrived."""
 
     def end() -> Ingestion | None:
         running = metadata.page(Ingestion, {"source": source, "status": "running"}, limit=1).items
         if not running:
             return None
-        batch, ended = Batch(), msgspec.structs.replace(running[0], status="done", version=version, stale=stale)
+        batch, ended = Batch(), msgspec.structs.replace(running[0], status="done", version=version, stale=stale, notices=tuple(notices))
         batch.put(ended, replacing=running[0])
         metadata.commit(batch)
         return ended

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import msgspec
 import polars as pl
 
-from rota.manage.features.ingestion import contracts, ingestion_log, new_rows, quarantine, watermarks
+from rota.errors import RotaError
+from rota.manage.features.ingestion import contracts, ingestion_log, new_rows, null_keys, quarantine, watermarks
 from rota.manage.features.rows import source_table
 from rota.manage.features.rows.source_table import CREATED
 from rota.manage.signals.exactly_once import tidy
@@ -51,9 +52,19 @@ class PreparedChunk:
     counts: Counts
 
 
+@dataclass(frozen=True, slots=True)
+class FileClaim:
+    """That a file has a content, and what was known of it before: noted with the content's first chunk, so that no other process
+    that saw the file at another size begins another content of it."""
+
+    now: SeenFile
+    before: SeenFile | None
+
+
 @dataclass(slots=True)
 class IngestionRun:
-    """One ingestion: where it stands, what it skipped because it was known already, and the first rejections for people."""
+    """One ingestion: where it stands, what it skipped because it was known already, the first rejections and the notices for people,
+    and the files that could not be taken."""
 
     stores: IngestionStores
     source: Source
@@ -63,10 +74,16 @@ class IngestionRun:
     skipped_files: int = 0
     origins: list[str] = field(default_factory=list)
     early: dict[str, str] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    failures: list[tuple[str, RotaError]] = field(default_factory=list)
+    stored: int = 0
+    keys: list[tuple[str, ...]] = field(default_factory=list)
+    contents: list[Intake] | None = None
 
     def __post_init__(self) -> None:
         watermarks.check(self.source)
         ingestion_log.announce(self.stores.metadata, self.source.name)
+        self.keys = null_keys.keys(self.stores.metadata, self.source)
 
     def intake(self, writer: str, origin: str) -> tuple[Intake, bool]:
         """How far an input was ingested, and whether its claimed chunk has to be stored still."""
@@ -80,7 +97,9 @@ class IngestionRun:
         """The rows that are to be stored, as the table wants them. `positions` are their row numbers in the input, if it has any."""
         if contracts.refuses(self.source):  # what was looked at before may have changed since
             self.refuse_broken(origin, rejections, rows, positions)
-        kept, broken = contracts.split(self.source, rows, origin, positions)
+        keyed, places, keyless = null_keys.split(self.source, self.keys, rows, origin, positions)
+        kept, broken = contracts.split(self.source, keyed, origin, places)
+        broken = keyless + broken
         dated = new_rows.dated(self.source, kept, self.stores.clock.now_us())
         new = new_rows.unknown(self.stores.tables, self.source, dated, by_watermark=positions is None)
         rejected = rejections + broken
@@ -96,7 +115,7 @@ class IngestionRun:
         ingestion_log.refuse(self.stores.metadata, msgspec.structs.replace(record, rejected=1, rejections=tuple(broken)))
         raise error
 
-    def store(self, intake: Intake, chunk: PreparedChunk, until: int | None = None) -> Intake:
+    def store(self, intake: Intake, chunk: PreparedChunk, until: int | None = None, *, digest: str = "", claim: FileClaim | None = None) -> Intake:
         """Claim the next chunk of an input and store it; `Conflict` when another process claimed one meanwhile."""
         claimed = msgspec.structs.replace(
             intake,
@@ -105,12 +124,17 @@ class IngestionRun:
             counts_before=intake.counts,
             before=intake.until,
             until=until,
+            digest=digest,
             settled=False,
+            done=False,
         )
         batch = Batch()
-        batch.put(claimed, replacing=_stored(intake))
+        batch.put(claimed, replacing=stored_form(intake))
+        if claim is not None:
+            batch.put(claim.now, replacing=claim.before)
         self.stores.metadata.commit(batch)
         self.append(claimed, chunk)
+        self.stored += chunk.rows.height
         return claimed
 
     def append(self, intake: Intake, chunk: PreparedChunk) -> None:
@@ -128,23 +152,41 @@ class IngestionRun:
         if self.stores.clock.now_us() >= early_times.EARLY_US:
             self.early = {**notices, **self.early}
 
-    def settle(self, intake: Intake, *, file: InputFile | None = None, whole: bool) -> None:
+    def settle(self, intake: Intake, ended: Intake | None = None, *, file: InputFile | None = None, whole: bool) -> None:
         """Count an input into the running ingestion, in one step with marking it as counted.
 
-        `whole`: it was a content that is done now; else an input that is read on from its watermark.
+        `whole`: it was a content that is done now, and stands as in `ended`; else an input that is read on from its watermark.
         """
         metadata, now_us = self.stores.metadata, self.stores.clock.now_us()
         running, before = ingestion_log.running(metadata, self.source.name, self.actor, intake.origin, now_us)
-        batch = Batch()
-        batch.put(ingestion_log.counted(running, intake.counts, files=int(whole), watermark=intake.until), replacing=before)
+        batch, watermark = Batch(), None if whole else intake.until
+        new = intake.counts - intake.reported
+        batch.put(ingestion_log.counted(running, new, files=int(whole), watermark=watermark), replacing=before)
         if whole:
-            settled = msgspec.structs.replace(intake, settled=True, done=True)
+            self._finish(batch, intake, ended or intake, file)
         else:  # its counts are reported, the next ones begin at zero
             settled = msgspec.structs.replace(intake, settled=True, counts=Counts(), counts_before=Counts(), before=intake.until)
-        batch.put(settled, replacing=_stored(intake))
+            batch.put(settled, replacing=stored_form(intake))
+        metadata.commit(batch)
+
+    def remember(self, intake: Intake, ended: Intake, file: InputFile | None) -> None:
+        """Note how a content stands that has nothing new, and under which name it lies."""
+        batch = Batch()
+        self._finish(batch, intake, ended, file)
+        self.stores.metadata.commit(batch)
+
+    def _finish(self, batch: Batch, intake: Intake, ended: Intake, file: InputFile | None) -> None:
+        """Mark a content as taken to its end, under the name of its file and under the digest of what the file has become."""
+        batch.put(msgspec.structs.replace(ended, settled=True, done=True, reported=intake.counts), replacing=stored_form(intake))
         if file is not None:
             batch.put(SeenFile(self.source.name, file.name, file.stamp, intake.writer))
-        metadata.commit(batch)
+        if ended.content != intake.content:
+            for content in (intake.content, ended.content):
+                alias = SeenFile(self.source.name, f"sha256:{content}", "", intake.writer)
+                if content and content == ended.content and content not in intake.writer:
+                    batch.put(alias)
+                elif content and content not in intake.writer:
+                    batch.remove(alias)
 
     def skip(self, intake: Intake) -> None:
         """Count a content that was ingested before."""
@@ -156,16 +198,24 @@ class IngestionRun:
         """End the ingestion; the record that it returns counts what was skipped too."""
         stores, name = self.stores, self.source.name
         stale = self._stale()
-        done = ingestion_log.close(stores.metadata, name, version=stores.tables.version(source_table.table(self.source)), stale=stale)
+        done = ingestion_log.close(
+            stores.metadata, name, version=stores.tables.version(source_table.table(self.source)), stale=stale, notices=self._notices()
+        )
         origin = ", ".join(self.origins[:3]) + (", ..." if len(self.origins) > 3 else "")
         done = done or Ingestion(name, 0, at_us=stores.clock.now_us(), actor=self.actor, origin=origin, stale=stale)
         _log.info("rows ingested", extra={"action": "ingest", "source": name, "rows": done.rows_out, "rejected": done.rejected})
-        for text in self.early.values():
-            _log.warning("%s", text, extra={"action": "ingest", "source": name})
         if stale:
             _log.warning("source is stale", extra={"action": "stale", "source": name})
+        for notice in self._notices():
+            _log.warning("%s", notice, extra={"action": "ingest", "source": name})
         counted = ingestion_log.counted(done, self.skipped, files=self.skipped_files, watermark=None)
-        return msgspec.structs.replace(counted, rejections=tuple(self.rejections[:_SHOWN]), notices=tuple(self.early.values()))
+        return msgspec.structs.replace(counted, rejections=tuple(self.rejections[:_SHOWN]), notices=tuple(self._notices()))
+
+    def _notices(self) -> list[str]:
+        """What there is to say of files and early times, each once and not of thousands of them."""
+        found = list(dict.fromkeys([*self.notices, *self.early.values()]))
+        more = [f"... and {len(found) - _SHOWN} notices more"] if len(found) > _SHOWN else []
+        return found[:_SHOWN] + more
 
     def _stale(self) -> str:
         contract = self.source.contract
@@ -179,6 +229,6 @@ def retried(step: Callable[[], None]) -> None:
     transact(step, attempts=_TRIES, busy="other processes keep ingesting the same input; wait for them to finish")
 
 
-def _stored(intake: Intake) -> Intake | None:
+def stored_form(intake: Intake) -> Intake | None:
     """What the store must hold for the next step: the intake as it is in hand, nothing before its first chunk."""
-    return intake if intake.number else None
+    return intake if intake.number or intake.done else None

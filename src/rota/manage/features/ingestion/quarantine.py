@@ -19,6 +19,7 @@ _COLUMNS: Mapping[str, pl.DataType] = {
     "row": pl.Int64(),
     "reason": pl.String(),
     "raw": pl.String(),
+    "line": pl.Int64(),
 }
 
 
@@ -26,15 +27,17 @@ def append(tables: Tables, source: str, rejections: Sequence[Rejection], *, at_u
     """Keep rejected rows; with a batch, once."""
     if not rejections:
         return
-    rows = [(at_us, each.file, each.row, each.reason, each.raw) for each in rejections]
+    rows = [(at_us, each.file, each.row, each.reason, each.raw, each.line) for each in rejections]
     tidy(tables, _name(source), tables.append(_name(source), pl.DataFrame(rows, schema=_COLUMNS, orient="row"), batch=batch))
 
 
 def read(tables: Tables, source: str, *, limit: int = 100) -> list[dict[str, Any]]:
-    """The newest rejects: when, which file and row, why, and the row as it came."""
+    """The newest rejects: when, which file, row and line (0: none), why, and the row as it came."""
     if tables.version(_name(source)) is None:
         return []
-    newest = tables.scan(_name(source)).sort("at_us", "file", "row", descending=[True, False, False], maintain_order=True)
+    found = tables.scan(_name(source))
+    line = pl.col("line").fill_null(0) if "line" in found.collect_schema().names() else pl.lit(0, pl.Int64).alias("line")
+    newest = found.with_columns(line).sort("at_us", "file", "row", descending=[True, False, False], maintain_order=True)
     return newest.head(limit).collect().to_dicts()
 
 

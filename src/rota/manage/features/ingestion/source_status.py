@@ -8,8 +8,9 @@ import polars as pl
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features.ingestion import contracts, ingestion_log, quarantine, watermarks
 from rota.manage.features.ingestion.new_rows import newest
-from rota.manage.features.rows import column_conversion, file_readers, source_table
+from rota.manage.features.rows import column_conversion, field_inference, file_cells, file_readers, source_table
 from rota.manage.features.rows.column_conversion import Raw
+from rota.manage.features.rows.file_look import FileLook
 from rota.ports.inputs import Inputs, WatermarkQuery
 from rota.ports.metadata import Metadata
 from rota.ports.tables import Tables
@@ -34,6 +35,7 @@ class Probe(Record, frozen=True):
     undeclared: tuple[str, ...]
     rejected: int
     rejections: tuple[Rejection, ...]
+    notices: tuple[str, ...] = ()
 
 
 def get(metadata: Metadata, name: str) -> Source:
@@ -49,6 +51,7 @@ def status(metadata: Metadata, tables: Tables, source: Source, now_us: Micros) -
     rows = int(source_table.scan(tables, source, columns=[source.timestamp_field]).select(pl.len()).collect().item())
     newest_us, ingestions = newest(tables, source), ingestion_log.history(metadata, source.name, limit=1)
     contract = source.contract
+    stale = contracts.staleness(source, newest_us, now_us) or ("" if rows else f"source {source.name!r} has no rows yet")
     return SourceStatus(
         source=source.name,
         rows=rows,
@@ -60,7 +63,9 @@ def status(metadata: Metadata, tables: Tables, source: Source, now_us: Micros) -
         owner=contract.owner if contract else source.owner,
         contract=contract.version if contract else None,
         freshness=(contract.freshness or "") if contract else "",
-        stale=contracts.staleness(source, newest_us, now_us),
+        stale=stale,
+        state="empty" if not rows else "stale" if stale else "fresh" if contract and contract.freshness else "no freshness promised",
+        notices=ingestions[0].notices if ingestions else (),
     )
 
 
@@ -69,9 +74,9 @@ def probe(inputs: Inputs, source: Source, path: str | None = None) -> Probe:
     pattern = path or (None if watermarks.is_outcomes(source) else source.path)
     if pattern is None and source.url is None:
         raise InvalidInput(f"source {source.name!r} has no file and no database to look at; give a path", source=source.name)
-    with _sample(inputs, source, pattern) as (raw, origin):
-        columns = {column.name: file_readers.inferred(column, cells=raw.cells) for column in raw.frame if column.name != "_"}
-    typed = column_conversion.typed(raw, source, origin)
+    with _sample(inputs, source, pattern) as (raw, origin, look):
+        columns = {column.name: field_inference.inferred(column, cells=raw.cells, form=source.format) for column in raw.frame if column.name != "_"}
+    typed = column_conversion.typed(file_cells.applied(raw, source.fields, source.format), source, origin)
     _, broken = contracts.split(source, typed.rows, origin, typed.positions)
     rejections = sorted([*typed.rejections, *broken], key=lambda each: each.row)
     return Probe(
@@ -84,19 +89,22 @@ def probe(inputs: Inputs, source: Source, path: str | None = None) -> Probe:
         undeclared=tuple(name for name in columns if name not in source.fields),
         rejected=len(rejections),
         rejections=tuple(rejections[:100]),
+        notices=tuple(look.notices),
     )
 
 
 @contextmanager
-def _sample(inputs: Inputs, source: Source, pattern: str | None) -> Iterator[tuple[Raw, str]]:
+def _sample(inputs: Inputs, source: Source, pattern: str | None) -> Iterator[tuple[Raw, str, FileLook]]:
     """The first rows of the newest file by name, or of the database."""
+    look = FileLook()
     if pattern is not None:
         file = inputs.files.find(pattern)[-1]
-        with inputs.files.fetch(file) as path:
-            yield next(file_readers.chunks(path, None, name=file.name, rows=SAMPLE_ROWS), Raw(pl.DataFrame())), file.name
+        with inputs.files.fetch(file, growing=file_readers.is_text(file.name)) as path:
+            chunks = file_readers.chunks(path, None, name=file.name, rows=SAMPLE_ROWS, form=source.format, look=look)
+            yield next(chunks, Raw(pl.DataFrame())), file.name, look
         return
     watermarks.check(source)
     column = watermarks.watermark(source)
     question = WatermarkQuery(source.url or "", source.query or "", column, source.fields[column])
     batches = inputs.databases.batches(question, rows=SAMPLE_ROWS)
-    yield Raw(next(iter(batches), pl.DataFrame())), watermarks.shown(source.url or "")
+    yield Raw(next(iter(batches), pl.DataFrame())), watermarks.shown(source.url or ""), look

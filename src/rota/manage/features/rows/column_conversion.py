@@ -32,17 +32,25 @@ RAW_CHARACTERS = 2_000
 class Raw:
     """Rows as they were read. `faults` are reasons of rows (by position) that could not even be taken apart, with their text.
 
-    `cells`: the columns are texts because their form has nothing else (CSV), see `coercion.cell`.
+    `cells`: the columns are texts because their form has nothing else (CSV), see `coercion.cell`. Of a file of lines: `lines` are
+    the numbers of the lines on which the rows begin, `end` the bytes of its text up to the end of these rows, `digest` the
+    SHA-256 over those bytes.
     """
 
     frame: pl.DataFrame
     faults: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     cells: bool = False
+    lines: pl.Series | None = None
+    end: int | None = None
+    digest: str = ""
 
     def cut(self, start: int, end: int | None = None) -> "Raw":
         """The rows from `start` to `end`."""
         stop = self.frame.height if end is None else min(end, self.frame.height)
-        return Raw(self.frame[start:stop], {i - start: fault for i, fault in self.faults.items() if start <= i < stop}, self.cells)
+        faults = {i - start: fault for i, fault in self.faults.items() if start <= i < stop}
+        lines = None if self.lines is None else self.lines[start:stop]
+        whole = stop == self.frame.height
+        return Raw(self.frame[start:stop], faults, self.cells, lines, self.end if whole else None, self.digest if whole else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,13 @@ def typed(raw: Raw, source: Source, origin: str, *, before: int = 0) -> Typed:
         made.append(values)
     rejected = reasons.is_not_null()
     rejections = [
-        Rejection(origin, before + i + 1, reasons[i], raw.faults[i][1] if i in raw.faults else shown_row(found, i))
+        Rejection(
+            origin,
+            before + i + 1,
+            reasons[i],
+            raw.faults[i][1] if i in raw.faults else shown_row(found, i),
+            0 if raw.lines is None else raw.lines[i],
+        )
         for i in rejected.arg_true().to_list()
     ]
     positions = pl.Series("position", range(before + 1, before + found.height + 1), dtype=pl.Int64)
@@ -179,7 +193,7 @@ def fitted(raw: pl.Series, kind: Type, what: str, *, cells: bool = False) -> Fit
     if isinstance(raw.dtype, pl.Categorical | pl.Enum):
         raw = raw.cast(pl.String)
     missing = raw.is_null()
-    if missing.all() and raw.len():
+    if raw.dtype == pl.Null or (missing.all() and raw.len()):
         values = _nulls(raw, kind)
     elif raw.dtype == pl.String:
         values = _from_cells(raw, kind) if cells else _from_texts(raw, kind)

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PolarsError
 
 from rota.errors import InvalidInput
-from rota.manage.features.rows import column_conversion, file_readers
+from rota.manage.features.rows import column_conversion, field_inference, file_readers
+from rota.manage.features.rows.file_look import FileLook
 from rota.records.schema import Type
 
 
@@ -16,13 +16,18 @@ def read(path: Path, fields: Mapping[str, Type] | None = None) -> pl.DataFrame:
 
     Raises `InvalidInput` naming file, row and column for a cell that is not of its declared type, and for a file that cannot be read.
     """
-    try:
-        texts = pl.read_csv(path, infer_schema=False)
-    except (OSError, PolarsError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}", file=str(path)) from error
-    known = fields or {}
-    kinds = {column.name: known.get(column.name) or file_readers.inferred(column, cells=True) for column in texts}
-    made = column_conversion.conform(texts, kinds, what=str(path), cells=True)
+    look, known = FileLook(), fields or {}
+    parts = list(file_readers.chunks(path, None, look=look))
+    for part in parts:
+        for place, (reason, _) in sorted(part.faults.items()):
+            raise InvalidInput(f"{path}, line {part.lines[place] if part.lines is not None else place + 1}: {reason}", file=str(path))
+    twice = sorted({name for name in look.names if look.names.count(name) > 1})
+    if twice:
+        raise InvalidInput(f"{path}: its header names {twice} more than once; give each column its own name", file=str(path), columns=twice)
+    texts = pl.concat([part.frame for part in parts]) if parts else pl.DataFrame(schema=dict.fromkeys(look.names, pl.String))
+    kinds = {column.name: known.get(column.name) or field_inference.inferred(column, cells=True) for column in texts}
+    found = texts.with_columns(pl.col(name).replace("", None) for name, kind in kinds.items() if kind != "string")
+    made = column_conversion.conform(found, kinds, what=str(path), cells=True)
     return made.with_columns(pl.col(name).cast(pl.Datetime("us", "UTC")) for name, kind in kinds.items() if kind == "timestamp")
 
 
