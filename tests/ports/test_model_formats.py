@@ -105,9 +105,23 @@ def test_lightgbm_refuses_pandas_categories_that_are_not_the_codes() -> None:
     codes = pd.DataFrame(matrix, columns=list("abcd")).astype({"d": int}).astype({"d": "category"})
     model = quick(lightgbm.LGBMClassifier).fit(codes, binary)
     np.testing.assert_allclose(LightGBMFormat().loads(LightGBMFormat().dumps(model)).predict(matrix), model.predict_proba(codes)[:, 1], atol=1e-9)
-    texts = codes.assign(d=codes["d"].map(lambda code: "edcba"[code]).astype("category"))
+    tens = codes.assign(d=(codes["d"].astype(int) * 10).astype("category"))
     with pytest.raises(InvalidInput, match="pandas category"):
-        LightGBMFormat().dumps(quick(lightgbm.LGBMClassifier).fit(texts, binary))
+        LightGBMFormat().dumps(quick(lightgbm.LGBMClassifier).fit(tens, binary))
+
+
+def test_lightgbm_knows_the_texts_of_a_pandas_category_and_takes_another_for_missing() -> None:
+    matrix, binary, _ = data(nulls=False)
+    texts = pd.DataFrame(matrix, columns=list("abcd")).assign(d=[("e", "d", "c", "b", "a")[int(code)] for code in matrix[:, 3]])
+    model = quick(lightgbm.LGBMClassifier).fit(texts.astype({"d": "category"}), binary)
+    kept = LightGBMFormat().dumps(model)
+    assert LightGBMFormat().describe(kept).texts == {3: ("a", "b", "c", "d", "e")}
+    coded = np.column_stack([matrix[:, :3], 4 - matrix[:, 3]])
+    coded[::7, 3] = 5
+    asked = texts.assign(d=pd.Categorical([None if code == 5 else "abcde"[int(code)] for code in coded[:, 3]], categories=list("abcde")))
+    predictor = LightGBMFormat().loads(kept)
+    np.testing.assert_allclose(predictor.predict(coded), model.predict_proba(asked)[:, 1], atol=1e-12)
+    np.testing.assert_allclose(predictor.predict(coded[:1]), model.predict_proba(asked)[:1, 1], atol=1e-12)
 
 
 def test_lightgbm_itself_reads_our_bytes() -> None:

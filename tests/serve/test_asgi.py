@@ -210,7 +210,7 @@ def test_the_inference_protocol_describes_the_endpoint(client, served):
         "versions": ["1"],
         "platform": "rota_linear",
         "inputs": [{"name": "carrier", "datatype": "BYTES", "shape": [-1]}, {"name": "x", "datatype": "FP64", "shape": [-1]}],
-        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [-1]}],
+        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [-1], "parameters": {"problem": "regression"}}],
     }
 
 

@@ -29,7 +29,7 @@ from rota.manage.signals import alerts
 from rota.ports.compute import Compute
 from rota.ports.models import ModelFormat
 from rota.records.dataset import DatasetVersion
-from rota.records.model import ModelVersion, Transformation
+from rota.records.model import ModelVersion, RegistrationParity, Transformation
 from rota.records.record import decode, encode, plain
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, Evaluation, PipelineRelease
@@ -155,10 +155,12 @@ class TrainWorkflow:
             transformation=fitted,
             golden=x[np.linspace(0, len(x) - 1, GOLDEN_ROWS, dtype=int)],
             dependencies=made["libraries"],
+            classes=tuple(made["classes"]) if deployed.definition.problem == "classification" else (),
         )
         digest = packing.pack(blobs, self.formats, ingredients, model)
         work.made(f"bundle:{digest}")
-        return {"bundle": digest, "format": made["format"], "rows": len(x), "libraries": made["libraries"]}
+        told = {name: made[name] for name in ("format", "libraries", "classes", "parity")}
+        return {"bundle": digest, "rows": len(x), **told}
 
     def _evaluate(self, work: StepWork, deployed: Deployed, dataset: DatasetVersion, bundle: str) -> dict[str, Any]:
         """Score candidate and champion on the same test rows."""
@@ -209,6 +211,8 @@ class TrainWorkflow:
             parameters=dict(deployed.definition.parameters),
             evaluation=scored["evaluation"],
             trigger=work.run.trigger,
+            classes=tuple(trained.get("classes", ())),
+            parity=msgspec.convert(trained["parity"], RegistrationParity) if "parity" in trained else None,
         )
         model_versions.register(work.batch, self.repositories.metadata, version)
         work.made(f"model_version:{version.id}")

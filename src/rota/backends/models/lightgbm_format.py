@@ -13,15 +13,18 @@ import importlib.util
 import json
 import threading
 import weakref
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rota.backends.models import author_frames
 from rota.backends.models.envelope import check_size
 from rota.errors import Corrupt, InvalidInput, RotaError, Unavailable
-from rota.ports.models import ModelInputs
+from rota.ports.models import AuthorRows, ModelInputs
 
 _TYPES = {"Booster", "LGBMClassifier", "LGBMRegressor"}
 _ARCHIVED = frozenset({"collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"})
@@ -53,7 +56,9 @@ class LightGBMFormat:
                 f"the LightGBM model has {outputs} outputs a row (multiclass); only binary and regression models are served", outputs=outputs
             )
         _check_categories(booster.pandas_categorical)
-        return _sealed(booster.model_to_string())
+        text = booster.model_to_string()
+        _check_objective(_header(text))
+        return _sealed(text)
 
     def imported(self, file: bytes) -> bytes:
         """A file that `save_model` wrote, or the skops archive of a scikit-learn wrapper (MLflow 3 writes one)."""
@@ -69,6 +74,7 @@ class LightGBMFormat:
         outputs = int(header.get("num_tree_per_iteration", "1"))
         if outputs != 1:
             raise InvalidInput(f"the LightGBM model has {outputs} outputs a row (multiclass); only binary and regression models are served")
+        _check_objective(header)
         return _sealed("\n".join(line for line in text.split("\n") if not line.startswith(_SEAL)))
 
     def loads(self, data: bytes) -> "LightGBMPredictor":
@@ -80,14 +86,47 @@ class LightGBMFormat:
         header = _header(text)
         names = tuple(header.get("feature_names", "").split(" "))
         named = () if names == tuple(f"Column_{i}" for i in range(len(names))) else names
-        return ModelInputs(len(names), named, _texts(text), "classification" if header.get("objective", "").startswith("binary") else "regression")
+        problem = "classification" if header.get("objective", "").startswith("binary") else "regression"
+        return ModelInputs(len(names), named, _texts(text), problem, thresholds=_thresholds(text))  # type: ignore[arg-type]
+
+    def held(self, data: bytes) -> Any:
+        return importlib.import_module("lightgbm").Booster(model_str=_unsealed(data).decode())
+
+    def author(self, model: Any) -> "LightGBMAuthor":
+        return LightGBMAuthor(model, self.describe(self.kept(model)))
+
+    def kept(self, model: Any) -> bytes:
+        """The model's text, whatever it answers."""
+        booster = model if hasattr(type(model), "model_to_string") else _fitted_booster(model)
+        return _sealed(booster.model_to_string())
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("lightgbm", "numpy")}
 
 
+class LightGBMAuthor:
+    """AuthorModel (port): a booster or its scikit-learn wrapper, asked through LightGBM's Python package."""
+
+    def __init__(self, model: Any, inputs: ModelInputs) -> None:
+        self.inputs = replace(
+            inputs, problem="classification" if hasattr(model, "predict_proba") else inputs.problem, classes=author_frames.class_names(model)
+        )
+        self._model = model
+
+    def answers(self, rows: AuthorRows) -> np.ndarray:
+        framed = self.inputs.texts or hasattr(self._model, "feature_names_in_")
+        given = author_frames.frame(rows, self.inputs.names, categories=self.inputs.texts) if framed else author_frames.array(rows)
+        if hasattr(self._model, "predict_proba"):
+            answers = np.asarray(self._model.predict_proba(given), dtype=np.float64)
+            return answers[:, 1] if answers.ndim == 2 else answers  # an objective of the author's own gives one number
+        return np.asarray(self._model.predict(given), dtype=np.float64)
+
+
 class LightGBMPredictor:
-    """A loaded booster. Single rows go through LightGBM's prepared single-row call, one preparation for each thread."""
+    """A loaded booster. A text that it was not trained with counts as missing, as for LightGBM's own package.
+
+    Single rows go through LightGBM's prepared single-row call, one preparation for each thread.
+    """
 
     def __init__(self, text: bytes) -> None:
         library, handle, iterations = _library(), ctypes.c_void_p(), ctypes.c_int()
@@ -98,11 +137,16 @@ class LightGBMPredictor:
         columns = ctypes.c_int()
         _check(library.LGBM_BoosterGetNumFeature(handle, ctypes.byref(columns)))
         self.columns = columns.value
+        self._known = {column: len(texts) for column, texts in _texts(text.decode(errors="replace")).items()}
         self._threads = threading.local()
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         if matrix.ndim != 2 or matrix.shape[1] != self.columns:
             raise InvalidInput(f"the matrix has shape {matrix.shape}; the model needs (rows, {self.columns})", shape=matrix.shape)
+        if self._known:
+            matrix = np.array(matrix, dtype=np.float64)
+            for column, known in self._known.items():
+                matrix[matrix[:, column] >= known, column] = np.nan
         if matrix.shape[0] == 1:
             return self._one_row().predict(matrix)
         answers = np.empty(matrix.shape[0])
@@ -179,14 +223,36 @@ def _fitted_booster(model: Any) -> Any:
 
 
 def _check_categories(categories: list[list[Any]] | None) -> None:
-    """A pandas category column is trained on its position among the categories; that must be the code the matrix holds."""
+    """A pandas category column is trained on its position among the categories; that must be the code the matrix holds, as it is for texts."""
     for found in categories or []:
-        if list(found) != list(range(len(found))):
+        if not all(isinstance(each, str) for each in found) and list(found) != list(range(len(found))):
             raise InvalidInput(
                 f"the LightGBM model was trained on a pandas category column with categories {list(found)[:5]}; the served matrix holds codes: "
                 "train on the given matrix and name its columns in categorical_feature",
                 categories=json.dumps(found, default=str)[:200],
             )
+
+
+def _check_objective(header: Mapping[str, str]) -> None:
+    objective = header.get("objective", "").partition(" ")[0]
+    if objective.startswith(("lambdarank", "rank_")):
+        raise InvalidInput(f"the LightGBM model ranks ({objective!r}); only binary classifiers and regressors are served", objective=objective)
+
+
+def _thresholds(text: str) -> dict[int, tuple[float, ...]]:
+    """The numbers at which trees split, by column."""
+    found: dict[int, set[float]] = {}
+    lines = dict[str, str]()
+    for line in text.split("\n"):
+        name, separator, value = line.partition("=")
+        if name in ("split_feature", "threshold", "decision_type") and separator:
+            lines[name] = value
+        if len(lines) == 3:
+            for column, bound, kind in zip(*(lines[each].split() for each in ("split_feature", "threshold", "decision_type")), strict=False):
+                if not int(kind) & 1:  # a split by categories has no threshold
+                    found.setdefault(int(column), set()).add(float(bound))
+            lines = {}
+    return {column: tuple(sorted(bounds)) for column, bounds in found.items()}
 
 
 def _header(text: str) -> dict[str, str]:

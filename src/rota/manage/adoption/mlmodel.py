@@ -16,7 +16,9 @@ from rota.manage.experiments.artifacts import check_path
 from rota.records.schema import Type
 
 DESCRIPTION = "MLmodel"
-BESIDE = ("requirements.txt", "input_example.json", "serving_input_example.json")
+AUTHOR_ANSWERS = "author_answers.json"
+"""What the author's own object answered to rows when the model was logged or registered (`rota.manage.models.parity.AuthorAnswers`)."""
+BESIDE = ("requirements.txt", "input_example.json", "serving_input_example.json", AUTHOR_ANSWERS)
 LARGEST_TEXT = 1_000_000
 LARGEST_EXAMPLE = 10_000_000
 MOST_COLUMNS = 10_000

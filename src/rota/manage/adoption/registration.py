@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rota.errors import InvalidInput, NotFound
-from rota.manage.adoption import mlmodel
+from rota.manage.adoption import author_comparison, mlmodel
 from rota.manage.adoption.adopt import LARGEST_MODEL, Adopter
 from rota.manage.adoption.mlmodel import ENDINGS
 from rota.manage.experiments import artifacts
@@ -15,6 +15,7 @@ from rota.manage.models import model_versions, pickle_signing, version_sources
 from rota.ports.metadata import Batch, transact
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.model import ModelVersion
+from rota.records.record import encode
 from rota.records.run import Problem
 from rota.records.tracking import ArtifactFile
 
@@ -98,9 +99,13 @@ def of_model(model: Any, name: str, adopter: Adopter, *, input_example: Sequence
     format_, data = _dumped(model, adopter.formats, pickle=pickle_signing.is_allowed(adopter.repositories.metadata, name))
     ending = next(each for each, known in ENDINGS.items() if known == format_.name)
     files: dict[str, bytes | Path] = {f"model{ending}": data, REQUIREMENTS: _requirements(format_)}
+    rows: list[dict[str, Any]] = []
     if input_example:
         files[EXAMPLE] = json.dumps([dict(row) for row in input_example], default=_number).encode()
-        signature = signature or signature_of(json.loads(files[EXAMPLE]))  # type: ignore[arg-type]
+        rows = json.loads(files[EXAMPLE])  # type: ignore[arg-type]
+        signature = signature or signature_of(rows)
+    if answers := author_comparison.recorded(format_, model, signature, rows):
+        files[mlmodel.AUTHOR_ANSWERS] = encode(answers)
     return Offer(files, f"memory:{type(model).__module__}.{type(model).__qualname__}", signature)
 
 
@@ -123,7 +128,7 @@ def _dumped(model: Any, formats: Mapping[str, ModelFormat], *, pickle: bool) -> 
             return format_, format_.dumps(model)
     raise InvalidInput(
         f"a {type(model).__module__}.{type(model).__qualname__} can be kept by none of the installed formats {sorted(formats)} without running "
-        "code when it is loaded; install the extra of its framework, or let somebody allow it: `rota models allow-pickle MODEL --reason ...`"
+        f"code when it is loaded; {pickle_signing.advice(model, formats)}"
     )
 
 
