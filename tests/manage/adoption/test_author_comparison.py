@@ -71,6 +71,7 @@ from rota.manage.models import loading, pickle_signing
 from rota.manage.models.pickle_signing import PlatformSeals
 from rota.manage.repositories import Repositories
 from rota.records.model import ModelVersion
+from rota.serve import row_failures
 from rota.serve.requests import check_rows
 from rota.testing import FakeClock
 
@@ -431,6 +432,21 @@ def test_a_model_that_answers_otherwise_is_refused_with_rows_and_both_answers(pl
     assert version.bundle == ""
     assert "rows differ, for example {'a': 2.0, 'b': 1.0}: the author's" in version.unservable
     assert "Moody answers 2, served would be 2.25" in version.unservable
+
+
+def test_an_unknown_text_that_an_encoder_refuses_is_named_with_row_and_field(platform: Adopter) -> None:
+    model, frame = fitted(SERVED["an encoder that refuses what it does not know"])
+    version = register(platform, model, requests(frame)[:9])
+    loaded = loading.load(platform.repositories.blobs, platform.formats, version.bundle)
+    vectors = [{"request__plan": plan, "request__x": 0.5} for plan in ("basic", "platinum", "gold")]
+    with pytest.raises(InvalidInput) as refused:
+        row_failures.answered(loaded, vectors)
+    first, told, last = row_failures.one_by_one(loaded, vectors, refused.value)
+    expected = own(model, pd.DataFrame({"plan": ["basic", "gold"], "x": 0.5}))
+    np.testing.assert_allclose([first, last], expected, atol=1e-12)
+    assert isinstance(told, tuple)
+    assert row_failures.blamed(loaded, vectors[1], 1, told[0]).startswith("row 1: field 'plan' is 'platinum', which the model does not take")
+    assert "a text that it does not know" in told[0]
 
 
 def test_a_booster_from_a_file_is_compared_with_the_frameworks_own_object(platform: Adopter, tmp_path: Any) -> None:

@@ -49,7 +49,8 @@ class EstimatorPredictor:
             given = self._objects(matrix) if self._texts or self._none else matrix
             answers = self._model.predict_proba(given)[:, 1] if self._classifies else self._model.predict(given)
         except (ValueError, TypeError, IndexError) as error:
-            raise InvalidInput(f"the {type(self._model).__name__} cannot predict {matrix.shape[0]} rows: {error}", shape=matrix.shape) from error
+            told = str(error).replace(repr(UNSEEN), "a text that it does not know")
+            raise InvalidInput(f"the {type(self._model).__name__} cannot predict {matrix.shape[0]} rows: {told}", shape=matrix.shape) from error
         return _one_number(self._model, answers, matrix.shape[0])
 
     def _objects(self, matrix: np.ndarray) -> np.ndarray:
