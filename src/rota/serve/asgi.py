@@ -139,14 +139,14 @@ class PredictionApp:
         response = await self._batcher.answer(self._prepare(endpoint, request.rows, request.ids))
         if _is_refused(response):
             first = response.predictions[0]
-            body = {
+            refusal = {
                 "error": first.error,
                 "facts": {"prediction_id": first.prediction_id},
                 "predictions": response.predictions,
                 "logged": response.logged,
                 "warnings": response.warnings,
             }
-            return Reply(_REFUSED, _encode(body))
+            return Reply(_REFUSED, _encode(refusal))
         return Reply(_status(response), _encode(response))
 
     async def _infer(self, endpoint: str, body: bytes) -> Reply:

@@ -44,6 +44,7 @@ POLICY: Mapping[str, Policy] = {
     "COMPARATOR_CONTROL_DATA_MISSING": "warn",
     "COMPARATOR_LOW_NUM_EXAMPLES": "warn",
     "COMPARATOR_HIGH_NUM_EXAMPLES": "warn",
+    "FEATURE_WITHOUT_VALUES": "fail",
     "KNOWN_FAULT": "fail",
     "OPEN_ALERT": "fail",
 }

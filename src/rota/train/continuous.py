@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from rota.durable.workflow import Blocked, Context, StepWork
-from rota.errors import InvalidInput, NotFound
+from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import schemas
 from rota.manage.datasets import versions as dataset_versions
@@ -145,7 +145,13 @@ class TrainWorkflow:
                 "parameters": dict(deployed.definition.parameters),
                 "pickle": pickle_signing.is_allowed(self.repositories.metadata, deployed.pipeline),
             }
-            made = self.compute.run(self.fit, arguments, path=self.release_tree(release), timeout_s=self.timeout_s)
+            try:
+                made = self.compute.run(self.fit, arguments, path=self.release_tree(release), timeout_s=self.timeout_s)
+            except Refused as error:
+                empty = [name for name, cells in zip(columns, x.T, strict=True) if np.isnan(cells).all()]
+                if not empty:
+                    raise
+                raise Refused(f"{error}\nfeatures that are null in each of the {len(x)} training rows: {empty}", **error.facts) from error
             model = out.read_bytes()
         ingredients = packing.Ingredients(
             model=deployed.pipeline,

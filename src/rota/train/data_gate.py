@@ -124,9 +124,24 @@ def judge(schema: Schema, rows: pl.DataFrame, features: Sequence[str], open_faul
         elif finding.drift.alarm:
             message = f"{finding.feature} drifts: {finding.drift.effect:.0f} of 100 rows lie elsewhere than in the days before"
             found.append(Anomaly(finding.feature, "COMPARATOR_L_INFTY_HIGH", message, "warn", finding.drift.distance, finding.drift.distance_limit))
+    found += _without_values(rows, features)
     named = {anomaly.feature for anomaly in found if anomaly.kind == "KNOWN_FAULT"}
     for alert in open_faults:
         if alert.subject not in named:
             message = f"{alert.message} (alert open since {iso(alert.raised_us)})"
             found.append(Anomaly(alert.subject, "OPEN_ALERT", message, "fail"))
     return DataVerdict(describe(newest, bins), (*broken, *decide(schema, found)))
+
+
+def _without_values(rows: pl.DataFrame, features: Sequence[str]) -> list[Anomaly]:
+    """Features that are null in every training row: many libraries end on them, and without their name."""
+    training = rows.filter(~pl.col(datasets.TEST))
+    return [
+        Anomaly(name, "FEATURE_WITHOUT_VALUES", f"{name} is null in each of the {training.height} rows to train on", "fail")
+        for name in features
+        if name in training.columns and training.height and _nulls(training[name]) == training.height
+    ]
+
+
+def _nulls(values: pl.Series) -> int:
+    return (values.fill_nan(None) if values.dtype.is_float() else values).null_count()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rota.errors import InvalidInput
-from rota.manage.models import parity, pickle_signing, probe_rows
+from rota.manage.models import model_keeping, parity, probe_rows
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.model import RegistrationParity
 from rota.records.record import plain
@@ -63,19 +63,13 @@ def fit(arguments: Mapping[str, Any], formats: Mapping[str, ModelFormat]) -> dic
     module, _, name = str(arguments["train"]).partition(":")
     function = getattr(importlib.import_module(module), name)
     model = function(data, **arguments["parameters"])
-    for format_ in formats.values():
-        if isinstance(format_, SealedFormat) and not arguments.get("pickle"):
-            continue
-        if format_.accepts(model):
-            kept = format_.dumps(model)
-            parity, classes = _compared(format_, model, kept, data)
-            Path(arguments["out"]).write_bytes(kept)
-            return {"format": format_.name, "libraries": format_.libraries(), "classes": classes, "parity": plain(parity)}
-    raise InvalidInput(
-        f"training function {arguments['train']!r} returned a {type(model).__module__}.{type(model).__qualname__}, "
-        f"which none of the installed formats {sorted(formats)} can keep without running code when it is loaded; "
-        f"{pickle_signing.advice(model, formats)}"
-    )
+    try:
+        format_, kept = model_keeping.servable(model, formats, allowed=bool(arguments.get("pickle")))
+    except InvalidInput as error:
+        raise InvalidInput(f"training function {arguments['train']!r} returned a model that cannot be served: {error}", **error.facts) from error
+    parity, classes = _compared(format_, model, kept, data)
+    Path(arguments["out"]).write_bytes(kept)
+    return {"format": format_.name, "libraries": format_.libraries(), "classes": classes, "parity": plain(parity)}
 
 
 def _compared(format_: ModelFormat, model: Any, kept: bytes, data: TrainingData) -> tuple[RegistrationParity, tuple[str, ...]]:

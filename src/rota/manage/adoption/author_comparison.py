@@ -5,12 +5,12 @@ framework's own object, read anew from the file.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rota.errors import InvalidInput
 from rota.manage.adoption import column_mapping, mlmodel
 from rota.manage.adoption.column_mapping import ServedColumns
 from rota.manage.models import parity, probe_rows
@@ -20,6 +20,8 @@ from rota.ports.models import AuthorModel, ModelFormat, ModelInputs, Predictor
 from rota.records.model import RegistrationParity
 from rota.records.run import Problem
 from rota.records.schema import Type
+
+log = logging.getLogger("rota.manage")
 
 
 def compared(
@@ -61,8 +63,9 @@ def recorded(format_: ModelFormat, model: Any, signature: str, example: Sequence
         columns = mlmodel.signature(json.loads(signature)).columns if signature else ()
         names, types = (tuple(c.name for c in columns), tuple(c.type for c in columns)) if columns else own_columns(author.inputs)
         return recorded_answers(author, parity.named(model), names, types, example) if names else None
-    except InvalidInput:
-        return None  # the adoption says what of the columns cannot be served
+    except Exception as error:  # noqa: BLE001 - an author's object may raise anything; the adoption says that nothing was recorded
+        log.info("a model's own answers are not recorded: %s: %s", type(error).__name__, error, extra={"action": "record"})
+        return None
 
 
 def own_columns(inputs: ModelInputs) -> tuple[tuple[str, ...], tuple[Type, ...]]:

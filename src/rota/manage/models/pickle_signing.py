@@ -70,6 +70,9 @@ def refusal(model: str) -> str:
     )
 
 
+ALLOW = "let somebody allow it as pickle: `rota models allow-pickle MODEL --reason ...`"
+
+
 def advice(model: Any, formats: Mapping[str, ModelFormat]) -> str:
     """What to do with a model that no safe format keeps: the allowance only where a pickle of it could be served."""
     pickled = next((each for each in formats.values() if isinstance(each, SealedFormat)), None)
@@ -77,7 +80,7 @@ def advice(model: Any, formats: Mapping[str, ModelFormat]) -> str:
         return "install the extra of its framework (or 'rota[pickle]', for any object with predict or predict_proba), or return another model"
     if not pickled.accepts(model):
         return "give a fitted object with predict or predict_proba: a function, a class or plain data cannot be served, also as a pickle"
-    return "install the extra of its framework, give another model, or let somebody allow this one: `rota models allow-pickle MODEL --reason ...`"
+    return f"install the extra of its framework, give another model, or {ALLOW}"
 
 
 def allow(metadata: Metadata, model: str, *, actor: str, reason: str, now_us: Micros) -> PickleAllowance:
