@@ -100,14 +100,19 @@ def test_lightgbm_refuses_a_multiclass_and_an_unfitted_model() -> None:
         LightGBMFormat().dumps(lightgbm.LGBMRegressor())
 
 
-def test_lightgbm_refuses_pandas_categories_that_are_not_the_codes() -> None:
+def test_lightgbm_takes_the_numbers_of_a_pandas_category_for_what_they_are() -> None:
     matrix, binary, _ = data(nulls=False)
-    codes = pd.DataFrame(matrix, columns=list("abcd")).astype({"d": int}).astype({"d": "category"})
-    model = quick(lightgbm.LGBMClassifier).fit(codes, binary)
-    np.testing.assert_allclose(LightGBMFormat().loads(LightGBMFormat().dumps(model)).predict(matrix), model.predict_proba(codes)[:, 1], atol=1e-9)
-    tens = codes.assign(d=(codes["d"].astype(int) * 10).astype("category"))
-    with pytest.raises(InvalidInput, match="pandas category"):
-        LightGBMFormat().dumps(quick(lightgbm.LGBMClassifier).fit(tens, binary))
+    for factor in (1, 10):
+        frame = pd.DataFrame(matrix, columns=list("abcd"))
+        frame = frame.assign(d=(frame.d.astype(int) * factor).astype("category"))
+        model = quick(lightgbm.LGBMClassifier).fit(frame, binary)
+        kept = LightGBMFormat().dumps(model)
+        given = np.column_stack([matrix[:, :3], matrix[:, 3] * factor])
+        for predictor in (LightGBMFormat().loads(kept), LightGBMFormat().loads(LightGBMFormat().imported(model.booster_.model_to_string().encode()))):
+            np.testing.assert_allclose(predictor.predict(given), model.predict_proba(frame)[:, 1], atol=1e-9)
+            unseen, missing = given[:1].copy(), given[:1].copy()
+            unseen[0, 3], missing[0, 3] = 777, np.nan
+            np.testing.assert_array_equal(predictor.predict(unseen), predictor.predict(missing))
 
 
 def test_lightgbm_knows_the_texts_of_a_pandas_category_and_takes_another_for_missing() -> None:

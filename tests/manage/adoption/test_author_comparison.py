@@ -235,6 +235,8 @@ SERVED: Mapping[str, Case] = {
     "one column of targets": lambda: (LinearRegression(), of("x", "size"), VALUE.reshape(-1, 1)),
     "lightgbm": lambda: (lightgbm.LGBMClassifier(**LGB), of("x", "hole", "size"), BINARY),
     "lightgbm on categories": lambda: (lightgbm.LGBMClassifier(**LGB), category("none", "hole", texts="none"), KEPT),
+    "lightgbm on whole numbers as categories": lambda: (lightgbm.LGBMClassifier(**LGB), category("ten", "x", texts="ten"), BINARY),
+    "lightgbm on bools as categories": lambda: (lightgbm.LGBMClassifier(**LGB), category("yes", "x", texts="yes"), BINARY),
     "lightgbm, zero is missing": lambda: (lightgbm.LGBMRegressor(**LGB, zero_as_missing=True), of("hole", "size"), VALUE),
     "lightgbm, nothing is missing": lambda: (lightgbm.LGBMRegressor(**LGB, use_missing=False), of("hole", "size"), VALUE),
     "lightgbm of linear leaves": lambda: (lightgbm.LGBMRegressor(**LGB, linear_tree=True), of("x", "size"), VALUE),
@@ -347,10 +349,6 @@ REFUSED: Mapping[str, tuple[Case, str]] = {
     "words of one column": (
         lambda: (make_pipeline(ColumnTransformer([("w", TfidfVectorizer(), "plan")], remainder="passthrough"), logistic()), of("plan", "x"), BINARY),
         r"the step 'w' \(TfidfVectorizer\) reads it",
-    ),
-    "lightgbm of whole numbers as categories": (
-        lambda: (lightgbm.LGBMClassifier(**LGB), category("ten", "x", texts="ten"), BINARY),
-        r"categories \[0, 10, 20, 30\]",
     ),
     "lightgbm that ranks": (lambda: (lightgbm.LGBMRegressor(**LGB, objective="lambdarank"), of("x", "size"), BINARY), "ranks"),
     "xgboost on letters beyond ASCII": (

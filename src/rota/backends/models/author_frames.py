@@ -40,7 +40,8 @@ def frame(rows: AuthorRows, names: Sequence[str] = (), *, categories: Mapping[in
         cells = [row[place] for row in rows.cells]
         if categories and place in categories:
             known = list(categories[place])
-            columns[name] = pandas.Categorical([None if cell is None else cell for cell in cells], categories=known)
+            cells = [next((each for each in known if each == cell), None) for cell in cells]  # a whole number may come as a float
+            columns[name] = pandas.Categorical(cells, categories=known)
         elif kind == "string" or place in none:
             columns[name] = pandas.Series(_objects(cells, is_text=kind == "string", none=place in none), dtype=object)
         elif kind in ("int", "bool") and None not in cells:
@@ -61,6 +62,13 @@ def class_names(model: Any) -> tuple[str, ...]:
     if not isinstance(classes, np.ndarray) or classes.shape != (2,) or [*classes] == [0, 1]:
         return ()
     return tuple(str(each) for each in classes)
+
+
+def positions(cells: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The place of each number among the categories; NaN for another number."""
+    order = np.argsort(values)
+    places = np.searchsorted(values, cells, sorter=order).clip(max=len(values) - 1)
+    return np.where(values[order[places]] == cells, order[places].astype(np.float64), np.nan)
 
 
 def _objects(cells: Sequence[Any], *, is_text: bool, none: bool) -> np.ndarray:

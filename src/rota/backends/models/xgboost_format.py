@@ -146,7 +146,7 @@ class XGBoostPredictor:
         for column, known in self._known.items():
             given[given[:, column] >= known, column] = np.nan
         for column, values in self._coded.items():
-            given[:, column] = _codes(given[:, column], values)
+            given[:, column] = author_frames.positions(given[:, column], values)
         return self._booster.predict(given, self._missing)
 
 
@@ -252,13 +252,6 @@ def _learnt(position: int, column: Mapping[str, Any]) -> tuple[Any, ...]:
             column=position,
         )
     return tuple(held[start:end].decode() for start, end in pairwise(offsets))
-
-
-def _codes(cells: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The place of each number among the categories; NaN for another number."""
-    order = np.argsort(values)
-    places = np.searchsorted(values, cells, sorter=order).clip(max=len(values) - 1)
-    return np.where(values[order[places]] == cells, order[places].astype(np.float64), np.nan)
 
 
 def _thresholds(learner: Mapping[str, Any]) -> dict[int, tuple[float, ...]]:
