@@ -217,7 +217,7 @@ def opened(settings: Settings | None = None) -> Iterator[Platform]:
 
 def fit_in_child(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What the compute engine calls in a process of its own to fit a model."""
-    return fitting.fit(arguments, engines.installed_formats())
+    return fitting.fit(arguments, engines.installed_formats(ParentVerifiedSeals() if arguments.get("pickle") else None))
 
 
 def convert_in_child(arguments: Mapping[str, Any]) -> Any:

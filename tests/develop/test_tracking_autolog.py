@@ -1,6 +1,7 @@
 """Fits that log themselves: what they learn, measure and make, without changing what they do."""
 
 import json
+import pickle
 import threading
 import warnings
 
@@ -187,7 +188,31 @@ def test_an_estimator_that_is_defined_later_is_logged_too():
     (run,) = runs()
     assert run.parameters["estimator_name"] == "Majority"
     assert run.metrics["training_accuracy_score"] == pytest.approx(max(Y.mean(), 1 - Y.mean()))
-    assert "accepted by none" in run.tags[MODEL_NOT_KEPT] or run.outputs
+    files = kept(run)
+    assert json.loads(files["rota.json"])["format"] == "pickle"
+    assert "gives no probabilities" in json.loads(files["rota.json"])["unservable"]
+    assert (pickle.loads(files["model.pkl"]).predict(X) == Majority().fit(X, Y).predict(X)).all()
+    assert MODEL_NOT_KEPT not in run.tags
+
+
+class Locked(ClassifierMixin, BaseEstimator):
+    """Cannot be written: it holds a lock."""
+
+    def fit(self, x, y):
+        self.classes_, self.lock_ = np.unique(y), threading.Lock()
+        return self
+
+    def predict(self, x):
+        return np.zeros(len(x))
+
+
+def test_a_fit_whose_model_cannot_be_kept_says_so(caplog):
+    with rota.track("e", autolog=True):
+        Locked().fit(X, Y)
+    (run,) = runs()
+    assert "cannot pickle '_thread.lock'" in run.tags[MODEL_NOT_KEPT]
+    assert f"no model of run {run.id} was kept" in caplog.text
+    assert run.outputs == ()
 
 
 def test_a_fit_gives_the_same_result_and_signature_with_and_without():

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import pickle
 import signal
 import threading
 import time
@@ -27,6 +28,7 @@ from rota.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
 from rota.manage.experiments import artifacts
 from rota.manage.repositories import Repositories
 from rota.ports.drawing import Drawing
+from rota.records.model import RegisteredModel
 from rota.records.tracking import ArtifactFile, Experiment, LoggedModel
 from rota.testing.clock import FakeClock
 
@@ -396,18 +398,74 @@ def test_a_fitted_model_is_kept_as_a_logged_model(tmp_path):
     fitted = linear.LogisticRegression().fit([[0.0], [1.0]], [0, 1])
     with rota.track("models", home=tmp_path) as run:
         model = run.log_model(fitted, "classifier", step=3)
-        with pytest.raises(InvalidInput, match=r"builtins\.object is accepted by none of the installed formats"):
-            run.log_model(object())
+        with pytest.raises(InvalidInput, match="cannot be pickled"):
+            run.log_model(threading.Lock())
     with rota.wiring.opened(rota.Settings(home=tmp_path)) as platform:
         r = platform.repositories
         found = r.metadata.get(LoggedModel, model.id)
         assert (found.name, found.status, found.run, found.type) == ("classifier", "ready", run.id, "skops")
         files = kept(r, artifacts.model_root(found))
-        assert set(files) == {"MLmodel", "model.skops", "requirements.txt", "rota.json"}
+        assert set(files) == {"MLmodel", "author_answers.json", "model.skops", "requirements.txt", "rota.json"}
         predictor = platform.formats["skops"].loads(files["model.skops"])
         assert predictor.predict(np.array([[0.3]])) == pytest.approx(fitted.predict_proba([[0.3]])[:, 1])
         assert [(output.model, output.step) for output in r.tracking.run(run.id).outputs] == [(model.id, 3)]
         assert [edge.cause for edge in r.metadata.edges([f"logged_model:{model.id}"], "causes")] == [f"experiment_run:{run.id}"]
+
+
+def greet(rows):
+    return [0.0 for _ in rows]
+
+
+def test_tracking_keeps_any_model_and_says_which_cannot_be_served(tmp_path):
+    linear, text = pytest.importorskip("sklearn.linear_model"), pytest.importorskip("sklearn.feature_extraction.text")
+    pipeline = pytest.importorskip("sklearn.pipeline")
+    three = linear.LogisticRegression().fit([[0.0], [1.0], [2.0]], [0, 1, 2])
+    words = pipeline.make_pipeline(text.TfidfVectorizer(), linear.LogisticRegression()).fit(["good day", "bad day"] * 5, [1, 0] * 5)
+    expected = {
+        "three": (three, "skops", "knows 3 classes"),
+        "words": (words, "skops", "log it with an input_example"),
+        "function": (greet, "pickle", "a function, a class or plain data cannot be served"),
+        "lambda": (lambda rows: rows, "pickle", "cannot be served, also as a pickle"),
+        "own": (Halves(), "pickle", "rota models allow-pickle MODEL"),
+    }
+    with rota.track("models", home=tmp_path) as run:
+        logged = {name: run.log_model(model, name) for name, (model, _, _) in expected.items()}
+    with rota.wiring.opened(rota.Settings(home=tmp_path)) as platform:
+        for name, (_, kind, reason) in expected.items():
+            record = platform.repositories.metadata.get(LoggedModel, logged[name].id)
+            assert (record, record.status, record.type) == (logged[name], "ready", kind)
+            assert reason in record.unservable
+            version = platform.models.register_run(name, run=run.id, artifact=name)
+            assert version.unservable == record.unservable
+            adopted = platform.models.adopter.adopt(name, 1, actor="ana").unservable
+            assert reason.replace("MODEL", name) in adopted, adopted
+            assert ("allow-pickle" in adopted) == (name == "own")
+        assert pickle.loads(kept(platform.repositories, artifacts.model_root(logged["function"]))["model.pkl"])([1, 2]) == [0.0, 0.0]
+        with pytest.raises(NotFound, match=r"kept \['function', 'lambda', 'own', 'three', 'words'\]"):
+            platform.models.register_run("none", run=run.id, artifact="nothere")
+        assert platform.repositories.metadata.get(RegisteredModel, "none") is None
+
+
+class Halves:
+    def predict(self, matrix):
+        return matrix[:, 0] / 2
+
+
+def test_a_folder_with_one_bad_name_is_not_kept_by_half(tmp_path):
+    folder = tmp_path / "out"
+    (folder / "b").mkdir(parents=True)
+    for name in ("a.txt", "b/c#d.txt", "b/e?.txt", "f.txt"):
+        (folder / name).write_text("x")
+    with rota.track("folders", home=tmp_path / "home") as run:
+        with pytest.raises(InvalidInput, match=r"nothing of .* was kept: .*c#d\.txt.*e\?\.txt"):
+            run.log_artifacts(folder)
+        run.log_artifact("g", b"a file")
+        (tmp_path / "clean").mkdir()
+        (tmp_path / "clean" / "h").write_text("x")
+        with pytest.raises(InvalidInput, match="'g' is a file"):
+            run.log_artifacts(tmp_path / "clean", folder="g")
+    with rota.wiring.opened(rota.Settings(home=tmp_path / "home")) as platform:
+        assert [file.path for file in platform.repositories.metadata.find(ArtifactFile)] == ["g"]
 
 
 def in_home(home, identity):

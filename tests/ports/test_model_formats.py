@@ -100,14 +100,33 @@ def test_lightgbm_refuses_a_multiclass_and_an_unfitted_model() -> None:
         LightGBMFormat().dumps(lightgbm.LGBMRegressor())
 
 
-def test_lightgbm_refuses_pandas_categories_that_are_not_the_codes() -> None:
+def test_lightgbm_takes_the_numbers_of_a_pandas_category_for_what_they_are() -> None:
     matrix, binary, _ = data(nulls=False)
-    codes = pd.DataFrame(matrix, columns=list("abcd")).astype({"d": int}).astype({"d": "category"})
-    model = quick(lightgbm.LGBMClassifier).fit(codes, binary)
-    np.testing.assert_allclose(LightGBMFormat().loads(LightGBMFormat().dumps(model)).predict(matrix), model.predict_proba(codes)[:, 1], atol=1e-9)
-    texts = codes.assign(d=codes["d"].map(lambda code: "edcba"[code]).astype("category"))
-    with pytest.raises(InvalidInput, match="pandas category"):
-        LightGBMFormat().dumps(quick(lightgbm.LGBMClassifier).fit(texts, binary))
+    for factor in (1, 10):
+        frame = pd.DataFrame(matrix, columns=list("abcd"))
+        frame = frame.assign(d=(frame.d.astype(int) * factor).astype("category"))
+        model = quick(lightgbm.LGBMClassifier).fit(frame, binary)
+        kept = LightGBMFormat().dumps(model)
+        given = np.column_stack([matrix[:, :3], matrix[:, 3] * factor])
+        for predictor in (LightGBMFormat().loads(kept), LightGBMFormat().loads(LightGBMFormat().imported(model.booster_.model_to_string().encode()))):
+            np.testing.assert_allclose(predictor.predict(given), model.predict_proba(frame)[:, 1], atol=1e-9)
+            unseen, missing = given[:1].copy(), given[:1].copy()
+            unseen[0, 3], missing[0, 3] = 777, np.nan
+            np.testing.assert_array_equal(predictor.predict(unseen), predictor.predict(missing))
+
+
+def test_lightgbm_knows_the_texts_of_a_pandas_category_and_takes_another_for_missing() -> None:
+    matrix, binary, _ = data(nulls=False)
+    texts = pd.DataFrame(matrix, columns=list("abcd")).assign(d=[("e", "d", "c", "b", "a")[int(code)] for code in matrix[:, 3]])
+    model = quick(lightgbm.LGBMClassifier).fit(texts.astype({"d": "category"}), binary)
+    kept = LightGBMFormat().dumps(model)
+    assert LightGBMFormat().describe(kept).texts == {3: ("a", "b", "c", "d", "e")}
+    coded = np.column_stack([matrix[:, :3], 4 - matrix[:, 3]])
+    coded[::7, 3] = 5
+    asked = texts.assign(d=pd.Categorical([None if code == 5 else "abcde"[int(code)] for code in coded[:, 3]], categories=list("abcde")))
+    predictor = LightGBMFormat().loads(kept)
+    np.testing.assert_allclose(predictor.predict(coded), model.predict_proba(asked)[:, 1], atol=1e-12)
+    np.testing.assert_allclose(predictor.predict(coded[:1]), model.predict_proba(asked)[:1, 1], atol=1e-12)
 
 
 def test_lightgbm_itself_reads_our_bytes() -> None:

@@ -12,7 +12,7 @@ from rota.backends.memory.blobs import MemoryBlobs
 from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.tables import MemoryTables
-from rota.errors import Corrupt
+from rota.errors import Corrupt, InvalidInput
 from rota.manage.features.online.view_history import ViewHistory
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
@@ -32,7 +32,7 @@ TRANSFORMATION = Transformation((TransformedColumn("request__x", "float"), Trans
 
 
 class LinearFormat:
-    """A ModelFormat of JSON coefficients: answer = offset + sum of the row, NaN counting as 0; x = -666 breaks it, -999 gives NaN."""
+    """A ModelFormat of JSON coefficients: answer = offset + sum of the row, NaN as 0; x = -666 breaks it, -555 is refused, -999 gives NaN."""
 
     name = "linear"
 
@@ -62,6 +62,8 @@ class LinearPredictor:
         self.calls.append(len(matrix))
         if self.broken or (matrix[:, 0] == -666).any():
             raise RuntimeError("the model broke")
+        if (matrix[:, 0] == -555).any():
+            raise InvalidInput("that x is not taken")
         answers = self.offset + np.nansum(matrix, axis=1)
         return np.where(matrix[:, 0] == -999, np.nan, answers)
 

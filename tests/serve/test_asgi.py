@@ -199,6 +199,20 @@ def test_a_failing_model_is_a_500_only_when_no_row_was_answered(client, served):
     assert "nan" in mixed.json["predictions"][1]["error"]
 
 
+def test_a_row_that_the_model_refuses_names_row_field_and_value_and_its_neighbours_are_answered(client, served):
+    bad = {**ROW, "x": -555.0}
+    mixed = client("POST", PREDICT, {"rows": [ROW, bad, ROW]})
+    first, refused, last = mixed.json["predictions"]
+    assert (mixed.status, first["answer"], last["answer"]) == (200, *[client("POST", PREDICT, {"rows": [ROW]}).json["predictions"][0]["answer"]] * 2)
+    assert (refused["answer"], refused["refused"]) == (None, True)
+    assert refused["error"] == "row 1: field 'x' is -555.0, which the model does not take: that x is not taken"
+    alone = client("POST", PREDICT, {"rows": [bad]})
+    assert (alone.status, alone.json["error"]) == (422, "row 0: field 'x' is -555.0, which the model does not take: that x is not taken")
+    assert len(alone.json["predictions"]) == 1
+    inferred = client("POST", "/v2/models/delay/infer", infer([1.0, -555.0], ["UA", "UA"]))
+    assert (inferred.status, "row 1: field 'x' is -555.0" in inferred.json["error"]) == (422, True)
+
+
 def infer(x, carrier, **options):
     inputs = [
         {"name": "x", "shape": [len(x)], "datatype": "FP64", "data": x},
@@ -213,7 +227,7 @@ def test_the_inference_protocol_describes_the_endpoint(client, served):
         "versions": ["1"],
         "platform": "rota_linear",
         "inputs": [{"name": "carrier", "datatype": "BYTES", "shape": [-1]}, {"name": "x", "datatype": "FP64", "shape": [-1]}],
-        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [-1]}],
+        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [-1], "parameters": {"problem": "regression"}}],
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.manage.signals import prediction_log
 from rota.records.data import Feature, FeatureService, OnDemandFeatureView
+from rota.serve import row_failures
 from rota.serve.predicting import Answer, new_ids
 
 ROW = {"x": 1.0, "carrier": "UA"}
@@ -242,3 +243,19 @@ def test_threads_and_switches_mix_without_a_lost_or_torn_answer(world):
     assert second.revision == 2
     assert set(answers) <= {(102.0, 1), (202.0, 2)}
     assert len(world.log()) == 400
+
+
+def test_rows_that_fail_are_found_alone_and_a_broken_model_is_asked_a_bounded_number_of_times(world):
+    world.serve()
+    rows = [{"x": float(number), "carrier": "AA"} for number in range(200)]
+    for bad in (3, 77, 199):
+        rows[bad]["x"] = -666.0
+    answers = world.core.predict("delay", rows).predictions
+    assert [place for place, each in enumerate(answers) if each.answer is None] == [3, 77, 199]
+    assert all("the model broke" in answers[bad].error and not answers[bad].refused for bad in (3, 77, 199))
+    assert [each.answer for place, each in enumerate(answers[:3])] == [100.0, 101.0, 102.0]
+    predictor = world.predictor(1)
+    predictor.broken = True
+    predictor.calls.clear()
+    assert all(each.answer is None for each in world.core.predict("delay", [dict(row) for row in rows * 20]).predictions)
+    assert len(predictor.calls) <= row_failures.MOST_CALLS + 1

@@ -48,7 +48,7 @@ def test_a_model_that_nothing_can_keep_is_a_clear_failure(world):
     redeploy(world, train="builtins:repr", parameters={})
     world.clock.advance(world.clock.now_us() + 1)
     run = world.train()
-    assert "returned a builtins.str, which none of the installed formats" in run.error
+    assert "returned a model that cannot be served: a builtins.str can be kept by none of the installed formats" in run.error
 
 
 def test_a_deployment_that_is_gone_is_named(world):

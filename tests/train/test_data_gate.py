@@ -1,5 +1,6 @@
 """Gate 1: what breaks the schema fails, what drifts warns, a known fault fails by its name, an open alert blocks."""
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -58,6 +59,19 @@ def test_a_feature_that_is_new_fails_and_a_field_of_the_label_source_does_not(sc
     frame = rows().with_columns(pl.lit(1.0).alias("w__new"))
     assert ("w__new", "SCHEMA_NEW_COLUMN", "fail") in judged(schema, frame, features=(*NAMES, "w__new"))
     assert "w__new" not in {feature for feature, _, _ in judged(schema, frame)}
+
+
+def test_a_feature_that_is_null_in_every_training_row_fails_by_its_name_unless_the_schema_lets_it_pass():
+    for empty in (pl.lit(None, dtype=pl.Float64), pl.lit(float("nan"))):
+        frame = rows().with_columns(empty.alias("w__temp"))
+        schema = data_gate.infer(DEFINITION, frame, "ice", VERSION, now_us=NOON_US)
+        result = data_gate.judge(schema, frame, NAMES, ())
+        assert ("w__temp", "FEATURE_ALL_NULL", "fail") in {(a.feature, a.kind, a.severity) for a in result.anomalies}
+        assert f"feature 'w__temp' is null in all of {(DAYS - 3) * ROWS} training rows" in data_gate.refusal(schema, result)
+    allowing = msgspec.structs.replace(schema, policy={"FEATURE_ALL_NULL": "warn", "FLOAT_TYPE_HAS_NAN": "warn"})
+    assert ("w__temp", "FEATURE_ALL_NULL", "warn") in judged(allowing, frame)
+    only_tests = rows().with_columns(pl.when(pl.col(datasets.TEST)).then(pl.col("w__kind")).alias("w__kind"))
+    assert ("w__kind", "FEATURE_ALL_NULL", "fail") in judged(schema, only_tests)
 
 
 def test_a_column_of_another_type_fails_and_the_others_are_still_judged(schema):

@@ -4,13 +4,39 @@ import numpy as np
 import pytest
 
 from rota.errors import InvalidInput
+from rota.ports.models import ModelInputs
 from rota.train import fitting
 
 
+class Length:
+    """A text as a model: the oracle and the predictor answer its length, or what they are told to."""
+
+    inputs = ModelInputs(2)
+
+    def __init__(self, text, more=0.0):
+        self.length = len(text) + more
+
+    def answers(self, rows):
+        return np.full(len(rows.cells), float(self.length))
+
+    def predict(self, matrix):
+        return np.full(len(matrix), float(self.length))
+
+
 class TextFormat:
-    """Keeps texts."""
+    """Keeps texts; `more` is how much longer a text is when it is read again."""
 
     name = "text"
+    tolerance = 1e-9
+
+    def __init__(self, more=0.0):
+        self.more = more
+
+    def author(self, model):
+        return Length(model)
+
+    def loads(self, data):
+        return Length(data.decode(), self.more)
 
     def accepts(self, model):
         return isinstance(model, str)
@@ -40,16 +66,16 @@ def fit(tmp_path):
     x = np.array([[1.0, np.nan], [2.0, 0.0], [3.0, 1.0]])
     fitting.save(tmp_path, fitting.TrainingData(fitting.Rows(x, np.array([0.0, 1.0, 1.0])), ("a", "b"), (1,)))
 
-    def call(function, **parameters):
+    def call(function, *, more=0.0, **parameters):
         arguments = {"train": fitting.reference(function), "folder": str(tmp_path), "out": str(tmp_path / "model"), "parameters": parameters}
-        return fitting.fit(arguments, {"text": TextFormat()}), tmp_path / "model"
+        return fitting.fit(arguments, {"text": TextFormat(more)}), tmp_path / "model"
 
     return call
 
 
 def test_the_function_gets_what_was_saved_and_its_model_is_kept(fit):
     made, model = fit(train)
-    assert made == {"format": "text", "libraries": {"text": "1"}}
+    assert (made["format"], made["libraries"], made["classes"]) == ("text", {"text": "1"}, ())
     assert model.read_text() == "(3, 2) 2 ('a', 'b') (1,)"
 
 
@@ -58,8 +84,16 @@ def test_parameters_are_passed_by_name(fit):
 
 
 def test_a_model_that_no_format_keeps_is_named_with_the_formats_there_are(fit):
-    with pytest.raises(InvalidInput, match=r"train_a_number' returned a builtins\.float, which none of the installed formats \['text'\] can keep"):
+    with pytest.raises(InvalidInput, match=r"train_a_number' returned .*: a builtins\.float can be kept by none of the installed formats \['text'\]"):
         fit(train_a_number)
+
+
+def test_a_model_that_answers_otherwise_when_it_is_kept_is_refused_with_the_rows(fit):
+    with pytest.raises(InvalidInput, match=r"rows differ, for example \{'a': 1\.0, 'b': None\}: the author's builtins\.str answers 24"):
+        fit(train, more=1e-3)
+    made, _ = fit(train)
+    assert made["parity"]["compared"] > 50
+    assert made["parity"]["difference"] == 0
 
 
 def test_what_user_code_raises_is_not_hidden(fit):

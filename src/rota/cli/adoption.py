@@ -85,4 +85,6 @@ def told(version: ModelVersion, *, json: bool) -> None:
     """What a version became."""
     facts = {"version": version.id, "status": version.status, "source": version.source}
     facts |= {"format": version.format} if version.bundle else {"cannot be served": version.unservable}
+    facts |= {"an answer is": version.answer} if version.answer else {}
+    facts |= {"parity": version.parity.sentence} if version.parity else {}
     show.facts(facts, as_json=json, record=version)

@@ -30,6 +30,8 @@ models.add_typer(adoption.models)
 models.add_typer(cards.models)
 models.add_typer(alias, name="alias")
 
+_SHOWN_APART = ("metrics", "parameters", "created_us", "updated_us", "classes", "parity")
+
 Version = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="A version by number or alias, for example churn@3 or churn@champion.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.")]
 Thing = Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help="A model, or one of its versions.")]
@@ -85,7 +87,9 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
         }
         show.write_json({"version": plain(found), "approvals": [plain(approval) for approval in approvals], **told})
         return
-    named = {name: value for name, value in plain(found).items() if name not in ("metrics", "parameters", "created_us", "updated_us") and value}
+    named = {name: value for name, value in plain(found).items() if name not in _SHOWN_APART and value}
+    named |= {"an answer is": found.answer} if found.answer else {}
+    named |= {"parity": found.parity.sentence} if found.parity else {}
     named |= {"aliases": ", ".join(aliases), "may be released": "; ".join(standing.missing) or "yes", "created": show.when(found.created_us)}
     metrics = {f"metric {name}": value for name, value in found.metrics.items()}
     parameters = {f"parameter {name}": value for name, value in found.parameters.items()}

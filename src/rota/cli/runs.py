@@ -11,12 +11,14 @@ from rota.cli import lists, show
 from rota.cli.opening import opened
 from rota.develop import reproduction, run_comparison, run_search
 from rota.errors import Refused
+from rota.manage.experiments import artifacts
 from rota.manage.experiments.input_tracking import untracked
 from rota.manage.lineage import executions, notes
 from rota.ports.tracking import RunChange
 from rota.records.filters import View
 from rota.records.record import plain
 from rota.records.run import Run, Step
+from rota.records.tracking import LoggedModel
 
 commands = typer.Typer()
 runs = typer.Typer(no_args_is_help=True, help="Runs of workflows and of experiments: list, show, search, compare, reproduce ...")
@@ -66,9 +68,11 @@ def show_(ctx: typer.Context, run: RunId, json: show.Json = False) -> None:
         experiment = run_search.names(r.tracking)[found.experiment]
         nested = run_search.children(r.tracking, found)
         written = notes.of(r.metadata, f"experiment_run:{found.id}")
+        models = artifacts.logged_models(r.metadata, found.id)
     if json:
         inside = [each.id for each in nested]
-        show.write_json({**run_search.as_json(found), "experiment_name": experiment, "children": inside, "notes": [plain(note) for note in written]})
+        kept = {"models": [plain(model) for model in models], "notes": [plain(note) for note in written]}
+        show.write_json({**run_search.as_json(found), "experiment_name": experiment, "children": inside, **kept})
         return
     facts: dict[str, Any] = {
         "run": found.id,
@@ -84,11 +88,16 @@ def show_(ctx: typer.Context, run: RunId, json: show.Json = False) -> None:
         **{f"input {each.name}": f"{each.node or each.source or each.source_type} {each.digest[:12]}" for each in found.inputs},
         "input": "untracked input" if untracked(found.inputs) else "",
         **{f"tag {name}": value for name, value in found.tags.items() if not name.startswith("mlflow.")},
+        **{f"model {model.name}": _model(model) for model in models},
         **found.source,
         "children": "\n".join(f"{each.id} {each.name} {show.headline(each.metrics)}" for each in nested[:50]),
         **{f"note by {note.author}": note.text for note in written},
     }
     show.facts({name: value for name, value in facts.items() if value not in ("", None)}, as_json=False)
+
+
+def _model(model: LoggedModel) -> str:
+    return f"{model.type}; not servable: {model.unservable}" if model.unservable else model.type
 
 
 @runs.command()

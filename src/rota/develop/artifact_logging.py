@@ -1,6 +1,7 @@
 """Log artifacts, figures and fitted models of a run, each with its lineage edge from the run."""
 
 import io
+import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,16 +11,19 @@ import msgspec
 
 from rota.develop import model_files
 from rota.errors import InvalidInput, NotFound
+from rota.manage.adoption import author_comparison, column_mapping, mlmodel
 from rota.manage.experiments import artifacts
+from rota.manage.models import model_keeping
 from rota.manage.repositories import Repositories
 from rota.ports.drawing import Drawing
 from rota.ports.metadata import Batch
-from rota.ports.models import ModelFormat, SealedFormat
+from rota.ports.models import ModelFormat
 from rota.ports.tracking import Logged
-from rota.records.record import plain
+from rota.records.record import encode, plain
 from rota.records.tracking import ExperimentRun, LoggedModel, RunOutput
 
 _PIECE = 1 << 20
+_TOLD = 5
 _SUFFIXES = frozenset({".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp"})
 
 
@@ -33,11 +37,21 @@ def artifact(repositories: Repositories, run: ExperimentRun, name: str | Path, d
 
 
 def artifacts_below(repositories: Repositories, run: ExperimentRun, directory: Path, folder: str) -> list[str]:
-    """Store every file below a directory under its relative path."""
+    """Store every file below a directory under its relative path; when a name cannot be kept, none of them, and every such name is told."""
     if not directory.is_dir():
         raise NotFound(f"there is no directory {str(directory)!r} to keep; give one, or a single file to log_artifact", path=str(directory))
     found = sorted(path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
-    return [_kept(repositories, run, _joined(folder, path.relative_to(directory).as_posix()), _pieces(path)) for path in found]
+    named = {_joined(folder, path.relative_to(directory).as_posix()): path for path in found}
+    faults = []
+    for path in named:
+        try:
+            artifacts.check_new(repositories.metadata, artifacts.run_root(run), path)
+        except InvalidInput as error:
+            faults.append(str(error))
+    if faults:
+        more = f" and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
+        raise InvalidInput(f"nothing of {str(directory)!r} was kept: {'; '.join(faults[:_TOLD])}{more}", path=str(directory), faults=len(faults))
+    return [_kept(repositories, run, path, _pieces(file)) for path, file in named.items()]
 
 
 def json_bytes(value: object) -> bytes:
@@ -80,23 +94,47 @@ def model(
     files: Mapping[str, bytes],
     step: int,
 ) -> LoggedModel:
-    """Store a fitted model with its description; it is `pending` until all of it is there."""
-    accepting = next((each for each in formats.values() if not isinstance(each, SealedFormat) and each.accepts(fitted)), None)
-    if accepting is None:
-        raise InvalidInput(
-            f"a {type(fitted).__module__}.{type(fitted).__name__} is accepted by none of the installed formats {sorted(formats)}; "
-            "install the extra of its framework, or keep its file with log_artifact",
-            model=type(fitted).__name__,
-        )
-    contents = {**model_files.described(accepting, fitted, accepting.dumps(fitted), files), **files}
+    """Store a fitted model with its description; it is `pending` until all of it is there.
+
+    Kept is every model that can be written; where it cannot be served, the record says why. What the model itself answers is kept beside it, so
+    that its registration is compared with it.
+    """
+    found = model_keeping.kept(fitted, formats)
+    unservable, answers = found.unservable, None
+    if found.keeper is not None:
+        unservable = _hindrance(found.keeper, found.data, files)
+        answers = author_comparison.recorded(found.keeper, fitted, *_said(files))
+    contents = {**model_files.described(found, fitted, files), **files, **({mlmodel.AUTHOR_ANSWERS: encode(answers)} if answers else {})}
     now_us = repositories.clock.now_us()
-    record = LoggedModel(f"m-{uuid.uuid4().hex}", run.experiment, name, run=run.id, type=accepting.name, created_us=now_us, updated_us=now_us)
+    record = LoggedModel(
+        f"m-{uuid.uuid4().hex}", run.experiment, name, run=run.id, type=found.format, created_us=now_us, updated_us=now_us, unservable=unservable
+    )
     begun = Batch()
     begun.create(record)
     repositories.metadata.commit(begun)
     for path, data in contents.items():
         artifacts.store(repositories, artifacts.model_root(record), path, [data])
     return _ready(repositories, record, step)
+
+
+def _said(files: Mapping[str, bytes]) -> tuple[str, list[dict[str, Any]]]:
+    """The signature that was given, and the rows of the example that fit its columns."""
+    signature = files.get("signature.json", b"").decode(errors="replace")
+    try:
+        columns = mlmodel.signature(json.loads(signature)).columns if signature else ()
+    except (InvalidInput, ValueError):
+        return "", []
+    return signature, mlmodel.example_rows(files.get("input_example.json", b""), columns)
+
+
+def _hindrance(keeper: ModelFormat, data: bytes, files: Mapping[str, bytes]) -> str:
+    """Why a registered version of the model could not be served, by its columns; "" when it could."""
+    try:
+        signature = files.get("signature.json", b"")
+        column_mapping.served("", mlmodel.signature(json.loads(signature)) if signature else None, keeper.describe(data))
+    except (InvalidInput, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def _ready(repositories: Repositories, record: LoggedModel, step: int) -> LoggedModel:

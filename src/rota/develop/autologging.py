@@ -15,7 +15,6 @@ from contextvars import ContextVar
 from typing import Any
 
 from rota.develop.tracking import TrackedRun, current_run
-from rota.errors import InvalidInput
 from rota.ports.autolog import Autologger, FitLog
 from rota.records.tracking import MAX_KEY, MAX_PARAMETER, MAX_TAG
 
@@ -37,6 +36,10 @@ class Autologging:
         self._blocks = 0
         self._open: OpenRun | None = None
         self._fits = 0
+
+    def __reduce__(self) -> tuple[type["Autologging"], tuple[dict[str, str]]]:
+        """A class that was defined under autologging is pickled with its wrapped `fit`; read again, that wrapper belongs to no library."""
+        return Autologging, ({},)
 
     def enable(self, open_run: OpenRun) -> None:
         """Log every fit from now on; one outside of a run opens one by its name."""
@@ -154,8 +157,10 @@ class RunLog:
         with self.guarded():
             try:
                 self._run.log_model(fitted, signature=signature)
-            except InvalidInput as error:
-                self._run.set_tag(MODEL_NOT_KEPT, str(error)[:MAX_TAG])
+            except Exception as error:  # noqa: BLE001 - a model's own code takes part in writing it
+                told = f"{type(error).__name__}: {error}"
+                logger.warning("autologging: %s; no model of run %s was kept", told, self._run.id, extra={"action": "autolog", "run": self._run.id})
+                self._run.set_tag(MODEL_NOT_KEPT, told[:MAX_TAG])
 
     @contextmanager
     def guarded(self) -> Iterator[None]:

@@ -5,40 +5,47 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rota.ports.models import ModelFormat
+from rota.manage.adoption import mlmodel
+from rota.manage.models.model_keeping import KeptModel
 from rota.records.record import encode
 
 DESCRIPTION = "MLmodel"
 OWN = "rota.json"
 REQUIREMENTS = "requirements.txt"
-FILES: Mapping[str, str] = {"skops": "model.skops", "lightgbm": "model.lgb", "xgboost": "model.ubj", "onnx": "model.onnx", "torch": "model.pt2"}
+FILES: Mapping[str, str] = {
+    "skops": "model.skops", "lightgbm": "model.lgb", "xgboost": "model.ubj", "onnx": "model.onnx", "torch": "model.pt2", "pickle": "model.pkl",
+}  # fmt: skip
 """The file that holds the bytes of each format."""
 
 
-def described(kept_by: ModelFormat, fitted: Any, data: bytes, extras: Mapping[str, bytes]) -> dict[str, bytes]:
+def described(kept: KeptModel, fitted: Any, extras: Mapping[str, bytes]) -> dict[str, bytes]:
     """Every file of the model by path; `extras` are files given besides ("signature.json", "input_example.json")."""
-    file = FILES.get(kept_by.name, f"model.{kept_by.name}")
-    libraries = kept_by.libraries()
-    lines = [f"{name}=={version}" for name, version in sorted(libraries.items())]
-    own = {"format": kept_by.name, "file": file, "class": f"{type(fitted).__module__}.{type(fitted).__qualname__}", "libraries": libraries}
+    file = FILES.get(kept.format, f"model.{kept.format}")
+    lines = [f"{name}=={version}" for name, version in sorted(kept.libraries.items()) if name != "python"]
+    own = {"format": kept.format, "file": file, "class": f"{type(fitted).__module__}.{type(fitted).__qualname__}", "libraries": kept.libraries}
     return {
-        file: data,
-        OWN: encode(own),
+        file: kept.data,
+        OWN: encode({**own, "unservable": kept.unservable} if kept.unservable else own),
         REQUIREMENTS: "".join(f"{line}\n" for line in lines).encode(),
-        DESCRIPTION: _yaml(_mlmodel(kept_by.name, file, libraries, extras)).encode(),
+        DESCRIPTION: _yaml(_mlmodel(kept, fitted, file, extras)).encode(),
     }
 
 
-def _mlmodel(kind: str, file: str, libraries: Mapping[str, str], extras: Mapping[str, bytes]) -> dict[str, Any]:
-    made: dict[str, Any] = {"flavors": _flavors(kind, file, libraries)}
+def _mlmodel(kept: KeptModel, fitted: Any, file: str, extras: Mapping[str, bytes]) -> dict[str, Any]:
+    own = {"format": kept.format, "data": file, **({"unservable": kept.unservable} if kept.hopeless else {})}
+    is_sklearn = any(base.__module__ == "sklearn.base" for base in type(fitted).__mro__)
+    made: dict[str, Any] = {"flavors": {**_flavors(kept.format, file, kept.libraries, is_sklearn=is_sklearn), mlmodel.OWN_FLAVOUR: own}}
     if "signature.json" in extras:
         made["signature"] = json.loads(extras["signature.json"])
     return made
 
 
-def _flavors(kind: str, file: str, libraries: Mapping[str, str]) -> dict[str, Any]:
-    """What MLflow's loaders ask for; a format that MLflow does not know has no flavour."""
+def _flavors(kind: str, file: str, libraries: Mapping[str, str], *, is_sklearn: bool) -> dict[str, Any]:
+    """What MLflow's loaders ask for; a format that MLflow does not know has none of its flavours."""
     match kind:
+        case "pickle" if is_sklearn:
+            pickled = {"pickled_model": file, "serialization_format": "cloudpickle", "sklearn_version": _version("scikit-learn"), "code": None}
+            return {"python_function": _function("mlflow.sklearn", file), "sklearn": pickled}
         case "skops":
             sklearn = {"pickled_model": file, "serialization_format": "skops", "sklearn_version": libraries.get("scikit-learn", ""), "code": None}
             return {"python_function": _function("mlflow.sklearn", file), "sklearn": sklearn}

@@ -177,7 +177,10 @@ class TrackedRun:
         return artifact_logging.artifact(self.repositories, self._session.begun, name, data, folder)
 
     def log_artifacts(self, directory: str | Path, folder: str = "") -> list[str]:
-        """Log every file below a directory under its relative path; returns their digests. Symbolic links are left out."""
+        """Log every file below a directory under its relative path; returns their digests. Symbolic links are left out.
+
+        Raises `InvalidInput` naming every path that cannot be kept, before any file is.
+        """
         self._session.refuse_ended()
         return artifact_logging.artifacts_below(self.repositories, self._session.begun, Path(directory), folder)
 
@@ -208,9 +211,10 @@ class TrackedRun:
         return noted
 
     def log_model(self, model: Any, name: str = "model", *, step: int = 0, signature: str = "", input_example: bytes = b"") -> LoggedModel:
-        """Log a fitted model in the first installed format that accepts it, ready to be registered.
+        """Log a fitted model, ready to be registered: in the first installed format that accepts it, any other as a pickle.
 
-        `signature` is a JSON text in MLflow's form. Raises `InvalidInput` when no format accepts the model.
+        Every model is kept; `unservable` of the result says why a version of it could not be served, "" when it could. `signature` is a
+        JSON text in MLflow's form. Raises `InvalidInput` when the model cannot be written at all.
         """
         self._session.refuse_ended()
         extras = {"signature.json": signature.encode(), "input_example.json": input_example}

@@ -1,12 +1,13 @@
 """ModelFormat: how a fitted model of one framework is kept as bytes and predicts again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from rota.records.run import Problem
+from rota.records.schema import Type
 
 
 class Predictor(Protocol):
@@ -22,12 +23,38 @@ class ModelInputs:
 
     `width` 0 and empty `names` mean that the bytes do not say. `texts` holds the texts that the model knows in a column of
     texts, whose matrix cells are their positions (`len` of them: a text it does not know). `problem` is None when the bytes do not say.
+    `classes` are the two classes by name where the model has names for them: it answers the probability of the second. `unread` says of
+    a column why the texts in it cannot be known. `thresholds` and `sentinels` are numbers at which answers may change, to probe with.
     """
 
     width: int = 0
     names: tuple[str, ...] = ()
     texts: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     problem: Problem | None = None
+    classes: tuple[str, ...] = field(default=(), compare=False)
+    unread: Mapping[int, str] = field(default_factory=dict, compare=False)
+    thresholds: Mapping[int, tuple[float, ...]] = field(default_factory=dict, compare=False)
+    sentinels: tuple[float, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorRows:
+    """Rows as the author of a model holds them: named columns with their types, a list of cells for each row, None = null."""
+
+    names: tuple[str, ...]
+    types: tuple[Type, ...]
+    cells: Sequence[Sequence[Any]]
+
+
+class AuthorModel(Protocol):
+    """A fitted object of a framework, asked by the methods that its author calls: the oracle of what Rota serves of it.
+
+    `answers` gives float64 (rows,), the probability of the second class or the value; it raises whatever the framework raises.
+    """
+
+    inputs: ModelInputs
+
+    def answers(self, rows: AuthorRows) -> np.ndarray: ...
 
 
 class ModelFormat(Protocol):
@@ -37,6 +64,8 @@ class ModelFormat(Protocol):
     computes in float64, 1e-6 in float32, whose sums depend on how rows lie together); `loads` of foreign or damaged bytes raises `Corrupt`.
     `imported` gives the bytes of a file that the framework itself wrote, `InvalidInput` when it is no such file or no model that can
     be served. `describe` says what the bytes say of the model's columns. `libraries` names the packages and versions the bytes depend on.
+    `held` gives the framework's own object in the bytes anew (None: there is none), `author` asks such an object as its author does.
+    `kept` gives a file that the framework itself reads, also of a model that cannot be served; `InvalidInput` when there is none.
     """
 
     name: str
@@ -54,11 +83,11 @@ class ModelFormat(Protocol):
 
     def libraries(self) -> dict[str, str]: ...
 
-
-class UnlockedFormat(ModelFormat, Protocol):
-    """A format that loads bytes which were recognised; `held` is the very model in them."""
-
     def held(self, data: bytes) -> Any: ...
+
+    def author(self, model: Any) -> AuthorModel: ...
+
+    def kept(self, model: Any) -> bytes: ...
 
 
 @runtime_checkable
@@ -71,7 +100,7 @@ class SealedFormat(Protocol):
 
     def sealed(self, model: str, data: bytes) -> str: ...
 
-    def unlocked(self, model: str, data: bytes, seal: str) -> UnlockedFormat: ...
+    def unlocked(self, model: str, data: bytes, seal: str) -> ModelFormat: ...
 
 
 class Seals(Protocol):

@@ -33,12 +33,39 @@ class Transformation(Record, frozen=True):
     columns: tuple[TransformedColumn, ...]
 
 
+class RegistrationParity(Record, frozen=True):
+    """What the served path answered at registration beside the author's own object, on rows made to reach what can differ.
+
+    `compared` rows were answered by both, no two answers further apart than `tolerance` (absolute, and relative beyond 1), `difference`
+    at most. `refused` rows the author's object answers by an error, `unanswered` ones only the served path. `author` is the class of the
+    object. Where nothing was compared `left_out` says why.
+    """
+
+    compared: int = 0
+    refused: int = 0
+    unanswered: int = 0
+    difference: float = 0.0
+    tolerance: float = 0.0
+    author: str = ""
+    left_out: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What it found, for people."""
+        if not self.compared:
+            return f"not compared with the author's object: {self.left_out or 'it was registered before this was done'}"
+        told = f"{self.compared} rows answered as by the author's {self.author} (largest difference {self.difference:.1g})"
+        told += f"; it refuses {self.refused} more" if self.refused else ""
+        return told + (f"; {self.unanswered} that it answers are refused when served" if self.unanswered else "")
+
+
 class ModelBundle(Record, frozen=True):
     """Everything a prediction process needs, by digest: model bytes, transformation, features, golden rows.
 
     Golden rows are transformed matrix rows with the answers the model gave at registration; a process that cannot
     reproduce them to `tolerance` (absolute, and relative to answers beyond 1) refuses the bundle. `seal` signs model and blob
-    where the bytes run code when they are loaded.
+    where the bytes run code when they are loaded. `classes` names the two classes where the model has names for them; an answer
+    is the probability of the second.
     """
 
     model: str
@@ -52,6 +79,7 @@ class ModelBundle(Record, frozen=True):
     dependencies: Mapping[str, str] = {}
     seal: str = ""
     tolerance: float = 1e-9
+    classes: tuple[str, ...] = ()
 
 
 class RegisteredModel(Record, frozen=True):
@@ -73,7 +101,8 @@ class ModelVersion(Record, frozen=True):
     What describes it may change (status, description, tags, owner), each time with an audit entry; what it is never does. A version
     with an empty `bundle` cannot be served, `unservable` says why. `artifacts` is the root of its files when it came from
     a tracked run, `source` the URI it was registered from; `signature` is a JSON text in MLflow's form; `input_example` and
-    `requirements` are blobs. `seal` signs a bundle that is kept as pickle.
+    `requirements` are blobs. `seal` signs a bundle that is kept as pickle. `classes` are those of its bundle; `parity` compares what is
+    served of it with the author's own object.
     """
 
     model: str
@@ -103,10 +132,17 @@ class ModelVersion(Record, frozen=True):
     seal: str = ""
     experiment_run: str = ""
     registered_by: str = ""
+    classes: tuple[str, ...] = ()
+    parity: RegistrationParity | None = None
 
     @property
     def id(self) -> str:
         return f"{self.model}@{self.number}"
+
+    @property
+    def answer(self) -> str:
+        """What an answer of this version means, where its classes have names of their own: the probability of which."""
+        return f"the probability of {self.classes[-1]!r} (the other class is {self.classes[0]!r})" if self.classes else ""
 
     @property
     def approval_status(self) -> str:

@@ -108,7 +108,10 @@ class ModelMetric(Record, frozen=True):
 
 
 class LoggedModel(Record, frozen=True):
-    """A model that a run logged; `pending` until its files are complete. The id is "m-" and 32 hexadecimal digits."""
+    """A model that a run logged; `pending` until its files are complete. The id is "m-" and 32 hexadecimal digits.
+
+    `unservable` says why a version of it could not be served; tracking keeps it all the same.
+    """
 
     id: str
     experiment: str
@@ -122,6 +125,7 @@ class LoggedModel(Record, frozen=True):
     parameters: Mapping[str, str] = {}
     metrics: tuple[ModelMetric, ...] = ()
     deleted_us: Micros | None = None
+    unservable: str = ""
 
 
 class ArtifactFile(Record, frozen=True):

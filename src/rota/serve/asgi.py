@@ -6,7 +6,8 @@
     POST /get-online-features           online features, as Feast's feature server answers them (see `feature_requests`)
     GET  /metrics                       Prometheus text: sums, and by endpoint and version for a token that may read monitoring
 
-Errors are {"error": sentence, "facts": {...}} with the status of `rota.http_status`. Without rows that could be answered the status is 500.
+Errors are {"error": sentence, "facts": {...}} with the status of `rota.http_status`. A row that the model refuses has its error among the
+predictions, naming row, field and value; without rows that could be answered the status is 422 when it refused all of them, else 500.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RETRY_AFTER_S = 1
 T = TypeVar("T")
 _JSON = b"application/json"
+_REFUSED = status_of(InvalidInput(""))
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 _encode = msgspec.json.Encoder().encode
 
@@ -135,6 +137,16 @@ class PredictionApp:
     async def _predict(self, endpoint: str, body: bytes) -> Reply:
         request = _decode(_predict_decoder, body)
         response = await self._batcher.answer(self._prepare(endpoint, request.rows, request.ids))
+        if _is_refused(response):
+            first = response.predictions[0]
+            refusal = {
+                "error": first.error,
+                "facts": {"prediction_id": first.prediction_id},
+                "predictions": response.predictions,
+                "logged": response.logged,
+                "warnings": response.warnings,
+            }
+            return Reply(_REFUSED, _encode(refusal))
         return Reply(_status(response), _encode(response))
 
     async def _infer(self, endpoint: str, body: bytes) -> Reply:
@@ -144,7 +156,9 @@ class PredictionApp:
         response = await self._batcher.answer(checked)
         failed = next((answer for answer in response.predictions if answer.error), None)
         if failed:
-            return _failure(500, f"prediction {failed.prediction_id} failed: {failed.error}", prediction_id=failed.prediction_id)
+            return _failure(
+                _REFUSED if failed.refused else 500, f"prediction {failed.prediction_id} failed: {failed.error}", prediction_id=failed.prediction_id
+            )
         return Reply(200, _encode(inference_protocol.response(endpoint, request, response, checked.served)))
 
     async def _read_features(self, features: FeatureReader, body: bytes) -> Reply:
@@ -247,6 +261,11 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise InvalidInput(f"the body does not have the expected form: {error}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _Stop(_failure(400, f"the body is not JSON: {error}")) from None
+
+
+def _is_refused(response: PredictResponse) -> bool:
+    """Whether the model takes none of the rows."""
+    return bool(response.predictions) and all(answer.refused for answer in response.predictions)
 
 
 def _status(response: PredictResponse) -> int:

@@ -89,13 +89,19 @@ def model_metadata(name: str, served: LoadedRelease) -> dict[str, Any]:
         "versions": [str(number) for number in numbers],
         "platform": f"rota_{served.stable.model.bundle.format}",
         "inputs": [{"name": field, "datatype": DATATYPES[kind][0], "shape": [-1]} for field, kind in served.fields.items()],
-        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [-1]}],
+        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [-1], "parameters": _meaning(served)}],
     }
 
 
 def server_metadata(version: str) -> dict[str, Any]:
     """The server's metadata."""
     return {"name": "rota", "version": version, "extensions": []}
+
+
+def _meaning(served: LoadedRelease) -> dict[str, Any]:
+    """What the answer is: a value, or a probability and of which class where the classes have names."""
+    bundle = served.stable.model.bundle
+    return {"problem": bundle.problem} | ({"classes": list(bundle.classes), "probability_of": bundle.classes[-1]} if bundle.classes else {})
 
 
 def _length(tensor: Tensor) -> int:

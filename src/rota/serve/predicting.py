@@ -32,7 +32,7 @@ log = logging.getLogger("rota.serve")
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the caller gets for one row; `answer` is None when `error` says why.
+    """What the caller gets for one row; `answer` is None when `error` says why. `refused`: the model does not take the row, whatever serves it.
 
     `missing` says why stored features had no value, or none to be trusted: NOT_FOUND (nothing is stored of the entity), OUTSIDE_MAX_AGE
     (its row is older than the ttl), HISTORY_NOT_ONLINE (see `warnings` of the response).
@@ -45,6 +45,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     role: str
     error: str = ""
     missing: Mapping[str, str] = {}
+    refused: bool = False
 
 
 class PredictResponse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -248,7 +249,7 @@ def _unit(field: str, row: Row, id: str) -> str:
 
 def _answer(id: str, each: Score) -> Answer:
     route = each.scored_by.route
-    return Answer(id, each.answer, route.model, route.number, route.role, each.error, each.missing)
+    return Answer(id, each.answer, route.model, route.number, route.role, each.error, each.missing, each.refused)
 
 
 def feature_warnings(scores: Sequence[Score]) -> tuple[str, ...]:

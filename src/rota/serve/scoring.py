@@ -6,20 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
-from rota.errors import InvalidInput, Refused
+from rota.errors import InvalidInput
 from rota.manage.models.loading import LoadedModel
 from rota.records.release import Release, Route
 from rota.records.schema import Type
 from rota.records.time import Micros
-from rota.serve import routing
+from rota.serve import routing, row_failures
 from rota.serve.requests import Row, check_rows
+from rota.serve.row_failures import Failure
 
 log = logging.getLogger("rota.serve")
 Timer = Callable[[], int]
 """A steady clock in nanoseconds."""
 LONGEST_ERROR = 500
+MOST_BLAMED = 8
+"""Refused rows of a batch whose field is looked for."""
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -69,11 +70,15 @@ class LoadedRelease:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The score of one row by one model version; `answer` is None exactly when `error` says why."""
+    """The score of one row by one model version; `answer` is None exactly when `error` says why.
+
+    `refused`: the error lies in the row, which the model does not take.
+    """
 
     scored_by: LoadedRoute
     answer: float | None
     error: str
+    refused: bool
     features: Mapping[str, Any]
     latency_us: int
     missing: Mapping[str, str]
@@ -118,45 +123,61 @@ def _missing(vectors: Sequence[Mapping[str, Any]], notes: FeatureNotes) -> Seque
 
 
 def score(loaded: LoadedRoute, lookup: Lookup, positions: Sequence[int], stable: LoadedRoute) -> list[Score]:
-    """The scores of the rows at `positions`, in that order; never raises: whatever goes wrong becomes each row's error."""
+    """The scores of the rows at `positions`, in that order; never raises: whatever goes wrong becomes the error of the rows it befell."""
     start, spent = lookup.timer(), 0
     vectors: Sequence[Mapping[str, Any]] = [{}] * len(positions)
     missing: Sequence[Mapping[str, str]] = [_NOTHING] * len(positions)
     warnings: tuple[str, ...] = ()
     facts = {"action": "score", "model": loaded.route.model, "version": loaded.route.number, "role": loaded.route.role}
+    found: Sequence[float | Failure]
     try:
         if loaded is not stable and loaded.fields != stable.fields:
             check_rows([lookup.rows[position] for position in positions], loaded.fields)
-        found = lookup.of(loaded.source)
-        start, spent, warnings = lookup.timer(), found.spent_ns, found.warnings
-        vectors, missing = [found.vectors[position] for position in positions], [found.missing[position] for position in positions]
-        answers: Sequence[float | None] = _answers(loaded, vectors)
-        error = ""
-    except InvalidInput as problem:
-        log.warning("a version cannot read the request: %s", problem, extra=facts)
-        error, answers = str(problem), [None] * len(positions)
-    except Exception as problem:  # a model or an engine may raise anything, and the caller still gets an answer
-        log.exception("a version failed to score", extra=facts)
-        error, answers = f"{type(problem).__name__}: {problem}", [None] * len(positions)
+        read = lookup.of(loaded.source)
+        start, spent, warnings = lookup.timer(), read.spent_ns, read.warnings
+        vectors, missing = [read.vectors[position] for position in positions], [read.missing[position] for position in positions]
+    except Exception as problem:  # noqa: BLE001 - an engine may raise anything, and the caller still gets an answer
+        found = [_reported(problem, facts)] * len(positions)
+    else:
+        try:
+            found = row_failures.answered(loaded.model, vectors)
+        except Exception as problem:  # noqa: BLE001 - and so may a model
+            _reported(problem, facts)
+            found = _told(loaded.model, vectors, positions, row_failures.one_by_one(loaded.model, vectors, problem))
     latency_us = (lookup.timer() - start + spent) // 1_000
     return [
-        Score(loaded, *_finite(answer, error[:LONGEST_ERROR]), vector, latency_us, missing=reasons, warnings=warnings)
-        for answer, vector, reasons in zip(answers, vectors, missing, strict=True)
+        Score(loaded, *_finite(each), vector, latency_us, missing=reasons, warnings=warnings)
+        for each, vector, reasons in zip(found, vectors, missing, strict=True)
     ]
+
+
+def _reported(problem: Exception, facts: Mapping[str, Any]) -> Failure:
+    """What went wrong, told to the log too."""
+    if isinstance(problem, InvalidInput):
+        log.warning("a version cannot read the request: %s", problem, extra=facts)
+        return str(problem), True
+    log.error("a version failed to score", exc_info=problem, extra=facts)
+    return f"{type(problem).__name__}: {problem}", False
+
+
+def _told(
+    model: LoadedModel, vectors: Sequence[Mapping[str, Any]], positions: Sequence[int], found: Sequence[float | Failure]
+) -> list[float | Failure]:
+    """Refusals with row, field and value, those of the first rows: finding the field costs calls of the model."""
+    told, left = list(found), MOST_BLAMED
+    for place, each in enumerate(found):
+        if left and isinstance(each, tuple) and each[1]:
+            told[place] = (row_failures.blamed(model, vectors[place], positions[place], each[0]), True)
+            left -= 1
+    return told
 
 
 def _loaded_route(route: Route, model: LoadedModel, source: Vectors) -> LoadedRoute:
     return LoadedRoute(route, model, source, model.bundle.features.request_fields)
 
 
-def _answers(loaded: LoadedRoute, vectors: Sequence[Mapping[str, Any]]) -> list[float]:
-    answers = loaded.model.predictor.predict(loaded.model.transformer.matrix(vectors))
-    if answers.shape != (len(vectors),):
-        raise Refused(f"the model gave answers of shape {answers.shape} for {len(vectors)} rows")
-    plain: list[float] = np.asarray(answers, dtype=np.float64).tolist()
-    return plain
-
-
-def _finite(answer: float | None, error: str) -> tuple[float | None, str]:
-    """An answer and its error; one that is no number is none."""
-    return (answer, error) if answer is None or math.isfinite(answer) else (None, f"the model answered {answer}")
+def _finite(found: float | Failure) -> tuple[float | None, str, bool]:
+    """An answer, its error, and whether the model refused the row; an answer that is no number is none."""
+    if isinstance(found, tuple):
+        return None, found[0][:LONGEST_ERROR], found[1]
+    return (found, "", False) if math.isfinite(found) else (None, f"the model answered {found}", False)

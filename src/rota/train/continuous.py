@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from rota.durable.workflow import Blocked, Context, StepWork
-from rota.errors import InvalidInput, NotFound
+from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import schemas
 from rota.manage.datasets import versions as dataset_versions
@@ -31,7 +31,7 @@ from rota.ports.models import ModelFormat
 from rota.records import check
 from rota.records.check import CheckResult
 from rota.records.dataset import DatasetVersion
-from rota.records.model import ModelVersion, Transformation
+from rota.records.model import ModelVersion, RegistrationParity, Transformation
 from rota.records.record import decode, encode, plain
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, Evaluation, PipelineRelease
@@ -150,7 +150,13 @@ class TrainWorkflow:
                 "parameters": dict(deployed.definition.parameters),
                 "pickle": pickle_signing.is_allowed(self.repositories.metadata, deployed.pipeline),
             }
-            made = self.compute.run(self.fit, arguments, path=self.release_tree(release), timeout_s=self.timeout_s)
+            try:
+                made = self.compute.run(self.fit, arguments, path=self.release_tree(release), timeout_s=self.timeout_s)
+            except Refused as error:
+                empty = [name for name, cells in zip(columns, x.T, strict=True) if np.isnan(cells).all()]
+                if not empty:
+                    raise
+                raise Refused(f"{error}\nfeatures that are null in each of the {len(x)} training rows: {empty}", **error.facts) from error
             model = out.read_bytes()
         ingredients = packing.Ingredients(
             model=deployed.pipeline,
@@ -160,10 +166,12 @@ class TrainWorkflow:
             transformation=fitted,
             golden=x[np.linspace(0, len(x) - 1, GOLDEN_ROWS, dtype=int)],
             dependencies=made["libraries"],
+            classes=tuple(made["classes"]) if deployed.definition.problem == "classification" else (),
         )
         digest = packing.pack(blobs, self.formats, ingredients, model)
         work.made(f"bundle:{digest}")
-        return {"bundle": digest, "format": made["format"], "rows": len(x), "libraries": made["libraries"]}
+        told = {name: made[name] for name in ("format", "libraries", "classes", "parity")}
+        return {"bundle": digest, "rows": len(x), **told}
 
     def _evaluate(self, work: StepWork, deployed: Deployed, dataset: DatasetVersion, bundle: str) -> dict[str, Any]:
         """Score candidate and champion on the same test rows."""
@@ -218,6 +226,8 @@ class TrainWorkflow:
             parameters=dict(deployed.definition.parameters),
             evaluation=scored["evaluation"],
             trigger=work.run.trigger,
+            classes=tuple(trained.get("classes", ())),
+            parity=msgspec.convert(trained["parity"], RegistrationParity) if "parity" in trained else None,
         )
         model_versions.register(work.batch, self.repositories.metadata, version)
         work.made(f"model_version:{version.id}")

@@ -2,15 +2,19 @@
 
 import importlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from rota.errors import InvalidInput
+from rota.manage.models import model_keeping, parity, probe_rows
 from rota.ports.models import ModelFormat, SealedFormat
+from rota.records.model import RegistrationParity
+from rota.records.record import plain
+from rota.records.schema import Type
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +52,8 @@ def fit(arguments: Mapping[str, Any], formats: Mapping[str, ModelFormat]) -> dic
     """Call the training function named in the arguments and write the fitted model's bytes to `out`.
 
     `folder` holds x.npy, y.npy and columns.json as `save` wrote them; "pickle" says whether the model may be kept so. Returns the
-    format's name and its libraries.
+    format's name, its libraries, the model's classes, and how the kept bytes answer beside the model itself; raises `InvalidInput`
+    with rows that they answer differently.
     """
     folder = Path(arguments["folder"])
     columns = json.loads((folder / "columns.json").read_text())
@@ -58,18 +63,37 @@ def fit(arguments: Mapping[str, Any], formats: Mapping[str, ModelFormat]) -> dic
     module, _, name = str(arguments["train"]).partition(":")
     function = getattr(importlib.import_module(module), name)
     model = function(data, **arguments["parameters"])
-    for format_ in formats.values():
-        if isinstance(format_, SealedFormat) and not arguments.get("pickle"):
-            continue
-        if format_.accepts(model):
-            Path(arguments["out"]).write_bytes(format_.dumps(model))
-            return {"format": format_.name, "libraries": format_.libraries()}
-    raise InvalidInput(
-        f"training function {arguments['train']!r} returned a {type(model).__module__}.{type(model).__qualname__}, "
-        f"which none of the installed formats {sorted(formats)} can keep without running code when it is loaded; install the extra of its "
-        "framework, return another model, "
-        "or let somebody allow this one: `rota models allow-pickle MODEL --reason ...`"
-    )
+    try:
+        format_, kept = model_keeping.servable(model, formats, allowed=bool(arguments.get("pickle")))
+    except InvalidInput as error:
+        raise InvalidInput(f"training function {arguments['train']!r} returned a model that cannot be served: {error}", **error.facts) from error
+    parity, classes = _compared(format_, model, kept, data)
+    Path(arguments["out"]).write_bytes(kept)
+    return {"format": format_.name, "libraries": format_.libraries(), "classes": classes, "parity": plain(parity)}
+
+
+def _compared(format_: ModelFormat, model: Any, kept: bytes, data: TrainingData) -> tuple[RegistrationParity, tuple[str, ...]]:
+    """The kept bytes beside the model itself, on training rows and on rows made to probe it."""
+    opened = format_.unlocked("", kept, "") if isinstance(format_, SealedFormat) else format_
+    author, x = opened.author(model), data.train.x
+    chosen = x[np.linspace(0, len(x) - 1, min(len(x), probe_rows.MOST_EXAMPLES), dtype=int)] if len(x) else x
+    examples = [[None if np.isnan(cell) else float(cell) for cell in row] for row in chosen]
+    kinds: list[Type] = ["float"] * len(data.columns)
+    inputs = replace(author.inputs, texts={}, thresholds={**author.inputs.thresholds, **_codes(data)})
+    rows = probe_rows.rows(probe_rows.columns(data.columns, kinds, inputs, examples), examples)
+    truth = parity.ask(author, parity.named(model), rows, examples=len(examples))
+    predictor = opened.loads(kept)
+
+    def served(cells: Sequence[Sequence[Any]]) -> np.ndarray:
+        return predictor.predict(np.array(cells, dtype=np.float64))
+
+    return parity.compare(truth, served, tolerance=format_.tolerance), truth.classes
+
+
+def _codes(data: TrainingData) -> dict[int, tuple[float, ...]]:
+    """The codes of a categorical column, with that of a text which training never saw."""
+    most = {column: np.nanmax(data.train.x[:, column], initial=-1) for column in data.categorical} if len(data.train.x) else {}
+    return {column: tuple(np.arange(code + 2.0)) for column, code in most.items()}
 
 
 def save(folder: Path, data: TrainingData) -> None:

@@ -52,7 +52,7 @@ def test_what_is_no_number_or_not_all_of_it_early_is_not_told_of(store: Any) -> 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "table"])
 def test_an_ingestion_says_it_once(store: Any, tmp_path: Path, form: str) -> None:
-    frame = pl.DataFrame({"driver": [1, 2], "at": [SECONDS, SECONDS + 1], "fare": [1.0, 2.0]})
+    frame = pl.DataFrame({"driver": [1, 2], "at": [SECONDS, SECONDS + 1], "seen": pl.Series([None, None], dtype=pl.String), "fare": [1.0, 2.0]})
     file = tmp_path / f"rides.{form}"
     given = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}.get(form)
     if given is not None:
@@ -65,7 +65,7 @@ def test_an_ingestion_says_it_once(store: Any, tmp_path: Path, form: str) -> Non
 
 
 def test_days_of_cells_are_no_numbers(store: Any, tmp_path: Path) -> None:
-    (tmp_path / "rides.csv").write_text("driver,at,fare\n1,19700105,1\n")
+    (tmp_path / "rides.csv").write_text("driver,at,seen,fare\n1,19700105,,1\n")
     assert store.ingest("rides", tmp_path / "rides.csv").notices == ()
 
 

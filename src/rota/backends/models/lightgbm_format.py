@@ -13,15 +13,19 @@ import importlib.util
 import json
 import threading
 import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rota.backends.models import author_frames
+from rota.backends.models.author_frames import positions
 from rota.backends.models.envelope import check_size
 from rota.errors import Corrupt, InvalidInput, RotaError, Unavailable
-from rota.ports.models import ModelInputs
+from rota.ports.models import AuthorRows, ModelInputs
 
 _TYPES = {"Booster", "LGBMClassifier", "LGBMRegressor"}
 _ARCHIVED = frozenset({"collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"})
@@ -52,8 +56,10 @@ class LightGBMFormat:
             raise InvalidInput(
                 f"the LightGBM model has {outputs} outputs a row (multiclass); only binary and regression models are served", outputs=outputs
             )
-        _check_categories(booster.pandas_categorical)
-        return _sealed(booster.model_to_string())
+        text = booster.model_to_string()
+        _check_categories(text)
+        _check_objective(_header(text))
+        return _sealed(text)
 
     def imported(self, file: bytes) -> bytes:
         """A file that `save_model` wrote, or the skops archive of a scikit-learn wrapper (MLflow 3 writes one)."""
@@ -69,6 +75,8 @@ class LightGBMFormat:
         outputs = int(header.get("num_tree_per_iteration", "1"))
         if outputs != 1:
             raise InvalidInput(f"the LightGBM model has {outputs} outputs a row (multiclass); only binary and regression models are served")
+        _check_objective(header)
+        _check_categories(text)
         return _sealed("\n".join(line for line in text.split("\n") if not line.startswith(_SEAL)))
 
     def loads(self, data: bytes) -> "LightGBMPredictor":
@@ -80,14 +88,49 @@ class LightGBMFormat:
         header = _header(text)
         names = tuple(header.get("feature_names", "").split(" "))
         named = () if names == tuple(f"Column_{i}" for i in range(len(names))) else names
-        return ModelInputs(len(names), named, _texts(text), "classification" if header.get("objective", "").startswith("binary") else "regression")
+        problem = "classification" if header.get("objective", "").startswith("binary") else "regression"
+        return ModelInputs(len(names), named, _texts(text), problem, thresholds=_thresholds(text))  # type: ignore[arg-type]
+
+    def held(self, data: bytes) -> Any:
+        return importlib.import_module("lightgbm").Booster(model_str=_unsealed(data).decode())
+
+    def author(self, model: Any) -> "LightGBMAuthor":
+        kept = self.kept(model)
+        return LightGBMAuthor(model, self.describe(kept), _categories(_unsealed(kept).decode()))
+
+    def kept(self, model: Any) -> bytes:
+        """The model's text, whatever it answers."""
+        booster = model if hasattr(type(model), "model_to_string") else _fitted_booster(model)
+        return _sealed(booster.model_to_string())
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("lightgbm", "numpy")}
 
 
+class LightGBMAuthor:
+    """AuthorModel (port): a booster or its scikit-learn wrapper, asked through LightGBM's Python package."""
+
+    def __init__(self, model: Any, inputs: ModelInputs, categories: Mapping[int, Sequence[Any]]) -> None:
+        self._categories = categories
+        self.inputs = replace(
+            inputs, problem="classification" if hasattr(model, "predict_proba") else inputs.problem, classes=author_frames.class_names(model)
+        )
+        self._model = model
+
+    def answers(self, rows: AuthorRows) -> np.ndarray:
+        framed = self._categories or hasattr(self._model, "feature_names_in_")
+        given = author_frames.frame(rows, self.inputs.names, categories=self._categories) if framed else author_frames.array(rows)
+        if hasattr(self._model, "predict_proba"):
+            answers = np.asarray(self._model.predict_proba(given), dtype=np.float64)
+            return answers[:, 1] if answers.ndim == 2 else answers  # an objective of the author's own gives one number
+        return np.asarray(self._model.predict(given), dtype=np.float64)
+
+
 class LightGBMPredictor:
-    """A loaded booster. Single rows go through LightGBM's prepared single-row call, one preparation for each thread."""
+    """A loaded booster. A category that it was not trained with counts as missing, as for LightGBM's own package.
+
+    Single rows go through LightGBM's prepared single-row call, one preparation for each thread.
+    """
 
     def __init__(self, text: bytes) -> None:
         library, handle, iterations = _library(), ctypes.c_void_p(), ctypes.c_int()
@@ -98,11 +141,20 @@ class LightGBMPredictor:
         columns = ctypes.c_int()
         _check(library.LGBM_BoosterGetNumFeature(handle, ctypes.byref(columns)))
         self.columns = columns.value
+        decoded = text.decode(errors="replace")
+        self._known = {column: len(texts) for column, texts in _texts(decoded).items()}
+        self._coded = {column: np.array(each, dtype=np.float64) for column, each in _categories(decoded).items() if column not in self._known}
         self._threads = threading.local()
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         if matrix.ndim != 2 or matrix.shape[1] != self.columns:
             raise InvalidInput(f"the matrix has shape {matrix.shape}; the model needs (rows, {self.columns})", shape=matrix.shape)
+        if self._known or self._coded:
+            matrix = np.array(matrix, dtype=np.float64)
+            for column, known in self._known.items():
+                matrix[matrix[:, column] >= known, column] = np.nan
+            for column, values in self._coded.items():
+                matrix[:, column] = positions(matrix[:, column], values)
         if matrix.shape[0] == 1:
             return self._one_row().predict(matrix)
         answers = np.empty(matrix.shape[0])
@@ -178,15 +230,42 @@ def _fitted_booster(model: Any) -> Any:
         raise InvalidInput(f"the {type(model).__name__} is not fitted; call fit before it is registered") from error
 
 
-def _check_categories(categories: list[list[Any]] | None) -> None:
-    """A pandas category column is trained on its position among the categories; that must be the code the matrix holds."""
-    for found in categories or []:
-        if list(found) != list(range(len(found))):
+def _check_categories(text: str) -> None:
+    """The categories of a pandas column are its texts, or its numbers; served is each one's position among them."""
+    for column, found in _categories(text).items():
+        if not all(isinstance(each, str) for each in found) and not all(isinstance(each, int | float) for each in found):
             raise InvalidInput(
-                f"the LightGBM model was trained on a pandas category column with categories {list(found)[:5]}; the served matrix holds codes: "
-                "train on the given matrix and name its columns in categorical_feature",
+                f"the LightGBM model was trained on a pandas category column (column {column}) with categories {list(found)[:5]}; "
+                "train it with categories that are all texts or all numbers",
                 categories=json.dumps(found, default=str)[:200],
             )
+    if _listed_categories(text) and not _categories(text):
+        raise InvalidInput(
+            "the LightGBM model was trained on pandas category columns and does not say which columns they are; "
+            "train it without categorical_feature, which pandas' category columns do not need"
+        )
+
+
+def _check_objective(header: Mapping[str, str]) -> None:
+    objective = header.get("objective", "").partition(" ")[0]
+    if objective.startswith(("lambdarank", "rank_")):
+        raise InvalidInput(f"the LightGBM model ranks ({objective!r}); only binary classifiers and regressors are served", objective=objective)
+
+
+def _thresholds(text: str) -> dict[int, tuple[float, ...]]:
+    """The numbers at which trees split, by column."""
+    found: dict[int, set[float]] = {}
+    lines = dict[str, str]()
+    for line in text.split("\n"):
+        name, separator, value = line.partition("=")
+        if name in ("split_feature", "threshold", "decision_type") and separator:
+            lines[name] = value
+        if len(lines) == 3:
+            for column, bound, kind in zip(*(lines[each].split() for each in ("split_feature", "threshold", "decision_type")), strict=False):
+                if not int(kind) & 1:  # a split by categories has no threshold
+                    found.setdefault(int(column), set()).add(float(bound))
+            lines = {}
+    return {column: tuple(sorted(bounds)) for column, bounds in found.items()}
 
 
 def _header(text: str) -> dict[str, str]:
@@ -195,18 +274,27 @@ def _header(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in head.split("\n") if "=" in line)
 
 
-def _texts(text: str) -> dict[int, tuple[str, ...]]:
+def _categories(text: str) -> dict[int, tuple[Any, ...]]:
     """The categories of pandas' category columns, by the columns that were categorical in training."""
-    _, _, listed = text.rpartition("\npandas_categorical:")
     _, _, numbers = text.partition("\n[categorical_feature: ")
     columns = [int(number) for number in numbers.partition("]")[0].split(",") if number.strip().isdecimal()]
-    try:
-        categories = json.loads(listed.partition("\n")[0] or "[]") or []
-    except ValueError:
-        return {}
+    categories = _listed_categories(text)
     if len(columns) != len(categories):
         return {}
-    return {column: tuple(found) for column, found in zip(columns, categories, strict=True) if found and all(isinstance(each, str) for each in found)}
+    return {column: tuple(found) for column, found in zip(columns, categories, strict=True) if found}
+
+
+def _listed_categories(text: str) -> list[list[Any]]:
+    _, _, listed = text.rpartition("\npandas_categorical:")
+    try:
+        return json.loads(listed.partition("\n")[0] or "[]") or []
+    except ValueError:
+        return []
+
+
+def _texts(text: str) -> dict[int, tuple[str, ...]]:
+    """Those of them that are texts."""
+    return {column: found for column, found in _categories(text).items() if all(isinstance(each, str) for each in found)}
 
 
 def _sealed(text: str) -> bytes:

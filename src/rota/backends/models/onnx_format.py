@@ -15,9 +15,10 @@ import onnx
 import onnxruntime
 from onnx.external_data_helper import uses_external_data
 
+from rota.backends.models import author_frames
 from rota.backends.models.envelope import bare, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput
-from rota.ports.models import ModelInputs
+from rota.ports.models import AuthorRows, ModelInputs
 
 _MAGIC = "rota-onnx"
 _NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
@@ -40,9 +41,7 @@ class OnnxFormat:
         return isinstance(model, onnx.ModelProto)
 
     def dumps(self, model: Any) -> bytes:
-        if isinstance(model, Path):
-            return self.imported(model.read_bytes())
-        return self.imported(model if isinstance(model, bytes) else model.SerializeToString())
+        return self.imported(self.kept(model))
 
     def imported(self, file: bytes) -> bytes:
         try:
@@ -69,6 +68,40 @@ class OnnxFormat:
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("onnxruntime", "onnx", "numpy")}
+
+    def held(self, data: bytes) -> Any:
+        return unwrapped(_MAGIC, data)
+
+    def author(self, model: Any) -> "OnnxAuthor":
+        data = wrapped(_MAGIC, bare(_MAGIC, self.kept(model)))
+        return OnnxAuthor(onnxruntime.InferenceSession(unwrapped(_MAGIC, data), _options(), providers=["CPUExecutionProvider"]), self.describe(data))
+
+    def kept(self, model: Any) -> bytes:
+        """The model's own bytes, whatever it answers."""
+        if isinstance(model, Path):
+            return model.read_bytes()
+        return model if isinstance(model, bytes) else bytes(model.SerializeToString())
+
+
+class OnnxAuthor:
+    """AuthorModel (port): a session given arrays in the types of its inputs, as onnxruntime's users call it; its last output answers."""
+
+    def __init__(self, session: Any, inputs: ModelInputs) -> None:
+        self.inputs = inputs
+        self._session = session
+
+    def answers(self, rows: AuthorRows) -> np.ndarray:
+        matrix, wanted = author_frames.array(rows), self._session.get_inputs()
+        if any(_number(each) not in (np.float32, np.float64) for each in wanted) and not np.isfinite(matrix).all():
+            raise InvalidInput("a null has no whole number to stand for it")
+        if len(wanted) == 1:
+            fed = {wanted[0].name: matrix.astype(_number(wanted[0]))}
+        else:
+            fed = {each.name: matrix[:, place].astype(_number(each)).reshape(-1, *[1] * (len(each.shape) - 1)) for place, each in enumerate(wanted)}
+        answers = self._session.run(None, fed)[-1]
+        if isinstance(answers, list):
+            return np.array([row[max(row)] for row in answers], dtype=np.float64)
+        return np.asarray(answers, dtype=np.float64).reshape(len(matrix), -1)[:, -1]
 
 
 class OnnxPredictor:
@@ -99,11 +132,8 @@ class OnnxPredictor:
     def _fed(self, matrix: np.ndarray) -> dict[str, np.ndarray]:
         if not self.names:
             name, kind, _ = self._inputs[0]
-            return {name: np.ascontiguousarray(matrix, dtype=kind)}
-        return {
-            name: np.ascontiguousarray(matrix[:, i] if rank == 1 else matrix[:, i : i + 1], dtype=kind)
-            for i, (name, kind, rank) in enumerate(self._inputs)
-        }
+            return {name: _typed(matrix, kind, name)}
+        return {name: _typed(matrix[:, i] if rank == 1 else matrix[:, i : i + 1], kind, name) for i, (name, kind, rank) in enumerate(self._inputs)}
 
 
 def _options() -> Any:
@@ -118,6 +148,19 @@ def _number(entry: Any) -> Any:
     if kind is None:
         raise InvalidInput(f"the ONNX model's input {entry.name!r} is a {entry.type}; only numbers are served, so encode texts before it")
     return kind
+
+
+def _typed(cells: np.ndarray, kind: Any, name: str) -> np.ndarray:
+    """The cells in the type of an input; raises `InvalidInput` where it has whole numbers only and a cell is null or a fraction."""
+    if np.issubdtype(kind, np.floating):
+        return np.ascontiguousarray(cells, dtype=kind)
+    with np.errstate(invalid="ignore"):
+        found = np.ascontiguousarray(cells, dtype=kind)
+    wrong = cells[found != cells]
+    if wrong.size:
+        seen = "null" if np.isnan(wrong.flat[0]) else repr(float(wrong.flat[0]))
+        raise InvalidInput(f"the ONNX model's input {name!r} takes {np.dtype(kind).name}, and was given {seen}", field=name)
+    return found
 
 
 def _output(outputs: Any) -> tuple[str, bool]:

@@ -18,9 +18,10 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from rota.backends.models import author_frames
 from rota.backends.models.envelope import bare, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput, Refused
-from rota.ports.models import ModelInputs, Predictor, Seals
+from rota.ports.models import AuthorModel, AuthorRows, ModelInputs, Predictor, Seals
 from rota.records.record import digest
 
 _MAGIC = "rota-pickle"
@@ -39,11 +40,9 @@ class PickleFormat:
         return not isinstance(model, type) and any(callable(getattr(model, name, None)) for name in ("predict_proba", "predict"))
 
     def dumps(self, model: Any) -> bytes:
-        try:
-            with _by_value(type(model)):
-                return wrapped(_MAGIC, cloudpickle.dumps(model))
-        except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
-            raise InvalidInput(f"the {type(model).__name__} cannot be pickled: {error}") from error
+        if _is_estimator(model):
+            _sklearn().check_answers(model)
+        return wrapped(_MAGIC, self.kept(model))
 
     def imported(self, file: bytes) -> bytes:
         return wrapped(_MAGIC, bare(_MAGIC, file))
@@ -55,6 +54,22 @@ class PickleFormat:
     def describe(self, data: bytes) -> ModelInputs:
         unwrapped(_MAGIC, data)
         raise Refused("a pickle says nothing of its columns before it is loaded, and it is only loaded with its seal")
+
+    def held(self, data: bytes) -> Any:
+        unwrapped(_MAGIC, data)
+        raise Refused("a pickle runs code when it is loaded; it is only loaded with the seal of its model version")
+
+    def author(self, model: Any) -> AuthorModel:
+        found: AuthorModel = _sklearn().EstimatorAuthor(model) if _is_estimator(model) else AnyAuthor(model)
+        return found
+
+    def kept(self, model: Any) -> bytes:
+        """Any Python object as a plain pickle, which only its author should load."""
+        try:
+            with _by_value(type(model)):
+                return bytes(cloudpickle.dumps(model))
+        except Exception as error:  # an object's own code takes part, and may raise anything
+            raise InvalidInput(f"the {type(model).__name__} cannot be pickled: {type(error).__name__}: {error}") from error
 
     def libraries(self) -> dict[str, str]:
         held = {name: importlib.metadata.version(name) for name in ("cloudpickle", "numpy")}
@@ -92,12 +107,7 @@ class UnlockedPickle(PickleFormat):
         return _predictor(self.held(data))
 
     def describe(self, data: bytes) -> ModelInputs:
-        model = self.held(data)
-        if _is_estimator(model):
-            return _sklearn().describe(model)  # type: ignore[no-any-return]
-        names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
-        width = int(getattr(model, "n_features_in_", 0) or len(names))
-        return ModelInputs(width, names, {}, "classification" if callable(getattr(model, "predict_proba", None)) else None)
+        return self.author(self.held(data)).inputs
 
     def held(self, data: bytes) -> Any:
         if digest(data) != self._recognised:
@@ -147,6 +157,21 @@ class AnyPredictor:
         if answers.size not in (rows, 2 * rows if self._classifies else rows):
             raise InvalidInput(f"the {type(self._model).__name__} answered {answers.shape} for {rows} rows; a model answers one number a row")
         return np.ascontiguousarray(answers.reshape(rows, -1)[:, -1])
+
+
+class AnyAuthor:
+    """AuthorModel (port): an object by its own `predict_proba` or `predict`, with a frame when it was fitted on one."""
+
+    def __init__(self, model: Any) -> None:
+        names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
+        width = int(getattr(model, "n_features_in_", 0) or len(names))
+        classifies = callable(getattr(model, "predict_proba", None))
+        self.inputs = ModelInputs(width, names, {}, "classification" if classifies else None)
+        self._ask = model.predict_proba if classifies else model.predict
+
+    def answers(self, rows: AuthorRows) -> np.ndarray:
+        given = author_frames.frame(rows, self.inputs.names) if self.inputs.names else author_frames.array(rows)
+        return np.asarray(self._ask(given), dtype=np.float64).reshape(len(rows.cells), -1)[:, -1]
 
 
 def _predictor(model: Any) -> Predictor:

@@ -1,17 +1,26 @@
 """Predict with a scikit-learn estimator from Rota's matrix: columns by position, texts by their index in the encoder's categories."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.utils import get_tags
 
+from rota.backends.models import author_frames, sklearn_columns
+from rota.backends.models.sklearn_columns import ColumnReading
 from rota.errors import InvalidInput
-from rota.ports.models import ModelInputs
+from rota.ports.models import AuthorRows, ModelInputs
 
 UNSEEN = "\x00unseen"
 """What an encoder is given for a text that is none of its categories."""
-_KEEPS_COLUMNS = {"SimpleImputer", "FunctionTransformer"}
+_OWN = "sklearn."
+_KINDS = {
+    "clusterer": "a clusterer",
+    "outlier_detector": "an outlier detector",
+    "density_estimator": "a density estimator",
+    "transformer": "a transformer",
+}
 
 
 class EstimatorPredictor:
@@ -19,14 +28,17 @@ class EstimatorPredictor:
 
     def __init__(self, model: Any) -> None:
         self.inputs = describe(model)
-        for part in _estimators(model):
-            vars(part).pop("feature_names_in_", None)  # else scikit-learn warns at each plain matrix
+        reading = _reading(model)
+        for part in _parts(model):
+            for name in ("feature_names_in_", "_sklearn_output_config"):  # else scikit-learn warns at each plain matrix, or makes frames of it
+                vars(part).pop(name, None)
             if "n_jobs" in vars(part):
                 part.n_jobs = None
             _select_by_place(part)
         self._model = model
         self._classifies = is_classifier(model)
         self._texts = {column: np.array([*texts, UNSEEN], dtype=object) for column, texts in self.inputs.texts.items()}
+        self._none = sorted(reading.none)
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         if matrix.ndim != 2:
@@ -34,23 +46,43 @@ class EstimatorPredictor:
         if not matrix.shape[0]:
             return np.empty(0)
         try:
-            given = self._with_texts(matrix) if self._texts else matrix
+            given = self._objects(matrix) if self._texts or self._none else matrix
             answers = self._model.predict_proba(given)[:, 1] if self._classifies else self._model.predict(given)
         except (ValueError, TypeError, IndexError) as error:
-            raise InvalidInput(f"the {type(self._model).__name__} cannot predict {matrix.shape[0]} rows: {error}", shape=matrix.shape) from error
-        return np.ascontiguousarray(answers, dtype=np.float64).reshape(matrix.shape[0])
+            told = str(error).replace(repr(UNSEEN), "a text that it does not know")
+            raise InvalidInput(f"the {type(self._model).__name__} cannot predict {matrix.shape[0]} rows: {told}", shape=matrix.shape) from error
+        return _one_number(self._model, answers, matrix.shape[0])
 
-    def _with_texts(self, matrix: np.ndarray) -> np.ndarray:
+    def _objects(self, matrix: np.ndarray) -> np.ndarray:
+        """The matrix with texts for their codes, and a null as the fitted model learnt it: NaN, or None."""
         given = matrix.astype(object)
         for column, texts in self._texts.items():
             codes = matrix[:, column]
             known = ~np.isnan(codes)
             given[known, column] = texts[np.minimum(codes[known], len(texts) - 1).astype(int)]
+        for column in self._none:
+            given[np.isnan(matrix[:, column]), column] = None
         return given
 
 
+class EstimatorAuthor:
+    """AuthorModel (port): an estimator with the frame or the array that it was fitted on, as scikit-learn's users ask it."""
+
+    def __init__(self, model: Any) -> None:
+        self.inputs = describe(model)
+        self._model = model
+        self._names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
+        reading = _reading(model)
+        self._none = reading.none if reading.nan else {*range(self.inputs.width)} if _learnt_none(model) else set()
+
+    def answers(self, rows: AuthorRows) -> np.ndarray:
+        given = author_frames.frame(rows, self._names, none=self._none) if self._names else author_frames.array(rows, none=self._none)
+        answers = self._model.predict_proba(given)[:, 1] if is_classifier(self._model) else self._model.predict(given)
+        return _one_number(self._model, answers, len(rows.cells))
+
+
 def check_answers(model: Any) -> None:
-    """Only models that give one number a row can be served."""
+    """Only models that give one number a row can be served: binary classifiers with probabilities, and regressors."""
     name = type(model).__name__
     if is_classifier(model):
         if not hasattr(model, "predict_proba"):
@@ -60,37 +92,63 @@ def check_answers(model: Any) -> None:
         classes = getattr(model, "classes_", None)
         if classes is None:
             raise InvalidInput(f"the {name} is not fitted; call fit before it is registered", model=name)
+        if isinstance(classes, list):
+            raise InvalidInput(f"the {name} answers {len(classes)} labels a row; only binary classifiers and regressors are served", model=name)
         if len(classes) != 2:
             raise InvalidInput(f"the {name} knows {len(classes)} classes; only binary classifiers and regressors are served", model=name)
+    elif not is_regressor(model):
+        kind = _KINDS.get(get_tags(model).estimator_type or "", "")
+        if kind or type(model).__module__.startswith(_OWN):
+            what = kind or "neither a classifier nor a regressor"
+            raise InvalidInput(f"the {name} is {what}; only binary classifiers and regressors are served", model=name)
 
 
 def describe(model: Any) -> ModelInputs:
     """What a fitted estimator says of its columns."""
     names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
-    width = int(getattr(model, "n_features_in_", 0) or len(names))
-    texts: dict[int, list[str]] = {}
-    for column, categories in _categories(model, range(width)):
-        texts.setdefault(column, []).extend(str(each) for each in categories if isinstance(each, str))
-    known = {column: tuple(dict.fromkeys(found)) for column, found in sorted(texts.items()) if found}
-    return ModelInputs(width, names, known, "classification" if is_classifier(model) else "regression")
+    reading = _reading(model)
+    problem, classes = ("classification", author_frames.class_names(model)) if is_classifier(model) else ("regression", ())
+    return ModelInputs(_width(model), names, reading.known_texts, problem, classes=classes, unread=reading.untold, sentinels=_sentinels(model))  # type: ignore[arg-type]
 
 
-def _categories(part: Any, columns: Sequence[int]) -> Iterator[tuple[int, Sequence[Any]]]:
-    """The categories that encoders learnt of columns which reach them unchanged."""
-    indices: Mapping[str, Any] = getattr(part, "_transformer_to_input_indices", {})
-    if hasattr(part, "steps"):
-        for _, step in part.steps:
-            yield from _categories(step, columns)
-            if type(step).__name__ not in _KEEPS_COLUMNS and step != "passthrough":
-                return
-    elif indices:
-        for name, transformer, _ in part.transformers_:
-            yield from _categories(transformer, [columns[i] for i in indices[name]])
-    elif hasattr(part, "transformer_list"):
-        for _, transformer in part.transformer_list:
-            yield from _categories(transformer, columns)
-    elif len(getattr(part, "categories_", ())) == len(columns):
-        yield from zip(columns, part.categories_, strict=True)
+def served_part(model: Any) -> Any:
+    """A search predicts by its best candidate, which is kept without the other results."""
+    best = vars(model).get("best_estimator_")
+    return model if best is None else best
+
+
+def _width(model: Any) -> int:
+    try:
+        return int(getattr(model, "n_features_in_", 0) or len(getattr(model, "feature_names_in_", ())))
+    except AttributeError:  # scikit-learn's wrappers ask what they hold, which may have none
+        return 0
+
+
+def _reading(model: Any) -> ColumnReading:
+    return sklearn_columns.read(model, _width(model))
+
+
+def _sentinels(model: Any) -> tuple[float, ...]:
+    """The numbers that imputers take for missing."""
+    found = {getattr(part, "missing_values", None) for part in _parts(model)}
+    return tuple(sorted(float(each) for each in found if isinstance(each, int | float) and not isinstance(each, bool) and not np.isnan(each)))
+
+
+def _learnt_none(model: Any) -> bool:
+    """Whether any encoder or imputer inside learnt None for a null."""
+    for part in _parts(model):
+        if type(part).__name__ == "SimpleImputer" and part.missing_values is None:
+            return True
+        if any(each is None for learnt in getattr(part, "categories_", ()) for each in learnt):
+            return True
+    return False
+
+
+def _one_number(model: Any, answers: Any, rows: int) -> np.ndarray:
+    found = np.asarray(answers, dtype=np.float64)
+    if found.size != rows:
+        raise InvalidInput(f"the {type(model).__name__} answers {found.size // max(rows, 1)} numbers a row; only models with one are served")
+    return np.ascontiguousarray(found).reshape(rows)
 
 
 def _select_by_place(part: Any) -> None:
@@ -98,13 +156,13 @@ def _select_by_place(part: Any) -> None:
     indices = vars(part).get("_transformer_to_input_indices")
     if indices is not None:
         part.transformers_ = [
-            (name, transformer, indices[name][0] if isinstance(columns, str) else list(indices[name]))
+            (name, transformer, indices[name][0] if isinstance(columns, str | int) else list(indices[name]))
             for name, transformer, columns in part.transformers_
         ]
 
 
-def _estimators(model: Any) -> Iterator[BaseEstimator]:
-    """The estimator and every estimator held in its attributes, lists and dicts."""
+def _parts(model: Any) -> Iterator[BaseEstimator]:
+    """The estimator and every estimator held in its attributes, lists and dicts, also behind scikit-learn's plain objects."""
     pending, seen = [model], set()
     while pending:
         found = pending.pop()
@@ -113,6 +171,7 @@ def _estimators(model: Any) -> Iterator[BaseEstimator]:
         seen.add(id(found))
         if isinstance(found, BaseEstimator):
             yield found
+        if isinstance(found, BaseEstimator) or (type(found).__module__.startswith(_OWN) and hasattr(found, "__dict__")):
             pending.extend(vars(found).values())
         elif isinstance(found, dict):
             pending.extend(found.values())

@@ -16,13 +16,20 @@ from sklearn.base import BaseEstimator
 from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundException
 
 from rota.backends.models.envelope import LARGEST, check_size
-from rota.backends.models.sklearn_predictor import EstimatorPredictor, check_answers, describe
+from rota.backends.models.sklearn_predictor import EstimatorAuthor, EstimatorPredictor, check_answers, describe, served_part
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import ModelInputs
 
 _TRUSTED = frozenset(
     {
+        "functools.partial",
+        "numpy.bool_",
         "numpy.dtype",
+        "numpy.floating",
+        "numpy.integer",
+        "numpy.number",
+        "numpy.object_",
+        "scipy._lib.array_api_compat.numpy._aliases.asarray",
         "scipy.interpolate._bsplines.BSpline",
         "sklearn._loss.link.IdentityLink",
         "sklearn._loss.link.Interval",
@@ -40,6 +47,8 @@ _TRUSTED = frozenset(
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.compose._column_transformer.make_column_selector",
+        "sklearn.feature_selection._univariate_selection.chi2",
         "sklearn.feature_selection._univariate_selection.f_classif",
         "sklearn.feature_selection._univariate_selection.f_regression",
         "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
@@ -53,7 +62,10 @@ _TRUSTED = frozenset(
         "sklearn.metrics._dist_metrics.ManhattanDistance64",
         "sklearn.metrics._dist_metrics.MinkowskiDistance64",
         "sklearn.metrics._scorer._CurveScorer",
+        "sklearn.metrics._scorer._PassthroughScorer",
         "sklearn.metrics._scorer._Scorer",
+        "sklearn.model_selection._split.KFold",
+        "sklearn.model_selection._split.StratifiedKFold",
         "sklearn.neighbors._ball_tree.BallTree",
         "sklearn.neighbors._kd_tree.KDTree",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
@@ -62,6 +74,7 @@ _TRUSTED = frozenset(
         "sklearn.utils._bunch.Bunch",
         "sklearn.utils._metadata_requests.MetadataRequest",
         "sklearn.utils._metadata_requests.MethodMetadataRequest",
+        "sklearn.utils.validation.check_array",
     }
 )
 # What skops and the parts it calls raise on bytes that are no skops file or a damaged one.
@@ -72,7 +85,7 @@ _UNREADABLE = (
 
 
 class SkopsFormat:
-    """ModelFormat (port) for scikit-learn's own binary classifiers, regressors and pipelines of them."""
+    """ModelFormat (port) for scikit-learn's own binary classifiers, regressors and pipelines of them; of a search the best candidate is kept."""
 
     name = "skops"
     tolerance = 1e-9
@@ -82,12 +95,7 @@ class SkopsFormat:
 
     def dumps(self, model: Any) -> bytes:
         check_answers(model)
-        try:
-            data: bytes = skops.io.dumps(model)
-        except UnsupportedTypeException as error:
-            raise InvalidInput(
-                f"the {type(model).__name__} cannot be kept as skops: {error}; use another estimator", model=type(model).__name__
-            ) from error
+        data = self.kept(served_part(model))
         unknown = _unknown_types(data)
         if unknown:
             raise InvalidInput(
@@ -112,6 +120,22 @@ class SkopsFormat:
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("scikit-learn", "skops", "numpy", "scipy")}
+
+    def held(self, data: bytes) -> Any:
+        return self._model(data)
+
+    def author(self, model: Any) -> EstimatorAuthor:
+        return EstimatorAuthor(model)
+
+    def kept(self, model: Any) -> bytes:
+        """Any estimator as skops writes it, whatever it answers; it is loaded only when all of its types are on the list."""
+        try:
+            data: bytes = skops.io.dumps(model)
+        except UnsupportedTypeException as error:
+            raise InvalidInput(
+                f"the {type(model).__name__} cannot be kept as skops: {error}; use another estimator", model=type(model).__name__
+            ) from error
+        return data
 
     def _model(self, data: bytes) -> Any:
         try:

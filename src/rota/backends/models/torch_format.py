@@ -15,9 +15,10 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from rota.backends.models import author_frames
 from rota.backends.models.envelope import bare, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput
-from rota.ports.models import ModelInputs
+from rota.ports.models import AuthorRows, ModelInputs
 
 _MAGIC = "rota-torch"
 _FORM = 1
@@ -90,6 +91,38 @@ class TorchFormat:
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("torch", "safetensors", "numpy")}
+
+    def held(self, data: bytes) -> Any:
+        """None: the bytes hold operations and weights, the module is only in the program that made it."""
+        self.loads(data)
+
+    def author(self, model: Any) -> "TorchAuthor":
+        return TorchAuthor(model, self.describe(self.dumps(model)))
+
+    def kept(self, model: Any) -> bytes:
+        """Only what is served: torch's own archives run code when they are read."""
+        return self.dumps(model)
+
+
+class TorchAuthor:
+    """AuthorModel (port): a module in evaluation mode, called with a tensor of its weights' type."""
+
+    def __init__(self, model: Any, inputs: ModelInputs) -> None:
+        self.inputs = inputs
+        self._module = model.module() if isinstance(model, torch.export.ExportedProgram) else model
+        self._dtype = next((each.dtype for each in self._module.parameters()), torch.float32)
+
+    def answers(self, rows: AuthorRows) -> np.ndarray:
+        training = self._module.training
+        if not isinstance(self._module, torch.fx.GraphModule):  # an exported program's module is always in evaluation mode
+            self._module.eval()
+        try:
+            with torch.inference_mode():
+                found = self._module(torch.from_numpy(author_frames.array(rows)).to(self._dtype)).to(torch.float64).numpy()
+        finally:
+            if not isinstance(self._module, torch.fx.GraphModule):
+                self._module.train(training)
+        return np.ascontiguousarray(found.reshape(len(rows.cells), -1)[:, -1])
 
 
 class TorchPredictor:

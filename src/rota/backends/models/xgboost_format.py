@@ -5,11 +5,13 @@ along (2 s and 160 MB more, 2026-11). The C functions and their arguments are th
 """
 
 import ctypes
+import importlib
 import importlib.metadata
 import importlib.util
 import json
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -17,15 +19,18 @@ from typing import Any
 
 import numpy as np
 
+from rota.backends.models import author_frames
 from rota.backends.models.envelope import bare, check_size, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput, Unavailable
-from rota.ports.models import ModelInputs
+from rota.ports.models import AuthorRows, ModelInputs
 
 _MAGIC = "rota-xgboost"
 _PACKAGES = ("xgboost", "xgboost-cpu")
 _TYPES = {"Booster", "XGBModel"}
 _REFUSED = ("multi:", "rank:", "survival:", "binary:logitraw", "binary:hinge")
-_CONFIG = b'{"type": 0, "training": false, "iteration_begin": 0, "iteration_end": 0, "strict_shape": false, "missing": NaN, "cache_id": 0}'
+_CONFIG = '{"type": 0, "training": false, "iteration_begin": 0, "iteration_end": 0, "strict_shape": false, "missing": %s, "cache_id": 0}'
+_MISSING = "rota.missing"
+"""The attribute of a booster that holds the number which its scikit-learn wrapper takes for missing; XGBoost keeps it nowhere."""
 _JSON, _UBJ = b'{"format": "json"}', b'{"format": "ubj"}'
 
 if importlib.util.find_spec("xgboost") is None:
@@ -42,16 +47,21 @@ class XGBoostFormat:
         return any(base.__module__.partition(".")[0] == "xgboost" and base.__name__ in _TYPES for base in type(model).__mro__)
 
     def dumps(self, model: Any) -> bytes:
-        return self.imported(bytes(_booster(model).save_raw(raw_format="ubj")))
+        return self.imported(self.kept(model))
 
     def imported(self, file: bytes) -> bytes:
         """A file that `save_model` wrote, in UBJSON or JSON."""
         check_size("XGBoost", file)
         try:
             booster = _Booster(bare(_MAGIC, file))
+            model = booster.json()
         except Corrupt as error:
             raise InvalidInput(f"this is no XGBoost model: {error}") from error
-        _check_answers(booster.json())
+        _check_answers(model)
+        try:
+            _categories(model["learner"])
+        except Corrupt as error:
+            raise InvalidInput(f"this XGBoost model cannot be served: {error}", **error.facts) from error
         return wrapped(_MAGIC, booster.save(_UBJ))
 
     def loads(self, data: bytes) -> "XGBoostPredictor":
@@ -61,20 +71,71 @@ class XGBoostFormat:
         learner = _Booster(unwrapped(_MAGIC, data)).json()["learner"]
         problem = "classification" if learner["objective"]["name"].startswith("binary:") else "regression"
         width = int(learner["learner_model_param"]["num_feature"])
-        return ModelInputs(width, tuple(learner["feature_names"]), _texts(learner), problem)  # type: ignore[arg-type]
+        texts = {column: each for column, known in _categories(learner).items() if (each := tuple(k for k in known if isinstance(k, str)))}
+        missing = learner.get("attributes", {}).get(_MISSING)
+        return ModelInputs(
+            width,
+            tuple(learner["feature_names"]),
+            texts,
+            problem,  # type: ignore[arg-type]
+            thresholds=_thresholds(learner),
+            sentinels=(float(missing),) if missing else (),
+        )
+
+    def held(self, data: bytes) -> Any:
+        package = importlib.import_module("xgboost")
+        return package.Booster(params={"nthread": 1}, model_file=bytearray(unwrapped(_MAGIC, data)))
+
+    def author(self, model: Any) -> "XGBoostAuthor":
+        data = wrapped(_MAGIC, self.kept(model))
+        return XGBoostAuthor(model, self.describe(data), _categories(_Booster(unwrapped(_MAGIC, data)).json()["learner"]))
+
+    def kept(self, model: Any) -> bytes:
+        """The model's UBJSON, whatever it answers."""
+        return bytes(_booster(model).save_raw(raw_format="ubj"))
 
     def libraries(self) -> dict[str, str]:
         packages = [name for name in _PACKAGES if any(importlib.metadata.distributions(name=name))]
         return {"xgboost": importlib.metadata.version(packages[0]), "numpy": importlib.metadata.version("numpy")}
 
 
+class XGBoostAuthor:
+    """AuthorModel (port): a booster or its scikit-learn wrapper, asked through XGBoost's Python package."""
+
+    def __init__(self, model: Any, inputs: ModelInputs, categories: Mapping[int, Sequence[Any]]) -> None:
+        self.inputs = replace(
+            inputs, problem="classification" if hasattr(model, "predict_proba") else inputs.problem, classes=author_frames.class_names(model)
+        )
+        self._model = model
+        self._categories = categories
+
+    def answers(self, rows: AuthorRows) -> np.ndarray:
+        given = (
+            author_frames.frame(rows, self.inputs.names, categories=self._categories)
+            if self._categories or self.inputs.names
+            else author_frames.array(rows)
+        )
+        if hasattr(self._model, "predict_proba"):
+            return np.asarray(self._model.predict_proba(given), dtype=np.float64)[:, 1]
+        if hasattr(type(self._model), "get_booster"):
+            return np.asarray(self._model.predict(given), dtype=np.float64)
+        missing = self._model.attr(_MISSING)
+        package = importlib.import_module("xgboost")
+        matrix = package.DMatrix(given, missing=float(missing) if missing else np.nan, enable_categorical=True, nthread=1)
+        return np.asarray(self._model.predict(matrix), dtype=np.float64)
+
+
 class XGBoostPredictor:
-    """A loaded booster. A text that it was not trained with counts as missing."""
+    """A loaded booster. A category that it was not trained with counts as missing."""
 
     def __init__(self, booster: "_Booster") -> None:
         self._booster = booster
         self.columns = booster.columns()
-        self._known = {i: len(texts) for i, texts in _texts(booster.json()["learner"]).items()} if b"c" in booster.feature_types() else {}
+        learner = booster.json()["learner"]
+        is_categorical = b"c" in booster.feature_types()
+        self._known = {i: len(each) for i, each in _categories(learner).items() if isinstance(each[0], str)} if is_categorical else {}
+        self._coded = {i: np.array(each, dtype=np.float64) for i, each in _categories(learner).items() if not isinstance(each[0], str)}
+        self._missing = learner.get("attributes", {}).get(_MISSING, "NaN")
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         if matrix.ndim != 2 or matrix.shape[1] != self.columns:
@@ -84,7 +145,9 @@ class XGBoostPredictor:
         given = np.array(matrix, dtype=np.float64, order="C")
         for column, known in self._known.items():
             given[given[:, column] >= known, column] = np.nan
-        return self._booster.predict(given)
+        for column, values in self._coded.items():
+            given[:, column] = author_frames.positions(given[:, column], values)
+        return self._booster.predict(given, self._missing)
 
 
 class _Booster:
@@ -118,12 +181,12 @@ class _Booster:
     def json(self) -> Any:
         return json.loads(self.save(_JSON))
 
-    def predict(self, matrix: np.ndarray) -> np.ndarray:
+    def predict(self, matrix: np.ndarray, missing: str) -> np.ndarray:
         """Float64 answers of a C-ordered float64 matrix; the library keeps its answer until this thread's next call."""
         shape, dimensions, found = ctypes.POINTER(ctypes.c_uint64)(), ctypes.c_uint64(), ctypes.POINTER(ctypes.c_float)()
         described = json.dumps({**matrix.__array_interface__, "strides": None}).encode()
         out = (ctypes.byref(shape), ctypes.byref(dimensions), ctypes.byref(found))
-        status = _library().XGBoosterPredictFromDense(self._handle, described, _CONFIG, None, *out)
+        status = _library().XGBoosterPredictFromDense(self._handle, described, (_CONFIG % missing).encode(), None, *out)
         if status:
             raise InvalidInput(f"XGBoost cannot predict {matrix.shape[0]} rows: {_last_error()[:300]}", shape=matrix.shape)
         lengths = [shape[i] for i in range(dimensions.value)]
@@ -139,12 +202,18 @@ def _booster(model: Any) -> Any:
     except Exception as error:
         raise InvalidInput(f"the {type(model).__name__} is not fitted; call fit before it is registered") from error
     best = booster.attr("best_iteration")
-    return booster if best is None else booster[: int(best) + 1]
+    booster = booster.copy() if best is None else booster[: int(best) + 1]
+    missing = model.missing
+    if missing is not None and not np.isnan(missing):
+        booster.set_attr(**{_MISSING: repr(float(missing))})
+    return booster
 
 
 def _check_answers(model: Mapping[str, Any]) -> None:
     learner = model["learner"]
     objective, classes = learner["objective"]["name"], int(learner["learner_model_param"]["num_class"])
+    if learner["gradient_booster"]["name"] == "gblinear":
+        raise InvalidInput("the XGBoost model is linear (gblinear), which its library does not predict in place; use a linear model of scikit-learn")
     if classes > 1 or int(learner["learner_model_param"].get("num_target", 1)) > 1 or objective.startswith(_REFUSED):
         raise InvalidInput(
             f"the XGBoost model has the objective {objective!r} with {max(classes, 1)} outputs a row; only binary:logistic and regression are served",
@@ -152,16 +221,48 @@ def _check_answers(model: Mapping[str, Any]) -> None:
         )
 
 
-def _texts(learner: Mapping[str, Any]) -> dict[int, tuple[str, ...]]:
-    """The categories of each column of texts, by position; XGBoost keeps them since 3.1 as Arrow does, offsets into bytes."""
-    encoded = learner["gradient_booster"].get("model", {}).get("cats", {}).get("enc", [])
-    found = {}
-    for position, column in enumerate(encoded):
-        offsets = column.get("offsets") or []
-        if len(offsets) > 1:
-            held = bytes(value % 256 for value in column["values"])
-            found[position] = tuple(held[start:end].decode() for start, end in pairwise(offsets))
+def _categories(learner: Mapping[str, Any]) -> dict[int, tuple[Any, ...]]:
+    """The categories of each categorical column, texts or whole numbers, by position; XGBoost keeps them since 3.1 as Arrow does."""
+    encoded = _trees(learner).get("cats", {}).get("enc", [])
+    return {position: known for position, column in enumerate(encoded) if (known := _learnt(position, column))}
+
+
+def _trees(learner: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a booster of trees holds; DART keeps it one level deeper, and a linear one holds no trees."""
+    booster = learner["gradient_booster"]
+    found: Mapping[str, Any] = booster.get("gbtree", booster).get("model", {})
     return found
+
+
+def _learnt(position: int, column: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Whole numbers as they are, or texts by offsets into their bytes.
+
+    XGBoost 3.2 counts the offsets of texts in characters and cuts the bytes there, so one letter beyond ASCII moves every later
+    category and loses the end of the last: which texts they were cannot be known any more.
+    """
+    if "offsets" not in column:
+        return tuple(int(value) for value in column["values"])
+    offsets, held = list(column["offsets"]), bytes(value % 256 for value in column["values"])
+    if len(offsets) < 2:
+        return ()
+    if offsets[0] or offsets[-1] != len(held) or sorted(offsets) != offsets or not held.isascii():
+        raise Corrupt(
+            f"the categories of column {position} hold letters beyond ASCII or do not fill their bytes ({offsets[-1]} of {len(held)}), so which "
+            "texts they are cannot be known from the model; train it with categories in ASCII, or put an encoder of scikit-learn before it",
+            column=position,
+        )
+    return tuple(held[start:end].decode() for start, end in pairwise(offsets))
+
+
+def _thresholds(learner: Mapping[str, Any]) -> dict[int, tuple[float, ...]]:
+    """The numbers at which trees split, by column; XGBoost compares them as float32."""
+    found: dict[int, set[float]] = {}
+    for tree in _trees(learner).get("trees", []):
+        kinds = tree.get("split_type") or [0] * len(tree["split_indices"])
+        for column, bound, left, kind in zip(tree["split_indices"], tree["split_conditions"], tree["left_children"], kinds, strict=True):
+            if left != -1 and not kind:
+                found.setdefault(int(column), set()).add(float(bound))
+    return {column: tuple(sorted(bounds)) for column, bounds in found.items()}
 
 
 @cache

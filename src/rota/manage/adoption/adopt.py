@@ -114,7 +114,8 @@ class Adopter:
             return msgspec.structs.replace(described, unservable=found.unservable), ""
         bundle = self._bundle(version, found, data)
         digest = self.repositories.blobs.put(encode(bundle))
-        return msgspec.structs.replace(described, bundle=digest, format=bundle.format, seal=bundle.seal, unservable=""), digest
+        told = {"classes": found.classes, "parity": found.parity}
+        return msgspec.structs.replace(described, bundle=digest, format=bundle.format, seal=bundle.seal, unservable="", **told), digest
 
     def _described(self, version: ModelVersion, files: Mapping[str, ArtifactFile]) -> Foreign:
         if DESCRIPTION in files:
@@ -141,7 +142,8 @@ class Adopter:
         with tempfile.TemporaryDirectory(prefix="rota-adopt-") as name:
             folder = Path(name)
             example = foreign.example if foreign.example and files[foreign.example].size <= mlmodel.LARGEST_EXAMPLE else ""
-            for path, local in ((foreign.file, "model"), (example, "example")):
+            answers = mlmodel.AUTHOR_ANSWERS if mlmodel.AUTHOR_ANSWERS in files else ""
+            for path, local in ((foreign.file, "model"), (example, "example"), (answers, "author")):
                 if path:
                     self._copy(files[path], folder / local)
             out = folder / "out"
@@ -154,6 +156,7 @@ class Adopter:
                 columns=tuple((column.name, column.type) for column in foreign.signature.columns) if foreign.signature else (),
                 width=foreign.signature.width if foreign.signature else 0,
                 example="example" if example else "",
+                author="author" if answers else "",
                 pins=self._pins(foreign, files),
                 problem=problem,
                 pickle=pickled,
@@ -184,6 +187,7 @@ class Adopter:
             dependencies=converted.dependencies,
             seal=format_.sealed(version.model, data) if isinstance(format_, SealedFormat) else "",
             tolerance=format_.tolerance,
+            classes=converted.classes,
         )
 
     def _pins(self, foreign: Foreign, files: Mapping[str, ArtifactFile]) -> dict[str, str]:

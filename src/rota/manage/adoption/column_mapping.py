@@ -42,11 +42,8 @@ def served(model: str, signature: Signature | None, inputs: ModelInputs) -> Serv
         if column.type == "timestamp":
             raise InvalidInput(f"column {column.name!r} is a time, which models take in no common form; give the model numbers", column=column.name)
         if column.type == "string" and place not in inputs.texts:
-            raise InvalidInput(
-                f"column {column.name!r} is a text, and nothing in the model says which texts it knows; put an encoder with categories "
-                "(OneHotEncoder, OrdinalEncoder) into the pipeline that is logged",
-                column=column.name,
-            )
+            why = inputs.unread.get(place) or "put an encoder with categories (OneHotEncoder, OrdinalEncoder) into the pipeline that is logged"
+            raise InvalidInput(f"column {column.name!r} is a text, and nothing in the model says which texts it knows: {why}", column=column.name)
     sql = {name: Feature('"' + column.name.replace('"', '""') + '"') for name, column in zip(names, columns, strict=True)}
     view = OnDemandFeatureView(VIEW, {column.name: column.type for column in columns}, sql)
     kinds: list[Type] = ["string" if column.type == "string" else "float" for column in columns]
@@ -92,12 +89,25 @@ def _feature_names(columns: Sequence[Column]) -> list[str]:
     return names
 
 
+def coerced(names: Sequence[str], types: Sequence[Type], row: Mapping[str, Any]) -> list[Any] | None:
+    """The cells of an example's row in the types of its columns; None when it does not fit."""
+    try:
+        return [coerce(kind, row[name]) for name, kind in zip(names, types, strict=True)]
+    except (InvalidInput, KeyError):
+        return None
+
+
+def vector(served_columns: ServedColumns, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The features of a request's row; raises `InvalidInput` for a value of another type."""
+    values = [coerce(column.type, row[column.name]) for column in served_columns.columns]
+    return {cell.name: value for cell, value in zip(served_columns.transformation.columns, values, strict=True)}
+
+
 def _fitting(served_columns: ServedColumns, row: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
-        values = [coerce(column.type, row[column.name]) for column in served_columns.columns]
+        return vector(served_columns, row)
     except InvalidInput:
         return None
-    return {cell.name: value for cell, value in zip(served_columns.transformation.columns, values, strict=True)}
 
 
 def _drawn(served_columns: ServedColumns) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 A file that kills its parser kills that process and nothing else; what comes out is Rota's own form and plain values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ import msgspec
 import numpy as np
 
 from rota.errors import InvalidInput, RotaError
-from rota.manage.adoption import column_mapping, mlmodel
-from rota.manage.adoption.mlmodel import Signature
+from rota.manage.adoption import author_comparison, column_mapping, mlmodel
+from rota.manage.adoption.mlmodel import Column, Signature
 from rota.manage.models import loading
+from rota.manage.models.parity import AuthorAnswers
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.data import FeatureService
-from rota.records.model import Transformation
-from rota.records.record import Record
+from rota.records.model import RegistrationParity, Transformation
+from rota.records.record import Record, decode
 from rota.records.run import Problem
 
 
@@ -33,10 +34,12 @@ class Converted(Record, frozen=True):
     golden_rows: tuple[tuple[float | None, ...], ...] = ()
     golden_answers: tuple[float, ...] = ()
     dependencies: Mapping[str, str] = {}
+    classes: tuple[str, ...] = ()
+    parity: RegistrationParity = RegistrationParity()
 
 
 class ConversionRequest(Record, frozen=True):
-    """What the process shall read. `folder` holds `file` and perhaps `example`; `pickle` says that somebody allowed it."""
+    """What the process shall read. `folder` holds `file` and perhaps `example` and `author`; `pickle` says that somebody allowed it."""
 
     model: str
     format: str
@@ -46,6 +49,7 @@ class ConversionRequest(Record, frozen=True):
     columns: tuple[tuple[str, str], ...] = ()
     width: int = 0
     example: str = ""
+    author: str = ""
     pins: Mapping[str, str] = {}
     problem: Problem | None = None
     pickle: bool = False
@@ -71,19 +75,34 @@ def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> 
     found = column_mapping.served(order.model, _signature(order), inputs := opened.describe(data))
     rows = mlmodel.example_rows((folder / order.example).read_bytes(), found.columns) if order.example else []
     matrix = column_mapping.golden(found, rows)
-    answers = opened.loads(data).predict(matrix)
+    predictor = opened.loads(data)
+    answers = predictor.predict(matrix)
     if answers.shape != (len(matrix),) or not np.isfinite(answers).all():
         raise InvalidInput(f"the model answered {answers[:3]} ... to {len(matrix)} rows; it must give one finite number a row")
+    recorded = _recorded(folder / order.author, found.columns) if order.author else None
+    problem = order.problem or (recorded.problem if recorded else None) or inputs.problem or "regression"
+    parity = author_comparison.compared(opened, data, found, rows, predictor, recorded=recorded, problem=problem)
     Path(order.out).write_bytes(data)
     return Converted(
         format=format_.name,
-        problem=order.problem or inputs.problem or "regression",
+        problem=problem,
         features=found.features,
         transformation=found.transformation,
         golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in matrix),
         golden_answers=tuple(map(float, answers)),
         dependencies=_dependencies(order, opened),
+        classes=((recorded.classes if recorded else ()) or inputs.classes) if problem == "classification" else (),
+        parity=parity,
     )
+
+
+def _recorded(file: Path, columns: Sequence[Column]) -> AuthorAnswers | None:
+    """What the author's object answered when the model was kept, by the columns that are served; None when it knew other columns."""
+    found = decode(file.read_bytes(), AuthorAnswers)
+    names = {column.name for column in columns}
+    if set(found.names) == names:
+        return found
+    return msgspec.structs.replace(found, names=tuple(column.name for column in columns)) if len(found.names) == len(columns) else None
 
 
 def _safest(order: ConversionRequest, formats: Mapping[str, ModelFormat], file: bytes) -> tuple[ModelFormat, bytes]:

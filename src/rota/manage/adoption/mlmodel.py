@@ -16,11 +16,15 @@ from rota.manage.experiments.artifacts import check_path
 from rota.records.schema import Type
 
 DESCRIPTION = "MLmodel"
-BESIDE = ("requirements.txt", "input_example.json", "serving_input_example.json")
+AUTHOR_ANSWERS = "author_answers.json"
+"""What the author's own object answered to rows when the model was logged or registered (`rota.manage.models.parity.AuthorAnswers`)."""
+BESIDE = ("requirements.txt", "input_example.json", "serving_input_example.json", AUTHOR_ANSWERS)
 LARGEST_TEXT = 1_000_000
 LARGEST_EXAMPLE = 10_000_000
 MOST_COLUMNS = 10_000
 LONGEST_NAME = 200
+OWN_FLAVOUR = "rota"
+"""The flavour of models that `run.log_model` kept: their format and file, and why one can never be served."""
 FLAVOURS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "sklearn": ("skops", ("pickled_model",)),
     "lightgbm": ("lightgbm", ("data",)),
@@ -158,6 +162,11 @@ def example_rows(data: bytes, columns: Sequence[Column]) -> list[dict[str, Any]]
 
 def _model(flavours: Mapping[str, Any], files: Collection[str]) -> tuple[str, str, str, str]:
     """Flavour, format and file of the model, or why there is none."""
+    own = flavours.get(OWN_FLAVOUR)
+    if isinstance(own, dict) and own.get("format") in ENDINGS.values():
+        file = _named(own, "data", files)
+        why = str(own.get("unservable") or "")[:1_000] if file else f"the file that its flavour {OWN_FLAVOUR} names is not among its files"
+        return OWN_FLAVOUR, str(own["format"]), file, why
     for flavour, (format_, entries) in FLAVOURS.items():
         said = flavours.get(flavour)
         if not isinstance(said, dict):

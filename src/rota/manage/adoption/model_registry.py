@@ -9,7 +9,7 @@ from typing import Any
 from rota.errors import Conflict
 from rota.manage.adoption import registration
 from rota.manage.adoption.adopt import Adopter
-from rota.manage.models import model_versions, registered_models
+from rota.manage.models import model_versions, registered_models, version_sources
 from rota.records.model import ModelVersion, RegisteredModel
 from rota.records.run import Problem
 
@@ -23,8 +23,9 @@ class ModelRegistry:
     def register_run(
         self, name: str, *, run: str, artifact: str = "model", description: str = "", tags: Mapping[str, str] | None = None, actor: str = "owner"
     ) -> ModelVersion:
-        """Register what a tracked run logged under `artifact`; raises `NotFound` for an unknown run or artifact."""
+        """Register what a tracked run logged under `artifact`; raises `NotFound` for an unknown run or artifact, before anything is made."""
         r = self.adopter.repositories
+        version_sources.check(r, f"runs:/{run}/{artifact}")
         with suppress(Conflict):  # the model is there
             registered_models.create(r.metadata, RegisteredModel(name), actor=actor, now_us=r.clock.now_us())
         source = f"runs:/{run}/{artifact}"

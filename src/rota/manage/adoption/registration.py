@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from rota.errors import InvalidInput, NotFound
-from rota.manage.adoption import mlmodel
+from rota.manage.adoption import author_comparison, mlmodel
 from rota.manage.adoption.adopt import LARGEST_MODEL, Adopter
 from rota.manage.adoption.mlmodel import ENDINGS
 from rota.manage.experiments import artifacts
-from rota.manage.models import model_versions, pickle_signing, version_sources
+from rota.manage.models import model_keeping, model_versions, pickle_signing, version_sources
 from rota.ports.metadata import Batch, transact
-from rota.ports.models import ModelFormat, SealedFormat
+from rota.ports.models import ModelFormat
 from rota.records.model import ModelVersion
+from rota.records.record import encode
 from rota.records.run import Problem
 from rota.records.tracking import ArtifactFile
 
@@ -95,12 +96,16 @@ def of_path(path: Path, *, signature: str = "", example: Path | None = None) -> 
 
 def of_model(model: Any, name: str, adopter: Adopter, *, input_example: Sequence[Mapping[str, Any]] = (), signature: str = "") -> Offer:
     """The offer of a fitted model in memory, by the first installed format that accepts it; its signature follows from the example."""
-    format_, data = _dumped(model, adopter.formats, pickle=pickle_signing.is_allowed(adopter.repositories.metadata, name))
+    format_, data = model_keeping.servable(model, adopter.formats, allowed=pickle_signing.is_allowed(adopter.repositories.metadata, name))
     ending = next(each for each, known in ENDINGS.items() if known == format_.name)
     files: dict[str, bytes | Path] = {f"model{ending}": data, REQUIREMENTS: _requirements(format_)}
+    rows: list[dict[str, Any]] = []
     if input_example:
         files[EXAMPLE] = json.dumps([dict(row) for row in input_example], default=_number).encode()
-        signature = signature or signature_of(json.loads(files[EXAMPLE]))  # type: ignore[arg-type]
+        rows = json.loads(files[EXAMPLE])  # type: ignore[arg-type]
+        signature = signature or signature_of(rows)
+    if answers := author_comparison.recorded(format_, model, signature, rows):
+        files[mlmodel.AUTHOR_ANSWERS] = encode(answers)
     return Offer(files, f"memory:{type(model).__module__}.{type(model).__qualname__}", signature)
 
 
@@ -115,16 +120,6 @@ def signature_of(rows: Sequence[Mapping[str, Any]]) -> str:
             raise InvalidInput(f"column {name!r} of the input example holds {sorted(found)}; a column has one type", column=name)
         columns.append({"type": "double" if len(found) != 1 else found.pop(), "name": str(name), "required": True})
     return json.dumps({"inputs": json.dumps(columns), "outputs": None, "params": None})
-
-
-def _dumped(model: Any, formats: Mapping[str, ModelFormat], *, pickle: bool) -> tuple[ModelFormat, bytes]:
-    for format_ in formats.values():
-        if format_.accepts(model) and (pickle or not isinstance(format_, SealedFormat)):
-            return format_, format_.dumps(model)
-    raise InvalidInput(
-        f"a {type(model).__module__}.{type(model).__qualname__} can be kept by none of the installed formats {sorted(formats)} without running "
-        "code when it is loaded; install the extra of its framework, or let somebody allow it: `rota models allow-pickle MODEL --reason ...`"
-    )
 
 
 def _requirements(format_: ModelFormat) -> bytes:

@@ -129,14 +129,19 @@ def store(repositories: Repositories, root: str, path: str, chunks: Iterable[byt
 
     Raises `InvalidInput` when a part of the path is a file, or what `chunks` raises; nothing is kept then.
     """
-    check_path(path)
-    _refuse_file_as_folder(repositories.metadata, root, path)
+    check_new(repositories.metadata, root, path)
     digest, size = repositories.blobs.put_stream(chunks)
     file = ArtifactFile(root, path, digest, size, repositories.clock.now_us())
     batch = batch or Batch()
     batch.put(file)
     repositories.metadata.commit(batch)
     return file
+
+
+def check_new(metadata: Metadata, root: str, path: str) -> None:
+    """Raise `InvalidInput` when no file can be kept under a path: it is no clean one, or a part of it is a file."""
+    check_path(path)
+    _refuse_file_as_folder(metadata, root, path)
 
 
 def find(metadata: Metadata, root: str, path: str) -> ArtifactFile:
@@ -172,6 +177,11 @@ def listing(metadata: Metadata, root: str, folder: str = "") -> list[Listed]:
             path = file.path[:start] + name
             found[path] = Listed(path, None if below else file.size)
     return [found[path] for path in sorted(found)]
+
+
+def logged_models(metadata: Metadata, run: str) -> list[LoggedModel]:
+    """The models that a run logged and nobody deleted, in the order they were logged."""
+    return [model for model in metadata.find(LoggedModel, {"run": run}, order="created_us") if model.deleted_us is None]
 
 
 def remove(repositories: Repositories, root: str, path: str = "") -> int:

@@ -140,7 +140,11 @@ def shown(value: object) -> str:
 def _purpose(metadata: Metadata, version: ModelVersion) -> dict[str, object]:
     model = metadata.get(RegisteredModel, version.model)
     case = use_case(metadata, version.model)
-    told: dict[str, object] = {"owner": version.owner or (model.owner if model else ""), "description": version.description}
+    told: dict[str, object] = {
+        "owner": version.owner or (model.owner if model else ""),
+        "description": version.description,
+        "an answer is": version.answer,
+    }
     if model is not None:
         told["model"] = model.description
     if case is not None:
@@ -263,4 +267,5 @@ def _lineage(known: Explanation) -> dict[str, object]:
         facts |= {"commit": (code.commit or "none") + (" with local changes" if code.dirty else ""), "lock": code.lock, "python": code.python}
     if known.execution is not None:
         facts["executed by"] = known.execution.executor
-    return facts | {"source": version.source, "format": version.format, "bundle": version.bundle}
+    parity = version.parity.sentence if version.parity else ""
+    return facts | {"source": version.source, "format": version.format, "bundle": version.bundle, "registration parity": parity}

@@ -26,6 +26,7 @@ class Ingredients:
     transformation: Transformation
     golden: np.ndarray
     dependencies: Mapping[str, str]
+    classes: tuple[str, ...] = ()
 
 
 def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredients, data: bytes) -> str:
@@ -46,6 +47,7 @@ def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredie
         dependencies=ingredients.dependencies,
         seal=found.sealed(ingredients.model, data) if isinstance(found, SealedFormat) else "",
         tolerance=found.tolerance,
+        classes=ingredients.classes,
     )
     predictor = loading.opened(formats, bundle, data).loads(data)
     answers = tuple(float(answer) for answer in predictor.predict(ingredients.golden))

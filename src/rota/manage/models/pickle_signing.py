@@ -8,12 +8,14 @@ bytes which somebody slipped into a store, or into another model's place, are no
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from rota.errors import InvalidInput, Refused
 from rota.ports.metadata import Batch, Metadata
+from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.model import PickleAllowance
 from rota.records.record import check_name
 from rota.records.time import Micros
@@ -66,6 +68,19 @@ def refusal(model: str) -> str:
         f"model {model!r} is kept as pickle, which runs code when it is loaded, and nobody allowed that for it; "
         f"a reviewer or the owner may: `rota models allow-pickle {model} --reason ...`"
     )
+
+
+ALLOW = "let somebody allow it as pickle: `rota models allow-pickle MODEL --reason ...`"
+
+
+def advice(model: Any, formats: Mapping[str, ModelFormat]) -> str:
+    """What to do with a model that no safe format keeps: the allowance only where a pickle of it could be served."""
+    pickled = next((each for each in formats.values() if isinstance(each, SealedFormat)), None)
+    if pickled is None:
+        return "install the extra of its framework (or 'rota[pickle]', for any object with predict or predict_proba), or return another model"
+    if not pickled.accepts(model):
+        return "give a fitted object with predict or predict_proba: a function, a class or plain data cannot be served, also as a pickle"
+    return f"install the extra of its framework, give another model, or {ALLOW}"
 
 
 def allow(metadata: Metadata, model: str, *, actor: str, reason: str, now_us: Micros) -> PickleAllowance:

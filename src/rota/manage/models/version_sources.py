@@ -12,6 +12,7 @@ from rota.manage.experiments import artifacts
 from rota.manage.experiments.artifacts import ArtifactLocation
 from rota.manage.repositories import Repositories
 from rota.records.model import ModelVersion
+from rota.records.tracking import LoggedModel
 
 NO_FILES = "it has no files"
 UNCONVERTED = "its files were not made into a bundle that a prediction process loads"
@@ -41,10 +42,28 @@ def drafted(repositories: Repositories, model: str, source: str, run: str = "") 
         metrics={key: value for key, value in tracked.metrics.items() if math.isfinite(value)} if tracked else {},
         parameters=dict(tracked.parameters) if tracked else {},
         source=source,
-        unservable=UNCONVERTED if artifacts.files(repositories.metadata, place.root, place.folder) else NO_FILES,
+        unservable=_unservable(repositories, place),
         experiment_run=run,
     )
     return version, place
+
+
+def check(repositories: Repositories, source: str) -> None:
+    """Raise `NotFound`, naming what is there, unless a source of a run has files: a version without any could never be served."""
+    place = _place(repositories, source)
+    if artifacts.files(repositories.metadata, place.root, place.folder):
+        return
+    names = {file.path.partition("/")[0] for file in artifacts.files(repositories.metadata, place.root)}
+    models = {model.name for model in repositories.metadata.find(LoggedModel, {"run": place.run}) if model.deleted_us is None} if place.run else set()
+    raise NotFound(f"there is nothing at {source!r}; run {place.run!r} kept {sorted(names | models) or 'nothing'}", source=source, run=place.run)
+
+
+def _unservable(repositories: Repositories, place: ArtifactLocation) -> str:
+    """Why a version cannot be served yet: nobody looked at its files, or tracking knew a reason when it kept them."""
+    if not artifacts.files(repositories.metadata, place.root, place.folder):
+        return NO_FILES
+    model = repositories.metadata.get(LoggedModel, place.model) if place.model else None
+    return (model.unservable if model else "") or UNCONVERTED
 
 
 def causes(version: ModelVersion, place: ArtifactLocation) -> list[str]:

@@ -57,6 +57,7 @@ def run(request: Request, run_id: str) -> Response:
         trials=_trials(nested),
         charts=_curves(r.tracking, [found]),
         artifacts=artifacts.files(r.metadata, artifacts.run_root(found)),
+        models=artifacts.logged_models(r.metadata, found.id),
         notes=notes.of(r.metadata, f"experiment_run:{found.id}"),
         untracked=untracked(found.inputs),
     )

@@ -240,7 +240,6 @@ def _first(chunks: Iterator[Raw], rows: int) -> Iterator[Raw]:
 
 def _prepared(run: IngestionRun, text: TextFile, typed: Typed) -> PreparedChunk:
     run.notice_early(typed.notices)
-    run.notice_early(typed.notices)
     return run.prepare(text.name, typed.rows, typed.rejections, typed.rows_in, typed.positions)
 
 

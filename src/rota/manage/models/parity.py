@@ -1,0 +1,149 @@
+"""Compare what is served of a model with what its author's own object answers, at registration, on rows made to reach what can differ.
+
+Both are given the same rows. A row that the author's object answers by an error cannot be compared and is counted; so is one that only
+the served path refuses, unless it is a row of the author's own example. Two different answers refuse the model, with the rows.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rota.errors import InvalidInput
+from rota.manage.models import probe_rows
+from rota.ports.models import AuthorModel, AuthorRows, ModelInputs
+from rota.records.model import RegistrationParity
+from rota.records.record import Record
+from rota.records.run import Problem
+from rota.records.schema import Type
+
+Ask = Callable[[Sequence[Sequence[Any]]], np.ndarray]
+"""Answers to rows, float64 (rows,)."""
+SHOWN = 3
+"""Rows that a refusal shows."""
+MOST_CALLS = 300
+"""Calls of one side after which rows that were not answered by then are left out, as refused."""
+
+
+class AuthorAnswers(Record, frozen=True):
+    """The answers of an author's object, None where it refused, kept beside a model whose object is gone when it is registered.
+
+    The first `examples` rows are the author's own. `error` is the last refusal.
+    """
+
+    author: str
+    names: tuple[str, ...]
+    types: tuple[Type, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    answers: tuple[float | None, ...]
+    examples: int = 0
+    problem: Problem | None = None
+    classes: tuple[str, ...] = ()
+    error: str = ""
+
+
+def ask(author: AuthorModel, name: str, rows: AuthorRows, *, examples: int = 0) -> AuthorAnswers:
+    """What the author's object answers to rows; whatever it raises is a refusal of the row."""
+
+    def asked(cells: Sequence[Sequence[Any]]) -> np.ndarray:
+        return author.answers(AuthorRows(rows.names, rows.types, cells))
+
+    answers, error = _each(asked, rows.cells, (Exception,))
+    inputs: ModelInputs = author.inputs
+    return AuthorAnswers(name, rows.names, rows.types, tuple(map(tuple, rows.cells)), tuple(answers), examples, inputs.problem, inputs.classes, error)
+
+
+def compare(truth: AuthorAnswers, served: Ask, *, tolerance: float, problem: Problem | None = None) -> RegistrationParity:
+    """The served path beside the author's answers; raises `InvalidInput` showing rows that are answered differently.
+
+    Also raised: an answer of a classifier that is no probability, and a row of the author's example that the served path refuses.
+    """
+    asked = [place for place, own in enumerate(truth.answers) if own is not None]
+    found, error = _each(served, [truth.rows[place] for place in asked], (InvalidInput,))
+    answers: list[float | None] = [None] * len(truth.rows)
+    for place, answer in zip(asked, found, strict=True):
+        answers[place] = answer
+    both = [place for place, pair in enumerate(zip(truth.answers, answers, strict=True)) if None not in pair]
+    unanswered = [place for place, own in enumerate(truth.answers) if own is not None and answers[place] is None]
+    if unanswered and unanswered[0] < truth.examples:
+        raise InvalidInput(f"the model is not served as its author's {truth.author} answers: row {unanswered[0]} of its example is refused: {error}")
+    apart = {place: _distance(truth.answers[place], answers[place]) for place in both}
+    wrong = [place for place in both if apart[place] > tolerance]
+    if wrong:
+        raise InvalidInput(_different(truth, answers, wrong, len(both)), rows=len(wrong))
+    if (problem or truth.problem) == "classification":
+        _check_probabilities(truth, both)
+    return RegistrationParity(
+        compared=len(both),
+        refused=sum(own is None for own in truth.answers),
+        unanswered=len(unanswered),
+        difference=max(apart.values(), default=0.0),
+        tolerance=tolerance,
+        author=truth.author,
+        left_out="" if both else f"the author's {truth.author} answered none of {len(truth.rows)} rows ({truth.error[:200]})",
+    )
+
+
+def named(model: Any) -> str:
+    """An object's class, as people know it."""
+    kind = type(model)
+    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
+
+
+def _each(asked: Ask, cells: Sequence[Sequence[Any]], refusals: tuple[type[Exception], ...]) -> tuple[list[float | None], str]:
+    """An answer for each row, None where it was refused; a batch that fails is asked in halves."""
+    answers: list[float | None] = [None] * len(cells)
+    plain = [place for place, row in enumerate(cells) if not _is_rare(row)]
+    rare = sorted(set(range(len(cells))) - set(plain))
+    pending, calls, error = [rare, plain], 0, ""
+    while pending and calls < MOST_CALLS:
+        places = pending.pop()
+        if not places:
+            continue
+        calls += 1
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a framework's advice on rows that nobody wrote
+                found = asked([cells[place] for place in places])
+        except refusals as refusal:
+            error = f"{type(refusal).__name__}: {refusal}"
+            if len(places) > 1:
+                middle = len(places) // 2
+                pending += [places[middle:], places[:middle]]
+            continue
+        for place, answer in zip(places, np.asarray(found, dtype=np.float64).tolist(), strict=True):
+            answers[place] = answer if np.isfinite(answer) else None
+    return answers, error
+
+
+def _is_rare(row: Sequence[Any]) -> bool:
+    """Whether a row holds what many models refuse; such rows are asked apart, so that the others are one call."""
+    return any(cell is None or cell == probe_rows.UNSEEN for cell in row)
+
+
+def _distance(own: float | None, served: float | None) -> float:
+    assert own is not None
+    assert served is not None
+    return abs(own - served) / max(1.0, abs(own))
+
+
+def _different(truth: AuthorAnswers, answers: Sequence[float | None], wrong: Sequence[int], compared: int) -> str:
+    shown = "; ".join(
+        f"{dict(zip(truth.names, truth.rows[place], strict=True))}: the author's {truth.author} answers {truth.answers[place]:.6g}, "
+        f"served would be {answers[place]:.6g}"
+        for place in wrong[:SHOWN]
+    )
+    return (
+        f"the model is not served as its author's object answers: {len(wrong)} of {compared} rows differ, for example {shown}. "
+        "Encode such values before the model, in the pipeline that is registered, or save it as ONNX"
+    )
+
+
+def _check_probabilities(truth: AuthorAnswers, both: Sequence[int]) -> None:
+    beyond = [place for place in both if not 0 <= (truth.answers[place] or 0.0) <= 1]
+    if beyond:
+        raise InvalidInput(
+            f"the model is registered as a classifier and its {truth.author} answers {truth.answers[beyond[0]]:.6g}, which is no probability; "
+            "register a model with probabilities, or as a regression"
+        )
