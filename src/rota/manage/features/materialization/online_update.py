@@ -16,19 +16,20 @@ from the first on (a store may have to begin again), so each of them leaves anew
 """
 
 import hashlib
+import logging
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import polars as pl
 
 from rota.manage.features.expressions import compiler
 from rota.manage.features.materialization import stream_state
-from rota.manage.features.materialization.served_index import Read, ServedIndex, ServedRow, ServedRows, StaleUpdate, Vacancy
+from rota.manage.features.materialization.served_index import STAND, Read, ServedIndex, ServedRow, ServedRows, StaleUpdate, Vacancy
 from rota.manage.features.materialization.stream_state import StreamState
 from rota.manage.features.online import tiles
 from rota.manage.features.online.reader import StoredView
@@ -48,6 +49,8 @@ RECENT_US = 600 * SECOND_US
 """How long an id stays in the de-duplication index at least: in which time pushes of several processes overtake each other."""
 _event_us = struct.Struct("<q").unpack_from  # of a stored row behind its tag, as `row_codec.event_time` reads it: one call less a row
 _pack = msgspec.msgpack.Encoder().encode
+_log = logging.getLogger("rota.manage")
+T = TypeVar("T")
 
 
 class IndexedRow(msgspec.Struct, array_like=True):
@@ -231,34 +234,57 @@ class OnlineUpdate:
         """What `Online.update` calls inside its transaction, in key order."""
         if new[:1] == ROW:
             return new if not old or _event_us(new, 1) > _event_us(old, 1) else newest(old, new)
+        if self._served is not None and new[:1] == STAND:
+            return self._served.stand(new, old)
         return self._steps[int.from_bytes(new[1:], "big")](old)
 
     def _newest_rows(self, views: Sequence[RowView]) -> Pairs:
         """The newest of the rows for each entity; the store keeps the newer one."""
-        return [pair for view in views for pair in view.newest_rows(self._names[view.join_keys], self._stored_forms(view))]
+        pairs: Pairs = []
+        for view in views:
+            forms = self._stored_forms(view)
+            names = [name if data else None for name, data in zip(self._names[view.join_keys], forms, strict=True)]
+            pairs += view.newest_rows(names, forms)
+        return pairs
 
     def _served_rows(self, views: Sequence[RowView], read: Read) -> Pairs:
         """The same where rows have ids: a row that takes the place of an earlier one takes that away from where it stands."""
         if not views:
             return []
         forms = {view.prefix: self._stored_forms(view) for view in views}
-        rows = [
-            ServedRow(each.row[self._source.id_field or ""], identity, each.created_us, {prefix: data[i] for prefix, data in forms.items()})
-            for i, (each, (_, identity)) in enumerate(zip(self._pushed, self._places, strict=True))
-        ]
-        standing: dict[bytes, int] = {}
-        for i, row in enumerate(rows):
-            known = self._seen.get(row.identity)
-            if i not in self._outdated and (known is None or known.created_us <= row.created_us):
-                standing[row.identity] = i
-        self._served = ServedRows(self._index.served, views, rows, self._names, standing, cautious=self._cautious)
+        name, timestamp = self._source.id_field or "", self._source.timestamp_field
+        rows, standing = [], dict[bytes, int]()
+        for i, (each, (_, identity)) in enumerate(zip(self._pushed, self._places, strict=True)):
+            rows.append(ServedRow(each.row[name], (each.row[timestamp], each.created_us, identity)))
+            known = self._seen.get(identity)
+            if i not in self._outdated and (known is None or known.created_us <= each.created_us):
+                standing[identity] = i
+        self._served = ServedRows(self._index.served, views, rows, forms, self._names, standing, cautious=self._cautious)
         self._served.prepare(read, self._history.successors)
         return self._served.pairs(self._step)
 
     def _stored_forms(self, view: RowView) -> list[bytes]:
-        if len(self._pushed) >= FEWEST:
-            return self._index.batches[view.prefix].stored(self._columns)
-        return view.encode_all(self._pushed)
+        """The rows as a view stores them; one that the view cannot compute is left out of it (b""), for the others must not wait for it."""
+        try:
+            if len(self._pushed) >= FEWEST:
+                return self._index.batches[view.prefix].stored(self._columns)
+            return view.encode_all(self._pushed)
+        except Exception:  # noqa: BLE001 - the row is acknowledged: whatever is wrong with it, the source goes on
+            return [self._computed(view, partial(view.encode, each.row, each.created_us)) or b"" for each in self._pushed]
+
+    def _tile_updates(self, view: WindowView) -> list[TileUpdate | None]:
+        try:
+            return list(view.tile_updates(self._pushed))
+        except Exception:  # noqa: BLE001 - as above
+            return [self._computed(view, partial(view.tile_update, each.row, each.created_us)) for each in self._pushed]
+
+    def _computed(self, view: StoredView, compute: Callable[[], T]) -> T | None:
+        try:
+            return compute()
+        except Exception:  # noqa: BLE001 - as above
+            extra = {"action": "push", "source": self._source.name, "view": view.view.name}
+            _log.exception("a row was left out of a view, which cannot compute it", extra=extra)
+            return None
 
     def _step(self, change: Callable[[bytes | None], bytes]) -> bytes:
         self._steps.append(change)
@@ -284,7 +310,9 @@ class OnlineUpdate:
 
     def _tiles(self, view: WindowView, names: Sequence[bytes | None]) -> Pairs:
         """Each entity that a row belongs to now, or may have belonged to before it was corrected."""
-        updates, by_entity = view.tile_updates(self._pushed), _grouped(names)
+        updates = self._tile_updates(view)
+        names = [name if update is not None else None for name, update in zip(names, updates, strict=True)]
+        by_entity = _grouped(names)
         if not self._index.needed:
             return [
                 (view.prefix + name, self._step(partial(tiles.changed, view.layout, [(None, updates[i]) for i in rows])))
@@ -347,7 +375,9 @@ class OnlineUpdate:
             earlier, new = self._corrections[i]
             if (earlier is None and not new) or (not new and not view.layout.folds):
                 continue
-            taken = view.tile_update(earlier.row, earlier.created_us) if earlier is not None and _name(view, earlier.row) == name else None
+            taken = None
+            if earlier is not None and _name(view, earlier.row) == name:
+                taken = self._computed(view, partial(view.tile_update, earlier.row, earlier.created_us))
             if taken is not None or added is not None:
                 changes.append((taken, added))
         return tiles.changed(view.layout, changes, old) if changes else old or b""

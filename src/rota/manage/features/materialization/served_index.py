@@ -11,9 +11,9 @@ from what was read before it; where the store has moved on since, `StaleUpdate` 
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,8 @@ from rota.records.data import Source
 from rota.records.time import Micros
 
 SERVED = b"w"
+STAND = b"!"
+"""First byte of what stands in an update for the row of an entity."""
 assert SERVED > VIEW, "buckets are written behind the rows of views"
 Places = dict[bytes, dict[bytes, bytes]]
 """Of each id in a bucket, by its digest: for each set of join keys (by its tag) the entity that the id's row stands for."""
@@ -104,14 +106,11 @@ def encoded(places: Places) -> bytes:
     return _pack({identity: dict(sorted(places[identity].items())) for identity in sorted(places)})
 
 
-@dataclass(slots=True)
-class ServedRow:
-    """A row of an update: its id and the id's digest, when it was created, and its bytes in each view by the view's prefix."""
+class ServedRow(NamedTuple):
+    """A row of an update: its id, and what the newest row of an entity is the largest of: event time, created time, the id's digest."""
 
     id: Any
-    identity: bytes
-    created_us: Micros
-    data: dict[bytes, bytes] = field(default_factory=dict)
+    order: tuple[Micros, Micros, bytes]
 
 
 class ServedRows:
@@ -122,6 +121,7 @@ class ServedRows:
         index: ServedIndex,
         views: Sequence[RowView],
         rows: Sequence[ServedRow],
+        forms: Mapping[bytes, Sequence[bytes]],
         names: Mapping[tuple[str, ...], Sequence[bytes | None]],
         standing: dict[bytes, int],
         *,
@@ -131,14 +131,17 @@ class ServedRows:
         self._groups = index.groups_of(views)
         self._cautious = cautious
         self._rows = rows
+        self._forms = forms  # by a view's prefix what it stores of each row; b"" where it cannot compute the row
+        self._bests: dict[tuple[bytes, bytes], int | None] = {}
         self._names = names
         self.standing = standing
         """By the id's digest the row that counts of each id: the last one, unless the de-duplication index knows a later one."""
         self._identities: dict[bytes, set[bytes]] = {}
         for row in rows:
-            self._identities.setdefault(index.bucket(row.identity), set()).add(row.identity)
+            self._identities.setdefault(index.bucket(row.order[2]), set()).add(row.order[2])
         self._known: Places = {}
         self._touched: list[tuple[EntityGroup, bytes, list[int]]] = []
+        self._targets: list[tuple[EntityGroup, RowView, bytes, list[int]]] = []
         self._foreseen: set[bytes] = set()
         self._vacancies: list[Vacancy] = []
         self._find: Successors = lambda _: {}
@@ -169,16 +172,15 @@ class ServedRows:
         if moved_on and not self._cautious:
             raise StaleUpdate("another process wrote meanwhile")
         self._moved_on = moved_on
-        self._moves, self._held = {}, {}
+        self._moves, self._held, self._bests = {}, {}, {}
         if moved_on and self._vacancies:
             self._successors = self._find(self._vacancies)
 
     def pairs(self, step: Step) -> Pairs:
-        """The keys that the update writes, each with the step that changes it."""
-        rows = [
-            (view.prefix + name, step(partial(self._stand, group, view, name, rows))) for group, name, rows in self._touched for view in group.views
-        ]
-        return rows + [(bucket, step(partial(self._enter, bucket))) for bucket in sorted(self._foreseen)]
+        """The keys that the update writes, each with the step that changes it; of an entity's row that is `stand`."""
+        self._targets = [(group, view, name, rows) for group, name, rows in self._touched for view in group.views]
+        stands = [(view.prefix + name, STAND + i.to_bytes(4, "big")) for i, (_, view, name, _) in enumerate(self._targets)]
+        return stands + [(bucket, step(partial(self._enter, bucket))) for bucket in sorted(self._foreseen)]
 
     def _foresee(self, stored: Mapping[bytes, bytes | None]) -> None:
         for group, name, rows in self._touched:
@@ -186,16 +188,16 @@ class ServedRows:
                 key = view.prefix + name
                 if key not in stored:
                     continue
-                old, best = stored[key], self._best(view, rows)
+                old = stored[key]
+                best = self._best(group, view, name, rows)
                 new, replaced = self._settled(view, old, best)
                 if replaced is not None:
                     self._vacancies.append(Vacancy(view, key, replaced.id))
                 if replaced is not None or view.id_of(old) != view.id_of(new):
-                    for data in (old, best):
-                        self._expect(view.id_of(data))
+                    self._expect(view.id_of(old))
+                    self._expect(None if best is None else self._rows[best].order[2])
         if self._cautious:
-            for row in self._rows:
-                self._expect(row.identity)
+            self._foreseen.update(self._identities)
         self._successors = self._find(self._vacancies) if self._vacancies else {}
         for vacancy in self._vacancies:
             self._expect(vacancy.view.id_of(self._successors[vacancy.key]))
@@ -204,40 +206,61 @@ class ServedRows:
         if identity is not None:
             self._foreseen.add(self._index.bucket(identity))
 
-    def _best(self, view: RowView, rows: Sequence[int]) -> bytes | None:
-        """The newest of the rows that count."""
-        found = [self._rows[i].data[view.prefix] for i in rows if self.standing.get(self._rows[i].identity) == i]
-        return max(found, key=view.order, default=None)
+    def _best(self, group: EntityGroup, view: RowView, name: bytes, rows: Sequence[int]) -> int | None:
+        """The newest of the rows that count, which is the same in all views of the group but one that cannot compute it."""
+        place = (group.tag, name)
+        if place not in self._bests:
+            self._bests[place] = self._newest(rows)
+        best = self._bests[place]
+        if best is None or self._forms[view.prefix][best]:
+            return best
+        return self._newest([i for i in rows if self._forms[view.prefix][i]])
 
-    def _settled(self, view: RowView, old: bytes | None, best: bytes | None) -> tuple[bytes | None, ServedRow | None]:
+    def _newest(self, rows: Sequence[int]) -> int | None:
+        standing = [i for i in rows if self.standing.get(self._rows[i].order[2]) == i]
+        return max(standing, key=lambda i: self._rows[i].order) if standing else None
+
+    def _settled(self, view: RowView, old: bytes | None, best: int | None) -> tuple[bytes | None, ServedRow | None]:
         """What stands for an entity after the update; and, if that takes a look into the history, the row whose earlier form stood there."""
-        place = self.standing.get(view.id_of(old) or b"")
-        if not old or place is None or self._rows[place].created_us <= created_time(old):
-            return (best if best is not None and (not old or view.order(best) > view.order(old)) else old), None
-        if best is not None and view.order(best) >= view.order(old):
-            return best, None
-        return best, self._rows[place]
+        new = None if best is None else self._forms[view.prefix][best]
+        if not old:
+            return new, None
+        before = view.order(old)
+        place = self.standing.get(before[2])
+        if place is None or self._rows[place].order[1] <= before[1]:
+            return (new if best is not None and self._rows[best].order > before else old), None
+        if best is not None and self._rows[best].order >= before:
+            return new, None
+        return new, self._rows[place]
+
+    def stand(self, new: bytes, old: bytes | None) -> bytes:
+        """The row of an entity after the update; `new` is what stands for it in `pairs`."""
+        group, view, name, rows = self._targets[int.from_bytes(new[1:], "big")]
+        return self._stand(group, view, name, rows, old)
 
     def _stand(self, group: EntityGroup, view: RowView, name: bytes, rows: Sequence[int], old: bytes | None) -> bytes:
-        """The row of an entity after the update."""
-        new, replaced = self._settled(view, old, self._best(view, rows))
+        new, replaced = self._settled(view, old, self._best(group, view, name, rows))
         if replaced is not None:
             key = view.prefix + name
             if key not in self._successors:
                 raise StaleUpdate(f"an entity of view {view.view.name!r} was changed by another process at the same time")
-            others = [data for data in (new, self._successors[key]) if data is not None]
-            new = max(others, key=view.order, default=None)
+            new = max(filter(None, (new, self._successors[key])), key=view.order, default=None)
         before, after = view.id_of(old), view.id_of(new)
-        if after is not None:
+        if after is not None and len(group.views) > 1:
             self._held.setdefault((group.tag, name), set()).add(after)
         if before != after:
-            for identity, stands in ((before, False), (after, True)):
-                if identity is not None:
-                    bucket = self._index.bucket(identity)
-                    if stands and bucket not in self._foreseen:
-                        raise StaleUpdate(f"an entity of view {view.view.name!r} was changed by another process at the same time")
-                    self._moves.setdefault(bucket, []).append((identity, group.tag, name, stands))
+            self._move(group, name, before, after)
         return new or b""
+
+    def _move(self, group: EntityGroup, name: bytes, before: bytes | None, after: bytes | None) -> None:
+        """Another id stands for an entity: the served index, behind the rows, is to know it."""
+        if before is not None:
+            self._moves.setdefault(self._index.bucket(before), []).append((before, group.tag, name, False))
+        if after is not None:
+            bucket = self._index.bucket(after)
+            if bucket not in self._foreseen:
+                raise StaleUpdate("an entity was changed by another process at the same time")
+            self._moves.setdefault(bucket, []).append((after, group.tag, name, True))
 
     def _enter(self, bucket: bytes, old: bytes | None) -> bytes:
         """A bucket of the served index after the update."""
