@@ -3,7 +3,7 @@
     python benchmarks/features/push.py                  # 200 batches of 1,000
     python benchmarks/features/push.py --batches 20     # small
 
-Stories: a source with three scalar views of ten features; one with a view of two windows (1 h, 24 h; hop 15 min) with and
+Stories: a source with three scalar views of ten features, with and without row ids; one with a view of two windows (1 h, 24 h; hop 15 min) with and
 without row ids. The reference of the same run is the same rows as MessagePack in one fsynced file: what durability alone costs.
 """
 
@@ -32,8 +32,9 @@ COLUMNS = [f"f{i}" for i in range(10)]
 entity = Entity("user", ["user"])
 
 
-def scalar() -> FeatureService:
-    source = Source("events", {"user": "int", "at": "timestamp", **dict.fromkeys(COLUMNS, "float")}, "at")
+def scalar(*, ids: bool) -> FeatureService:
+    fields = {"user": "int", "at": "timestamp", **dict.fromkeys(COLUMNS, "float")} | ({"id": "int"} if ids else {})
+    source = Source("events", fields, "at", id_field="id" if ids else None)
     return FeatureService("s", [FeatureView(f"v{n}", [entity], source, {name: Feature(name) for name in COLUMNS}) for n in range(3)])
 
 
@@ -91,7 +92,12 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=None, help="where the stores are made (default: the temporary directory)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    stories = {"3 scalar views x 10": scalar(), "2 windows": windowed(ids=False), "2 windows, rows with ids": windowed(ids=True)}
+    stories = {
+        "3 scalar views x 10": scalar(ids=False),
+        "3 scalar views, with ids": scalar(ids=True),
+        "2 windows": windowed(ids=False),
+        "2 windows, rows with ids": windowed(ids=True),
+    }
     results = {}
     for name, service in stories.items():
         rate, reference = pushed(service, options)

@@ -7,6 +7,7 @@ import polars as pl
 
 from rota.errors import NotFound
 from rota.manage.features.join.parity import parity
+from rota.manage.features.materialization import materialization_log
 from rota.manage.models import loading, transformation
 from rota.manage.repositories import Repositories
 from rota.manage.signals import label_domain, labels, prediction_log
@@ -56,7 +57,7 @@ def check_parity(repositories: Repositories, formats: Mapping[str, ModelFormat],
     service = loading.load(repositories.blobs, formats, version.bundle).bundle.features
     requests = pl.DataFrame([_request(text, service.request_fields) for text in sample["request"].to_list()], infer_schema_length=None)
     served = _with_features(sample, service.feature_names).select("prediction_id", "at_us", *service.feature_names).hstack(requests)
-    differing = parity(repositories.tables, service, served)
+    differing = parity(repositories.tables, service, served, materialized=materialization_log.times(repositories.metadata, service))
     cells = served.height * len(service.feature_names)
     outcome: Judgement = "inconclusive" if not cells else "fail" if differing.height else "pass"
     return {

@@ -141,6 +141,7 @@ class ViewMaterialization(Record, frozen=True):
     """The last time that a definition of a view was materialized: when, from which version of the source's table, and how many keys it had.
 
     `definition` are the first bytes of the view's online keys in hexadecimal; `version` is None while the source has no table.
+    `times` are this and the earlier moments, of which the last ten thousand are kept: an ingested row was online from the next one on.
     """
 
     view: str
@@ -148,6 +149,7 @@ class ViewMaterialization(Record, frozen=True):
     at_us: Micros
     version: int | None
     keys: int
+    times: tuple[Micros, ...] = ()
 
 
 class CatalogStamp(Record, frozen=True):

@@ -25,8 +25,11 @@ from rota.errors import InvalidInput, NotFound, Refused, Unavailable
 from rota.manage.features.expressions import equivalence_check
 from rota.manage.features.join.point_in_time import historical
 from rota.manage.features.online.reader import OnlineFeatures, stored_view
+from rota.manage.features.online.row_codec import RowView
+from rota.manage.features.online.window_view import WindowView
 from rota.manage.features.writer import Feed
 from rota.ports.inputs import Inputs
+from rota.ports.metadata import Batch
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.records.intake import StreamClaim
 from rota.records.record import encode
@@ -113,6 +116,39 @@ def test_a_push_is_taken_whole_or_not_at_all(place: Place) -> None:
     assert place.feed.pushes.push("sales", []) == 0
     assert place.serves() == (None, None, None)
     assert place.feed.pushes.flush("sales") == 0
+
+
+@pytest.mark.parametrize("identified", [True, False])
+def test_a_row_that_a_view_cannot_compute_does_not_stop_its_source(identified: bool, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    place = Place(lambda: (MemoryTables(), MemoryOnline(), MemoryJournal()), service(identified=identified))
+
+    def breaking(of: Any) -> Any:
+        def compute(self: Any, row: Any, *rest: Any) -> Any:
+            if row["amount"] == 13.0:
+                raise ZeroDivisionError("what no compiler foresaw")
+            return of(self, row, *rest)
+
+        return compute
+
+    monkeypatch.setattr(RowView, "encode", breaking(RowView.encode))
+    monkeypatch.setattr(WindowView, "tile_update", breaking(WindowView.tile_update))
+    assert place.feed.pushes.push("sales", [sale(1, 2.0), sale(2, 13.0, at=START + 0), sale(3, 4.0, name="b")]) == 3
+    assert (place.serves("a"), place.serves("b")) == ((2.0, 1, 2.0), (4.0, 1, 4.0))
+    assert "a row was left out of a view" in caplog.text
+    place.clock.advance(START + MINUTE)
+    assert place.another().pushes.push("sales", [sale(4, 5.0, at=START + 1), sale(2, 6.0, at=START + 2)]) == 2
+    assert place.serves("a") == (6.0, 3, 13.0)
+    assert place.feed.pushes.flush("sales") == 5
+
+
+def test_a_stored_view_without_an_entity_does_not_stop_its_source(place: Place) -> None:
+    batch = Batch()
+    batch.put(FeatureView("all", [], place.service.stored_views[0].source, {"amount": Feature("amount")}))
+    place.metadata.commit(batch)
+    feed = place.another()
+    assert feed.pushes.push("sales", [sale(1, 2.0)]) == 1
+    assert (feed.pushes.recover(), feed.pushes.flush("sales")) == (0, 1)
+    assert place.serves() == (2.0, 1, 2.0)
 
 
 def test_a_repeated_push_changes_nothing(place: Place) -> None:

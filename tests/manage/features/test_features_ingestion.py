@@ -455,6 +455,7 @@ def test_outcomes_become_rows_that_follow_their_labels(place: Place) -> None:
     place.clock.advance(NOON + 2 * HOUR)
     assert counts(place.feed.ingestion.ingest(source.name)) == (2, 2, 0, 0)
     assert place.rows(source.name)[1] == {
+        "_received_us": NOON + 2 * HOUR,
         "answer": 0.5,
         "asked_at": NOON + 1,
         "created_us": NOON + HOUR,

@@ -19,6 +19,7 @@ from rota.manage.features.definitions.versions import CATALOG
 from rota.manage.features.join import point_in_time
 from rota.manage.features.join.point_in_time import JoinPlan
 from rota.manage.features.join.windows import AsOf
+from rota.manage.features.materialization import materialization_log
 from rota.manage.features.materialization.freshness import ViewStatus
 from rota.manage.features.materialization.materialize import Progress
 from rota.manage.features.online.reader import OnlineFeatures
@@ -255,7 +256,8 @@ class Store:
                 continue
         tracked = input_tracking.listening()
         read = {source: self._repositories.tables.version(f"sources/{source}") for source in plan.sources} if tracked else {}
-        joined = point_in_time.historical(self._repositories.tables, plan, spine, timestamp=timestamp, as_of=as_of)
+        times = materialization_log.times(self._metadata, service) if as_of == "served" else None
+        joined = point_in_time.historical(self._repositories.tables, plan, spine, timestamp=timestamp, as_of=as_of, materialized=times)
         if tracked:
             _note(service, read, joined)
         return joined

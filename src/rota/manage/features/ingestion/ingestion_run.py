@@ -16,7 +16,7 @@ import polars as pl
 from rota.errors import RotaError
 from rota.manage.features.ingestion import contracts, ingestion_log, new_rows, null_keys, quarantine, watermarks
 from rota.manage.features.rows import source_table
-from rota.manage.features.rows.source_table import CREATED
+from rota.manage.features.rows.source_table import CREATED, RECEIVED
 from rota.manage.signals.exactly_once import tidy
 from rota.ports.clock import Clock
 from rota.ports.inputs import InputFile, Inputs
@@ -103,7 +103,10 @@ class IngestionRun:
         dated = new_rows.dated(self.source, kept, self.stores.clock.now_us())
         new = new_rows.unknown(self.stores.tables, self.source, dated, by_watermark=positions is None)
         rejected = rejections + broken
-        return PreparedChunk(new.select(*self.source.fields, CREATED), rejected, Counts(rows_in, new.height, kept.height - new.height, len(rejected)))
+        received = pl.lit(self.stores.clock.now_us(), dtype=pl.Int64).alias(RECEIVED)
+        return PreparedChunk(
+            new.select(*self.source.fields, CREATED, received), rejected, Counts(rows_in, new.height, kept.height - new.height, len(rejected))
+        )
 
     def refuse_broken(self, origin: str, rejections: list[Rejection], rows: pl.DataFrame, positions: pl.Series | None) -> None:
         """Raise `Refused`, and record it, if one of the rows breaks a contract that refuses."""

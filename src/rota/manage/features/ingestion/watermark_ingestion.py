@@ -62,6 +62,6 @@ def _prepared(run: IngestionRun, source: IncrementalInput, part: WatermarkRange)
 
 def _joined(run: IngestionRun, chunks: list[PreparedChunk]) -> PreparedChunk:
     """A claimed chunk that is read again in several parts."""
-    empty = pl.DataFrame(schema=coercion.dtypes(source_table.fields(run.source)))
+    empty = pl.DataFrame(schema=coercion.dtypes({**source_table.fields(run.source), source_table.RECEIVED: "int"}))
     rows = pl.concat([empty, *(chunk.rows for chunk in chunks)])
     return PreparedChunk(rows, [rejection for chunk in chunks for rejection in chunk.rejections], Counts())

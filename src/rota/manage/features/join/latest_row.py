@@ -11,14 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from rota.manage.features.join.row_history import RowSegment
-from rota.manage.features.online.row_codec import RowView
+from rota.manage.features.join.row_history import ARRIVED, GONE, RowSegment
+from rota.manage.features.join.windows import largest_covering
+from rota.manage.features.online.row_codec import RowView, id_digest
 from rota.manage.features.rows.source_table import CREATED
 from rota.records.data import FeatureView
 
 Ints = np.ndarray
 _ENTITY = "_entity"
 _ROOM = 2**62
+_NEVER = 2**61
 
 
 def newest(view: FeatureView, segment: RowSegment, entities: pl.DataFrame, at: Ints) -> tuple[Ints, Ints]:
@@ -35,19 +37,44 @@ def newest(view: FeatureView, segment: RowSegment, entities: pl.DataFrame, at: I
 
 
 def served(view: FeatureView, segment: RowSegment, entities: pl.DataFrame, at: Ints) -> tuple[Ints, Ints]:
-    """Place in the segment (or -1) and event time of the row that the online store held: of all that had come in, the newest."""
+    """Place in the segment (or -1) and event time of the row that the online store held: the newest of those that it knew and that counted.
+
+    The rows have the moments from which they were online, and (null: for good) from which a later version of them was.
+    """
     numbers, asked = _numbered(segment, entities)
     kept = _kept(numbers, None)
-    event, created = _ints(segment.rows, view.source.timestamp_field), _ints(segment.rows, CREATED)
-    entity, moments, received = _taken(numbers, kept), _taken(event, kept), _taken(created, kept)
-    ordered = ordered_by(Timeline(entity, moments).keys, received, _bytes_of(view, segment.rows, kept))
-    arrivals = Timeline(entity, np.maximum(received, moments))
-    arrived = np.argsort(arrivals.keys)
-    # Ranks grow with the entity first, so a running maximum over all entities is one over each.
-    best = np.maximum.accumulate(ordered.ranks()[arrived])
-    found = arrivals.last(arrivals.keys[arrived], asked, at)
-    places = _through(ordered.row(through(found, best)), kept)
+    event, arrived = _ints(segment.rows, view.source.timestamp_field), _taken(_ints(segment.rows, ARRIVED), kept)
+    entity, moments, created = _taken(numbers, kept), _taken(event, kept), _taken(_ints(segment.rows, CREATED), kept)
+    ordered = ordered_by(Timeline(entity, moments).keys, created, _bytes_of(view, segment.rows, kept))
+    gone = segment.rows[GONE] if GONE in segment.rows.columns else None
+    if gone is None or gone.null_count() == segment.rows.height:
+        arrivals = Timeline(entity, arrived)
+        order = np.argsort(arrivals.keys)
+        # Ranks grow with the entity first, so a running maximum over all entities is one over each.
+        best = np.maximum.accumulate(ordered.ranks()[order])
+        found = through(arrivals.last(arrivals.keys[order], asked, at), best)
+    else:
+        found = _standing(entity, arrived, _taken(gone.fill_null(_NEVER).to_numpy(), kept), ordered.ranks(), asked, at)
+    places = _through(ordered.row(found), kept)
     return places, event[places] if len(event) else np.zeros(len(at), dtype=np.int64)
+
+
+def _standing(entity: Ints, arrived: Ints, gone: Ints, ranks: Ints, asked: Ints, at: Ints) -> Ints:
+    """For each requested (entity, moment) the largest rank of a row of the entity with arrived <= moment < gone, or -1."""
+    questions = np.flatnonzero(asked >= 0)
+    if not len(questions) or not len(entity):
+        return np.full(len(at), -1)
+    timeline = Timeline(asked[questions], at[questions])
+    order = np.argsort(timeline.keys)
+    keys = timeline.keys[order]
+    first = np.searchsorted(keys, timeline.at(entity, arrived - 1), side="right")
+    last = np.searchsorted(keys, timeline.at(entity, gone - 1), side="right") - 1
+    by_rank = np.argsort(ranks)
+    by_rank = by_rank[first[by_rank] <= last[by_rank]]
+    covering = largest_covering(first[by_rank], last[by_rank], len(keys))
+    found = np.full(len(at), -1)
+    found[questions[order]] = through(covering, ranks[by_rank])
+    return found
 
 
 def _numbered(segment: RowSegment, entities: pl.DataFrame) -> tuple[Ints, Ints]:
@@ -75,9 +102,12 @@ def _kept(numbers: Ints, replaced: np.ndarray | None) -> Ints | None:
 
 
 def _bytes_of(view: FeatureView, rows: pl.DataFrame, kept: Ints | None) -> Callable[[Ints], list[bytes]]:
-    """What the online store would hold of rows: it prefers the larger bytes where event and creation are the same."""
+    """What decides in the online store between rows of the same event and creation: the larger id, or where there are none the larger bytes."""
 
     def encode(places: Ints) -> list[bytes]:
+        identity = view.source.id_field
+        if identity is not None:
+            return [id_digest(value) for value in rows[identity].gather(_through(places, kept)).to_list()]
         stored = RowView(view)
         return [stored.encode(row, 0) for row in rows[_through(places, kept)].iter_rows(named=True)]
 

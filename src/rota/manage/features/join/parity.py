@@ -1,5 +1,6 @@
 """Training == serving, cell by cell: the features that predictions were made with against the same features recomputed."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -11,9 +12,17 @@ from rota.manage.features.join.point_in_time import historical
 from rota.manage.features.join.windows import AsOf
 from rota.ports.tables import Tables
 from rota.records.data import FeatureService
+from rota.records.time import Micros
 
 
-def parity(tables: Tables, service: FeatureService, served: pl.DataFrame, *, as_of: AsOf = "served") -> pl.DataFrame:
+def parity(
+    tables: Tables,
+    service: FeatureService,
+    served: pl.DataFrame,
+    *,
+    as_of: AsOf = "served",
+    materialized: Mapping[str, Sequence[Micros]] | None = None,
+) -> pl.DataFrame:
     """The cells that differ, as (prediction_id, at_us, feature, served, recomputed); no rows means parity.
 
     `served` holds prediction_id, at_us, the request fields and the logged features. Flush the feed first: rows that are
@@ -23,7 +32,7 @@ def parity(tables: Tables, service: FeatureService, served: pl.DataFrame, *, as_
     missing = [name for name in service.feature_names if name not in served.columns]
     if missing:
         raise InvalidInput(f"the served rows lack the logged features {missing}", columns=missing)
-    again = historical(tables, service, served.drop(service.feature_names), timestamp="at_us", as_of=as_of)
+    again = historical(tables, service, served.drop(service.feature_names), timestamp="at_us", as_of=as_of, materialized=materialized)
     exact = _exact(service)
     cells = []
     for name in service.feature_names:

@@ -2,14 +2,15 @@
 
 as_of="event": by event time: the newest row with timestamp <= t, corrections of a row (same id) taken as if they had been
 there from the start. For datasets: history that was loaded long afterwards counts as if it had been received in time.
-as_of="served": what serving could know: only rows that Rota had received by t, as the online store had them then.
+as_of="served": what serving knew: only rows that were online by t, as the online store had them then: pushed rows from their receipt
+on, ingested ones from the materialization that brought them (see `row_history.served_times`).
 
 Views over one source with the same join keys read its rows once. A source with a clustered copy (see `row_history`) is read a
 bucket or two at a time, and only buckets that somebody asks about; what came after the copy is read from the source's table. A
 source without one is read whole, but only the columns that are needed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,8 +20,9 @@ import polars as pl
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features.expressions import compiler
 from rota.manage.features.join import latest_row
-from rota.manage.features.join.row_history import Layout, RowHistory, RowSegment, SourceSnapshot, layout_of, snapshot, widened
+from rota.manage.features.join.row_history import Layout, RowHistory, RowSegment, SourceSnapshot, layout_of, served_times, snapshot, widened
 from rota.manage.features.join.windows import AsOf, WindowPlan, windowed
+from rota.manage.features.online.row_codec import prefix
 from rota.manage.features.rows import coercion, column_conversion, source_table
 from rota.manage.features.rows.source_table import CREATED
 from rota.ports.tables import Tables
@@ -73,6 +75,7 @@ def historical(
     timestamp: str,
     known_until_us: Micros = FAR_US,
     as_of: AsOf = "event",
+    materialized: Mapping[str, Sequence[Micros]] | None = None,
 ) -> pl.DataFrame:
     """The spine with one column for each of `features.feature_names`: as many rows as before, in the same order.
 
@@ -80,6 +83,9 @@ def historical(
     datetimes with a zone, datetimes without one (read as UTC), dates (their midnight in UTC) or integer microseconds, each
     column by itself. Rows of the sources that Rota received after `known_until_us` are ignored. An unknown entity, a null
     join key, a null timestamp or a row older than the view's ttl gives null; a row exactly as old as the ttl is alive.
+
+    `materialized` are the moments at which each definition of a view was materialized (`materialization_log.times`), in order; as_of
+    "served" needs them for sources that rows are ingested into.
 
     A windowed feature covers the rows with floor(t - window, hop) <= timestamp <= t. Raises `InvalidInput` when the frame lacks a
     column, has one in a type that does not fit, or already has a column of a feature's name.
@@ -89,7 +95,7 @@ def historical(
     if taken:
         raise InvalidInput(f"the frame already has the columns {taken}; leave them out", columns=taken)
     at = column_conversion.conform(spine, {timestamp: "timestamp"}, what="the frame").to_series()
-    join = PointInTimeJoin(tables, spine, at, known_until_us, as_of)
+    join = PointInTimeJoin(tables, spine, at, known_until_us, as_of, materialized or {})
     columns: dict[str, pl.Series] = {}
     for layout, reads in plan.stored:
         columns |= join.columns(layout, reads)
@@ -123,8 +129,11 @@ class _Part:
 class PointInTimeJoin:
     """The features of one frame of entities and moments, all from the same version of each source."""
 
-    def __init__(self, tables: Tables, spine: pl.DataFrame, at: pl.Series, known_until_us: Micros, as_of: AsOf) -> None:
+    def __init__(
+        self, tables: Tables, spine: pl.DataFrame, at: pl.Series, known_until_us: Micros, as_of: AsOf, materialized: Mapping[str, Sequence[Micros]]
+    ) -> None:
         self._tables = tables
+        self._materialized = materialized
         self._spine = spine
         self._at = at
         self._known_until_us = known_until_us
@@ -152,7 +161,7 @@ class PointInTimeJoin:
         name = layout.source.name
         if name not in self._versions:
             self._versions[name] = self._tables.version(source_table.table(layout.source))
-        return snapshot(self._tables, layout, self._versions[name], fields)
+        return snapshot(self._tables, layout, self._versions[name], fields, served=self._as_of == "served")
 
     def _read(self, reads: list["_ViewRead"], entities: pl.DataFrame, fields: list[str], state: SourceSnapshot) -> dict[str, pl.Series]:
         history = RowHistory(
@@ -167,12 +176,17 @@ class PointInTimeJoin:
         def join(part: _Part) -> None:
             segments = history.segments(part.bucket)
             for read, columns in zip(reads, assembled, strict=True):
-                for places, values in read.values(segments, part, self._as_of):
+                for places, values in read.values(self._as_served(segments, read) if self._as_of == "served" else segments, part, self._as_of):
                     columns.put(places, values)
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(join, self._parts(state, entities, in_order=any(read.windows for read in reads))))
         return {column.name: column for read, columns in zip(reads, assembled, strict=True) for column in columns.take() or read.nulls(len(self._at))}
+
+    def _as_served(self, segments: list[RowSegment], read: "_ViewRead") -> list[RowSegment]:
+        """The rows as one segment, with the moments at which they were online in a view."""
+        rows = pl.concat([segment.rows for segment in segments], how="diagonal")
+        return [RowSegment(served_times(rows, read.view.source, self._materialized.get(read.definition, ())), CREATED, None, clustered=False)]
 
     def _parts(self, state: SourceSnapshot, entities: pl.DataFrame, *, in_order: bool) -> Iterator[_Part]:
         """The rows that can have an answer, bucket by bucket."""
@@ -204,6 +218,7 @@ class _ViewRead:
     """What one view computes of the rows of its source: the columns that its expressions read, and their results."""
 
     view: FeatureView
+    definition: str
     fields: list[str]
     ttl_us: Micros | None
     expressions: list[pl.Expr]
@@ -217,7 +232,7 @@ class _ViewRead:
             names.add(view.source.id_field)  # windows also want to know which row is which
         ttl_us = micros(view.ttl) if view.ttl is not None else None
         columns = [] if windows else compiler.aliased(expressions, fields)
-        return cls(view, sorted(names), ttl_us, columns, WindowPlan.of(view) if windows else None)
+        return cls(view, prefix(view).hex(), sorted(names), ttl_us, columns, WindowPlan.of(view) if windows else None)
 
     def values(self, segments: list[RowSegment], part: _Part, as_of: AsOf) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
         """Places in the spine with their features; places without a row are left out."""
@@ -225,7 +240,6 @@ class _ViewRead:
             yield part.places, windowed(self.windows, segments, part.entities, part.at, as_of)
             return
         if as_of == "served":
-            segments = [RowSegment(pl.concat([segment.rows for segment in segments], how="diagonal"), CREATED, None, clustered=False)]
             chosen = [latest_row.served(self.view, segments[0], part.entities, part.at)]
         else:
             chosen = [latest_row.newest(self.view, segment, part.entities, part.at) for segment in segments]

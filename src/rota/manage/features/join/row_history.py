@@ -22,13 +22,17 @@ import numpy as np
 import polars as pl
 
 from rota.manage.features.rows import source_table
-from rota.manage.features.rows.source_table import CREATED, REPLACED, REPLACED_EVENT
+from rota.manage.features.rows.source_table import CREATED, RECEIVED, REPLACED, REPLACED_EVENT
 from rota.ports.tables import Tables
 from rota.records.data import FeatureView, Source
 from rota.records.record import Record, decode, digest, encode
 from rota.records.time import Micros
 
 TURN = "_turn"
+ARRIVED, GONE = "_arrived", "_gone"
+"""From when on a row was online in a view, and a later version of it was; null: it still is the one that counts."""
+NEVER = 2**61
+"""Later than all moments."""
 FORMAT = 1
 """Counts changes of the layout; copies of another format are not read and the next compaction drops them."""
 _SEED = 7_682
@@ -127,14 +131,21 @@ class SourceSnapshot:
     version: int | None
     copy: Copy | None
     tail: Tail | None
+    ingested: bool = False
+    """Whether it tells which rows were ingested, and when."""
 
     @property
     def buckets(self) -> int:
         return self.copy.buckets if self.copy else 1
 
 
-def snapshot(tables: Tables, layout: Layout, version: int | None, fields: Sequence[str]) -> SourceSnapshot:
-    """The copy in force, if it holds the fields and what came after it can be counted; else the raw table."""
+def snapshot(tables: Tables, layout: Layout, version: int | None, fields: Sequence[str], *, served: bool = False) -> SourceSnapshot:
+    """The copy in force, if it holds the fields and what came after it can be counted; else the raw table.
+
+    Which rows were ingested and when, on which depends what was `served`, only the raw table tells.
+    """
+    if served and source_table.has_ingested(tables, layout.source, version):
+        return SourceSnapshot(layout, version, None, None, ingested=True)
     existing = layout.copies(tables) if version is not None else []
     copy = existing[-1] if existing else None
     if copy is None or version is None or copy.version > version or not set(fields) <= set(copy.columns):
@@ -192,7 +203,8 @@ class RowHistory:
     def _raw(self, *, after_us: Micros | None = None) -> pl.DataFrame:
         """Rows straight from the source's table, with what replaced them."""
         identity = [self._source.id_field] if self._source.id_field else []
-        wanted = list(dict.fromkeys([*self._layout.keys, self._source.timestamp_field, *self._fields, CREATED, *identity]))
+        received = [RECEIVED] if self._snapshot.ingested else []
+        wanted = list(dict.fromkeys([*self._layout.keys, self._source.timestamp_field, *self._fields, CREATED, *identity, *received]))
         scanned = source_table.scan(self._tables, self._source, version=self._snapshot.version, columns=wanted)
         rows = (scanned if after_us is None else scanned.filter(pl.col(CREATED) > after_us)).collect()
         if rows.height and rows[CREATED].max() > self._known_us:  # type: ignore[operator]
@@ -201,7 +213,7 @@ class RowHistory:
 
     def _copied(self, copy: Copy, after: Tail, bucket: int) -> RowSegment:
         """The rows of the copy; those that a row of the tail replaced say so."""
-        identity = [self._source.id_field] if self._source.id_field and self._firsts is not None else []
+        identity = [self._source.id_field] if self._source.id_field and (self._firsts is not None or copy.ties) else []
         rows = self._bucket(copy, bucket, [*self._fields, *identity], min(self._known_us, after.mark_us))
         if REPLACED in rows.columns and copy.newest_us > self._known_us:
             known = pl.col(REPLACED) <= self._known_us
@@ -210,7 +222,8 @@ class RowHistory:
         if self._firsts is not None and identity:
             late = rows.select(identity[0]).join(self._firsts, on=identity[0], how="left", maintain_order="left")
             rows = rows.with_columns(
-                (pl.coalesce(pl.col(name), late[name]) if name in rows.columns else late[name]).alias(name) for name in (REPLACED, REPLACED_EVENT)
+                (pl.min_horizontal(pl.col(name), late[name]) if name in rows.columns else late[name]).alias(name)
+                for name in (REPLACED, REPLACED_EVENT)
             )
         rows = widened(rows) if self._all_times else rows  # the others are widened when they are picked
         return RowSegment(rows, TURN if copy.ties else None, _replaced(rows), clustered=True)
@@ -226,11 +239,32 @@ class RowHistory:
         return (scanned.filter(pl.col(CREATED) <= known_us) if partly else scanned).collect()
 
     def _first_by_id(self, late: pl.DataFrame) -> pl.DataFrame | None:
-        """For each id of the tail the row that takes the place of what the copy has under it."""
+        """For each id of the tail when a row takes the place of what the copy has under it: created first, and known first."""
         if self._source.id_field is None:
             return None
-        firsts = late.sort(CREATED, maintain_order=True).unique(self._source.id_field, keep="first", maintain_order=True)
-        return firsts.select(self._source.id_field, pl.col(CREATED).alias(REPLACED), pl.col(self._source.timestamp_field).alias(REPLACED_EVENT))
+        arrived = pl.max_horizontal(CREATED, self._source.timestamp_field)
+        return late.group_by(self._source.id_field).agg(pl.col(CREATED).min().alias(REPLACED), arrived.min().alias(REPLACED_EVENT))
+
+
+def served_times(rows: pl.DataFrame, source: Source, materialized: Sequence[Micros]) -> pl.DataFrame:
+    """The rows of a history with all times, with `ARRIVED` and `GONE` in a view that was materialized at these moments (in order).
+
+    A pushed row was online when it had been received, an ingested one from the next materialization on. Where a source dates its rows
+    itself, what was there when the view was materialized first, or before it ever was, counts from its creation: that is history which
+    nobody could have asked Rota about.
+    """
+    arrived = pl.max_horizontal(CREATED, source.timestamp_field)
+    if RECEIVED not in rows.columns:
+        return rows.with_columns(arrived.alias(ARRIVED), pl.max_horizontal(REPLACED, REPLACED_EVENT).alias(GONE))
+    moments = pl.Series("at", materialized, dtype=pl.Int64)
+    due = rows.select(pl.max_horizontal(RECEIVED, source.timestamp_field)).to_series()
+    place = moments.search_sorted(due, side="left")
+    online = pl.concat([moments, pl.Series([NEVER], dtype=pl.Int64)]).gather(place)
+    pushed = pl.col(RECEIVED).is_null()
+    historic = pushed | (place == 0) if source.created_field is not None else pushed
+    rows = rows.with_columns(pl.when(historic).then(arrived).otherwise(online).alias(ARRIVED))
+    _, gone = source_table.taken_over(rows, source, CREATED, pl.col(ARRIVED))
+    return rows.with_columns(gone.alias(GONE))
 
 
 def narrowed(rows: pl.DataFrame) -> pl.DataFrame:

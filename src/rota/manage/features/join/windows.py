@@ -20,9 +20,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from rota.manage.features.join.row_history import RowSegment
+from rota.manage.features.join.row_history import ARRIVED, GONE, RowSegment
 from rota.manage.features.online.window_view import FOLDED, contributions, folded_slots, slots, totalled, values_taken
-from rota.manage.features.rows.source_table import CREATED, REPLACED, REPLACED_EVENT
+from rota.manage.features.rows.source_table import CREATED
 from rota.records.data import Aggregation, FeatureView
 from rota.records.time import Micros, micros
 from rota.stats import exact_sums
@@ -30,7 +30,7 @@ from rota.stats.exact_sums import Digits, Integers
 
 AsOf = Literal["event", "served"]
 """Whether a join sees rows by their event time, or by what serving had received (see `point_in_time`)."""
-_ENTITY, _PLACE, _EVENT, _ARRIVED, _SIGN = "_entity", "_place", "_event", "_arrived", "_sign"
+_ENTITY, _PLACE, _EVENT, _SIGN = "_entity", "_place", "_event", "_sign"
 _AT, _START, _FIRST, _LAST, _UNTIL, _VALUE, _ASKED = "_at", "_start", "_first", "_last", "_until", "_value", "_asked"
 _NONE = -1
 
@@ -106,11 +106,11 @@ def _request(plan: WindowPlan, segments: list[RowSegment], entities: pl.DataFram
     keys, event, served = list(entities.columns), plan.timestamp_field, as_of == "served"
     kept = [segment.rows if served or segment.replaced is None else segment.rows.filter(~segment.replaced) for segment in segments]
     rows = pl.concat(kept, how="diagonal")
-    rows = rows.with_columns(pl.col(event).alias(_EVENT), pl.max_horizontal(CREATED, event).alias(_ARRIVED), pl.lit(1).alias(_SIGN))
+    rows = rows.with_columns(pl.col(event).alias(_EVENT), pl.lit(1).alias(_SIGN))
     if served:
-        gone = rows.filter(pl.col(REPLACED).is_not_null())
-        taken_us = pl.max_horizontal(_ARRIVED, REPLACED, REPLACED_EVENT)  # a row dated ahead may be replaced before it is known itself
-        rows = pl.concat([rows, gone.with_columns(taken_us.alias(_ARRIVED), pl.lit(-1).alias(_SIGN))])
+        gone = rows.filter(pl.col(GONE).is_not_null())
+        taken_us = pl.max_horizontal(ARRIVED, GONE)  # a row may be replaced before it is known itself
+        rows = pl.concat([rows, gone.with_columns(taken_us.alias(ARRIVED), pl.lit(-1).alias(_SIGN))])
     numbers = entities.unique().with_row_index(_ENTITY).with_columns(pl.col(_ENTITY).cast(pl.Int64))
     rows = rows.join(numbers, on=keys, how="inner", maintain_order="left")
     numbered = entities.join(numbers, on=keys, how="left", maintain_order="left")[_ENTITY]
@@ -125,7 +125,7 @@ class _WindowSums:
         self._slots, columns = _split(request)
         self._columns = columns
         self._before = _RunningSums(request, request.rows, columns, _EVENT)
-        known = _RunningSums(request, request.rows, columns, _ARRIVED) if request.served else self._before
+        known = _RunningSums(request, request.rows, columns, ARRIVED) if request.served else self._before
         self._total = known.until(request.at)
         self.alive = request.alive(known.newest_until(request.at))
         """Where the entity has a row that is known at t and not older than the view's ttl: elsewhere all features are null."""
@@ -205,10 +205,8 @@ def _with_late(request: WindowRequest, columns: list[Integers], start: pl.Series
     known = request.at.drop_nulls()
     if not len(known):
         return sums
-    late = request.rows.with_row_index(_PLACE).filter(
-        (pl.col(_ARRIVED) - pl.col(_EVENT) > (request.at - start).min()) & (pl.col(_ARRIVED) > known[0])
-    )
-    for (moment,), came in late.group_by(_ARRIVED):
+    late = request.rows.with_row_index(_PLACE).filter((pl.col(ARRIVED) - pl.col(_EVENT) > (request.at - start).min()) & (pl.col(ARRIVED) > known[0]))
+    for (moment,), came in late.group_by(ARRIVED):
         waiting = int(known.search_sorted(moment, side="left"))
         part = replace(request, entities=request.entities[:waiting], at=request.at[:waiting])
         taken = came[_PLACE].to_numpy()
@@ -232,8 +230,8 @@ class _WindowExtremes:
         self._request = request
         known = request.rows.filter(pl.col(_SIGN) > 0)
         late = request.served
-        until = pl.max_horizontal(REPLACED, REPLACED_EVENT) if late and REPLACED in known.columns else pl.lit(None, dtype=pl.Int64)
-        first = pl.col(_ARRIVED) if late else pl.col(_EVENT)
+        until = pl.col(GONE) if late else pl.lit(None, dtype=pl.Int64)
+        first = pl.col(ARRIVED) if late else pl.col(_EVENT)
         self._rows = known.select(_ENTITY, _EVENT, CREATED, first.alias(_FIRST), until.alias(_UNTIL), *request.plan.folded)
         asked = pl.DataFrame({_ENTITY: request.entities, _AT: request.at}).with_row_index(_ASKED).filter(pl.col(_ENTITY) >= 0).drop_nulls()
         self._asked = asked.sort(_ENTITY, _AT, maintain_order=True).with_row_index(_PLACE).with_columns(pl.col(_PLACE).cast(pl.Int64))
@@ -244,7 +242,7 @@ class _WindowExtremes:
         rows = self._within(feature.window_us).rename({f"v{feature.slot}": _VALUE}).drop_nulls(_VALUE)
         order = [_EVENT, CREATED, _VALUE] if feature.aggregation == "last" else [_VALUE]
         ranked = rows.select(_FIRST, _LAST, *order).sort(order, descending=feature.aggregation == "min")
-        best = _largest_covering(ranked[_FIRST].to_numpy(), ranked[_LAST].to_numpy(), self._asked.height)
+        best = largest_covering(ranked[_FIRST].to_numpy(), ranked[_LAST].to_numpy(), self._asked.height)
         places = np.full(len(self._request.at), _NONE, dtype=np.int64)
         places[self._asked[_ASKED].to_numpy()] = best
         chosen = pl.Series(places)
@@ -277,7 +275,7 @@ def _place(rows: pl.DataFrame, moment: str, asked: pl.DataFrame, by: str, strate
     return pl.Series(places).replace(-2, None)
 
 
-def _largest_covering(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
+def largest_covering(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
     """For each place below `count` the largest index of an interval [first, last] that covers it, or -1."""
     best = np.full(count, _NONE, dtype=np.int64)
     if not len(first):

@@ -1,22 +1,24 @@
 """Backfill: the online state of a source computed from its offline rows.
 
-The newest rows of a scalar view are computed in parts of its entities, one part in memory at a time: rows merge in the store
-(the newest stays), so the parts may be written separately. Window tiles and the de-duplication index are computed together,
-because they are right for one state of the source only (see `window_rebuild`); they hold the columns that windows use.
+The newest rows of a scalar view are computed in parts of its entities, one part in memory at a time: rows without ids merge in the
+store (the newest stays), so the parts may be written separately. Window tiles, rows with ids and the indexes that find them are
+computed together, because they are right for one state of the source only (see `window_rebuild`); they hold the columns that
+these views use.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
 
-from rota.manage.features.materialization.online_update import Bucket, DeduplicationIndex, PushedRow
+from rota.manage.features.materialization.online_update import RECENT_US, Bucket, DeduplicationIndex, PushedRow
+from rota.manage.features.materialization.served_index import EntityGroup
 from rota.manage.features.online import tiles
 from rota.manage.features.online.row_codec import RowView, entity_names
 from rota.manage.features.online.row_codec_batch import RowBatches
 from rota.manage.features.online.window_view import WindowView, contributions, values_taken
 from rota.manage.features.rows import source_table
-from rota.manage.features.rows.source_table import CREATED
+from rota.manage.features.rows.source_table import CREATED, RECEIVED
 from rota.ports.tables import Tables
 from rota.records.data import Source
 from rota.records.time import Micros
@@ -25,7 +27,6 @@ from rota.stats import exact_sums
 Pairs = list[tuple[bytes, bytes]]
 ROWS_AT_ONCE = 4_000_000
 """Rows of a source that are held at once: some hundred bytes each."""
-_LATEST = "_latest"
 _BASE, _HALF = (pl.lit(2**power, dtype=pl.Int128) for power in (exact_sums.WIDTH, exact_sums.WIDTH - 1))
 
 
@@ -33,20 +34,21 @@ def newest(tables: Tables, view: RowView, *, version: int | None, now_us: Micros
     """Key and bytes of each entity's newest row up to now, in parts: (share of the source that is done, pairs in key order)."""
     batches = RowBatches(view)
     source, keys = view.view.source, list(dict.fromkeys(view.join_keys))
-    identity = [source.id_field] if source.id_field else []
-    columns = list(dict.fromkeys([*batches.columns, *identity, CREATED]))
+    columns = list(dict.fromkeys([*batches.columns, CREATED]))
     scan = source_table.scan(tables, source, version=version, columns=columns).filter(pl.col(view.timestamp_field) <= now_us).drop_nulls(keys)
-    corrected = _corrections(tables, source, version)
     parts = -(-scan.select(pl.len()).collect().item() // at_once)
     for part in range(parts):
         found = (scan if parts == 1 else scan.filter(pl.struct(keys).hash() % parts == part)).collect(engine="streaming")
-        yield (part + 1) / parts, batches.pairs(_newest_of(_uncorrected(found, corrected, source), view.timestamp_field, keys))
+        yield (part + 1) / parts, batches.pairs(_newest_of(found, view.timestamp_field, keys))
 
 
-def rebuilt(index: DeduplicationIndex, views: Sequence[WindowView], found: pl.DataFrame) -> Pairs:
-    """All rows of a source as the tiles of its windowed views and the de-duplication index: key and stored bytes of each."""
+def rebuilt(index: DeduplicationIndex, found: pl.DataFrame) -> Pairs:
+    """All rows of a source as what its views hold that are rebuilt together, and their indexes: key and stored bytes of each."""
     current = source_table.current(found, index.source)
-    return [*_indexed(index, current), *(pair for view in views for pair in _tiles(view, found, current))]
+    pairs = [*_indexed(index, current), *(pair for view in index.windowed for pair in _tiles(view, found, current))]
+    if index.source.id_field is not None:
+        pairs += _standing(index, found, current)
+    return pairs
 
 
 def due(tables: Tables, source: Source, *, version: int | None, after_us: Micros) -> Micros | None:
@@ -57,21 +59,26 @@ def due(tables: Tables, source: Source, *, version: int | None, after_us: Micros
     return earliest
 
 
-def _corrections(tables: Tables, source: Source, version: int | None) -> pl.DataFrame | None:
-    """The ids that came more than once, with the time at which the row that counts was created."""
-    if source.id_field is None:
-        return None
-    scan = source_table.scan(tables, source, version=version, columns=[source.id_field, CREATED])
-    counted = scan.group_by(source.id_field).agg(pl.col(CREATED).max().alias(_LATEST), pl.len().alias("_times"))
-    return counted.filter(pl.col("_times") > 1).drop("_times").collect(engine="streaming")
-
-
-def _uncorrected(found: pl.DataFrame, corrected: pl.DataFrame | None, source: Source) -> pl.DataFrame:
-    """The rows that no later row of the same id has replaced."""
-    if corrected is None or not corrected.height:
-        return found
-    joined = found.join(corrected, on=source.id_field, how="left")
-    return joined.filter(pl.col(_LATEST).is_null() | (pl.col(CREATED) == pl.col(_LATEST))).drop(_LATEST)
+def _standing(index: DeduplicationIndex, found: pl.DataFrame, current: pl.DataFrame) -> Pairs:
+    """Of each entity that ever had a row the newest one that counts, or nothing; and which ids these rows have."""
+    pairs: Pairs = []
+    standing: dict[tuple[bytes, bytes, bytes], tuple[EntityGroup, bytes, bytes]] = {}
+    for group in index.served.groups:
+        keys = list(dict.fromkeys(group.join_keys))
+        entities = found.select(keys).drop_nulls().unique()
+        names = entity_names([entities[key].to_list() for key in group.join_keys])
+        rows = _newest_of(current.drop_nulls(keys), index.source.timestamp_field, keys)
+        for view in group.views:
+            newest: dict[bytes, bytes] = {view.prefix + name: b"" for name in names if name is not None}
+            for key, data in index.batches[view.prefix].pairs(rows):
+                known = newest.get(key)
+                newest[key] = data if not known or view.order(data) > view.order(known) else known
+            for key, data in newest.items():
+                if (identity := view.id_of(data)) is not None:
+                    name = key.removeprefix(view.prefix)
+                    standing[group.tag, name, identity] = (group, name, identity)
+            pairs += newest.items()
+    return pairs + index.served.buckets(standing.values())
 
 
 def _newest_of(found: pl.DataFrame, timestamp: str, keys: list[str]) -> pl.DataFrame:
@@ -156,12 +163,13 @@ def _folded_tiles(view: WindowView, rows: pl.DataFrame, entities: pl.DataFrame) 
 
 
 def _indexed(index: DeduplicationIndex, current: pl.DataFrame) -> Pairs:
-    """The index of the rows that tiles may still hold, so that a later push of the same row is recognized."""
+    """The index of the rows that tiles may still hold, and of the latest ones, so that a later push of the same row is recognized."""
     if not index.needed or not current.height:
         return []
     event = pl.col(index.source.timestamp_field)
     buckets: dict[bytes, Bucket] = {}
-    for row in current.filter(event >= event.max() - index.horizon_us).iter_rows(named=True):
+    recent = pl.col(RECEIVED).is_null() & (pl.col(CREATED) >= pl.col(CREATED).max() - RECENT_US)
+    for row in current.filter((event >= event.max() - index.horizon_us) | recent).iter_rows(named=True):
         created_us: Micros = row[CREATED]
         ((key, place),) = index.places([row])
         buckets.setdefault(key, {})[place] = index.entry(PushedRow(created_us, row))

@@ -10,7 +10,7 @@ from rota.manage.features.materialization.freshness import ViewStatus
 from rota.manage.features.materialization.materialization_log import record
 from rota.manage.features.materialization.online_history import current, of_source
 from rota.manage.features.materialization.push import Pushes
-from rota.manage.features.materialization.push_stream import AHEAD_US, PushStream, Stores
+from rota.manage.features.materialization.push_stream import PushStream, Stores
 from rota.manage.features.materialization.source_plans import SourcePlan, SourcePlans
 from rota.manage.features.materialization.stream_state import FILLING, HistoryMark
 from rota.manage.features.materialization.window_rebuild import WindowRebuild
@@ -38,9 +38,9 @@ class Materializer:
     def materialize(self, view: str, *, progress: Progress | None = None) -> int:
         """Bring all rows up to now into the online rows of a view, and of every other view over its source; returns how many keys.
 
-        "view@v2" is that version alone (windowed: with the other windowed views of the source, whose de-duplication index it
-        shares). Right whatever was pushed before or is pushed meanwhile: rows merge, the newest stays; window tiles are replaced
-        in one transaction that also adds what was pushed since they were computed. Rows dated later than now are left for a
+        "view@v2" is that version alone (windowed: with the other windowed views of the source, whose de-duplication index it shares).
+        Right whatever was pushed before or is pushed meanwhile: rows without ids merge, the newest stays; window tiles and rows with ids
+        are replaced in one transaction that also adds what was pushed since. Rows dated later than now are left for a
         later call. Raises `NotFound` for an unknown view, `InvalidInput` for an on-demand view, of which nothing is stored.
         """
         return self._materialize(view, progress, incremental=False)
@@ -97,20 +97,21 @@ class Materializer:
         job.stream.require_catalog(plan.catalog_version)
         self._pushes.catch_up(plan.source.name)  # the store may have been emptied: then it has to know the journal's segments again
         windowed = any(isinstance(view, WindowView) for view in views)
-        filled = [*(view for view in views if isinstance(view, RowView)), *(plan.index.windowed if windowed else ())]
+        together = [view for view in plan.index.rebuilt if view in views or (windowed and isinstance(view, WindowView))]
+        filled = [*(view for view in views if isinstance(view, RowView) and view not in together), *together]
         known = job.stream.state().history
         if new := {view.prefix: FILLING for view in filled if view.prefix not in known}:
             job.stream.mark(new)  # what is pushed from here on is added by pushes; what was pushed before is flushed, and read
         self._pushes.flush(plan.source.name)
-        written = sum(_rows(job, view) for view in views if isinstance(view, RowView))
-        if windowed:
+        written = sum(_rows(job, view) for view in views if isinstance(view, RowView) and view not in together)
+        if together:
             with self._pushes.turn:
-                written += self._windows(job)
+                written += self._rebuilt(job, together)
         return written
 
-    def _windows(self, job: "_Job") -> int:
-        """Replace the tiles of all windowed views of the source, all in one transaction; returns how many keys were written."""
-        source, views = job.plan.source, job.plan.index.windowed
+    def _rebuilt(self, job: "_Job", views: Sequence[StoredView]) -> int:
+        """Replace what stands of views that are rebuilt together, all in one transaction; returns how many keys were written."""
+        source = job.plan.source
         for _ in range(_TRIES):
             self._pushes.flush(source.name)
             version = self._stores.tables.version(source_table.table(source))
@@ -121,10 +122,11 @@ class Materializer:
             rebuild = WindowRebuild(job.stream, job.plan.index, views, job.plan.catalog_version)
             if not rebuild.prepare(version, lambda: self._pushes.catch_up(source.name)):
                 continue
-            due_us = backfill.due(self._stores.tables, source, version=version, after_us=now_us + AHEAD_US)
+            due_us = backfill.due(self._stores.tables, source, version=version, after_us=now_us)
             written = rebuild.commit(HistoryMark(version, due_us), changed_only=job.incremental)
             if written is not None:
-                record(self._stores.metadata, views, version, now_us, rebuild.keys)
+                for view in views:
+                    record(self._stores.metadata, [view], version, now_us, rebuild.keys(view))
                 job.report(1.0, written)
                 return written
         raise Unavailable(f"other processes kept flushing source {source.name!r} while its windows were rebuilt; try again", source=source.name)

@@ -1,53 +1,56 @@
 """One update of the online store from a range of a source's push journal: applied exactly once, by whichever process and however often it is tried.
 
-Three kinds of keys, in this order in the store and in an update (their first bytes sort that way):
+Four kinds of keys, in this order in the store and in an update (their first bytes sort that way):
 - the state of the source (see `stream_state`): how far each journal segment is applied, the catalog version that the online rows
   were made for, and the views whose history is there. An update that does not start where the last one ended, whose views are older
   than that version, or that was made for other views than those with a history, raises `StaleUpdate`, and nothing of it is written;
   so a retry, a second process or a restart cannot apply a range twice, and none of its rows is missing in a new view.
 - the de-duplication index: the ids lately pushed, hashed over buckets, each with the row as it was. A row that comes again changes
   nothing but the time it was created; a corrected row is first subtracted from the window tiles that the earlier one had
-  entered. A bucket forgets ids that no window reaches.
-- the rows and tiles of the views.
+  entered, and a row that comes in behind a later version of it (another process was quicker) is left out. A bucket forgets ids
+  that no window reaches, ten minutes after they were received.
+- the rows and tiles of the views; behind them the served index (see `served_index`).
 
 A store writes each key once: what the rows of a range do to one key is worked out in its one merge. Merges may be repeated
 from the first on (a store may have to begin again), so each of them leaves anew what those behind it need.
 """
 
 import hashlib
+import logging
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import polars as pl
 
-from rota.errors import RotaError
 from rota.manage.features.expressions import compiler
 from rota.manage.features.materialization import stream_state
+from rota.manage.features.materialization.served_index import STAND, Read, ServedIndex, ServedRow, ServedRows, StaleUpdate, Vacancy
 from rota.manage.features.materialization.stream_state import StreamState
 from rota.manage.features.online import tiles
 from rota.manage.features.online.reader import StoredView
-from rota.manage.features.online.row_codec import ROW, RowView, entity_names, newest
+from rota.manage.features.online.row_codec import ROW, RowView, entity_names, id_digest, newest
 from rota.manage.features.online.row_codec_batch import FEWEST, RowBatches
 from rota.manage.features.online.tiles import TileUpdate
 from rota.manage.features.online.window_view import WindowView
 from rota.manage.features.rows.coercion import frame
-from rota.manage.features.rows.source_table import CREATED
+from rota.manage.features.rows.source_table import CREATED, RECEIVED
 from rota.ports.online import Online
 from rota.records.data import Source
-from rota.records.time import Micros
+from rota.records.time import SECOND_US, Micros
 
-_INDEX = b"\x00j"
+INDEX = b"\x00j"
 _STEP = b"?"
+RECENT_US = 600 * SECOND_US
+"""How long an id stays in the de-duplication index at least: in which time pushes of several processes overtake each other."""
 _event_us = struct.Struct("<q").unpack_from  # of a stored row behind its tag, as `row_codec.event_time` reads it: one call less a row
 _pack = msgspec.msgpack.Encoder().encode
-
-
-class StaleUpdate(RotaError):
-    """The online store is not where this update starts, or knows a newer catalog: read both again. Stays inside this package."""
+_log = logging.getLogger("rota.manage")
+T = TypeVar("T")
 
 
 class IndexedRow(msgspec.Struct, array_like=True):
@@ -88,36 +91,57 @@ def columns(source: Source, pushed: Sequence[PushedRow]) -> pl.DataFrame:
     return rows.with_columns(pl.Series(CREATED, [created_us for created_us, _ in pushed], dtype=pl.Int64))
 
 
+class History(Protocol):
+    """What an update asks of the rows that were received before: seldom, for it reads the offline table."""
+
+    def successors(self, vacancies: Sequence[Vacancy]) -> Mapping[bytes, bytes | None]: ...
+
+    def outdated(self, pushed: Sequence[PushedRow]) -> set[int]:
+        """The places of rows of which a later version is known."""
+        ...
+
+
 class DeduplicationIndex:
-    """The lately pushed ids of a source with windowed views; without an id field or windows there is nothing to keep."""
+    """The lately pushed ids of a source; without an id field there is nothing to keep."""
 
     def __init__(self, source: Source, views: Sequence[StoredView]) -> None:
         self.windowed = [view for view in views if isinstance(view, WindowView)]
-        self.needed = source.id_field is not None and bool(self.windowed)
+        self.needed = source.id_field is not None and bool(views)
+        self.served = ServedIndex(source, views)
         self.source = source
         self._id = source.id_field or ""
         self.applied_key = stream_state.key(source.name)
-        self._start = _INDEX + hashlib.blake2b(source.name.encode(), digest_size=8).digest()
+        self._start = INDEX + hashlib.blake2b(source.name.encode(), digest_size=8).digest()
         self._used = sorted(
             {source.timestamp_field}
             | {key for view in self.windowed for key in view.join_keys}
             | {name for view in self.windowed for name in compiler.columns_of_all(view.expressions, view.view.source.fields)}
         )
-        self.columns = list(dict.fromkeys([*self._used, *filter(None, [source.id_field]), CREATED]))
-        """The columns of the source's rows that windows and the index are made of."""
         self.batches = {view.prefix: RowBatches(view) for view in views if isinstance(view, RowView)}
+        self.rebuilt = [view for view in views if isinstance(view, WindowView) or source.id_field is not None]
+        """The views that can only be rebuilt together with the index: windowed ones, and where rows have ids scalar ones too."""
+        scalar = {name for view in self.rebuilt if isinstance(view, RowView) for name in self.batches[view.prefix].columns}
+        self.columns = list(dict.fromkeys([*self._used, *filter(None, [source.id_field]), *sorted(scalar), CREATED, RECEIVED]))
+        """The columns of the source's rows that these views and the index are made of."""
         self.horizon_us = max((view.keep * view.hop_us for view in self.windowed), default=0)
 
     def places(self, rows: Sequence[Mapping[str, Any]]) -> Places:
         """Where the ids of rows lie; nothing where no index is needed."""
         if not self.needed:
             return []
-        digests = [hashlib.blake2b(repr(row[self._id]).encode(), digest_size=16).digest() for row in rows]
+        digests = [id_digest(row[self._id]) for row in rows]
         return [(self._start + digest[:2], digest) for digest in digests]
 
     def keys(self, places: Places) -> list[bytes]:
         """What to read before an update: how far the source is applied, and the buckets of these places."""
         return [self.applied_key, *sorted(set(map(itemgetter(0), places)))]
+
+    def created(self, places: Places, stored: Mapping[bytes, bytes | None]) -> list[Micros | None]:
+        """When the known row of each id was created; nothing where no index is needed."""
+        known: Bucket = {}
+        for data in filter(None, {bucket: stored.get(bucket) for bucket, _ in places}.values()):
+            known |= _read_bucket(data)
+        return [known[place].created_us if place in known else None for _, place in places]
 
     def entry(self, pushed: PushedRow) -> IndexedRow:
         """What the index keeps of a row."""
@@ -125,9 +149,10 @@ class DeduplicationIndex:
         return IndexedRow(pushed.created_us, row[self.source.timestamp_field], msgspec.Raw(_pack({name: row.get(name) for name in self._used})))
 
     def encode(self, bucket: Bucket) -> bytes:
-        """A bucket's bytes, without the ids that no window can reach any more."""
+        """A bucket's bytes, without the ids that no window can reach any more and that did not come lately."""
         oldest = max([entry.event_us for entry in bucket.values()]) - self.horizon_us
-        return _pack({place: entry for place, entry in bucket.items() if entry.event_us >= oldest})
+        recent = max([entry.created_us for entry in bucket.values()]) - RECENT_US
+        return _pack({place: entry for place, entry in bucket.items() if entry.event_us >= oldest or entry.created_us >= recent})
 
 
 class OnlineUpdate:
@@ -135,6 +160,7 @@ class OnlineUpdate:
 
     `catalog_version` is the version of the catalog that `views` were read at; `places` those of the rows if they are known already.
     Views without a history online are left out; with `all_views` (for values that are not in the store yet) none is.
+    `cautious` is for a range whose update was stale before: it looks closer, so that what others do meanwhile seldom matters.
     """
 
     def __init__(
@@ -144,8 +170,10 @@ class OnlineUpdate:
         pushed: Sequence[PushedRow],
         catalog_version: int = 0,
         *,
+        history: History,
         places: Places | None = None,
         all_views: bool = False,
+        cautious: bool = False,
     ) -> None:
         self._source = index.source
         self._views = views
@@ -154,8 +182,13 @@ class OnlineUpdate:
         self._pushed = pushed
         self._index = index
         self._version = catalog_version
+        self._history = history
+        self._cautious = cautious
         self._places = index.places([row for _, row in pushed]) if places is None else places
+        self._names: dict[tuple[str, ...], list[bytes | None]] = {}
         self._seen: dict[bytes, IndexedRow] = {}  # place -> what the index held when the update was prepared
+        self._outdated: set[int] = set()
+        self._served: ServedRows | None = None
         self._corrections: list[Correction] = [_FIRST] * len(pushed)
         self._steps: list[Callable[[bytes | None], bytes]] = []
 
@@ -167,31 +200,33 @@ class OnlineUpdate:
     def apply(self, online: Online, segment: str, start: int, end: int, stored: Mapping[bytes, bytes | None]) -> bool:
         """Bring the range online; False when the online store is not at its start, or knows a newer catalog. `stored` are the values of `keys`."""
         try:
-            online.update(self.pairs(segment, start, end, stored), self.merge)
+            online.update(self.pairs(segment, start, end, stored, online.read), self.merge)
         except StaleUpdate:
             return False
         return True
 
-    def pairs(self, segment: str, start: int, end: int, buckets: Mapping[bytes, bytes | None]) -> Pairs:
-        """Everything the update writes, in key order; `buckets` are the values of `keys`."""
-        pairs = [(self._index.applied_key, self._step(partial(self._advance, segment, start, end)))]
-        self._written = stream_state.written(buckets.get(self._index.applied_key))
+    def pairs(self, segment: str, start: int, end: int, stored: Mapping[bytes, bytes | None], read: Read) -> Pairs:
+        """Everything the update writes, in key order; `stored` are the values of `keys`, `read` reads others as they are now."""
+        state = stored.get(self._index.applied_key)
+        self._written = stream_state.written(state)
+        pairs = [(self._index.applied_key, self._step(partial(self._advance, segment, start, end, stream_state.beside(state, segment))))]
         if self._places:
+            self._outdated = self._history.outdated(self._pushed)
             by_bucket = _grouped([bucket for bucket, _ in self._places])
-            for data in filter(None, map(buckets.get, by_bucket)):
+            for data in filter(None, map(stored.get, by_bucket)):
                 self._seen |= _read_bucket(data)
             pairs += [(bucket, self._step(partial(self._remember, rows))) for bucket, rows in by_bucket.items()]
-        names: dict[tuple[str, ...], list[bytes | None]] = {}
+        scalar = []
         for view in self._views:
             if view.prefix not in self._written and not self._all_views:
                 continue
-            if view.join_keys not in names:
-                names[view.join_keys] = entity_names([[each.row.get(key) for each in self._pushed] for key in view.join_keys])
+            if view.join_keys not in self._names:
+                self._names[view.join_keys] = entity_names([[each.row.get(key) for each in self._pushed] for key in view.join_keys])
             if isinstance(view, WindowView):
-                pairs += self._tiles(view, names[view.join_keys])
-                continue
-            rows = view.encode_all(self._pushed) if len(self._pushed) < FEWEST else self._index.batches[view.prefix].stored(self._columns)
-            pairs += view.newest_rows(names[view.join_keys], rows)
+                pairs += self._tiles(view, self._names[view.join_keys])
+            else:
+                scalar.append(view)
+        pairs += self._served_rows(scalar, read) if self._places else self._newest_rows(scalar)
         pairs.sort(key=itemgetter(0))
         return pairs
 
@@ -199,13 +234,63 @@ class OnlineUpdate:
         """What `Online.update` calls inside its transaction, in key order."""
         if new[:1] == ROW:
             return new if not old or _event_us(new, 1) > _event_us(old, 1) else newest(old, new)
+        if self._served is not None and new[:1] == STAND:
+            return self._served.stand(new, old)
         return self._steps[int.from_bytes(new[1:], "big")](old)
+
+    def _newest_rows(self, views: Sequence[RowView]) -> Pairs:
+        """The newest of the rows for each entity; the store keeps the newer one."""
+        pairs: Pairs = []
+        for view in views:
+            forms = self._stored_forms(view)
+            names = [name if data else None for name, data in zip(self._names[view.join_keys], forms, strict=True)]
+            pairs += view.newest_rows(names, forms)
+        return pairs
+
+    def _served_rows(self, views: Sequence[RowView], read: Read) -> Pairs:
+        """The same where rows have ids: a row that takes the place of an earlier one takes that away from where it stands."""
+        if not views:
+            return []
+        forms = {view.prefix: self._stored_forms(view) for view in views}
+        name, timestamp = self._source.id_field or "", self._source.timestamp_field
+        rows, standing = [], dict[bytes, int]()
+        for i, (each, (_, identity)) in enumerate(zip(self._pushed, self._places, strict=True)):
+            rows.append(ServedRow(each.row[name], (each.row[timestamp], each.created_us, identity)))
+            known = self._seen.get(identity)
+            if i not in self._outdated and (known is None or known.created_us <= each.created_us):
+                standing[identity] = i
+        self._served = ServedRows(self._index.served, views, rows, forms, self._names, standing, cautious=self._cautious)
+        self._served.prepare(read, self._history.successors)
+        return self._served.pairs(self._step)
+
+    def _stored_forms(self, view: RowView) -> list[bytes]:
+        """The rows as a view stores them; one that the view cannot compute is left out of it (b""), for the others must not wait for it."""
+        try:
+            if len(self._pushed) >= FEWEST:
+                return self._index.batches[view.prefix].stored(self._columns)
+            return view.encode_all(self._pushed)
+        except Exception:  # noqa: BLE001 - the row is acknowledged: whatever is wrong with it, the source goes on
+            return [self._computed(view, partial(view.encode, each.row, each.created_us)) or b"" for each in self._pushed]
+
+    def _tile_updates(self, view: WindowView) -> list[TileUpdate | None]:
+        try:
+            return list(view.tile_updates(self._pushed))
+        except Exception:  # noqa: BLE001 - as above
+            return [self._computed(view, partial(view.tile_update, each.row, each.created_us)) for each in self._pushed]
+
+    def _computed(self, view: StoredView, compute: Callable[[], T]) -> T | None:
+        try:
+            return compute()
+        except Exception:  # noqa: BLE001 - as above
+            extra = {"action": "push", "source": self._source.name, "view": view.view.name}
+            _log.exception("a row was left out of a view, which cannot compute it", extra=extra)
+            return None
 
     def _step(self, change: Callable[[bytes | None], bytes]) -> bytes:
         self._steps.append(change)
         return _STEP + (len(self._steps) - 1).to_bytes(4, "big")
 
-    def _advance(self, segment: str, start: int, end: int, old: bytes | None) -> bytes:
+    def _advance(self, segment: str, start: int, end: int, others: StreamState, old: bytes | None) -> bytes:
         """How far the source is applied behind this update."""
         state = stream_state.decoded(old)
         known = state.ends.get(segment, 0)
@@ -213,9 +298,11 @@ class OnlineUpdate:
             raise StaleUpdate(f"segment {segment} of source {self._source.name!r} is applied to {known}, not to {start}")
         if self._written != state.history.keys():
             raise StaleUpdate(f"the history of other views over source {self._source.name!r} is online than when the update was made")
+        if self._served is not None:
+            self._served.begin(moved_on=others != stream_state.beside(old, segment))
         ours = {view.prefix for view in self._views}  # of a view that nobody reads any more the next rows are missing
         history = state.history if self._written <= ours else {view: mark for view, mark in state.history.items() if view in ours}
-        return StreamState({**state.ends, segment: end}, state.catalog_version, history).encoded()
+        return replace(state, ends={**state.ends, segment: end}, history=history).encoded()
 
     @cached_property
     def _columns(self) -> pl.DataFrame:
@@ -223,7 +310,9 @@ class OnlineUpdate:
 
     def _tiles(self, view: WindowView, names: Sequence[bytes | None]) -> Pairs:
         """Each entity that a row belongs to now, or may have belonged to before it was corrected."""
-        updates, by_entity = view.tile_updates(self._pushed), _grouped(names)
+        updates = self._tile_updates(view)
+        names = [name if update is not None else None for name, update in zip(names, updates, strict=True)]
+        by_entity = _grouped(names)
         if not self._index.needed:
             return [
                 (view.prefix + name, self._step(partial(tiles.changed, view.layout, [(None, updates[i]) for i in rows])))
@@ -262,18 +351,22 @@ class OnlineUpdate:
         for i in rows:
             place = self._places[i][1]
             known, entry = bucket.get(place), self._index.entry(self._pushed[i])
+            if place not in started and self._served is not None:
+                self._served.standing.pop(place, None)
             if place not in started and known != self._seen.get(place):
                 raise StaleUpdate(f"a row of source {self._source.name!r} was corrected by another process at the same time")
             started.add(place)
-            if known is None:
-                self._corrections[i] = _FIRST
-            elif known.created_us > entry.created_us:
+            if i in self._outdated or (known is not None and known.created_us > entry.created_us):
                 self._corrections[i] = _OUTDATED
                 continue
+            if self._served is not None:
+                self._served.standing[place] = i
+            if known is None:
+                self._corrections[i] = _FIRST
             else:
                 self._corrections[i] = Correction(PushedRow(known.created_us, _read_row(known.row)), new=bytes(known.row) != bytes(entry.row))
             bucket[place] = entry
-        return self._index.encode(bucket)
+        return self._index.encode(bucket) if bucket else old or _pack(bucket)
 
     def _correct(self, view: WindowView, name: bytes, updates: Sequence[tuple[int, TileUpdate | None]], old: bytes | None) -> bytes:
         """The tiles of an entity: rows that it had before subtracted, rows that belong to it now added."""
@@ -282,7 +375,9 @@ class OnlineUpdate:
             earlier, new = self._corrections[i]
             if (earlier is None and not new) or (not new and not view.layout.folds):
                 continue
-            taken = view.tile_update(earlier.row, earlier.created_us) if earlier is not None and _name(view, earlier.row) == name else None
+            taken = None
+            if earlier is not None and _name(view, earlier.row) == name:
+                taken = self._computed(view, partial(view.tile_update, earlier.row, earlier.created_us))
             if taken is not None or added is not None:
                 changes.append((taken, added))
         return tiles.changed(view.layout, changes, old) if changes else old or b""

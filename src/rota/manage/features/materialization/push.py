@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
@@ -17,6 +16,7 @@ from rota.errors import InvalidInput, RotaError, Unavailable
 from rota.manage.features.ingestion import contracts
 from rota.manage.features.materialization import stream_state
 from rota.manage.features.materialization.flush import Flush
+from rota.manage.features.materialization.live_rows import LiveRows
 from rota.manage.features.materialization.online_update import OnlineUpdate, Places, PushedRow
 from rota.manage.features.materialization.push_stream import AHEAD_US, PUSH, PushStream, Stores, encoded, pushed_rows
 from rota.manage.features.materialization.source_plans import SourcePlan, SourcePlans
@@ -24,7 +24,7 @@ from rota.manage.features.rows import coercion, source_table
 from rota.records import early_times
 from rota.records.data import Source
 from rota.records.intake import StreamClaim
-from rota.records.time import iso
+from rota.records.time import Micros, iso
 
 _log = logging.getLogger("rota.manage")
 FOLDED_AT_ONCE = 1_000_000
@@ -52,7 +52,8 @@ class Pushes:
 
         With `sync` they survive a power cut too. A contract refuses rows that break it (`Refused`), or quarantines them: those
         are kept apart and not counted. Rows with an id that was pushed before are corrections (or repetitions, which change
-        nothing).
+        nothing): what they move leaves nothing behind where it was. A row dated up to a minute ahead of the platform's clock is dated now,
+        online and in the history; one further ahead is refused.
 
         Raises `InvalidInput` naming field, value and row, `NotFound` for an unknown source; after `Unavailable` the same push may
         be repeated (rows without an id may then count twice). Definitions that another process changed are seen at once when it
@@ -66,14 +67,13 @@ class Pushes:
         if not kept:
             return 0
         with self.turn:
-            now_us = self._stores.clock.now_us()
-            pushed = list(map(PushedRow, repeat(now_us), kept))
+            places = checked.places if len(kept) == len(rows) else plan.index.places(kept)
+            pushed = list(map(PushedRow, self._created(plan, places, checked.stored, len(kept)), kept))
             segment, end = self._stores.journal.append(PUSH + source, list(map(encoded, pushed)), sync=sync)
             before, self._ends[source] = self._ends.get(source), (segment, end)
-            places = checked.places if len(kept) == len(rows) else None
-            update = OnlineUpdate(plan.index, plan.views, pushed, plan.catalog_version, places=places)
-            whole = len(stream_state.written(checked.buckets[plan.index.applied_key])) >= len(plan.views)  # else there may be nothing yet
-            if not whole or before is None or before[0] != segment or not update.apply(self._stores.online, segment, before[1], end, checked.buckets):
+            update = OnlineUpdate(plan.index, plan.views, pushed, plan.catalog_version, history=self._history(plan), places=places)
+            whole = len(stream_state.written(checked.stored[plan.index.applied_key])) >= len(plan.views)  # else there may be nothing yet
+            if not whole or before is None or before[0] != segment or not update.apply(self._stores.online, segment, before[1], end, checked.stored):
                 self.catch_up(source)
         if not whole:
             self._fold_in_history(plan)
@@ -118,11 +118,13 @@ class Pushes:
         """Apply whatever of the journal is not online yet, from where the online store is; returns how many entries."""
         count = 0
         plan = self._plans.get(source)
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             stream = PushStream(self._stores, plan.source)
             stream.begin([view.prefix for view in plan.views])
             for chunk in stream.waiting():
-                update = OnlineUpdate(plan.index, plan.views, pushed_rows(chunk), plan.catalog_version)
+                update = OnlineUpdate(
+                    plan.index, plan.views, pushed_rows(chunk), plan.catalog_version, history=self._history(plan), cautious=attempt > 0
+                )
                 keys = update.keys
                 buckets = dict(zip(keys, self._stores.online.read(keys), strict=True))
                 if not update.apply(self._stores.online, chunk.segment, chunk.start, chunk.end, buckets):
@@ -144,6 +146,15 @@ class Pushes:
             self._fold_in(plan.source.name)
         else:
             _log.warning("pushed rows wait for the history of views", extra={"action": "push", "source": plan.source.name, "views": lacking})
+
+    def _history(self, plan: SourcePlan) -> LiveRows:
+        return LiveRows(PushStream(self._stores, plan.source))
+
+    def _created(self, plan: SourcePlan, places: Places, stored: Mapping[bytes, bytes | None], count: int) -> list[Micros]:
+        """When each row is created: now, and a microsecond after what is known of its id, should a clock say otherwise."""
+        now_us = self._stores.clock.now_us()
+        known = plan.index.created(places, stored)
+        return [now_us if last_us is None or last_us < now_us else last_us + 1 for last_us in known] if known else [now_us] * count
 
     def _sources(self) -> list[str]:
         """The sources whose journal has entries."""
@@ -175,7 +186,7 @@ class Pushes:
         )
 
     def _current(self, source: Source, events: Sequence[Mapping[str, Any]]) -> list[Row]:
-        """The rows checked, the last one of each id, none out of the future."""
+        """The rows checked, the last one of each id, none out of the future: a clock may be a little ahead, but what came in is known now."""
         rows = coercion.check_events(source, events)
         now_us, timestamp = self._stores.clock.now_us(), source.timestamp_field
         newest = max(range(len(rows)), key=list(map(itemgetter(timestamp), rows)).__getitem__, default=0)
@@ -186,6 +197,10 @@ class Pushes:
                 row=newest,
                 field=timestamp,
             )
+        if rows and rows[newest][timestamp] > now_us:
+            ahead = sorted({row[timestamp] for row in rows if row[timestamp] > now_us}, reverse=True)
+            dated = {moment_us: now_us - place for place, moment_us in enumerate(ahead)}  # a microsecond apart: their order stays
+            rows = [{**row, timestamp: dated.get(row[timestamp], row[timestamp])} for row in rows]
         return list(dict(zip(map(itemgetter(source.id_field), rows), rows, strict=True)).values()) if source.id_field is not None else rows
 
 
@@ -196,4 +211,4 @@ class _CheckedRows:
     plan: SourcePlan
     rows: list[Row]
     places: Places
-    buckets: Mapping[bytes, bytes | None]
+    stored: Mapping[bytes, bytes | None]

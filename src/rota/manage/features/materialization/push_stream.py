@@ -21,7 +21,7 @@ PUSH = "push/"
 CHUNK_BYTES = 4_000_000
 """Bytes of the journal that are brought online, or into the table, in one step."""
 AHEAD_US = 60 * SECOND_US
-"""How far a pushed row may lie ahead of the platform's clock: clocks differ a little, the future is not known."""
+"""How far a pushed row may lie ahead of the platform's clock, to be dated now: clocks differ a little, the future is not known."""
 encoded = msgspec.msgpack.Encoder().encode
 """A pushed row as an entry of the journal."""
 _decode = msgspec.msgpack.Decoder().decode

@@ -79,7 +79,8 @@ class SourcePlans:
 
     def _read(self, name: str, version: int, checked_s: float, known: SourcePlan | None) -> SourcePlan:
         source = source_status.get(self._metadata, name)
-        definitions = {prefix(view): view for view in registration.views_of(self._metadata, name)}
+        definitions = {prefix(view): view for view in registration.views_of(self._metadata, name) if view.join_keys}
+        # Views without an entity, which were taken once, are left out: their rows could not be found.
         views = [self.stored(view) for view in definitions.values()]
         same = known is not None and (known.source, known.views) == (source, views)
         index = known.index if known is not None and same else DeduplicationIndex(source, views)

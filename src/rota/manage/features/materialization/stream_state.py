@@ -6,7 +6,7 @@ online marks it "filling" first (from then on pushes are added, for what was pus
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from rota.records.time import Micros
 
 _APPLIED = b"\x00a"
-_CATALOG, _HISTORY = "", "/"
+_CATALOG, _HISTORY, _REBUILDS = "", "/", " "
 _pack = msgspec.msgpack.Encoder().encode
 _read = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -39,6 +39,8 @@ class StreamState:
     ends: Mapping[str, int] = field(default_factory=dict)
     catalog_version: int = 0
     history: Mapping[bytes, HistoryMark] = field(default_factory=dict)
+    rebuilds: int = 0
+    """How often online rows were replaced as a whole: whoever looked at them before has to look again."""
 
     def encoded(self) -> bytes:
         """The stored bytes."""
@@ -47,6 +49,8 @@ class StreamState:
             values[_CATALOG] = self.catalog_version
         if self.history:
             values[_HISTORY] = dict(sorted(self.history.items()))
+        if self.rebuilds:
+            values[_REBUILDS] = self.rebuilds
         return _pack(values)
 
 
@@ -61,8 +65,14 @@ def decoded(data: bytes | None) -> StreamState:
         return StreamState()
     values = _read(data)
     version = values.pop(_CATALOG, 0)
-    marks = values.pop(_HISTORY, None)
-    return StreamState(values, version, {} if marks is None else {prefix: HistoryMark(*mark) for prefix, mark in marks.items()})
+    marks, rebuilds = values.pop(_HISTORY, None), values.pop(_REBUILDS, 0)
+    return StreamState(values, version, {} if marks is None else {prefix: HistoryMark(*mark) for prefix, mark in marks.items()}, rebuilds)
+
+
+def beside(data: bytes | None, segment: str) -> StreamState:
+    """The state without one segment: whether it is the same as before tells whether somebody else has written meanwhile."""
+    state = decoded(data)
+    return replace(state, ends={name: end for name, end in state.ends.items() if name != segment})
 
 
 def catalog_version(data: bytes | None) -> int:
@@ -77,26 +87,25 @@ def written(data: bytes | None) -> frozenset[bytes]:
 
 def without_segment(old: bytes | None, segment: bytes) -> bytes:
     """The merge that takes a dropped segment off."""
-    state = decoded(old)
-    return StreamState({name: end for name, end in state.ends.items() if name != segment.decode()}, state.catalog_version, state.history).encoded()
+    return beside(old, segment.decode()).encoded()
 
 
 def with_version(old: bytes | None, version: bytes) -> bytes:
     """The merge that raises the catalog version."""
     state = decoded(old)
-    return StreamState(state.ends, max(state.catalog_version, int.from_bytes(version, "big")), state.history).encoded()
+    return replace(state, catalog_version=max(state.catalog_version, int.from_bytes(version, "big"))).encoded()
 
 
 def with_marks(old: bytes | None, marks: Mapping[bytes, HistoryMark]) -> bytes:
     """The stored bytes with these marks."""
     state = decoded(old)
-    return StreamState(state.ends, state.catalog_version, {**state.history, **marks}).encoded()
+    return replace(state, history={**state.history, **marks}).encoded()
 
 
 def without_mark(old: bytes | None, prefix: bytes) -> bytes:
     """The merge that takes the mark of one view off."""
     state = decoded(old)
-    return StreamState(state.ends, state.catalog_version, {view: mark for view, mark in state.history.items() if view != prefix}).encoded()
+    return replace(state, history={view: mark for view, mark in state.history.items() if view != prefix}).encoded()
 
 
 def begun(old: bytes | None, prefixes: Collection[bytes]) -> bytes:
@@ -104,4 +113,4 @@ def begun(old: bytes | None, prefixes: Collection[bytes]) -> bytes:
     state = decoded(old)
     if state.ends:  # another process began it meanwhile
         return state.encoded()
-    return StreamState({}, state.catalog_version, {**dict.fromkeys(prefixes, HistoryMark()), **state.history}).encoded()
+    return replace(state, history={**dict.fromkeys(prefixes, HistoryMark()), **state.history}).encoded()

@@ -4,7 +4,8 @@ Key: 8 bytes that name the view's definition, then the join key values, each wit
 BLAKE2b). A changed definition has other keys, so an old model keeps reading the rows that were made for it.
 
 Row: tag "R", event and created time, null bitmap, one fixed field per number, bool or timestamp, then the texts as
-one MessagePack list. The first byte of a value is its format; another format gets another letter.
+one MessagePack list. Tag "I": the same of a row that has an id, with 16 bytes of the id's digest before the texts, so that a
+correction finds the row that it replaces. The first byte of a value is its format; another format gets another letter.
 """
 
 import hashlib
@@ -22,6 +23,8 @@ from rota.records.schema import Type
 from rota.records.time import Micros, micros
 
 ROW = b"R"
+ROW_WITH_ID = b"I"
+ID_BYTES = 16
 VIEW = b"v"
 """First byte of all keys of views; what steers an update has a smaller one, so it comes first in key order too."""
 _TIMES = struct.Struct("<cqq")
@@ -83,6 +86,11 @@ def entity_names(columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
     return [b"i%d;" % value if type(value) is int else entity_name((value,)) for value in columns[0]]
 
 
+def id_digest(value: Any) -> bytes:
+    """What stands for the id of a row in the online store."""
+    return hashlib.blake2b(repr(value).encode(), digest_size=ID_BYTES).digest()
+
+
 def event_time(data: bytes) -> Micros:
     """The newest event time of a stored value, a row or tiles: both have it behind their tag."""
     return int(_EVENT.unpack_from(data, 1)[0])
@@ -130,12 +138,14 @@ class RowView(Entities):
         self._fixed = [i for i, kind in enumerate(kinds) if kind != "string"]
         self._bytes = (len(kinds) + 7) // 8
         self._struct = struct.Struct(f"<cqq{self._bytes}s" + "".join(FORMATS[kinds[i]] for i in self._fixed))
+        self.id_field = view.source.id_field
+        self._tag = ROW if self.id_field is None else ROW_WITH_ID
         self.unpack = self._struct.unpack_from
         self.no_nulls = bytes(self._bytes)
         self.plain = not self._texts  # then the fixed fields are the values, in their order
 
-    def encode(self, row: Mapping[str, Any], created_us: Micros) -> bytes:
-        """The stored bytes of one row of the source."""
+    def encode(self, row: Mapping[str, Any], created_us: Micros, identity: bytes | None = None) -> bytes:
+        """The stored bytes of one row of the source; `identity` is its `id_digest` where that is known already."""
         values = self._compute(row)
         nulls = 0
         for i, value in enumerate(values):
@@ -144,12 +154,23 @@ class RowView(Entities):
         if nulls:
             values = tuple(blank if value is None else value for value, blank in zip(values, self._blank, strict=True))
         bitmap = nulls.to_bytes(self._bytes, "little")
-        data = self._struct.pack(ROW, row[self.timestamp_field], created_us, bitmap, *[values[i] for i in self._fixed])
+        data = self._struct.pack(self._tag, row[self.timestamp_field], created_us, bitmap, *[values[i] for i in self._fixed])
+        if self.id_field is not None:
+            data += identity or id_digest(row[self.id_field])
         return data + _texts.encode([values[i] for i in self._texts]) if self._texts else data
 
     def encode_all(self, rows: Iterable[tuple[Micros, Mapping[str, Any]]]) -> list[bytes]:
         """`encode` of many (created time, row)."""
         return [self.encode(row, created_us) for created_us, row in rows]
+
+    def order(self, data: bytes) -> tuple[Micros, Micros, bytes]:
+        """What the newest row of an entity is the largest of, where rows have ids: event time, created time, id."""
+        _, event_us, created_us = _TIMES.unpack_from(data)
+        return event_us, created_us, self.id_of(data) or b""
+
+    def id_of(self, data: bytes | None) -> bytes | None:
+        """The digest of a stored row's id; None where nothing is stored, or was before ids were."""
+        return data[self._struct.size : self._struct.size + ID_BYTES] if data and data[:1] == ROW_WITH_ID else None
 
     def newest_rows(self, names: Sequence[bytes | None], stored: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
         """Key and bytes of the newest of some stored rows for each entity, given by what its keys end with (None: left out)."""
@@ -191,7 +212,8 @@ class RowView(Entities):
         for i, value in zip(self._fixed, found[4:], strict=True):
             values[i] = value
         if self._texts:
-            for i, value in zip(self._texts, _texts.decode(data[self._struct.size :]), strict=True):
+            start = self._struct.size + (ID_BYTES if data[:1] == ROW_WITH_ID else 0)
+            for i, value in zip(self._texts, _texts.decode(data[start:]), strict=True):
                 values[i] = value
         nulls = int.from_bytes(found[3], "little")
         return tuple([None if nulls >> i & 1 else value for i, value in enumerate(values)])

@@ -12,7 +12,7 @@ import polars as pl
 
 from rota.manage.features.expressions import compiler
 from rota.manage.features.expressions.operators import DTYPES
-from rota.manage.features.online.row_codec import FORMATS, ROW, RowView, entity_names, layout
+from rota.manage.features.online.row_codec import FORMATS, ID_BYTES, ROW, ROW_WITH_ID, RowView, entity_names, id_digest, layout
 from rota.manage.features.rows.source_table import CREATED
 
 Pairs = list[tuple[bytes, bytes]]
@@ -36,12 +36,15 @@ class RowBatches:
         self._computed = [i for i in range(len(expressions)) if i not in self._plain]
         self._needed = sorted({column for i in self._computed for column in read[i]})
         self._compute = compiler.compile_values([expressions[i] for i in self._computed], fields)
-        self.columns = sorted({column for columns in read for column in columns} | {*view.join_keys, view.timestamp_field})
+        self.columns = sorted(
+            {column for columns in read for column in columns} | {*view.join_keys, view.timestamp_field, *filter(None, [view.id_field])}
+        )
         """The columns of the source that encoding needs, without the created time."""
         self._texts = [i for i, kind in enumerate(self._kinds) if kind == "string"]
         fixed = [i for i, kind in enumerate(self._kinds) if kind != "string"]
         form = [("tag", "S1"), ("event", "<i8"), ("created", "<i8"), ("nulls", "u1", ((len(expressions) + 7) // 8,))]
-        self._form = np.dtype([*form, *((f"f{i}", _NUMPY[FORMATS[self._kinds[i]]]) for i in fixed)])
+        identity = [("id", f"V{ID_BYTES}")] if view.id_field is not None else []
+        self._form = np.dtype([*form, *((f"f{i}", _NUMPY[FORMATS[self._kinds[i]]]) for i in fixed), *identity])
 
     def pairs(self, found: pl.DataFrame) -> Pairs:
         """Key and stored bytes of each row of a frame with `columns` and the created time; in order of the keys."""
@@ -55,7 +58,11 @@ class RowBatches:
         """The stored bytes of each row."""
         values = self._values(found)
         rows = np.zeros(found.height, dtype=self._form)
-        rows["tag"], rows["event"], rows["created"] = ROW, found[self.view.timestamp_field].to_numpy(), found[CREATED].to_numpy()
+        rows["event"], rows["created"] = found[self.view.timestamp_field].to_numpy(), found[CREATED].to_numpy()
+        rows["tag"] = ROW
+        if self.view.id_field is not None:
+            rows["tag"] = ROW_WITH_ID
+            rows["id"] = np.frombuffer(b"".join(map(id_digest, found[self.view.id_field].to_list())), dtype=f"V{ID_BYTES}")
         for i, column in enumerate(values):
             nulls = column.is_null().to_numpy() if column.null_count() else None
             if self._kinds[i] != "string":
