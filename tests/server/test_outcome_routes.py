@@ -3,12 +3,14 @@
 import http.client
 import json
 
+import numpy as np
 import pytest
 
 from rota.client import Client
 from rota.manage.access import tokens
 from rota.manage.signals import prediction_log
 from rota.ports.metadata import Batch
+from rota.records.early_times import DoubtfulTimes
 from rota.records.model import RegisteredModel
 from rota.records.signal import Prediction
 from rota.testing.story import version
@@ -84,6 +86,8 @@ def test_the_client_reports_outcomes(platform, stranger, token, monkeypatch):
     assert client.outcome("delay", [ROW]) == 1
     assert client.outcome("", [{**ROW, "prediction_id": "p2"}]) == 1
     assert client.outcome("delay", []) == 0
+    with pytest.warns(DoubtfulTimes, match="field 'at_us': every time is a number before 1980"):
+        assert client.outcome("delay", [{**ROW, "prediction_id": "nobody", "value": np.True_, "at_us": 1_373_889_600}]) == 1
     assert client.get("/v1/endpoints/delay/outcomes")["versions"][0]["kpis"][0]["count"] == 2
     client.close()
 

@@ -45,3 +45,9 @@ def test_a_caller_cannot_name_a_path_and_an_unknown_source_is_404(owner, rows):
 def test_a_stranger_sees_no_source(stranger, rows):
     assert stranger.get("/v1/sources/arrivals").status == 401
     assert stranger.post("/v1/sources/arrivals/ingest", {}).status == 401
+
+
+def test_times_that_look_like_seconds_are_taken_and_told_of(owner, rows):
+    answer = owner.post("/v1/sources/arrivals/rows", {"rows": [{"id": "s", "origin": "JFK", "at": 1_373_889_600, "delay": 1.0}]}).json()
+    assert answer["accepted"] == 1
+    assert [text.partition(":")[0] for text in answer["notices"]] == ["field 'at'"]

@@ -138,8 +138,8 @@ def test_frames_that_do_not_fit_are_refused() -> None:
         historical(MemoryTables(), service, spine_of([]).with_columns(newest__amount=1.0), timestamp="t")
     with pytest.raises(InvalidInput, match="lacks the columns"):
         historical(MemoryTables(), service, spine_of([]).drop("price"), timestamp="t")
-    with pytest.raises(InvalidInput, match="'shop' of the frame, for view 'newest', has the type Int32"):
-        historical(MemoryTables(), service, spine_of([]).with_columns(pl.col("shop").cast(pl.Int32)), timestamp="t")
+    with pytest.raises(InvalidInput, match=r"row 0, column 'shop' of the frame, for view 'newest', \(type Int32\): 7 is no string"):
+        historical(MemoryTables(), service, spine_of([("a", START)]).with_columns(shop=pl.lit(7, dtype=pl.Int32)), timestamp="t")
 
 
 def test_large_frames_keep_their_exactness() -> None:

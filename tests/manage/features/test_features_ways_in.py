@@ -98,6 +98,8 @@ class World:
             "entity frame of polars": lambda kind, value: self._join(kind, self._polars(value).select(pl.col("at").alias("event_timestamp"), "x")),
             "online read": lambda kind, value: self._online(kind, [{"x": value}]),
             "online read of columns": lambda kind, value: self._online(kind, {"x": [value, None]}),
+            "online read of pandas": lambda kind, value: self._online(kind, pd.DataFrame({"x": pd.Series([value, None], dtype=object)})),
+            "online read of polars": lambda kind, value: self._online(kind, self._polars(value)),
             "request row": self._request,
             "undeclared beside": self._beside,
             "label": self._label,
@@ -406,6 +408,14 @@ def one_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_a_drawn_value_is_the_same_by_every_way_in(one_world: World, kind: Type, value: Any, random: Any) -> None:
     others = [name for name in exact_ways(one_world, value) if name not in QUICK]
     check(one_world, kind, value, expected(kind, value), ways=[*QUICK, *random.sample(others, 2)])
+
+
+@pytest.mark.parametrize("value", [10**5_000, 1 + 2j, np.array([1.0]), object()], ids=["long", "complex", "array", "object"])
+def test_what_can_hardly_be_shown_is_refused_by_every_way_in(one_world: World, value: Any) -> None:
+    by_other_libraries = ("JSON", "Parquet", "database", "polars", "table of columns", "pandas")
+    ways = [name for name in one_world.ways if not any(each in name for each in by_other_libraries) and name != "undeclared beside"]
+    for kind in KINDS:
+        check(one_world, kind, value, REFUSED, ways=ways)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from typing import Any
 
 from rota.errors import InvalidInput
 from rota.manage.features.expressions.scalar_functions import INT_MAX, INT_MIN
+from rota.manage.features.rows import table_adapters
 from rota.records.schema import Type
 from rota.records.values import coerce, shown
 
@@ -17,13 +18,16 @@ def checked(fields: Mapping[str, Type], entity_rows: EntityRows) -> tuple[dict[s
     Raises `InvalidInput` naming field, value and row for a field that is not there (an unknown value is None) and for a value that
     is not of the declared type.
     """
+    if table_adapters.is_frame(entity_rows):
+        frame = table_adapters.columns(entity_rows, what="the entity rows")
+        entity_rows = {name: frame[name].to_list() for name in frame.columns}
     if isinstance(entity_rows, Mapping):
         columns, count = _of_columns(fields, entity_rows)
     elif isinstance(entity_rows, Iterable) and not isinstance(entity_rows, str | bytes):
         listed = list(entity_rows)
         columns, count = _of_rows(fields, listed), len(listed)
     else:
-        raise InvalidInput(f"entity rows are {entity_rows!r:.100}; give a list of dicts, or a dict with a list of values for each field")
+        raise InvalidInput(f"entity rows are {entity_rows!r:.100}; give a list of dicts, a dict with a list of values for each field, or a table")
     return {name: _typed(column, name, fields[name]) for name, column in columns.items()}, count
 
 

@@ -145,8 +145,8 @@ def shown_row(frame: pl.DataFrame, index: int) -> str:
 def as_json(value: Any) -> str:
     try:
         return msgspec.json.encode(value, enc_hook=str).decode()
-    except (UnicodeEncodeError, OverflowError):
-        return repr(value)
+    except (UnicodeEncodeError, OverflowError, ValueError):  # half a surrogate pair, an integer of thousands of digits
+        return shown(value)
 
 
 @dataclass(frozen=True, slots=True)

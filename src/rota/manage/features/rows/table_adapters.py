@@ -32,6 +32,11 @@ def columns(table: Any, *, what: str) -> pl.DataFrame:
     raise InvalidInput(f"{what} is a {type(table).__name__}; give a polars, pandas or Arrow table, or a list of dicts")
 
 
+def is_frame(table: Any) -> bool:
+    """Whether something is a table of a library: polars, pandas or one with Arrow's C stream interface."""
+    return type(table).__module__.partition(".")[0] in ("pandas", "polars") or hasattr(table, "__arrow_c_stream__")
+
+
 def timed(frame: pl.DataFrame, names: Iterable[str], *, what: str) -> pl.DataFrame:
     """The frame with texts in the named columns read as ISO 8601 times; one without an offset is UTC. `InvalidInput` names one that is no time."""
     texts = [name for name in names if frame.schema.get(name) in (pl.String, pl.Object)]

@@ -34,7 +34,12 @@ def column_of(name: str, values: Sequence[Any]) -> pl.Series:
 
 def shown_values(column: pl.Series) -> pl.Series:
     """Values of several types as texts of their types and values, so that equal texts are equal values."""
-    return pl.Series(column.name, [None if value is None else f"{type(value).__name__} {value!r}" for value in column.to_list()], pl.String)
+    return pl.Series(column.name, [None if value is None else f"{type(value).__name__} {_written(value)}" for value in column.to_list()], pl.String)
+
+
+def _written(value: Any) -> str:
+    """Of an integer its hexadecimal digits, which one of any length has."""
+    return f"{value:x}" if isinstance(value, int) else repr(value)
 
 
 def _of_times(name: str, values: list[Any]) -> pl.Series:
