@@ -29,6 +29,7 @@ import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import scalar_functions
+from rota.manage.features.expressions.column_arithmetic import by_numpy, divided, is_one_zero, positive_zero, raised
 from rota.records.schema import Type
 from rota.records.time import parse_time
 
@@ -44,6 +45,7 @@ DTYPES: dict[str, pl.DataType] = {
 _WHOLE = ("int", "timestamp")
 _NUMBERS = ("float", *_WHOLE)
 _WIDE_ZERO = pl.lit(0, dtype=pl.Int128)
+_OF_ROWS = object()
 _LARGEST = 5_000  # nodes of one Polars tree: nested comparisons repeat their operands, which would grow without bound
 
 
@@ -174,12 +176,16 @@ def one_of(write: Writer, a: Term, options: Sequence[Term]) -> Term:
 
 def and_(write: Writer, a: Term, b: Term) -> Term:
     a, b = _truth(a, "AND"), _truth(b, "AND")
+    if _fixed(a) is False or _fixed(b) is False:
+        return constant(value=False)
     unknown = f"None if {a.code} is None or {b.code} is None else True" if a.nullable or b.nullable else "True"
     return write.term("bool", f"False if {a.code} is False or {b.code} is False else {unknown}", a.column & b.column, (a, b))
 
 
 def or_(write: Writer, a: Term, b: Term) -> Term:
     a, b = _truth(a, "OR"), _truth(b, "OR")
+    if _fixed(a) is True or _fixed(b) is True:
+        return constant(value=True)
     unknown = f"None if {a.code} is None or {b.code} is None else False" if a.nullable or b.nullable else "False"
     return write.term("bool", f"True if {a.code} is True or {b.code} is True else {unknown}", a.column | b.column, (a, b))
 
@@ -203,6 +209,13 @@ def choose(write: Writer, conditions: Sequence[Term], values: Sequence[Term], ot
     """CASE: the value of the first true condition; every value is computed, none can fail."""
     conditions = [_truth(condition, "WHEN") for condition in conditions]
     *values, otherwise = unify(write, [*values, otherwise])
+    branches = [(condition, value) for condition, value in zip(conditions, values, strict=True) if _fixed(condition) in (_OF_ROWS, True)]
+    always = next((n for n, (condition, _) in enumerate(branches) if _fixed(condition) is True), None)
+    if always is not None:
+        otherwise, branches = branches[always][1], branches[:always]
+    if not branches:
+        return otherwise
+    conditions, values = [condition for condition, _ in branches], [value for _, value in branches]
     code, column = otherwise.code, otherwise.column
     for condition, value in zip(reversed(conditions), reversed(values), strict=True):
         code = f"{value.code} if {condition.code} is True else ({code})" if condition.nullable else f"{value.code} if {condition.code} else ({code})"
@@ -212,12 +225,27 @@ def choose(write: Writer, conditions: Sequence[Term], values: Sequence[Term], ot
 
 
 def coalesce(write: Writer, values: Sequence[Term]) -> Term:
-    values = unify(write, values)
+    values = [value for value in unify(write, values) if _fixed(value) is not None] or values[:1]
+    certain = next((n for n, value in enumerate(values) if not value.nullable or _fixed(value) is not _OF_ROWS), len(values))
+    values = values[: certain + 1]
+    if len(values) == 1:
+        return values[0]
     code = values[-1].code
     for value in reversed(values[:-1]):
         code = f"{value.code} if {value.code} is not None else ({code})" if value.nullable else value.code
     made = write.term(values[0].type, code, pl.coalesce([value.column for value in values]), values)
     return replace(made, nullable=all(value.nullable for value in values))
+
+
+def _fixed(a: Term) -> Any:
+    """The value of a term that is one for all rows, else `_OF_ROWS`.
+
+    What is decided without looking at a row is decided here. Polars would do it too, and compute on with one value where a column was
+    expected, by other arithmetic (see `column_arithmetic`).
+    """
+    if a.literal is not None:
+        return a.literal
+    return _OF_ROWS if a.column.meta.root_names() else pl.select(a.column).item()
 
 
 def nullif(write: Writer, a: Term, b: Term) -> Term:
@@ -233,7 +261,7 @@ def least_greatest(write: Writer, name: str, values: Sequence[Term]) -> Term:
     column = pl.min_horizontal(columns) if name == "least" else pl.max_horizontal(columns)
     if values[0].type == "float":
         unordered = pl.any_horizontal([column.is_nan().fill_null(value=False) for column in columns])
-        column = pl.when(unordered).then(pl.lit(float("nan"))).otherwise(column) + 0.0  # of 0.0 and -0.0 neither is less: both forms answer 0.0
+        column = pl.when(unordered).then(pl.lit(float("nan"))).otherwise(positive_zero(column))
     if values[0].type == "bool":
         raise InvalidInput(f"{name} takes numbers, texts or timestamps, not bool")
     return write.term(
@@ -258,13 +286,7 @@ def power(write: Writer, a: Term, b: Term) -> Term:
     a, b = to_float(write, _number(a, "power")), to_float(write, _number(b, "power"))
     if b.literal == 2:
         return write.strict("float", f"{a.code} * {a.code}", a.column * a.column, (replace(a, size=2 * a.size),))
-    return write.strict("float", f"power({a.code}, {b.code})", by_numpy(_power, a.column, b.column), (a, b))
-
-
-def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """C's pow; for one exponent of 0.5 numpy would take the square root, which is nan where pow(-inf, 0.5) is inf."""
-    raised: np.ndarray = np.power(a, np.ascontiguousarray(b))
-    return raised
+    return write.strict("float", f"power({a.code}, {b.code})", by_numpy(raised, a.column, b.column), (a, b))
 
 
 def angle(write: Writer, a: Term, b: Term) -> Term:
@@ -332,33 +354,9 @@ def _float_arithmetic(write: Writer, operator: str, a: Term, b: Term) -> Term:
         return write.strict("float", code, divided(a.column, b.column), (a, b))
     if operator == "%":
         return write.strict("float", f"remainder({a.code}, {b.code})", by_numpy(np.fmod, a.column, b.column), (a, b))
+    if operator != "*" and (is_one_zero(a.column, a.literal) or is_one_zero(b.column, b.literal)):
+        return write.strict("float", f"{a.code} {operator} {b.code}", by_numpy(_BY_NUMPY[operator], a.column, b.column), (a, b))
     return write.strict("float", f"{a.code} {operator} {b.code}", _OPERATORS[operator](a.column, b.column), (a, b))
-
-
-def divided(a: pl.Expr, b: pl.Expr | float) -> pl.Expr:
-    """The IEEE 754 quotient of floats, as Python divides.
-
-    Polars multiplies a column by the reciprocal of a divisor that is one value for all rows, which has another last digit:
-    7.0 / 10 becomes 0.7000000000000001, and floor(x / 0.1) another whole number.
-    """
-    divisor = b if isinstance(b, pl.Expr) else pl.lit(b, dtype=pl.Float64)
-    return a / divisor if divisor.meta.root_names() else by_numpy(np.divide, a, divisor)
-
-
-def by_numpy(function: Callable[..., np.ndarray], *columns: pl.Expr) -> pl.Expr:
-    """A numpy function of float columns, value by value; null where one of them is null."""
-
-    def over(values: Sequence[pl.Series]) -> pl.Series:
-        rows = 0 if any(each.is_empty() for each in values) else max(map(len, values))
-        with np.errstate(all="ignore"):
-            found = function(*(np.broadcast_to(each.to_numpy(), (rows,)) if len(each) == 1 else each.to_numpy() for each in values))
-        made = pl.Series(values[0].name, found, dtype=pl.Float64)
-        for each in values:
-            if each.null_count():
-                made = made.clear(rows) if len(each) == 1 else made.set(each.is_null(), None)
-        return made
-
-    return pl.map_batches(list(columns), over, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def _whole_remainder(a: pl.Expr, b: pl.Expr) -> pl.Expr:
@@ -423,6 +421,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], pl.Expr]] = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
+_BY_NUMPY: dict[str, Callable[..., np.ndarray]] = {"+": np.add, "-": np.subtract}
 _FUNCTIONS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "ln": lambda a: a.log(),
     "log10": _by_value(scalar_functions.log10, pl.Float64),

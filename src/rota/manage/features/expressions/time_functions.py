@@ -13,7 +13,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from rota.errors import InvalidInput
-from rota.manage.features.expressions import operators
+from rota.manage.features.expressions.column_arithmetic import divided
 from rota.manage.features.expressions.operators import Term, Writer
 from rota.records.time import DAY_US, FIRST_US, HOUR_US, LAST_US, SECOND_US, Micros
 
@@ -29,9 +29,9 @@ def part(write: Writer, name: str, a: Term) -> Term:
         return write.strict("int", f"({a.code} // {unit} + {shift}) % {modulus} + {first}", (a.column // unit + shift) % modulus + first, (a,))
     if name == "second":
         minute = 60 * SECOND_US
-        return write.strict("float", f"{a.code} % {minute} / 1e6", operators.divided((a.column % minute).cast(pl.Float64), 1e6), (a,))
+        return write.strict("float", f"{a.code} % {minute} / 1e6", divided((a.column % minute).cast(pl.Float64), 1e6), (a,))
     if name == "epoch":
-        return write.strict("float", f"{a.code} / 1e6", operators.divided(a.column.cast(pl.Float64), 1e6), (a,))
+        return write.strict("float", f"{a.code} / 1e6", divided(a.column.cast(pl.Float64), 1e6), (a,))
     if name not in _CALENDAR:
         raise InvalidInput(f"extract({name} from ...) is unknown; the parts are {sorted([*_CLOCK, *_CALENDAR, 'second', 'epoch'])}", part=name)
     column = _CALENDAR[name](_known(a).cast(pl.Datetime("us"))).cast(pl.Int64)

@@ -20,6 +20,7 @@ import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import compiler
+from rota.manage.features.expressions.column_arithmetic import positive_zero
 from rota.manage.features.online import tiles
 from rota.manage.features.online.row_codec import Entities, event_time, layout, ttl_us
 from rota.manage.features.online.tiles import Counted, Folds, TileColumns, TileLayout, TileUpdate, Value
@@ -192,7 +193,7 @@ def values_taken(view: FeatureView) -> list[pl.Expr]:
         expression = compiler.compiled(each, view.source.fields)
         value = expression.column
         if expression.type == "float":
-            value = pl.when(value.is_finite()).then(value + 0.0)
+            value = pl.when(value.is_finite()).then(positive_zero(value))
         columns.append(value.alias(f"v{slot}"))
     return columns
 
