@@ -385,17 +385,19 @@ def test_pushes_of_many_threads_all_count(place: Place) -> None:
 
 def test_ingest_takes_each_file_and_row_once_and_tells_what_it_rejected(place: Place, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(
-        "id,shop,at,amount,extra\n1,a,2013-07-15T03:50:00Z,5,x\nfive,a,2013-07-15T03:50:00Z,5,x\n2,a,yesterday,5,x\n,a,2013-07-15,1,x\n3,,2013-07-15,NA,x\n"
+        "id,shop,at,amount,extra\n1,a,2013-07-15T03:50:00Z,5,x\nfive,a,2013-07-15T03:50:00Z,5,x\n2,a,yesterday,5,x\n,a,2013-07-15,1,x\n3,b,2013-07-15,,x\n4,a,2013-07-15,NA,x\n5,,2013-07-15,5,x\n"
     )
     first = place.feed.ingestion.ingest("sales", tmp_path / "a.csv")
-    assert (first.rows_in, first.rows_out, first.known, first.rejected) == (5, 2, 0, 3)
+    assert (first.rows_in, first.rows_out, first.known, first.rejected) == (7, 2, 0, 5)
     assert [(each.row, each.reason) for each in first.rejections] == [
         (2, "field 'id': five is no int"),
         (3, "field 'at': yesterday is no timestamp"),
         (4, "field 'id' is null or absent"),
+        (6, "field 'amount': NA is no float; if it stands for a missing value, give the source null_values=['NA']"),
+        (7, "the key 'shop' is null"),
     ]
     again = place.feed.ingestion.ingest("sales", tmp_path / "*.csv")
-    assert (again.rows_in, again.rows_out, again.known) == (5, 0, 2)
+    assert (again.rows_in, again.rows_out, again.known) == (7, 0, 2)
     pl.DataFrame({"id": [1, 7], "shop": ["a", "a"], "at": [START - 10 * MINUTE, START], "amount": [5.0, float("nan")]}).write_parquet(
         tmp_path / "b.parquet"
     )

@@ -61,7 +61,8 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / "a.csv").write_text(header + "\n".join(lines) + "\n")
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
         connection.execute("CREATE TABLE sales (id INTEGER, shop TEXT, at TEXT, amount)")
-        connection.executemany("INSERT INTO sales VALUES (?, ?, ?, ?)", [line.split(",") for line in lines])
+        rows = [line.split(",") for line in lines]
+        connection.executemany("INSERT INTO sales VALUES (?, ?, ?, ?)", [(*row[:3], row[3] if row[3] == "x" else float(row[3])) for row in rows])
     fields = {"id": "int", "shop": "string", "at": "timestamp", "amount": "float"}
     with wiring.opened(Settings(home=tmp_path / "home")) as platform:
         platform.feed.register(

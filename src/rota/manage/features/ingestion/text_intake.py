@@ -240,7 +240,9 @@ def _first(chunks: Iterator[Raw], rows: int) -> Iterator[Raw]:
 
 def _prepared(run: IngestionRun, text: TextFile, typed: Typed) -> PreparedChunk:
     run.notice_early(typed.notices)
-    return run.prepare(text.name, typed.rows, typed.rejections, typed.rows_in, typed.positions)
+    chunk = run.prepare(text.name, typed.rows, typed.rejections, typed.rows_in, typed.positions)
+    rejections = [each if each.line else msgspec.structs.replace(each, line=typed.line_of(each.row)) for each in chunk.rejections]
+    return PreparedChunk(chunk.rows, rejections, chunk.counts)
 
 
 def _refuse_doubles(run: IngestionRun, text: TextFile, state: _TextState) -> None:

@@ -62,6 +62,12 @@ class Typed:
     positions: pl.Series
     rejections: list[Rejection]
     notices: Mapping[str, str] = field(default_factory=dict)
+    lines: pl.Series | None = None
+
+    def line_of(self, row: int) -> int:
+        """The line of a file on which one of the rows begins; 0 where there are no lines."""
+        place = self.positions.search_sorted(row)
+        return 0 if self.lines is None or place >= self.lines.len() or self.positions[place] != row else int(self.lines[place])
 
 
 def typed(raw: Raw, source: Source, origin: str, *, before: int = 0) -> Typed:
@@ -96,7 +102,8 @@ def typed(raw: Raw, source: Source, origin: str, *, before: int = 0) -> Typed:
         for i in rejected.arg_true().to_list()
     ]
     positions = pl.Series("position", range(before + 1, before + found.height + 1), dtype=pl.Int64)
-    return Typed(found.height, pl.DataFrame(made).filter(~rejected), positions.filter(~rejected), rejections, notices)
+    lines = None if raw.lines is None else raw.lines.filter(~rejected)
+    return Typed(found.height, pl.DataFrame(made).filter(~rejected), positions.filter(~rejected), rejections, notices, lines)
 
 
 def joined(parts: Sequence[Typed]) -> Typed:
@@ -107,6 +114,7 @@ def joined(parts: Sequence[Typed]) -> Typed:
         pl.concat(part.positions for part in parts),
         [rejection for part in parts for rejection in part.rejections],
         {name: notice for part in parts for name, notice in part.notices.items()},
+        pl.concat(part.lines for part in parts if part.lines is not None) if all(part.lines is not None for part in parts) else None,
     )
 
 
