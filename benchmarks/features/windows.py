@@ -61,7 +61,7 @@ def measured(kind: str, rows: int, labels: int, entities: int, rounds: int, cloc
     updates = view.tile_updates([(row[CREATED], row) for row in found.filter(pl.col("shop") == 0).to_dicts()])
     record = tiles.changed(view.layout, [(None, update) for update in updates], None)
     newest_us = int(found["at"].max())  # type: ignore[arg-type]
-    rows_of_one = [(row[CREATED], row) for row in found.filter(pl.col("shop") == 0).tail(200).to_dicts()]
+    rows_of_one = [(row[CREATED], row) for row in found.filter(pl.col("shop") == 0).tail(40).to_dicts()]
 
     def pushed() -> None:
         data = record

@@ -271,12 +271,16 @@ def test_what_random_expressions_found(seed: int) -> None:
         "1 / round(f)", "1 / (f % 3)", "f / coalesce(0.1, g)",
         "f / case when true then 0.1 else g end", "f / case when b or true then 0.1 else g end",
         "f / coalesce(null, 0.1, g)", "case when b and false then f else g / 10 end", "power(f, 0.5)", "power(f, i)", "cast(i / 7 as text)",
-        "cast(f / 3 as text)", "cast(0 - f as text)", "cast(round(f, 2) as text)", "date_trunc('minute', u + i)", "date_trunc('month', u - i)",
+        "floor(0.1)", "cast(0.5 as text)", "case when true then floor(0.1) else f end", "cast(f / 3 as text)", "cast(0 - f as text)",
+        "cast(round(f, 2) as text)", "date_trunc('minute', u + i)", "date_trunc('month', u - i)",
         "extract(hour from u + i)", "cast(u + i as text)",
     ],
 )  # fmt: skip
 def test_a_text_that_means_one_thing_is_registered(sql: str) -> None:
-    assert equivalence_check.verify(sql, {**COLUMNS, "u": "timestamp"}) > 0
+    columns: Mapping[str, Type] = {**COLUMNS, "u": "timestamp"}
+    assert equivalence_check.verify(sql, columns) > 0
+    frame = pl.DataFrame({"f": [0.5, 7.0], "g": [1.0, 2.0], "i": [1, 2], "j": [3, 4], "b": [True, False], "u": [0, 1]})
+    assert frame.select("f", compiler.column(sql, columns).alias("value")).height == 2  # beside other columns, also what reads none
 
 
 @pytest.mark.slow

@@ -271,6 +271,17 @@ def test_a_sum_beyond_the_largest_float_is_infinite_and_comes_back() -> None:
     assert (online["v__sum_0_1h"], online["v__mean_0_1h"]) == (3.0, 1.0)
 
 
+def test_digits_that_cancel_are_no_values() -> None:
+    """Rows that made a digit so large that it was carried are corrected away: its digits cancel, and there is no count."""
+    view, hop = World().view, micros(World().view.view.hop)
+    corrected = [view.tile_update({"at": START + 2 * hop, "x": 100.49 * 2.0**-19}, START) for _ in range(40)]
+    rows = [(None, view.tile_update({"at": START, "x": None}, START)), *((None, each) for each in corrected), *((each, None) for each in corrected)]
+    data = tiles.changed(view.layout, rows, None)
+    data = tiles.changed(view.layout, [(None, view.tile_update({"at": START + view.keep * hop, "x": None}, START))], data)  # the first tile goes
+    values = dict(zip([name for name, _ in layout(view.view)], view.decode(data, START + view.keep * hop), strict=True))
+    assert (values["sum_0_1h"], values["mean_0_1h"], values["count_x_1h"]) == (None, None, 0)
+
+
 @pytest.mark.parametrize("identified", [True, False])
 def test_many_rows_in_many_tiles(identified: bool) -> None:
     """Digits grow past what is carried, and more tiles than add up in a float."""

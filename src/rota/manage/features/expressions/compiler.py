@@ -112,6 +112,8 @@ def _compile(expression: Expression, columns: Mapping[str, Type]) -> Compiled:
     made = term.column.cast(pl.Float64) if term.type == "null" else term.column
     if kind == "float":
         made = made.map_batches(_nan_is_null, return_dtype=pl.Float64, is_elementwise=True)
+    if not made.meta.root_names():  # one value for all rows, which not every engine's function of one value is taken for
+        made = pl.lit(pl.select(made).item(), dtype=operators.DTYPES[kind])
     return Compiled(_columns_read(expression), kind, made)
 
 

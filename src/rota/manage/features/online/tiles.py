@@ -257,11 +257,13 @@ class Tiles:
 
     def _spread(self, codes: Iterable[int]) -> None:
         """Give the record these columns; those that it has not yet are zero, those that it has not any more were."""
-        columns, before, width = TileColumns(codes), self._columns, self._width
-        if columns.codes == before.codes:
+        columns, before, width = _columns(array("I", sorted(codes)).tobytes()), self._columns, self._width
+        if columns is before:
             return
         folds, tiles = len(self._folds), len(self.numbers) // width
         self._columns, self._width = columns, 1 + len(columns.codes) + folds
+        if not tiles:
+            return
         zeros = [0.0] * (tiles * self._width)
         numbers: Any = zeros if self._folds else array("d", zeros)
         moved = [(offset, before.offsets[code]) for code, offset in columns.offsets.items() if code in before.offsets]

@@ -129,8 +129,8 @@ class WindowView(Entities):
                 continue
             slot = counted.index(feature.expression)
             counts = codes.get(tiles.count_code(slot))
-            digits = columns.digits_of(slot) if kind != "count" else []
-            at = [window.sum_of(offset) for offset in (*([] if counts is None else [counts]), *(offset for _, offset in digits))]
+            digits = columns.digits_of(slot) if kind != "count" and counts is not None else []
+            at = [] if counts is None else [window.sum_of(offset) for offset in (counts, *(offset for _, offset in digits))]
             window.answers.append((place, _answer(kind, at, [digit for digit, _ in digits])))
         made = self._plans[columns.packed] = list(reads.values())
         return made
