@@ -102,7 +102,7 @@ class Place:
 
 
 @pytest.mark.parametrize("undated", [True, False])
-@pytest.mark.parametrize("before", [0, 10])
+@pytest.mark.parametrize("before", [0, 6, 10])
 def test_a_feature_times_two_and_a_half_for_four_days_is_an_alert_with_thirteen_rows_a_day(undated, before):
     place = Place(baseline_rows=398, undated=undated)
     for _ in range(before):
@@ -115,6 +115,9 @@ def test_a_feature_times_two_and_a_half_for_four_days_is_an_alert_with_thirteen_
     assert "in the newest 3 days with 39 rows" in alert.message
     assert re.search("1[34] rows a day, 30 needed", alert.message)
     assert place.state("drift", "v__amount")[:2] == ("fail", "watching")
+    for _ in range(10):  # a drift that lasts does not become its own excuse
+        place.live(13, factor=2.54)
+        assert [a.status for a in place.alerts()] == ["open"]
     for _ in range(4):
         place.live(13)
     assert place.alerts()[0].status == "resolved"

@@ -33,7 +33,9 @@ POOLED_ROWS = 30
 LEAST_BASELINE = 30  # rows
 LEAST_SLICES, MOST_SLICES = 3, 14
 LEAST_EFFECT, UNSPREAD_EFFECT = 0.1, 0.25
+DOUBT = 0.05
 LEAST_SPREAD_SLICES = 7  # baseline slices from which the spread between slices is estimated
+MEDIAN_OF_SQUARE = 0.4549  # median of chi squared with one degree of freedom, the square of a standard normal
 MOST_ROWS = 5_000  # rows of either sample beyond these are scaled down, which costs power that so many rows do not need
 
 
@@ -42,11 +44,12 @@ class EarlyVerdict:
     """What the newest `slices`, pooled to `rows`, show against `baseline_rows`.
 
     `effect` is in percentage points: so many of 100 rows lie elsewhere in the event that differs most, bin `worst_bin` (or up to
-    it: `cumulative`), which had `share_before` and has `share_now`. It alarms when `p_value` is at most `p_needed`. Where the
-    state is "learning" there were too few rows to judge.
+    it: `cumulative`), which had `share_before` and has `share_now`. It alarms when `p_value` is at most `p_needed`. It is undecided when
+    that is not so and an event is still rarer than chance among independent rows explains (DOUBT), so that a drift which lasts is not
+    called over because of one odd day. Where the state is "learning" there were too few rows to judge.
     """
 
-    state: Literal["learning", "quiet", "alarm"]
+    state: Literal["learning", "quiet", "undecided", "alarm"]
     p_value: float = 1.0
     p_needed: float = 0.0
     effect: float = 0.0
@@ -84,13 +87,15 @@ def early_drift(baseline: ArrayLike, newest: ArrayLike, *, ordered: bool, featur
     before, after, earlier = past @ events.T, pooled @ events.T, now[: -len(pooled)]
     share_before, share_now = before.sum(axis=0) / past.sum(), after.sum(axis=0) / pooled.sum()
     p_needed = 1 / (len(events) * features * days_between_false_alarms)
-    deff = np.maximum(_design_effects(before, past, p_needed), _design_effects(earlier @ events.T, earlier, p_needed))
-    hits = zip(after.sum(axis=0), before.sum(axis=0), deff, strict=True)
+    deff = np.maximum(_spread_of_all(before, past, p_needed), _spread_in_a_row(earlier @ events.T, earlier, p_needed))
+    hits = list(zip(after.sum(axis=0), before.sum(axis=0), deff, strict=True))
     p_values = np.array([_p_value((now_hits, pooled.sum()), (past_hits, past.sum()), each) for now_hits, past_hits, each in hits])
+    as_rows = min(_p_value((now_hits, pooled.sum()), (past_hits, past.sum()), 1.0) for now_hits, past_hits, _ in hits)
     telling = _telling(after, pooled, share_before, UNSPREAD_EFFECT if max(len(past), len(earlier)) < LEAST_SPREAD_SLICES else LEAST_EFFECT)
     worst = int(np.lexsort((-np.abs(share_now - share_before), p_values, ~telling))[0])
+    alarm, doubt = telling[worst] and p_values[worst] <= p_needed, as_rows * len(events) <= DOUBT
     return EarlyVerdict(
-        state="alarm" if telling[worst] and p_values[worst] <= p_needed else "quiet",
+        state="alarm" if alarm else "undecided" if doubt else "quiet",
         p_value=float(p_values[worst]),
         p_needed=p_needed,
         effect=100 * float(abs(share_now[worst] - share_before[worst])),
@@ -130,16 +135,34 @@ def _p_value(newest: tuple[float, float], baseline: tuple[float, float], deff: f
     return fisher(counts[0], max(1, counts[1]), counts[2], max(1, counts[3]))
 
 
-def _design_effects(hits: Floats, slices: Floats, p_needed: float) -> Floats:
+def _spread_of_all(hits: Floats, slices: Floats, p_needed: float) -> Floats:
     """For each event how many times the variance of a slice's share is that of independent rows; 1 where slices are too few to tell."""
-    rows, degrees = slices.sum(axis=1, keepdims=True), len(slices) - 1
-    if degrees + 1 < LEAST_SPREAD_SLICES:
+    if len(slices) < LEAST_SPREAD_SLICES:
         return np.ones(hits.shape[1])
+    rows = slices.sum(axis=1, keepdims=True)
     share = hits.sum(axis=0) / rows.sum()
-    expected = rows * np.where((share > 0) & (share < 1), share * (1 - share), np.inf)
-    spread = ((hits - rows * share) ** 2 / expected).sum(axis=0) / degrees
+    spread = ((hits - rows * share) ** 2 / (rows * _variance(share))).sum(axis=0) / (len(slices) - 1)
+    return _design_effects(spread, len(slices) - 1, p_needed)
+
+
+def _spread_in_a_row(hits: Floats, slices: Floats, p_needed: float) -> Floats:
+    """The same by the differences of neighbours (von Neumann, 1941), and their median: a drift that lasts must not hide itself as spread."""
+    if len(slices) < LEAST_SPREAD_SLICES:
+        return np.ones(hits.shape[1])
+    rows = slices.sum(axis=1, keepdims=True)
+    share = hits.sum(axis=0) / rows.sum()
+    steps, expected = np.diff(hits / rows, axis=0) ** 2, _variance(share) * (1 / rows[1:] + 1 / rows[:-1])
+    return _design_effects(np.median(steps / expected, axis=0) / MEDIAN_OF_SQUARE, len(slices) - 1, p_needed)
+
+
+def _design_effects(spread: Floats, degrees: int, p_needed: float) -> Floats:
     badly_known = student_quantile(1 - p_needed / 2, degrees) / NormalDist().inv_cdf(1 - p_needed / 2)
     return np.asarray(1 + np.maximum(spread - 1, 0) * badly_known**2)
+
+
+def _variance(share: Floats) -> Floats:
+    """Binomial variance of one row; infinite where nothing varies."""
+    return np.where((share > 0) & (share < 1), share * (1 - share), np.inf)
 
 
 def fisher(hits: int, rows: int, other_hits: int, other_rows: int) -> float:

@@ -93,7 +93,9 @@ def drift_result(verdict: DriftVerdict, feature: str, before: EarlyVerdict | Non
         return CheckResult(DRIFT, "inconclusive", f"could not be judged: {missing}", feature, missing, state, rows=verdict.rows)
     share = f"{before.effect:.0f} of 100 rows lie elsewhere than in the {before.baseline_rows} rows of the baseline"
     message = f"{share}, in the newest {before.slices} days with {before.rows} rows (p {before.p_value:.1g}; day by day: {state}, {lack})"
-    return CheckResult(DRIFT, "fail" if before.alarm else "pass", message, feature, observed=before.p_value, bound=before.p_needed, rows=before.rows)
+    judged: Judgement = "fail" if before.alarm else "inconclusive" if before.state == "undecided" else "pass"
+    missing = f"the newest {before.rows} rows do not decide, more days do" if judged == "inconclusive" else ""
+    return CheckResult(DRIFT, judged, message, feature, missing, observed=before.p_value, bound=before.p_needed, rows=before.rows)
 
 
 def fault_result(bins: Bins, days: Days, finding: FeatureFinding, usable: Sequence[int], *, undated: bool = False) -> CheckResult:
