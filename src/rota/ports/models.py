@@ -39,11 +39,15 @@ class ModelInputs:
 
 @dataclass(frozen=True, slots=True)
 class AuthorRows:
-    """Rows as the author of a model holds them: named columns with their types, a list of cells for each row, None = null."""
+    """Rows as the author of a model holds them: named columns with their types, a list of cells for each row, None = null.
+
+    `narrow`: numbers are given as float32, as an author may have them.
+    """
 
     names: tuple[str, ...]
     types: tuple[Type, ...]
     cells: Sequence[Sequence[Any]]
+    narrow: bool = False
 
 
 class AuthorModel(Protocol):

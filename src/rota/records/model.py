@@ -38,7 +38,8 @@ class RegistrationParity(Record, frozen=True):
 
     `compared` rows were answered by both, no two answers further apart than `tolerance` (absolute, and relative beyond 1), `difference`
     at most. `refused` rows the author's object answers by an error, `unanswered` ones only the served path. `author` is the class of the
-    object. Where nothing was compared `left_out` says why.
+    object. Where nothing was compared `left_out` says why. `narrow_difference`: the object itself answers that far apart for the same
+    numbers as float32 and as float64; requests are float64.
     """
 
     compared: int = 0
@@ -48,6 +49,7 @@ class RegistrationParity(Record, frozen=True):
     tolerance: float = 0.0
     author: str = ""
     left_out: str = ""
+    narrow_difference: float = 0.0
 
     @property
     def sentence(self) -> str:
@@ -56,7 +58,9 @@ class RegistrationParity(Record, frozen=True):
             return f"not compared with the author's object: {self.left_out or 'it was registered before this was done'}"
         told = f"{self.compared} rows answered as by the author's {self.author} (largest difference {self.difference:.1g})"
         told += f"; it refuses {self.refused} more" if self.refused else ""
-        return told + (f"; {self.unanswered} that it answers are refused when served" if self.unanswered else "")
+        told += f"; {self.unanswered} that it answers are refused when served" if self.unanswered else ""
+        apart = f"; given float32 instead of the float64 that is served, it answers up to {self.narrow_difference:.2g} apart: train it on float64"
+        return told + (apart if self.narrow_difference else "")
 
 
 class ModelBundle(Record, frozen=True):

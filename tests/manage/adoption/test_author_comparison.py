@@ -38,6 +38,7 @@ from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, TunedThresholdClassifierCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -265,6 +266,7 @@ SERVED: Mapping[str, Case] = {
     "bins": lambda: (make_pipeline(KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf"), logistic()), of("x", "size"), BINARY),
     "splines and products": lambda: (make_pipeline(PolynomialFeatures(2), SplineTransformer(), Ridge()), of("x", "size"), VALUE),
     "a function of numpy": lambda: (make_pipeline(FunctionTransformer(np.abs), logistic()), of("x", "size"), BINARY),
+    "one for each class": lambda: (OneVsRestClassifier(pipe(logistic())), of("plan", "x"), BINARY),
     "chi-squared choice": lambda: (
         make_pipeline(OneHotEncoder(handle_unknown="ignore"), SelectKBest(chi2, k=2), logistic()),
         of("plan", "digits"),
@@ -445,6 +447,20 @@ def test_an_unknown_text_that_an_encoder_refuses_is_named_with_row_and_field(pla
     assert isinstance(told, tuple)
     assert row_failures.blamed(loaded, vectors[1], 1, told[0]).startswith("row 1: field 'plan' is 'platinum', which the model does not take")
     assert "a text that it does not know" in told[0]
+
+
+def test_a_model_whose_answers_depend_on_float32_says_so(platform: Adopter) -> None:
+    frame = of("x", "hole").astype("float32")
+    model = make_pipeline(StandardScaler(), RandomForestRegressor(8, random_state=0)).fit(frame, VALUE)
+    apart = np.abs(model.predict(frame) - model.predict(frame.astype("float64")))
+    assert apart.max() > 0.01
+    version = register(platform, model, [requests(frame)[int(apart.argmax())], *requests(frame)[:20]])
+    assert version.parity is not None
+    assert version.parity.narrow_difference > 0.001
+    assert "given float32 instead of the float64 that is served" in version.parity.sentence
+    linear = register(platform, make_pipeline(StandardScaler(), Ridge()).fit(of("x", "size"), VALUE), requests(of("x", "size"))[:20])
+    assert linear.parity is not None
+    assert linear.parity.narrow_difference == 0
 
 
 def test_a_booster_from_a_file_is_compared_with_the_frameworks_own_object(platform: Adopter, tmp_path: Any) -> None:

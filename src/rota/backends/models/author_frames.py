@@ -14,13 +14,14 @@ import numpy as np
 from rota.errors import InvalidInput
 from rota.ports.models import AuthorRows
 
+_FLOATS = {False: "float64", True: "float32"}
+
 
 def array(rows: AuthorRows, *, none: Collection[int] = ()) -> np.ndarray:
     """Float64 (rows, columns) where every cell is a number; else an object array. `none` are columns whose nulls are None."""
     if "string" not in rows.types and not none:
-        return np.array([[np.nan if cell is None else float(cell) for cell in row] for row in rows.cells], dtype=np.float64).reshape(
-            len(rows.cells), len(rows.names)
-        )
+        cells = [[np.nan if cell is None else float(cell) for cell in row] for row in rows.cells]
+        return np.array(cells, dtype=_FLOATS[rows.narrow]).reshape(len(rows.cells), len(rows.names))
     given = np.empty((len(rows.cells), len(rows.names)), dtype=object)
     for place, kind in enumerate(rows.types):
         given[:, place] = _objects([row[place] for row in rows.cells], is_text=kind == "string", none=place in none)
@@ -47,7 +48,7 @@ def frame(rows: AuthorRows, names: Sequence[str] = (), *, categories: Mapping[in
         elif kind in ("int", "bool") and None not in cells:
             columns[name] = pandas.Series(cells, dtype="int64" if kind == "int" else "bool")
         else:
-            columns[name] = pandas.Series([np.nan if cell is None else float(cell) for cell in cells], dtype="float64")
+            columns[name] = pandas.Series([np.nan if cell is None else float(cell) for cell in cells], dtype=_FLOATS[rows.narrow])
     made = pandas.DataFrame(columns)
     if names and set(names) == set(rows.names):
         return made[list(names)]

@@ -241,8 +241,8 @@ def _check_categories(text: str) -> None:
             )
     if _listed_categories(text) and not _categories(text):
         raise InvalidInput(
-            "the LightGBM model was trained on pandas category columns and does not say which columns they are; "
-            "train it without categorical_feature, which pandas' category columns do not need"
+            "the LightGBM model was trained on pandas category columns and does not say which columns they are; train it on unordered "
+            "categories and without categorical_feature: LightGBM takes ordered ones for numbers"
         )
 
 

@@ -126,8 +126,8 @@ def _wrapped(part: Any, columns: Columns) -> Iterator[tuple[Any, Columns]]:
 
 
 def _reads_as_given(part: Any) -> bool:
-    """Whether the estimators inside read the columns as they came: of a vote, a stack or bags, not of a forest of trees."""
-    return hasattr(part, "named_estimators_") or "estimators_features_" in vars(part)
+    """Whether the estimators inside read the columns as they came: of a vote, a stack, bags or one for each class, not of a forest of trees."""
+    return hasattr(part, "named_estimators_") or "estimators_features_" in vars(part) or type(part).__name__ == "OneVsRestClassifier"
 
 
 def _together(parts: Sequence[Columns | None]) -> Columns | None:

@@ -132,9 +132,7 @@ class SkopsFormat:
         try:
             data: bytes = skops.io.dumps(model)
         except UnsupportedTypeException as error:
-            raise InvalidInput(
-                f"the {type(model).__name__} cannot be kept as skops: {error}; use another estimator", model=type(model).__name__
-            ) from error
+            raise InvalidInput(f"the {type(model).__name__} cannot be kept as skops: {error}; use another estimator", unknown=[str(error)]) from error
         return data
 
     def _model(self, data: bytes) -> Any:

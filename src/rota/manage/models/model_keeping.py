@@ -39,7 +39,7 @@ def servable(model: Any, formats: Mapping[str, ModelFormat], *, allowed: bool) -
             refusal = refusal or error
     if refusal is None:
         refusal = _pickle_refusal(model, formats)
-    elif not allowed and _pickle_would_do(model, formats):
+    elif not allowed and _is_unsafe(refusal) and _pickle_would_do(model, formats):
         refusal = InvalidInput(f"{refusal}; or {pickle_signing.ALLOW}", **refusal.facts)
     raise refusal or InvalidInput(
         f"a {_class(model)} can be kept by none of the installed formats {sorted(formats)} without running code when it is loaded; "
@@ -54,8 +54,8 @@ def kept(model: Any, formats: Mapping[str, ModelFormat]) -> KeptModel:
         keeper, data = servable(model, formats, allowed=False)
         return KeptModel(keeper.name, data, keeper.libraries(), keeper=keeper)
     except InvalidInput as error:
-        why = str(error)
-    if not _pickle_would_do(model, formats):
+        why, unsafe = str(error), _is_unsafe(error)
+    if not unsafe or not _pickle_would_do(model, formats):
         for format_ in _accepting(model, formats, pickled=False):
             try:
                 return KeptModel(format_.name, format_.kept(model), format_.libraries(), why, hopeless=True)
@@ -66,6 +66,11 @@ def kept(model: Any, formats: Mapping[str, ModelFormat]) -> KeptModel:
 
 def _accepting(model: Any, formats: Mapping[str, ModelFormat], *, pickled: bool) -> Iterator[ModelFormat]:
     return (each for each in formats.values() if (pickled or not isinstance(each, SealedFormat)) and each.accepts(model))
+
+
+def _is_unsafe(refusal: InvalidInput) -> bool:
+    """Whether a safe format refused a model for the types it holds, which a pickle may hold."""
+    return "unknown" in refusal.facts
 
 
 def _pickle_would_do(model: Any, formats: Mapping[str, ModelFormat]) -> bool:

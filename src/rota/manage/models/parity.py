@@ -22,6 +22,8 @@ Ask = Callable[[Sequence[Sequence[Any]]], np.ndarray]
 """Answers to rows, float64 (rows,)."""
 SHOWN = 3
 """Rows that a refusal shows."""
+NARROW = 1e-4
+"""Answers to float32 and float64 that are nearer than this differ by rounding alone, and are not told."""
 MOST_CALLS = 300
 """Calls of one side after which rows that were not answered by then are left out, as refused."""
 
@@ -29,7 +31,8 @@ MOST_CALLS = 300
 class AuthorAnswers(Record, frozen=True):
     """The answers of an author's object, None where it refused, kept beside a model whose object is gone when it is registered.
 
-    The first `examples` rows are the author's own. `error` is the last refusal.
+    The first `examples` rows are the author's own. `error` is the last refusal. `narrow_difference`: how far apart its answers are for the
+    same numbers as float32 and as float64.
     """
 
     author: str
@@ -41,17 +44,33 @@ class AuthorAnswers(Record, frozen=True):
     problem: Problem | None = None
     classes: tuple[str, ...] = ()
     error: str = ""
+    narrow_difference: float = 0.0
 
 
 def ask(author: AuthorModel, name: str, rows: AuthorRows, *, examples: int = 0) -> AuthorAnswers:
     """What the author's object answers to rows; whatever it raises is a refusal of the row."""
 
-    def asked(cells: Sequence[Sequence[Any]]) -> np.ndarray:
-        return author.answers(AuthorRows(rows.names, rows.types, cells))
+    def asked(cells: Sequence[Sequence[Any]], *, narrow: bool = False) -> np.ndarray:
+        return author.answers(AuthorRows(rows.names, rows.types, cells, narrow))
 
     answers, error = _each(asked, rows.cells, (Exception,))
     inputs: ModelInputs = author.inputs
-    return AuthorAnswers(name, rows.names, rows.types, tuple(map(tuple, rows.cells)), tuple(answers), examples, inputs.problem, inputs.classes, error)
+    cells = tuple(map(tuple, rows.cells))
+    narrow = _narrow_difference(asked, [row for row, answer in zip(cells, answers, strict=True) if answer is not None])
+    return AuthorAnswers(name, rows.names, rows.types, cells, tuple(answers), examples, inputs.problem, inputs.classes, error, narrow)
+
+
+def _narrow_difference(asked: Callable[..., np.ndarray], cells: Sequence[Sequence[Any]]) -> float:
+    """The largest difference between answers to the same numbers, which float32 can hold, as float32 and as float64; 0 where one is refused."""
+    rounded = [[float(np.float32(cell)) if isinstance(cell, float) else cell for cell in row] for row in cells]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wide, narrow = (np.asarray(asked(rounded, narrow=each), dtype=np.float64) for each in (False, True))
+    except Exception:  # noqa: BLE001 - what it answers in its usual form was asked before
+        return 0.0
+    apart = np.abs(wide - narrow) / np.maximum(1.0, np.abs(wide))
+    return float(np.nanmax(apart, initial=0.0))
 
 
 def compare(truth: AuthorAnswers, served: Ask, *, tolerance: float, problem: Problem | None = None) -> RegistrationParity:
@@ -81,6 +100,7 @@ def compare(truth: AuthorAnswers, served: Ask, *, tolerance: float, problem: Pro
         difference=max(apart.values(), default=0.0),
         tolerance=tolerance,
         author=truth.author,
+        narrow_difference=truth.narrow_difference if truth.narrow_difference > NARROW else 0.0,
         left_out="" if both else f"the author's {truth.author} answered none of {len(truth.rows)} rows ({truth.error[:200]})",
     )
 
