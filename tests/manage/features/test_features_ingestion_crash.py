@@ -60,7 +60,7 @@ def home(tmp_path: Path) -> Path:
     lines = [f"{i},a,2013-07-15T{i // 3600:02d}:{i // 60 % 60:02d}:{i % 60:02d}Z,{'x' if i % 1000 == 999 else 1}" for i in range(ROWS)]
     (tmp_path / "a.csv").write_text(header + "\n".join(lines) + "\n")
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
-        connection.execute("CREATE TABLE sales (id INTEGER, shop TEXT, at TEXT, amount)")
+        connection.execute("CREATE TABLE sales (id INTEGER, shop TEXT, at TEXT, amount REAL)")
         rows = [line.split(",") for line in lines]
         connection.executemany("INSERT INTO sales VALUES (?, ?, ?, ?)", [(*row[:3], row[3] if row[3] == "x" else float(row[3])) for row in rows])
     fields = {"id": "int", "shop": "string", "at": "timestamp", "amount": "float"}
