@@ -195,6 +195,9 @@ def test_a_row_must_be_named_and_be_there(repositories):
         ask("weather", {"shop": "s0"}, at_us=START_US + 1)
     with pytest.raises(NotFound, match="there is no source"):
         ask("nix", {}, at_us=1)
+    with pytest.raises(InvalidInput, match=r"field 'at' \(timestamp\): '03/02/2026' is not an ISO 8601 time; which number is its day"):
+        ask("weather", {"at": "03/02/2026"}, at_us=START_US)
+    assert ask("weather", {"shop": "s0", "at": iso(START_US)}, at_us=START_US).event_us == START_US
 
 
 def test_every_node_that_the_loop_wrote_has_a_type_and_can_be_looked_at(told, repositories):

@@ -16,6 +16,7 @@ from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.manage.datasets import build as datasets
 from rota.manage.features.ingestion import source_status
 from rota.manage.features.rows import source_table
+from rota.manage.features.rows.coercion import cell, dtypes
 from rota.manage.features.rows.source_table import CREATED
 from rota.manage.repositories import Repositories
 from rota.manage.signals import prediction_log as predictions
@@ -25,6 +26,7 @@ from rota.records.dataset import DatasetDefinition, DatasetVersion
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import Record, decode, encode
 from rota.records.release import Endpoint, Release, Route
+from rota.records.schema import Type
 from rota.records.time import DAY_US, Micros, iso, micros
 
 FOREVER_US = 2**62
@@ -136,7 +138,7 @@ def _found(tables: Tables, source: Source, keys: Mapping[str, str], at_us: Micro
         raise InvalidInput(f"source {source.name!r} has no fields {unknown}; it has {list(source.fields)}", source=source.name)
     rows = source_table.scan(tables, source)
     for field, text in {**keys, **({source.id_field: row_id} if row_id and source.id_field else {})}.items():
-        rows = rows.filter(_is(field, text))
+        rows = rows.filter(_is(field, source.fields[field], text))
     near = rows if at_us is None else rows.filter(pl.col(source.timestamp_field) == at_us)
     found = near.sort(CREATED).collect()
     entities = found.drop(CREATED, *([source.id_field] if source.id_field else [])).unique()
@@ -152,9 +154,12 @@ def _found(tables: Tables, source: Source, keys: Mapping[str, str], at_us: Micro
     return _SourceRow(source, values, values[source.timestamp_field], int(found[CREATED][0]))
 
 
-def _is(field: str, text: str) -> pl.Expr:
-    """Equality of a typed column with a text from a command line."""
-    return pl.col(field).cast(pl.String) == text
+def _is(field: str, kind: Type, text: str) -> pl.Expr:
+    """Equality of a typed column with a text from a command line, read as a cell is."""
+    try:
+        return pl.col(field) == pl.lit(cell(kind, text), dtype=dtypes({field: kind})[field])
+    except InvalidInput as error:
+        raise InvalidInput(f"field {field!r} ({kind}): {error}", field=field) from error
 
 
 def _reach(tables: Tables, row: _SourceRow, view: FeatureView) -> Reach:
