@@ -205,7 +205,7 @@ def expected_cell(kind: str, text: str) -> Any:  # noqa: PLR0911 - a table
     """The oracle for cells: Python's own readers of numbers, kept from what they take besides."""
     bare = text.strip(" \t\r\n")
     if bare.lower() == "nan":
-        return None
+        return None if kind == "float" else REFUSED
     if kind == "bool" and bare in ("true", "True", "TRUE", "false", "False", "FALSE"):
         return bare.lower() == "true"
     if not bare or set(bare) - set("0123456789+-.eE") or bare.startswith(("e", "E")):

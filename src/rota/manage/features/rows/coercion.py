@@ -77,13 +77,13 @@ def dtypes(fields: Mapping[str, Type]) -> dict[str, pl.DataType]:
 def cell(kind: Type, text: str) -> Any:
     """A text of a form that has nothing but texts (a CSV cell, a word of a command line) in a declared type.
 
-    A number is treated as the number that it writes ("1001.0" is an int), "nan" is null, a time is ISO 8601 or microseconds in nine
+    A number is treated as the number that it writes ("1001.0" is an int), "nan" is a null float, a time is ISO 8601 or microseconds in nine
     or more digits. Raises `InvalidInput` with the reason only.
     """
     if kind == "string":
         return coerce(kind, text)
     bare = text.strip(TEXT_SPACES)
-    if bare.lower() == "nan":
+    if kind == "float" and bare.lower() == "nan":
         return None
     if kind == "timestamp":
         return coerce(kind, int(bare.partition(".")[0]) if "." not in bare else float(bare)) if _is(_micros, bare) else parse_time(text)

@@ -197,7 +197,7 @@ def fitted(raw: pl.Series, kind: Type, what: str, *, cells: bool = False) -> Fit
         values = _nulls(raw, kind)
     elif raw.dtype == pl.String:
         values = _from_cells(raw, kind) if cells else _from_texts(raw, kind)
-        if cells and kind != "string" and values.null_count() > raw.null_count():
+        if cells and kind == "float" and values.null_count() > raw.null_count():
             missing |= raw.str.strip_chars(coercion.TEXT_SPACES).str.to_lowercase() == "nan"
     elif raw.dtype == pl.Boolean:
         values = raw if kind == "bool" else _nulls(raw, kind)
