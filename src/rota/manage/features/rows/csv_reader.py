@@ -52,6 +52,10 @@ class _Text:
             before = self.take(len(part), csv_records.line_ends(part) - split)
         return before[-1:]
 
+    def half_end(self, before: bytes) -> bytes:
+        """Take the newline of a line's end of which the carriage return was taken; it is no line of its own."""
+        return self.take(1, 0) if before == b"\r" and (self.data or self.more()) and self.data.startswith(b"\n") else b""
+
     def went_on(self, before: bytes) -> bytes:
         """The rest of a line that was taken when it had no end yet, if there is one; without a copy when there is none."""
         if before in (b"", b"\r", b"\n") or (not self.data and not self.more()) or self.data[:1] in (b"\r", b"\n"):
@@ -130,7 +134,9 @@ def read(pieces: Iterator[bytes], wanted: Collection[str] | None, rows: int, for
         return
     sha = look.sha.copy() if look.start else hashlib.sha256(look.header)
     chunk, seen = _Chunk(), 0
-    if rest := text.went_on(text.skip_to(look.start, look.header)):
+    before = text.skip_to(look.start, look.header)
+    sha.update(text.half_end(before))
+    if rest := text.went_on(before):
         if not rest.endswith((b"\r", b"\n")) and not look.final:
             look.wait(len(rest), f"its last line ({text.lines + 1}) has no line end and waits")
             return
