@@ -403,7 +403,7 @@ def test_a_fitted_model_is_kept_as_a_logged_model(tmp_path):
     with rota.wiring.opened(rota.Settings(home=tmp_path)) as platform:
         r = platform.repositories
         found = r.metadata.get(LoggedModel, model.id)
-        assert (found.name, found.status, found.run, found.type) == ("classifier", "ready", run.id, "skops")
+        assert (found.name, found.status, found.run, found.type, found.unservable) == ("classifier", "ready", run.id, "skops", "")
         files = kept(r, artifacts.model_root(found))
         assert set(files) == {"MLmodel", "author_answers.json", "model.skops", "requirements.txt", "rota.json"}
         predictor = platform.formats["skops"].loads(files["model.skops"])

@@ -22,6 +22,7 @@ def tracked_home(told_home, tmp_path_factory):
                 run.log_metric("auc", last - 0.01 * (4 - step), step=step)
             if name == "deep":
                 run.log_input("s3://bucket/rows.parquet", name="rows")
+                run.log_model(sorted, "function <b>")
             ids[name] = run.id
     best = rota.tune("search", lambda trial: (trial.suggest_float("x", -1, 1) - 0.5) ** 2, trials=4, home=home)
     return home, {**ids, "search": best.run, "best": best.best_run}
@@ -74,6 +75,8 @@ def test_the_pages_show_experiments_runs_curves_and_trials(owner, tracked):
     run = browser.get(f"/experiments/runs/{tracked['deep']}").text
     assert 'aria-label="auc per step"' in run
     assert "untracked input" in run
+    assert "function &lt;b&gt;" in run
+    assert "not servable</span> a builtins.builtin_function_or_method can be kept by none" in run
     search = browser.get(f"/experiments/runs/{tracked['search']}").text
     assert 'aria-label="objective per trial"' in search
     assert f"/experiments/runs/{tracked['best']}" in search

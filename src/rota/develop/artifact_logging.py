@@ -131,7 +131,7 @@ def _hindrance(keeper: ModelFormat, data: bytes, files: Mapping[str, bytes]) -> 
     """Why a registered version of the model could not be served, by its columns; "" when it could."""
     try:
         signature = files.get("signature.json", b"")
-        column_mapping.served("", mlmodel.signature(json.loads(signature)) if signature else None, keeper.describe(data))
+        column_mapping.served("model", mlmodel.signature(json.loads(signature)) if signature else None, keeper.describe(data))
     except (InvalidInput, ValueError) as error:
         return str(error)
     return ""
