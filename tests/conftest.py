@@ -89,7 +89,7 @@ def check_archive() -> Callable[[IO[bytes]], dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith(("ROTA_", "AWS_")):
+        if name.startswith(("ROTA_", "AWS_")) and not name.startswith("ROTA_FUZZ_"):
             monkeypatch.delenv(name)
 
 
