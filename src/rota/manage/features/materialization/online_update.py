@@ -19,6 +19,7 @@ import hashlib
 import logging
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import cached_property, partial
 from operator import itemgetter
@@ -178,7 +179,7 @@ class OnlineUpdate:
         self._source = index.source
         self._views = views
         self._all_views = all_views
-        self._written: frozenset[bytes] = frozenset()  # the views with a history online, as `pairs` was told
+        self._written: AbstractSet[bytes] = frozenset()  # the views with a history online, as `pairs` was told
         self._pushed = pushed
         self._index = index
         self._version = catalog_version

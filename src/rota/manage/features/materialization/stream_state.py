@@ -6,7 +6,9 @@ online marks it "filling" first (from then on pushes are added, for what was pus
 """
 
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -59,8 +61,9 @@ def key(source: str) -> bytes:
     return _APPLIED + source.encode()
 
 
+@lru_cache(64)  # one push looks at the same bytes several times
 def decoded(data: bytes | None) -> StreamState:
-    """The state of stored bytes; None: nothing was ever applied."""
+    """The state of stored bytes; None: nothing was ever applied. Its mappings are not changed by anybody."""
     if not data:
         return StreamState()
     values = _read(data)
@@ -77,12 +80,12 @@ def beside(data: bytes | None, segment: str) -> StreamState:
 
 def catalog_version(data: bytes | None) -> int:
     """The catalog version of stored bytes alone."""
-    return int(_read(data).get(_CATALOG, 0)) if data else 0
+    return decoded(data).catalog_version
 
 
-def written(data: bytes | None) -> frozenset[bytes]:
+def written(data: bytes | None) -> AbstractSet[bytes]:
     """The views that pushes are added to: those with a mark."""
-    return frozenset(_read(data).get(_HISTORY, ())) if data else frozenset()
+    return decoded(data).history.keys()
 
 
 def without_segment(old: bytes | None, segment: bytes) -> bytes:
