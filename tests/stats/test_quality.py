@@ -1,4 +1,4 @@
-"""The arithmetic of quality: ratios have closed forms, nothing leaves 0..1, and nothing at all is perfect."""
+"""The arithmetic of quality: ratios have closed forms, nothing leaves 0..1, and of nothing at all there is no score."""
 
 import polars as pl
 import pytest
@@ -21,9 +21,12 @@ def test_completeness_and_validity_count_cells_over_all_columns():
     assert "no schema" in quality.validity(columns, 0).reason
 
 
-def test_no_columns_no_rows_and_no_rules_have_nothing_wrong():
-    assert quality.completeness([]).score == quality.validity([], 0).score == quality.uniqueness(0, 0, None).score == 1.0
-    assert quality.consistency(0, 0, []).score == quality.overall([]) == 1.0
+def test_no_columns_no_rows_and_no_rules_are_not_judged():
+    nothing = [quality.completeness([]), quality.validity([], 0), quality.uniqueness(0, 0, None), quality.consistency(0, 0, [])]
+    assert [each.score for each in nothing] == [None] * 4
+    assert quality.consistency(10, 0, []).score is None
+    assert "could not be judged" in quality.consistency(10, 0, []).reason
+    assert quality.overall([]) is quality.overall(nothing) is None
 
 
 def test_uniqueness_takes_the_worse_of_its_two_counts():
@@ -47,7 +50,7 @@ def test_timeliness_never_leaves_its_range():
 
 
 def test_overall_is_the_mean():
-    assert quality.overall([Dimension("a", 1.0, ""), Dimension("b", 0.5, "")]) == 0.75
+    assert quality.overall([Dimension("a", 1.0, ""), Dimension("b", 0.5, ""), Dimension("c", None, "")]) == 0.75
 
 
 @pytest.mark.parametrize(

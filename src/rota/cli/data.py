@@ -22,6 +22,7 @@ from rota.records.record import plain
 from rota.rendering import profile_charts
 from rota.rendering.documents import profile_html
 from rota.rendering.profile_view import INSTALL, facts
+from rota.stats import quality
 
 Version = Annotated[str, typer.Argument(metavar="NAME@NUMBER", help="A dataset version.")]
 
@@ -55,7 +56,7 @@ def list_data(ctx: typer.Context, limit: show.Limit = 50, json: show.Json = Fals
         "test": lambda d: d.test_rows,
         "from": lambda d: show.when(d.start_us),
         "to": lambda d: show.when(d.end_us),
-        "quality": lambda d: f"{d.quality['overall']:.1%}" if d.quality else "",
+        "quality": lambda d: f"{d.quality['overall']:.1%}" if "overall" in d.quality else "",
         "environment": lambda d: d.environment,
         "sha256": lambda d: d.digest[:12],
         "run": lambda d: d.run,
@@ -74,7 +75,8 @@ def show_data(ctx: typer.Context, dataset: Version, json: show.Json = False) -> 
     times = {"start_us": "from", "end_us": "to", "test_from_us": "test from", "created_us": "created"}
     named = {times.get(field, field): show.when(value) if field in times else value for field, value in plain(found).items()}
     named["split"] = datasets.split_words(found)
-    named["quality"] = ", ".join(f"{dimension} {score:.4f}" for dimension, score in found.quality.items())
+    unjudged = [name for name in quality.DIMENSIONS if found.quality and name not in found.quality]
+    named["quality"] = ", ".join([*(f"{name} {score:.4f}" for name, score in found.quality.items()), *(f"{name} not judged" for name in unjudged)])
     show.facts(named, as_json=json, record=found)
 
 
@@ -115,7 +117,8 @@ def build(ctx: typer.Context, name: Annotated[str, typer.Argument(help="A datase
     version = made.version
     print(f"{version.id} {'built' if made.new else 'holds these rows already'}: {version.rows} rows, sha256 {version.digest[:12]}")
     print(f"{version.train_rows} train, {version.test_rows} test: {datasets.split_words(version)}")
-    print(f"quality {version.quality.get('overall', 0):.1%}; `rota data profile {version.id}` shows more")
+    shown = f"{version.quality['overall']:.1%}" if "overall" in version.quality else "could not be judged"
+    print(f"quality {shown}; `rota data profile {version.id}` shows more")
 
 
 @data.command()
@@ -142,7 +145,10 @@ def profile(
         show.write_json(everything)
     else:
         show.listing(
-            found.quality, {"quality": lambda d: d.name, "score": lambda d: f"{d.score:.2%}", "counted": lambda d: d.reason}, as_json=False, empty=""
+            found.quality,
+            {"quality": lambda d: d.name, "score": lambda d: "not judged" if d.score is None else f"{d.score:.2%}", "counted": lambda d: d.reason},
+            as_json=False,
+            empty="",
         )
         print()
         show.listing(found.columns, _COLUMNS, as_json=False, empty="no columns")

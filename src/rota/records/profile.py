@@ -48,10 +48,13 @@ class ColumnProfile(Record, frozen=True):
 
 
 class Dimension(Record, frozen=True):
-    """One dimension of data quality: its score in 0..1 and the sentence that says what was counted."""
+    """One dimension of data quality: its score in 0..1 and the sentence that says what was counted.
+
+    Without anything to count there is no score, and the sentence says what is missing.
+    """
 
     name: str
-    score: float
+    score: float | None
     reason: str
 
 
@@ -64,4 +67,4 @@ class Profile(Record, frozen=True):
     sides: tuple[str, ...]
     classes: tuple[str, ...]
     quality: tuple[Dimension, ...] = ()
-    overall: float = 1.0
+    overall: float | None = 1.0

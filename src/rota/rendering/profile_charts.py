@@ -46,7 +46,7 @@ def chart(column: ColumnProfile, profile: Profile) -> Spec:
 
 def quality_chart(profile: Profile) -> Spec:
     """A bar for each dimension of quality."""
-    values = [{"dimension": dimension.name, "score": round(dimension.score, 4)} for dimension in profile.quality]
+    values = [{"dimension": each.name, "score": None if each.score is None else round(each.score, 4)} for each in profile.quality]
     return {
         "$schema": SCHEMA,
         "description": "Quality by dimension",

@@ -3,7 +3,8 @@
 Completeness, validity, uniqueness and consistency are simple ratios, 1 - undesirable / total (Pipino, Lee and Wang, Data
 quality assessment, 2002; the dimensions as in ISO/IEC 25012 and Batini and Scannapieco, 2006). Timeliness is Ballou, Wang,
 Pazer and Tayi (1998), max(0, 1 - currency / volatility). Accuracy is not scored: it needs the true values. `overall` is the
-mean with equal weights (Pipino et al.'s weighted average); it hides a single bad dimension, so look at the weakest too.
+mean with equal weights (Pipino et al.'s weighted average); it hides a single bad dimension, so look at the weakest too. A dimension
+of which nothing could be counted has no score and no part in the mean.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from rota.records.time import DAY_US, HOUR_US, Micros
 from rota.stats.bins import as_numbers
 
 OVERALL = "overall"
+DIMENSIONS = ("completeness", "validity", "uniqueness", "consistency", "timeliness")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def uniqueness(rows: int, repeated: int, same_moment: int | None) -> Dimension:
 def consistency(rows: int, broken: int, rules: Sequence[tuple[str, int]]) -> Dimension:
     """1 - rows that break a rule between their fields / rows; `rules` are (rule, rows that break it)."""
     if not rules:
-        return Dimension("consistency", 1.0, "no rule between fields applies; declare some with checks=[...]")
+        return Dimension("consistency", None, "could not be judged: no rule between fields applies; declare some with checks=[...]")
     worst = [f"{count:,} break {rule!r}" for rule, count in rules if count]
     return Dimension("consistency", _ratio(broken, rows), "; ".join(worst) or f"all rows meet {', '.join(repr(rule) for rule, _ in rules)}")
 
@@ -92,13 +94,14 @@ def timeliness(age_us: Micros, freshness_us: Micros | None, shelf_life_us: Micro
     return Dimension("timeliness", score, f"the newest row is {_duration(age_us)} old{allowed}; the window is {_duration(shelf_life_us)}")
 
 
-def overall(dimensions: Sequence[Dimension]) -> float:
-    """The mean of the scores."""
-    return sum(dimension.score for dimension in dimensions) / len(dimensions) if dimensions else 1.0
+def overall(dimensions: Sequence[Dimension]) -> float | None:
+    """The mean of the scores; None when there is none."""
+    scores = [dimension.score for dimension in dimensions if dimension.score is not None]
+    return sum(scores) / len(scores) if scores else None
 
 
-def _ratio(undesirable: int, total: int) -> float:
-    return 1 - undesirable / total if total else 1.0
+def _ratio(undesirable: int, total: int) -> float | None:
+    return 1 - undesirable / total if total else None
 
 
 def _duration(us: Micros) -> str:

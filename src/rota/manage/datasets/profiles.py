@@ -50,8 +50,9 @@ def schema(rows: pl.DataFrame, definition: DatasetDefinition, name: str) -> Sche
 
 
 def scores(of: Profile) -> dict[str, float]:
-    """The quality of a profile by dimension, with `overall`."""
-    return {dimension.name: dimension.score for dimension in of.quality} | {quality.OVERALL: of.overall}
+    """The quality of a profile by dimension, with `overall`; what could not be judged is left out."""
+    found = {dimension.name: dimension.score for dimension in of.quality} | {quality.OVERALL: of.overall}
+    return {name: score for name, score in found.items() if score is not None}
 
 
 def load(blobs: Blobs, version: DatasetVersion) -> Profile:
