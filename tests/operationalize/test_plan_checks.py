@@ -52,6 +52,7 @@ def load(tmp_path):
     return load_
 
 
+TWICE = 'rota.ColumnSchema("at", "timestamp")'
 NEVER = [
     ('pipeline(triggers=[rota.cron("0 3 * * 1", cooldown="7 days")])', r"duration '7 days'"),
     ('pipeline(triggers=[Trigger("schedule", "0 3 * * 1", cooldown="7 days")])', r"triggers\[0\] cooldown: duration '7 days'"),
@@ -124,6 +125,16 @@ NEVER = [
     ('pipeline(gates=rota.at_least("roc_auc", 0.5))', r"project.py', line 22, cannot be imported: TypeError: 'Gate' object is not iterable"),
     ('pipeline(dataset=dataset(label=rota.mean("delay", window="3h")))', r"its label is the mean of a window"),
     ('pipeline(dataset=dataset(label=rota.sql("at")))', r"its label 'at' is a time"),
+    ('pipeline(dataset=dataset(label=rota.sql("true")))', r"its label 'true' reads no column"),
+    ('pipeline(dataset=dataset(filter="1 = 2"))', r"its filter '1 = 2' reads no column"),
+    ('pipeline(gates=[rota.not_worse_than_champion("roc_auc", margin=-1)])', r"its margin -1 can never be met; roc_auc lies between 0 and 1"),
+    ('pipeline(gates=[rota.not_worse_than_champion("roc_auc", margin=2)])', r"its margin 2 can never refuse"),
+    ("endpoint(analysis=[rota.error_rate(), rota.error_rate(margin=0.5)])", r"analysis error_rate is there twice"),
+    ('rota.FeatureService("none", [])', r"views: it has none"),
+    (
+        f'rota.Source("s", {{"at": "timestamp"}}, "at", contract=rota.Contract("me", columns=({TWICE}, {TWICE})))',
+        r"contract.columns: 'at' is there twice",
+    ),
 ]
 
 

@@ -15,6 +15,7 @@ from rota.errors import InvalidInput, NotFound
 from rota.manage.features.definitions import references, versions
 from rota.manage.features.join import compaction
 from rota.manage.features.join.parity import parity as compare
+from rota.manage.features.materialization import materialization_log
 from rota.manage.features.materialization.freshness import ViewStatus
 from rota.manage.features.rows import csv_tables, table_adapters
 from rota.manage.features.rows.coercion import cell
@@ -325,7 +326,8 @@ def parity(
             for source in {view.source.name for view in service.stored_views}:
                 platform.feed.pushes.flush(source)
             compared += served.height
-            found += compare(platform.repositories.tables, service, served).to_dicts()
+            times = materialization_log.times(platform.repositories.metadata, service)
+            found += compare(platform.repositories.tables, service, served, materialized=times).to_dicts()
     state = "could not" if not compared else "different" if found else "equal"
     outcome = "fail" if found else "pass" if compared else "inconclusive"
     if json:
@@ -347,7 +349,11 @@ def _served(platform: Platform, endpoint: str, limit: int) -> Iterator[tuple[Fea
     if repositories.metadata.get(Endpoint, endpoint) is None:
         raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
     prediction_log.flush(repositories.journal, repositories.tables, endpoint)
-    log = prediction_log.read(repositories.tables, endpoint, 0, repositories.clock.now_us() + 1).filter(pl.col("error") == "").tail(limit)
+    log = (
+        prediction_log.read(repositories.tables, endpoint, 0, repositories.clock.now_us() + 1)
+        .filter((pl.col("role") != "shadow") & (pl.col("error") == ""))
+        .tail(limit)
+    )
     for (model, number), part in log.partition_by("model", "number", as_dict=True, maintain_order=True).items():
         bundle = decode(repositories.blobs.get(model_versions.get(repositories.metadata, str(model), int(number)).bundle), ModelBundle)
         types = {"float": pl.Float64, "int": pl.Int64, "bool": pl.Boolean, "string": pl.String, "timestamp": pl.Int64}

@@ -16,15 +16,16 @@ import msgspec
 
 from rota.errors import InvalidInput
 from rota.manage.datasets import build as datasets
+from rota.manage.features.expressions import compiler
 from rota.manage.models import cron, strategies
-from rota.records.data import FeatureView, Source
+from rota.records.data import Expression, FeatureService, FeatureView, Source
 from rota.records.dataset import Dataset, DatasetDefinition, TimeSplit
 from rota.records.record import Record, check_name, plain
 from rota.records.release import Endpoint
 from rota.records.run import Gate, Problem, TrainingPipeline, Trigger
 from rota.records.signal import AlertKind, Monitor
 from rota.records.time import micros
-from rota.stats import concept_drift, drift
+from rota.stats import concept_drift, drift, schema_validation
 from rota.stats.metrics import METRICS
 
 _TRIGGERS = ("schedule", "new_data", "alert")
@@ -60,6 +61,9 @@ def _faults(record: Record, problems: Mapping[str, Problem]) -> Iterator[str]:
             yield from _view(record)
         case Source():
             yield from _source(record)
+        case FeatureService():
+            if not record.views:
+                yield "views: it has none, so nothing can be asked of it; name the views whose features it reads"
 
 
 def _title(record: Record) -> str:
@@ -144,12 +148,19 @@ def _gate(gate: Gate, problem: Problem) -> Iterator[str]:
     beyond = gate.bound > known.best if known.higher_is_better else gate.bound < known.best
     if gate.kind != "champion" and beyond:
         yield f"{gate.kind} {gate.metric}: its bound {gate.bound:g} can never be met; the best that {gate.metric} can be is {known.best:g}"
+    width = known.highest - known.lowest
+    if gate.kind == "champion" and abs(gate.bound) >= width:
+        never = "never be met" if gate.bound < 0 else "never refuse"
+        yield f"champion {gate.metric}: its margin {gate.bound:g} can {never}; {gate.metric} lies between {known.lowest:g} and {known.highest:g}"
     if gate.kind == "slice" and gate.min_rows < 1:
         yield f"slice {gate.metric}: min_rows = {gate.min_rows}; give at least 1"
 
 
 def _dataset(name: str, definition: DatasetDefinition) -> Iterator[str]:
     yield from _said(lambda d: datasets.check(name, d), definition, "")
+    for what, text in (("label", definition.label.expression), ("filter", definition.filter)):
+        if text and not _reads_a_column(text, definition):
+            yield f"dataset: its {what} {getattr(text, 'text', text)!r} reads no column, so it is the same for every row"
     window_us = micros(definition.window)
     if not window_us:
         yield f'dataset: window = {definition.window!r} holds no rows; write how far back it reaches, as in "180d"'
@@ -158,6 +169,13 @@ def _dataset(name: str, definition: DatasetDefinition) -> Iterator[str]:
             f"dataset: TimeSplit(test={definition.split.test!r}) of window = {definition.window!r} leaves no rows for "
             f"{'the test' if not micros(definition.split.test) else 'training'}; hold out a part of the window"
         )
+
+
+def _reads_a_column(text: Expression, definition: DatasetDefinition) -> bool:
+    try:
+        return bool(compiler.columns_of_all([text], definition.labels.fields))
+    except InvalidInput:
+        return True  # what is wrong with it is told otherwise
 
 
 def _training_function(pipeline: TrainingPipeline) -> Iterator[str]:
@@ -202,6 +220,14 @@ def _view(view: FeatureView) -> Iterator[str]:
 
 def _source(source: Source) -> Iterator[str]:
     contract = source.contract
+    if contract is not None:
+        names = [column.name for column in contract.columns]
+        yield from (
+            f"contract.columns: {name!r} is there twice; give a column one expectation" for name in sorted({n for n in names if names.count(n) > 1})
+        )
+        for column in contract.columns:
+            if unknown := sorted(set(column.policy) - {*schema_validation.POLICY, schema_validation.EVERY_KIND}):
+                yield f"contract.columns {column.name!r}: policy names {unknown}, which are no kinds of anomalies"
     if contract is not None and contract.freshness is not None and not micros(contract.freshness):
         yield f'contract.freshness = {contract.freshness!r} is broken by every row; write how old the newest row may be, as in "1d"'
 

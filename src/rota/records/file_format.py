@@ -60,6 +60,11 @@ def _check_times(form: str) -> None:
     """Refuse a form in which a moment, written to the minute, does not come back with its day."""
     if not form or form in EPOCHS:
         return
+    if "%Z" in form:
+        raise InvalidInput(
+            f"timestamp_format is {form!r}: what %Z means depends on the machine that reads it; write offsets and read them with %z",
+            timestamp_format=form,
+        )
     try:
         back = datetime.strptime(_PROBE.strftime(form), form)  # noqa: DTZ007 - only its day is looked at
     except ValueError as error:

@@ -306,3 +306,18 @@ def test_any_expression_means_the_same_online_and_offline(sql: str, x: Any, y: A
     except InvalidInput:
         return  # too deep, or a null of no type
     both_ways(sql, x=x, y=y, i=i, j=j, b=b)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "date_trunc('day', t at time zone 'Asia/Tokyo') at time zone 'Asia/Tokyo'",
+        "(t at time zone 'Asia/Tokyo') at time zone 'UTC'",
+        "t at time zone '+02:00'",
+        "t at time zone 'UTC+2'",
+        "t at time zone '-0330'",
+    ],
+)
+def test_local_time_is_made_once_and_of_a_named_zone(text):
+    with pytest.raises(InvalidInput, match="AT TIME ZONE"):
+        compiler.check(text, {"t": "timestamp"})

@@ -44,7 +44,7 @@ _TEXT_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:([T ])\d\d:\d\d:\d\d(?:\.(\d{1,9}))?
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _EXACT = 2**53
 """From here on a float stands for several whole numbers."""
-_OWN = (bool, int, float, str, date)
+_OWN = (bool, int, float, str, date, bytes, memoryview)
 """Types of values that stay what they are beside others; whatever else a driver knows becomes text."""
 _CONNECT_S = 10
 
@@ -90,7 +90,7 @@ def _series(name: str, values: list[Any]) -> pl.Series:
     if kinds <= {datetime, date}:
         moments = [None if value is None else _moment(value) for value in values]
         return pl.Series(name, moments, pl.Int64).cast(pl.Datetime("us", "UTC"))
-    if len(kinds) > 1 or kinds == {int}:
+    if len(kinds) > 1 or kinds <= {int, bytes, memoryview}:  # no field takes bytes: who reads the column refuses each of them
         return pl.Series(name, [value if value is None or isinstance(value, _OWN) else _text(value) for value in values], pl.Object)
     return pl.Series(name, [None if value is None else _text(value) for value in values], pl.String)
 
@@ -109,8 +109,6 @@ def _moment(value: date) -> Micros:
 def _text(value: Any) -> str:
     if isinstance(value, dict | list):
         return json.dumps(value, default=str)
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
     if isinstance(value, datetime | date):
         return value.isoformat()
     return repr(value) if isinstance(value, float) else str(value)

@@ -37,6 +37,12 @@ def faults(strategy: Canary, problem: Problem | None, *, at_once: bool = False) 
     `at_once` allows a strategy without any step although it has analyses: a reviewer may decide to deliver without a judge.
     """
     found = list(chain.from_iterable(_analysis_faults(number, analysis, problem) for number, analysis in enumerate(strategy.analysis)))
+    pairs = [(analysis.kind, analysis.metric) for analysis in strategy.analysis]
+    found += [
+        f"analysis {kind} {name}".rstrip() + " is there twice; give it one bound"
+        for kind, name in dict.fromkeys(pairs)
+        if pairs.count((kind, name)) > 1
+    ]
     found += _duration_faults(strategy)
     if strategy.patience < 0:
         found.append(f"patience = {strategy.patience} is negative; 0 rolls back at the first hold that decides nothing")

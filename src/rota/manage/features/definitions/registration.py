@@ -205,6 +205,17 @@ def _check_source(metadata: Metadata, tables: Tables, source: Source) -> None:
     _check_field_names(source)
     if source.id_field and source.fields[source.id_field] == "float":
         raise InvalidInput(f"source {source.name!r}: a float cannot identify rows; declare {source.id_field!r} as int or string", source=source.name)
+    if source.created_field and source.fields[source.created_field] != "timestamp":
+        raise InvalidInput(
+            f"source {source.name!r}: created_field {source.created_field!r} is declared {source.fields[source.created_field]!r}; "
+            "declare it 'timestamp'",
+            source=source.name,
+        )
+    if source.id_field == source.timestamp_field:
+        raise InvalidInput(
+            f"source {source.name!r}: {source.id_field!r} cannot identify rows and date them too: two rows of one moment would be one",
+            source=source.name,
+        )
     stored = metadata.get(Source, source.name)
     retyped = [name for name, kind in source.fields.items() if stored and stored.fields.get(name, kind) != kind]
     if retyped:

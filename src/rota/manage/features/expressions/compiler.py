@@ -6,6 +6,7 @@ No part of a SQL text reaches the generated Python except numbers, quoted texts 
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,7 @@ from rota.records.schema import Type
 Row = Mapping[str, Any]
 _LONGEST = 10_000  # characters of one SQL text
 _MOST_KEPT = 2_048  # compiled expressions and row functions of a process: more than a feature repository has in use at a time
+_OFFSET_ZONE = re.compile(r"(?:UTC|GMT)?[+-][0-9]{1,2}(?::?[0-9]{2})?", re.IGNORECASE)
 _DEEPEST = 60  # levels of one expression: far beyond what a person writes, far below what a parser's stack takes
 
 
@@ -334,7 +336,20 @@ def _at_zone(write: Writer, node: Arguments, read: Read) -> Term:
     zone = node.need("zone")
     if not isinstance(zone, exp.Literal) or not zone.is_string:
         raise InvalidInput("AT TIME ZONE takes a literal name, for example 'America/New_York'")
+    if write.refuses_unread:
+        _check_zone(node, zone.name)
     return time_functions.at_zone(write, read(node.need("this")), zone.name)
+
+
+def _check_zone(node: Arguments, zone: str) -> None:
+    """A time that clocks show is kept as a timestamp too: to bring one back would need a type of its own, and would shift it once more."""
+    if node.need("this").find(exp.AtTimeZone) is not None:
+        raise InvalidInput(
+            f"AT TIME ZONE {zone!r} of what is local time already is refused: local times have no type of their own here, so it would be shifted "
+            "twice; compare and truncate local times as they are"
+        )
+    if _OFFSET_ZONE.fullmatch(zone):
+        raise InvalidInput(f"AT TIME ZONE {zone!r}: the sign of a bare offset means two things in SQL; name a zone, for example 'Europe/Berlin'")
 
 
 def _substring(write: Writer, node: Arguments, read: Read) -> Term:

@@ -342,6 +342,6 @@ def _reasons(column: pl.Series, kind: Type, misfits: pl.Series, *, cells: bool) 
 
 
 def _reason(value: Any, kind: Type, *, cells: bool) -> str:
-    text = value[:100] if cells else shown(value)
+    text = value[:100] if cells and isinstance(value, str) else shown(value)
     hint = f"; {way_out(value)}" if kind == "timestamp" and is_ambiguous(value) else advice(value)
     return f"{text} is no {kind}{hint}"

@@ -67,6 +67,9 @@ def _naive(column: pl.Series) -> pl.Series:
 def _from_pandas(table: Any) -> pl.DataFrame:
     """Column by column through numpy, so that pyarrow is not needed; a time is brought to UTC, a missing value of any kind is null."""
     made = []
+    twice = sorted({str(name) for name in table.columns if list(map(str, table.columns)).count(str(name)) > 1})
+    if twice:
+        raise InvalidInput(f"the pandas table has several columns called {twice}; give each its own name", columns=twice)
     for name in table.columns:
         column = table[name]
         kind = getattr(column.dtype, "kind", "O")
