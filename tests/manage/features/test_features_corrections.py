@@ -60,8 +60,12 @@ class Oracle:
     def __init__(self) -> None:
         self.received: list[tuple[int, int, Row]] = []  # online from, created, row
         self.waiting: list[tuple[int, Row]] = []
+        self.begun = False
+        """Whether the views are online. The first push or materialization brings them there, with what was ingested before."""
 
     def pushed(self, now_us: int, rows: list[Row]) -> None:
+        if not self.begun:
+            self.materialized(now_us)
         ahead = sorted({row["at"] for row in rows if row["at"] > now_us}, reverse=True)
         for row in {row["id"]: row for row in rows}.values():
             last_us = max((created for _, created, known in self.received if known["id"] == row["id"]), default=0)
@@ -71,6 +75,7 @@ class Oracle:
         self.waiting += [(now_us, row) for row in {row["id"]: row for row in rows}.values()]
 
     def materialized(self, now_us: int) -> None:
+        self.begun = True
         due = [(created, row) for created, row in self.waiting if row["at"] <= now_us]
         self.waiting = [each for each in self.waiting if each[1]["at"] > now_us]
         self.received += [(now_us, created, row) for created, row in due]
@@ -146,7 +151,8 @@ class World:
             created_row["id"]: created_row
             for _, created_row in sorted([(c, r) for _, c, r in self.oracle.received] + self.oracle.waiting, key=lambda each: each[0])
         }
-        self.oracle.ingested(self.clock.now_us(), [row for row in rows if known.get(row["id"]) != row])
+        found = [row for row in rows if row["shop"] is not None]  # without the key of every view a row is rejected
+        self.oracle.ingested(self.clock.now_us(), [row for row in found if known.get(row["id"]) != row])
 
     def materialize(self, *, incremental: bool) -> None:
         act = self.feed.materializer.materialize_incremental if incremental else self.feed.materializer.materialize
