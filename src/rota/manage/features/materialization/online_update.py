@@ -254,10 +254,13 @@ class OnlineUpdate:
 
     def merge(self, old: bytes | None, new: bytes) -> bytes:
         """What `Online.update` calls inside its transaction, in key order."""
-        if new[:1] == ROW:
-            return new if not old or _event_us(new, 1) > _event_us(old, 1) else newest(old, new)
-        if self._served is not None and (kind := new[:1]) != _STEP:
-            return later(old, new) if kind == ROW_WITH_ID else self._served.enter(new, old) if kind == ENTER else self._served.stand(new, old)
+        kind = new[:1]
+        if kind in (ROW_WITH_ID, ROW):
+            if not old or _event_us(new, 1) > _event_us(old, 1):
+                return new
+            return newest(old, new) if kind == ROW else later(old, new)
+        if self._served is not None and kind != _STEP:
+            return self._served.enter(new, old) if kind == ENTER else self._served.stand(new, old)
         return self._steps[int.from_bytes(new[1:], "big")](old)
 
     def _newest_rows(self, views: Sequence[RowView]) -> Pairs:
@@ -275,13 +278,16 @@ class OnlineUpdate:
             return []
         forms = {view.prefix: self._stored_forms(view) for view in views}
         name, timestamp = self._source.id_field or "", self._source.timestamp_field
-        orders = [(each.row[timestamp], each.created_us, identity) for each, (_, identity) in zip(self._pushed, self._places, strict=True)]
-        rows = [ServedRow(each.row[name], order) for each, order in zip(self._pushed, orders, strict=True)]
-        standing = dict[bytes, int]()
-        for i, (_, created_us, identity) in enumerate(orders):
-            known = self._seen.get(identity)
-            if (known is None or known.created_us <= created_us) and i not in self._outdated:
-                standing[identity] = i
+        identities = [identity for _, identity in self._places]
+        orders = [(row[timestamp], created_us, identity) for (created_us, row), identity in zip(self._pushed, identities, strict=True)]
+        rows = list(map(ServedRow, [row[name] for _, row in self._pushed], orders))
+        standing = dict(zip(identities, range(len(rows)), strict=True))
+        if self._seen or self._outdated:
+            standing = {}
+            for i, (_, created_us, identity) in enumerate(orders):
+                known = self._seen.get(identity)
+                if (known is None or known.created_us <= created_us) and i not in self._outdated:
+                    standing[identity] = i
         self._served = ServedRows(self._index.served, views, rows, forms, self._names, standing, cautious=self._cautious)
         self._served.prepare(read, self._history.successors)
         return self._served.pairs()

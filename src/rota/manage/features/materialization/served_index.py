@@ -39,6 +39,7 @@ Read = Callable[[Sequence[bytes]], Sequence[bytes | None]]
 _read_bucket = msgspec.msgpack.Decoder(Places).decode
 _pack = msgspec.msgpack.Encoder().encode
 _NO_MOVES: Moves = []
+_EMPTY = _pack({})
 _times = struct.Struct("<qq").unpack_from
 
 
@@ -108,7 +109,9 @@ def united(old: bytes | None, new: bytes) -> bytes:
 
 def encoded(places: Places) -> bytes:
     """A bucket's bytes: the same for the same entries."""
-    return _pack({identity: _in_order(places[identity]) for identity in sorted(places)})
+    if len(places) > 1:
+        places = {identity: places[identity] for identity in sorted(places)}
+    return _pack({identity: _in_order(names) for identity, names in places.items()})
 
 
 def _in_order(names: dict[bytes, bytes]) -> dict[bytes, bytes]:
@@ -156,8 +159,8 @@ class ServedRows:
         self.standing = standing
         """By the id's digest the row that counts of each id: the last one, unless the de-duplication index knows a later one."""
         self._identities: dict[bytes, set[bytes]] = {}
-        for row in rows:
-            self._identities.setdefault(index.bucket(row.order[2]), set()).add(row.order[2])
+        for _, (_, _, identity) in rows:
+            self._identities.setdefault(index.bucket(identity), set()).add(identity)
         self._gaps = not all(map(all, forms.values()))
         self._known: Places = {}
         self._usual: Pairs = []
@@ -321,7 +324,11 @@ class ServedRows:
     def enter(self, new: bytes, old: bytes | None) -> bytes:
         """A bucket of the served index after the update; `new` is what stands for it in `pairs`."""
         bucket = self._buckets[int.from_bytes(new[1:], "big")]
-        moves = self._usual_moves.get(bucket, _NO_MOVES) + self._moves.get(bucket, _NO_MOVES)
+        moves = self._usual_moves.get(bucket, _NO_MOVES)
+        if bucket in self._moves:
+            moves = moves + self._moves[bucket]
+        if len(moves) == 1 and moves[0][3] and (not old or old == _EMPTY) and not self._moved_on:
+            return _pack({moves[0][0]: {moves[0][1]: moves[0][2]}})
         if not moves and not self._moved_on:
             return old or encoded({})
         places: Places = _read_bucket(old) if old else {}
