@@ -26,8 +26,10 @@ from rota.manage.features.join.compaction import Sizes, cluster
 from rota.manage.features.join.point_in_time import historical
 from rota.manage.features.join.row_history import layout_of
 from rota.manage.features.materialization import materialization_log
+from rota.manage.features.materialization.online_update import RECENT_US, DeduplicationIndex, PushedRow
+from rota.manage.features.materialization.served_index import StaleUpdate, later
 from rota.manage.features.online.reader import OnlineFeatures
-from rota.manage.features.online.row_codec import id_digest
+from rota.manage.features.online.row_codec import RowView, id_digest
 from rota.manage.features.writer import Feed
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, Source
 from rota.testing.clock import FakeClock
@@ -346,3 +348,24 @@ def test_many_random_lives_are_served_and_recomputed_by_the_rule(tmp_path: Path)
             raise
         finally:
             online.close()
+
+
+def test_an_id_that_a_bucket_gets_without_being_opened_is_there_and_a_full_one_forgets() -> None:
+    index = DeduplicationIndex(SALES, [])
+    rows = [PushedRow(START + number * RECENT_US, {"id": number, "at": START + number}) for number in range(6)]
+    data: bytes | None = None
+    for number, each in enumerate(rows):
+        place = id_digest(number)
+        data = index.with_new(data, place, index.entry(each))
+        assert index.created([(b"bucket", place)], {b"bucket": data}) == [each.created_us]
+    known = [index.created([(b"bucket", id_digest(number))], {b"bucket": data})[0] for number in range(6)]
+    assert known == [None, None, None, *(each.created_us for each in rows[3:])]  # the fifth found three that were too old
+
+
+def test_of_two_rows_of_an_entity_the_later_one_stays_and_a_tie_is_looked_at_again() -> None:
+    view = RowView(SERVICE.views[0])
+    first, late, same = (view.encode(sale(number, "a", at), START) for number, at in ((1, START), (2, START - 1), (3, START)))
+    assert (later(None, late), later(b"", late), later(late, first), later(first, late)) == (late, late, first, first)
+    assert later(first, view.encode(sale(4, "a", START), START + 1)) == view.encode(sale(4, "a", START), START + 1)
+    with pytest.raises(StaleUpdate):
+        later(first, same)

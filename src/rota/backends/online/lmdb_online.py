@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
@@ -71,8 +71,9 @@ class LmdbOnline:
                 if position[1] <= _number(writing.get(key, db=self._positions)):
                     return False
                 writing.put(key, _NUMBER.pack(position[1]), db=self._positions)
+            get, put = cast("Callable[[bytes], bytes | None]", writing.get), writing.put
             for key, new in changes:
-                writing.put(key, merge(cast("bytes | None", writing.get(key, db=self._rows)), new), db=self._rows)
+                put(key, merge(get(key), new))
         return True
 
     def position(self, stream: str) -> int:
@@ -98,7 +99,7 @@ class LmdbOnline:
     def _writing(self) -> Iterator[lmdb.Transaction]:
         """The one write transaction, waited for; committed at the end, aborted by any error."""
         self._refuse_after_fork()
-        with self._lmdb_errors(), self._env.begin(write=True) as writing:
+        with self._lmdb_errors(), self._env.begin(write=True, db=self._rows) as writing:
             yield writing
 
     def _refuse_after_fork(self) -> None:

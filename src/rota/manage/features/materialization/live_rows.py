@@ -5,6 +5,7 @@ it costs three looks into the table.
 """
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
@@ -65,7 +66,7 @@ class LiveRows:
     def outdated(self, pushed: Sequence[PushedRow]) -> set[int]:
         """The places of rows of which a later version is known."""
         late_us = self._stream.stores.clock.now_us() - RECENT_US
-        if all(each.created_us >= late_us for each in pushed):
+        if min(map(itemgetter(0), pushed), default=late_us) >= late_us:
             return set()  # the de-duplication index knows whether one of them was overtaken
         identity = self._source.id_field or ""
         versions = _History(self._stream).rows(identity, list({each.row[identity] for each in pushed}))

@@ -7,8 +7,8 @@ Four kinds of keys, in this order in the store and in an update (their first byt
   so a retry, a second process or a restart cannot apply a range twice, and none of its rows is missing in a new view.
 - the de-duplication index: the ids lately pushed, hashed over buckets, each with the row as it was. A row that comes again changes
   nothing but the time it was created; a corrected row is first subtracted from the window tiles that the earlier one had
-  entered, and a row that comes in behind a later version of it (another process was quicker) is left out. A bucket forgets ids
-  that no window reaches, ten minutes after they were received.
+  entered, and a row that comes in behind a later version of it (another process was quicker) is left out. A bucket of more than
+  four ids forgets those that no window reaches, ten minutes after they were received.
 - the rows and tiles of the views; behind them the served index (see `served_index`).
 
 A store writes each key once: what the rows of a range do to one key is worked out in its one merge. Merges may be repeated
@@ -20,8 +20,8 @@ import logging
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from functools import cached_property, partial
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -30,11 +30,11 @@ import polars as pl
 
 from rota.manage.features.expressions import compiler
 from rota.manage.features.materialization import stream_state
-from rota.manage.features.materialization.served_index import STAND, Read, ServedIndex, ServedRow, ServedRows, StaleUpdate, Vacancy
+from rota.manage.features.materialization.served_index import ENTER, Read, ServedIndex, ServedRow, ServedRows, StaleUpdate, Vacancy, later
 from rota.manage.features.materialization.stream_state import StreamState
 from rota.manage.features.online import tiles
 from rota.manage.features.online.reader import StoredView
-from rota.manage.features.online.row_codec import ROW, RowView, entity_names, id_digest, newest
+from rota.manage.features.online.row_codec import ROW, ROW_WITH_ID, RowView, entity_names, id_digest, newest
 from rota.manage.features.online.row_codec_batch import FEWEST, RowBatches
 from rota.manage.features.online.tiles import TileUpdate
 from rota.manage.features.online.window_view import WindowView
@@ -81,6 +81,10 @@ Places = Sequence[tuple[bytes, bytes]]
 """For each row the key of its bucket in the de-duplication index, and its place there."""
 Pairs = list[tuple[bytes, bytes]]
 _read_bucket = msgspec.msgpack.Decoder(dict[bytes, IndexedRow]).decode
+_NO_FIELDS = msgspec.Raw(_pack({}))
+_EMPTY_MAP = 0x80
+"""First byte of a MessagePack map of up to 15 entries, plus how many it has."""
+_SMALL = 4
 _read_row = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _FIRST = Correction(None, new=True)
 _OUTDATED = Correction(None, new=False)
@@ -113,16 +117,15 @@ class DeduplicationIndex:
         self._id = source.id_field or ""
         self.applied_key = stream_state.key(source.name)
         self._start = INDEX + hashlib.blake2b(source.name.encode(), digest_size=8).digest()
-        self._used = sorted(
-            {source.timestamp_field}
-            | {key for view in self.windowed for key in view.join_keys}
-            | {name for view in self.windowed for name in compiler.columns_of_all(view.expressions, view.view.source.fields)}
-        )
+        used = {key for view in self.windowed for key in view.join_keys}
+        used |= {name for view in self.windowed for name in compiler.columns_of_all(view.expressions, view.view.source.fields)}
+        self._used = sorted(used | {source.timestamp_field}) if self.windowed else []
         self.batches = {view.prefix: RowBatches(view) for view in views if isinstance(view, RowView)}
         self.rebuilt = [view for view in views if isinstance(view, WindowView) or source.id_field is not None]
         """The views that can only be rebuilt together with the index: windowed ones, and where rows have ids scalar ones too."""
         scalar = {name for view in self.rebuilt if isinstance(view, RowView) for name in self.batches[view.prefix].columns}
-        self.columns = list(dict.fromkeys([*self._used, *filter(None, [source.id_field]), *sorted(scalar), CREATED, RECEIVED]))
+        named = [source.timestamp_field, *self._used, *filter(None, [source.id_field])]
+        self.columns = list(dict.fromkeys([*named, *sorted(scalar), CREATED, RECEIVED]))
         """The columns of the source's rows that these views and the index are made of."""
         self.horizon_us = max((view.keep * view.hop_us for view in self.windowed), default=0)
 
@@ -139,15 +142,34 @@ class DeduplicationIndex:
 
     def created(self, places: Places, stored: Mapping[bytes, bytes | None]) -> list[Micros | None]:
         """When the known row of each id was created; nothing where no index is needed."""
-        known: Bucket = {}
-        for data in filter(None, {bucket: stored.get(bucket) for bucket, _ in places}.values()):
-            known |= _read_bucket(data)
-        return [known[place].created_us if place in known else None for _, place in places]
+        if not places:
+            return []
+        known = self.known(places, stored)
+        return [known[place].created_us if place in known else None for _, place in places] if known else [None] * len(places)
+
+    def known(self, places: Places, stored: Mapping[bytes, bytes | None]) -> Bucket:
+        """What the index holds of the ids; most are new, and their buckets need not be opened."""
+        found: Bucket = {}
+        for bucket, place in places:
+            data = stored.get(bucket)
+            if data and place in data and (entry := _read_bucket(data).get(place)) is not None:
+                found[place] = entry
+        return found
 
     def entry(self, pushed: PushedRow) -> IndexedRow:
         """What the index keeps of a row."""
         row = pushed.row
-        return IndexedRow(pushed.created_us, row[self.source.timestamp_field], msgspec.Raw(_pack({name: row.get(name) for name in self._used})))
+        used = msgspec.Raw(_pack({name: row.get(name) for name in self._used})) if self._used else _NO_FIELDS
+        return IndexedRow(pushed.created_us, row[self.source.timestamp_field], used)
+
+    def with_new(self, old: bytes | None, place: bytes, entry: IndexedRow) -> bytes:
+        """A bucket's bytes with an id that it does not hold; a small one is not looked through for ids to forget."""
+        added = _pack({place: entry})
+        if not old or old[0] == _EMPTY_MAP:
+            return added
+        if old[0] < _EMPTY_MAP + _SMALL:
+            return bytes((old[0] + 1,)) + old[1:] + added[1:]
+        return self.encode({**_read_bucket(old), place: entry})
 
     def encode(self, bucket: Bucket) -> bytes:
         """A bucket's bytes, without the ids that no window can reach any more and that did not come lately."""
@@ -210,12 +232,11 @@ class OnlineUpdate:
         """Everything the update writes, in key order; `stored` are the values of `keys`, `read` reads others as they are now."""
         state = stored.get(self._index.applied_key)
         self._written = stream_state.written(state)
-        pairs = [(self._index.applied_key, self._step(partial(self._advance, segment, start, end, stream_state.beside(state, segment))))]
+        pairs = [(self._index.applied_key, self._step(partial(self._advance, segment, start, end, state)))]
         if self._places:
             self._outdated = self._history.outdated(self._pushed)
             by_bucket = _grouped([bucket for bucket, _ in self._places])
-            for data in filter(None, map(stored.get, by_bucket)):
-                self._seen |= _read_bucket(data)
+            self._seen = self._index.known(self._places, stored)
             pairs += [(bucket, self._step(partial(self._remember, rows))) for bucket, rows in by_bucket.items()]
         scalar = []
         for view in self._views:
@@ -233,10 +254,13 @@ class OnlineUpdate:
 
     def merge(self, old: bytes | None, new: bytes) -> bytes:
         """What `Online.update` calls inside its transaction, in key order."""
-        if new[:1] == ROW:
-            return new if not old or _event_us(new, 1) > _event_us(old, 1) else newest(old, new)
-        if self._served is not None and new[:1] == STAND:
-            return self._served.stand(new, old)
+        kind = new[:1]
+        if kind in (ROW_WITH_ID, ROW):
+            if not old or _event_us(new, 1) > _event_us(old, 1):
+                return new
+            return newest(old, new) if kind == ROW else later(old, new)
+        if self._served is not None and kind != _STEP:
+            return self._served.enter(new, old) if kind == ENTER else self._served.stand(new, old)
         return self._steps[int.from_bytes(new[1:], "big")](old)
 
     def _newest_rows(self, views: Sequence[RowView]) -> Pairs:
@@ -254,22 +278,27 @@ class OnlineUpdate:
             return []
         forms = {view.prefix: self._stored_forms(view) for view in views}
         name, timestamp = self._source.id_field or "", self._source.timestamp_field
-        rows, standing = [], dict[bytes, int]()
-        for i, (each, (_, identity)) in enumerate(zip(self._pushed, self._places, strict=True)):
-            rows.append(ServedRow(each.row[name], (each.row[timestamp], each.created_us, identity)))
-            known = self._seen.get(identity)
-            if i not in self._outdated and (known is None or known.created_us <= each.created_us):
-                standing[identity] = i
+        identities = [identity for _, identity in self._places]
+        orders = [(row[timestamp], created_us, identity) for (created_us, row), identity in zip(self._pushed, identities, strict=True)]
+        rows = list(map(ServedRow, [row[name] for _, row in self._pushed], orders))
+        standing = dict(zip(identities, range(len(rows)), strict=True))
+        if self._seen or self._outdated:
+            standing = {}
+            for i, (_, created_us, identity) in enumerate(orders):
+                known = self._seen.get(identity)
+                if (known is None or known.created_us <= created_us) and i not in self._outdated:
+                    standing[identity] = i
         self._served = ServedRows(self._index.served, views, rows, forms, self._names, standing, cautious=self._cautious)
         self._served.prepare(read, self._history.successors)
-        return self._served.pairs(self._step)
+        return self._served.pairs()
 
     def _stored_forms(self, view: RowView) -> list[bytes]:
         """The rows as a view stores them; one that the view cannot compute is left out of it (b""), for the others must not wait for it."""
         try:
             if len(self._pushed) >= FEWEST:
-                return self._index.batches[view.prefix].stored(self._columns)
-            return view.encode_all(self._pushed)
+                return self._index.batches[view.prefix].stored(self._columns, [identity for _, identity in self._places])
+            identities = [identity for _, identity in self._places] or repeat(None)
+            return [view.encode(row, created_us, identity) for (created_us, row), identity in zip(self._pushed, identities, strict=False)]
         except Exception:  # noqa: BLE001 - the row is acknowledged: whatever is wrong with it, the source goes on
             return [self._computed(view, partial(view.encode, each.row, each.created_us)) or b"" for each in self._pushed]
 
@@ -291,7 +320,7 @@ class OnlineUpdate:
         self._steps.append(change)
         return _STEP + (len(self._steps) - 1).to_bytes(4, "big")
 
-    def _advance(self, segment: str, start: int, end: int, others: StreamState, old: bytes | None) -> bytes:
+    def _advance(self, segment: str, start: int, end: int, before: bytes | None, old: bytes | None) -> bytes:
         """How far the source is applied behind this update."""
         state = stream_state.decoded(old)
         known = state.ends.get(segment, 0)
@@ -300,10 +329,10 @@ class OnlineUpdate:
         if self._written != state.history.keys():
             raise StaleUpdate(f"the history of other views over source {self._source.name!r} is online than when the update was made")
         if self._served is not None:
-            self._served.begin(moved_on=others != stream_state.beside(old, segment))
+            self._served.begin(moved_on=old != before and stream_state.beside(before, segment) != stream_state.beside(old, segment))
         ours = {view.prefix for view in self._views}  # of a view that nobody reads any more the next rows are missing
         history = state.history if self._written <= ours else {view: mark for view, mark in state.history.items() if view in ours}
-        return replace(state, ends={**state.ends, segment: end}, history=history).encoded()
+        return StreamState({**state.ends, segment: end}, state.catalog_version, history, state.rebuilds).encoded()
 
     @cached_property
     def _columns(self) -> pl.DataFrame:
@@ -347,6 +376,12 @@ class OnlineUpdate:
 
     def _remember(self, rows: Sequence[int], old: bytes | None) -> bytes:
         """A bucket with these rows; what they correct is left for the tiles, which come behind it."""
+        first = self._places[rows[0]][1]
+        if len(rows) == 1 and first not in self._seen and not (old and first in old) and rows[0] not in self._outdated:
+            self._corrections[rows[0]] = _FIRST
+            if self._served is not None:
+                self._served.standing[first] = rows[0]
+            return self._index.with_new(old, first, self._index.entry(self._pushed[rows[0]]))
         bucket: Bucket = _read_bucket(old) if old else {}
         started: set[bytes] = set()
         for i in rows:

@@ -7,34 +7,40 @@ for each set of join keys the entity. An entity whose row went away gets the new
 
 Buckets sort behind the rows of the views, so that they hold what has become of those. What an update will do to which key is foreseen
 from what was read before it; where the store has moved on since, `StaleUpdate` is raised, and nothing of the update is written.
+
+Most often a row with a new id takes the place of an earlier row of its entity, or the first one, in all views alike. Such a row is
+settled before the transaction (`_settle_usual`): in it the later of two rows stays, and the two ids change places in the index.
 """
 
 import hashlib
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
 from rota.errors import RotaError
 from rota.manage.features.online.reader import StoredView
-from rota.manage.features.online.row_codec import VIEW, RowView
+from rota.manage.features.online.row_codec import ROW_WITH_ID, VIEW, RowView
 from rota.records.data import Source
 from rota.records.time import Micros
 
 SERVED = b"w"
-STAND = b"!"
-"""First byte of what stands in an update for the row of an entity."""
+STAND, ENTER = b"!", b"#"
+"""First bytes of what stands in an update for the row of an entity, and for a bucket of the index."""
 assert SERVED > VIEW, "buckets are written behind the rows of views"
 Places = dict[bytes, dict[bytes, bytes]]
 """Of each id in a bucket, by its digest: for each set of join keys (by its tag) the entity that the id's row stands for."""
 Pairs = list[tuple[bytes, bytes]]
-Step = Callable[[Callable[[bytes | None], bytes]], bytes]
-"""Registers a change of a key's value, to be made in the update's transaction, and returns what stands for it in the update."""
+Moves = list[tuple[bytes, bytes, bytes, bool]]
+"""Changes of a bucket: id's digest, tag, entity, whether the id's row stands for it from now on or does not any more."""
 Read = Callable[[Sequence[bytes]], Sequence[bytes | None]]
 _read_bucket = msgspec.msgpack.Decoder(Places).decode
 _pack = msgspec.msgpack.Encoder().encode
+_NO_MOVES: Moves = []
+_EMPTY = _pack({})
+_times = struct.Struct("<qq").unpack_from
 
 
 class StaleUpdate(RotaError):
@@ -103,7 +109,23 @@ def united(old: bytes | None, new: bytes) -> bytes:
 
 def encoded(places: Places) -> bytes:
     """A bucket's bytes: the same for the same entries."""
-    return _pack({identity: dict(sorted(places[identity].items())) for identity in sorted(places)})
+    if len(places) > 1:
+        places = {identity: places[identity] for identity in sorted(places)}
+    return _pack({identity: _in_order(names) for identity, names in places.items()})
+
+
+def _in_order(names: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return names if len(names) == 1 else dict(sorted(names.items()))
+
+
+def later(old: bytes | None, new: bytes) -> bytes:
+    """Of two stored rows of one entity with different ids: the later event, then the later created."""
+    if not old:
+        return new
+    before, after = _times(old, 1), _times(new, 1)
+    if before == after:
+        raise StaleUpdate("an entity was changed by another process at the same time")
+    return new if after > before else old
 
 
 class ServedRow(NamedTuple):
@@ -137,9 +159,13 @@ class ServedRows:
         self.standing = standing
         """By the id's digest the row that counts of each id: the last one, unless the de-duplication index knows a later one."""
         self._identities: dict[bytes, set[bytes]] = {}
-        for row in rows:
-            self._identities.setdefault(index.bucket(row.order[2]), set()).add(row.order[2])
+        for _, (_, _, identity) in rows:
+            self._identities.setdefault(index.bucket(identity), set()).add(identity)
+        self._gaps = not all(map(all, forms.values()))
         self._known: Places = {}
+        self._usual: Pairs = []
+        self._usual_moves: dict[bytes, Moves] = {}
+        self._buckets: list[bytes] = []
         self._touched: list[tuple[EntityGroup, bytes, list[int]]] = []
         self._targets: list[tuple[EntityGroup, RowView, bytes, list[int]]] = []
         self._foreseen: set[bytes] = set()
@@ -147,7 +173,7 @@ class ServedRows:
         self._find: Successors = lambda _: {}
         self._successors: Mapping[bytes, bytes | None] = {}
         self._moved_on = False
-        self._moves: dict[bytes, list[tuple[bytes, bytes, bytes, bool]]] = {}
+        self._moves: dict[bytes, Moves] = {}
         self._held: dict[tuple[bytes, bytes], set[bytes]] = {}
 
     def prepare(self, read: Read, successors: Successors) -> None:
@@ -160,12 +186,43 @@ class ServedRows:
         stored = dict(zip([*buckets, *firsts], read([*buckets, *firsts]), strict=True))
         for data in filter(None, map(stored.get, buckets)):
             self._known |= _read_bucket(data)
-        held = [self._known[identity] for identity in self.standing if identity in self._known]
+        held = [self._known[identity] for identity in self.standing.keys() & self._known.keys()]
         left = {place: touched.get(place, []) for each in held for place in each.items() if place[0] in groups}
+        if not self._cautious and not self._gaps:
+            for group in self._groups:
+                usual = [(tag, name) for tag, name in touched if tag == group.tag and (tag, name) not in left]
+                self._settle_usual(group, [(name, touched.pop((tag, name))) for tag, name in usual], stored, touched)
         self._touched = [(groups[tag], name, rows) for (tag, name), rows in (touched | left).items()]
         closely = touched | left if self._cautious else left
         more = [key for tag, name in closely for view in groups[tag].views if (key := view.prefix + name) not in stored]
         self._foresee(stored | dict(zip(more, read(more), strict=True)))
+
+    def _settle_usual(
+        self,
+        group: EntityGroup,
+        entities: Sequence[tuple[bytes, list[int]]],
+        stored: Mapping[bytes, bytes | None],
+        others: dict[tuple[bytes, bytes], list[int]],
+    ) -> None:
+        """Settle the entities for which a row with a new id is the newest from now on; the rest is added to `others`."""
+        first, tag, bucket, moves = group.views[0], group.tag, self._index.bucket, self._usual_moves
+        forms = [(view.prefix, self._forms[view.prefix]) for view in group.views]
+        for name, rows in entities:
+            best = rows[0] if len(rows) == 1 else self._newest(rows)
+            old = stored[first.prefix + name]
+            order = None if best is None else self._rows[best].order
+            if order is None or self.standing.get(order[2]) != best:
+                others[tag, name] = rows
+                continue
+            if old:
+                before = first.order(old)
+                if old[:1] != ROW_WITH_ID or before >= order or before[2] in self.standing:
+                    others[tag, name] = rows
+                    continue
+                moves.setdefault(bucket(before[2]), []).append((before[2], tag, name, False))
+            moves.setdefault(bucket(order[2]), []).append((order[2], tag, name, True))
+            for prefix, data in forms:
+                self._usual.append((prefix + name, data[best]))  # type: ignore[index]
 
     def begin(self, *, moved_on: bool) -> None:
         """A transaction begins, perhaps again; `moved_on` is whether others have written since `prepare`."""
@@ -176,11 +233,13 @@ class ServedRows:
         if moved_on and self._vacancies:
             self._successors = self._find(self._vacancies)
 
-    def pairs(self, step: Step) -> Pairs:
-        """The keys that the update writes, each with the step that changes it; of an entity's row that is `stand`."""
+    def pairs(self) -> Pairs:
+        """The keys that the update writes, each with what stands for its change: of an entity's row the newer row (see `later`) or what
+        `stand` takes, of a bucket what `enter` takes."""
         self._targets = [(group, view, name, rows) for group, name, rows in self._touched for view in group.views]
         stands = [(view.prefix + name, STAND + i.to_bytes(4, "big")) for i, (_, view, name, _) in enumerate(self._targets)]
-        return stands + [(bucket, step(partial(self._enter, bucket))) for bucket in sorted(self._foreseen)]
+        self._buckets = [*(self._foreseen | self._usual_moves.keys())]
+        return [*self._usual, *stands, *[(bucket, ENTER + i.to_bytes(4, "big")) for i, bucket in enumerate(self._buckets)]]
 
     def _foresee(self, stored: Mapping[bytes, bytes | None]) -> None:
         for group, name, rows in self._touched:
@@ -262,9 +321,14 @@ class ServedRows:
                 raise StaleUpdate("an entity was changed by another process at the same time")
             self._moves.setdefault(bucket, []).append((after, group.tag, name, True))
 
-    def _enter(self, bucket: bytes, old: bytes | None) -> bytes:
-        """A bucket of the served index after the update."""
-        moves = self._moves.get(bucket, [])
+    def enter(self, new: bytes, old: bytes | None) -> bytes:
+        """A bucket of the served index after the update; `new` is what stands for it in `pairs`."""
+        bucket = self._buckets[int.from_bytes(new[1:], "big")]
+        moves = self._usual_moves.get(bucket, _NO_MOVES)
+        if bucket in self._moves:
+            moves = moves + self._moves[bucket]
+        if len(moves) == 1 and moves[0][3] and (not old or old == _EMPTY) and not self._moved_on:
+            return _pack({moves[0][0]: {moves[0][1]: moves[0][2]}})
         if not moves and not self._moved_on:
             return old or encoded({})
         places: Places = _read_bucket(old) if old else {}

@@ -4,6 +4,7 @@ Columns go into one numpy array of the row's layout. An expression that is more 
 same row code that pushes use: column code may differ from it in the last digit.
 """
 
+from collections.abc import Sequence
 from operator import itemgetter
 
 import msgspec
@@ -54,15 +55,16 @@ class RowBatches:
         pairs.sort(key=itemgetter(0))
         return pairs
 
-    def stored(self, found: pl.DataFrame) -> list[bytes]:
-        """The stored bytes of each row."""
+    def stored(self, found: pl.DataFrame, identities: Sequence[bytes] = ()) -> list[bytes]:
+        """The stored bytes of each row; `identities` are the `id_digest` of the rows where they are known already."""
         values = self._values(found)
         rows = np.zeros(found.height, dtype=self._form)
         rows["event"], rows["created"] = found[self.view.timestamp_field].to_numpy(), found[CREATED].to_numpy()
         rows["tag"] = ROW
         if self.view.id_field is not None:
             rows["tag"] = ROW_WITH_ID
-            rows["id"] = np.frombuffer(b"".join(map(id_digest, found[self.view.id_field].to_list())), dtype=f"V{ID_BYTES}")
+            digests = identities or list(map(id_digest, found[self.view.id_field].to_list()))
+            rows["id"] = np.frombuffer(b"".join(digests), dtype=f"V{ID_BYTES}")
         for i, column in enumerate(values):
             nulls = column.is_null().to_numpy() if column.null_count() else None
             if self._kinds[i] != "string":
