@@ -53,7 +53,7 @@ def test_a_new_project_runs_to_a_registered_model(tmp_path, framework):
 def serves_what_it_trained_on(project):
     """The README's last commands: the first answers are whole, and features recomputed from history are those they saw."""
     rota(project, "models", "approve", "returns@1", "--reason", "the gates passed")
-    customers = sorted({row["customer"] for row in csv.DictReader((project / "data/orders.csv").open())})[:20]
+    customers = sorted({row["customer"] for row in csv.DictReader((project / "data/orders.csv").read_text().splitlines())})[:20]
     asked = [{"customer": name, "placed_at": "2030-01-01T12:00:00Z", "basket": 40, "channel": "web"} for name in [*customers, "nobody"]]
     with up(project / ".rota", control_port=0, prediction_port=0) as client:
         answers = first_answers(client, "returns", asked)
@@ -83,7 +83,7 @@ def first_answers(client, endpoint, rows):
 def orders_of(project, customer):
     """How many orders of a customer became known in the last thirty days: counted in the file."""
     since = datetime.now(UTC) - timedelta(days=30)
-    rows = csv.DictReader((project / "data/orders.csv").open())
+    rows = csv.DictReader((project / "data/orders.csv").read_text().splitlines())
     return sum(row["customer"] == customer and datetime.fromisoformat(row["known_at"]) >= since for row in rows)
 
 
