@@ -129,7 +129,7 @@ def test_a_decimal_is_rounded_once(value: Decimal) -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", [None, math.nan, np.float32("nan"), Decimal("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), np.timedelta64("NaT", "s")], ids=repr
+    "missing", [None, math.nan, np.float32("nan"), Decimal("nan"), pd.NA, pd.NaT, np.datetime64("NaT", "us"), np.timedelta64("NaT", "s")], ids=repr
 )
 def test_what_means_missing_is_null_for_every_type(missing: Any) -> None:
     for kind in KINDS:
