@@ -258,7 +258,11 @@ SERVED: Mapping[str, Case] = {
     ),
     "xgboost DART": lambda: (xgboost.XGBRegressor(**XGB, booster="dart", rate_drop=0.3), of("x", "size"), VALUE),
     "xgboost with a base score": lambda: (xgboost.XGBClassifier(**XGB, base_score=0.3), of("x", "size"), BINARY),
-    "xgboost forest": lambda: (xgboost.XGBRFRegressor(**XGB), of("x", "size"), VALUE),
+    "xgboost forest": lambda: (
+        xgboost.XGBRegressor(**XGB | {"n_estimators": 1, "num_parallel_tree": 20, "subsample": 0.8, "learning_rate": 1}),
+        of("x", "size"),
+        VALUE,
+    ),
     "neighbours": lambda: (make_pipeline(KNNImputer(), KNeighborsClassifier()), of("hole", "size"), BINARY),
     "machine": lambda: (CalibratedClassifierCV(SVC(), cv=2), of("x", "size"), BINARY),
     "boosted stumps": lambda: (AdaBoostClassifier(n_estimators=4), of("x", "size"), BINARY),
