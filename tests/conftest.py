@@ -16,6 +16,7 @@ import io
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -91,6 +92,26 @@ def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("ROTA_", "AWS_")) and not name.startswith("ROTA_FUZZ_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def fuzz() -> Callable[[Callable[[int], object]], None]:
+    """Play random worlds, one a seed, for ROTA_FUZZ_SECONDS (default 20); what fails names its seed, and ROTA_FUZZ_SEED plays that one alone."""
+    alone, seconds = os.environ.get("ROTA_FUZZ_SEED"), float(os.environ.get("ROTA_FUZZ_SECONDS", "20"))
+
+    def run(play: Callable[[int], object]) -> None:
+        until, seed = time.monotonic() + seconds, int(alone) if alone else random.SystemRandom().randrange(10**9)
+        while True:
+            try:
+                play(seed)
+            except BaseException as error:
+                error.add_note(f"ROTA_FUZZ_SEED={seed} plays it again")
+                raise
+            if alone or time.monotonic() >= until:
+                return
+            seed += 1
+
+    return run
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def measured(kind: str, rows: int, labels: int, entities: int, rounds: int, cloc
 
     parts: dict[str, tuple[Callable[[], Any], int]] = {
         "join, by event": (lambda: historical(tables, service, asked, timestamp="t"), 0),
-        "join, as served": (lambda: historical(tables, service, asked, timestamp="t", as_of="served"), 0),
+        "join, as served": (lambda: historical(tables, service, asked, timestamp="t", as_of="served", materialized={}), 0),
         "read, us": (lambda: [view.decode(record, newest_us) for _ in range(2_000)], 2_000),
         "update, us": (pushed, len(rows_of_one)),
         "rebuild": (lambda: backfill.rebuilt(DeduplicationIndex(SOURCE, [view]), [view], found), 0),

@@ -141,12 +141,12 @@ def test_compacted_with_a_tail_or_raw_the_answers_are_the_brute_forces(
         append(tables, part)
         cluster(tables, service.stored_views[0].source, keys_of(service), sizes=SMALL)
     append(tables, rows[second:])
-    made = historical(tables, service, spine, timestamp="t", known_until_us=known, as_of=as_of)
+    made = historical(tables, service, spine, timestamp="t", known_until_us=known, as_of=as_of, materialized={})
     raw = MemoryTables()
     append(raw, rows)
     assert made.columns == [*spine.columns, *service.feature_names]
     assert made.select(spine.columns).equals(spine)
-    unclustered = historical(raw, service, spine, timestamp="t", known_until_us=known, as_of=as_of)
+    unclustered = historical(raw, service, spine, timestamp="t", known_until_us=known, as_of=as_of, materialized={})
     for question, answer, other in zip(asked, made.iter_rows(named=True), unclustered.iter_rows(named=True), strict=True):
         for name, value in expected(rows, identity, question, known, as_of).items():
             for got in (answer[name], other[name]):
@@ -353,5 +353,5 @@ def test_a_row_dated_ahead_and_replaced_before_its_time_never_counts_below_zero(
     append(tables, ahead.to_dicts())
     append(tables, many_rows(1).with_columns(shop=pl.lit("other"), created_us=pl.col("created_us") + 10 * MINUTE).to_dicts())
     spine = pl.DataFrame({"shop": ["0"] * 2, "till": [0] * 2, "t": [START + 30 * MINUTE, START + 90 * MINUTE]})
-    made = historical(tables, service, spine, timestamp="t", as_of="served")
+    made = historical(tables, service, spine, timestamp="t", as_of="served", materialized={})
     assert made["windows__n"].to_list() == [None, 0]

@@ -10,9 +10,7 @@ import io
 import itertools
 import json
 import math
-import os
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -406,14 +404,8 @@ def test_random_files_are_taken_as_a_second_parser_reads_them(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_random_files_for_as_long_as_is_asked(tmp_path: Path) -> None:
-    if "ROTA_FUZZ_SEED" in os.environ:
-        look(int(os.environ["ROTA_FUZZ_SEED"]), tmp_path)
-        return
-    start, seed = time.monotonic(), random.SystemRandom().randrange(10**9)
-    while time.monotonic() - start < float(os.environ.get("ROTA_FUZZ_SECONDS", "20")):
-        look(seed, tmp_path)
-        seed += 1
+def test_random_files_for_as_long_as_is_asked(fuzz: Callable[[Callable[[int], object]], None], tmp_path: Path) -> None:
+    fuzz(lambda seed: look(seed, tmp_path))
 
 
 @pytest.mark.parametrize("seed", range(30))

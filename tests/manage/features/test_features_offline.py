@@ -122,14 +122,14 @@ def test_serving_knows_a_late_row_only_after_it_came() -> None:
     tables = tables_with([{"id": 1, "shop": "a", "at": START, "amount": 3.0, "web": None, "created_us": START + 10 * MINUTE}])
     spine = spine_of([("a", START + 9 * MINUTE), ("a", START + 10 * MINUTE)])
     assert historical(tables, service, spine, timestamp="t")["windows__sum"].to_list() == [3.0, 3.0]
-    assert historical(tables, service, spine, timestamp="t", as_of="served")["windows__sum"].to_list() == [None, 3.0]
+    assert historical(tables, service, spine, timestamp="t", as_of="served", materialized={})["windows__sum"].to_list() == [None, 3.0]
 
 
 def test_a_row_loaded_ahead_of_its_time_is_not_known_before_it() -> None:
     tables = tables_with([{"id": 1, "shop": "a", "at": START + 10 * MINUTE, "amount": 3.0, "web": None, "created_us": START}])
     spine = spine_of([("a", START + 9 * MINUTE), ("a", START + 10 * MINUTE)])
     for as_of in ("event", "served"):
-        made = historical(tables, service, spine, timestamp="t", as_of=as_of)
+        made = historical(tables, service, spine, timestamp="t", as_of=as_of, materialized={})
         assert made.select("newest__amount", "windows__sum").rows() == [(None, None), (3.0, 3.0)]
 
 

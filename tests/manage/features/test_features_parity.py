@@ -13,6 +13,7 @@ from rota.backends.memory.online import MemoryOnline
 from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput
 from rota.manage.features.join.parity import parity
+from rota.manage.features.join.point_in_time import historical
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.writer import Feed
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
@@ -84,7 +85,7 @@ class World:
 
     def differences(self) -> pl.DataFrame:
         self.feed.pushes.flush("sales")
-        return parity(self.tables, self.service, pl.DataFrame(self.log, infer_schema_length=None))
+        return parity(self.tables, self.service, pl.DataFrame(self.log, infer_schema_length=None), materialized={})
 
 
 row = st.fixed_dictionaries(
@@ -137,4 +138,11 @@ def test_a_wrong_cell_is_found_and_named() -> None:
 def test_a_log_without_a_feature_is_refused() -> None:
     world = World(service(identified=True))
     with pytest.raises(InvalidInput, match="request__two"):
-        parity(world.tables, world.service, pl.DataFrame({"prediction_id": [], "at_us": []}))
+        parity(world.tables, world.service, pl.DataFrame({"prediction_id": [], "at_us": []}), materialized={})
+
+
+def test_what_was_served_is_not_asked_for_without_when_rows_came_online() -> None:
+    world = World(service(identified=True))
+    spine = pl.DataFrame({"shop": ["a"], "t": [START]})
+    with pytest.raises(InvalidInput, match="needs to know when ingested rows came online"):
+        historical(world.tables, world.service, spine, timestamp="t", as_of="served")

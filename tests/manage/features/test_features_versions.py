@@ -46,7 +46,7 @@ class Place:
 
     def knows(self, shop: str, at: int, *, as_of: Any = "event", until: int = FAR_US) -> Any:
         spine = pl.DataFrame({"shop": [shop], "t": [at]}, schema={"shop": pl.String, "t": pl.Int64})
-        return historical(self.tables, SERVICE, spine, timestamp="t", known_until_us=until, as_of=as_of)["newest__amount"].item()
+        return historical(self.tables, SERVICE, spine, timestamp="t", known_until_us=until, as_of=as_of, materialized={})["newest__amount"].item()
 
 
 def row(number: int, made: int, amount: float, *, shop: str = "a") -> dict[str, Any]:

@@ -86,7 +86,7 @@ class World:
     def trains(self, asked: Sequence[tuple[str, int]], as_of: str) -> list[dict[str, Any]]:
         self.feed.pushes.flush("sales")
         spine = pl.DataFrame(asked, schema={"shop": pl.String, "t": pl.Int64}, orient="row")
-        return historical(self.tables, self.service, spine, timestamp="t", as_of=as_of).drop("shop", "t").to_dicts()  # type: ignore[arg-type]
+        return historical(self.tables, self.service, spine, timestamp="t", as_of=as_of, materialized={}).drop("shop", "t").to_dicts()  # type: ignore[arg-type]
 
     def counted(self, name: str, at: int, as_of: str) -> dict[str, Any]:
         """The features by the rule itself; as it was served, an entity is known from its first row on, even one that was corrected away."""

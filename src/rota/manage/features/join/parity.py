@@ -20,13 +20,14 @@ def parity(
     service: FeatureService,
     served: pl.DataFrame,
     *,
+    materialized: Mapping[str, Sequence[Micros]],
     as_of: AsOf = "served",
-    materialized: Mapping[str, Sequence[Micros]] | None = None,
 ) -> pl.DataFrame:
     """The cells that differ, as (prediction_id, at_us, feature, served, recomputed); no rows means parity.
 
     `served` holds prediction_id, at_us, the request fields and the logged features. Flush the feed first: rows that are
-    still in its journal were seen by serving. Values must be equal to the last bit, except those of expressions with a logarithm,
+    still in its journal were seen by serving. `materialized` says when ingested rows came online (`materialization_log.times`): without it
+    every one of them would differ. Values must be equal to the last bit, except those of expressions with a logarithm,
     a power or another function whose last digits are the library's, and of Python functions: these may differ by 1e-9.
     """
     missing = [name for name in service.feature_names if name not in served.columns]

@@ -85,11 +85,13 @@ def historical(
     join key, a null timestamp or a row older than the view's ttl gives null; a row exactly as old as the ttl is alive.
 
     `materialized` are the moments at which each definition of a view was materialized (`materialization_log.times`), in order; as_of
-    "served" needs them for sources that rows are ingested into.
+    "served" raises `InvalidInput` without them: every row that was ingested would be taken for one that never came online.
 
     A windowed feature covers the rows with floor(t - window, hop) <= timestamp <= t. Raises `InvalidInput` when the frame lacks a
     column, has one in a type that does not fit, or already has a column of a feature's name.
     """
+    if as_of == "served" and materialized is None:
+        raise InvalidInput('as_of="served" needs to know when ingested rows came online; give materialized=materialization_log.times(...)')
     plan = features if isinstance(features, JoinPlan) else planned(features)
     taken = [name for name in plan.names if name in spine.columns]
     if taken:

@@ -30,7 +30,7 @@ import polars as pl
 
 from rota.manage.features.expressions import compiler
 from rota.manage.features.materialization import stream_state
-from rota.manage.features.materialization.served_index import ENTER, Read, ServedIndex, ServedRow, ServedRows, StaleUpdate, Vacancy, later
+from rota.manage.features.materialization.served_index import ENTER, Read, ServedIndex, ServedRow, ServedRows, StaleUpdate, Vacancy, grouped, later
 from rota.manage.features.materialization.stream_state import StreamState
 from rota.manage.features.online import tiles
 from rota.manage.features.online.reader import StoredView
@@ -235,7 +235,7 @@ class OnlineUpdate:
         pairs = [(self._index.applied_key, self._step(partial(self._advance, segment, start, end, state)))]
         if self._places:
             self._outdated = self._history.outdated(self._pushed)
-            by_bucket = _grouped([bucket for bucket, _ in self._places])
+            by_bucket = grouped([bucket for bucket, _ in self._places])
             self._seen = self._index.known(self._places, stored)
             pairs += [(bucket, self._step(partial(self._remember, rows))) for bucket, rows in by_bucket.items()]
         scalar = []
@@ -342,7 +342,7 @@ class OnlineUpdate:
         """Each entity that a row belongs to now, or may have belonged to before it was corrected."""
         updates = self._tile_updates(view)
         names = [name if update is not None else None for name, update in zip(names, updates, strict=True)]
-        by_entity = _grouped(names)
+        by_entity = grouped(names)
         if not self._index.needed:
             return [
                 (view.prefix + name, self._step(partial(tiles.changed, view.layout, [(None, updates[i]) for i in rows])))
@@ -417,15 +417,6 @@ class OnlineUpdate:
             if taken is not None or added is not None:
                 changes.append((taken, added))
         return tiles.changed(view.layout, changes, old) if changes else old or b""
-
-
-def _grouped(names: Sequence[bytes | None]) -> dict[bytes, list[int]]:
-    """The positions of each name, without those that have none."""
-    groups: dict[bytes, list[int]] = {}
-    for i, name in enumerate(names):
-        if name is not None:
-            groups.setdefault(name, []).append(i)
-    return groups
 
 
 def _name(view: WindowView, row: Mapping[str, Any]) -> bytes | None:

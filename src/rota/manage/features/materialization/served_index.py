@@ -180,7 +180,7 @@ class ServedRows:
         """Look up what the update changes."""
         self._find = successors
         buckets = sorted(self._identities)
-        touched = {(group.tag, name): rows for group in self._groups for name, rows in _grouped(self._names[group.join_keys]).items()}
+        touched = {(group.tag, name): rows for group in self._groups for name, rows in grouped(self._names[group.join_keys]).items()}
         groups = {group.tag: group for group in self._groups}
         firsts = [groups[tag].views[0].prefix + name for tag, name in touched]
         stored = dict(zip([*buckets, *firsts], read([*buckets, *firsts]), strict=True))
@@ -351,7 +351,7 @@ def created_time(data: bytes) -> Micros:
     return int.from_bytes(data[9:17], "little", signed=True)
 
 
-def _grouped(names: Sequence[bytes | None]) -> dict[bytes, list[int]]:
+def grouped(names: Sequence[bytes | None]) -> dict[bytes, list[int]]:
     """The positions of each name, without those that have none."""
     groups: dict[bytes, list[int]] = {}
     for i, name in enumerate(names):
