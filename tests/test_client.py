@@ -8,7 +8,7 @@ import pytest
 
 from rota import addresses
 from rota.client import Client
-from rota.errors import Unavailable
+from rota.errors import InvalidInput, Unavailable
 
 ANSWER = {"predictions": [{"prediction_id": "p", "answer": 0.5}], "logged": True, "warnings": ["the history of view 'v' is not online"]}
 
@@ -64,3 +64,11 @@ def test_a_platform_that_was_there_is_waited_for(tmp_path, server):
     assert client.predict("delay", [{}])
     started.join()
     client.close()
+
+
+@pytest.mark.parametrize("rows", ["a", 7, {"prediction_id": "a"}, None])
+def test_what_holds_no_rows_is_refused_before_anything_is_asked(tmp_path, rows):
+    client = Client(tmp_path)
+    for act in (client.push, client.label, client.outcome, client.predict):
+        with pytest.raises(InvalidInput, match="give a list of dicts, or a polars or pandas frame"):
+            act("x", rows)

@@ -58,20 +58,24 @@ class Client:
 
         The list's `warnings` say it in sentences. Missing ids are drawn here, so that a retry keeps them.
         """
+        rows = _listed(rows)
         body = {"rows": rows, "ids": list(ids) if ids is not None else [uuid.uuid4().hex for _ in rows]}
         answered = self._call("prediction", "POST", f"/v1/endpoints/{endpoint}/predict", body)
         return Answers(answered["predictions"], answered.get("warnings", ()))
 
     def push(self, source: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Push rows into a source: online at once, in the offline table soon after. Returns how many were new."""
+        rows = _listed(rows)
         return _accepted(self._call("control", "POST", f"/v1/sources/{source}/rows", {"rows": rows})) if rows else 0
 
     def label(self, endpoint: str, labels: Sequence[Mapping[str, Any]]) -> int:
         """Report truths: each has `prediction_id`, `value` and `at_us` (when it became known). Returns how many were taken."""
+        labels = _listed(labels)
         return _accepted(self._call("control", "POST", f"/v1/endpoints/{endpoint}/labels", {"labels": labels})) if labels else 0
 
     def outcome(self, endpoint: str, outcomes: Sequence[Mapping[str, Any]]) -> int:
         """Report business outcomes: each has `prediction_id`, `name`, `value` and `at_us`; the endpoint "" is whichever made the prediction."""
+        outcomes = _listed(outcomes)
         path = f"/v1/endpoints/{endpoint}/outcomes" if endpoint else "/v1/outcomes"
         return _accepted(self._call("control", "POST", path, {"outcomes": outcomes})) if outcomes else 0
 
@@ -145,6 +149,18 @@ class Client:
     def _drop(self, server: str) -> None:
         if connection := self._connections.pop(server, None):
             connection.close()
+
+
+def _listed(rows: Any) -> Sequence[Mapping[str, Any]]:
+    """Rows as a list of dicts; frames of polars and pandas are taken apart. Raises `InvalidInput` for what holds no rows."""
+    library = type(rows).__module__.partition(".")[0]
+    if library == "polars" and hasattr(rows, "to_dicts"):
+        return list(rows.to_dicts())
+    if library == "pandas" and hasattr(rows, "columns"):
+        return list(rows.to_dict("records"))
+    if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Sequence):
+        raise InvalidInput(f"the rows are a {type(rows).__name__}; give a list of dicts, or a polars or pandas frame")
+    return rows
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

@@ -130,7 +130,7 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
     run: str = "",
     artifact: str = "model",
     model: Any = None,
-    input_example: Sequence[Mapping[str, Any]] = (),
+    input_example: Any = (),
     signature: str = "",
     problem: Problem | None = None,
     description: str = "",
@@ -139,7 +139,7 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
 ) -> ModelVersion:
     """Register the next version of a model, made when it is new: what a tracked run kept under `artifact`, or a fitted `model`.
 
-    A fitted model of any framework that is installed is given with `input_example`, rows (dicts) of the columns that it reads, in
+    A fitted model of any framework that is installed is given with `input_example`, rows (dicts, or a table) of the columns that it reads, in
     their order; the version answers requests of these columns. Only with a fitted model: `signature` (MLflow's JSON) and
     `problem` ("classification" or "regression").
 

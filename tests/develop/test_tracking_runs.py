@@ -11,6 +11,7 @@ import threading
 import time
 
 import numpy as np
+import polars as pl
 import pytest
 
 import rota
@@ -410,6 +411,23 @@ def test_a_fitted_model_is_kept_as_a_logged_model(tmp_path):
         assert predictor.predict(np.array([[0.3]])) == pytest.approx(fitted.predict_proba([[0.3]])[:, 1])
         assert [(output.model, output.step) for output in r.tracking.run(run.id).outputs] == [(model.id, 3)]
         assert [edge.cause for edge in r.metadata.edges([f"logged_model:{model.id}"], "causes")] == [f"experiment_run:{run.id}"]
+
+
+def test_the_example_of_a_model_is_given_as_rows_or_as_a_table(tmp_path):
+    linear, pandas = pytest.importorskip("sklearn.linear_model"), pytest.importorskip("pandas")
+    fitted = linear.LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    given = {"rows": [{"x": 0.3}], "polars": pl.DataFrame({"x": [0.3]}), "pandas": pandas.DataFrame({"x": [0.3]})}
+    with rota.track("models", home=tmp_path) as run:
+        models = {name: run.log_model(fitted, name, input_example=example) for name, example in given.items()}
+        with pytest.raises(InvalidInput, match="the input example is a int"):
+            run.log_model(fitted, "wrong", input_example=7)
+    for example in given.values():
+        rota.register_model("linear", model=fitted, input_example=example, home=tmp_path)
+    with rota.wiring.opened(rota.Settings(home=tmp_path)) as platform:
+        for model in models.values():
+            found = platform.repositories.metadata.get(LoggedModel, model.id)
+            files = kept(platform.repositories, artifacts.model_root(found))
+            assert (found.unservable, json.loads(files["input_example.json"])) == ("", [{"x": 0.3}])
 
 
 def greet(rows):

@@ -11,6 +11,7 @@ kill of the process once the call returned and are in the store moments later, a
 else is in the store when the call returns. A block that raises ends its run as failed; KeyboardInterrupt and SIGTERM as killed.
 """
 
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,9 @@ from rota.develop import artifact_logging, untracked_data
 from rota.develop.run_session import RunSession
 from rota.develop.tracker_stores import TrackerConfig, TrackerStores
 from rota.errors import InvalidInput, NotFound, Refused
+from rota.manage.adoption import registration
 from rota.manage.experiments import provenance
+from rota.manage.features.rows import table_adapters
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import transact
 from rota.ports.tracking import Logged, Tracking
@@ -210,14 +213,20 @@ class TrackedRun:
         self._session.note_input(noted)
         return noted
 
-    def log_model(self, model: Any, name: str = "model", *, step: int = 0, signature: str = "", input_example: bytes = b"") -> LoggedModel:
+    def log_model(self, model: Any, name: str = "model", *, step: int = 0, signature: str = "", input_example: Any = b"") -> LoggedModel:
         """Log a fitted model, ready to be registered: in the first installed format that accepts it, any other as a pickle.
 
         Every model is kept; `unservable` of the result says why a version of it could not be served, "" when it could. `signature` is a
-        JSON text in MLflow's form. Raises `InvalidInput` when the model cannot be written at all.
+        JSON text in MLflow's form; without one it follows from `input_example`: rows (dicts, or a table) that the model reads, or their
+        JSON in MLflow's form. Raises `InvalidInput` when the model cannot be written at all.
         """
         self._session.refuse_ended()
-        extras = {"signature.json": signature.encode(), "input_example.json": input_example}
+        example = input_example
+        if not isinstance(example, bytes):
+            rows = table_adapters.rows(example, what="the input example")
+            example = registration.example_bytes(rows) if rows else b""
+            signature = signature or (registration.signature_of(json.loads(example)) if rows else "")
+        extras = {"signature.json": signature.encode(), "input_example.json": example}
         files = {path: data for path, data in extras.items() if data}
         formats = self.tracker.config.formats()
         return artifact_logging.model(self.repositories, self._session.begun, model, name, formats=formats, files=files, step=step)

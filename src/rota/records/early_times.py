@@ -13,7 +13,11 @@ EARLY_US: Micros = 3_652 * DAY_US
 _MOST = 1_000
 
 
-class DoubtfulTimes(UserWarning):
+class DoubtfulRows(UserWarning):
+    """Rows were taken that hardly mean what they say."""
+
+
+class DoubtfulTimes(DoubtfulRows):
     """Times came as numbers and all lie before 1980: seconds or milliseconds, perhaps, read as the microseconds that they were taken for."""
 
 

@@ -21,6 +21,7 @@ class FileFormat(Record, frozen=True):
     `timestamp_format` is the form of the times, in the directives of Python's `strptime`, or "epoch_s", "epoch_ms", "epoch_us"
     for numbers since 1970-01-01 UTC; "" is ISO 8601 or microseconds. `decimal` is the decimal mark of floats. These three hold for
     texts in every form of file; `delimiter` (one ASCII character) and `encoding` (a codec of Python) for CSV, `encoding` for JSON lines too.
+    With `as_written` a number of CSV that would be written otherwise (00123, +7) is no number: so it is where the fields were read off the files.
     """
 
     null_values: tuple[str, ...] = ()
@@ -28,6 +29,7 @@ class FileFormat(Record, frozen=True):
     delimiter: str = ","
     decimal: str = "."
     encoding: str = "utf-8"
+    as_written: bool = False
 
     def __post_init__(self) -> None:
         words = (self.null_values,) if isinstance(self.null_values, str) else tuple(self.null_values)

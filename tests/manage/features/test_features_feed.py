@@ -511,3 +511,14 @@ def test_a_killed_process_loses_nothing_it_acknowledged_and_counts_nothing_twice
         assert count == received
     assert place.trains()[1:] == place.serves()[1:]
     place.online.close()
+
+
+def test_of_pushed_rows_that_no_view_can_find_it_is_said():
+    sales = Source("sales", {"shop": "string", "at": "timestamp", "amount": "float"}, "at")
+    feed = Feed(MemoryMetadata(), MemoryTables(), MemoryOnline(), MemoryJournal(), FakeClock(1_700_000_000_000_000))
+    feed.register([FeatureView("newest", [Entity("shop", ["shop"])], sales, {"amount": Feature("amount")})])
+    row = {"shop": "a", "at": 1_600_000_000_000_000, "amount": 1.0}
+    assert feed.pushes.notices("sales", [row]) == []
+    for lost in ({**row, "shop": None}, {"at": row["at"], "amount": 1.0}):
+        (notice,) = feed.pushes.notices("sales", [row, lost])
+        assert str(notice) == "1 of 2 rows have a null key, row 1 the first (shop): they are kept in the history, and no view can find them"

@@ -488,3 +488,31 @@ def test_a_file_that_grows_while_it_is_read_is_taken_as_it_was(shelf: Shelf, mon
     monkeypatch.setattr(file_readers, "chunks", growing)
     assert (shelf.ingest().rows_out, shelf.column("shop")) == (1, ["a"])
     assert (shelf.ingest().rows_out, shelf.column("shop")) == (1, ["a", "b"])
+
+
+def test_fields_that_were_read_off_the_first_rows_take_no_number_that_is_written_otherwise(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    rows = "".join(f"{number},2026-02-03,{number}\n" for number in range(1, 1_501))
+    shelf.write(f"key,at,amount\n{rows}00123,2026-02-03,9\n+7,2026-02-03,9\n")
+    shelf.source(fields={})
+    made = shelf.ingest()
+    assert (made.rows_out, made.rejected) == (1_500, 2)
+    assert [line for line, _ in shelf.rejects()] == [1_502, 1_503]
+    assert all("field 'key'" in reason and "would not come back as it is written" in reason for _, reason in shelf.rejects())
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_null_value_is_null_in_every_form_of_file_as_a_number_too(tmp_path: Path, form: str) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.source(fields={"at": "timestamp", "amount": "float", "pieces": "int"}, null_values=["-999", "n/a"])
+    frame = pl.DataFrame({"at": ["2026-02-03"] * 3, "amount": [-999.0, 0.5, -999.0], "pieces": [1, -999, 3]})
+    match form:
+        case "csv":
+            shelf.write("at,amount,pieces\n2026-02-03,-999,1\n2026-02-03,0.5,-999\n2026-02-03,-999,3\n")
+        case "jsonl":
+            frame.write_ndjson(tmp_path / "a.jsonl")
+        case _:
+            frame.write_parquet(tmp_path / "a.parquet")
+    assert shelf.ingest().rows_out == 3
+    assert sorted(shelf.column("amount"), key=str) == [0.5, None, None]
+    assert sorted(shelf.column("pieces"), key=str) == [1, 3, None]

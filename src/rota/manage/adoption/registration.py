@@ -11,6 +11,7 @@ from rota.manage.adoption import author_comparison, mlmodel
 from rota.manage.adoption.adopt import LARGEST_MODEL, Adopter
 from rota.manage.adoption.mlmodel import ENDINGS
 from rota.manage.experiments import artifacts
+from rota.manage.features.rows import table_adapters
 from rota.manage.models import model_keeping, model_versions, pickle_signing, version_sources
 from rota.ports.metadata import Batch, transact
 from rota.ports.models import ModelFormat
@@ -94,19 +95,28 @@ def of_path(path: Path, *, signature: str = "", example: Path | None = None) -> 
     return Offer(files | ({EXAMPLE: example} if example else {}), f"file:{path.name}", signature)
 
 
-def of_model(model: Any, name: str, adopter: Adopter, *, input_example: Sequence[Mapping[str, Any]] = (), signature: str = "") -> Offer:
-    """The offer of a fitted model in memory, by the first installed format that accepts it; its signature follows from the example."""
+def of_model(model: Any, name: str, adopter: Adopter, *, input_example: Any = (), signature: str = "") -> Offer:
+    """The offer of a fitted model in memory, by the first installed format that accepts it; its signature follows from the example.
+
+    `input_example` is a list of dicts, or a polars, pandas or Arrow table.
+    """
     format_, data = model_keeping.servable(model, adopter.formats, allowed=pickle_signing.is_allowed(adopter.repositories.metadata, name))
     ending = next(each for each, known in ENDINGS.items() if known == format_.name)
     files: dict[str, bytes | Path] = {f"model{ending}": data, REQUIREMENTS: _requirements(format_)}
     rows: list[dict[str, Any]] = []
-    if input_example:
-        files[EXAMPLE] = json.dumps([dict(row) for row in input_example], default=_number).encode()
+    examples = table_adapters.rows(input_example, what="the input example")
+    if examples:
+        files[EXAMPLE] = example_bytes(examples)
         rows = json.loads(files[EXAMPLE])  # type: ignore[arg-type]
         signature = signature or signature_of(rows)
     if answers := author_comparison.recorded(format_, model, signature, rows):
         files[mlmodel.AUTHOR_ANSWERS] = encode(answers)
     return Offer(files, f"memory:{type(model).__module__}.{type(model).__qualname__}", signature)
+
+
+def example_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Example rows as they are kept in a model's folder."""
+    return json.dumps([dict(row) for row in rows], default=_number).encode()
 
 
 def signature_of(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -134,17 +134,18 @@ class Store:
 
         Raises `InvalidInput` naming field, value and row, `NotFound` for an unknown source, `Refused` where the source's contract
         refuses; after `Unavailable` push again (rows without an id may then count twice). Warns (`DoubtfulTimes`) of times that came as
-        numbers and all lie before 1980.
+        numbers and all lie before 1980, and (`DoubtfulRows`) of rows whose keys are null.
         """
-        count, notices = self.push_with_notices(source, rows)
-        for notice in notices:
-            warnings.warn(notice, early_times.DoubtfulTimes, stacklevel=2)
+        given = table_adapters.rows(rows, what="the pushed table")
+        count = self._feed.pushes.push(source, given, sync=self._sync)
+        for notice in self._feed.pushes.notices(source, given):
+            warnings.warn(notice, stacklevel=2)
         return count
 
     def push_with_notices(self, source: str, rows: Any) -> tuple[int, list[str]]:
         """`push` that returns what is to be said of the rows, too, in place of warning."""
         given = table_adapters.rows(rows, what="the pushed table")
-        return self._feed.pushes.push(source, given, sync=self._sync), self._feed.pushes.notices(source, given)
+        return self._feed.pushes.push(source, given, sync=self._sync), list(map(str, self._feed.pushes.notices(source, given)))
 
     def ingest(self, source: str, rows: Any = None, *, actor: str = "owner", final: bool = False) -> Ingestion:
         """Ingest new rows into a source's history: from its own files or database, from another path or glob, or out of a table.

@@ -40,7 +40,8 @@ def FileSource(  # noqa: N802, PLR0913 - Feast's name of what is a source here, 
 
     >>> rota.FileSource("weather", "weather/*.parquet", timestamp_field="observed_at")   # doctest: +SKIP
     """
-    form = FileFormat(tuple([null_values] if isinstance(null_values, str) else null_values), timestamp_format, delimiter, decimal, encoding)
+    words = tuple([null_values] if isinstance(null_values, str) else null_values)
+    form = FileFormat(words, timestamp_format, delimiter, decimal, encoding, as_written=not fields)
     needed = [column for column in (timestamp_field, created_timestamp_column, id_field) if column is not None]
     known = typed(fields) if fields else _read_fields(str(path), form, needed)
     if not fields:  # a CSV file has its times as texts, a Parquet file perhaps as whole microseconds

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.manage.features.ingestion.ingestion_run import IngestionRun
 from rota.manage.features.rows import text_files
@@ -21,7 +23,8 @@ def of_same_format(writer: str, source: Source) -> bool:
 def format_mark(source: Source) -> str:
     """What the names of a source's intakes end in. Where rows have an id, a file is read again under another format, so that rows
     which did not fit before are tried again."""
-    return "" if source.id_field is None or source.format == FileFormat() else f"/{digest(encode(source.format))[:16]}"
+    form = replace(source.format, as_written=False)  # it lets no row fit that did not before
+    return "" if source.id_field is None or form == FileFormat() else f"/{digest(encode(form))[:16]}"
 
 
 def content_of(run: IngestionRun, path: Path, size: int) -> str | None:

@@ -79,9 +79,12 @@ class Pushes:
             self._fold_in_history(plan)
         return len(events) - (len(rows) - len(kept))
 
-    def notices(self, source: str, events: Sequence[Mapping[str, Any]]) -> list[str]:
-        """What is to be said of rows that were pushed although they were taken: times that look like seconds."""
-        return early_times.of_rows(self._plans.get(source).source.fields, events, self._stores.clock.now_us())
+    def notices(self, source: str, events: Sequence[Mapping[str, Any]]) -> list[early_times.DoubtfulRows]:
+        """What is to be said of rows that were pushed although they were taken: times that look like seconds, keys that are null."""
+        plan = self._plans.get(source)
+        early = early_times.of_rows(plan.source.fields, events, self._stores.clock.now_us())
+        lost = _without_key(plan, events)
+        return [*map(early_times.DoubtfulTimes, early), *([early_times.DoubtfulRows(lost)] if lost else [])]
 
     def recover(self) -> int:
         """Bring journal entries that a killed process had not yet applied into the online store; returns how many. Call it on start."""
@@ -202,6 +205,19 @@ class Pushes:
             dated = {moment_us: now_us - place for place, moment_us in enumerate(ahead)}  # a microsecond apart: their order stays
             rows = [{**row, timestamp: dated.get(row[timestamp], row[timestamp])} for row in rows]
         return list(dict(zip(map(itemgetter(source.id_field), rows), rows, strict=True)).values()) if source.id_field is not None else rows
+
+
+def _without_key(plan: SourcePlan, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What to say of rows that no view over the source can find, their keys being null; "" when there are none."""
+    keys = {tuple(view.view.join_keys) for view in plan.views}
+    lost = [i for i, row in enumerate(rows) if keys and all(any(row.get(name) is None for name in each) for each in keys)]
+    if not lost:
+        return ""
+    fields = sorted({name for each in keys for name in each if rows[lost[0]].get(name) is None})
+    return (
+        f"{len(lost)} of {len(rows)} rows have a null key, row {lost[0]} the first ({', '.join(fields)}): "
+        "they are kept in the history, and no view can find them"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ _DIRECTIVES = {"Y": "[0-9]{4}", "m": "[0-9]{2}", "d": "[0-9]{2}", "H": "[0-9]{2}
 """Directives that Polars reads as Python does where all of their digits are written."""
 _COMMA_NUMBER = r"^\s*[+-]?(?:[0-9]+(?:,[0-9]*)?|,[0-9]+)(?:[eE][+-]?[0-9]+)?\s*$"
 _NAN = r"^\s*[+-]?(?i:nan)\s*$"
+_NOT_AS_WRITTEN = r"^\s*(?:[+-]?0[0-9]|\+[0-9]+\s*$)"
+"""Digits with a leading zero or a plus sign: as a number they are another text, and perhaps another's id."""
 _NUMBER = re.compile(r"[+-]?[0-9]{1,19}(\.[0-9]{0,12})?")
 _INT64 = 2**63
 
@@ -55,6 +57,10 @@ def _known(column: pl.Series, kind: Type, form: FileFormat, *, cells: bool) -> p
     """The column with null for what means null."""
     if column.dtype == pl.Object and form.null_values:
         return pl.Series(column.name, [None if value in form.null_values else value for value in column.to_list()], pl.Object)
+    if column.dtype.is_numeric() and form.null_values:
+        numbers = [number for word in form.null_values if (number := _as_number(word)) is not None]
+        known = pl.select(pl.any_horizontal(pl.lit(value=False), *((column == number).fill_null(value=False) for number in numbers))).to_series()
+        return pl.select(pl.when(~known).then(column).alias(column.name)).to_series()
     if column.dtype != pl.String:
         return column
     nothing = pl.lit(value=False)
@@ -67,6 +73,18 @@ def _known(column: pl.Series, kind: Type, form: FileFormat, *, cells: bool) -> p
     return pl.select(pl.when(~nothing.fill_null(value=True)).then(column).alias(column.name)).to_series()
 
 
+def _as_number(word: str) -> int | float | None:
+    """A word as the number that a column of numbers holds for it: -999, and -999.0 alike."""
+    try:
+        return int(word)
+    except ValueError:
+        pass
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
 def _brought(column: pl.Series, kind: Type, form: FileFormat, *, cells: bool) -> tuple[pl.Series, pl.Series, str]:
     """A column as it is expected of any file, which of its cells cannot be brought there, and why."""
     if kind == "timestamp" and form.timestamp_format:
@@ -75,6 +93,12 @@ def _brought(column: pl.Series, kind: Type, form: FileFormat, *, cells: bool) ->
         bad = column.is_not_null() & ~column.str.contains(_COMMA_NUMBER)
         return column.str.replace(",", ".", literal=True), bad.fill_null(value=False), "is no float with the decimal mark ','"
     if kind != "string" and cells and column.dtype == pl.String:
+        if form.as_written and kind in ("int", "float") and (bad := column.str.contains(_NOT_AS_WRITTEN).fill_null(value=False)).any():
+            return (
+                column,
+                bad,
+                f"would not come back as it is written, and the fields were read off the first rows; declare them, this one as {kind} or str",
+            )
         why = f"is no {kind}; if it stands for a missing value, give the source null_values=['{{word}}']"
         return column, column.str.contains(NULL_WORD).fill_null(value=False), why
     return column, pl.repeat(value=False, n=column.len(), dtype=pl.Boolean, eager=True), ""
