@@ -60,7 +60,7 @@ NEVER = [
     ('pipeline(triggers=[Trigger("new_data", rows=10, cooldown="weekly")])', r"triggers\[0\] cooldown: duration 'weekly'"),
     ('pipeline(triggers=[Trigger("new_data", rows=0)])', r"triggers\[0\] new_data: rows = 0"),
     ('pipeline(triggers=[rota.cron("0 3 31 2 *")])', r"triggers\[0\] cron expression '0 3 31 2 \*' is not valid"),
-    ('pipeline(triggers=[rota.on_alert("perfomance")])', r"no alert has the kind 'perfomance'; the kinds are .*'performance'"),
+    ('pipeline(triggers=[rota.on_alert("perfomance")])', r"no alert of an endpoint has the kind 'perfomance'; the kinds are .*'performance'"),
     ('pipeline(triggers=[Trigger("manual")])', r"triggers\[0\] kind = 'manual' starts nothing by itself"),
     ('pipeline(triggers=[rota.on_alert("drift"), rota.on_alert("drift", cooldown="1d")])', r"triggers\[1\] alert drift is there twice"),
     ("pipeline(triggers=[rota.new_data(10), rota.new_data(99)])", r"triggers\[1\] new_data is there twice"),

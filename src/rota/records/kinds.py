@@ -6,6 +6,7 @@ A new noun costs one struct and one row here; every metadata store and every mig
 from dataclasses import dataclass
 
 from rota.records.access import AccessToken
+from rota.records.condition import ProcessReport
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.intake import CatalogStamp, Ingestion, Intake, SeenFile, StreamClaim, ViewMaterialization
@@ -83,6 +84,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("hold", Hold, ("node", "at_us")),
     Kind("unclaimed", Unclaimed, ("table",)),
     Kind("cursor", Cursor, ("consumer",)),
+    Kind("process_report", ProcessReport, ("process",)),
     Kind("schedule_state", ScheduleState, ("name",), ("last_us",)),
 )
 BY_RECORD = {kind.record: kind for kind in KINDS}

@@ -23,7 +23,7 @@ EventKind = Literal[
     "alert.raised",
     "alert.lasting",
 ]
-AlertKind = Literal["schema_skew", "distribution_skew", "drift", "concept_drift", "performance", "efficiency", "gate"]
+AlertKind = Literal["schema_skew", "distribution_skew", "drift", "concept_drift", "performance", "efficiency", "gate", "platform"]
 
 
 class Event(Record, frozen=True):
@@ -58,7 +58,10 @@ class AuditEntry(Record, frozen=True):
 
 
 class Alert(Record, frozen=True):
-    """A breach seen by a monitor: one alert per endpoint, kind and subject as long as it lasts."""
+    """A breach seen by a monitor: one alert per endpoint, kind and subject as long as it lasts.
+
+    One of kind "platform" has endpoint "": a part of the platform itself is not well; `subject` is the condition's name.
+    """
 
     id: str
     endpoint: str

@@ -54,7 +54,8 @@ def raise_or_touch(batch: Batch, metadata: Metadata, endpoint: str, breach: Brea
     batch.create(alert)
     body = {"endpoint": endpoint, "kind": breach.kind, "subject": breach.subject, "severity": breach.severity, "message": breach.message}
     batch.event(Event("alert.raised", alert.id, now_us, body))
-    batch.link(f"alert:{alert.id}", [f"run:{run}"], now_us)
+    if run:
+        batch.link(f"alert:{alert.id}", [f"run:{run}"], now_us)
     return alert
 
 

@@ -1,0 +1,44 @@
+"""Alerts about the platform itself: one for each of its conditions that is not well, for as long as it lasts."""
+
+from collections.abc import Sequence
+
+from rota.manage.signals import alerts
+from rota.manage.signals.alerts import Breach
+from rota.ports.metadata import Batch, Metadata
+from rota.records.condition import Condition
+from rota.records.time import Micros
+
+PLATFORM = ""
+"""The endpoint of an alert that is about the platform, not about one endpoint."""
+
+
+def settle(metadata: Metadata, conditions: Sequence[Condition], *, actor: str, now_us: Micros) -> list[str]:
+    """Raise an alert for each condition that is not well and has none, resolve those of conditions that are well again.
+
+    An alert that goes on is left as it is: a platform that stays ill writes nothing. A part that `conditions` does not name was not
+    looked at, and its alert stays open. `actor` is who looked, for the audit log. Returns the ids of new alerts; raises `Conflict`
+    when another process settled the same alert at the same moment (look again later).
+    """
+    standing = {alert.subject: alert for alert in alerts.open_alerts(metadata, PLATFORM)}
+    batch, raised = Batch(), list[str]()
+    for condition in {each.name: each for each in conditions}.values():
+        alert = standing.get(condition.name)
+        if condition.status == "well":
+            if alert is not None:
+                alerts.resolve(batch, alert, now_us=now_us, actor=actor, reason="the condition is well again")
+        elif alert is None:
+            new = alerts.raise_or_touch(batch, metadata, PLATFORM, _breach(condition), now_us=now_us, run="")
+            raised += [new.id] if new is not None else []
+    if batch.puts:
+        metadata.commit(batch)
+    return raised
+
+
+def _breach(condition: Condition) -> Breach:
+    return Breach(
+        kind="platform",
+        subject=condition.name,
+        severity="critical" if condition.status == "failed" else "warning",
+        message=condition.message,
+        evidence=condition.evidence,
+    )
