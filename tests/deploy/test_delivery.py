@@ -13,9 +13,9 @@ from rota.manage.models import model_aliases
 from rota.records.kinds import node
 from rota.records.model import AliasMove, Approval, ModelVersion, ReleasePolicy
 from rota.records.record import plain
-from rota.records.release import Canary, Endpoint, Rollout
+from rota.records.release import Canary, Endpoint
 from rota.records.run import RunQuery
-from rota.records.time import DAY_US
+from rota.records.time import HOUR_US
 from rota.testing.story import NOON_US, approval, version
 
 
@@ -85,13 +85,16 @@ def test_what_may_not_be_released_is_not_rolled_out(place, changes, why):
 
 
 def test_an_approval_that_ends_while_its_rollout_waits_its_turn_closes_the_gate(place):
-    place.store(approval(2, expires_us=NOON_US + DAY_US), Rollout("other", "delay", "delay", 3, 1, "canary", 0, NOON_US))
-    place.start()
+    place.store(approval(2, expires_us=NOON_US + 2 * HOUR_US))
+    place.start(3)
     place.work()
-    assert last_run(place).status == "parked"
-    place.store(Rollout("other", "delay", "delay", 3, 1, "rolled_back", 0, NOON_US, NOON_US + 1))
-    place.work(25)
-    assert "expired" in last_run(place).error
+    waiting = place.start(2)
+    place.work()
+    assert place.runs.get(waiting.id).status == "parked"
+    for _ in range(5):
+        place.work(1)
+    assert place.rollout(3).ended_us is not None
+    assert "expired" in place.runs.get(waiting.id).error
 
 
 def test_the_rollout_follows_the_delivery_that_the_reviewer_chose(place):

@@ -6,7 +6,9 @@ import pytest
 
 from rota.manage.access import tokens
 from rota.manage.experiments import artifacts
-from rota.records.run import RunQuery
+from rota.ports.metadata import Batch
+from rota.records.release import Rollout
+from rota.records.run import Run, RunQuery
 from rota.records.tracking import ExperimentRun
 from rota.testing.story import NOON_US
 
@@ -106,9 +108,26 @@ def test_going_back_is_an_act_of_the_operator_with_a_reason(people):
     assert (answer.status, "serves nothing" in answer.text or "never had another champion" in answer.text) == (404, True)
 
 
+def test_a_rollout_under_way_is_paused_resumed_and_aborted_by_the_operator(platform, people):
+    batch = Batch()
+    batch.put(Rollout("rollout.delay.2", "delay", "delay", 2, 1, "canary", 1, NOON_US))
+    platform.repositories.metadata.commit(batch)
+    platform.repositories.runs.submit(Run("rollout.delay.2", "rollout", "delay", {}, NOON_US))
+    path = "/v1/rollouts/rollout.delay.2"
+    assert people["anna"].post(f"{path}/abort", {"reason": "r"}).status == 403
+    assert people["olga"].post(f"{path}/promote", {"reason": "r"}).status in {404, 422}
+    assert people["olga"].post(f"{path}/resume", {}).status == 403
+    assert people["olga"].post("/v1/rollouts/none/abort", {"reason": "r"}).status == 404
+    assert [each["verb"] for each in good(people["olga"].post(f"{path}/pause", {"reason": "late labels"}))["commands"]] == ["pause"]
+    assert [each["verb"] for each in good(people["olga"].post(f"{path}/resume", {}))["commands"]] == ["pause", "resume"]
+    assert people["olga"].post(f"{path}/abort", {}).status == 422
+    assert good(people["olga"].post(f"{path}/abort", {"reason": "enough"}))["commands"][-1]["actor"] == "olga"
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
+        ("POST", "/v1/rollouts/rollout.delay.2/abort"),
         ("POST", "/v1/models"),
         ("PATCH", "/v1/models/delay"),
         ("DELETE", "/v1/models/delay"),

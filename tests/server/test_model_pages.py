@@ -14,7 +14,7 @@ from rota.ports.metadata import Batch
 from rota.records.model import Alias, RegisteredModel
 from rota.records.record import encode
 from rota.records.release import Rollout
-from rota.records.run import Evaluation
+from rota.records.run import Evaluation, Run
 from rota.records.signal import Prediction
 from rota.testing.story import NOON_US, version
 from rota.wiring import Platform
@@ -366,3 +366,35 @@ def test_names_from_outside_are_text_on_every_page(browser, platform: Platform):
     for path in ("/v1/models/delay/3/card?format=html", "/v1/models/delay/3/card?format=markdown"):
         assert "<script" not in browser.get(path).text
     assert "{{7*7}}" in browser.get("/models/delay/3/card").text
+
+
+def under_way(platform: Platform) -> Rollout:
+    """A rollout in its first canary step, with its durable run."""
+    found = Rollout("rollout.delay.2", "delay", "delay", 2, 1, "canary", 1, NOON_US)
+    put(platform, found)
+    platform.repositories.runs.submit(Run(found.id, "rollout", "delay", {}, NOON_US))
+    return found
+
+
+def test_an_operator_pauses_resumes_and_aborts_a_rollout_on_the_page_of_its_endpoint(platform: Platform, visitors):
+    rollout, olga = under_way(platform), visitors["olga"]
+    shown = olga.get("/endpoints/delay").text
+    assert ('value="pause"' in shown, 'value="resume"' in shown, 'value="abort"' in shown) == (True, False, True)
+    done = send(olga, f"/rollouts/{rollout.id}", verb="pause", reason="the <feed> is late")
+    assert (done.status, done.headers["location"]) == (303, "/endpoints/delay#rollouts")
+    shown = olga.get("/endpoints/delay").text
+    assert ('value="pause"' in shown, 'value="resume"' in shown) == (False, True)
+    assert "pause by olga: the &lt;feed&gt; is late" in shown
+    assert send(olga, f"/rollouts/{rollout.id}", verb="resume").status == 303
+    refused = send(olga, f"/rollouts/{rollout.id}", verb="abort", reason=" ")
+    assert (refused.status, "has no reason" in refused.text) == (422, True)
+    assert send(olga, f"/rollouts/{rollout.id}", verb="abort", reason="enough").status == 303
+    assert [each.verb for each in platform.repositories.metadata.get(Rollout, rollout.id).commands] == ["pause", "resume", "abort"]
+    assert send(olga, "/rollouts/rollout.delay.9", verb="abort", reason="r").status == 404
+
+
+def test_who_may_not_release_sees_no_form_and_is_refused(platform: Platform, visitors):
+    rollout = under_way(platform)
+    assert "<form" not in visitors["anna"].get("/endpoints/delay").text
+    assert send(visitors["anna"], f"/rollouts/{rollout.id}", verb="abort", reason="r").status == 403
+    assert platform.repositories.metadata.get(Rollout, rollout.id) == rollout

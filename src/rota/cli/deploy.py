@@ -12,9 +12,13 @@ from rota.records import check
 from rota.records.release import Rollout
 
 commands = typer.Typer()
-rollout = typer.Typer(no_args_is_help=True, help="Progressive deliveries and their verdicts: list, show.")
+rollout = typer.Typer(no_args_is_help=True, help="Progressive deliveries and their verdicts: list, show, pause, resume, abort.")
 commands.add_typer(rollout, name="rollout")
 rollout.add_typer(lists.rollout)
+
+
+RolloutId = Annotated[str, typer.Argument(help="Id of the rollout; `rota rollout list` shows them.")]
+Reason = Annotated[str, typer.Option(help="Why, for the audit log.")]
 
 
 @commands.command()
@@ -43,7 +47,7 @@ def deploy(
 def rollback(
     ctx: typer.Context,
     endpoint: Annotated[str, typer.Argument(help="Name of the endpoint.")],
-    reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
+    reason: Reason,
     json: show.Json = False,
 ) -> None:
     """Return an endpoint at once to its previous champion.
@@ -58,8 +62,42 @@ def rollback(
     show.facts(named, as_json=json, record=release)
 
 
+@rollout.command()
+def pause(ctx: typer.Context, rollout: RolloutId, reason: Reason, json: show.Json = False) -> None:
+    """Pause a rollout: the split of the traffic stays as it is, and nothing is judged until it is resumed.
+
+    Example: rota rollout pause rollout.flight-delay.2 --reason "the label feed is late"
+    """
+    _command(ctx, rollout, "pause", reason, as_json=json)
+
+
+@rollout.command()
+def resume(ctx: typer.Context, rollout: RolloutId, json: show.Json = False) -> None:
+    """Resume a paused rollout: its stage is held for the time that was left of it.
+
+    Example: rota rollout resume rollout.flight-delay.2
+    """
+    _command(ctx, rollout, "resume", "", as_json=json)
+
+
+@rollout.command()
+def abort(ctx: typer.Context, rollout: RolloutId, reason: Reason, json: show.Json = False) -> None:
+    """Abort a rollout: all traffic returns to the champion, and the rollout ends as rolled back with the reason.
+
+    Example: rota rollout abort rollout.flight-delay.2 --reason "wrong training window"
+    """
+    _command(ctx, rollout, "abort", reason, as_json=json)
+
+
+def _command(ctx: typer.Context, rollout: str, verb: str, reason: str, *, as_json: bool) -> None:
+    with opened(ctx, "model.release") as platform:
+        found = platform.deliveries.command(rollout, verb, actor=platform.identity.name, reason=reason)
+    state = "paused" if found.paused else "is being aborted" if verb == "abort" else "goes on"
+    show.facts({"rollout": found.id, "endpoint": found.endpoint, "state": f"{found.state}, {state}", "reason": reason}, as_json=as_json, record=found)
+
+
 @rollout.command("show")
-def show_(ctx: typer.Context, rollout: Annotated[str, typer.Argument(help="Id of the rollout.")], json: show.Json = False) -> None:
+def show_(ctx: typer.Context, rollout: RolloutId, json: show.Json = False) -> None:
     """Show a rollout: each judged step with the figures of its verdicts.
 
     Example: rota rollout show rollout.flight-delay.2
@@ -73,7 +111,7 @@ def show_(ctx: typer.Context, rollout: Annotated[str, typer.Argument(help="Id of
         "endpoint": found.endpoint,
         "candidate": f"{found.model}@{found.candidate}",
         "champion": found.champion or "none",
-        "state": found.state,
+        "state": f"{found.state}, paused by {found.paused.actor}: {found.paused.reason}" if found.paused else found.state,
         "started": show.when(found.started_us),
         "ended": show.when(found.ended_us),
         "reason": found.reason,

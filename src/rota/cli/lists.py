@@ -123,7 +123,7 @@ def list_rollouts(
         found = stores.metadata.page(Rollout, where, order="-started_us", limit=limit)
     columns = {
         "rollout": lambda r: r.id,
-        "state": lambda r: r.state,
+        "state": lambda r: f"{r.state}, paused" if r.paused else r.state,
         "candidate": lambda r: f"{r.model}@{r.candidate}",
         "champion": lambda r: r.champion or "none",
         "started": lambda r: show.when(r.started_us),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rota.deploy import releases
+from rota.deploy import releases, rollout_commands
 from rota.errors import NotFound, Refused
 from rota.manage.governance import readiness
 from rota.manage.models import model_versions, registered_models
@@ -12,7 +12,7 @@ from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
 from rota.records.record import plain
-from rota.records.release import Endpoint, Release
+from rota.records.release import Endpoint, Release, Rollout
 from rota.records.run import Run
 from rota.records.time import Micros
 
@@ -27,6 +27,10 @@ class Deliveries:
         """Start the rollouts of an approved version and return the ids of their runs."""
         version = model_versions.live(self.repositories.metadata, model, number)
         return [run.id for run in deliver(self.repositories, version, actor=actor, endpoint=endpoint)]
+
+    def command(self, rollout: str, verb: str, *, actor: str, reason: str = "") -> Rollout:
+        """Pause, resume or abort a rollout under way; see `rollout_commands.give`."""
+        return rollout_commands.give(self.repositories, rollout, verb, actor=actor, reason=reason)
 
     def roll_back(self, endpoint: str, *, actor: str, reason: str) -> Release:
         """Return an endpoint at once to its previous champion; see `releases.roll_back`."""

@@ -61,7 +61,7 @@ def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str
     rollouts = metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us")
     active = [rollout for rollout in rollouts if rollout.ended_us is None]
     if active:
-        raise Refused(f"rollout {active[0].id} of endpoint {endpoint.name!r} is under way; wait until it has ended by itself")
+        raise Refused(f"rollout {active[0].id} of endpoint {endpoint.name!r} is under way; `rota rollout abort {active[0].id}` ends it first")
     previous = next((rollout for rollout in rollouts if rollout.state == "promoted" and rollout.champion), None)
     if previous is None:
         raise NotFound(f"endpoint {endpoint.name!r} never had another champion to return to", endpoint=endpoint.name)

@@ -8,6 +8,8 @@
 (canary, pass, last step) -> promoted       100 %, alias champion moves
 (any,    fail, or broken) -> rolled_back    0 %
 (any,    inconclusive)    -> same           one more hold, up to `patience`, then rolled_back
+(any,    pause)           -> same           the split stays and nothing is judged until resume; the hold goes on where it stopped
+(any,    abort)           -> rolled_back    0 %
 
 A stage is inconclusive, whatever the log says for it, while its prediction processes do not serve it.
 """
@@ -20,10 +22,11 @@ from typing import Any
 
 import msgspec
 
-from rota.deploy import judge
+from rota.deploy import judge, turns
 from rota.deploy.releases import await_convergence, current_release, next_release
+from rota.deploy.rollout_commands import TakenCommands
 from rota.durable.workflow import Context, StepWork
-from rota.errors import LostLease, NotFound, Refused
+from rota.errors import LostLease, NotFound, Refused, Unavailable
 from rota.manage.governance import readiness
 from rota.manage.models import model_aliases, model_versions, strategies
 from rota.manage.repositories import Repositories
@@ -48,13 +51,13 @@ class RolloutWorkflow:
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         endpoint = delivered(self._endpoint(arguments["endpoint"]), arguments.get("delivery"))
         version = model_versions.get(self.repositories.metadata, arguments["model"], arguments["number"])
-        self._await_turn(context, endpoint)
+        self._await_turn(context)
         begun = context.step("start", lambda work: self._start(work, endpoint, version))
         if begun["champion"] == 0:
             return self._promote(context, endpoint, version, "first version, nothing to compare with")
         try:
             reason = self._stages(context, endpoint, version)
-        except LostLease:
+        except (LostLease, Unavailable):  # another worker's turn, or an engine that is away: neither is a verdict
             raise
         except Exception as error:  # a candidate that cannot be judged must not keep its share of the traffic
             logger.exception("rollout broke", extra={"action": "rollout_broke", "run": context.run.id})
@@ -65,8 +68,9 @@ class RolloutWorkflow:
 
     def _stages(self, context: Context, endpoint: Endpoint, version: ModelVersion) -> str:
         """Walk through the stages; the reason to roll back, or "" when all passed."""
+        commands = TakenCommands(context, self.repositories.metadata)
         for number, (state, weight, hold_us) in enumerate(_stages(endpoint)):
-            if reason := self._stage(context, endpoint, version, (number, state, weight, hold_us)):
+            if reason := self._stage(commands, endpoint, version, (number, state, weight, hold_us)):
                 return reason
         return ""
 
@@ -76,19 +80,19 @@ class RolloutWorkflow:
             raise NotFound(f"there is no endpoint {name!r}; declare it in the project and `rota apply`", endpoint=name)
         return endpoint
 
-    def _await_turn(self, context: Context, endpoint: Endpoint) -> None:
-        """One rollout an endpoint: a later one waits, looking once an hour of the platform's time."""
+    def _await_turn(self, context: Context) -> None:
+        """One rollout an endpoint, in the order of delivery: a later one waits until the one before it has ended, and is woken then."""
         look = 0
         while True:
-            seen = context.step(f"look {look}", lambda work: {"busy": self._busy(work, endpoint), "at_us": work.now_us})
+            seen = context.step(f"look {look}", lambda work: {"busy": turns.before(self.repositories, work.run), "at_us": work.now_us})
             if not seen["busy"]:
                 return
-            context.sleep_until(seen["at_us"] + HOUR_US)
+            ended = turns.signal_of(seen["busy"])
+            context.sleep_unless(seen["at_us"] + HOUR_US, ended, partial(self._signalled, context.run.id, ended))
             look += 1
 
-    def _busy(self, work: StepWork, endpoint: Endpoint) -> str:
-        newest = self.repositories.metadata.find(Rollout, {"endpoint": endpoint.name}, order="-started_us")
-        return next((r.id for r in newest if r.ended_us is None and r.id != work.run.id), "")
+    def _signalled(self, run_id: str, signal: str) -> Any:
+        return self.repositories.runs.signals(run_id).get(signal)
 
     def _start(self, work: StepWork, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:
         released = readiness.check_ready(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
@@ -97,6 +101,7 @@ class RolloutWorkflow:
         self.bring_online(version)
         champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
         number = champion.number if champion else 0
+        turns.check_not_superseded(self.repositories.metadata, work.run, version)
         stages = _stages(endpoint) if champion else []
         first = stages[0][0] if stages else "canary"
         work.batch.put(Rollout(work.run.id, endpoint.name, version.model, version.number, number, first, 0, work.now_us))
@@ -105,8 +110,9 @@ class RolloutWorkflow:
         _announce(work, endpoint, first, f"version {version.number} begins")
         return {"champion": number}
 
-    def _stage(self, context: Context, endpoint: Endpoint, version: ModelVersion, stage: tuple[int, RolloutState, int, Micros]) -> str:
+    def _stage(self, commands: TakenCommands, endpoint: Endpoint, version: ModelVersion, stage: tuple[int, RolloutState, int, Micros]) -> str:
         """Set the traffic, hold, judge; the reason to roll back, or "" to go on."""
+        context = commands.context
         number, state, weight, hold_us = stage
         label = f"{number} {state} {weight}%"
         set_at = context.step(f"traffic {label}", lambda work: self._set_traffic(work, endpoint, version, stage))
@@ -114,7 +120,8 @@ class RolloutWorkflow:
         if seen["refused"]:
             return str(seen["refused"])
         for hold in range(endpoint.rollout.patience + 1):
-            context.sleep_until(set_at["at_us"] + hold_us * (hold + 1))
+            if aborted := commands.hold_until(set_at["at_us"] + hold_us * (hold + 1)):
+                return aborted
             if not seen["converged"]:
                 seen = context.step(f"converged {label} hold {hold}", lambda _: self._converged(set_at["release"]))
             if seen["refused"]:

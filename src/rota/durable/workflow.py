@@ -158,6 +158,23 @@ class Context:
         if self._clock.now_us() < at_us:
             raise Parked(at_us)
 
+    def sleep_unless(self, at_us: Micros, signal: str, look: Callable[[], Any]) -> Any:
+        """Go on when the platform's clock has reached the moment (None), or earlier with what `look` finds; `signal` wakes the sleeper to look.
+
+        What was found is a step of its own and a sleep that nothing cut short is none, so a run that began before anybody could wake
+        it goes on by its journal. Whatever is there when the moment comes is taken first.
+        """
+        name = f"{self._position}: {signal}"
+        done = self._journal.get(self._position)
+        if done is not None:
+            return self.step(name, lambda _: done.result) if done.name == name else None
+        found = look()
+        if found is not None:
+            return self.step(name, lambda _: found)
+        if self._clock.now_us() < at_us:
+            raise Parked(at_us, signal)
+        return None
+
     def wait_for(self, signal: str, *, until_us: Micros = FOREVER) -> Any:
         """The signal's payload, or None when it did not come until then.
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rota.deploy import abandoned, turns
 from rota.deploy.delivery import rollout_run
 from rota.loop.context import LoopContext, Reaction
 from rota.manage.governance import decisions, evidence, risk
@@ -63,3 +64,13 @@ def start_rollout(context: LoopContext, event: Event) -> Reaction:
         return Reaction(batch=batch)
     delivery = event.body.get("delivery")
     return Reaction(tuple(rollout_run(e, version, now_us=now_us, delivery=delivery) for e in registered_models.endpoints(metadata, version.model)))
+
+
+def end_rollout(context: LoopContext, event: Event) -> Reaction:
+    """After a rollout's run: the next one of its endpoint has its turn; a rollout that the run left open is rolled back."""
+    if event.body.get("workflow") != "rollout":
+        return Reaction()
+    r = context.repositories
+    turns.wake_following(r, str(event.body["subject"]), event.subject)
+    run = r.runs.get(event.subject)
+    return Reaction(batch=abandoned.compensation(r, run, now_us=r.clock.now_us())) if run is not None else Reaction()

@@ -10,6 +10,7 @@
     version.registered  policy automatic, a gate passed, risk clear  approval by policy
     risk.answered       as version.registered                        approval by policy
     version.registered  it has files and no bundle yet               run "adopt"
+    run.finished        it is a rollout's run                        who waits for its turn is woken; what it left undone is undone
     version.approved    policy not manual, reviewer wants a rollout  run "rollout"; of a version without a bundle run "adopt" first
 
 A trigger that does not start a run says why in the audit log. Every reaction commits together with the cursor over the
@@ -29,5 +30,6 @@ RULES: Mapping[str, tuple[Callable[[LoopContext, Event], Reaction], ...]] = {
     "alert.lasting": (training_rules.train_on_alert,),
     "version.registered": (release_rules.approve_by_policy, release_rules.adopt_foreign_model),
     "risk.answered": (release_rules.approve_by_policy,),
+    "run.finished": (release_rules.end_rollout,),
     "version.approved": (release_rules.start_rollout,),
 }

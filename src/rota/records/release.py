@@ -91,8 +91,20 @@ class Serving(Record, frozen=True):
     error: str = ""
 
 
+RolloutVerb = Literal["pause", "resume", "abort"]
+
+
+class RolloutCommand(Record, frozen=True):
+    """What a person asked of a rollout under way, and why."""
+
+    verb: RolloutVerb
+    actor: str
+    reason: str
+    at_us: Micros
+
+
 class Rollout(Record, frozen=True):
-    """The progressive delivery of one version; `history` holds each judged step."""
+    """The progressive delivery of one version; `history` holds each judged step, `commands` what people asked of it, in order."""
 
     id: str
     endpoint: str
@@ -105,6 +117,12 @@ class Rollout(Record, frozen=True):
     ended_us: Micros | None = None
     reason: str = ""
     history: tuple[Mapping[str, Any], ...] = ()
+    commands: tuple[RolloutCommand, ...] = ()
+
+    @property
+    def paused(self) -> RolloutCommand | None:
+        """The pause that lasts, if one does: the split of the traffic stays and no stage is judged."""
+        return self.commands[-1] if self.ended_us is None and self.commands and self.commands[-1].verb == "pause" else None
 
 
 def error_rate(*, margin: float = 0.01) -> Analysis:

@@ -16,6 +16,7 @@ from rota.server.access import tokens
 from rota.server.access.guard import Guard
 from rota.server.pages import answer
 from rota.server.pages import datasets as dataset_pages
+from rota.server.pages import endpoints as endpoint_pages
 from rota.server.pages import experiments as experiment_pages
 from rota.server.pages import features as feature_pages
 from rota.server.pages import lineage as lineage_pages
@@ -59,6 +60,7 @@ ROUTERS = (
     tokens,
     mlflow,
     pages,
+    endpoint_pages,
     model_pages,
     review_pages,
     lineage_pages,

@@ -1,10 +1,12 @@
-"""A rendered template as an answer: a page, or an error that people can read."""
+"""A rendered template as an answer: a page, or an error that people can read; and the form that a page sends back."""
 
 from typing import Any
+from urllib.parse import parse_qs
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
+from rota.errors import InvalidInput
 from rota.records.time import iso
 from rota.rendering.html import POLICY, rendered
 from rota.wiring import Platform
@@ -18,6 +20,15 @@ def wanted(request: Request) -> bool:
 def problem(status: int, message: str) -> Response:
     """An error as a page."""
     return _html(rendered("problem.html", status=status, message=message, now=""), status)
+
+
+async def form(request: Request) -> dict[str, str]:
+    """The fields of a form as a browser sends them, each once."""
+    try:
+        fields = parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=50, errors="strict")
+    except ValueError as error:
+        raise InvalidInput(f"the form cannot be read: {error}") from None
+    return {name: values[-1] for name, values in fields.items()}
 
 
 def page(template: str, platform: Platform, **values: Any) -> Response:

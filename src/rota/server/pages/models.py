@@ -127,6 +127,7 @@ def version(request: Request, model: str, number: int) -> Response:
         earned=evidence.earned(r, found),
         charts=_measured(r.metadata, found),
         rollouts=[rollout for e in registered_models.endpoints(r.metadata, model) for rollout in evidence.rollouts(r.metadata, e, found)][::-1],
+        may_release=identity_of(request).may("model.release"),
         signature=_signature(found.signature),
         dependencies=_dependencies(r, found),
         requirements=_text(r, found.requirements),

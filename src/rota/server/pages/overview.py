@@ -9,7 +9,6 @@ from fastapi.responses import RedirectResponse
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
 from rota.manage.lineage import audit_chain, executions, notes
-from rota.manage.signals import unheard_alerts
 from rota.monitor import status
 from rota.records import check
 from rota.records.filters import Query
@@ -17,7 +16,6 @@ from rota.records.model import Alias, ModelVersion
 from rota.records.release import Endpoint, Rollout
 from rota.records.run import OPEN_STATUSES, Deployed, RunQuery
 from rota.records.signal import Alert, Monitor, MonitorSlice
-from rota.rendering import line_charts
 from rota.server.access.permissions import COOKIE, OPEN, identify, needs
 from rota.server.pages.answer import page, problem
 from rota.server.wire import platform_of
@@ -92,32 +90,6 @@ def run(request: Request, run_id: str) -> Response:
     longest = max((step.ended_us - step.started_us for step in steps), default=0)
     written = notes.of(platform.repositories.metadata, f"run:{run_id}")
     return page("run.html", platform, run=found, steps=steps, gates=gates, checks=checks, anomalies=anomalies, longest=longest, notes=written)
-
-
-@router.get("/endpoints/{name}", dependencies=needs("model.read"))
-def endpoint(request: Request, name: str) -> Response:
-    platform = platform_of(request)
-    metadata = platform.repositories.metadata
-    found = metadata.get(Endpoint, name)
-    if found is None:
-        raise NotFound(f"there is no endpoint {name!r}; known are {[each.name for each in metadata.find(Endpoint)]}", endpoint=name)
-    slices = metadata.page(MonitorSlice, {"endpoint": name}, order="-start_us", limit=SHOWN_DAYS).items[::-1]
-    alerts = metadata.find(Alert, {"endpoint": name}, order="-raised_us")
-    drawn = [(metric, chart) for metric in line_charts.METRICS if (chart := line_charts.performance(slices, metric, alerts)) is not None]
-    rollouts = metadata.find(Rollout, {"endpoint": name}, order="-started_us")
-    seen = status.of_endpoint(platform.repositories, name)
-    return page(
-        "endpoint.html",
-        platform,
-        endpoint=found,
-        release=current_release(metadata, name),
-        charts=drawn,
-        newest=slices[-1] if slices else None,
-        alerts=alerts,
-        seen=seen,
-        notes=unheard_alerts.notes([each.definition for each in metadata.find(Deployed) if each.pipeline == found.model], watched=seen.monitored),
-        rollouts=rollouts,
-    )
 
 
 @router.get("/alerts", dependencies=needs("monitor.read"))

@@ -5,7 +5,7 @@ Forms are sent with the visitor's cookie; the guard lets them through only from 
 
 from collections.abc import Callable
 from typing import Any, get_args
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -22,7 +22,7 @@ from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, ModelVersion
 from rota.records.release import Canary
 from rota.server.access.permissions import actor_of, identity_of, needs
-from rota.server.pages.answer import page
+from rota.server.pages.answer import form, page
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
@@ -38,7 +38,7 @@ def review(request: Request, model: str, number: int) -> Response:
 @router.post("/models/{model}/{number}/review", dependencies=needs("model.register"))
 async def ask(request: Request, model: str, number: int) -> Response:
     """Ask for a review."""
-    given, r = await _form(request), platform_of(request).repositories
+    given, r = await form(request), platform_of(request).repositories
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us(), "comment": given.get("comment", "")}
     return await _acted(request, model, number, given, lambda: decisions.request_review(r.metadata, model, number, **act))
 
@@ -46,7 +46,7 @@ async def ask(request: Request, model: str, number: int) -> Response:
 @router.post("/models/{model}/{number}/risk", dependencies=needs("model.approve"))
 async def answer(request: Request, model: str, number: int) -> Response:
     """Answer a risk question."""
-    given, r = await _form(request), platform_of(request).repositories
+    given, r = await form(request), platform_of(request).repositories
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us()}
     text, acceptable = given.get("answer", ""), given.get("acceptable") == "yes"
 
@@ -59,7 +59,7 @@ async def answer(request: Request, model: str, number: int) -> Response:
 @router.post("/models/{model}/{number}/decision", dependencies=needs("model.approve"))
 async def decide(request: Request, model: str, number: int) -> Response:
     """Approve, reject, or ask for changes."""
-    given, r = await _form(request), platform_of(request).repositories
+    given, r = await form(request), platform_of(request).repositories
     reviewer = actor_of(request)
 
     def act() -> None:
@@ -80,7 +80,7 @@ def card(request: Request, model: str, number: int) -> Response:
 @router.post("/models/{model}/{number}/card", dependencies=needs("model.register"))
 async def write(request: Request, model: str, number: int) -> Response:
     """Write a section of the card."""
-    given, r = await _form(request), platform_of(request).repositories
+    given, r = await form(request), platform_of(request).repositories
     section, text = given.get("section", ""), given.get("text", "")
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us()}
     try:
@@ -198,12 +198,3 @@ async def _acted(request: Request, model: str, number: int, given: dict[str, str
     except (InvalidInput, Refused, Conflict) as error:
         return await run_in_threadpool(_review, request, model, number, error, given)
     return RedirectResponse(f"/models/{quote(model, safe='')}/{number}/review", status_code=303)
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form as a browser sends them, each once."""
-    try:
-        fields = parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=50, errors="strict")
-    except ValueError as error:
-        raise InvalidInput(f"the form cannot be read: {error}") from None
-    return {name: values[-1] for name, values in fields.items()}

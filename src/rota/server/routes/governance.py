@@ -51,6 +51,12 @@ class RollbackReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
+class RolloutReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a rollout pauses or ends; to resume one needs none."""
+
+    reason: str = ""
+
+
 @router.get("/v1/models/{model}/{number}/review", dependencies=needs("model.read"))
 def review(request: Request, model: str, number: int) -> dict[str, object]:
     """What a reviewer needs: what is open, the evidence, the questions with their answers, the decisions so far."""
@@ -134,6 +140,14 @@ async def rollback(request: Request, name: str) -> object:
     why = await body_as(request, RollbackReason)
     roll_back = platform_of(request).deliveries.roll_back
     return plain(await run_in_threadpool(roll_back, name, actor=actor_of(request), reason=why.reason))
+
+
+@router.post("/v1/rollouts/{rollout}/{verb}", dependencies=needs("model.release"))
+async def command_rollout(request: Request, rollout: str, verb: Literal["pause", "resume", "abort"]) -> object:
+    """Pause, resume or abort a rollout under way."""
+    why = await body_as(request, RolloutReason)
+    command = platform_of(request).deliveries.command
+    return plain(await run_in_threadpool(command, rollout, verb, actor=actor_of(request), reason=why.reason))
 
 
 def _act(request: Request) -> dict[str, Any]:
