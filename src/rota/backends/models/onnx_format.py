@@ -95,9 +95,9 @@ class OnnxAuthor:
         if any(_number(each) not in (np.float32, np.float64) for each in wanted) and not np.isfinite(matrix).all():
             raise InvalidInput("a null has no whole number to stand for it")
         if len(wanted) == 1:
-            fed = {wanted[0].name: matrix.astype(_number(wanted[0]))}
+            fed = {wanted[0].name: _as_fed(matrix, wanted[0])}
         else:
-            fed = {each.name: matrix[:, place].astype(_number(each)).reshape(-1, *[1] * (len(each.shape) - 1)) for place, each in enumerate(wanted)}
+            fed = {each.name: _as_fed(matrix[:, place], each).reshape(-1, *[1] * (len(each.shape) - 1)) for place, each in enumerate(wanted)}
         answers = self._session.run(None, fed)[-1]
         if isinstance(answers, list):
             return np.array([row[max(row)] for row in answers], dtype=np.float64)
@@ -141,6 +141,12 @@ def _options() -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     return options
+
+
+def _as_fed(cells: np.ndarray, entry: Any) -> np.ndarray:
+    """Cells in the type of an input; what is beyond its range is infinite there."""
+    with np.errstate(over="ignore"):
+        return cells.astype(_number(entry))
 
 
 def _number(entry: Any) -> Any:

@@ -62,11 +62,11 @@ def ask(author: AuthorModel, name: str, rows: AuthorRows, *, examples: int = 0) 
 
 def _narrow_difference(asked: Callable[..., np.ndarray], cells: Sequence[Sequence[Any]]) -> float:
     """The largest difference between answers to the same numbers, which float32 can hold, as float32 and as float64; 0 where one is refused."""
-    rounded = [[float(np.float32(cell)) if isinstance(cell, float) else cell for cell in row] for row in cells]
+    held = [[float(probe_rows.rounded(cell)) if isinstance(cell, float) else cell for cell in row] for row in cells]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wide, narrow = (np.asarray(asked(rounded, narrow=each), dtype=np.float64) for each in (False, True))
+            wide, narrow = (np.asarray(asked(held, narrow=each), dtype=np.float64) for each in (False, True))
     except Exception:  # noqa: BLE001 - what it answers in its usual form was asked before
         return 0.0
     apart = np.abs(wide - narrow) / np.maximum(1.0, np.abs(wide))

@@ -54,9 +54,15 @@ def rows(probed: Sequence[ProbedColumn], examples: Sequence[Sequence[Any]], *, s
     return AuthorRows(tuple(each.name for each in probed), tuple(each.type for each in probed), kept)
 
 
+def rounded(number: float) -> np.float32:
+    """A number as float32 holds it: one beyond its range is infinite there, and no reason to warn."""
+    with np.errstate(over="ignore"):
+        return np.float32(number)
+
+
 def neighbours(number: float) -> Iterator[float]:
     """A number, its rounding to float32, and the numbers next to both."""
-    narrow = np.float32(number)
+    narrow = rounded(number)
     yield from (number, float(narrow))
     for side in (-np.inf, np.inf):
         yield float(np.nextafter(number, side))
