@@ -16,6 +16,7 @@ from rota.backends.memory.online import MemoryOnline
 from rota.backends.models.format_registry import FormatRegistry
 from rota.backends.online.lmdb_online import LmdbOnline
 from rota.backends.storage.blob_directory import BlobDirectory
+from rota.backends.storage.delta_places import Directory
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.segment_journal import SegmentJournal
 from rota.develop.autologging import Autologging
@@ -155,4 +156,4 @@ def storage(settings: Settings) -> tuple[Blobs, Tables]:
         blobs, tables = importlib.import_module("rota.backends.storage.s3_tables").open_storage(settings.storage_url)
         return blobs, tables
     home = settings.home.resolve()
-    return BlobDirectory(home / "blobs"), DeltaTables(home / "tables")
+    return BlobDirectory(home / "blobs"), DeltaTables(Directory(home / "tables", sync=settings.sync))

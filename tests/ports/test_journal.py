@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rota.backends.memory.journal import MemoryJournal
+from rota.backends.storage import segment_journal
 from rota.backends.storage.segment_journal import SegmentJournal
-from rota.errors import Corrupt
 from rota.testing.journal import JournalContract, entries
 
 HEADER_BYTES = 12
@@ -66,22 +66,79 @@ def test_zeros_left_by_a_power_cut_are_a_torn_tail(left: tuple[SegmentJournal, P
     assert entries(journal, "log") == [b"one", b"two", b"three"]
 
 
-@pytest.mark.parametrize("at", range(HEADER_BYTES + 3))
-def test_any_damaged_byte_of_an_inner_entry_is_corrupt(left: tuple[SegmentJournal, Path, int], at: int) -> None:
-    journal, path, _ = left
+def flipped(path: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 0x40
     path.write_bytes(data)
-    with pytest.raises(Corrupt, match=path.name):
-        entries(journal, "log")
-    assert journal.drop("log", path.name, 0) is False
 
 
-def test_offsets_beyond_a_cut_segment_are_corrupt(left: tuple[SegmentJournal, Path, int]) -> None:
+@pytest.mark.parametrize("at", range(3 * HEADER_BYTES + 11))
+def test_a_flipped_byte_costs_its_entry_alone_and_the_segment_is_set_apart(left: tuple[SegmentJournal, Path, int], at: int) -> None:
     journal, path, end = left
-    os.truncate(path, 5)
-    with pytest.raises(Corrupt, match="restore"):
-        entries(journal, "log", {path.name: end})
+    whole = path.read_bytes()
+    flipped(path, at)
+    damaged = path.read_bytes()
+    journal.append("log", [b"later"])
+    number = 0 if at < HEADER_BYTES + 3 else 1 if at < 2 * HEADER_BYTES + 6 else 2
+    assert entries(journal, "log") == [each for each in (b"one", b"two", b"three") if each != (b"one", b"two", b"three")[number]] + [b"later"]
+    assert [(each.stream, each.segment, each.place) for each in journal.damaged()] == [("log", path.name, str(path))]
+    last = end if number < 2 else end - len(b"three") - HEADER_BYTES
+    assert journal.drop("log", path.name, last) is True
+    (apart,) = SegmentJournal(path.parents[1]).damaged()
+    assert (apart.stream, apart.segment) == ("log", path.name)
+    assert "/damaged/" in apart.place
+    assert Path(apart.place).read_bytes() == damaged != whole
+    assert entries(journal, "log") == [b"later"]
+    assert journal.streams() == ["log"]
+
+
+def test_damage_in_a_segment_that_is_still_written_holds_back_nothing(tmp_path: Path) -> None:
+    journal = SegmentJournal(tmp_path)
+    segment, _ = journal.append("log", [b"one", b"two" * 1_000])
+    with (tmp_path / "log" / segment).open("r+b") as file:
+        file.seek(HEADER_BYTES)
+        file.write(b"O")
+    _, end = journal.append("log", [b"three"])
+    assert entries(journal, "log") == [b"two" * 1_000, b"three"]
+    assert journal.drop("log", segment, end) is False
+    assert [each.place for each in journal.damaged()] == [str(tmp_path / "log" / segment)]
+
+
+def test_a_segment_cut_behind_what_was_read_is_set_apart(left: tuple[SegmentJournal, Path, int]) -> None:
+    journal, path, end = left
+    os.truncate(path, 20)
+    assert entries(journal, "log", {path.name: end}) == []
+    assert "47 were read" in journal.damaged()[0].reason
+    assert journal.drop("log", path.name, end) is True
+    assert [each.segment for each in journal.damaged()] == [path.name]
+
+
+def test_what_a_kill_leaves_is_no_damage_and_goes_when_its_writer_is_gone(left: tuple[SegmentJournal, Path, int]) -> None:
+    journal, path, _ = left
+    os.truncate(path, HEADER_BYTES + 1)
+    assert entries(journal, "log") == []
+    journal.append("log", [b"next"])
+    assert not path.exists()
+    assert journal.damaged() == []
+
+
+def test_segments_that_others_drop_meanwhile_disturb_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, other = SegmentJournal(tmp_path), SegmentJournal(tmp_path)
+    for number in range(3):
+        other.append("log", [b"%d" % number])
+        other.close()
+    chunks = list(reader.read("log"))
+    listed = segment_journal._segments
+
+    def then_dropped(folder: Path) -> list[Path]:
+        found = listed(folder)
+        monkeypatch.undo()
+        assert all(other.drop("log", chunk.segment, chunk.end) for chunk in chunks)
+        return found
+
+    monkeypatch.setattr(segment_journal, "_segments", then_dropped)
+    reader.append("log", [b"acknowledged"])
+    assert entries(reader, "log") == [b"acknowledged"]
 
 
 def test_a_reader_in_another_handle_follows_a_living_writer(tmp_path: Path) -> None:

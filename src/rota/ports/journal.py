@@ -15,6 +15,16 @@ class Chunk:
     payloads: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class DamagedSegment:
+    """A segment with bytes that are not what was written: where it lies now, and what is wrong with it."""
+
+    stream: str
+    segment: str
+    place: str
+    reason: str
+
+
 class Journal(Protocol):
     """Streams of byte entries, each process writing its own segment.
 
@@ -23,8 +33,10 @@ class Journal(Protocol):
       call are contiguous and in order. It returns (segment, end offset). A full disk raises `Unavailable`, and what was
       acknowledged before stays readable.
     - `read` yields chunks of every segment of a stream after the offsets in `after` (absent = 0), at most `max_bytes` of
-      payload a chunk, never a torn entry: a half-written tail is left for later; a damaged entry in the middle raises `Corrupt`.
-    - `drop` removes a segment that no living writer holds and whose end is `end`; otherwise it does nothing and returns False.
+      payload a chunk, never a torn entry: a half-written tail is left for later. A damaged entry is passed over and its segment noted;
+      whole entries behind it and later segments are read. A segment that was dropped since is passed over.
+    - `drop` removes a segment that no living writer holds and whose end is `end`; otherwise it does nothing and returns False. A damaged
+      one is set apart instead, never deleted. `damaged` lists those that were set apart, and those that this process met in place.
     - Streams are safe slash-separated names. Many processes may write and read one stream.
     """
 
@@ -33,6 +45,8 @@ class Journal(Protocol):
     def read(self, stream: str, after: dict[str, int] | None = None, *, max_bytes: int = 16_000_000) -> Iterator[Chunk]: ...
 
     def drop(self, stream: str, segment: str, end: int) -> bool: ...
+
+    def damaged(self) -> list[DamagedSegment]: ...
 
     def streams(self) -> list[str]: ...
 

@@ -11,6 +11,9 @@ from rota.errors import InvalidInput, NotFound
 from rota.ports.tables import Tables
 from rota.testing.contract import HOSTILE_NAMES, EngineContract
 
+FUTURE_US = 4_102_444_800_000_000
+"""Later than everything that a test stores."""
+
 
 def flights(*ids: int) -> pl.DataFrame:
     """A small frame with all four column types and nulls."""
@@ -113,6 +116,28 @@ class TablesContract(EngineContract):
         tables.compact("flights")
         assert ids_of(tables.scan("flights")) == list(range(12))
 
+    def test_a_vacuum_gives_up_old_versions_apart_from_those_to_keep(self, tables: Tables) -> None:
+        assert tables.vacuum("none", before_us=FUTURE_US) == 0
+        for i in range(45):
+            tables.append("flights", flights(i), batch=("w", i))
+        tables.compact("flights")
+        newest = tables.compact("flights")
+        assert tables.vacuum("flights", before_us=0) == 0
+        assert ids_of(tables.scan("flights", version=7)) == list(range(8))
+        tables.vacuum("flights", keep={5, 21}, before_us=FUTURE_US)
+        for version in (5, 21, newest):
+            assert ids_of(tables.scan("flights", version=version)) == list(range(min(version, 44) + 1))
+        tables.vacuum("flights", keep={5, 7}, before_us=FUTURE_US)
+        for gone in (0, 4, 6, 7, 21, 43):
+            with pytest.raises(NotFound, match=f"version {gone} "):
+                tables.scan("flights", version=gone)
+        assert ids_of(tables.scan("flights", version=5)) == list(range(6))
+        assert tables.vacuum("flights", keep={5}, before_us=FUTURE_US) == 0
+        assert tables.sequence("flights", "w") == 44
+        assert tables.append("flights", flights(45), batch=("w", 44)) == newest
+        assert tables.append("flights", flights(45), batch=("w", 45)) == newest + 1
+        assert ids_of(tables.scan("flights")) == list(range(46))
+
     def test_an_unknown_table_or_version_is_not_found(self, tables: Tables) -> None:
         for ask in (lambda: tables.scan("none"), lambda: tables.compact("none")):
             with pytest.raises(NotFound, match="none"):
@@ -152,6 +177,7 @@ class TablesContract(EngineContract):
             lambda: tables.version(name),
             lambda: tables.sequence(name, "w"),
             lambda: tables.compact(name),
+            lambda: tables.vacuum(name, before_us=0),
         ]
         for verb in verbs:
             with pytest.raises(InvalidInput):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from rota.backends.shared.safe_names import check_path
 from rota.errors import InvalidInput
-from rota.ports.journal import Chunk
+from rota.ports.journal import Chunk, DamagedSegment
 
 
 class MemoryJournal:
@@ -45,6 +45,9 @@ class MemoryJournal:
                 return False
             del self._segments[stream, segment]
             return True
+
+    def damaged(self) -> list[DamagedSegment]:
+        return []
 
     def streams(self) -> list[str]:
         with self._lock:

@@ -1,13 +1,15 @@
 """Tables in memory: the reference that says what every table store does."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
 from rota.backends.shared.safe_names import check_path
 from rota.backends.shared.table_frames import check_columns, check_frame
 from rota.errors import NotFound
+from rota.records.time import Micros
 
 
 class MemoryTables:
@@ -15,6 +17,8 @@ class MemoryTables:
 
     def __init__(self) -> None:
         self._versions: dict[str, list[pl.DataFrame]] = {}
+        self._stored_us: dict[str, list[Micros]] = {}
+        self._given_up: dict[str, set[int]] = {}
         self._sequences: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
 
@@ -26,6 +30,7 @@ class MemoryTables:
             check_frame(table, rows, versions[-1].schema if versions else {})
             versions.append(pl.concat([versions[-1], rows], how="diagonal") if versions else rows.clone())
             self._versions[table] = versions
+            self._stored_us.setdefault(table, []).append(time.time_ns() // 1_000)
             if batch:
                 self._sequences[table, batch[0]] = batch[1]
             return len(versions) - 1
@@ -37,6 +42,8 @@ class MemoryTables:
         number = len(versions) - 1 if version is None else version
         if not 0 <= number < len(versions):
             raise NotFound(f"table {table!r} has no version {version}; its newest is {len(versions) - 1}", table=table, version=version)
+        if number in self._given_up.get(table, ()):
+            raise NotFound(f"version {number} of table {table!r} was given up by housekeeping", table=table, version=number)
         frame = versions[number]
         if columns is None:
             return frame.lazy()
@@ -56,9 +63,21 @@ class MemoryTables:
             raise NotFound(f"there is no table {table!r} to compact; append to it first, or see tables()", table=table)
         return version
 
+    def vacuum(self, table: str, *, keep: Collection[int] = (), before_us: Micros) -> int:
+        with self._lock:
+            versions = self._versions.get(check_path("table", table), [])
+            since = max((number for number, at_us in enumerate(self._stored_us.get(table, ())) if at_us <= before_us), default=0)
+            gone = {number for number in range(since) if number not in keep} | self._given_up.get(table, set())
+            for number in gone:
+                versions[number] = versions[-1].clear()
+            self._given_up[table] = gone
+        return 0
+
     def drop(self, table: str) -> None:
         with self._lock:
             self._versions.pop(check_path("table", table), None)
+            self._stored_us.pop(table, None)
+            self._given_up.pop(table, None)
             for key in [key for key in self._sequences if key[0] == table]:
                 del self._sequences[key]
 

@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -11,22 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
-
-from rota.backends.shared.disk_errors import disk_errors
+from rota.backends.shared.disk_errors import disk_errors, unavailable_by_text
+from rota.backends.shared.durable_files import make_directories, sync_directory
+from rota.backends.storage.delta_commits import LOG, commit_name
+from rota.backends.storage.table_folders import LocalFolder, TableFolder
 from rota.errors import RotaError, Unavailable
 
-LOG = "_delta_log"
-CONFIGURATION = {
-    # A checkpoint each 20 commits keeps opening a table at some 5 ms; without one it grew to 100 ms in 300 commits.
-    "delta.checkpointInterval": "20",
-    # Versions stay readable for ever: datasets and model versions name them.
-    "delta.enableExpiredLogCleanup": "false",
-}
-AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+TURN_S = 300.0
+"""How long a writer waits for another one of the same table: longer than joining files of 100 MB takes on a slow disk."""
 _COMMIT = re.compile(r"\d{20}\.(json|checkpoint\..*)")
 """A file that makes a log; one that a killed writer was about to put in place has another name."""
 _LOCK = "_rota.lock"
+_LOOK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +61,8 @@ class Place(Protocol):
 
     def has_commit(self, life: Life, version: int) -> bool: ...
 
-    def compact(self, delta: DeltaTable) -> None:
-        """Rewrite small files in one commit; may raise deltalake's `CommitFailedError` when other writers were faster."""
+    def folder(self, life: Life) -> TableFolder:
+        """The files of a life."""
         ...
 
     def drop(self, table: str) -> None:
@@ -78,51 +75,70 @@ class Place(Protocol):
 class Directory:
     """Tables in directories ROOT/<table>; writers of one table take turns by a file lock, which a killed holder gives back.
 
-    deltalake 1.6 needs that: two compactions at once both succeed, and the rows are then there twice. Readers take no lock.
+    Without turns a vacuum would take the file that a writer is about to commit for one that a killed writer left. Readers take no lock.
+    A writer waits up to `turn_s` seconds for the others. With `sync` a commit survives a power cut, without only kill -9.
     """
 
     options: Mapping[str, str] | None = None
     scan_options: dict[str, Any] | None = None
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, sync: bool = False, turn_s: float = TURN_S) -> None:
         self._root = root.resolve()
+        self._sync = sync
+        self._turn_s = turn_s
+        self._checked: dict[str, tuple[int, int, int]] = {}
         with disk_errors("opening the tables", self._root):
-            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(self._root)
 
     def __str__(self) -> str:
         return str(self._root)
 
     @contextmanager
     def turn(self, table: str) -> Iterator[None]:
-        path = self._root / table
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        make_directories(self._root / table)
+        path = self._root / table / _LOCK
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._wait(descriptor, table, path)
             yield
         finally:
             os.close(descriptor)
 
+    def _wait(self, descriptor: int, table: str, path: Path) -> None:
+        """Take the lock and leave this process's id in the file, for whoever waits in vain."""
+        until = time.monotonic() + self._turn_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+                    message = f"table {table!r}: process {holder} has held {path} for {self._turn_s:g} s; end it if it hangs, or retry later"
+                    raise Unavailable(message, table=table, path=str(path), holder=holder) from None
+                time.sleep(_LOOK_S)
+        with suppress(OSError):  # a full disk takes no number, and the lock holds without
+            os.pwrite(descriptor, f"{os.getpid():<19}\n".encode(), 0)
+
     def errors(self, doing: str) -> AbstractContextManager[None]:
         return disk_errors(doing, self._root)
 
-    def failed(self, table: str, error: Exception) -> RotaError:
-        hint = "check the disk's free space and the table's files"
-        return Unavailable(f"table {table!r}: the Delta engine failed: {error}; {hint}", table=table)
+    def failed(self, table: str, error: BaseException) -> RotaError:
+        return unavailable_by_text(error, f"work on table {table!r}", self._root)
 
     def life(self, table: str) -> Life:
         path = self._root / table
         try:
-            first = (path / LOG / f"{0:020d}.json").stat()
+            first = (path / commit_name(0)).stat()
         except FileNotFoundError:
             return Life(str(path), "foreign" if (path / LOG).is_dir() else None)
         return Life(str(path), (first.st_ino, first.st_mtime_ns))
 
-    def has_commit(self, life: Life, version: int) -> bool:
-        return Path(life.uri, LOG, f"{version:020d}.json").exists()
+    def folder(self, life: Life) -> TableFolder:
+        return LocalFolder(Path(life.uri), self._checked, sync=self._sync)
 
-    def compact(self, delta: DeltaTable) -> None:
-        delta.optimize.compact(post_commithook_properties=AFTER_COMMIT, commit_properties=CommitProperties(max_commit_retries=0))
+    def has_commit(self, life: Life, version: int) -> bool:
+        return Path(life.uri, commit_name(version)).exists()
 
     def drop(self, table: str) -> None:
         path = self._root / table
@@ -132,6 +148,8 @@ class Directory:
             # The log goes first, in one step: without it there is no table, whatever else a kill leaves lying about.
             with suppress(FileNotFoundError):
                 (path / LOG).rename(path / f"_dropped-{uuid.uuid4().hex}")
+            if self._sync:
+                sync_directory(path)
             for left in path.iterdir():
                 if left.suffix == ".parquet":
                     left.unlink()

@@ -1,42 +1,58 @@
-"""Tables as Delta Lake tables, written with deltalake and read lazily with polars, in a directory or in a bucket.
+"""Tables as Delta Lake tables, written and read lazily with polars, opened with deltalake, in a directory or in a bucket.
 
 Every commit names the version it follows, and is put in place only where that version is still the newest. Where it is not,
 the table is read again before the next try, so that a batch which has come in meanwhile is not stored a second time.
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError, TableNotFoundError
+from polars.exceptions import PolarsError
 
+from rota.backends.shared.engine_panics import EnginePanicked, panics_caught
 from rota.backends.shared.safe_names import check_path
 from rota.backends.shared.table_frames import check_columns, check_frame
-from rota.backends.storage.delta_places import AFTER_COMMIT, CONFIGURATION, Directory, Life, Place
+from rota.backends.storage import delta_commits, delta_damage
+from rota.backends.storage.delta_commits import COMMIT_ID, TYPES, Row
+from rota.backends.storage.delta_compaction import compact
+from rota.backends.storage.delta_places import Directory, Life, Place
+from rota.backends.storage.delta_vacuum import Changes, Vacuum, readable
 from rota.errors import Corrupt, InvalidInput, NotFound, Unavailable
+from rota.records.time import Micros
 
 _COMMIT_TRIES = 100
-_COMMIT_ID = "rota.commit"
-_TYPES: dict[str, pl.DataType] = {
-    "long": pl.Int64(), "double": pl.Float64(), "float": pl.Float32(), "string": pl.String(), "boolean": pl.Boolean(),
-}  # fmt: skip
+_AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 _EXISTS = "A table already exists"
+
+
+@dataclass(slots=True)
+class _Known:
+    """A table as it was read last: never written through, so that a scan of it stays what it was. `files`: sizes of its data files."""
+
+    life: Life
+    delta: DeltaTable
+    files: dict[str, int] | None = None
 
 
 class DeltaTables:
     """Tables (port) below a directory or another place; other engines (Spark, DuckDB, pandas) may read the same tables.
 
-    A batch's sequence is kept as a Delta application transaction, in the commit that holds its rows. `compact` never
-    vacuums. Columns are Int64, Float64, Float32, String and Boolean; a Delta table with others, with deletion vectors or with mapped
-    column names is refused by name.
+    A batch's sequence is kept as a Delta application transaction, in the commit that holds its rows. Data files and commits are
+    checked when a process uses them first. Columns are Int64, Float64, Float32,
+    String and Boolean; a Delta table with others, with deletion vectors or with mapped column names is refused by name.
     """
 
     def __init__(self, place: Path | Place) -> None:
         self._place = Directory(place) if isinstance(place, Path) else place
-        self._newest: dict[str, tuple[Life, DeltaTable]] = {}  # never written through, so that a scan of it stays what it was
+        self._newest: dict[str, _Known] = {}
+        self._commits_checked: dict[str, tuple[Life, int]] = {}
+        self._changes: dict[str, dict[int, Changes]] = {}
 
     def append(self, table: str, rows: pl.DataFrame, *, batch: tuple[str, int] | None = None) -> int:
         check_path("table", table)
@@ -57,9 +73,11 @@ class DeltaTables:
         raise _overtaken(table)
 
     def scan(self, table: str, *, version: int | None = None, columns: Sequence[str] | None = None) -> pl.LazyFrame:
-        delta = self._existing(table)
-        if version is not None and version != delta.version():
-            delta = self._at_version(table, delta, version)
+        known = self._existing(table)
+        if version is not None and version != known.delta.version():
+            known = self._at_version(table, known, version)
+        delta = known.delta
+        self._check_files(table, known)
         stored = _stored_types(table, delta)
         frame = pl.scan_delta(delta, storage_options=self._place.scan_options)
         if columns is None:
@@ -68,11 +86,12 @@ class DeltaTables:
         return frame.select(columns)
 
     def version(self, table: str) -> int | None:
-        delta = self._read(table)
-        return None if delta is None else delta.version()
+        known = self._read(table)
+        return None if known is None else known.delta.version()
 
     def sequence(self, table: str, writer: str) -> int:
-        return _sequence(self._read(table), writer)
+        known = self._read(table)
+        return -1 if known is None else _sequence(known.delta, writer)
 
     def compact(self, table: str) -> int:
         self._existing(table)
@@ -84,21 +103,38 @@ class DeltaTables:
                     break
                 try:
                     with self._delta_errors(table):
-                        self._place.compact(delta)
+                        self._check_files(table, _Known(life, delta))
+                        compact(delta, self._place.folder(life))
                 except CommitFailedError:
                     continue
                 except (Corrupt, Unavailable):
                     if self._place.life(table) == life:
                         raise
                     continue
-                return self._existing(table).version()
+                return self._existing(table).delta.version()
             else:
                 raise _overtaken(table)
-        return self._existing(table).version()  # it was dropped meanwhile: not found, or new and small
+        return self._existing(table).delta.version()  # it was dropped meanwhile: not found, or new and small
+
+    def vacuum(self, table: str, *, keep: Collection[int] = (), before_us: Micros) -> int:
+        if self._read(table) is None:
+            return 0
+        with self._place.errors(f"vacuuming table {table!r}"), self._place.turn(table):
+            life = self._place.life(table)
+            delta = self._open(table, life)
+            if delta is None or not delta_commits.is_plain(delta):
+                return 0
+
+            def at(version: int) -> DeltaTable:
+                return delta if version == delta.version() else DeltaTable(life.uri, version=version, storage_options=_options(self._place))
+
+            with self._delta_errors(table):
+                return Vacuum(delta, self._place.folder(life), at, self._changes.setdefault(life.uri, {})).run(keep, before_us)
 
     def drop(self, table: str) -> None:
         check_path("table", table)
         self._newest.pop(table, None)
+        self._changes.pop(self._place.life(table).uri, None)
         with self._place.errors(f"dropping table {table!r}"):
             self._place.drop(table)
 
@@ -112,36 +148,37 @@ class DeltaTables:
         if delta is not None and batch and batch[1] <= _sequence(delta, batch[0]):
             return delta.version()
         check_frame(table, rows, {} if delta is None else _stored_types(table, delta))
+        version = 0 if delta is None else delta.version() + 1
         try:
             with self._delta_errors(table):
-                self._write(delta, life, rows, batch, commit_id)
+                if delta is not None and not delta_commits.is_plain(delta):
+                    _write_foreign(delta, rows, batch, commit_id)
+                    return delta.version()
+                if not self._commit(life, version, delta, rows, batch, commit_id):
+                    return self._version_of(table, life, commit_id)
+                if delta is not None:
+                    delta.update_incremental()
+                    if delta.version() == version:
+                        delta_commits.checkpoint(delta, self._place.folder(life), version)
+                    self._newest[table] = _Known(life, delta)
         except CommitFailedError:
             return self._version_of(table, life, commit_id)
-        if delta is None:
-            return 0
-        self._newest[table] = (life, delta)  # it stands at its own commit now, and nothing is written through it again
-        return delta.version()
+        return version
 
-    def _write(self, delta: DeltaTable | None, life: Life, rows: pl.DataFrame, batch: tuple[str, int] | None, commit_id: str) -> None:
-        write_deltalake(
-            life.uri if delta is None else delta,
-            rows,
-            mode="error" if delta is None else "append",
-            schema_mode=None if delta is None else "merge",
-            configuration=CONFIGURATION if delta is None else None,
-            storage_options=_options(self._place) if delta is None else None,
-            commit_properties=CommitProperties(
-                app_transactions=[Transaction(*batch)] if batch else None, max_commit_retries=0, custom_metadata={_COMMIT_ID: commit_id}
-            ),
-            post_commithook_properties=AFTER_COMMIT,
-        )
+    def _commit(self, life: Life, version: int, delta: DeltaTable | None, rows: pl.DataFrame, batch: tuple[str, int] | None, commit_id: str) -> bool:
+        """Write the rows and put the commit that names them in place; False where that version is taken."""
+        folder = self._place.folder(life)
+        actions: list[Row] = [delta_commits.information("WRITE", **{COMMIT_ID: commit_id})]
+        actions += delta_commits.creation(rows) if delta is None else delta_commits.widening(delta, rows)
+        actions += [delta_commits.sequence_of(batch)] if batch else []
+        return delta_commits.put(folder, version, actions + delta_commits.written(folder, rows))
 
     def _version_of(self, table: str, life: Life, commit_id: str) -> int | None:
         """A refused commit may be there all the same: its first request was carried out, the answer lost, the second refused."""
         delta = self._open(table, life)
         if delta is not None:
             for commit in delta.history(_COMMIT_TRIES):
-                if commit.get(_COMMIT_ID) == commit_id:
+                if commit.get(COMMIT_ID) == commit_id:
                     return int(commit["version"])
         return None
 
@@ -150,47 +187,77 @@ class DeltaTables:
             return None
         try:
             with self._delta_errors(table):
-                delta = DeltaTable(life.uri, storage_options=_options(self._place))
+                delta = delta_damage.opened(self._place.folder(life), lambda: DeltaTable(life.uri, storage_options=_options(self._place)))
+                self._check_commits(table, life, delta)
         except TableNotFoundError:
             return None
         _check_features(table, delta)
         return delta
 
-    def _read(self, table: str) -> DeltaTable | None:
-        """The newest version for reading: the one read last, unless the log has the next version's commit by now."""
+    def _check_commits(self, table: str, life: Life, delta: DeltaTable) -> None:
+        """Commits are checked once by each process: a flipped byte could let an engine pass over a file without a word."""
+        newest = delta.version()
+        checked = self._commits_checked.get(table)
+        first = checked[1] + 1 if checked is not None and checked[0] == life else newest - newest % delta_commits.CHECKPOINT_EVERY
+        for version in range(max(first, 0), newest + 1):
+            delta_commits.read(self._place.folder(life), version)
+        self._commits_checked[table] = (life, newest)
+
+    def _read(self, table: str) -> _Known | None:
+        """The newest version for reading: the one read last, unless the log has the next version's commit by now, or no longer its own."""
         check_path("table", table)
         with self._place.errors(f"reading table {table!r}"):
             life = self._place.life(table)
             known = self._newest.get(table)
-            if known is not None and known[0] == life and not self._place.has_commit(life, known[1].version() + 1):
-                return known[1]
+            if known is not None and known.life == life and self._is_newest(known):
+                return known
             try:
                 delta = self._open(table, life)
             except (Corrupt, Unavailable):
                 if self._place.life(table) == life:
                     raise
                 return self._read(table)  # it was dropped while it was being opened
-        if delta is not None:
-            self._newest[table] = (life, delta)
-        return delta
-
-    def _existing(self, table: str) -> DeltaTable:
-        delta = self._read(table)
         if delta is None:
-            raise NotFound(f"there is no table {table!r} in {self._place}; append to it first, or see tables()", table=table)
-        return delta
+            return None
+        known = self._newest[table] = _Known(life, delta)
+        return known
 
-    def _at_version(self, table: str, newest: DeltaTable, version: int) -> DeltaTable:
-        if not 0 <= version < newest.version():
-            raise NotFound(f"table {table!r} has no version {version}; its newest is {newest.version()}", table=table, version=version)
-        with self._delta_errors(table):
-            return DeltaTable(newest.table_uri, version=version, storage_options=_options(self._place))
+    def _is_newest(self, known: _Known) -> bool:
+        version = known.delta.version()
+        return not self._place.has_commit(known.life, version + 1) and self._place.has_commit(known.life, version)
+
+    def _existing(self, table: str) -> _Known:
+        known = self._read(table)
+        if known is None:
+            raise NotFound(f"there is no table {table!r} in {self._place}; append to it first, or see tables()", table=table)
+        return known
+
+    def _at_version(self, table: str, newest: _Known, version: int) -> _Known:
+        if not 0 <= version < newest.delta.version():
+            raise NotFound(f"table {table!r} has no version {version}; its newest is {newest.delta.version()}", table=table, version=version)
+        with self._place.errors(f"reading table {table!r}"), self._delta_errors(table):
+            there = readable(self._place.folder(newest.life))
+            if version not in there:
+                message = f"version {version} of table {table!r} was given up by housekeeping; every version from {there.since} on can be read"
+                raise NotFound(message, table=table, version=version)
+            return _Known(newest.life, DeltaTable(newest.delta.table_uri, version=version, storage_options=_options(self._place)))
+
+    def _check_files(self, table: str, known: _Known) -> None:
+        if known.files is None:
+            found = pl.DataFrame(known.delta.get_add_actions())
+            known.files = dict(zip(found["path"].to_list(), found["size_bytes"].to_list(), strict=True))
+        with self._place.errors(f"reading table {table!r}"):
+            wrong = self._place.folder(known.life).damage(known.files)
+        if wrong:
+            message = f"table {table!r} is damaged: {wrong}; restore that file from a backup, or drop the table if its rows can be had again"
+            raise Corrupt(message, table=table)
 
     @contextmanager
     def _delta_errors(self, table: str) -> Iterator[None]:
-        """Translate what deltalake raises, apart from the two that steer this module."""
+        """Translate what the engines raise, apart from the two that steer this module."""
         try:
-            yield
+            with panics_caught():
+                yield
         except (CommitFailedError, TableNotFoundError):
             raise
         except SchemaMismatchError as error:
@@ -199,8 +266,22 @@ class DeltaTables:
             if _EXISTS in str(error):
                 raise CommitFailedError(str(error)) from error
             raise self._place.failed(table, error) from error
-        except OSError as error:
+        except (OSError, PolarsError, EnginePanicked) as error:
             raise self._place.failed(table, error) from error
+
+
+def _write_foreign(delta: DeltaTable, rows: pl.DataFrame, batch: tuple[str, int] | None, commit_id: str) -> None:
+    """Append to a table whose rules deltalake's writer keeps."""
+    write_deltalake(
+        delta,
+        rows,
+        mode="append",
+        schema_mode="merge",
+        commit_properties=CommitProperties(
+            app_transactions=[Transaction(*batch)] if batch else None, max_commit_retries=0, custom_metadata={COMMIT_ID: commit_id}
+        ),
+        post_commithook_properties=_AFTER_COMMIT,
+    )
 
 
 def _options(place: Place) -> dict[str, str] | None:
@@ -212,8 +293,8 @@ def _overtaken(table: str) -> Unavailable:
     return Unavailable(f"table {table!r}: {_COMMIT_TRIES} commits in a row met another writer's; retry later", table=table)
 
 
-def _sequence(delta: DeltaTable | None, writer: str) -> int:
-    found = None if delta is None else delta.transaction_version(writer)
+def _sequence(delta: DeltaTable, writer: str) -> int:
+    found = delta.transaction_version(writer)
     return -1 if found is None else found
 
 
@@ -231,7 +312,7 @@ def _check_features(table: str, delta: DeltaTable) -> None:
 def _stored_types(table: str, delta: DeltaTable) -> dict[str, pl.DataType]:
     types = {}
     for field in delta.schema().fields:
-        type_ = _TYPES.get(getattr(field.type, "type", ""))
+        type_ = TYPES.get(getattr(field.type, "type", ""))
         if type_ is None:
             raise InvalidInput(f"column {field.name!r} of table {table!r} has the Delta type {field.type}, which Rota does not store", table=table)
         types[field.name] = type_

@@ -155,6 +155,12 @@ class Bucket:
             found = obstore.list_with_delimiter(self.store, folder or None)
         return list(found["common_prefixes"]), [item["path"] for item in found["objects"]]
 
+    def objects(self, folder: str) -> list[tuple[str, int, Micros]]:
+        """The objects directly within a folder: path, size in bytes, and when it was written by the store's clock."""
+        with self.errors(f"listing {folder or 'the objects'}"):
+            found = obstore.list_with_delimiter(self.store, folder or None)["objects"]
+        return [(item["path"], int(item["size"]), from_datetime(item["last_modified"])) for item in found]
+
     def delete(self, *paths: str) -> None:
         """Delete objects; a missing one is no error."""
         with self.errors(f"deleting {len(paths)} objects"), suppress(FileNotFoundError):
@@ -168,7 +174,7 @@ class Bucket:
         except (BaseError, OSError) as error:
             raise self.translated(doing, error) from error
 
-    def translated(self, doing: str, error: Exception) -> RotaError:
+    def translated(self, doing: str, error: BaseException) -> RotaError:
         """The error to raise for one of an engine: what to do next depends on what the store said."""
         said = str(error)
         if "NoSuchBucket" in said:

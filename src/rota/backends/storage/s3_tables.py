@@ -6,21 +6,68 @@ middle of it finds out before it acknowledges anything. What the life held is de
 """
 
 import threading
+import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from deltalake import DeltaTable
-
-from rota.backends.storage.delta_compaction import compact
-from rota.backends.storage.delta_places import LOG, Life
+from rota.backends.storage.delta_commits import LOG, commit_name
+from rota.backends.storage.delta_places import Life
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.s3_blobs import S3Blobs
 from rota.backends.storage.s3_bucket import Bucket, open_bucket
+from rota.backends.storage.table_folders import DAMAGED, StoredFile, TableFolder
 from rota.errors import RotaError
 
 _DROPPED, _LIFE = "_dropped", "_life-"
+
+
+class BucketFolder:
+    """A folder of a bucket. What the store has taken is durable."""
+
+    def __init__(self, bucket: Bucket, folder: str) -> None:
+        self._bucket = bucket
+        self._folder = folder
+        self.scan_options: dict[str, Any] | None = bucket.scan_options
+
+    def address(self, name: str) -> str:
+        return self._bucket.url(f"{self._folder}/{name}")
+
+    def store(self, write: Callable[[str], object]) -> tuple[str, int]:
+        name = f"part-00000-{uuid.uuid4()}-c000.zstd.parquet"
+        write(self.address(name))
+        return name, self._bucket.size(f"{self._folder}/{name}")
+
+    def damage(self, files: Mapping[str, int]) -> str:  # noqa: ARG002 - the port's form
+        """Nothing: the store applies a request whole or not at all, and checks what it holds."""
+        return ""
+
+    def read(self, name: str) -> bytes | None:
+        return self._bucket.read(f"{self._folder}/{name}")
+
+    def create(self, name: str, data: bytes) -> bool:
+        return self._bucket.create(f"{self._folder}/{name}", data)
+
+    def replace(self, name: str, data: bytes) -> None:
+        self._bucket.write(f"{self._folder}/{name}", data)
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Nothing to do: a request that was answered has been carried out."""
+
+    def files(self, within: str = "") -> list[StoredFile]:
+        objects = self._bucket.objects(f"{self._folder}/{within}".rstrip("/"))
+        return [StoredFile(path.removeprefix(f"{self._folder}/"), size, written_us) for path, size, written_us in objects]
+
+    def delete(self, names: Sequence[str]) -> None:
+        if names:
+            self._bucket.delete(*(f"{self._folder}/{name}" for name in names))
+
+    def set_aside(self, name: str) -> None:
+        data = self._bucket.read(f"{self._folder}/{name}")
+        if data is not None:
+            self._bucket.write(f"{self._folder}/{DAMAGED}/{name.rpartition('/')[2]}", data)
+            self._bucket.delete(f"{self._folder}/{name}")
 
 
 class S3Tables:
@@ -43,7 +90,7 @@ class S3Tables:
     def errors(self, doing: str) -> AbstractContextManager[None]:
         return self._bucket.errors(doing)
 
-    def failed(self, table: str, error: Exception) -> RotaError:
+    def failed(self, table: str, error: BaseException) -> RotaError:
         return self._bucket.translated(f"work on table {table!r}", error)
 
     def life(self, table: str) -> Life:
@@ -58,10 +105,10 @@ class S3Tables:
         return Life(self._bucket.url(_folder(table, number)), number)
 
     def has_commit(self, life: Life, version: int) -> bool:
-        return self._bucket.has(f"{self._path(life.uri)}/{LOG}/{version:020d}.json")
+        return self._bucket.has(f"{self._path(life.uri)}/{commit_name(version)}")
 
-    def compact(self, delta: DeltaTable) -> None:
-        compact(delta, self._bucket, self._path(delta.table_uri.rstrip("/")))
+    def folder(self, life: Life) -> TableFolder:
+        return BucketFolder(self._bucket, self._path(life.uri))
 
     def drop(self, table: str) -> None:
         life = self.life(table)

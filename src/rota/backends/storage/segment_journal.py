@@ -5,9 +5,13 @@ length has a CRC of its own so that a damaged length cannot pass for a half-writ
 a writer that could not write an entry whole leaves its segment and goes on in a new one.
 
 The writer holds an exclusive flock on its segment, which the kernel gives back however the process ends.
+
+Damage costs the entry it is in and no other: a reader goes on with the next whole one, and when the segment has been read it is moved
+to ROOT/damaged instead of removed. What a kill or a power cut leaves at the end of a segment is no damage.
 """
 
 import fcntl
+import logging
 import os
 import re
 import secrets
@@ -16,17 +20,25 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rota.backends.shared.disk_errors import disk_errors, unavailable
+from rota.backends.shared.durable_files import make_directories, sync_directory
 from rota.backends.shared.safe_names import check_path
-from rota.errors import Corrupt, InvalidInput
-from rota.ports.journal import Chunk
+from rota.errors import InvalidInput
+from rota.ports.journal import Chunk, DamagedSegment
+
+logger = logging.getLogger("rota.storage")
 
 _HEADER = struct.Struct("<III")
 _LENGTH = struct.Struct("<I")
 _SEGMENT = re.compile(r"\d{16,}-\d+-[0-9a-f]+\.seg")
 _LARGEST = 2**31 - 1
+_PAGE = 4_096
+_DAMAGED = "damaged"
+_SET_APART = ".damaged"
+"""What the name of a segment in `_DAMAGED` ends with: it is no segment of any stream."""
 
 
 class SegmentJournal:
@@ -40,8 +52,9 @@ class SegmentJournal:
         self._segment_bytes = segment_bytes
         self._pid = os.getpid()
         self._writers: dict[str, _Writer] = {}
+        self._damage: dict[Path, str] = {}
         with disk_errors("opening the journal", self._root):
-            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(self._root)
 
     def append(self, stream: str, payloads: Sequence[bytes], *, sync: bool = False) -> tuple[str, int]:
         if os.getpid() != self._pid:  # after a fork the parent's segments stay the parent's
@@ -56,14 +69,87 @@ class SegmentJournal:
     def read(self, stream: str, after: dict[str, int] | None = None, *, max_bytes: int = 16_000_000) -> Iterator[Chunk]:
         offsets = after or {}
         for path in _segments(self._folder(stream)):
-            yield from _chunks(path, offsets.get(path.name, 0), max_bytes)
+            yield from self._chunks(path, offsets.get(path.name, 0), max_bytes)
 
     def drop(self, stream: str, segment: str, end: int) -> bool:
         folder = self._folder(stream)
         if not _SEGMENT.fullmatch(segment):
             raise InvalidInput(f"{segment!r} is no segment name of a journal", stream=stream, segment=segment)
         with disk_errors(f"dropping {segment} of stream {stream!r}", self._root):
-            return _drop(folder / segment, end)
+            return self._dropped(folder / segment, end)
+
+    def damaged(self) -> list[DamagedSegment]:
+        apart, found = self._root / _DAMAGED, []
+        for path in sorted(apart.rglob(f"*{_SET_APART}")):
+            stream = path.parent.relative_to(apart).as_posix()
+            found.append(DamagedSegment(stream, path.name.removesuffix(_SET_APART), str(path), "set apart, its other entries were read"))
+        in_place = [(path, why) for path, why in self._damage.items() if path.exists()]
+        return found + [DamagedSegment(path.parent.relative_to(self._root).as_posix(), path.name, str(path), why) for path, why in in_place]
+
+    def _chunks(self, path: Path, start: int, max_bytes: int) -> Iterator[Chunk]:
+        """Chunks of one segment up to its size now, so that a busy writer cannot hold a reader for ever."""
+        with disk_errors("reading the journal", path):
+            try:
+                descriptor = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                return  # dropped since it was listed
+        try:
+            size = os.fstat(descriptor).st_size
+            if start > size:
+                self._note(path, f"it has {size} bytes, and {start} were read from it before")
+                return
+            while start < size:
+                with disk_errors("reading the journal", path):
+                    entries = _Entries(descriptor, start, size, max_bytes)
+                for at in entries.damaged:
+                    self._note(path, f"an entry at byte {at} is not what was written")
+                if not entries.payloads:
+                    return
+                yield Chunk(path.name, start, entries.end, tuple(entries.payloads))
+                start = entries.end
+        finally:
+            os.close(descriptor)
+
+    def _note(self, path: Path, why: str) -> None:
+        if path not in self._damage:
+            self._damage[path] = why
+            logger.error("segment %s is damaged: %s; the rest of it is read", path, why, extra={"action": "damaged_segment", "segment": path.name})
+
+    def _dropped(self, path: Path, end: int) -> bool:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            size = os.fstat(descriptor).st_size
+            if not _is_file(descriptor, path):
+                return False
+            if end > size and self._damage.get(path, "").startswith("it has"):  # what is left of it was read before it was cut short
+                self._set_apart(path)
+                return True
+            last, damaged = _whole(descriptor, size)
+            if last != end:
+                return False
+            if damaged:
+                self._set_apart(path)
+            else:
+                path.unlink()
+        except BlockingIOError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(descriptor)
+
+    def _set_apart(self, path: Path) -> None:
+        target = self._root / _DAMAGED / path.parent.relative_to(self._root) / f"{path.name}{_SET_APART}"
+        make_directories(target.parent)
+        path.rename(target)
+        sync_directory(target.parent)
+        sync_directory(path.parent)
+        self._damage.pop(path, None)
+        logger.error("damaged segment %s was set apart as %s", path.name, target, extra={"action": "set_apart", "segment": path.name})
 
     def streams(self) -> list[str]:
         found = {path.parent.relative_to(self._root).as_posix() for path in self._root.rglob("*.seg")}
@@ -133,10 +219,9 @@ class _Writer:
             raise
 
     def _open(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(self._folder)
         for path in _segments(self._folder):
-            if path.stat().st_size == 0:
-                _drop(path, 0)
+            _drop_empty(path)
         while True:
             self._name = f"{time.time_ns() // 1_000:016d}-{os.getpid()}-{secrets.token_hex(4)}.seg"
             path = self._folder / self._name
@@ -146,7 +231,7 @@ class _Writer:
                 break
             os.close(descriptor)  # another process took the still empty segment for an abandoned one and dropped it
         self._descriptor, self._size = descriptor, 0
-        _sync_directory(self._folder)
+        sync_directory(self._folder)
 
     def _leave(self) -> None:
         if self._descriptor >= 0:
@@ -168,85 +253,106 @@ def _segments(folder: Path) -> list[Path]:
         return []
 
 
-def _chunks(path: Path, start: int, max_bytes: int) -> Iterator[Chunk]:
-    """Chunks of one segment up to its size now, so that a busy writer cannot hold a reader for ever."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return  # dropped since it was listed
-    with file:
-        size = os.fstat(file.fileno()).st_size
-        if start > size:
-            raise Corrupt(f"segment {path} has {size} bytes, but {start} were read from it before; restore it", segment=path.name, size=size)
-        while start < size:
-            payloads, end = _entries(path, file.fileno(), start, size, max_bytes)
-            if not payloads:
+class _Entries:
+    """Whole entries of an open segment from `start`, together at most `max_bytes` of payload (the first one always).
+
+    `end` is where the last of them ends, `damaged` where entries begin that are not what was written. Damage with nothing
+    whole behind it is not passed: what follows it may be on its way.
+    """
+
+    def __init__(self, descriptor: int, start: int, size: int, max_bytes: int) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._piece = max_bytes + _HEADER.size
+        self._data, self._base = b"", start
+        self.payloads: list[bytes] = []
+        self.damaged: list[int] = []
+        self.end = start
+        self._read(start, max_bytes)
+
+    def _read(self, at: int, max_bytes: int) -> None:
+        taken = 0
+        while at + _HEADER.size <= self._size:
+            length, length_crc, payload_crc = _HEADER.unpack(self._bytes(at, _HEADER.size))
+            if zlib.crc32(_LENGTH.pack(length)) != length_crc:
+                if self._is_zero(at):
+                    return  # a power cut may leave a tail of zeros
+                self.damaged.append(at)
+                at = self._next_header(at + 1)
+                continue
+            end = at + _HEADER.size + length
+            if end > self._size or (self.payloads and taken + length > max_bytes):
                 return
-            yield Chunk(path.name, start, end, payloads)
-            start = end
+            payload = self._bytes(at + _HEADER.size, length)
+            if zlib.crc32(payload) == payload_crc:
+                self.payloads.append(payload)
+                taken += length
+                self.end = end
+            elif end == self._size and self._is_unwritten(at, end):
+                return
+            else:
+                self.damaged.append(at)
+            at = end
 
+    def _bytes(self, at: int, count: int) -> bytes:
+        if at < self._base or at + count > self._base + len(self._data):
+            self._data, self._base = os.pread(self._descriptor, min(self._size - at, max(self._piece, count)), at), at
+        return self._data[at - self._base : at - self._base + count]
 
-def _entries(path: Path, descriptor: int, start: int, size: int, max_bytes: int) -> tuple[tuple[bytes, ...], int]:
-    """Whole entries from `start`, together at most `max_bytes` of payload (the first one always), and where they end."""
-    payloads: list[bytes] = []
-    taken, at = 0, start
-    data, base = b"", start
-    while at + _HEADER.size <= size:
-        if at + _HEADER.size > base + len(data):
-            data, base = os.pread(descriptor, min(size - at, max_bytes + _HEADER.size), at), at
-        length, length_crc, payload_crc = _HEADER.unpack_from(data, at - base)
-        if zlib.crc32(_LENGTH.pack(length)) != length_crc:
-            _check_torn(path, descriptor, at, size)
-            break
-        end = at + _HEADER.size + length
-        if end > size or (payloads and taken + length > max_bytes):
-            break
-        if end > base + len(data):
-            data, base = os.pread(descriptor, end - at, at), at
-        payload = data[at + _HEADER.size - base : end - base]
-        if zlib.crc32(payload) != payload_crc:
-            if end == size:
-                break  # the last entry: a power cut may leave its header without its payload
-            raise _damaged(path, at)
-        payloads.append(payload)
-        taken, at = taken + length, end
-    return tuple(payloads), at
+    def _next_header(self, at: int) -> int:
+        """Where the next whole entry begins, or the segment's size. Entries have less than 16 MB, so that a length ends with a zero byte."""
+        while at + _HEADER.size <= self._size:
+            piece = self._bytes(at, min(1_000_000, self._size - at))
+            zero = piece.find(b"\0", 3)
+            while 3 <= zero <= len(piece) - _HEADER.size + 3:
+                if self._is_entry(at + zero - 3):
+                    return at + zero - 3
+                zero = piece.find(b"\0", zero + 1)
+            at += max(1, len(piece) - _HEADER.size + 1)
+        return self._size
 
-
-def _check_torn(path: Path, descriptor: int, at: int, size: int) -> None:
-    """A power cut may leave a tail of zeros; anything else that is no header is damage."""
-    while at < size:
-        piece = os.pread(descriptor, 1_000_000, at)
-        if piece.strip(b"\0"):
-            raise _damaged(path, at)
-        at += len(piece)
-
-
-def _damaged(path: Path, at: int) -> Corrupt:
-    return Corrupt(f"segment {path} is damaged at byte {at}; restore the file, or set it aside to go on without its rest", segment=path.name, at=at)
-
-
-def _drop(path: Path, end: int) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not _is_file(descriptor, path) or _last_end(path) != end:
+    def _is_entry(self, at: int) -> bool:
+        header = os.pread(self._descriptor, _HEADER.size, at)
+        length, length_crc, payload_crc = _HEADER.unpack(header)
+        if zlib.crc32(header[: _LENGTH.size]) != length_crc or at + _HEADER.size + length > self._size:
             return False
-        path.unlink()
-    except (BlockingIOError, Corrupt):
-        return False
-    else:
+        return bool(zlib.crc32(os.pread(self._descriptor, length, at + _HEADER.size)) == payload_crc)
+
+    def _is_zero(self, at: int) -> bool:
+        while at < self._size:
+            piece = os.pread(self._descriptor, 1_000_000, at)
+            if piece.strip(b"\0"):
+                return False
+            at += len(piece)
         return True
-    finally:
-        os.close(descriptor)
+
+    def _is_unwritten(self, at: int, end: int) -> bool:
+        """Whether a power cut may have left the last entry so: pages of the file that were never written read as zeros."""
+        return self._is_zero(max(at + _HEADER.size, (end - 1) // _PAGE * _PAGE))
 
 
-def _last_end(path: Path) -> int:
-    """Where the last whole entry of a segment ends; what follows it in a segment that nobody holds is torn for ever."""
-    return max((chunk.end for chunk in _chunks(path, 0, 1_000_000)), default=0)
+def _whole(descriptor: int, size: int) -> tuple[int, bool]:
+    """Where the last whole entry of a segment ends (what follows it in a segment that nobody holds is torn for ever), and whether it has damage."""
+    end, damaged = 0, False
+    while True:
+        entries = _Entries(descriptor, end, size, 1_000_000)
+        damaged = damaged or bool(entries.damaged)
+        if not entries.payloads:
+            return end, damaged
+        end = entries.end
+
+
+def _drop_empty(path: Path) -> None:
+    """Remove a segment that a process left before it had written a whole entry."""
+    with suppress(FileNotFoundError, BlockingIOError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            first = _Entries(descriptor, 0, os.fstat(descriptor).st_size, 1)
+            if _is_file(descriptor, path) and not first.payloads and not first.damaged:
+                path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
@@ -254,11 +360,3 @@ def _is_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,19 @@
+"""Panics of engines written in Rust: PyO3 raises them past `except Exception`, and one would end the thread that asked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class EnginePanicked(Exception):
+    """An engine gave up in the middle of its work: bytes it did not expect, or a mistake of its own."""
+
+
+@contextmanager
+def panics_caught() -> Iterator[None]:
+    """Raise a Rust panic as `EnginePanicked`, which is an ordinary exception."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise EnginePanicked(str(error)) from error
