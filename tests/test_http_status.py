@@ -6,7 +6,7 @@ import pytest
 
 from rota import errors, http_status
 from rota.durable.workflow import Blocked
-from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError, Unavailable
+from rota.errors import Conflict, Interrupted, InvalidInput, NotFound, Refused, RotaError, Unavailable
 from rota.server.mlflow.wire import CODES
 
 
@@ -17,7 +17,7 @@ def test_every_error_has_a_row_and_the_printed_table_is_this_one():
     assert printed == [(kind.__name__, str(status), code) for kind, (status, code) in http_status.TABLE.items()]
 
 
-@pytest.mark.parametrize("kind", [InvalidInput, NotFound, Conflict, Refused, Unavailable])
+@pytest.mark.parametrize("kind", [InvalidInput, NotFound, Conflict, Refused, Unavailable, Interrupted])
 def test_a_client_raises_what_was_raised_in_the_server(kind: type[RotaError]):
     assert http_status.error_of(http_status.status_of(kind("x"))) is kind
 

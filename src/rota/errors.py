@@ -7,6 +7,7 @@ RotaError
 ├── Refused        a gate, a policy or a state forbids the act: satisfy it, or ask whoever owns it
 ├── Corrupt        stored bytes are not what was stored: restore them; never retried
 ├── Unavailable    an engine did not answer: the one error that may be retried
+├── Interrupted    work was ended before it was done (too long, killed, stopped): done again only where it says so
 └── LostLease      another worker owns the run now: stop working on it at once
 
 A class exists because a caller acts differently on it. HTTP status codes stand in `rota.http_status`, not here.
@@ -43,6 +44,10 @@ class Corrupt(RotaError):
 
 class Unavailable(RotaError):
     """An engine did not answer; retrying later may succeed."""
+
+
+class Interrupted(RotaError):
+    """Work in a process of its own was ended before it answered; the fact `cause` is timeout, died, garbled or stopped."""
 
 
 class LostLease(RotaError):

@@ -8,12 +8,13 @@ LostLease      409     RESOURCE_CONFLICT
 Refused        403     PERMISSION_DENIED
 Corrupt        500     DATA_LOSS
 Unavailable    503     TEMPORARILY_UNAVAILABLE
+Interrupted    504     INTERNAL_ERROR
 RotaError      500     INTERNAL_ERROR
 """
 
 from collections.abc import Mapping
 
-from rota.errors import Conflict, Corrupt, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
+from rota.errors import Conflict, Corrupt, Interrupted, InvalidInput, LostLease, NotFound, Refused, RotaError, Unavailable
 
 TABLE: Mapping[type[RotaError], tuple[int, str]] = {
     InvalidInput: (422, "INVALID_PARAMETER_VALUE"),
@@ -23,6 +24,7 @@ TABLE: Mapping[type[RotaError], tuple[int, str]] = {
     Refused: (403, "PERMISSION_DENIED"),
     Corrupt: (500, "DATA_LOSS"),
     Unavailable: (503, "TEMPORARILY_UNAVAILABLE"),
+    Interrupted: (504, "INTERNAL_ERROR"),
     RotaError: (500, "INTERNAL_ERROR"),
 }
 """Status and MLflow's code of each error; a subclass has those of its base. MLflow's own status of a code stands beside its routes."""
@@ -37,6 +39,7 @@ _RAISED: Mapping[int, type[RotaError]] = {
     422: InvalidInput,
     502: Unavailable,  # a proxy without a process behind it
     503: Unavailable,
+    504: Interrupted,
 }
 
 

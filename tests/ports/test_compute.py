@@ -16,7 +16,7 @@ import pytest
 
 from rota.backends.inline_compute import InlineCompute
 from rota.backends.local_processes import LocalProcesses
-from rota.errors import Refused, Unavailable
+from rota.errors import Interrupted, Refused, Unavailable
 from rota.testing.compute import ComputeContract
 
 
@@ -36,9 +36,9 @@ class TestLocalProcesses(ComputeContract):
 class TestInlineCompute(ComputeContract):
     gaps: ClassVar = {
         "test_a_passed_timeout_ends_the_function": "a call in the own process cannot be ended",
-        "test_a_dead_process_is_unavailable_and_the_next_run_works": "it would be the caller's own death",
+        "test_a_dead_process_interrupts_and_the_next_run_works": "it would be the caller's own death",
     }
-    deadly = frozenset({"test_a_dead_process_is_unavailable_and_the_next_run_works"})
+    deadly = frozenset({"test_a_dead_process_interrupts_and_the_next_run_works"})
 
     @pytest.fixture
     def compute(self) -> InlineCompute:
@@ -141,7 +141,7 @@ def test_a_timeout_ends_what_the_function_started(compute: LocalProcesses, tmp_p
     project, file = write(tmp_path / "p", FAMILY + WHO), tmp_path / "pid"
     compute.run("user_code:who", {}, path=project)  # the time-out is not for starting Python
     for timeout_s in (1.5, 6, 24, 96):  # a busy machine may need longer for the function to begin
-        with pytest.raises(Unavailable, match=f"after {timeout_s:g} s".replace(".", r"\.")):
+        with pytest.raises(Interrupted, match=f"after {timeout_s:g} s".replace(".", r"\.")):
             compute.run("user_code:family", {"file": str(file), "linger": True}, path=project, timeout_s=timeout_s)
         if file.exists():
             break
@@ -155,7 +155,7 @@ def test_close_ends_running_and_idle_children_and_refuses_more(compute: LocalPro
         running = pool.submit(compute.run, "user_code:family", {"file": str(file), "linger": True}, path=project)
         assert until(lambda: file.exists() and file.read_text())
         compute.close()
-        with pytest.raises(Unavailable, match="SIGKILL"):
+        with pytest.raises(Interrupted, match="SIGKILL"):
             running.result(timeout=60)
     assert until(lambda: gone(idle) and gone(int(file.read_text())))
     with pytest.raises(Refused, match="closed"):

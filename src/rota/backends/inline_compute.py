@@ -5,7 +5,7 @@ import json
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,15 @@ class InlineCompute:
     def __init__(self) -> None:
         self._lock = threading.RLock()
 
-    def run(self, function: str, arguments: Mapping[str, Any], *, path: Path | None = None, timeout_s: float = 3_600) -> Any:  # noqa: ARG002
+    def run(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        *,
+        path: Path | None = None,
+        timeout_s: float = 3_600,  # noqa: ARG002
+        stopped: Callable[[], bool] = lambda: False,  # noqa: ARG002
+    ) -> Any:
         check_function(function)
         passed = json.loads(to_json(f"the arguments of {function}", arguments))
         with self._lock, _importing_from(path):
@@ -52,7 +60,7 @@ def run_function(function: str, arguments: Mapping[str, Any]) -> str:
     try:
         result = getattr(importlib.import_module(module), name)(arguments)
     except (Exception, SystemExit) as error:
-        raise refused(function, type(error).__name__, str(error), _tail(error)) from error
+        raise refused(function, **failure(error)) from error
     try:
         return to_json(f"the result of {function}, a {type(result).__name__},", result)
     except InvalidInput as error:
@@ -62,6 +70,11 @@ def run_function(function: str, arguments: Mapping[str, Any]) -> str:
 def refused(function: str, type_: str, message: str, tail: str) -> Refused:
     """The error for a function that raised."""
     return Refused(f"{function} raised {type_}: {message}\n{tail}".rstrip(), function=function, type=type_, error=message, traceback=tail)
+
+
+def failure(error: BaseException) -> dict[str, str]:
+    """What `refused` is told of an exception: type, message and the last lines of its traceback."""
+    return {"type_": type(error).__name__, "message": str(error), "tail": _tail(error)}
 
 
 def _tail(error: BaseException) -> str:

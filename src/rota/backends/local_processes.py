@@ -1,13 +1,11 @@
-"""Compute in child processes of this machine, kept warm per code path. Run as a module, this file is the child.
+"""Compute in child processes of this machine, kept warm per code path.
 
-Three processes take part. The caller holds one end of a socket and the write end of a "lifeline" pipe. The child, leader of
-its own process group, reads requests and writes answers as JSON lines; user code keeps standard error (and its prints go
-there). The guard, a small fork of the child, only waits for the lifeline to close and then kills the group, so a caller's
-death ends the child and all it started even while user code holds the interpreter's lock. (PR_SET_PDEATHSIG would not do:
-it fires when the starting *thread* ends, and spares grandchildren.)
+Each child is a keeper with a runner below it (`step_process`). The caller holds one end of a channel of their own and the write end
+of a "lifeline" pipe: the keeper ends everything when it closes, so a caller's death ends the child and all it started even while
+users' code holds the interpreter's lock. Every request has an id, and an answer without it is no answer. A function that left
+processes or threads behind costs its child the warmth: both end together.
 """
 
-import importlib
 import json
 import os
 import select
@@ -17,17 +15,44 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rota.backends.inline_compute import check_function, refused, run_function, to_json
-from rota.errors import Refused, Unavailable
+from rota.backends.inline_compute import check_function, refused, to_json
+from rota.backends.process_tree import below, end_below, signal_below
+from rota.backends.step_process import HEADER, LARGEST_ANSWER
+from rota.errors import Interrupted, Refused, Unavailable
 
 _MAX_IDLE = 4
-_MODULE = "rota.backends.local_processes"
+_MODULE = "rota.backends.step_process"
+_ASK_S = 0.2
+"""Time between two looks at whether the caller wants the function stopped."""
+GRACE_S = 2.0
+"""How long a function that is ended may go on after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One question to a child: until when it may be answered, and whether it is still wanted."""
+
+    function: str
+    body: bytes
+    timeout_s: float
+    deadline: float
+    stopped: Callable[[], bool]
+
+
+class _Ended(Exception):
+    """Why a child gave no answer."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class LocalProcesses:
@@ -44,14 +69,22 @@ class LocalProcesses:
         self._busy: set[_Child] = set()
         self._closed = False
 
-    def run(self, function: str, arguments: Mapping[str, Any], *, path: Path | None = None, timeout_s: float = 3_600) -> Any:
+    def run(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        *,
+        path: Path | None = None,
+        timeout_s: float = 3_600,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Any:
         check_function(function)
-        request = f'{{"function": {json.dumps(function)}, "arguments": {to_json(f"the arguments of {function}", arguments)}}}\n'.encode()
+        body = f'{{"function": {json.dumps(function)}, "arguments": {to_json(f"the arguments of {function}", arguments)}}}'.encode()
         key = "" if path is None else str(path.resolve())
-        deadline = time.monotonic() + timeout_s
-        answer = self._ask(self._take(key), function, request, deadline, timeout_s)
+        call = _Call(function, body, timeout_s, time.monotonic() + timeout_s, stopped)
+        answer = self._ask(self._take(key), call)
         if answer.get("stale"):
-            answer = self._ask(self._start(key), function, request, deadline, timeout_s)
+            answer = self._ask(self._start(key), call)
         if "error" in answer:
             raise refused(function, **answer["error"])
         return answer["result"]
@@ -66,23 +99,22 @@ class LocalProcesses:
         for child in busy:
             child.kill()
 
-    def _ask(self, child: "_Child", function: str, request: bytes, deadline: float, timeout_s: float) -> dict[str, Any]:
+    def _ask(self, child: "_Child", call: _Call) -> dict[str, Any]:
         try:
-            line = child.ask(request, deadline)
-        except TimeoutError:
-            child.end()
-            raise Unavailable(f"{function} was ended after {timeout_s} s; give it more time or less work", function=function) from None
+            answer = child.ask(call)
+        except _Ended as ended:
+            status = child.end(grace_s=GRACE_S if ended.cause in ("timeout", "stopped") else 0.0)
+            why = str(ended) if ended.cause != "died" else f"died ({_how(status)})"
+            raise Interrupted(
+                f"the process that ran {call.function} {why}; see its log", function=call.function, cause=ended.cause, status=status
+            ) from None
         except BaseException:
             child.end()
             raise
         finally:
             with self._lock:
                 self._busy.discard(child)
-        if line is None:
-            status = child.end()
-            raise Unavailable(f"the process that ran {function} died ({_how(status)}); see its log, then retry", function=function, status=status)
-        answer: dict[str, Any] = json.loads(line)
-        if answer.get("stale"):
+        if answer.get("stale") or answer.get("left") or child.has_left_something():
             child.end()
         else:
             self._give_back(child)
@@ -149,40 +181,49 @@ class _Child:
         self._exit = os.pidfd_open(self._process.pid)
 
     def alive(self) -> bool:
+        """Whether an idle child can be asked: it runs, its channel is open, and nothing lies in it that nobody asked for."""
         watch = select.poll()
         watch.register(self._exit, select.POLLIN)
+        watch.register(self._socket, select.POLLIN)
         return not watch.poll(0)
 
-    def ask(self, request: bytes, deadline: float) -> bytes | None:
-        """The answer's line, or None when the child died first; raises TimeoutError at the deadline."""
-        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self._socket.sendall(request)
-        watch = select.poll()
-        watch.register(self._socket, select.POLLIN)
-        watch.register(self._exit, select.POLLIN)
-        pieces: list[bytes] = []
-        while True:
-            ready = dict(watch.poll(max(deadline - time.monotonic(), 0) * 1_000))
-            if not ready:
-                raise TimeoutError
-            if self._socket.fileno() not in ready and self._socket.fileno() not in dict(watch.poll(0)):
-                return None  # it died, and every byte it wrote was read
-            piece = self._receive()
-            if not piece:
-                return None
-            pieces.append(piece)
-            if piece.endswith(b"\n"):
-                return b"".join(pieces)
+    def ask(self, call: _Call) -> dict[str, Any]:
+        """The answer to this very question; raises `_Ended` where there is none."""
+        question = uuid.uuid4().bytes
+        try:
+            self._socket.settimeout(max(call.deadline - time.monotonic(), 0.001))
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self._socket.sendall(HEADER.pack(question, len(call.body)) + call.body)
+        except TimeoutError:
+            raise _Ended("timeout", f"did not take its arguments within {call.timeout_s:g} s and was ended") from None
+        header = self._read(HEADER.size, call)
+        answered, size = HEADER.unpack(header)
+        if answered != question or size > LARGEST_ANSWER + 1_000:
+            raise _Ended("garbled", "wrote something else than its answer into the channel to its caller, and was ended")
+        body = self._read(size, call)
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise _Ended("garbled", f"gave an answer that cannot be read ({error}), and was ended") from None
+        if not isinstance(answer, dict) or not answer.keys() & {"result", "error", "stale"}:
+            raise _Ended("garbled", "gave an answer that is none, and was ended")
+        return answer
+
+    def has_left_something(self) -> bool:
+        """Whether more is running than the runner: it is idle, so this is what its last function started."""
+        return len(below(self._process.pid)) > 1
 
     def kill(self) -> None:
         """End the child and everything it started; the thread that waits for it sees it die."""
-        with suppress(ProcessLookupError):
-            if not self._ended:
+        if not self._ended:
+            end_below(self._process.pid)
+            with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def end(self) -> int:
-        """Kill what is left of the group, reap the child, give back what it held; returns its exit status."""
+    def end(self, *, grace_s: float = 0.0) -> int:
+        """Ask what is running to end, kill what is left after the grace, reap the child, give back what it held; returns its exit status."""
+        if grace_s and signal_below(self._process.pid, signal.SIGTERM):
+            self._await_exit(grace_s)
         self.kill()
         status = self._process.wait()
         self._ended = True
@@ -192,82 +233,49 @@ class _Child:
                 os.close(descriptor)
         return status
 
-    def _receive(self) -> bytes:
+    def _await_exit(self, within_s: float) -> bool:
+        watch = select.poll()
+        watch.register(self._exit, select.POLLIN)
+        return bool(watch.poll(within_s * 1_000))
+
+    def _read(self, size: int, call: _Call) -> bytes:
+        """The next `size` bytes of the channel."""
+        watch = select.poll()
+        watch.register(self._socket, select.POLLIN)
+        watch.register(self._exit, select.POLLIN)
+        pieces, missing = list[bytes](), size
+        while missing:
+            if call.stopped():
+                raise _Ended("stopped", "was stopped")
+            left_s = call.deadline - time.monotonic()
+            if left_s <= 0:
+                raise _Ended("timeout", f"was ended after {call.timeout_s:g} s; give it more time or less work")
+            ready = dict(watch.poll(min(left_s, _ASK_S) * 1_000))
+            if not ready:
+                continue
+            if self._socket.fileno() not in ready and self._socket.fileno() not in dict(watch.poll(0)):
+                raise _Ended("died", "died")  # and every byte it wrote was read
+            piece = self._receive(missing)
+            if not piece:
+                raise self._hung_up()
+            pieces.append(piece)
+            missing -= len(piece)
+        return b"".join(pieces)
+
+    def _hung_up(self) -> _Ended:
+        """The channel is closed: by the child's death, or by users' code that closed what is not its own."""
+        if self._await_exit(1.0):
+            return _Ended("died", "died")
+        return _Ended("garbled", "closed the channel to its caller before it answered, and was ended")
+
+    def _receive(self, most: int) -> bytes:
         try:
-            return self._socket.recv(1_048_576)
+            return self._socket.recv(min(most, 1_048_576))
         except ConnectionResetError:
             return b""
 
 
 def _how(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return "signal SIGKILL: somebody killed it, or the kernel when memory ran out"
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-
-
-def _child(descriptor: int, lifeline: int, path: str) -> None:
-    """Answer requests until the caller hangs up."""
-    _leave_a_guard(descriptor, lifeline)
-    os.set_inheritable(descriptor, False)
-    os.dup2(2, 1)
-    if path:
-        sys.path.insert(0, path)
-    imported = _ImportedFiles(path)
-    with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as lines:
-        for line in lines:
-            lines.write(_answer(json.loads(line), imported).encode() + b"\n")
-            lines.flush()
-
-
-def _answer(request: Mapping[str, Any], imported: "_ImportedFiles") -> str:
-    if imported.changed():
-        return '{"stale": true}'
-    importlib.invalidate_caches()
-    try:
-        return f'{{"result": {run_function(request["function"], request["arguments"])}}}'
-    except Refused as error:
-        facts = error.facts
-        return json.dumps({"error": {"type_": facts["type"], "message": facts["error"], "tail": facts["traceback"]}})
-    finally:
-        sys.stdout.flush()
-        imported.remember()
-
-
-class _ImportedFiles:
-    """The files that user code imported from its path, as they were then."""
-
-    def __init__(self, path: str) -> None:
-        self._folder = f"{path}/" if path else ""
-        self._stamps: dict[str, tuple[int, int] | None] = {}
-
-    def remember(self) -> None:
-        files = [str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())]
-        for file in files:
-            if self._folder and file.startswith(self._folder) and file not in self._stamps:
-                self._stamps[file] = _stamp(file)
-
-    def changed(self) -> bool:
-        return any(_stamp(file) != stamp for file, stamp in self._stamps.items())
-
-
-def _stamp(file: str) -> tuple[int, int] | None:
-    try:
-        found = Path(file).stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
-
-
-def _leave_a_guard(descriptor: int, lifeline: int) -> None:
-    """Fork twice, so that the guard is nobody's child here and user code may wait for its own children undisturbed."""
-    middle = os.fork()
-    if middle == 0:
-        if os.fork() == 0:
-            os.close(descriptor)
-            os.read(lifeline, 1)  # returns when the caller is gone
-            os.killpg(0, signal.SIGKILL)
-        os._exit(0)
-    os.waitpid(middle, 0)
-    os.close(lifeline)
-
-
-if __name__ == "__main__":
-    _child(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

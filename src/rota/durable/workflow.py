@@ -71,6 +71,8 @@ class StepWork:
     run: Run
     now_us: Micros
     batch: Batch = field(default_factory=Batch)
+    stopped: Callable[[], bool] = lambda: False
+    """Whether the work is wanted no longer (its run was cancelled, its worker is told to stop): long work asks now and then."""
 
     @property
     def node(self) -> str:

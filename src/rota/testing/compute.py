@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rota.errors import InvalidInput, Refused, Unavailable
+from rota.errors import Interrupted, InvalidInput, Refused
 from rota.ports.compute import Compute
 from rota.testing.contract import EngineContract
 
@@ -99,12 +99,12 @@ class ComputeContract(EngineContract):
 
     def test_a_passed_timeout_ends_the_function(self, compute: Compute, project: Path) -> None:
         began = time.monotonic()
-        with pytest.raises(Unavailable, match="contract_steps:slow"):
+        with pytest.raises(Interrupted, match="contract_steps:slow"):
             compute.run("contract_steps:slow", {"seconds": 3}, path=project, timeout_s=0.5)
         assert time.monotonic() - began < 2.5
         assert compute.run("contract_steps:echo", {}, path=project) == {}
 
-    def test_a_dead_process_is_unavailable_and_the_next_run_works(self, compute: Compute, project: Path) -> None:
-        with pytest.raises(Unavailable, match="7"):
+    def test_a_dead_process_interrupts_and_the_next_run_works(self, compute: Compute, project: Path) -> None:
+        with pytest.raises(Interrupted, match="7"):
             compute.run("contract_steps:die", {}, path=project)
         assert compute.run("contract_steps:echo", {}, path=project) == {}

@@ -29,7 +29,7 @@ from rota.backends.memory.runs import MemoryRuns
 from rota.backends.memory.tables import MemoryTables
 from rota.backends.memory.tracking import MemoryTracking
 from rota.engines import installed_formats
-from rota.errors import InvalidInput, NotFound, Refused, Unavailable
+from rota.errors import Interrupted, InvalidInput, NotFound, Refused
 from rota.manage.adoption import mlmodel
 from rota.manage.adoption import registration as foreign_registration
 from rota.manage.adoption.adopt import Adopter
@@ -314,11 +314,11 @@ def test_a_real_process_reads_the_file(registered: Registry) -> None:
 def test_a_reader_that_takes_too_long_is_an_error_that_may_be_retried(registered: Registry) -> None:
     class Slow(InlineCompute):
         def run(self, function: str, arguments: Any, **options: Any) -> Any:
-            raise Unavailable("it was ended after 600 s")
+            raise Interrupted("it was ended after 600 s", cause="timeout")
 
     adopter = registered.adopter
     registered.adopter = Adopter(adopter.repositories, adopter.formats, Slow(), CONVERT)
-    with pytest.raises(Unavailable, match="600 s"):
+    with pytest.raises(Interrupted, match="600 s"):
         registered.register(recorded("xgboost3"))
     assert model_versions.get(registered.metadata, "ice", 1).bundle == ""
     assert adopter.adopt("ice", 1, actor="ana").format == "xgboost"

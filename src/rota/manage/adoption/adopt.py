@@ -7,15 +7,15 @@ requirements. Otherwise the version says in `unservable` what hinders it. Adopti
 
 import json
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from rota.durable.workflow import Context, StepWork
-from rota.errors import InvalidInput, Refused, RotaError, Unavailable
+from rota.errors import Interrupted, InvalidInput, Refused, RotaError, Unavailable
 from rota.manage.adoption import mlmodel
 from rota.manage.adoption.conversion import ConversionRequest, Converted, answered
 from rota.manage.adoption.mlmodel import DESCRIPTION, Foreign
@@ -48,13 +48,14 @@ class Adopter:
     compute: Compute
     convert: str
     timeout_s: float = TIMEOUT_S
+    stopped: Callable[[], bool] = lambda: False
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The workflow "adopt" of one version. With `approval`, an approval that came first is told again, so that its rollout starts."""
         model, number = str(arguments["model"]), int(arguments["number"])
 
         def work(work: StepWork) -> dict[str, Any]:
-            version = self._changed(work.batch, model_versions.live(self.repositories.metadata, model, number), actor="rota", now_us=work.now_us)
+            version = replace(self, stopped=work.stopped).adopt_into(work.batch, model, number, actor="rota", now_us=work.now_us)
             work.made(f"model_version:{version.id}")
             if arguments.get("approval"):
                 work.batch.event(Event("version.approved", version.id, work.now_us, {**arguments["approval"], "adopted": True}))
@@ -66,21 +67,21 @@ class Adopter:
     def adopt(self, model: str, number: int, *, actor: str, problem: Problem | None = None) -> ModelVersion:
         """Make a version servable, or say on it why it is not; a version that has a bundle stays as it is.
 
-        Raises `Unavailable` when the process that reads the files took too long.
+        Raises `Interrupted` when the process that reads the files took too long.
         """
         metadata = self.repositories.metadata
 
         def act() -> ModelVersion:
             batch = Batch()
-            before = model_versions.live(metadata, model, number)
-            after = self._changed(batch, before, actor=actor, now_us=self.repositories.clock.now_us(), problem=problem)
+            after = self.adopt_into(batch, model, number, actor=actor, now_us=self.repositories.clock.now_us(), problem=problem)
             metadata.commit(batch)
             return after
 
         return transact(act)
 
-    def _changed(self, batch: Batch, before: ModelVersion, *, actor: str, now_us: Micros, problem: Problem | None = None) -> ModelVersion:
+    def adopt_into(self, batch: Batch, model: str, number: int, *, actor: str, now_us: Micros, problem: Problem | None = None) -> ModelVersion:
         """The version as it is after adopting, its change in the batch."""
+        before = model_versions.live(self.repositories.metadata, model, number)
         if before.bundle:
             return before
         after, bundle = self._adopted(before, problem)
@@ -106,7 +107,7 @@ class Adopter:
                 requirements=files[said.requirements].digest if said.requirements else version.requirements,
             )
             found, data = self._converted(version, said, files, problem)
-        except Unavailable:
+        except (Unavailable, Interrupted):
             raise
         except RotaError as error:
             return msgspec.structs.replace(described, unservable=" ".join(str(error).split())[:1_000]), ""
@@ -166,9 +167,9 @@ class Adopter:
 
     def _ask(self, order: ConversionRequest) -> Converted:
         try:
-            return answered(self.compute.run(self.convert, plain(order), timeout_s=self.timeout_s))
-        except Unavailable as error:
-            if "died" not in str(error):
+            return answered(self.compute.run(self.convert, plain(order), timeout_s=self.timeout_s, stopped=self.stopped))
+        except Interrupted as error:
+            if error.facts["cause"] != "died":
                 raise
             return Converted(unservable=f"the process that read its file died ({error}); the file is damaged, or too large for this machine")
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
     record_table("stream_claim", ["source", "segment"])
     record_table("view_materialization", ["view", "definition"])
     record_table("catalog_stamp", ["catalog"])
+    record_table("process_report", ["process"])
     claims: dict[tuple[str, ...], dict[str, Any]] = {}
     materializations: dict[tuple[str, ...], dict[str, Any]] = {}
     stamps: dict[tuple[str, ...], dict[str, Any]] = {}
