@@ -25,6 +25,7 @@ class Journal(Protocol):
     - `read` yields chunks of every segment of a stream after the offsets in `after` (absent = 0), at most `max_bytes` of
       payload a chunk, never a torn entry: a half-written tail is left for later; a damaged entry in the middle raises `Corrupt`.
     - `drop` removes a segment that no living writer holds and whose end is `end`; otherwise it does nothing and returns False.
+    - `segments` gives the segments that there are with their sizes in bytes, of which the last few may be a tail that is not whole.
     - Streams are safe slash-separated names. Many processes may write and read one stream.
     """
 
@@ -33,6 +34,8 @@ class Journal(Protocol):
     def read(self, stream: str, after: dict[str, int] | None = None, *, max_bytes: int = 16_000_000) -> Iterator[Chunk]: ...
 
     def drop(self, stream: str, segment: str, end: int) -> bool: ...
+
+    def segments(self, stream: str) -> dict[str, int]: ...
 
     def streams(self) -> list[str]: ...
 

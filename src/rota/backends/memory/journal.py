@@ -46,6 +46,11 @@ class MemoryJournal:
             del self._segments[stream, segment]
             return True
 
+    def segments(self, stream: str) -> dict[str, int]:
+        check_path("stream", stream)
+        with self._lock:
+            return {segment: _size(entries) for (name, segment), entries in sorted(self._segments.items()) if name == stream}
+
     def streams(self) -> list[str]:
         with self._lock:
             return sorted({stream for stream, _ in self._segments})

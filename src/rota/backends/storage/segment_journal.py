@@ -16,6 +16,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rota.backends.shared.disk_errors import disk_errors, unavailable
@@ -64,6 +65,13 @@ class SegmentJournal:
             raise InvalidInput(f"{segment!r} is no segment name of a journal", stream=stream, segment=segment)
         with disk_errors(f"dropping {segment} of stream {stream!r}", self._root):
             return _drop(folder / segment, end)
+
+    def segments(self, stream: str) -> dict[str, int]:
+        found = {}
+        for path in _segments(self._folder(stream)):
+            with suppress(FileNotFoundError):  # dropped since it was listed
+                found[path.name] = path.stat().st_size
+        return found
 
     def streams(self) -> list[str]:
         found = {path.parent.relative_to(self._root).as_posix() for path in self._root.rglob("*.seg")}
