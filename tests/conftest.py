@@ -253,6 +253,47 @@ def redis_url() -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
 
 
+class RedisServer:
+    """A real Redis of one test, which may be killed and started again on the same port; it keeps in `folder` what it saves."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.folder = folder
+        self._port = _free_port()
+        self._command = [program, "--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + START_S
+        while not _redis_ready(Started(self._process, self._port)):
+            assert self._process.poll() is None and time.monotonic() < until, "redis-server does not answer"  # noqa: PT018 - one reason to end
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """As a power cut does: nothing is saved on the way."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of one's own, started when it is told to."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        _missing("redis-server", "apt-get install redis-server")
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RedisServer(program, folder)
+    yield server
+    server.kill()
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real PostgreSQL without a password: postgresql://rota@127.0.0.1:PORT/postgres."""

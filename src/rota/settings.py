@@ -211,6 +211,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             high=1_048_576,
         ),
     ] = 4_096
+    wait_for_history: Annotated[
+        bool,
+        SettingDescription(
+            group=STORES,
+            text="Whether a prediction process is not ready while the online store lacks the history of features that it serves. Without it, it "
+            "answers: values that lack their history are null or too old, have the status HISTORY_NOT_ONLINE, and an alert is open.",
+            reason="A load balancer then sends requests to processes whose features are whole.",
+        ),
+    ] = True
     sync: Annotated[
         bool,
         SettingDescription(

@@ -122,7 +122,8 @@ class Platform:
         s = self.settings
         rules = Rules(s.retention_trash_days, s.retention_pending_days, s.retention_run_days, s.retention_grace_hours)
         drain_spool = partial(drain, s.home.resolve() / SPOOL, self.repositories.tracking)
-        upkeep = Upkeep(self.feed.materializer, self.repositories.runs, self.repositories.clock)
+        r = self.repositories
+        upkeep = Upkeep(self.feed.materializer, r.runs, r.clock, r.metadata, r.online)
         return Housekeeping(self.repositories, self.feed, rules, self.access.wall, drain_spool, self.loop.position, upkeep)
 
     @cached_property
@@ -194,7 +195,9 @@ class Processes:
             return OpenedFeatures(OnlineFeatures(r.online, service, histories.latest), histories)
 
         model_source = ModelSource(r.metadata, r.blobs, p.formats, source_of)
-        poller = ReleasePoller(core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s)
+        poller = ReleasePoller(
+            core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s, waits_for_history=p.settings.wait_for_history
+        )
         limit = p.settings.max_request_mb * 1_000_000
         return PredictionApp(core, poller, features=p.features, may_monitor=p.access.may_monitor, max_request_bytes=limit)
 

@@ -5,6 +5,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -211,6 +212,45 @@ def test_an_update_whose_answer_is_lost_is_not_written_twice(redis_url: str, ser
     assert there.read([b"k"]) == [b"x"]
     assert there.update([(b"k", b"x")], append, position=("s", 1)) is False
     assert there.read([b"k"]) == [b"x"]
+
+
+def test_rows_that_somebody_removed_are_noticed_by_the_store(store: RedisOnline, server: redis.Redis) -> None:
+    store.update([(b"k", b"1")], replace)
+    before = store.report().identity
+    server.flushall()
+    assert store.report().identity != before
+
+
+def test_a_server_that_was_started_again_is_another_store(redis_server: Any) -> None:
+    redis_server.start()
+    store = RedisOnline(redis_server.url)
+    store.update([(b"k", b"1")], replace)
+    before = store.report().identity
+    redis_server.kill()
+    with pytest.raises(Unavailable):
+        store.report()
+    redis_server.start()
+    assert store.report().identity != before
+    assert store.read([b"k"]) == [None]
+    store.close()
+
+
+def test_a_server_that_forgets_rows_says_how_many_and_why(store: RedisOnline, server: redis.Redis) -> None:
+    assert (store.report().losses, store.report().problem) == ("", "")
+    try:
+        server.config_set("maxmemory-policy", "allkeys-random")
+        server.config_set("maxmemory", int(server.info("memory")["used_memory"]) + 1_000_000)
+        for start in range(0, 4_000, 100):
+            store.update([(str(start + i).encode(), b"x" * 1_000) for i in range(100)], replace)
+        told = store.report()
+        assert "noeviction" in told.problem
+        run, _, evicted = told.losses.partition(":")
+        assert run == server.info("server")["run_id"]
+        assert 0 < int(evicted) <= int(server.info("stats")["evicted_keys"])
+    finally:
+        server.config_set("maxmemory-policy", "noeviction")
+        server.config_set("maxmemory", 0)
+        server.config_resetstat()
 
 
 def test_a_server_that_is_not_there_is_named_without_the_password() -> None:

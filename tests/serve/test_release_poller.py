@@ -85,6 +85,16 @@ def test_an_endpoint_whose_features_lost_their_history_answers_and_is_not_ready(
     assert (world.poller.ready, serving(world)) == (True, (1, ""))
 
 
+def test_who_chose_to_answer_without_history_is_ready_and_says_what_is_missing(world):
+    world.poller._waits_for_history = False
+    world.histories[b"v"] = ViewHistory("habits", "orders", "not online", 3)
+    world.serve(world.route(1))
+    world.poller.poll()
+    assert (world.poller.ready, answer(world)) == (True, 101.0)
+    assert "view 'habits' is not online" in world.poller.problems("delay")[0]
+    assert "view 'habits' is not online" in serving(world)[1]
+
+
 def test_every_endpoint_is_served_however_many_there_are(world):
     route = world.route(1)
     names = {f"e{number:04}" for number in range(1_200)}

@@ -37,6 +37,9 @@ class Journal(Protocol):
       whole entries behind it and later segments are read. A segment that was dropped since is passed over.
     - `drop` removes a segment that no living writer holds and whose end is `end`; otherwise it does nothing and returns False. A damaged
       one is set apart instead, never deleted. `damaged` lists those that were set apart, and those that this process met in place.
+      payload a chunk, never a torn entry: a half-written tail is left for later; a damaged entry in the middle raises `Corrupt`.
+    - `drop` removes a segment that no living writer holds and whose end is `end`; otherwise it does nothing and returns False.
+    - `segments` gives the segments that there are with their sizes in bytes, of which the last few may be a tail that is not whole.
     - Streams are safe slash-separated names. Many processes may write and read one stream.
     """
 
@@ -47,6 +50,7 @@ class Journal(Protocol):
     def drop(self, stream: str, segment: str, end: int) -> bool: ...
 
     def damaged(self) -> list[DamagedSegment]: ...
+    def segments(self, stream: str) -> dict[str, int]: ...
 
     def streams(self) -> list[str]: ...
 

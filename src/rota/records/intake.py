@@ -152,6 +152,19 @@ class ViewMaterialization(Record, frozen=True):
     times: tuple[Micros, ...] = ()
 
 
+class OnlineExtent(Record, frozen=True):
+    """What metadata knows of the online rows of a source: the name of the state they are in, and its number.
+
+    Whatever only the online store can still tell is counted there, and here: `begun` before, `reached` after it. An online store whose number
+    is below `reached`, above `begun`, or that does not know `store`, was emptied, set back or exchanged.
+    """
+
+    source: str
+    store: str
+    reached: int = 0
+    begun: int = 0
+
+
 class CatalogStamp(Record, frozen=True):
     """How often the definitions of a catalog were changed: whoever keeps something derived from them compares it."""
 

@@ -9,7 +9,7 @@ from rota.records.access import AccessToken
 from rota.records.condition import ProcessReport
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
-from rota.records.intake import CatalogStamp, Ingestion, Intake, SeenFile, StreamClaim, ViewMaterialization
+from rota.records.intake import CatalogStamp, Ingestion, Intake, OnlineExtent, SeenFile, StreamClaim, ViewMaterialization
 from rota.records.model import (
     Alias,
     AliasMove,
@@ -49,6 +49,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("ingestion", Ingestion, ("source", "number"), ("status", "at_us")),
     Kind("stream_claim", StreamClaim, ("source", "segment")),
     Kind("view_materialization", ViewMaterialization, ("view", "definition")),
+    Kind("online_extent", OnlineExtent, ("source",)),
     Kind("catalog_stamp", CatalogStamp, ("catalog",)),
     Kind("feature_view", FeatureView, ("name",)),
     Kind("on_demand_feature_view", OnDemandFeatureView, ("name",)),

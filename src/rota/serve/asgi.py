@@ -186,7 +186,7 @@ class PredictionApp:
                 return Reply(200, b'{"ready":true}') if self._poller.ready else self._unready()
             case ("v2", "models", endpoint, *rest):
                 served = self._core.served.get(endpoint) or self._not_served(endpoint)
-                if rest and (problems := self._poller.problems(endpoint)):
+                if rest and (problems := self._poller.blocking(endpoint)):
                     return _not_ready(f"endpoint {endpoint!r} is not ready{_because(problems)}", name=endpoint, ready=False, problems=problems)
                 return Reply(200, _encode({"name": endpoint, "ready": True} if rest else inference_protocol.model_metadata(endpoint, served)))
         raise AssertionError(parts)

@@ -50,7 +50,10 @@ class ModelSource:
 
 
 class ReleasePoller:
-    """Keeps a core's endpoints at their newest release. `process` names the slot, not the pid: a successor takes over its Serving records."""
+    """Keeps a core's endpoints at their newest release. `process` names the slot, not the pid: a successor takes over its Serving records.
+
+    Without `waits_for_history` a release is served, and the process ready, also while features lack their history: the answers say so.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class ReleasePoller:
         process: str,
         poll_s: float = 0.1,
         retry_s: float = 5.0,
+        waits_for_history: bool = True,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._core = core
@@ -69,6 +73,7 @@ class ReleasePoller:
         self._process = process
         self._poll_s = poll_s
         self._retry_s = retry_s
+        self._waits_for_history = waits_for_history
         self._timer = timer
         self._models: dict[str, LoadedModel] = {}
         self._sources: dict[str, tuple[FeatureService, OpenedFeatures]] = {}
@@ -93,7 +98,7 @@ class ReleasePoller:
     @property
     def ready(self) -> bool:
         """Whether the metadata was read once, and every known endpoint is served with the history of its features online."""
-        return self.all_served and not any(self._problems.values())
+        return self.all_served and not self.blocking()
 
     @property
     def all_served(self) -> bool:
@@ -104,6 +109,10 @@ class ReleasePoller:
         """Why an endpoint (all of them without a name) waits to be served, or serves values that are not whole: a sentence for each view."""
         found = [problem for name, problems in sorted(self._problems.items()) if endpoint in ("", name) for problem in problems]
         return tuple(dict.fromkeys(found))
+
+    def blocking(self, endpoint: str = "") -> tuple[str, ...]:
+        """Those of the problems that make the process, or one endpoint, not ready."""
+        return self.problems(endpoint) if self._waits_for_history else ()
 
     def start(self) -> None:
         """Poll from now on; the first poll is over when this returns, whether it succeeded or not."""
@@ -178,7 +187,7 @@ class ReleasePoller:
     def _switch(self, release: Release) -> str:
         """Serve the release; otherwise say why not, keep the last good one and try again after a while."""
         try:
-            if problems := self._lacking(release):
+            if self._waits_for_history and (problems := self._lacking(release)):
                 return self._waits(release, problems)
             for route in release.routes:
                 if route.bundle not in self._models:

@@ -71,6 +71,17 @@ class JournalContract(EngineContract):
         assert first != second
         assert entries(journal, "log") == [b"a", b"b"]
 
+    def test_segments_are_listed_with_their_sizes(self, journal: Journal) -> None:
+        assert journal.segments("log") == {}
+        first, end = journal.append("log", [b"a", b"bc"])
+        journal.append("other", [b"a"])
+        assert journal.segments("log") == {first: end}
+        journal.close()
+        second, end_of_second = journal.append("log", [b"d"])
+        assert journal.segments("log") == {first: end, second: end_of_second}
+        assert journal.drop("log", first, end)
+        assert journal.segments("log") == {second: end_of_second}
+
     def test_threads_lose_nothing_and_keep_a_call_together(self, journal: Journal) -> None:
         def write(writer: int) -> None:
             for i in range(50):

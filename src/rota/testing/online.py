@@ -109,6 +109,14 @@ class OnlineContract(EngineContract):
             list(pool.map(lambda _: online.update([(b"count", b"x")], _append), range(120)))
         assert online.read([b"count"]) == [b"x" * 120]
 
+    def test_its_identity_stays_whatever_is_written(self, online: Online) -> None:
+        before = online.report()
+        assert before.identity
+        assert before.losses == ""
+        online.update([(b"a", b"1")], _replace, position=("s", 1))
+        online.delete(b"a")
+        assert online.report() == before
+
     def test_a_full_store_says_so_and_keeps_what_it_has(self, online: Online) -> None:
         online.update([(b"kept", b"1")], _replace)
         with pytest.raises(Unavailable, match=r"online_size_mb"):

@@ -160,7 +160,7 @@ def test_a_worker_brings_online_what_a_killed_process_left() -> None:
     shops, runs = Shops(), MemoryRuns(MemoryMetadata())
     shops.feed.register([shops.service])
     shops.feed.ingestion.ingest_table("sales", [shops.row(n, "a", n) for n in range(8)])
-    upkeep = Upkeep(shops.feed.materializer, runs, shops.clock)
+    upkeep = Upkeep(shops.feed.materializer, runs, shops.clock, shops.metadata, shops.online)
     assert upkeep.submit() == ["sales"]
     assert upkeep.submit() == []  # it has an open run
     worker = Worker("w", runs, shops.clock, {MATERIALIZE: MaterializeWorkflow(shops.feed.materializer)})
@@ -176,7 +176,7 @@ def test_who_is_just_ingesting_is_left_alone_the_first_time() -> None:
     shops.feed.register([shops.service])
     shops.feed.ingest("sales", [shops.row(1, "a", 1)])
     shops.feed.ingestion.ingest_table("sales", [shops.row(2, "a", 2)])
-    upkeep = Upkeep(shops.feed.materializer, runs, shops.clock)
+    upkeep = Upkeep(shops.feed.materializer, runs, shops.clock, shops.metadata, shops.online)
     assert (upkeep.submit(), upkeep.submit()) == ([], ["sales"])
 
 
@@ -215,6 +215,7 @@ class Fuzzed(Shops):
         super().__init__(identified=identified)
         self.number = 0
         self.alive = self.online.update
+        self.copies: list[dict[bytes, bytes]] = []
         self.feed.register([self.newest])
 
     def rows(self, of: Sold) -> list[dict[str, Any]]:
@@ -240,6 +241,20 @@ class Fuzzed(Shops):
 
     def lose(self, _: None) -> None:
         self.online.delete(b"")
+
+    def copy(self, _: None) -> None:
+        self.copies.append(self.online._rows)
+
+    def set_back(self, which: int) -> None:
+        """The store is there again as it once was: a snapshot of Redis, an older copy of the file."""
+        if self.copies:
+            self.online._rows = self.copies[which % len(self.copies)]
+
+    def restart(self, _: None) -> None:
+        """What the process has journalled can be dropped then."""
+        self.journal.close()
+        self.feed = self.opened()
+        self.feed.pushes.flush("sales")
 
     def flush(self, _: None) -> None:
         self.feed.pushes.flush("sales")
@@ -282,7 +297,8 @@ ACTS = st.one_of(
     st.tuples(st.just("ingest"), st.lists(ahead, min_size=1, max_size=4)),
     st.tuples(st.just("killed_ingest"), st.tuples(st.integers(0, 5), some)),
     st.tuples(st.just("killed_register"), st.integers(0, 4)),
-    st.tuples(st.sampled_from(["lose", "flush"]), nothing),
+    st.tuples(st.sampled_from(["lose", "flush", "copy", "restart"]), nothing),
+    st.tuples(st.just("set_back"), st.integers(0, 3)),
     st.tuples(st.just("materialize"), st.booleans()),
     st.tuples(st.just("wait"), st.integers(1, 5)),
     st.tuples(st.just("away"), some),

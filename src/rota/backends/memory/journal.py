@@ -48,6 +48,10 @@ class MemoryJournal:
 
     def damaged(self) -> list[DamagedSegment]:
         return []
+    def segments(self, stream: str) -> dict[str, int]:
+        check_path("stream", stream)
+        with self._lock:
+            return {segment: _size(entries) for (name, segment), entries in sorted(self._segments.items()) if name == stream}
 
     def streams(self) -> list[str]:
         with self._lock:

@@ -1,10 +1,11 @@
 """Online rows in memory: the reference that says what every online store does."""
 
+import secrets
 import threading
 from collections.abc import Iterable, Sequence
 
 from rota.backends.shared.safe_names import check_keys, position_key
-from rota.ports.online import Merge
+from rota.ports.online import Merge, StoreReport
 
 
 class MemoryOnline:
@@ -14,6 +15,7 @@ class MemoryOnline:
         self._rows: dict[bytes, bytes] = {}
         self._positions: dict[bytes, int] = {}
         self._lock = threading.Lock()
+        self._identity = secrets.token_hex(8)
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         check_keys(keys)
@@ -43,6 +45,9 @@ class MemoryOnline:
             deleted = len(self._rows) - len(kept)
             self._rows = kept
             return deleted
+
+    def report(self) -> StoreReport:
+        return StoreReport(self._identity)
 
     def close(self) -> None:
         """Nothing is held open."""

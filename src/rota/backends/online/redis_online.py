@@ -8,6 +8,7 @@ is given up with its view.
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from redis.retry import Retry
 
 from rota.backends.shared.safe_names import check_keys, position_key
 from rota.errors import InvalidInput, Refused, RotaError, Unavailable
-from rota.ports.online import Merge
+from rota.ports.online import Merge, StoreReport
 from rota.records.record import check_name
 
 _CHUNK = 1_000
@@ -66,6 +67,8 @@ class RedisOnline:
         self._rows, self._positions, self._writes, self._turn = start + b":r:", start + b":p:", start + b":writes", start + b":turn"
         self._patience_s = patience_s
         self._pause = pause
+        self._setbacks, self._count = 0, -1
+        self._reporting = threading.Lock()
         with self._errors("opening"):
             self._client.ping()
 
@@ -111,8 +114,32 @@ class RedisOnline:
                     keys = []
             return deleted + self._unlink(keys)
 
+    def report(self) -> StoreReport:
+        with self._reporting:  # one after the other: an older count must not pass for a newer one
+            with self._errors("asking"), self._client.pipeline(transaction=False) as pipe:
+                pipe.info()
+                pipe.get(self._writes)
+                info, writes = pipe.execute(raise_on_error=False)
+            return self._reported(info, writes)
+
     def close(self) -> None:
         self._client.close()
+
+    def _reported(self, info: Any, writes: Any) -> StoreReport:
+        """Out of INFO, and of the count of updates, which only somebody else's hand can set back."""
+        for answer in (info, writes):
+            if isinstance(answer, redis.RedisError) and not str(answer).startswith(_NOT_ALLOWED):
+                raise self._translated("asking", answer) from answer
+        count = -1 if writes is None or isinstance(writes, redis.RedisError) else int(writes)
+        self._setbacks += count < self._count
+        self._count = count
+        if isinstance(info, redis.RedisError):
+            problem = f"the user of online_url may not ask the server about itself ({info}); allow INFO, or a restart of the server is not noticed"
+            return StoreReport(f"?:{self._setbacks}", problem=problem)
+        run, evicted, policy = info.get("run_id", "?"), int(info.get("evicted_keys", 0)), info.get("maxmemory_policy", "noeviction")
+        evicts = bool(int(info.get("maxmemory", 0))) and policy != "noeviction"
+        forgets = f"the server of {self._shown} forgets rows when it is full (maxmemory-policy {policy}); set noeviction there"
+        return StoreReport(f"{run}:{self._setbacks}", f"{run}:{evicted}" if evicted else "", forgets if evicts else "")
 
     def _try(self, changes: Sequence[tuple[bytes, bytes]], merge: Merge, place: tuple[bytes, int] | None, token: bytes) -> bool | None:
         """One attempt: True when written, False when the position was already reached, None when somebody else wrote meanwhile."""

@@ -151,6 +151,13 @@ class SegmentJournal:
         self._damage.pop(path, None)
         logger.error("damaged segment %s was set apart as %s", path.name, target, extra={"action": "set_apart", "segment": path.name})
 
+    def segments(self, stream: str) -> dict[str, int]:
+        found = {}
+        for path in _segments(self._folder(stream)):
+            with suppress(FileNotFoundError):  # dropped since it was listed
+                found[path.name] = path.stat().st_size
+        return found
+
     def streams(self) -> list[str]:
         found = {path.parent.relative_to(self._root).as_posix() for path in self._root.rglob("*.seg")}
         return sorted(found)

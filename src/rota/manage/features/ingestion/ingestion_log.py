@@ -10,6 +10,7 @@ from rota.records.intake import Counts, Ingestion, Intake
 from rota.records.time import Micros
 
 _WRITER = "ingest"
+_PAGE = 100
 
 
 def history(metadata: Metadata, source: str, *, limit: int = 100) -> list[Ingestion]:
@@ -60,6 +61,36 @@ def close(metadata: Metadata, source: str, *, version: int | None, stale: str, n
     if closed is not None:
         announce(metadata, source)
     return closed
+
+
+def rows_since(metadata: Metadata, source: str, version: int) -> int:
+    """Rows that finished ingestions brought after a version of the source's table (-1: at all): 0 only when there are none.
+
+    Of very many ingestions the rows of the newest hundred that brought any.
+    """
+    rows, after = 0, ""
+    while True:
+        page = metadata.page(Ingestion, {"source": source, "status": "done"}, order="-number", after=after, limit=_PAGE)
+        for each in page.items:
+            if each.version is not None and each.version <= version:
+                return rows
+            rows += each.rows_out if (each.version or 0) > version else 0
+        if rows or not page.next:
+            return rows
+        after = page.next
+
+
+def newest_version(metadata: Metadata, source: str) -> int | None:
+    """The version of the source's table that the newest ingestion that brought rows left; None when there is none."""
+    after = ""
+    while True:
+        page = metadata.page(Ingestion, {"source": source, "status": "done"}, order="-number", after=after, limit=_PAGE)
+        for each in page.items:
+            if each.rows_out and each.version is not None:
+                return each.version
+        if not page.next:
+            return None
+        after = page.next
 
 
 def announce(metadata: Metadata, source: str) -> None:

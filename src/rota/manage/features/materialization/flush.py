@@ -5,8 +5,9 @@ which the table takes once. That the rows have arrived is announced after it, on
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from rota.manage.features.materialization import stream_state
+from rota.manage.features.materialization import online_extent
 from rota.manage.features.materialization.online_update import columns
 from rota.manage.features.materialization.push_stream import CHUNK_BYTES, PUSH, PushStream, pushed_rows
 from rota.manage.features.rows import source_table
@@ -114,8 +115,11 @@ class Flush:
 
     def _drop_finished(self) -> None:
         """Remove the segments that are in the table and that no process writes any more."""
-        stores, source = self._stream.stores, self._stream.source.name
-        for segment, end in self._carried.items():
-            if stores.journal.drop(self._stream.name, segment, end):
-                stores.online.update([(stream_state.key(source), segment.encode())], stream_state.without_segment)
-                self._announced.pop(segment, None)
+        stream, journal = self._stream, self._stream.stores.journal
+        finished = {segment for segment, end in self._carried.items() if journal.drop(stream.name, segment, end)}
+        ends, there = stream.ends(), journal.segments(stream.name)  # those first, for segments are written before they are brought online
+        finished |= {segment for segment, end in ends.items() if segment not in there and self._carried.get(segment) == end}  # a killed process's
+        if finished:
+            online_extent.count(stream, lambda state: replace(state, ends={name: end for name, end in state.ends.items() if name not in finished}))
+        for segment in finished:
+            self._announced.pop(segment, None)

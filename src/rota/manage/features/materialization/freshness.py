@@ -6,7 +6,7 @@ from typing import Literal
 
 import polars as pl
 
-from rota.manage.features.materialization import materialization_log
+from rota.manage.features.materialization import materialization_log, online_comparison
 from rota.manage.features.materialization.online_history import of_source
 from rota.manage.features.materialization.push_stream import PushStream, pushed_rows
 from rota.manage.features.online.reader import StoredView
@@ -58,7 +58,7 @@ def status(name: str, stream: PushStream, view: StoredView) -> ViewStatus:
         for place, times in enumerate(zip(*found, strict=True)):
             newest[place] = max(time for time in (newest[place], *times) if time is not None)
     age_us = None if newest[0] is None else now_us - newest[0]
-    history = of_source(stream, [view])[view.prefix]
+    history = of_source(stream, [view], online_comparison.compare(stream))[view.prefix]
     not_online = _not_online(history, stream, rows)
     state = _state(history, is_empty=newest[0] is None, is_stale=age_us is not None and age_us > view.ttl_us)
     last = materialization_log.last(stream.stores.metadata, view)

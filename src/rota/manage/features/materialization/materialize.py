@@ -1,13 +1,15 @@
 """Materialization: rows of the offline table brought into the online rows of a view, all of them or what the store lacks."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rota.errors import InvalidInput, Unavailable
 from rota.manage.features.definitions import references, registration, versions
-from rota.manage.features.materialization import backfill, freshness
+from rota.manage.features.materialization import backfill, freshness, online_comparison, online_extent
 from rota.manage.features.materialization.freshness import ViewStatus
 from rota.manage.features.materialization.materialization_log import record
+from rota.manage.features.materialization.online_comparison import OnlineComparison
 from rota.manage.features.materialization.online_history import current, of_source
 from rota.manage.features.materialization.push import Pushes
 from rota.manage.features.materialization.push_stream import PushStream, Stores
@@ -21,6 +23,7 @@ from rota.manage.features.online.window_view import WindowView
 from rota.manage.features.rows import source_table
 from rota.records.data import FeatureView
 
+_log = logging.getLogger("rota.manage")
 Progress = Callable[[float, int], None]
 """Called with the share of the work that is done (0..1) and the keys written so far."""
 _ROWS_A_COMMIT = 100_000
@@ -58,20 +61,31 @@ class Materializer:
         Nothing is read where they lack nothing; rows that only pushes brought do not count, for they are online already.
         """
         plan = self._plans.refresh(source)
-        states = of_source(PushStream(self._stores, plan.source), plan.views)
+        stream = PushStream(self._stores, plan.source)
+        self._begin_anew(plan, online_comparison.compare(stream).broken)
+        states = of_source(stream, plan.views)
         lacking = [view for view in plan.views if not states[view.prefix].is_whole]
         return self._bring_online(plan, lacking, progress, incremental=True) if lacking else 0
 
-    def lacking(self) -> dict[str, list[ViewHistory]]:
-        """The views that lack rows online, by source."""
-        names = sorted({view.source.name for view in registration.every_view(self._stores.metadata)})
-        found = {}
-        for name in names:
-            plan = self._plans.refresh(name)
-            states = of_source(PushStream(self._stores, plan.source), plan.views).values()
-            if lacking := [state for state in states if not state.is_whole]:
-                found[name] = lacking
-        return found
+    def sources(self) -> list[str]:
+        """The sources of all views."""
+        return sorted({view.source.name for view in registration.every_view(self._stores.metadata)})
+
+    def compare(self, source: str) -> tuple[OnlineComparison, list[ViewHistory]]:
+        """The online rows of a source compared with what they are made of, and its views that lack rows.
+
+        What is journalled and not online is applied first: that is quicker than to tell of it.
+        """
+        plan = self._plans.refresh(source)
+        stream = PushStream(self._stores, plan.source)
+        comparison = online_comparison.compare(stream)
+        if comparison.waiting:
+            with self._pushes.turn:
+                self._pushes.catch_up(source)
+            comparison = online_comparison.compare(stream)
+        if not comparison.broken and not stream.state().store and stream.state().history:
+            online_extent.count(stream)  # a platform of before had no count, nor has a new source
+        return comparison, [each for each in of_source(stream, plan.views, comparison).values() if not each.is_whole]
 
     def status(self, view: str) -> ViewStatus:
         """How fresh a view ("view" or "view@v2") is."""
@@ -92,8 +106,19 @@ class Materializer:
         views = [self._plans.stored(definition)] if "@v" in reference else plan.views
         return self._bring_online(plan, views, progress, incremental=incremental)
 
+    def _begin_anew(self, plan: SourcePlan, broken: str) -> None:
+        """Forget the online rows of a source that cannot be those of its history."""
+        if not broken:
+            return
+        _log.warning("online rows are brought online anew: %s", broken, extra={"action": "begin_anew", "source": plan.source.name})
+        prefixes = [*(view.prefix for view in plan.views), *plan.index.prefixes]
+        stream, online = PushStream(self._stores, plan.source), self._stores.online
+        with self._pushes.turn:
+            online_extent.begin_anew(stream, plan.catalog_version, lambda: [online.delete(each) for each in prefixes])
+
     def _bring_online(self, plan: SourcePlan, views: Sequence[StoredView], progress: Progress | None, *, incremental: bool) -> int:
         job = _Job(PushStream(self._stores, plan.source), plan, incremental, progress)
+        self._begin_anew(plan, online_comparison.compare(job.stream).broken)
         job.stream.require_catalog(plan.catalog_version)
         self._pushes.catch_up(plan.source.name)  # the store may have been emptied: then it has to know the journal's segments again
         windowed = any(isinstance(view, WindowView) for view in views)

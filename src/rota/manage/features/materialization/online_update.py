@@ -20,6 +20,7 @@ import logging
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import repeat
 from operator import itemgetter
@@ -31,7 +32,6 @@ import polars as pl
 from rota.manage.features.expressions import compiler
 from rota.manage.features.materialization import stream_state
 from rota.manage.features.materialization.served_index import ENTER, Read, ServedIndex, ServedRow, ServedRows, StaleUpdate, Vacancy, grouped, later
-from rota.manage.features.materialization.stream_state import StreamState
 from rota.manage.features.online import tiles
 from rota.manage.features.online.reader import StoredView
 from rota.manage.features.online.row_codec import ROW, ROW_WITH_ID, RowView, entity_names, id_digest, newest
@@ -127,6 +127,8 @@ class DeduplicationIndex:
         named = [source.timestamp_field, *self._used, *filter(None, [source.id_field])]
         self.columns = list(dict.fromkeys([*named, *sorted(scalar), CREATED, RECEIVED]))
         """The columns of the source's rows that these views and the index are made of."""
+        self.prefixes = (self._start, self.served.start)
+        """The first bytes of the keys of the index, and of the served index."""
         self.horizon_us = max((view.keep * view.hop_us for view in self.windowed), default=0)
 
     def places(self, rows: Sequence[Mapping[str, Any]]) -> Places:
@@ -332,7 +334,7 @@ class OnlineUpdate:
             self._served.begin(moved_on=old != before and stream_state.beside(before, segment) != stream_state.beside(old, segment))
         ours = {view.prefix for view in self._views}  # of a view that nobody reads any more the next rows are missing
         history = state.history if self._written <= ours else {view: mark for view, mark in state.history.items() if view in ours}
-        return StreamState({**state.ends, segment: end}, state.catalog_version, history, state.rebuilds).encoded()
+        return replace(state, ends={**state.ends, segment: end}, history=history).encoded()
 
     @cached_property
     def _columns(self) -> pl.DataFrame:

@@ -87,9 +87,18 @@ class Pushes:
         return [*map(early_times.DoubtfulTimes, early), *([early_times.DoubtfulRows(lost)] if lost else [])]
 
     def recover(self) -> int:
-        """Bring journal entries that a killed process had not yet applied into the online store; returns how many. Call it on start."""
-        with self.turn:
-            return sum(self.catch_up(source) for source in self._sources())
+        """Bring journal entries that a killed process had not yet applied into the online store; returns how many. Call it on start.
+
+        A source of which this cannot be done is left to housekeeping.
+        """
+        recovered = 0
+        for source in self._sources():
+            try:
+                with self.turn:
+                    recovered += self.catch_up(source)
+            except RotaError as error:  # of this source alone; housekeeping looks at it again
+                _log.warning("pushed rows not brought online: %s", error, extra={"action": "recover", "source": source})
+        return recovered
 
     def flush(self, source: str) -> int:
         """Carry journal entries into the table `sources/<name>` and drop finished segments; returns how many rows.

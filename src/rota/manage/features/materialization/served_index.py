@@ -78,7 +78,7 @@ class ServedIndex:
             if isinstance(view, RowView):
                 grouped.setdefault(view.join_keys, []).append(view)
         self.groups = tuple(EntityGroup(_digest(repr(keys), 4), keys, tuple(found)) for keys, found in grouped.items())
-        self._start = SERVED + _digest(repr((source.name, source.id_field)), 8)
+        self.start = SERVED + _digest(repr((source.name, source.id_field)), 8)
 
     def groups_of(self, views: Sequence[RowView]) -> tuple[EntityGroup, ...]:
         """The groups with these of their views alone."""
@@ -87,7 +87,7 @@ class ServedIndex:
 
     def bucket(self, identity: bytes) -> bytes:
         """The key of the bucket of an id's digest."""
-        return self._start + identity[:2]
+        return self.start + identity[:2]
 
     def buckets(self, standing: Iterable[tuple[EntityGroup, bytes, bytes]]) -> Pairs:
         """Whole buckets for (group, entity, id's digest) that stand online."""

@@ -16,7 +16,7 @@ import msgspec
 from rota.records.time import Micros
 
 _APPLIED = b"\x00a"
-_CATALOG, _HISTORY, _REBUILDS = "", "/", " "
+_CATALOG, _HISTORY, _REBUILDS, _STORE, _NUMBER, _LOSSES = "", "/", " ", "@", "#", "~"
 _pack = msgspec.msgpack.Encoder().encode
 _read = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -43,6 +43,11 @@ class StreamState:
     history: Mapping[bytes, HistoryMark] = field(default_factory=dict)
     rebuilds: int = 0
     """How often online rows were replaced as a whole: whoever looked at them before has to look again."""
+    store: str = ""
+    number: int = 0
+    """Which state this is, and how far it has come: metadata knows both (see `online_extent`)."""
+    losses: str = ""
+    """The online store's own losses (`StoreReport`) before the rows were brought online from the beginning."""
 
     def encoded(self) -> bytes:
         """The stored bytes."""
@@ -53,6 +58,10 @@ class StreamState:
             values[_HISTORY] = dict(sorted(self.history.items()))
         if self.rebuilds:
             values[_REBUILDS] = self.rebuilds
+        if self.store:
+            values[_STORE], values[_NUMBER] = self.store, self.number
+        if self.losses:
+            values[_LOSSES] = self.losses
         return _pack(values)
 
 
@@ -69,7 +78,9 @@ def decoded(data: bytes | None) -> StreamState:
     values = _read(data)
     version = values.pop(_CATALOG, 0)
     marks, rebuilds = values.pop(_HISTORY, None), values.pop(_REBUILDS, 0)
-    return StreamState(values, version, {} if marks is None else {prefix: HistoryMark(*mark) for prefix, mark in marks.items()}, rebuilds)
+    store, number, losses = values.pop(_STORE, ""), values.pop(_NUMBER, 0), values.pop(_LOSSES, "")
+    history = {} if marks is None else {prefix: HistoryMark(*mark) for prefix, mark in marks.items()}
+    return StreamState(values, version, history, rebuilds, store, number, losses)
 
 
 def beside(data: bytes | None, segment: str) -> StreamState:
@@ -86,11 +97,6 @@ def catalog_version(data: bytes | None) -> int:
 def written(data: bytes | None) -> AbstractSet[bytes]:
     """The views that pushes are added to: those with a mark."""
     return decoded(data).history.keys()
-
-
-def without_segment(old: bytes | None, segment: bytes) -> bytes:
-    """The merge that takes a dropped segment off."""
-    return beside(old, segment.decode()).encoded()
 
 
 def with_version(old: bytes | None, version: bytes) -> bytes:

@@ -6,6 +6,7 @@ appear only after that point are not replaced, for pushes have written them whol
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -19,7 +20,7 @@ from rota.manage.features.materialization.online_update import (
 )
 from rota.manage.features.materialization.push_stream import CHUNK_BYTES, PushStream, pushed_rows
 from rota.manage.features.materialization.served_index import SERVED, StaleUpdate, united
-from rota.manage.features.materialization.stream_state import HistoryMark, StreamState
+from rota.manage.features.materialization.stream_state import HistoryMark
 from rota.manage.features.online.reader import StoredView
 from rota.manage.features.online.window_view import WindowView
 from rota.manage.features.rows import source_table
@@ -82,7 +83,7 @@ class WindowRebuild:
             self._replay(state.ends)
             marks = {view.prefix: mark for view in self._views}
             version = max(self._version, state.catalog_version)
-            return StreamState(state.ends, version, {**state.history, **marks}, state.rebuilds + 1).encoded()
+            return replace(state, catalog_version=version, history={**state.history, **marks}, rebuilds=state.rebuilds + 1).encoded()
 
         pairs = [(stream_state.key(self._stream.source.name), b""), *((key, (i + 1).to_bytes(4, "big")) for i, key in enumerate(keys))]
         try:

@@ -23,6 +23,8 @@ class ViewHistory:
     state: HistoryState
     waiting: int = 0
     due_us: Micros | None = None
+    reason: str = ""
+    """Why what is there cannot be the history's, where the online store was emptied, set back, exchanged, or gave up rows."""
 
     @property
     def is_whole(self) -> bool:
@@ -32,6 +34,8 @@ class ViewHistory:
     @property
     def problem(self) -> str:
         """What is missing and what to do, in one sentence; "" when nothing is."""
+        if self.reason:
+            return f"view {self.view!r} is not online: {self.reason}; a worker brings it online anew, or: rota features materialize {self.view}"
         rows = f"{self.waiting} rows of source {self.source!r} wait" if self.waiting else f"rows of source {self.source!r} wait"
         if self.state == "not online":
             return f"the history of view {self.view!r} is not online ({rows}): rota features materialize {self.view}"
