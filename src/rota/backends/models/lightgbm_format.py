@@ -24,6 +24,7 @@ import numpy as np
 from rota.backends.models import author_frames
 from rota.backends.models.author_frames import positions
 from rota.backends.models.envelope import check_size
+from rota.backends.models.lightgbm_checks import check_text
 from rota.errors import Corrupt, InvalidInput, RotaError, Unavailable
 from rota.ports.models import AuthorRows, ModelInputs
 
@@ -68,13 +69,14 @@ class LightGBMFormat:
             return self.dumps(_unpacked(file))
         try:
             text = file.decode()
+            check_text(text)
             header = _header(text)
+            outputs = int(header.get("num_tree_per_iteration", "1"))
+            if outputs != 1:
+                raise InvalidInput(f"the LightGBM model has {outputs} outputs a row (multiclass); only binary and regression models are served")
             LightGBMPredictor(file)
         except (Corrupt, UnicodeDecodeError) as error:
-            raise InvalidInput(f"this is no LightGBM model: {error}") from error
-        outputs = int(header.get("num_tree_per_iteration", "1"))
-        if outputs != 1:
-            raise InvalidInput(f"the LightGBM model has {outputs} outputs a row (multiclass); only binary and regression models are served")
+            raise InvalidInput(f"this is no LightGBM model: {error}", **getattr(error, "facts", {})) from error
         _check_objective(header)
         _check_categories(text)
         return _sealed("\n".join(line for line in text.split("\n") if not line.startswith(_SEAL)))
@@ -92,7 +94,9 @@ class LightGBMFormat:
         return ModelInputs(len(names), named, _texts(text), problem, thresholds=_thresholds(text))  # type: ignore[arg-type]
 
     def held(self, data: bytes) -> Any:
-        return importlib.import_module("lightgbm").Booster(model_str=_unsealed(data).decode())
+        text = _unsealed(data).decode()
+        check_text(text)
+        return importlib.import_module("lightgbm").Booster(model_str=text)
 
     def author(self, model: Any) -> "LightGBMAuthor":
         kept = self.kept(model)
@@ -133,6 +137,11 @@ class LightGBMPredictor:
     """
 
     def __init__(self, text: bytes) -> None:
+        try:
+            decoded = text.decode()
+        except UnicodeDecodeError as error:
+            raise Corrupt(f"the LightGBM model is no text: {error}; restore its blob") from error
+        check_text(decoded)
         library, handle, iterations = _library(), ctypes.c_void_p(), ctypes.c_int()
         if library.LGBM_BoosterLoadModelFromString(text, ctypes.byref(iterations), ctypes.byref(handle)):
             raise Corrupt(f"the LightGBM model cannot be read: {_last_error()}; restore its blob")
@@ -141,7 +150,10 @@ class LightGBMPredictor:
         columns = ctypes.c_int()
         _check(library.LGBM_BoosterGetNumFeature(handle, ctypes.byref(columns)))
         self.columns = columns.value
-        decoded = text.decode(errors="replace")
+        outputs = ctypes.c_int()
+        _check(library.LGBM_BoosterGetNumClasses(handle, ctypes.byref(outputs)))
+        if outputs.value != 1 or any(column >= self.columns for column in _categories(decoded)):
+            raise Corrupt(f"the LightGBM model has {outputs.value} outputs a row, or categories of a column that it does not have; restore its blob")
         self._known = {column: len(texts) for column, texts in _texts(decoded).items()}
         self._coded = {column: np.array(each, dtype=np.float64) for column, each in _categories(decoded).items() if column not in self._known}
         self._threads = threading.local()

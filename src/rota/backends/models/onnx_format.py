@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx.external_data_helper import uses_external_data
 
-from rota.backends.models import author_frames
+from rota.backends.models import author_frames, onnx_checks
 from rota.backends.models.envelope import bare, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import AuthorRows, ModelInputs
@@ -25,6 +25,7 @@ _NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(i
 _FLOATS = ("tensor(float)", "tensor(double)")
 _MAPS = ("seq(map(int64,tensor(float)))", "seq(map(int64,tensor(double)))")
 _PROBE_ROWS = 3
+_PROBE_ROWS_OF_PARTS = (1, 3)
 
 
 class OnnxFormat:
@@ -209,38 +210,70 @@ def _check_inside(data: bytes) -> None:
     """Raise `Corrupt` unless the bytes are a model that is whole in itself."""
     try:
         model = onnx.load_model_from_string(data)
-        outside = any(uses_external_data(tensor) for graph in _graphs(model) for tensor in _tensors(graph))
+        outside = any(uses_external_data(tensor) for graph in onnx_checks.graphs(model) for tensor in _tensors(graph))
     except Exception as error:  # protobuf's decoder has no error class that all of its implementations share
         raise Corrupt(f"these bytes are no readable ONNX model: {error}; restore the blob") from error
     if outside:
         raise Corrupt("the ONNX model keeps weights in other files; save it as one file (save_as_external_data=False)")
     if not model.graph.node:
         raise Corrupt("these bytes are no ONNX model: there is no graph in them")
+    try:
+        onnx_checks.check_graph(model, _width_of)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        raise Corrupt(f"the ONNX model holds something that is not what it should be ({type(error).__name__}: {error}); export it again") from error
 
 
-def _graphs(model: Any) -> Iterator[Any]:
-    """The model's graph, its functions, and the graphs inside their nodes; protobuf's decoder bounds how deep they nest."""
-    pending = [model.graph, *model.functions]
-    while pending:
-        graph = pending.pop()
-        yield graph
-        for attribute in _attributes(graph):
-            pending += [attribute.g] if attribute.HasField("g") else []
-            pending += attribute.graphs
+def _width_of(model: Any, node: Any) -> int:
+    """How many columns a node is given: what the model's input says, else what comes out of the nodes before it for two different requests."""
+    wanted = node.input[0]
+    for given in model.graph.input:
+        if given.name == wanted:
+            dims = given.type.tensor_type.shape.dim
+            return int(dims[1].dim_value) if len(dims) == 2 else 0
+    needed = {wanted}
+    before: list[Any] = []
+    for other in reversed(model.graph.node):
+        if needed & set(other.output):
+            before.insert(0, other)
+            needed |= {name for each in (other, *_inside(other)) for name in each.input}
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.node[:], part.graph.output[:]
+    part.graph.node.extend(before)
+    part.graph.output.append(onnx.ValueInfoProto(name=wanted))
+    try:
+        session = onnxruntime.InferenceSession(part.SerializeToString(), _options(), providers=["CPUExecutionProvider"])
+        shapes = {np.shape(session.run([wanted], _probe(session, rows))[0])[1:] for rows in _PROBE_ROWS_OF_PARTS}
+    except Exception:  # noqa: BLE001 - as in `loads`: onnxruntime raises many kinds
+        return 0
+    return int(shapes.pop()[0]) if len(shapes) == 1 and all(len(each) == 1 for each in shapes) else 0
+
+
+def _inside(node: Any) -> Iterator[Any]:
+    for attribute in node.attribute:
+        for graph in [attribute.g, *attribute.graphs]:
+            for inner in graph.node:
+                yield inner
+                yield from _inside(inner)
+
+
+def _probe(session: Any, rows: int) -> dict[str, np.ndarray]:
+    """Rows of the number `rows` in the types and shapes of a model's inputs."""
+    found = {}
+    for each in session.get_inputs():
+        shape = [rows, *(side if isinstance(side, int) else 1 for side in each.shape[1:])]
+        found[each.name] = np.full(shape, rows, dtype=_number(each))
+    return found
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
     """Every tensor that a graph holds, sparse ones by their parts."""
     yield from getattr(graph, "initializer", ())
     sparse = list(getattr(graph, "sparse_initializer", ()))
-    for attribute in _attributes(graph):
+    for attribute in onnx_checks.attributes(graph):
         yield attribute.t
         yield from attribute.tensors
         sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
     for each in sparse:
         yield each.values
         yield each.indices
-
-
-def _attributes(graph: Any) -> Iterator[Any]:
-    return (attribute for node in graph.node for attribute in node.attribute)

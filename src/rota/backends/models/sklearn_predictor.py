@@ -162,15 +162,19 @@ def _select_by_place(part: Any) -> None:
 
 
 def _parts(model: Any) -> Iterator[BaseEstimator]:
-    """The estimator and every estimator held in its attributes, lists and dicts, also behind scikit-learn's plain objects."""
+    """The estimator and every estimator inside it."""
+    return (found for found in held_objects(model) if isinstance(found, BaseEstimator))
+
+
+def held_objects(model: Any) -> Iterator[Any]:
+    """The estimator and everything held in its attributes, lists and dicts, also behind scikit-learn's plain objects."""
     pending, seen = [model], set()
     while pending:
         found = pending.pop()
         if id(found) in seen:
             continue
         seen.add(id(found))
-        if isinstance(found, BaseEstimator):
-            yield found
+        yield found
         if isinstance(found, BaseEstimator) or (type(found).__module__.startswith(_OWN) and hasattr(found, "__dict__")):
             pending.extend(vars(found).values())
         elif isinstance(found, dict):

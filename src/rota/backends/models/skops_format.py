@@ -6,16 +6,16 @@ scikit-learn 1.9 hold besides. It lists names, not prefixes: "numpy" or "scipy" 
 
 import importlib.metadata
 import io
-import struct
 import zipfile
-import zlib
 from typing import Any
 
 import skops.io
 from sklearn.base import BaseEstimator
 from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundException
 
+from rota.backends.models import sklearn_predictor
 from rota.backends.models.envelope import LARGEST, check_size
+from rota.backends.models.sklearn_checks import check_archive, check_estimator
 from rota.backends.models.sklearn_predictor import EstimatorAuthor, EstimatorPredictor, check_answers, describe, served_part
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import ModelInputs
@@ -78,11 +78,6 @@ _TRUSTED = frozenset(
         "sklearn.utils.validation.check_array",
     }
 )
-# What skops and the parts it calls raise on bytes that are no skops file or a damaged one.
-_UNREADABLE = (
-    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError, ImportError,
-    NotImplementedError, RecursionError, RuntimeError, UnsupportedTypeException,
-)  # fmt: skip
 
 
 class SkopsFormat:
@@ -139,13 +134,14 @@ class SkopsFormat:
     def _model(self, data: bytes) -> Any:
         try:
             _check_unpacked(data)
-            unknown = _unknown_types(data)
-            if unknown:
-                raise Corrupt(f"the skops model holds types that are not loaded for safety: {unknown}", unknown=unknown)
+            _check_types(data)
             model = skops.io.loads(data, trusted=sorted(_TRUSTED))
+            check_estimator(sklearn_predictor.held_objects(model))
         except UntrustedTypesFoundException as error:
             raise Corrupt(f"the skops model holds types that are not loaded for safety: {error}") from error
-        except _UNREADABLE as error:
+        except Corrupt:
+            raise
+        except Exception as error:  # skops and the parts it calls raise many kinds on bytes that are no skops file or a damaged one
             raise Corrupt(f"these bytes are no readable skops model ({type(error).__name__}: {error}); restore the blob") from error
         if not self.accepts(model):
             raise Corrupt(f"the skops file holds a {type(model).__name__}, not a scikit-learn model")
@@ -156,9 +152,16 @@ def _unknown_types(data: bytes) -> list[str]:
     return sorted(set(skops.io.get_untrusted_types(data=data)) - _TRUSTED)
 
 
+def _check_types(data: bytes) -> None:
+    unknown = _unknown_types(data)
+    if unknown:
+        raise Corrupt(f"the skops model holds types that are not loaded for safety: {unknown}", unknown=unknown)
+
+
 def _check_unpacked(data: bytes) -> None:
     """A small archive may unpack to more than the memory holds."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
-    if size > LARGEST:
-        raise Corrupt(f"the skops model unpacks to {size} bytes; it may have {LARGEST}", size=size)
+        if size > LARGEST:
+            raise Corrupt(f"the skops model unpacks to {size} bytes; it may have {LARGEST}", size=size)
+        check_archive(archive)

@@ -21,6 +21,7 @@ import numpy as np
 
 from rota.backends.models import author_frames
 from rota.backends.models.envelope import bare, check_size, unwrapped, wrapped
+from rota.backends.models.xgboost_checks import check_model
 from rota.errors import Corrupt, InvalidInput, Unavailable
 from rota.ports.models import AuthorRows, ModelInputs
 
@@ -56,7 +57,7 @@ class XGBoostFormat:
             booster = _Booster(bare(_MAGIC, file))
             model = booster.json()
         except Corrupt as error:
-            raise InvalidInput(f"this is no XGBoost model: {error}") from error
+            raise InvalidInput(f"this is no XGBoost model: {error}", **error.facts) from error
         _check_answers(model)
         try:
             _categories(model["learner"])
@@ -83,8 +84,9 @@ class XGBoostFormat:
         )
 
     def held(self, data: bytes) -> Any:
-        package = importlib.import_module("xgboost")
-        return package.Booster(params={"nthread": 1}, model_file=bytearray(unwrapped(_MAGIC, data)))
+        package, body = importlib.import_module("xgboost"), unwrapped(_MAGIC, data)
+        check_model(body)
+        return package.Booster(params={"nthread": 1}, model_file=bytearray(body))
 
     def author(self, model: Any) -> "XGBoostAuthor":
         data = wrapped(_MAGIC, self.kept(model))
@@ -154,6 +156,7 @@ class _Booster:
     """A handle of the C library."""
 
     def __init__(self, data: bytes) -> None:
+        check_model(data)
         library, handle = _library(), ctypes.c_void_p()
         _check(library.XGBoosterCreate(None, ctypes.c_uint64(0), ctypes.byref(handle)))
         weakref.finalize(self, library.XGBoosterFree, ctypes.c_void_p(handle.value))
