@@ -7,7 +7,7 @@ from functools import cache
 from typing import Literal
 
 from rota.backends.alert_sinks import LogSink, WebhookSink
-from rota.backends.home_secrets import private_file
+from rota.backends.home_secrets import PrivateFile, private_file
 from rota.backends.inputs.file_input import FileInput
 from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.local_processes import LocalProcesses
@@ -96,6 +96,11 @@ def signing_key(settings: Settings) -> bytes:
             raise InvalidInput(f"setting signing_key has {len(settings.signing_key)} characters; give at least {SHORTEST_KEY}", setting="signing_key")
         return settings.signing_key.encode()
     return private_file(made(settings) / "signing.key", lambda: secrets.token_hex(32)).encode()
+
+
+def private_cache(settings: Settings, name: str) -> PrivateFile:
+    """A file of the home that a process keeps what it knows in, readable by the owner only."""
+    return PrivateFile(made(settings) / f"{name}.json")
 
 
 def autologging() -> Autologging:

@@ -78,10 +78,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         str,
         SettingDescription(
             group=ADDRESSES,
-            text="Further names under which the control plane may be addressed, separated by commas, for example behind a proxy.",
-            reason="It answers to `host` and to this machine's loopback names only: a page elsewhere could rebind its name to this address.",
+            text="Further names under which the servers may be addressed, separated by commas, for example behind a proxy.",
+            reason="They answer to `host` and to this machine's loopback names only: a page elsewhere could rebind its name to this address.",
         ),
     ] = ""
+    prediction_tokens: Annotated[
+        bool,
+        SettingDescription(
+            group=ADDRESSES,
+            text="False: the prediction port asks for no token, in a network where everybody may predict ([access](access.md#the-prediction-port)).",
+            reason="Whoever reaches the port could write predictions into the log and read features; a check costs some microseconds.",
+        ),
+    ] = True
     control_port: Annotated[
         int,
         SettingDescription(
