@@ -2,10 +2,12 @@
 
 import importlib.util
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
+from rota.backends import audit_heads
 from rota.backends.alert_sinks import LogSink, WebhookSink
 from rota.backends.home_secrets import PrivateFile, private_file
 from rota.backends.inputs.file_input import FileInput
@@ -32,6 +34,7 @@ from rota.ports.online import Online
 from rota.ports.tables import Tables
 from rota.ports.tuning import Tuner
 from rota.record_engines import clock, made, record_stores
+from rota.records.time import Micros
 from rota.settings import Settings
 
 FORMATS = {
@@ -129,6 +132,12 @@ def sinks(settings: Settings) -> tuple[AlertSink, ...]:
     """Where alerts go beside the store."""
     hook = settings.alert_webhook
     return (LogSink(), WebhookSink(hook, private=settings.alert_private)) if hook else (LogSink(),)
+
+
+def audit_head_keepers(settings: Settings) -> tuple[Callable[[int, str, Micros], None], ...]:
+    """Who is told where the audit log ends: position, hash, moment."""
+    found = (audit_heads.to_file(Path(settings.audit_head_file)),) if settings.audit_head_file else ()
+    return (*found, audit_heads.to_web_hook(settings.audit_head_url, private=settings.alert_private)) if settings.audit_head_url else found
 
 
 def inputs() -> Inputs:

@@ -320,6 +320,34 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             secret=True,
         ),
     ] = ""
+    audit_head_file: Annotated[
+        str,
+        SettingDescription(
+            group=ALERTS,
+            text="File that gets a line with position, hash and time of the audit log's end, best on another machine ([governance](governance.md)).",
+            reason="Empty: the worker's log alone says it. `rota audit verify --heads FILE` finds a tail that was cut off.",
+        ),
+    ] = ""
+    audit_head_url: Annotated[
+        str,
+        SettingDescription(
+            group=ALERTS,
+            text="URL that receives the same as JSON, by the rules of alert_webhook.",
+            reason="Empty: nobody is told. Who rewrites the store cannot take back what another machine has.",
+            secret=True,
+        ),
+    ] = ""
+    audit_head_s: Annotated[
+        float,
+        SettingDescription(
+            group=ALERTS,
+            text="Time between two such lines.",
+            reason="What is cut off within an hour of its being written is not found otherwise.",
+            unit="seconds",
+            low=1,
+            high=86_400,
+        ),
+    ] = 3_600.0
     alert_private: Annotated[
         bool,
         SettingDescription(

@@ -21,7 +21,7 @@ from rota.records.access import AccessToken, Identity, Permission
 from rota.records.condition import ProcessReport
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
-from rota.records.intake import CatalogStamp, Ingestion, Intake, SeenFile, StreamClaim, ViewMaterialization
+from rota.records.intake import CatalogStamp, Ingestion, Intake, OnlineExtent, SeenFile, StreamClaim, ViewMaterialization
 from rota.records.kinds import BY_RECORD, key_of
 from rota.records.model import (
     Alias,
@@ -93,6 +93,7 @@ WRITERS: Mapping[type[Record], Writers] = {
     StreamClaim: ANY,
     ViewMaterialization: ANY,
     CatalogStamp: ANY,
+    OnlineExtent: ANY,
     Serving: ANY,
     MonitorSlice: ANY,
     Cursor: ANY,
