@@ -25,7 +25,7 @@ PARITY_ROWS = 20_000
 def by_month(repositories: Repositories, formats: Mapping[str, ModelFormat], endpoint: str, other: ModelVersion) -> list[dict[str, Any]]:
     """A row a month: labelled predictions, metrics of the answers given, and metrics of `other` on the very same logged features."""
     rows = _labelled(repositories, endpoint)
-    loaded = loading.load(repositories.blobs, formats, other.bundle)
+    loaded = loading.load(repositories.blobs, formats, other.bundle, name=other.model)
     seen = prediction_log.with_features(rows, loaded.bundle.features.feature_names)
     again = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, seen))
     rows = rows.with_columns(pl.Series("again", again), pl.col("day").str.slice(0, 7).alias("month"))
@@ -54,7 +54,7 @@ def check_parity(repositories: Repositories, formats: Mapping[str, ModelFormat],
         raise NotFound(f"the log names version {newest}, which the registry does not know", endpoint=endpoint)
     same = logged.filter(pl.col("number") == newest)
     sample = same.gather_every(max(1, same.height // rows))
-    service = loading.load(repositories.blobs, formats, version.bundle).bundle.features
+    service = loading.load(repositories.blobs, formats, version.bundle, name=version.model).bundle.features
     requests = pl.DataFrame([_request(text, service.request_fields) for text in sample["request"].to_list()], infer_schema_length=None)
     served = prediction_log.with_features(sample, service.feature_names).select("prediction_id", "at_us", *service.feature_names).hstack(requests)
     differing = parity(repositories.tables, service, served, materialized=materialization_log.times(repositories.metadata, service))

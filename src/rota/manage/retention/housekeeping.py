@@ -1,7 +1,7 @@
 """Housekeeping: what workers do now and then beside their runs, and garbage collection with the platform's retention rules."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rota.manage.features.join import compaction
@@ -37,6 +37,8 @@ class Housekeeping:
     drain_spool: Callable[[], object]
     handled: Callable[[], int]
     upkeep: Upkeep
+    head_keepers: Sequence[Callable[[int, str, Micros], None]] = ()
+    head_every_us: Micros = HOUR_US
     _head_logged_us: Micros = 0
 
     def run(self) -> None:
@@ -59,9 +61,11 @@ class Housekeeping:
         return collect.collect(self.repositories, self.rules, wall_us=wall_us, actor=actor, handled=handled, dry_run=dry_run, progress=progress)
 
     def _log_audit_head(self) -> None:
-        """Once an hour the log says where the audit log ends; against such a line kept elsewhere a cut tail is found."""
+        """Now and then the log and the places outside are told where the audit log ends; against such a line a cut tail is found."""
         now_us = self.wall.now_us()
-        if now_us - self._head_logged_us >= HOUR_US:
+        if abs(now_us - self._head_logged_us) >= self.head_every_us:
             self._head_logged_us = now_us
             head = audit_chain.head(self.repositories.metadata)
             logger.info("audit head %s", head, extra={"action": "audit_head", "position": head.position, "hash": head.hash})
+            for keep in self.head_keepers:
+                keep(head.position, head.hash, now_us)
