@@ -198,8 +198,8 @@ class Processes:
         poller = ReleasePoller(
             core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s, waits_for_history=p.settings.wait_for_history
         )
-        limit = p.settings.max_request_mb * 1_000_000
-        return PredictionApp(core, poller, features=p.features, may_monitor=p.access.may_monitor, max_request_bytes=limit)
+        limit, rows = p.settings.max_request_mb * 1_000_000, p.settings.max_request_rows
+        return PredictionApp(core, poller, features=p.features, may_monitor=p.access.may_monitor, max_request_bytes=limit, max_request_rows=rows)
 
 
 def open_platform(settings: Settings | None = None) -> Platform:
