@@ -2,6 +2,7 @@
 
 import gzip
 import http.client
+import inspect
 import json
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from rota.manage.lineage import audit_search
 from rota.records.json_depth import check_json_depth
 from rota.records.limits import MESSAGE, shortened
+from rota.server import app as control_plane
+from rota.server.access import permissions as access
 
 BEYOND = str(2**63)
 
@@ -20,6 +23,13 @@ def test_every_whole_number_of_an_address_has_bounds(shared: Any) -> None:
     numbers = [(path, each["name"], each["schema"]) for path, each in asked if "integer" in json.dumps(each["schema"])]
     assert len(numbers) > 30
     assert not [(path, name) for path, name, schema in numbers if "maximum" not in json.dumps(schema)]
+
+
+def test_every_route_that_reads_a_body_says_its_shape() -> None:
+    routes = [route for room in control_plane.ROUTERS for route in access.routes_of(room.router.routes)]
+    reading = [route for route in routes if "body_as(" in inspect.getsource(route.endpoint)]
+    assert len(reading) > 25
+    assert not [route.path for route in reading if access.body_of(route) is None]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def unspeakable_number(body: bytes) -> str:
     place, value = next(_found(read), ((), 0.0))
     if not place:
         return ""
-    return f"{_words(read, place)} is {'NaN' if math.isnan(value) else 'infinite, or beyond the largest number'}; send a finite number or null"
+    return f"{_words(read, place)} is {'NaN' if math.isnan(value) else 'infinite, or out of range'}; send a finite number or null"
 
 
 def _found(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], float]]:

@@ -27,7 +27,7 @@ TABLE = (
     FixedLimit("Header lines of a request", f"{HEADERS}", "431"),
     FixedLimit("Requests waiting on one connection for the answer to an earlier one", f"{PIPELINED}", "429"),
     FixedLimit("Slowest sender of a body and slowest reader of an answer", f"{FEWEST_BYTES_A_SECOND:,} bytes a second", "408; closed"),
-    FixedLimit("Lists and objects within each other in a JSON body", f"{JSON_DEPTH}", "422"),
+    FixedLimit("Lists and objects within each other in a JSON body", f"{JSON_DEPTH}", "422; predictions 400"),
     FixedLimit("Whole numbers in addresses and bodies", "64 bits", "422"),
     FixedLimit("Characters of a filter; texts of a list in it; conditions; fields of an order", "1,000,000; 10,000; 100; 20", "422"),
     FixedLimit("Experiments that one search of runs names", "10,000", "422"),

@@ -266,7 +266,10 @@ def _require(method: str, allowed: str, known: bool) -> None:
 
 
 def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    check_json_depth(body)
+    try:
+        check_json_depth(body)
+    except InvalidInput as error:
+        raise _Stop(_failure(400, f"the body is not JSON that is read here: {error}")) from None
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

@@ -142,7 +142,7 @@ async def rollback(request: Request, name: str) -> object:
     return plain(await run_in_threadpool(roll_back, name, actor=actor_of(request), reason=why.reason))
 
 
-@router.post("/v1/rollouts/{rollout}/{verb}", dependencies=needs("model.release"))
+@router.post("/v1/rollouts/{rollout}/{verb}", dependencies=needs("model.release", takes=RolloutReason))
 async def command_rollout(request: Request, rollout: str, verb: Literal["pause", "resume", "abort"]) -> object:
     """Pause, resume or abort a rollout under way."""
     why = await body_as(request, RolloutReason)
