@@ -256,6 +256,61 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             high=1_024,
         ),
     ] = 16
+    max_request_rows: Annotated[
+        int,
+        SettingDescription(
+            group=LIMITS,
+            text="Most rows in one request: predictions, pushes, labels, outcomes, online features, rows held against a schema.",
+            reason="A request of this size is answered within seconds; larger sets go through files and tables, which are read in pieces.",
+            unit="rows",
+            low=1,
+            high=10_000_000,
+        ),
+    ] = 100_000
+    max_header_kb: Annotated[
+        int,
+        SettingDescription(
+            group=LIMITS,
+            text="Longest address and headers of a request together; both ports.",
+            reason="A search with a thousand ids in its address fits; nothing that is sent by browsers and clients comes near it.",
+            unit="kilobytes",
+            low=4,
+            high=1_024,
+        ),
+    ] = 64
+    receive_timeout_s: Annotated[
+        float,
+        SettingDescription(
+            group=LIMITS,
+            text="How long a new connection may stay silent, headers may take to arrive, and a body beyond a second for each 1,000 bytes.",
+            reason="Slow lines send headers in a second; who sends a byte now and then to hold a connection is gone soon.",
+            unit="seconds",
+            low=0.1,
+            high=3_600,
+        ),
+    ] = 20.0
+    idle_timeout_s: Annotated[
+        int,
+        SettingDescription(
+            group=LIMITS,
+            text="How long a connection is kept open after an answer for the next request.",
+            reason="Clients that ask again do so at once; a proxy in front may want more than its own time.",
+            unit="seconds",
+            low=1,
+            high=3_600,
+        ),
+    ] = 5
+    max_connections: Annotated[
+        int,
+        SettingDescription(
+            group=LIMITS,
+            text="Open connections of one process; beyond, the one that has kept it waiting longest goes, or else the new one is answered 503.",
+            reason="Far more than clients hold, and within the open files that systems allow a process.",
+            unit="connections",
+            low=8,
+            high=100_000,
+        ),
+    ] = 1_000
     max_artifact_mb: Annotated[
         int,
         SettingDescription(

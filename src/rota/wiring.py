@@ -231,8 +231,15 @@ class Processes:
         poller = ReleasePoller(
             core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s, waits_for_history=p.settings.wait_for_history
         )
-        limit = p.settings.max_request_mb * 1_000_000
-        return PredictionApp(core, poller, features=p.features, may_monitor=p.access.may_monitor, access=self._port_access(), max_request_bytes=limit)
+        return PredictionApp(
+            core,
+            poller,
+            features=p.features,
+            may_monitor=p.access.may_monitor,
+            access=self._port_access(),
+            max_request_bytes=p.settings.max_request_mb * 1_000_000,
+            max_request_rows=p.settings.max_request_rows,
+        )
 
     def _port_access(self) -> PortAccess:
         """Who may use the prediction port; the owner's token is made here too, for a home without a control plane."""

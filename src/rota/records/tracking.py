@@ -15,6 +15,8 @@ MAX_PARAMETER = 6_000
 MAX_TAG = 8_000
 MAX_EXPERIMENT_NAME = 500
 """Characters of a key (metric, parameter, tag), a parameter's and a tag's value, and an experiment's name."""
+MAX_EXPERIMENTS = 10_000
+"""Experiments that one search covers; clients that search all of them name each."""
 
 
 class Experiment(Record, frozen=True):

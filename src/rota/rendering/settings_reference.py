@@ -5,7 +5,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from rota.settings import VARIABLES, SettingDescription, Settings, descriptions
+from rota.records import limits
+from rota.settings import LIMITS, VARIABLES, SettingDescription, Settings, descriptions
 
 _TYPES: Mapping[Any, str] = {Path: "path", str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
 _INTRODUCTION = """\
@@ -29,6 +30,13 @@ prediction_processes = 2
 of ports, or port 0. A setting marked *secret* is never shown; rather than in a file that is shared it belongs into its variable, or into
 a file named by the variable with `_FILE` at its end (`ROTA_METADATA_URL_FILE`), as container platforms mount secrets.
 """
+_FIXED = """
+Both servers keep them, and refuse before any work is done. A refusal says what was too large and what is allowed; whoever is still
+sending when it comes can read it, because the rest of the request is read on for a while. These do not change by a setting:
+
+| limit | most | beyond |
+|---|---|---|
+"""
 
 
 def markdown() -> str:
@@ -39,6 +47,8 @@ def markdown() -> str:
         parts += [f"\n## {group}\n\n", "| setting | variable | type | default | range | what it does | why this default |\n"]
         parts += ["|---|---|---|---|---|---|---|\n"]
         parts += [_row(name, hints[name], about) for name, about in members]
+        if group == LIMITS:
+            parts += [_FIXED, *(f"| {each.what} | {each.most} | {each.beyond} |\n" for each in limits.TABLE)]
     parts += ["\n## Variables that are no settings\n\n", "| variable | what it does |\n", "|---|---|\n"]
     parts += [f"| `{variable}` | {text} |\n" for variable, text in VARIABLES.items()]
     return "".join(parts)

@@ -22,6 +22,9 @@ import msgspec
 
 from rota.errors import InvalidInput, NotFound, RotaError
 from rota.http_status import status_of
+from rota.records.json_depth import check_json_depth
+from rota.records.json_faults import unspeakable_number
+from rota.records.limits import shortened
 from rota.serve import feature_requests, inference_protocol
 from rota.serve.feature_requests import FeatureReader, FeatureRequest
 from rota.serve.micro_batching import MicroBatcher
@@ -86,6 +89,7 @@ class PredictionApp:
         access: PortAccess = TRUSTED,
         version: str = "0",
         max_request_bytes: int = 16_000_000,
+        max_request_rows: int = 100_000,
     ) -> None:
         self._core = core
         self._features = features
@@ -94,6 +98,7 @@ class PredictionApp:
         self._access = access
         self._version = version
         self._max_bytes = max_request_bytes
+        self._max_rows = max_request_rows
         self._batcher = MicroBatcher(core)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -185,6 +190,10 @@ class PredictionApp:
     def _prepare(self, endpoint: str, rows: list[dict[str, Any]], ids: list[str] | None) -> CheckedRequest:
         if endpoint not in self._core.served:
             self._not_served(endpoint)
+        if len(rows) > self._max_rows:
+            raise InvalidInput(
+                f"the request has {len(rows)} rows, at most {self._max_rows} are answered at once; send it in parts", limit=self._max_rows
+            )
         return self._core.prepare(endpoint, rows, ids)
 
     def _known(self, parts: tuple[str, ...]) -> bool:
@@ -241,6 +250,8 @@ class PredictionApp:
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not announced.isdigit() or len(announced) > 18 or int(announced) > self._max_bytes:
             self._too_large()
+        if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in scope["headers"]):
+            raise _Stop(_failure(415, "the body is packed; send it as it is, without Content-Encoding"))
         chunks, size, more = [], 0, True
         while more:
             message = await receive()
@@ -279,11 +290,15 @@ def _require(method: str, allowed: str, known: bool) -> None:
 
 def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
+        check_json_depth(body)
+    except InvalidInput as error:
+        raise _Stop(_failure(400, f"the body is not JSON that is read here: {error}")) from None
+    try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"the body does not have the expected form: {error}") from None
+        raise InvalidInput(f"the body does not have the expected form: {unspeakable_number(body) or error}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise _Stop(_failure(400, f"the body is not JSON: {error}")) from None
+        raise _Stop(_failure(400, f"the body is not JSON: {unspeakable_number(body) or error}")) from None
 
 
 def _is_refused(response: PredictResponse) -> bool:
@@ -296,7 +311,8 @@ def _status(response: PredictResponse) -> int:
 
 
 def _failure(status: int, message: str, **facts: object) -> Reply:
-    return Reply(status, _encode({"error": message, "facts": facts}))
+    clipped = {name: shortened(value) if isinstance(value, str) else value for name, value in facts.items()}
+    return Reply(status, _encode({"error": shortened(message), "facts": clipped}))
 
 
 def _because(problems: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from rota.errors import RotaError
 from rota.http_status import status_of
 from rota.records.access import Identity
-from rota.server import mlflow
+from rota.records.limits import shortened
+from rota.server import api_description, mlflow
 from rota.server.access import permissions as access
 from rota.server.access import tokens
 from rota.server.access.guard import Guard
@@ -107,6 +108,7 @@ def create(platform: Platform) -> FastAPI:
         app.include_router(room.router)
     access.check_routes(app)
     paths, app.state.answers = access.open_paths(app), Counter()
+    app.openapi = lambda: api_description.described(app)  # type: ignore[method-assign]
     app.add_middleware(Guard, settings=platform.settings, recognise=recognise, refuse=refuse, open_paths=paths, answers=app.state.answers)
     return app
 
@@ -118,9 +120,10 @@ def route_table() -> str:
 
 def refuse(request: Request, status: int, message: str, facts: dict[str, str] | None = None) -> Response:
     """An error as whoever asked can read it: a page, MLflow's shape, or ours."""
+    message = shortened(message)
     if request.url.path.startswith(mlflow.PREFIXES):
         return mlflow.error_response(request, status, message)
     if answer.wanted(request):
         return answer.problem(status, message)
     headers = {"Retry-After": "1"} if status == 503 else None
-    return JSONResponse({"error": message, "facts": facts or {}}, status, headers)
+    return JSONResponse({"error": message, "facts": {name: shortened(value) for name, value in (facts or {}).items()}}, status, headers)

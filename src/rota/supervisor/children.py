@@ -18,11 +18,11 @@ from rota.errors import InvalidInput, Unavailable
 from rota.server import app
 from rota.server.access.guard import exposed
 from rota.settings import Settings
+from rota.supervisor import connections
 from rota.supervisor.processes import end_with_supervisor
 from rota.supervisor.worker_threads import run_worker
 
 logger = logging.getLogger("rota.supervisor")
-FINISH_WITHIN_S = 3
 EXPOSED = "OTHER MACHINES CAN REACH THIS SERVER (host %s): it asks for tokens, but in clear text; put a proxy that encrypts before it"
 UNGUARDED = "OTHER MACHINES CAN REACH THESE PREDICTIONS (host %s): they ask for no token; let a proxy decide who may ask"
 
@@ -35,7 +35,7 @@ def control_plane(settings: Settings, *, fd: int = -1) -> None:
         if exposed(settings):
             logger.warning(EXPOSED, settings.host, extra={"action": "exposed", "host": settings.host})
         platform.feed.pushes.recover()
-        _listen(app.create(platform), _socket(fd, settings.host, settings.control_port))
+        _listen(app.create(platform), _socket(fd, settings.host, settings.control_port), settings)
 
 
 def worker(settings: Settings, name: str) -> None:
@@ -55,7 +55,7 @@ def prediction_process(settings: Settings, name: str, *, fd: int = -1) -> None:
     if exposed(settings):
         logger.warning(EXPOSED if settings.prediction_tokens else UNGUARDED, settings.host, extra={"action": "exposed", "host": settings.host})
     with wiring.opened(settings) as platform:
-        _listen(platform.processes.prediction_app(name), _socket(fd, settings.host, settings.prediction_port))
+        _listen(platform.processes.prediction_app(name), _socket(fd, settings.host, settings.prediction_port), settings)
 
 
 def route_table() -> str:
@@ -63,18 +63,8 @@ def route_table() -> str:
     return app.route_table()
 
 
-def _listen(application: Any, listener: socket.socket) -> None:
-    config = uvicorn.Config(
-        application,
-        loop="uvloop",
-        http="httptools",
-        lifespan="auto",
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        timeout_graceful_shutdown=FINISH_WITHIN_S,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+def _listen(application: Any, listener: socket.socket, settings: Settings) -> None:
+    uvicorn.Server(connections.server_config(application, settings)).run(sockets=[listener])
 
 
 def _socket(fd: int, host: str, port: int) -> socket.socket:

@@ -27,12 +27,12 @@ from rota.backends.shared.tracked_form import (
     run_fields,
     taken,
 )
-from rota.errors import Conflict
+from rota.errors import Conflict, InvalidInput
 from rota.ports.metadata import Batch
 from rota.ports.tracking import Logged, RunChange
 from rota.records.filters import Page, Query, View
 from rota.records.searching import matches, ordered, paged
-from rota.records.tracking import Experiment, ExperimentRun, MetricPoint, RunInput, RunOutput
+from rota.records.tracking import MAX_EXPERIMENTS, Experiment, ExperimentRun, MetricPoint, RunInput, RunOutput
 
 NOTHING = Batch()
 
@@ -165,6 +165,8 @@ class MemoryTracking:
         return [point for _, point in points[max(start, 0) :][: max(limit, 0)]]
 
     def search_runs(self, experiments: Sequence[str], query: Query) -> Page[ExperimentRun]:
+        if len(set(experiments)) > MAX_EXPERIMENTS:
+            raise InvalidInput(f"a search covers at most {MAX_EXPERIMENTS} experiments, not {len(set(experiments))}; search them in parts")
         with self._metadata.lock:
             seen = [run.record() for run in self._runs.values() if run.head.experiment in experiments and _visible(run.head.deleted_us, query.view)]
         seen.sort(key=lambda run: (-run.started_us, run.id))

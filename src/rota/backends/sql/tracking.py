@@ -56,11 +56,9 @@ from rota.ports.tracking import Logged, RunChange
 from rota.records.filters import Page, Query
 from rota.records.record import decode, encode
 from rota.records.searching import page_start, page_token
-from rota.records.tracking import Experiment, ExperimentRun, MetricPoint, RunInput, RunOutput
+from rota.records.tracking import MAX_EXPERIMENTS, Experiment, ExperimentRun, MetricPoint, RunInput, RunOutput
 
 NOTHING = Batch()
-MAX_EXPERIMENTS = 10_000
-"""Experiments that one search may cover; engines bound the parameters of a statement."""
 _CHUNK = 1_000  # runs in one IN list
 
 _TEXT_REPLACED = "(run, key) DO UPDATE SET value = excluded.value, rest = excluded.rest"

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from rota.errors import InvalidInput
+from rota.manage.adoption import yaml_data
 from rota.manage.experiments.artifacts import check_path
 from rota.records.schema import Type
 
@@ -80,8 +81,8 @@ def read(text: bytes, files: Collection[str]) -> Foreign:
     if len(text) > LARGEST_TEXT:
         raise InvalidInput(f"{DESCRIPTION} has {len(text)} bytes; it may have {LARGEST_TEXT}")
     try:
-        said = yaml.safe_load(text.decode())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        said = yaml_data.load(text.decode())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, InvalidInput) as error:
         raise InvalidInput(f"{DESCRIPTION} cannot be read as YAML: {' '.join(str(error).split())[:200]}") from error
     flavours = said.get("flavors") if isinstance(said, dict) else None
     if not isinstance(flavours, dict):

@@ -26,7 +26,7 @@ MASK = "***"
 _SECRETS = ("token", "password", "passwd", "passphrase", "pwd", "secret", "apikey", "credential", "credentials", "auth", "authorization")
 _KEYS = frozenset({"api", "access", "private", "secret", "signing", "encryption"})
 """A "key" of these is a secret; any other (a primary key) is not."""
-_ADDRESS = re.compile(r"(\w[\w+.-]*://)([^/@\s]+)@")
+_ADDRESS = re.compile(r"(?<![\w+.-])(\w[\w+.-]*+://)([^/@\s]++)@")
 
 
 def capture(blobs: Blobs, directory: Path, *, seeds: Sequence[int] = (), command: Sequence[str] | None = None) -> dict[str, str]:

@@ -39,14 +39,19 @@ T = TypeVar("T")
 MAX_CONDITIONS = 100
 MAX_ORDERS = 20
 """Engines nest what they are asked; nobody types so much."""
+MAX_TEXT = 1_000_000
+"""Characters of a filter: 10,000 ids in a list fit several times."""
+MAX_LISTED = 10_000
+MAX_TOKENS = 50_000
 MAX_DIGITS = 30
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
 
+# Every repetition is possessive (`++`): a token that fails is not tried again at each shorter length, so reading is linear.
 _TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
-    | (?P<text>'(?:[^']|'')*')
-    | (?P<name>(?:[^\W\d][\w./:@-]*|"(?:[^"]|"")*"|`[^`]*`)(?:(?<=\.)(?:"(?:[^"]|"")*"|`[^`]*`))?)
+    r"""\s*+(?:
+      (?P<number>[+-]?(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+(?![\w.]))
+    | (?P<text>'(?:[^']++|'')*+')
+    | (?P<name>(?:[^\W\d][\w./:@-]*+|"(?:[^"]++|"")*+"|`[^`]*+`)(?:(?<=\.)(?:"(?:[^"]++|"")*+"|`[^`]*+`))?)
     | (?P<operator><=|>=|!=|=|<|>)
     | (?P<mark>[(),])
     )""",
@@ -75,7 +80,7 @@ def parse_filter(text: str, subject: Subject) -> tuple[Comparison, ...]:
         reader.word("AND", "`and` and another condition, or the end")
         conditions.append(reader.condition())
         if len(conditions) > MAX_CONDITIONS:
-            raise InvalidInput(f"the filter has more than {MAX_CONDITIONS} conditions; search in steps", filter=text)
+            raise InvalidInput(f"the filter has more than {MAX_CONDITIONS} conditions; search in steps", conditions=len(conditions))
     return tuple(conditions)
 
 
@@ -116,6 +121,8 @@ class _Parser:
     def __init__(self, what: str, text: str, subject: Subject) -> None:
         if not isinstance(text, str):
             raise InvalidInput(f"{what} {text!r} is no text")
+        if len(text) > MAX_TEXT:
+            raise InvalidInput(f"the {what} has {len(text)} characters; at most {MAX_TEXT} are read, search in parts")
         self._what, self._text = what, text
         self._subject, self._vocabulary = subject, VOCABULARIES[subject]
         self._tokens = self._split()
@@ -210,6 +217,8 @@ class _Parser:
         texts = [self._quoted("a list holds texts in quotes")]
         while self._mark(",", ")") == ",":
             texts.append(self._quoted("a list holds texts in quotes"))
+        if len(texts) > MAX_LISTED:
+            raise InvalidInput(f"the {self._what} has a list of {len(texts)} texts; at most {MAX_LISTED} are compared with, search in parts")
         return texts
 
     def _quoted(self, why: str) -> str:
@@ -241,12 +250,15 @@ class _Parser:
         return self._tokens[self._next - 1]
 
     def _split(self) -> list[_Token]:
-        tokens, at, end = [], 0, len(self._text.rstrip())
+        tokens: list[_Token] = []
+        at, end = 0, len(self._text.rstrip())
         while at < end:
             match = _TOKEN.match(self._text, at, end)
             if match is None or match.lastgroup is None:
                 start = at + len(self._text[at:]) - len(self._text[at:].lstrip())
                 self._fail(start, "nothing can be read from here; is a quote left open, or a key with blanks not in back-ticks?")
+            if len(tokens) >= MAX_TOKENS:
+                self._fail(at, f"more than {MAX_TOKENS} words and marks are not read; search in parts")
             tokens.append(_Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
             at = match.end()
         return tokens
@@ -260,7 +272,7 @@ class _Parser:
     def _fail(self, at: int, message: str) -> NoReturn:
         shown = self._text if len(self._text) <= 300 else f"{self._text[:300]}..."
         said = message if len(message) <= 600 else f"{message[:600]}..."
-        raise InvalidInput(f"{self._what} {shown!r}, character {at + 1}: {said}", text=self._text, at=at + 1)
+        raise InvalidInput(f"{self._what} {shown!r}, character {at + 1}: {said}", text=shown, at=at + 1)
 
 
 def _unquoted(text: str) -> str:

@@ -53,7 +53,8 @@ def _meets(entry: AuditEntry, wanted: Mapping[str, str]) -> bool:
 
 def _backwards(metadata: Metadata, before: int) -> Iterator[AuditEntry]:
     """Entries below a position, or all, newest first."""
-    last = before - 1 if before else audit_chain.head(metadata).position
+    end = audit_chain.head(metadata).position
+    last = min(before - 1, end) if before else end
     while last > 0:
         first = max(0, last - _PAGE)
         yield from reversed(metadata.audit(first, limit=last - first))

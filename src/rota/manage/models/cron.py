@@ -10,6 +10,7 @@ from rota.errors import InvalidInput
 from rota.records.time import Micros, from_datetime, to_datetime
 
 _NAMES = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun"
+LONGEST = 1_000
 _FIELD = re.compile(rf"(?:[0-9*,/#?l-]|{_NAMES})+", re.IGNORECASE)
 """What croniter would take besides (seconds, years, random and hashed fields) has no tick that everybody agrees on."""
 
@@ -31,6 +32,8 @@ def check(expression: str) -> None:
 
 
 def _tick(expression: str, from_us: Micros, move: Literal["get_prev", "get_next"]) -> Micros:
+    if len(expression) > LONGEST:
+        raise InvalidInput(f"the cron expression {expression[:50]!r}... has {len(expression)} characters; at most {LONGEST} are read")
     fields = expression.split()
     if len(fields) != 5 or not all(_FIELD.fullmatch(field) for field in fields):
         raise InvalidInput(f'cron expression {expression!r} is not five fields; for example "0 3 * * 1" is Mondays at 03:00', cron=expression)

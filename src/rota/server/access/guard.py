@@ -91,6 +91,8 @@ class Guard:
             return 400, "the content-length is no number"
         if int(announced) > self._limit and not _streamed(scope):
             return 413, self._size_message()
+        if request.headers.get("content-encoding", "identity").lower() != "identity" and not _streamed(scope):
+            return 415, "the body is packed; send it as it is, without Content-Encoding"
         return None
 
     def _bounded(self, receive: Receive) -> Receive:

@@ -20,8 +20,11 @@ from rota.wiring import Platform
 COOKIE = "rota_token"
 
 
-def needs(permission: Permission) -> Sequence[Any]:
-    """The dependencies of a route: the caller's role must hold the permission, a project token also reaches what is in its project only."""
+def needs(permission: Permission, *, takes: type[Any] | None = None) -> Sequence[Any]:
+    """The dependencies of a route: the caller's role must hold the permission, a project token also reaches what is in its project only.
+
+    `takes` is the shape of the body that the route reads, for the description of the API.
+    """
 
     async def check(request: Request) -> None:
         identity = identity_of(request)
@@ -33,6 +36,7 @@ def needs(permission: Permission) -> Sequence[Any]:
             await run_in_threadpool(project_view.check_address, repositories, identity.project, permission, path, request.path_params)
 
     check.permission = permission  # type: ignore[attr-defined]  # read by `permission_of`
+    check.takes = takes  # type: ignore[attr-defined]  # read by `body_of`
     return [Depends(check)]
 
 
@@ -49,6 +53,12 @@ def permission_of(route: APIRoute) -> Permission | None:
         if found is not None:
             return found
     return None
+
+
+def body_of(route: APIRoute) -> type[Any] | None:
+    """The shape of the body that a route reads; None for one that reads none, or reads it in pieces."""
+    shapes = (getattr(dependency.dependency, "takes", None) for dependency in route.dependencies)
+    return next((shape for shape in shapes if shape is not None), None)
 
 
 def is_open(route: APIRoute) -> bool:

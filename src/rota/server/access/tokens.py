@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from rota.manage.access import tokens
 from rota.records.access import ROLES, Role
 from rota.server.access.permissions import ANYBODY, actor_of, identity_of, needs
-from rota.server.wire import body_as, platform_of
+from rota.server.wire import Number, body_as, platform_of
 
 router = APIRouter()
 
@@ -34,7 +34,7 @@ def whoami(request: Request) -> dict[str, object]:
 
 
 @router.get("/v1/tokens", dependencies=needs("token.manage"))
-def listing(request: Request, holder: str = "", limit: int = 1_000) -> list[object]:
+def listing(request: Request, holder: str = "", limit: Number = 1_000) -> list[object]:
     """Tokens, newest first, without their secrets, which nobody has but their holders."""
     platform = platform_of(request)
     now_us = platform.access.wall.now_us()
@@ -43,7 +43,7 @@ def listing(request: Request, holder: str = "", limit: int = 1_000) -> list[obje
     ]
 
 
-@router.post("/v1/tokens", dependencies=needs("token.manage"))
+@router.post("/v1/tokens", dependencies=needs("token.manage", takes=TokenRequest), status_code=201)
 async def create(request: Request) -> JSONResponse:
     """A new token; its secret is in this answer and nowhere else."""
     wanted = await body_as(request, TokenRequest)

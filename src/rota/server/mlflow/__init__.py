@@ -5,6 +5,7 @@ is governed, obey the same gates as in Rota's own routes.
 """
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 
 from rota.server.access.permissions import ANYBODY, OPEN
 from rota.server.mlflow import artifacts, experiments, logged_models, model_versions, registered_models, run_logging, runs
@@ -18,13 +19,13 @@ NOUNS = (experiments, runs, run_logging, logged_models, registered_models, model
 router = APIRouter(routes=[route for noun in NOUNS for route in noun.router.routes])
 
 
-@router.get("/health", dependencies=OPEN)
+@router.get("/health", dependencies=OPEN, response_class=PlainTextResponse)
 def health() -> Response:
     """Whether the control plane answers."""
     return Response("OK", media_type="text/plain")
 
 
-@router.get("/version", dependencies=ANYBODY)
+@router.get("/version", dependencies=ANYBODY, response_class=PlainTextResponse)
 def version() -> Response:
     """The release of MLflow whose interface is spoken."""
     return Response(VERSION, media_type="text/plain")

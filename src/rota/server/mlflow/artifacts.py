@@ -31,6 +31,9 @@ UPLOADS = 16
 """Uploads that are written at the same time; further ones wait, so that slow senders never hold every thread."""
 
 
+_UPLOAD = {"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
+
+
 class ListRunArtifacts(RunRequest, frozen=True):
     path: str = ""
     page_token: str = ""
@@ -55,13 +58,13 @@ def list_of_path(call: MlflowCall, asked: ListProxiedArtifacts) -> object:
     return {"files": folders.named(call, place.root, place.folder)}
 
 
-@router.put(FILES, dependencies=needs("experiment.write"))
+@router.put(FILES, dependencies=needs("experiment.write"), openapi_extra=_UPLOAD)
 async def upload(request: Request, path: str) -> Response:
     """Keep a file; one that does not arrive whole is not kept."""
     return await answered(_asked(request, path), _kept, limiter=_limiter(request))
 
 
-@router.get(FILES, dependencies=needs("experiment.read"))
+@router.get(FILES, dependencies=needs("experiment.read"), responses={200: {"content": {"*/*": {}}}}, response_class=Response)
 async def download(request: Request, path: str) -> Response:
     return await answered(_asked(request, path), _opened)
 

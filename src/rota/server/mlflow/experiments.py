@@ -15,6 +15,7 @@ from rota.records.tracking import MAX_EXPERIMENT_NAME, Experiment
 from rota.server.mlflow.wire import (
     BASE,
     MAX_EXPERIMENT_TAG,
+    Int64,
     KeyValue,
     MlflowCall,
     MlflowError,
@@ -71,10 +72,10 @@ class DeleteExperimentTag(MlflowRequest, frozen=True):
 
 class SearchExperiments(MlflowRequest, frozen=True):
     filter: str = ""
-    max_results: int = 1_000
+    max_results: Int64 = 1_000
     order_by: tuple[str, ...] = ()
     page_token: str = ""
-    view_type: str | int = ""
+    view_type: str | Int64 = ""
 
 
 @route(router, "POST", "/create", "experiment.write")

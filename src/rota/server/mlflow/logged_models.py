@@ -17,6 +17,7 @@ from rota.server.mlflow.experiments import active, millis
 from rota.server.mlflow.wire import (
     BASE,
     MAX_EXPERIMENT_TAG,
+    Int64,
     KeyValue,
     MlflowCall,
     MlflowError,
@@ -102,7 +103,7 @@ class SearchLoggedModels(MlflowRequest, frozen=True):
     experiment_ids: tuple[str, ...] = ()
     filter: str = ""
     datasets: tuple[SearchLoggedModelsDataset, ...] = ()
-    max_results: int = 100
+    max_results: Int64 = 100
     order_by: tuple[SearchLoggedModelsOrder, ...] = ()
     page_token: str = ""
 

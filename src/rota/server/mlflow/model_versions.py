@@ -13,7 +13,7 @@ from rota.records.model import CHALLENGER, CHAMPION, Alias, ModelVersion
 from rota.records.tracking import LoggedModel
 from rota.server.mlflow import version_form
 from rota.server.mlflow.registered_models import REASON, number_of, remove_alias
-from rota.server.mlflow.wire import BASE, MAX_REGISTRY_TAG, KeyValue, MlflowCall, MlflowRequest, Text, invalid, limited_tags, missing, route
+from rota.server.mlflow.wire import BASE, MAX_REGISTRY_TAG, Int64, KeyValue, MlflowCall, MlflowRequest, Text, invalid, limited_tags, missing, route
 
 router = APIRouter(prefix=f"{BASE}/model-versions")
 NEWEST_CHANGE = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
@@ -55,7 +55,7 @@ class TransitionModelVersionStage(ModelVersionByNumber, frozen=True, kw_only=Tru
 
 class SearchModelVersions(MlflowRequest, frozen=True):
     filter: str = ""
-    max_results: int = 10_000
+    max_results: Int64 = 10_000
     order_by: tuple[str, ...] = ()
     page_token: str = ""
 

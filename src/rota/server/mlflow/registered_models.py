@@ -14,6 +14,7 @@ from rota.server.mlflow import version_form
 from rota.server.mlflow.wire import (
     BASE,
     MAX_REGISTRY_TAG,
+    Int64,
     KeyValue,
     MlflowCall,
     MlflowError,
@@ -77,7 +78,7 @@ class GetLatestVersions(MlflowRequest, frozen=True):
 
 class SearchRegisteredModels(MlflowRequest, frozen=True):
     filter: str = ""
-    max_results: int = 100
+    max_results: Int64 = 100
     order_by: tuple[str, ...] = ()
     page_token: str = ""
 

@@ -112,7 +112,7 @@ class LogModel(RunRequest, frozen=True):
 class GetMetricHistory(RunRequest, frozen=True, kw_only=True):
     metric_key: Text
     page_token: str = ""
-    max_results: int | None = None
+    max_results: Int64 | None = None
 
 
 @route(router, "POST", "/runs/log-metric", "experiment.write")

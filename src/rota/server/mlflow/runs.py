@@ -1,6 +1,7 @@
 """Runs in MLflow's REST API: created, ended, searched, deleted and restored."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fastapi import APIRouter
@@ -10,23 +11,13 @@ from rota.ports.metadata import Batch
 from rota.ports.tracking import RunChange
 from rota.records.filters import Comparison, Query
 from rota.records.time import Micros
-from rota.records.tracking import ExperimentRun
+from rota.records.tracking import MAX_EXPERIMENTS, ExperimentRun
 from rota.server.mlflow import run_form
 from rota.server.mlflow.experiments import active, existing, view_of
-from rota.server.mlflow.wire import (
-    BASE,
-    KeyValue,
-    Millis,
-    MlflowCall,
-    MlflowRequest,
-    Text,
-    invalid,
-    missing,
-    route,
-    run_tags,
-)
+from rota.server.mlflow.wire import BASE, Int64, KeyValue, Millis, MlflowCall, MlflowRequest, Text, invalid, missing, route, run_tags
 
 router = APIRouter(prefix=BASE)
+FEW_EXPERIMENTS = 20
 _PLAIN_TAGS = {run_form.RUN_NAME: "run_name", run_form.USER: "user_id", run_form.PARENT: "parent"}
 """Tags that are fields of the record: a condition on one is a condition on that attribute."""
 
@@ -62,8 +53,8 @@ class UpdateRun(RunRequest, frozen=True):
 class SearchRuns(MlflowRequest, frozen=True):
     experiment_ids: tuple[str, ...] = ()
     filter: str = ""
-    run_view_type: str | int = ""
-    max_results: int = 1_000
+    run_view_type: str | Int64 = ""
+    max_results: Int64 = 1_000
     order_by: tuple[str, ...] = ()
     page_token: str = ""
 
@@ -124,16 +115,33 @@ def restore(call: MlflowCall, asked: RunRequest) -> object:
 def search(call: MlflowCall, asked: SearchRuns) -> object:
     if not 0 < asked.max_results <= 50_000:
         raise invalid(f"max_results is {asked.max_results}; it must lie between 1 and 50000")
+    if len(asked.experiment_ids) > MAX_EXPERIMENTS:
+        raise invalid(f"a search covers at most {MAX_EXPERIMENTS} experiments, not {len(asked.experiment_ids)}; search them in parts")
     view = view_of(asked.run_view_type)
     where = [_of_attribute(each) for each in search_grammar.parse_filter(asked.filter, "run")]
     query = Query(where, search_grammar.parse_order(asked.order_by, "run"), asked.max_results, asked.page_token, view)
-    gone = {each for each in asked.experiment_ids if (found := call.repositories.tracking.experiment(each)) and found.deleted_us is not None}
+    gone = _deleted(call, asked.experiment_ids)
     searched = [each for each in asked.experiment_ids if view != "active" or each not in gone]
     if gone and gone == set(searched):
         query = replace(query, view="all")
     page = call.repositories.tracking.search_runs(searched, query)
     runs = [run_form.shown(run, deleted=run.experiment in gone) for run in page.items]
     return {"runs": runs} | ({"next_page_token": page.next} if page.next else {})
+
+
+def _deleted(call: MlflowCall, experiments: Sequence[str]) -> set[str]:
+    """Which of the experiments are deleted: asked one by one where they are few; clients name thousands when they search all."""
+    tracking = call.repositories.tracking
+    if len(experiments) <= FEW_EXPERIMENTS:
+        return {each for each in experiments if (found := tracking.experiment(each)) and found.deleted_us is not None}
+    deleted: set[str] = set()
+    query = Query(limit=10_000, view="deleted")
+    while True:
+        page = tracking.search_experiments(query)
+        deleted |= {each.id for each in page.items}
+        if not page.next:
+            return deleted.intersection(experiments)
+        query = replace(query, page=page.next)
 
 
 def _known(call: MlflowCall, identity: str) -> ExperimentRun:

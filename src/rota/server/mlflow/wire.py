@@ -18,6 +18,8 @@ from rota.errors import RotaError
 from rota.http_status import mlflow_code_of
 from rota.manage.repositories import Repositories
 from rota.records.access import Identity
+from rota.records.json_depth import check_json_depth
+from rota.records.limits import shortened
 from rota.records.time import Micros
 from rota.records.tracking import MAX_KEY, MAX_PARAMETER, MAX_TAG
 from rota.server.access.permissions import identity_of, needs
@@ -148,7 +150,7 @@ def route(router: APIRouter, methods: str, path: str, permission: Any) -> Callab
         answer.__name__ = f"mlflow_{router.prefix.rpartition('/')[2].replace('-', '_')}_{handler.__name__}".replace("__", "_")
         answer.__doc__ = handler.__doc__
         for method in methods.split():  # one route each: an operation of the OpenAPI has one method
-            router.add_api_route(path, answer, methods=[method], dependencies=list(needs(permission)))
+            router.add_api_route(path, answer, methods=[method], dependencies=list(needs(permission, takes=shape)))
         return handler
 
     return mount
@@ -174,7 +176,7 @@ def call_of(request: Request) -> MlflowCall:
 def fault_response(code: str, message: str) -> Response:
     """An error as MLflow's clients read it."""
     headers = {"Retry-After": "1"} if code == "TEMPORARILY_UNAVAILABLE" else None
-    body = msgspec.json.encode({"error_code": code, "message": message})
+    body = msgspec.json.encode({"error_code": code, "message": shortened(message)})
     return Response(body, CODES[code], headers, media_type="application/json")
 
 
@@ -184,7 +186,7 @@ def error_response(request: Request | None, status: int, message: str) -> Respon
         message = absent(request.method, request.url.path)
     code = _OF_STATUS.get(status, "INTERNAL_ERROR" if status >= 500 else "INVALID_PARAMETER_VALUE")
     headers = {"WWW-Authenticate": 'Basic realm="rota"'} if status == 401 else None
-    return Response(msgspec.json.encode({"error_code": code, "message": message}), status, headers, media_type="application/json")
+    return Response(msgspec.json.encode({"error_code": code, "message": shortened(message)}), status, headers, media_type="application/json")
 
 
 def absent(method: str, path: str) -> str:
@@ -246,6 +248,7 @@ async def _read(request: Request, shape: type[A], lists: frozenset[str]) -> A:
         asked = {name: query.getlist(name) if name in lists else query[name] for name in query}
         return _converted(asked | path, shape)
     body = await request.body()
+    check_json_depth(body)
     if b"\\u0000" in body and _NUL.search(body):  # the pattern alone takes 5 ms for 1,000 metrics
         raise invalid("the body holds a NUL character, which not every engine keeps")
     if not path:

@@ -11,14 +11,14 @@ from rota.records.model import ModelVersion
 from rota.rendering import lineage_drawing
 from rota.server.access.permissions import needs
 from rota.server.pages.answer import page
-from rota.server.wire import platform_of
+from rota.server.wire import Number, platform_of
 
 router = APIRouter(include_in_schema=False)
 SHOWN_VERSIONS = 20
 
 
 @router.get("/lineage", dependencies=needs("lineage.read"))
-def graph(request: Request, node: str = "", depth: int = 3) -> Response:
+def graph(request: Request, node: str = "", depth: Number = 3) -> Response:
     platform = platform_of(request)
     repositories = platform.repositories
     if not node:

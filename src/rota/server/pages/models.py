@@ -22,7 +22,7 @@ from rota.records.signal import Alert, Edge, MonitorSlice
 from rota.rendering import line_charts as charts
 from rota.server.access.permissions import identity_of, needs
 from rota.server.pages.answer import page
-from rota.server.wire import platform_of
+from rota.server.wire import Number, platform_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -107,7 +107,7 @@ def model(request: Request, model: str) -> Response:
 
 
 @router.get("/models/{model}/{number}", dependencies=needs("model.read"))
-def version(request: Request, model: str, number: int) -> Response:
+def version(request: Request, model: str, number: Number) -> Response:
     """One version: what it is, how it did offline and online, who decided, what changed."""
     platform = platform_of(request)
     r = platform.repositories

@@ -23,20 +23,20 @@ from rota.records.model import CHAMPION, ModelVersion
 from rota.records.release import Canary
 from rota.server.access.permissions import actor_of, identity_of, needs
 from rota.server.pages.answer import form, page
-from rota.server.wire import platform_of
+from rota.server.wire import Number, Position, platform_of
 
 router = APIRouter(include_in_schema=False)
 SHOWN_ENTRIES = 100
 
 
 @router.get("/models/{model}/{number}/review", dependencies=needs("model.read"))
-def review(request: Request, model: str, number: int) -> Response:
+def review(request: Request, model: str, number: Number) -> Response:
     """What a reviewer needs, with the forms for a decision where the caller may decide."""
     return _review(request, model, number)
 
 
 @router.post("/models/{model}/{number}/review", dependencies=needs("model.register"))
-async def ask(request: Request, model: str, number: int) -> Response:
+async def ask(request: Request, model: str, number: Number) -> Response:
     """Ask for a review."""
     given, r = await form(request), platform_of(request).repositories
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us(), "comment": given.get("comment", "")}
@@ -44,7 +44,7 @@ async def ask(request: Request, model: str, number: int) -> Response:
 
 
 @router.post("/models/{model}/{number}/risk", dependencies=needs("model.approve"))
-async def answer(request: Request, model: str, number: int) -> Response:
+async def answer(request: Request, model: str, number: Number) -> Response:
     """Answer a risk question."""
     given, r = await form(request), platform_of(request).repositories
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us()}
@@ -57,7 +57,7 @@ async def answer(request: Request, model: str, number: int) -> Response:
 
 
 @router.post("/models/{model}/{number}/decision", dependencies=needs("model.approve"))
-async def decide(request: Request, model: str, number: int) -> Response:
+async def decide(request: Request, model: str, number: Number) -> Response:
     """Approve, reject, or ask for changes."""
     given, r = await form(request), platform_of(request).repositories
     reviewer = actor_of(request)
@@ -72,13 +72,13 @@ async def decide(request: Request, model: str, number: int) -> Response:
 
 
 @router.get("/models/{model}/{number}/card", dependencies=needs("model.read"))
-def card(request: Request, model: str, number: int) -> Response:
+def card(request: Request, model: str, number: Number) -> Response:
     """The model card."""
     return _card(request, model, number)
 
 
 @router.post("/models/{model}/{number}/card", dependencies=needs("model.register"))
-async def write(request: Request, model: str, number: int) -> Response:
+async def write(request: Request, model: str, number: Number) -> Response:
     """Write a section of the card."""
     given, r = await form(request), platform_of(request).repositories
     section, text = given.get("section", ""), given.get("text", "")
@@ -98,7 +98,7 @@ def report(request: Request) -> Response:
 
 
 @router.get("/audit", dependencies=needs("audit.read"))
-def audit(request: Request, actor: str = "", action: str = "", subject: str = "", before: int = 0, verify: bool = False) -> Response:
+def audit(request: Request, actor: str = "", action: str = "", subject: str = "", before: Position = 0, verify: bool = False) -> Response:
     """Who did what, newest first, and on demand whether the chain is whole."""
     platform = platform_of(request)
     metadata = platform.repositories.metadata
@@ -108,7 +108,7 @@ def audit(request: Request, actor: str = "", action: str = "", subject: str = ""
         platform,
         asked=wanted,
         query={name: value for name, value in wanted.items() if value},
-        trail=audit_search.newest(metadata, wanted, limit=SHOWN_ENTRIES, before=max(0, min(before, 2**62))),
+        trail=audit_search.newest(metadata, wanted, limit=SHOWN_ENTRIES, before=max(0, before)),
         head=audit_chain.head(metadata),
         check=audit_chain.verify_audit(metadata) if verify else None,
     )

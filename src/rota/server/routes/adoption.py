@@ -11,7 +11,7 @@ from rota.records.release import Canary, Endpoint
 from rota.records.run import Run
 from rota.records.signal import Monitor
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import body_as, platform_of
+from rota.server.wire import Number, body_as, platform_of
 
 router = APIRouter()
 
@@ -37,7 +37,7 @@ class MonitorDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 @router.post("/v1/models/{model}/{number}/adopt", dependencies=needs("model.register"))
-def adopt(request: Request, model: str, number: int) -> dict[str, str]:
+def adopt(request: Request, model: str, number: Number) -> dict[str, str]:
     """Let a worker make a version from elsewhere servable, again: its files are read by a process of the worker's."""
     r = platform_of(request).repositories
     version = model_versions.live(r.metadata, model, number)
@@ -50,7 +50,7 @@ def adopt(request: Request, model: str, number: int) -> dict[str, str]:
     return {"run": run.id}
 
 
-@router.put("/v1/models/{model}/pickle", dependencies=needs("model.unsafe"))
+@router.put("/v1/models/{model}/pickle", dependencies=needs("model.unsafe", takes=PickleReason))
 async def allow_pickle(request: Request, model: str) -> object:
     """Allow that a model's versions are kept as pickle."""
     why, r = await body_as(request, PickleReason), platform_of(request).repositories
@@ -59,7 +59,7 @@ async def allow_pickle(request: Request, model: str) -> object:
     )
 
 
-@router.delete("/v1/models/{model}/pickle", dependencies=needs("model.unsafe"))
+@router.delete("/v1/models/{model}/pickle", dependencies=needs("model.unsafe", takes=PickleReason))
 async def forbid_pickle(request: Request, model: str) -> object:
     """Withdraw the allowance."""
     why, r = await body_as(request, PickleReason), platform_of(request).repositories
@@ -68,7 +68,7 @@ async def forbid_pickle(request: Request, model: str) -> object:
     )
 
 
-@router.put("/v1/endpoints/{endpoint}", dependencies=needs("pipeline.deploy"))
+@router.put("/v1/endpoints/{endpoint}", dependencies=needs("pipeline.deploy", takes=EndpointDeclaration))
 async def declare_endpoint(request: Request, endpoint: str) -> object:
     """Declare an endpoint; one that is declared otherwise stays, and is a conflict."""
     wanted, r = await body_as(request, EndpointDeclaration), platform_of(request).repositories
@@ -76,7 +76,7 @@ async def declare_endpoint(request: Request, endpoint: str) -> object:
     return plain(await run_in_threadpool(endpoints.create, r.metadata, made, actor=actor_of(request), now_us=r.clock.now_us()))
 
 
-@router.put("/v1/endpoints/{endpoint}/monitor", dependencies=needs("pipeline.deploy"))
+@router.put("/v1/endpoints/{endpoint}/monitor", dependencies=needs("pipeline.deploy", takes=MonitorDeclaration))
 async def watch(request: Request, endpoint: str) -> object:
     """Watch an endpoint from now on, or otherwise than before."""
     wanted, r = await body_as(request, MonitorDeclaration), platform_of(request).repositories

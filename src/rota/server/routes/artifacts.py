@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from rota.manage.experiments import artifacts
@@ -17,6 +17,8 @@ router = APIRouter()
 
 _IN_MEMORY = 16_000_000
 _PIECE = 1_048_576
+_FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
+_ARCHIVE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-tar": {}}}}
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Content-Disposition": "attachment"}
 """Bytes that somebody uploaded are never shown by a browser as a page of ours."""
 
@@ -33,7 +35,7 @@ def listing(request: Request, root: str, path: str = "") -> list[Any]:
     return [plain(each) for each in artifacts.listing(platform_of(request).repositories.metadata, root, path)]
 
 
-@router.get("/v1/artifacts/file", dependencies=needs("experiment.read"))
+@router.get("/v1/artifacts/file", dependencies=needs("experiment.read"), responses=_FILE, response_class=Response)
 def file(request: Request, root: str, path: str) -> StreamingResponse:
     """A file's bytes."""
     repositories = platform_of(request).repositories
@@ -41,14 +43,14 @@ def file(request: Request, root: str, path: str) -> StreamingResponse:
     return _bytes(repositories.blobs.stream(found.digest), found.size, found.digest)
 
 
-@router.get("/v1/artifacts/blob/{digest}", dependencies=needs("model.read"))
+@router.get("/v1/artifacts/blob/{digest}", dependencies=needs("model.read"), responses=_FILE, response_class=Response)
 def blob(request: Request, digest: str) -> StreamingResponse:
     """The bytes under a digest."""
     blobs = platform_of(request).repositories.blobs
     return _bytes(blobs.stream(digest), blobs.size(digest), digest)
 
 
-@router.get("/v1/artifacts/archive/{node:path}", dependencies=needs("model.read"))
+@router.get("/v1/artifacts/archive/{node:path}", dependencies=needs("model.read"), responses=_ARCHIVE, response_class=Response)
 def archived(request: Request, node: str) -> StreamingResponse:
     """Everything that a version or a run needs, as a tar file that begins with its manifest."""
     repositories = platform_of(request).repositories

@@ -13,11 +13,14 @@ from rota.records.record import plain
 from rota.rendering.card_markdown import markdown
 from rota.rendering.documents import card_html
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import body_as, listed, platform_of
+from rota.server.wire import Number, body_as, listed, platform_of
 
 router = APIRouter()
 ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"}
 """The policy of an exported page: it styles itself and can do nothing else."""
+
+
+_FORMS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}, "text/markdown": {}}}}
 
 
 class CardSectionEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,8 +30,8 @@ class CardSectionEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
 
 
-@router.get("/v1/models/{model}/{number}/card", dependencies=needs("model.read"))
-def card(request: Request, model: str, number: int, format: Literal["json", "html", "markdown"] = "json") -> Response:
+@router.get("/v1/models/{model}/{number}/card", dependencies=needs("model.read"), responses=_FORMS)
+def card(request: Request, model: str, number: Number, format: Literal["json", "html", "markdown"] = "json") -> Response:
     """The model card of a version, made from metadata."""
     repositories = platform_of(request).repositories
     made = cards.card(repositories, model_versions.get(repositories.metadata, model, number))
@@ -39,8 +42,8 @@ def card(request: Request, model: str, number: int, format: Literal["json", "htm
     return JSONResponse(plain(made))
 
 
-@router.post("/v1/models/{model}/{number}/card", dependencies=needs("model.register"))
-async def write(request: Request, model: str, number: int) -> object:
+@router.post("/v1/models/{model}/{number}/card", dependencies=needs("model.register", takes=CardSectionEdit))
+async def write(request: Request, model: str, number: Number) -> object:
     """Write a section of the card."""
     given = await body_as(request, CardSectionEdit)
     r = platform_of(request).repositories

@@ -9,7 +9,7 @@ from rota.records.dataset import Dataset, DatasetVersion
 from rota.records.record import plain
 from rota.rendering import profile_charts
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import listed, paged, platform_of
+from rota.server.wire import Number, listed, paged, platform_of
 
 router = APIRouter()
 
@@ -20,7 +20,7 @@ def feature_views(request: Request) -> list[object]:
 
 
 @router.get("/v1/datasets", dependencies=needs("data.read"))
-def dataset_versions(request: Request, response: Response, after: str = "", limit: int = 1_000) -> list[object]:
+def dataset_versions(request: Request, response: Response, after: str = "", limit: Number = 1_000) -> list[object]:
     """A page of dataset versions of any name."""
     return paged(response, platform_of(request).repositories.metadata.page(DatasetVersion, after=after, limit=limit))
 
@@ -39,12 +39,12 @@ def build_dataset(request: Request, name: str) -> dict[str, object]:
 
 
 @router.get("/v1/datasets/{name}/{number}", dependencies=needs("data.read"))
-def dataset_version(request: Request, name: str, number: int) -> object:
+def dataset_version(request: Request, name: str, number: Number) -> object:
     return plain(datasets.get(platform_of(request).repositories.metadata, name, number))
 
 
 @router.get("/v1/datasets/{name}/{number}/profile", dependencies=needs("data.read"))
-def dataset_profile(request: Request, name: str, number: int) -> dict[str, object]:
+def dataset_profile(request: Request, name: str, number: Number) -> dict[str, object]:
     """The profile, and its charts as Vega-Lite specifications by column."""
     repositories = platform_of(request).repositories
     found = profiles.load(repositories.blobs, datasets.get(repositories.metadata, name, number))

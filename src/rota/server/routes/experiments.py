@@ -9,7 +9,7 @@ from rota.records import filters
 from rota.records.project import UseCase
 from rota.records.record import plain
 from rota.server.access.permissions import needs
-from rota.server.wire import listed, paged, platform_of
+from rota.server.wire import Number, Position, listed, paged, platform_of
 
 router = APIRouter()
 Many = Annotated[list[str] | None, Query()]
@@ -21,7 +21,7 @@ def use_cases(request: Request) -> list[object]:
 
 
 @router.get("/v1/experiments", dependencies=needs("experiment.read"))
-def experiments(request: Request, response: Response, deleted: bool = False, after: str = "", limit: int = 1_000) -> list[object]:
+def experiments(request: Request, response: Response, deleted: bool = False, after: str = "", limit: Number = 1_000) -> list[object]:
     query = filters.Query(limit=min(limit, 10_000), page=after, view="deleted" if deleted else "active")
     return paged(response, platform_of(request).repositories.tracking.search_experiments(query))
 
@@ -37,7 +37,7 @@ def runs(
     experiment: Many = None,
     filter: str = "",
     order: Many = None,
-    limit: int = 200,
+    limit: Number = 200,
     page: str = "",
     deleted: bool = False,
 ) -> dict[str, object]:
@@ -70,7 +70,7 @@ def run(request: Request, run: str) -> dict[str, object]:
 
 
 @router.get("/v1/experiment-runs/{run}/metrics/{key:path}", dependencies=needs("experiment.read"))
-def history(request: Request, run: str, key: str, start: int = 0, limit: int = 25_000) -> list[object]:
+def history(request: Request, run: str, key: str, start: Position = 0, limit: Number = 25_000) -> list[object]:
     """The points of one metric by step."""
     tracking = platform_of(request).repositories.tracking
     return listed(tracking.history(run_search.run(tracking, run).id, key, start=max(start, 0), limit=min(limit, 100_000)))

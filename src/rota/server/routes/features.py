@@ -10,7 +10,7 @@ from rota.errors import InvalidInput
 from rota.manage.features.definitions import references, versions
 from rota.records.record import plain
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import body_as, listed, platform_of
+from rota.server.wire import Number, body_as, check_row_count, listed, platform_of
 
 router = APIRouter()
 MOST_ROWS = 10_000
@@ -54,16 +54,17 @@ def status(request: Request) -> list[object]:
     return listed(platform_of(request).features.status())
 
 
-@router.post("/v1/features/online", dependencies=needs("data.read"))
+@router.post("/v1/features/online", dependencies=needs("data.read", takes=OnlineRequest))
 async def online(request: Request) -> Response:
     """The newest values, with status and event time of each."""
     asked = await body_as(request, OnlineRequest)
+    check_row_count(request, asked.entity_rows)
     store = platform_of(request).features
     answer = await run_in_threadpool(store.get_online_features, asked.features, asked.entity_rows, full_feature_names=asked.full_feature_names)
     return _json({"values": answer.to_dict(), "statuses": answer.statuses(), "event_times_us": answer.event_times()})
 
 
-@router.post("/v1/features/historical", dependencies=needs("data.read"))
+@router.post("/v1/features/historical", dependencies=needs("data.read", takes=HistoricalFeaturesRequest))
 async def historical(request: Request) -> Response:
     """The rows with one column for each feature, as it was at the row's time."""
     asked = await body_as(request, HistoricalFeaturesRequest)
@@ -72,7 +73,7 @@ async def historical(request: Request) -> Response:
     return _json({"rows": await run_in_threadpool(_joined, request, asked)})
 
 
-@router.post("/v1/features/materialize", dependencies=needs("data.write"))
+@router.post("/v1/features/materialize", dependencies=needs("data.write", takes=MaterializationRequest))
 async def materialize(request: Request) -> dict[str, int]:
     """Bring views online; the answer counts by source."""
     asked = await body_as(request, MaterializationRequest)
@@ -90,7 +91,7 @@ def feature_view(request: Request, view: str) -> dict[str, object]:
 
 
 @router.post("/v1/feature-views/{view}/versions/{number}/retire", dependencies=needs("data.write"))
-def retire(request: Request, view: str, number: int) -> dict[str, int]:
+def retire(request: Request, view: str, number: Number) -> dict[str, int]:
     """Give a version up and free its online rows."""
     return {"online_rows_removed": platform_of(request).features.retire(f"{view}@v{number}", actor=actor_of(request))}
 

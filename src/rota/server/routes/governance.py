@@ -11,7 +11,7 @@ from rota.manage.models import model_versions, registered_models
 from rota.records.record import plain
 from rota.records.release import Canary
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import body_as, listed, platform_of
+from rota.server.wire import Number, body_as, listed, platform_of
 
 router = APIRouter()
 
@@ -58,7 +58,7 @@ class RolloutReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @router.get("/v1/models/{model}/{number}/review", dependencies=needs("model.read"))
-def review(request: Request, model: str, number: int) -> dict[str, object]:
+def review(request: Request, model: str, number: Number) -> dict[str, object]:
     """What a reviewer needs: what is open, the evidence, the questions with their answers, the decisions so far."""
     r = platform_of(request).repositories
     version = model_versions.get(r.metadata, model, number)
@@ -78,22 +78,22 @@ def review(request: Request, model: str, number: int) -> dict[str, object]:
     }
 
 
-@router.post("/v1/models/{model}/{number}/review", dependencies=needs("model.register"))
-async def request_review(request: Request, model: str, number: int) -> object:
+@router.post("/v1/models/{model}/{number}/review", dependencies=needs("model.register", takes=ReviewComment))
+async def request_review(request: Request, model: str, number: Number) -> object:
     asked = await body_as(request, ReviewComment)
     r = platform_of(request).repositories
     return plain(await run_in_threadpool(decisions.request_review, r.metadata, model, number, comment=asked.comment, **_act(request)))
 
 
-@router.delete("/v1/models/{model}/{number}/review", dependencies=needs("model.register"))
-async def withdraw(request: Request, model: str, number: int) -> object:
+@router.delete("/v1/models/{model}/{number}/review", dependencies=needs("model.register", takes=ReviewComment))
+async def withdraw(request: Request, model: str, number: Number) -> object:
     taken = await body_as(request, ReviewComment)
     r = platform_of(request).repositories
     return plain(await run_in_threadpool(decisions.withdraw, r.metadata, model, number, reason=taken.comment, **_act(request)))
 
 
-@router.post("/v1/models/{model}/{number}/decision", dependencies=needs("model.approve"))
-async def decide(request: Request, model: str, number: int) -> dict[str, object]:
+@router.post("/v1/models/{model}/{number}/decision", dependencies=needs("model.approve", takes=ReviewVerdict))
+async def decide(request: Request, model: str, number: Number) -> dict[str, object]:
     """Approve, reject, or ask for changes."""
     given = await body_as(request, ReviewVerdict)
     r = platform_of(request).repositories
@@ -102,8 +102,8 @@ async def decide(request: Request, model: str, number: int) -> dict[str, object]
     return {"version": plain(model_versions.get(r.metadata, model, number)), "approval": plain(made)}
 
 
-@router.post("/v1/models/{model}/{number}/risk", dependencies=needs("model.approve"))
-async def answer(request: Request, model: str, number: int) -> object:
+@router.post("/v1/models/{model}/{number}/risk", dependencies=needs("model.approve", takes=RiskAnswerText))
+async def answer(request: Request, model: str, number: Number) -> object:
     """Answer a risk question."""
     given = await body_as(request, RiskAnswerText)
     r = platform_of(request).repositories
@@ -119,7 +119,7 @@ def policy(request: Request, model: str) -> object:
     return plain(registered_models.release_policy(platform_of(request).repositories.metadata, policies.check_model(model)))
 
 
-@router.put("/v1/policies/{model}", dependencies=needs("model.approve"))
+@router.put("/v1/policies/{model}", dependencies=needs("model.approve", takes=PolicyText))
 async def set_policy(request: Request, model: str) -> object:
     """Replace the policy of a model."""
     text = (await body_as(request, PolicyText)).toml
@@ -128,13 +128,13 @@ async def set_policy(request: Request, model: str) -> object:
 
 
 @router.post("/v1/models/{model}/{number}/rollout", dependencies=needs("model.release"))
-async def deploy(request: Request, model: str, number: int) -> dict[str, object]:
+async def deploy(request: Request, model: str, number: Number) -> dict[str, object]:
     """Deliver an approved version to its endpoints."""
     platform = platform_of(request)
     return {"runs": await run_in_threadpool(platform.deliveries.deliver, model, number, actor=actor_of(request))}
 
 
-@router.post("/v1/endpoints/{name}/rollback", dependencies=needs("model.release"))
+@router.post("/v1/endpoints/{name}/rollback", dependencies=needs("model.release", takes=RollbackReason))
 async def rollback(request: Request, name: str) -> object:
     """Return an endpoint at once to its previous champion."""
     why = await body_as(request, RollbackReason)
@@ -142,7 +142,7 @@ async def rollback(request: Request, name: str) -> object:
     return plain(await run_in_threadpool(roll_back, name, actor=actor_of(request), reason=why.reason))
 
 
-@router.post("/v1/rollouts/{rollout}/{verb}", dependencies=needs("model.release"))
+@router.post("/v1/rollouts/{rollout}/{verb}", dependencies=needs("model.release", takes=RolloutReason))
 async def command_rollout(request: Request, rollout: str, verb: Literal["pause", "resume", "abort"]) -> object:
     """Pause, resume or abort a rollout under way."""
     why = await body_as(request, RolloutReason)

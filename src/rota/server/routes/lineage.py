@@ -18,7 +18,7 @@ from rota.records.record import plain
 from rota.records.time import parse_time
 from rota.rendering import lineage_drawing
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import body_as, listed, platform_of
+from rota.server.wire import Number, Position, body_as, listed, platform_of
 
 router = APIRouter()
 
@@ -40,22 +40,22 @@ def types() -> list[Any]:
 
 
 @router.get("/v1/metadata/artifacts", dependencies=needs("lineage.read"))
-def artifacts(request: Request, type: str = "", after: int = 0, limit: int = 100) -> list[Any]:
+def artifacts(request: Request, type: str = "", after: Position = 0, limit: Number = 100) -> list[Any]:
     return _nodes(request, "artifact", type, after, limit)
 
 
 @router.get("/v1/metadata/executions", dependencies=needs("lineage.read"))
-def executions(request: Request, type: str = "", after: int = 0, limit: int = 100) -> list[Any]:
+def executions(request: Request, type: str = "", after: Position = 0, limit: Number = 100) -> list[Any]:
     return _nodes(request, "execution", type, after, limit)
 
 
 @router.get("/v1/metadata/contexts", dependencies=needs("lineage.read"))
-def contexts(request: Request, type: str = "", after: int = 0, limit: int = 100) -> list[Any]:
+def contexts(request: Request, type: str = "", after: Position = 0, limit: Number = 100) -> list[Any]:
     return _nodes(request, "context", type, after, limit)
 
 
 @router.get("/v1/metadata/events", dependencies=needs("lineage.read"))
-def events(request: Request, node: str = "", type: str = "", after: int = 0, limit: int = 100) -> list[Any]:
+def events(request: Request, node: str = "", type: str = "", after: Position = 0, limit: Number = 100) -> list[Any]:
     after, limit = _page(after, limit)
     return listed(lineage_nodes.events(platform_of(request).repositories, node=node, type=type, after=after, limit=limit))
 
@@ -95,13 +95,13 @@ def row(request: Request, source: str, at: str = "", id: str = "", key: list[str
 
 
 @router.get("/v1/lineage/graph/{node:path}", dependencies=needs("lineage.read"))
-def graph(request: Request, node: str, depth: int = 4) -> dict[str, Any]:
+def graph(request: Request, node: str, depth: Number = 4) -> dict[str, Any]:
     """The surroundings of a node, each node with its level: causes below zero, effects above."""
     return lineage_drawing.as_json(lineage.graph(platform_of(request).repositories.metadata, node, depth=_depth(depth)))
 
 
 @router.get("/v1/lineage/{direction}/{node:path}", dependencies=needs("lineage.read"))
-def walk(request: Request, direction: Literal["causes", "effects"], node: str, depth: int = 12) -> dict[str, Any]:
+def walk(request: Request, direction: Literal["causes", "effects"], node: str, depth: Number = 12) -> dict[str, Any]:
     """Edges from a node towards its causes or effects, nearest first; `complete` is false when more lie behind the last."""
     found = lineage.walk(platform_of(request).repositories.metadata, node, direction, depth=_depth(depth))
     return {"node": node, "direction": direction, "edges": listed(found.edges), "complete": found.complete}
@@ -113,7 +113,7 @@ def read_notes(request: Request, node: str) -> list[Any]:
     return listed(notes.of(platform_of(request).repositories.metadata, node))
 
 
-@router.post("/v1/notes", dependencies=needs("note.write"))
+@router.post("/v1/notes", dependencies=needs("note.write", takes=NewNote))
 async def add_note(request: Request) -> Any:
     """Add a note; its author is who calls."""
     sent, repositories = await body_as(request, NewNote), platform_of(request).repositories

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.records.time import Micros, iso
 from rota.server.access.permissions import OPEN, needs
-from rota.server.wire import body_as, listed, platform_of
+from rota.server.wire import Number, Position, body_as, listed, platform_of
 
 router = APIRouter()
 
@@ -25,7 +26,7 @@ def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/metrics", dependencies=OPEN)
+@router.get("/metrics", dependencies=OPEN, response_class=PlainTextResponse)
 def metrics(request: Request) -> Response:
     """How many requests were answered how, as Prometheus text: no name of anything."""
     answers: Mapping[int, int] = request.app.state.answers
@@ -42,7 +43,7 @@ def status(request: Request) -> dict[str, object]:
     return {"now_us": now_us, "now": iso(now_us), "waiting": platform.loop.waiting()}
 
 
-@router.post("/v1/clock", dependencies=needs("platform.operate"))
+@router.post("/v1/clock", dependencies=needs("platform.operate", takes=ClockAdvance))
 async def advance(request: Request) -> dict[str, object]:
     """Move a replayed clock forward; refused on a platform that follows the world's clock."""
     moment = await body_as(request, ClockAdvance)
@@ -51,12 +52,12 @@ async def advance(request: Request) -> dict[str, object]:
 
 
 @router.get("/v1/events", dependencies=needs("platform.read"))
-def events(request: Request, after: int = 0, limit: int = 1_000) -> list[object]:
+def events(request: Request, after: Position = 0, limit: Number = 1_000) -> list[object]:
     """Events after a position, oldest first."""
     return listed(platform_of(request).repositories.metadata.events(after, limit=min(limit, 10_000)))
 
 
 @router.get("/v1/audit", dependencies=needs("audit.read"))
-def audit(request: Request, after: int = 0, limit: int = 1_000) -> list[object]:
+def audit(request: Request, after: Position = 0, limit: Number = 1_000) -> list[object]:
     """Audit entries after a position, oldest first, each with the hash that chains it to the one before."""
     return listed(platform_of(request).repositories.metadata.audit(after, limit=min(limit, 10_000)))

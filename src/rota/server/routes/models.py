@@ -16,7 +16,7 @@ from rota.records.model import Alias, ModelVersion, RegisteredModel
 from rota.records.record import plain
 from rota.records.release import Endpoint, Rollout
 from rota.server.access.permissions import actor_of, identity_of, needs
-from rota.server.wire import body_as, listed, paged, platform_of
+from rota.server.wire import Number, body_as, listed, paged, platform_of
 
 router = APIRouter()
 
@@ -68,7 +68,7 @@ class DeletionReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @router.get("/v1/models", dependencies=needs("model.read"))
-def versions(request: Request, response: Response, model: str = "", after: str = "", limit: int = 1_000) -> list[object]:
+def versions(request: Request, response: Response, model: str = "", after: str = "", limit: Number = 1_000) -> list[object]:
     """A page of model versions."""
     metadata = platform_of(request).repositories.metadata
     return paged(response, metadata.page(ModelVersion, {"model": model} if model else None, after=after, limit=limit))
@@ -94,7 +94,7 @@ def search(
     return {what: listed(found.items), "next": found.next}
 
 
-@router.post("/v1/models", dependencies=needs("model.register"))
+@router.post("/v1/models", dependencies=needs("model.register", takes=NewModel))
 async def create_model(request: Request) -> object:
     new = await body_as(request, NewModel)
     r = platform_of(request).repositories
@@ -114,14 +114,14 @@ def model(request: Request, model: str) -> dict[str, object]:
     }
 
 
-@router.patch("/v1/models/{model}", dependencies=needs("model.register"))
+@router.patch("/v1/models/{model}", dependencies=needs("model.register", takes=ModelEdit))
 async def describe_model(request: Request, model: str) -> object:
     changes = await body_as(request, ModelEdit)
     r = platform_of(request).repositories
     return plain(await run_in_threadpool(registered_models.update, r.metadata, model, **_act(request), **msgspec.structs.asdict(changes)))
 
 
-@router.delete("/v1/models/{model}", dependencies=needs("model.register"))
+@router.delete("/v1/models/{model}", dependencies=needs("model.register", takes=DeletionReason))
 async def delete_model(request: Request, model: str) -> dict[str, object]:
     why = await body_as(request, DeletionReason)
     r = platform_of(request).repositories
@@ -130,7 +130,7 @@ async def delete_model(request: Request, model: str) -> dict[str, object]:
     return {"deleted": model}
 
 
-@router.post("/v1/models/{model}/rename", dependencies=needs("model.register"))
+@router.post("/v1/models/{model}/rename", dependencies=needs("model.register", takes=ModelRename))
 async def rename_model(request: Request, model: str) -> object:
     to = await body_as(request, ModelRename)
     r = platform_of(request).repositories
@@ -138,7 +138,7 @@ async def rename_model(request: Request, model: str) -> object:
     return plain(await run_in_threadpool(registered_models.rename, r.metadata, model, to.name, **act))
 
 
-@router.post("/v1/models/{model}/versions", dependencies=needs("model.register"))
+@router.post("/v1/models/{model}/versions", dependencies=needs("model.register", takes=NewVersion))
 async def register(request: Request, model: str) -> object:
     """Register the next version of a model."""
     new = await body_as(request, NewVersion)
@@ -150,7 +150,7 @@ async def register(request: Request, model: str) -> object:
 
 
 @router.get("/v1/models/{model}/comparison", dependencies=needs("model.read"))
-def compared(request: Request, model: str, version: Annotated[list[int] | None, Query()] = None) -> object:
+def compared(request: Request, model: str, version: Annotated[list[Number] | None, Query()] = None) -> object:
     """Versions on the same rows, over their trainings, and online."""
     return plain(version_comparison.compare(platform_of(request).repositories, model, version or []))
 
@@ -166,20 +166,20 @@ def alias_history(request: Request, model: str, alias: str) -> list[object]:
     return listed(alias_moves.history(platform_of(request).repositories.metadata, model, alias))
 
 
-@router.put("/v1/models/{model}/aliases/{alias}", dependencies=needs("model.register"))
+@router.put("/v1/models/{model}/aliases/{alias}", dependencies=needs("model.register", takes=AliasTarget))
 async def move_alias(request: Request, model: str, alias: str) -> object:
     """Move or remove an alias; a protected one takes the permission to release as well."""
     return await _move(request, model, alias)
 
 
-@router.put("/v1/models/{model}/protected-aliases/{alias}", dependencies=needs("model.release"))
+@router.put("/v1/models/{model}/protected-aliases/{alias}", dependencies=needs("model.release", takes=AliasTarget))
 async def move_protected_alias(request: Request, model: str, alias: str) -> object:
     """Move or remove a protected alias, for somebody who releases and does not register."""
     return await _move(request, model, alias)
 
 
 @router.get("/v1/models/{model}/{number}", dependencies=needs("model.read"))
-def version(request: Request, model: str, number: int) -> dict[str, object]:
+def version(request: Request, model: str, number: Number) -> dict[str, object]:
     r = platform_of(request).repositories
     found = model_versions.get(r.metadata, model, number)
     standing = readiness.readiness(r.metadata, found, now_us=r.clock.now_us())
@@ -192,15 +192,15 @@ def version(request: Request, model: str, number: int) -> dict[str, object]:
     }
 
 
-@router.patch("/v1/models/{model}/{number}", dependencies=needs("model.register"))
-async def describe_version(request: Request, model: str, number: int) -> object:
+@router.patch("/v1/models/{model}/{number}", dependencies=needs("model.register", takes=ModelEdit))
+async def describe_version(request: Request, model: str, number: Number) -> object:
     changes = await body_as(request, ModelEdit)
     r = platform_of(request).repositories
     return plain(await run_in_threadpool(model_versions.update, r.metadata, model, number, **_act(request), **msgspec.structs.asdict(changes)))
 
 
-@router.delete("/v1/models/{model}/{number}", dependencies=needs("model.register"))
-async def delete_version(request: Request, model: str, number: int) -> dict[str, object]:
+@router.delete("/v1/models/{model}/{number}", dependencies=needs("model.register", takes=DeletionReason))
+async def delete_version(request: Request, model: str, number: Number) -> dict[str, object]:
     why = await body_as(request, DeletionReason)
     r = platform_of(request).repositories
     await run_in_threadpool(model_versions.delete, r.metadata, model, number, reason=why.reason, **_act(request))
@@ -223,7 +223,7 @@ def endpoint(request: Request, name: str) -> dict[str, object]:
 
 
 @router.get("/v1/rollouts", dependencies=needs("model.read"))
-def rollouts(request: Request, response: Response, endpoint: str = "", after: str = "", limit: int = 1_000) -> list[object]:
+def rollouts(request: Request, response: Response, endpoint: str = "", after: str = "", limit: Number = 1_000) -> list[object]:
     """A page of rollouts, newest first."""
     where = {"endpoint": endpoint} if endpoint else None
     metadata = platform_of(request).repositories.metadata

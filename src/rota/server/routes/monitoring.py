@@ -16,7 +16,7 @@ from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.signal import Alert, MonitorSlice
 from rota.server.access.permissions import actor_of, identity_of, needs
-from rota.server.wire import body_as, paged, platform_of
+from rota.server.wire import Number, body_as, check_row_count, paged, platform_of
 
 router = APIRouter()
 
@@ -27,10 +27,11 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: list[dict[str, Any]]
 
 
-@router.post("/v1/endpoints/{endpoint}/labels", dependencies=needs("label"))
+@router.post("/v1/endpoints/{endpoint}/labels", dependencies=needs("label", takes=Labels))
 async def label(request: Request, endpoint: str) -> dict[str, object]:
     """Report truths; they may come late, twice and in any order: the newest by `at_us` counts."""
     labels = (await body_as(request, Labels)).labels
+    check_row_count(request, labels, "labels")
     return _accepted(request, labels, await run_in_threadpool(platform_of(request).signals.label, endpoint, labels))
 
 
@@ -40,19 +41,21 @@ class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outcomes: list[dict[str, Any]]
 
 
-@router.post("/v1/endpoints/{endpoint}/outcomes", dependencies=needs("outcome.write"))
+@router.post("/v1/endpoints/{endpoint}/outcomes", dependencies=needs("outcome.write", takes=Outcomes))
 async def report_outcomes(request: Request, endpoint: str) -> dict[str, object]:
     """Report outcomes (prediction_id, name, value, at_us); the newest of a prediction and name by `at_us` counts."""
     reported = (await body_as(request, Outcomes)).outcomes
+    check_row_count(request, reported, "outcomes")
     return _accepted(request, reported, await run_in_threadpool(platform_of(request).signals.outcome, endpoint, reported))
 
 
-@router.post("/v1/outcomes", dependencies=needs("outcome.write"))
+@router.post("/v1/outcomes", dependencies=needs("outcome.write", takes=Outcomes))
 async def report_outcomes_anywhere(request: Request) -> dict[str, object]:
     """Report outcomes without naming the endpoint: they count where their predictions were made."""
     if project := identity_of(request).project:
         raise Refused(f"a token of project {project!r} reports outcomes to /v1/endpoints/ENDPOINT/outcomes, where the project is known")
     reported = (await body_as(request, Outcomes)).outcomes
+    check_row_count(request, reported, "outcomes")
     return _accepted(request, reported, await run_in_threadpool(platform_of(request).signals.outcome, "", reported))
 
 
@@ -72,7 +75,7 @@ def outcome_report(request: Request, endpoint: str, days: Annotated[int, Query(g
 
 
 @router.get("/v1/alerts", dependencies=needs("monitor.read"))
-def list_alerts(request: Request, response: Response, endpoint: str = "", status: str = "", after: str = "", limit: int = 1_000) -> list[object]:
+def list_alerts(request: Request, response: Response, endpoint: str = "", status: str = "", after: str = "", limit: Number = 1_000) -> list[object]:
     """A page of alerts, newest first."""
     where = {name: value for name, value in (("endpoint", endpoint), ("status", status)) if value}
     metadata = platform_of(request).repositories.metadata
@@ -86,7 +89,7 @@ def acknowledge(request: Request, alert: str) -> object:
 
 
 @router.get("/v1/endpoints/{endpoint}/slices", dependencies=needs("monitor.read"))
-def slices(request: Request, response: Response, endpoint: str, after: str = "", limit: int = 400) -> list[object]:
+def slices(request: Request, response: Response, endpoint: str, after: str = "", limit: Number = 400) -> list[object]:
     """A page of measured slices of an endpoint, newest first."""
     metadata = platform_of(request).repositories.metadata
     return paged(response, metadata.page(MonitorSlice, {"endpoint": endpoint}, order="-start_us", after=after, limit=min(limit, 5_000)))
@@ -103,7 +106,7 @@ def monitor_status(request: Request, endpoint: str) -> object:
 
 
 @router.get("/v1/endpoints/{endpoint}/compare", dependencies=needs("monitor.read"))
-def compare_months(request: Request, endpoint: str, version: int) -> list[dict[str, Any]]:
+def compare_months(request: Request, endpoint: str, version: Number) -> list[dict[str, Any]]:
     """Per month, the answers given beside what another version would have answered on the same logged features."""
     platform = platform_of(request)
     found = platform.repositories.metadata.get(Endpoint, endpoint)
@@ -120,7 +123,7 @@ def count_log(request: Request, endpoint: str) -> dict[str, int]:
 
 
 @router.get("/v1/endpoints/{endpoint}/parity", dependencies=needs("monitor.read"))
-def check_parity(request: Request, endpoint: str, rows: int = compare.PARITY_ROWS) -> dict[str, Any]:
+def check_parity(request: Request, endpoint: str, rows: Number = compare.PARITY_ROWS) -> dict[str, Any]:
     """Training == serving: features recomputed for logged predictions, and the cells that differ."""
     platform = platform_of(request)
     return compare.check_parity(platform.repositories, platform.formats, endpoint, rows=rows)

@@ -38,14 +38,14 @@ def standing(request: Request) -> list[Any]:
     return listed(holds.standing(platform_of(request).repositories.metadata))
 
 
-@router.post("/v1/holds", dependencies=needs("platform.operate"))
+@router.post("/v1/holds", dependencies=needs("platform.operate", takes=HoldChange))
 async def place(request: Request) -> Any:
     sent, repositories = await body_as(request, HoldChange), platform_of(request).repositories
     now_us = repositories.clock.now_us()
     return plain(await run_in_threadpool(holds.place, repositories.metadata, sent.node, sent.reason, actor=actor_of(request), now_us=now_us))
 
 
-@router.post("/v1/holds/lift", dependencies=needs("platform.operate"))
+@router.post("/v1/holds/lift", dependencies=needs("platform.operate", takes=HoldChange))
 async def lift(request: Request) -> Any:
     sent, repositories = await body_as(request, HoldChange), platform_of(request).repositories
     now_us = repositories.clock.now_us()

@@ -13,7 +13,7 @@ from rota.manage.features.rows import table_adapters
 from rota.records.record import plain
 from rota.records.schema import Schema
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import body_as, listed, platform_of
+from rota.server.wire import Number, body_as, check_row_count, listed, platform_of
 from rota.stats.schema_validation import validate
 
 router = APIRouter()
@@ -48,11 +48,11 @@ def active(request: Request, name: str) -> object:
 
 
 @router.get("/v1/schemas/{name}/versions/{version}", dependencies=needs("data.read"))
-def version(request: Request, name: str, version: int) -> object:
+def version(request: Request, name: str, version: Number) -> object:
     return plain(schemas.get(platform_of(request).repositories.metadata, f"{name}@{version}"))
 
 
-@router.post("/v1/schemas/{name}/versions", dependencies=needs("data.write"))
+@router.post("/v1/schemas/{name}/versions", dependencies=needs("data.write", takes=SchemaEdit))
 async def edit(request: Request, name: str) -> object:
     """Store an edited schema as the next version; 409 when another edit came first."""
     wanted = await body_as(request, SchemaEdit)
@@ -64,16 +64,17 @@ async def edit(request: Request, name: str) -> object:
 
 
 @router.post("/v1/schemas/{name}/versions/{version}/freeze", dependencies=needs("data.write"))
-def freeze(request: Request, name: str, version: int) -> object:
+def freeze(request: Request, name: str, version: Number) -> object:
     """Make a version the active one."""
     repositories = platform_of(request).repositories
     return plain(schemas.freeze(repositories.metadata, f"{name}@{version}", author=actor_of(request), now_us=repositories.clock.now_us()))
 
 
-@router.post("/v1/schemas/{name}/validate", dependencies=needs("data.read"))
+@router.post("/v1/schemas/{name}/validate", dependencies=needs("data.read", takes=RowsToValidate))
 async def anomalies(request: Request, name: str) -> list[object]:
     """Anomalies of some rows under the active version, or under the newest version where none is frozen."""
     wanted = await body_as(request, RowsToValidate)
+    check_row_count(request, wanted.rows)
     metadata = platform_of(request).repositories.metadata
     expected = schemas.active(metadata, name) or schemas.get(metadata, name)
     return listed(await run_in_threadpool(_validated, expected, wanted))

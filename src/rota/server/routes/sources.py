@@ -10,7 +10,7 @@ from rota.manage.features.ingestion import ingestion_log, quarantine, source_sta
 from rota.records.data import Source
 from rota.records.record import plain
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import body_as, listed, platform_of
+from rota.server.wire import body_as, check_row_count, listed, platform_of
 
 router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=10_000)]
@@ -35,13 +35,14 @@ def show_source(request: Request, source: str) -> dict[str, object]:
     return {"source": plain(found), "status": plain(source_status.status(r.metadata, r.tables, found, r.clock.now_us()))}
 
 
-@router.post("/v1/sources/{source}/rows", dependencies=needs("data.push"))
+@router.post("/v1/sources/{source}/rows", dependencies=needs("data.push", takes=PushedRows))
 async def push(request: Request, source: str) -> dict[str, object]:
     """Push rows: all or none; acknowledged once they are safe and visible online. Rows that a contract quarantines do not count.
 
     `notices` come with times that look like seconds.
     """
     rows = (await body_as(request, PushedRows)).rows
+    check_row_count(request, rows)
     accepted, notices = await run_in_threadpool(platform_of(request).features.push_with_notices, source, rows)
     return {"accepted": accepted, **({"notices": notices} if notices else {})}
 

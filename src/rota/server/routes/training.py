@@ -7,7 +7,7 @@ from rota.ports.metadata import MAX_PAGE
 from rota.records.record import plain
 from rota.records.run import Deployed, RunQuery
 from rota.server.access.permissions import actor_of, needs
-from rota.server.wire import listed, paged, platform_of
+from rota.server.wire import Number, listed, paged, platform_of
 
 router = APIRouter()
 
@@ -18,7 +18,7 @@ def pipelines(request: Request) -> list[object]:
 
 
 @router.get("/v1/runs", dependencies=needs("pipeline.read"))
-def runs(request: Request, response: Response, workflow: str = "", subject: str = "", after: str = "", limit: int = 200) -> list[object]:
+def runs(request: Request, response: Response, workflow: str = "", subject: str = "", after: str = "", limit: Number = 200) -> list[object]:
     """A page of durable runs, newest first."""
     found = platform_of(request).repositories.runs.page(RunQuery(workflow, subject), after=after, limit=min(limit, MAX_PAGE))
     return paged(response, found)

@@ -63,19 +63,32 @@ def like(write: Writer, a: Term, pattern: Term) -> Term:
     a = as_text(a, "like")
     if not isinstance(pattern.literal, str):
         raise InvalidInput("like takes a literal pattern: text like 'a%'")
-    expression = _expression(pattern.literal)
-    name = write.function(f"like {pattern.literal}", lambda value, match=re.compile(expression, re.DOTALL).fullmatch: match(value) is not None)
-    return write.strict("bool", f"{name}({a.code})", a.column.str.contains(f"(?s)^(?:{expression})$"), (a,))
+    parts = _parts(pattern.literal)
+    fits = re.compile(_without_second_look(parts), re.DOTALL).fullmatch
+    name = write.function(f"like {pattern.literal}", lambda value: fits(value) is not None)
+    return write.strict("bool", f"{name}({a.code})", a.column.str.contains(f"(?s)^(?:{'.*'.join(parts)})$"), (a,))
 
 
-def _expression(pattern: str) -> str:
-    made, characters = [], iter(pattern)
+def _parts(pattern: str) -> list[str]:
+    """What stands between the % of a pattern, each as a regular expression."""
+    parts, characters = [""], iter(pattern)
     for character in characters:
-        if character == "\\":
-            made.append(re.escape(next(characters, "\\")))
+        if character == "%":
+            parts.append("")
+        elif character == "\\":
+            parts[-1] += re.escape(next(characters, "\\"))
         else:
-            made.append({"%": ".*", "_": "."}.get(character) or re.escape(character))
-    return "".join(made)
+            parts[-1] += "." if character == "_" else re.escape(character)
+    return parts
+
+
+def _without_second_look(parts: list[str]) -> str:
+    """The pattern for Python, which would try every way to share a text among several `.*`: each part takes the leftmost place it fits."""
+    first, *rest = parts
+    if not rest:
+        return first
+    *middle, last = rest
+    return "".join([first, *(f"(?>.*?{part})" for part in middle if part), ".*", last])
 
 
 def _recased(a: pl.Expr, change: Callable[[str], str]) -> pl.Expr:

@@ -1,0 +1,51 @@
+"""Limits of what comes from outside that no setting changes; docs/settings.md lists them beside those that are settings.
+
+Each is far above what anybody sends on purpose, and keeps one request from costing more than its size.
+"""
+
+from dataclasses import dataclass
+
+HEADERS = 200
+PIPELINED = 100
+FEWEST_BYTES_A_SECOND = 1_000
+READ_ON_BYTES = 128_000_000
+READ_ON_S = 30.0
+JSON_DEPTH = 64
+MESSAGE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class FixedLimit:
+    """A row of the table: what is limited, how far, and what happens beyond."""
+
+    what: str
+    most: str
+    beyond: str
+
+
+TABLE = (
+    FixedLimit("Header lines of a request", f"{HEADERS}", "431"),
+    FixedLimit("Requests waiting on one connection for the answer to an earlier one", f"{PIPELINED}", "429"),
+    FixedLimit("Slowest sender of a body and slowest reader of an answer", f"{FEWEST_BYTES_A_SECOND:,} bytes a second", "408; closed"),
+    FixedLimit("Lists and objects within each other in a JSON body", f"{JSON_DEPTH}", "422; predictions 400"),
+    FixedLimit("Whole numbers in addresses and bodies", "64 bits", "422"),
+    FixedLimit("Characters of a filter; texts of a list in it; conditions; fields of an order", "1,000,000; 10,000; 100; 20", "422"),
+    FixedLimit("Experiments that one search of runs names", "10,000", "422"),
+    FixedLimit("Characters of a feature expression; its nesting", "10,000; 60", "refused where it is declared"),
+    FixedLimit("Size of MLmodel; values that its aliases stand for; characters of a number in it", "1 MB; 100,000; 100", "not servable"),
+    FixedLimit("Characters of an error's message; what lies between its beginning and its end is left out", f"{MESSAGE:,}", "cut"),
+    FixedLimit(
+        "What is read on after a refusal, so that its sender can read the answer", f"{READ_ON_BYTES // 1_000_000} MB, {READ_ON_S:g} seconds", "closed"
+    ),
+)
+
+
+def shortened(text: str, most: int = MESSAGE) -> str:
+    """A text of at most about so many characters: its beginning and its end, and between them how long it was.
+
+    Halves of surrogate pairs, which UTF-8 has no bytes for, are written as escapes.
+    """
+    if len(text) > most:
+        end = most // 4
+        text = f"{text[: most - end]} ... ({len(text)} characters) ... {text[-end:]}"
+    return text.encode(errors="backslashreplace").decode()

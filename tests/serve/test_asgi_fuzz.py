@@ -1,0 +1,112 @@
+"""Bodies that nobody meant, sent to every route of the prediction port: each is answered, none by a failure inside."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rota.records.limits import MESSAGE
+from rota.serve.asgi import PredictionApp
+
+ODD_TEXTS = ["", "\ud800", "\udfff\ud800", "\x00", "x" * 3_000, "\u202e", "é", "x", "carrier", "UA", "NaN", "1e999", "prediction_ids", "💥"]
+ODD_NUMBERS = [
+    0,
+    -0.0,
+    -1,
+    2**31,
+    2**53,
+    2**63 - 1,
+    2**63,
+    -(2**63) - 1,
+    2**64,
+    10**400,
+    1e308,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    5e-324,
+    True,
+]
+SCALARS = st.none() | st.sampled_from(ODD_NUMBERS) | st.sampled_from(ODD_TEXTS) | st.integers() | st.floats() | st.text()
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(ODD_TEXTS), inner, max_size=4), max_leaves=12
+)
+ROWS = st.lists(st.dictionaries(st.sampled_from(["x", "carrier", *ODD_TEXTS]), VALUES, max_size=4) | VALUES, max_size=4)
+FIELDS = st.sampled_from(["x", "carrier"])
+GOOD = {"x": st.floats(allow_nan=False, allow_infinity=False), "carrier": st.text()}
+SHAPES = st.lists(st.sampled_from([-1, 0, 1, 2, 3, 2**31, 2**63, 10**30]) | SCALARS, max_size=4)
+TENSORS = st.fixed_dictionaries(
+    {"name": FIELDS | SCALARS, "shape": SHAPES | VALUES, "datatype": st.sampled_from(["FP64", "BYTES", "INT64", "BOOL", "FP16", ""]) | SCALARS},
+    optional={"data": st.lists(VALUES, max_size=4) | VALUES, "parameters": VALUES, "contents": VALUES},
+)
+BODIES = (
+    VALUES
+    | st.fixed_dictionaries({"rows": ROWS | VALUES}, optional={"ids": st.lists(SCALARS, max_size=4) | VALUES, "more": VALUES})
+    | st.fixed_dictionaries(
+        {"inputs": st.lists(TENSORS, max_size=3) | VALUES},
+        optional={"id": SCALARS, "parameters": st.fixed_dictionaries({"prediction_ids": VALUES}) | VALUES, "outputs": VALUES},
+    )
+    | st.fixed_dictionaries({"entities": st.dictionaries(st.sampled_from(ODD_TEXTS), VALUES) | VALUES}, optional={"features": VALUES})
+)
+PATHS = ["/v1/endpoints/delay/predict", "/v2/models/delay/infer", "/v1/endpoints/\ud800/predict", "/v2/models/%00/infer", "/v2/models//infer"]
+
+
+def asked(app: PredictionApp, path: str, body: bytes, *headers: tuple[bytes, bytes]) -> tuple[int, dict[str, Any]]:
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app({"type": "http", "method": "POST", "path": path, "headers": list(headers)}, receive, send)
+
+    asyncio.run(ask())
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+@pytest.fixture
+def app(world: Any) -> PredictionApp:
+    world.serve()
+    return PredictionApp(world.core, world.poller, max_request_rows=3)
+
+
+@given(path=st.sampled_from(PATHS), body=BODIES, cut=st.integers(0, 30))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_no_body_makes_the_process_fail(app: PredictionApp, path: str, body: Any, cut: int) -> None:
+    encoded = json.dumps(body).encode()
+    for data in (encoded, encoded[:-cut] if cut else encoded, encoded.replace(b'"x"', b'"carrier"'), encoded.replace(b"\\u", b"\\x")):
+        status, answer = asked(app, path, data)
+        assert status in (200, 400, 404, 422), (status, answer)
+        assert status == 200 or len(answer["error"]) <= MESSAGE + 100
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        (PATHS[0], b'{"rows":[{"x":1,"carrier":"a"},{"x":NaN,"carrier":"b"}]}', "row 1: field 'x' is NaN"),
+        (PATHS[0], b'{"rows":[{"x":-Infinity,"carrier":"a"}]}', "row 0: field 'x' is infinite"),
+        (PATHS[0], b'{"rows":[{"x":1e400,"carrier":"a"}]}', "row 0: field 'x' is infinite"),
+        (PATHS[1], b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP64","data":[1,NaN]}]}', "row 1: field 'x' is NaN"),
+        (PATHS[0], b'{"rows":' + b"[" * 100_000, "more than 64 deep"),
+        (PATHS[0], b'{"rows":[{"x":' + b"[" * 70 + b"]" * 70 + b"}]}", "more than 64 deep"),
+        (PATHS[0], json.dumps({"rows": [{"x": 1.0, "carrier": "a"}] * 4}).encode(), "4 rows, at most 3"),
+        (PATHS[1], json.dumps({"inputs": [{"name": "x", "shape": [4], "datatype": "FP64", "data": [1.0] * 4}]}).encode(), "4 rows, at most 3"),
+        (PATHS[0], json.dumps({"rows": [{"x": "y" * 1_000_000, "carrier": "a"}]}).encode(), "row 0: field 'x'"),
+    ],
+)
+def test_what_is_wrong_is_named_and_not_echoed_at_length(app: PredictionApp, path: str, body: bytes, words: str) -> None:
+    status, answer = asked(app, path, body)
+    assert status in (400, 422)
+    assert words in answer["error"]
+    assert len(json.dumps(answer)) < 2 * MESSAGE
+
+
+def test_a_packed_body_is_refused_by_its_header(app: PredictionApp) -> None:
+    status, answer = asked(app, PATHS[0], b"\x1f\x8b", (b"content-encoding", b"gzip"))
+    assert (status, "Content-Encoding" in answer["error"]) == (415, True)

@@ -1,0 +1,142 @@
+"""Limits of the control plane behind the connection: numbers, lists, nesting, rows, packed bodies, and errors that do not echo what was sent."""
+
+import gzip
+import http.client
+import inspect
+import json
+from typing import Any
+
+import pytest
+
+from rota.manage.lineage import audit_search
+from rota.records.json_depth import check_json_depth
+from rota.records.limits import MESSAGE, shortened
+from rota.server import app as control_plane
+from rota.server.access import permissions as access
+
+BEYOND = str(2**63)
+
+
+def test_every_whole_number_of_an_address_has_bounds(shared: Any) -> None:
+    paths = shared.application.openapi()["paths"]
+    asked = [(path, each) for path, acts in paths.items() for act in acts.values() for each in act.get("parameters", ())]
+    numbers = [(path, each["name"], each["schema"]) for path, each in asked if "integer" in json.dumps(each["schema"])]
+    assert len(numbers) > 30
+    assert not [(path, name) for path, name, schema in numbers if "maximum" not in json.dumps(schema)]
+
+
+def test_every_route_that_reads_a_body_says_its_shape() -> None:
+    routes = [route for room in control_plane.ROUTERS for route in access.routes_of(room.router.routes)]
+    reading = [route for route in routes if "body_as(" in inspect.getsource(route.endpoint)]
+    assert len(reading) > 25
+    assert not [route.path for route in reading if access.body_of(route) is None]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/audit?before={}",
+        "/v1/audit?after={}",
+        "/v1/audit?limit={}",
+        "/v1/events?after={}",
+        "/v1/events?limit={}",
+        "/v1/metadata/artifacts?after={}",
+        "/v1/metadata/events?after={}",
+        "/v1/metadata/executions?limit={}",
+        "/v1/models/delay/{}",
+        "/v1/models?limit={}",
+        "/v1/rollouts?limit={}",
+        "/v1/tokens?limit={}",
+        "/v1/models/delay/comparison?version={}",
+        "/v1/endpoints/delay/parity?rows={}",
+        "/v1/endpoints/delay/compare?version={}",
+        "/api/2.0/mlflow/metrics/get-history?run_id=x&metric_key=y&max_results={}",
+    ],
+)
+@pytest.mark.parametrize("number", [BEYOND, str(2**63 - 1), f"-{2**63}", f"-{2**63 + 1}", "9" * 5_000])
+def test_a_number_at_the_edge_of_64_bits_is_answered(owner: Any, path: str, number: str) -> None:
+    answer = owner.get(path.format(number))
+    assert answer.status in (200, 400, 403, 404, 422)
+    if number in (BEYOND, "9" * 5_000) and path.startswith("/v1") and "comparison" not in path:
+        assert answer.status == 422
+
+
+def test_an_audit_search_from_beyond_the_end_looks_at_what_there_is(platform: Any) -> None:
+    metadata = platform.repositories.metadata
+    assert audit_search.newest(metadata, {}, before=2**63) == audit_search.newest(metadata, {})
+
+
+def test_a_search_names_as_many_experiments_as_clients_do(owner: Any) -> None:
+    asked = {"experiment_ids": [str(n) for n in range(10_000)]}
+    assert owner.post("/api/2.0/mlflow/runs/search", asked).status == 200
+    answer = owner.post("/api/2.0/mlflow/runs/search", {"experiment_ids": [*asked["experiment_ids"], "x"]})
+    assert (answer.status, "at most 10000 experiments, not 10001" in answer.text) == (400, True)
+
+
+def test_deleted_experiments_are_left_out_of_a_search_of_many(mlflow: Any) -> None:
+    kept, gone = (mlflow.post("experiments/create", name=name)["experiment_id"] for name in ("kept", "gone"))
+    runs = [mlflow.run(each) for each in (kept, gone)]
+    mlflow.post("experiments/delete", experiment_id=gone)
+    many = [kept, gone, *(f"none-{n}" for n in range(100))]
+    for ids in (many, [kept, gone]):
+        found = mlflow.post("runs/search", experiment_ids=ids)["runs"]
+        assert [each["info"]["run_id"] for each in found] == runs[:1]
+
+
+@pytest.mark.parametrize("path", ["/v1/sources/arrivals/rows", "/api/2.0/mlflow/runs/search", "/v1/notes", "/v1/clock"])
+@pytest.mark.parametrize("body", [b'{"rows":' + b"[" * 100_000, b'{"rows":[{"a":' + b"[" * 80 + b"]" * 80 + b"}]}"])
+def test_nesting_without_end_is_refused(owner: Any, path: str, body: bytes) -> None:
+    answer = owner.post(path, body)
+    assert answer.status in (400, 422)
+    assert "more than 64 deep" in answer.text
+
+
+def test_brackets_within_texts_are_no_nesting() -> None:
+    check_json_depth(json.dumps({"a": '\\"' + "[" * 1_000, "b": ["{" * 1_000] * 100}).encode())
+    check_json_depth(json.dumps([{"a": [1]}] * 10_000).encode())
+
+
+def test_more_rows_than_a_request_may_hold_are_refused(owner: Any, platform: Any, shared: Any) -> None:
+    rows = b",".join([b"{}"] * 100_001)
+    for path, name in (
+        ("/v1/sources/arrivals/rows", b"rows"),
+        ("/v1/endpoints/delay/labels", b"labels"),
+        ("/v1/endpoints/delay/outcomes", b"outcomes"),
+        ("/v1/outcomes", b"outcomes"),
+    ):
+        answer = owner.post(path, b'{"%s":[%s]}' % (name, rows))
+        assert (answer.status, "has 100001" in answer.text) == (422, True), answer.text[:300]
+
+
+def test_a_number_that_json_has_no_word_for_is_named_by_row_and_field(owner: Any) -> None:
+    answer = owner.post("/v1/sources/arrivals/rows", b'{"rows":[{"a":1},{"a":NaN}]}')
+    assert (answer.status, "row 1: field 'a' is NaN" in answer.text) == (422, True)
+
+
+def test_a_packed_body_is_refused_by_its_header(owner: Any) -> None:
+    packed = owner.sending(**owner.headers, **{"Content-Encoding": "gzip"})
+    for body in (gzip.compress(b" " * 50_000_000), b"\x1f\x8bno gzip"):
+        assert packed.post("/v1/sources/arrivals/rows", body).status == 415
+
+
+def test_an_error_does_not_echo_what_was_sent_at_length(owner: Any) -> None:
+    long = "x" * 900_000
+    for path, body in (
+        ("/v1/notes", {"node": long, "text": "t"}),
+        ("/v1/models", {"name": long}),
+        ("/api/2.0/mlflow/runs/search", {"filter": long}),
+        ("/api/2.0/mlflow/registered-models/create", {"name": long}),
+        ("/api/2.0/mlflow/runs/get", {}),
+    ):
+        answer = owner.post(path, body)
+        assert answer.status >= 400
+        assert len(answer.text) < 3 * MESSAGE
+    assert shortened("a" * 10_000).startswith("a" * 1_500 + " ... (10000 characters) ... ")
+
+
+def test_a_refusal_of_its_size_reaches_an_ordinary_client_that_sends_its_body_first(owner: Any) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", owner.port, timeout=60)
+    connection.request("POST", "/v1/sources/arrivals/rows", b" " * 30_000_000, owner.headers)
+    answer = connection.getresponse()
+    assert (answer.status, "ROTA_MAX_REQUEST_MB" in answer.read().decode()) == (413, True)
+    connection.close()
