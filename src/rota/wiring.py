@@ -42,6 +42,7 @@ from rota.records.data import FeatureService
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode, plain
 from rota.serve.asgi import PredictionApp
+from rota.serve.call_marks import CallMarks, Limits
 from rota.serve.predicting import PredictionCore
 from rota.serve.release_poller import ModelSource, OpenedFeatures, ReleasePoller
 from rota.settings import Settings
@@ -194,12 +195,26 @@ class Processes:
             histories = p.feed.histories(service)
             return OpenedFeatures(OnlineFeatures(r.online, service, histories.latest), histories)
 
-        model_source = ModelSource(r.metadata, r.blobs, p.formats, source_of)
+        run, settings = p.settings.home.resolve() / "run", p.settings
+        marks = CallMarks(run, process, r.clock.now_us, Limits(settings.model_ends, int(settings.model_ends_within_s * 1e6), settings.model_hung_s))
+        model_source = ModelSource(r.metadata, r.blobs, p.formats, source_of, marks)
         poller = ReleasePoller(
-            core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s, waits_for_history=p.settings.wait_for_history
+            core,
+            model_source,
+            clock=r.clock,
+            process=process,
+            poll_s=settings.poll_s,
+            waits_for_history=settings.wait_for_history,
         )
-        limit = p.settings.max_request_mb * 1_000_000
-        return PredictionApp(core, poller, features=p.features, may_monitor=p.access.may_monitor, max_request_bytes=limit)
+        return PredictionApp(
+            core,
+            poller,
+            features=p.features,
+            may_monitor=p.access.may_monitor,
+            max_request_bytes=settings.max_request_mb * 1_000_000,
+            timeout_s=settings.predict_timeout_s,
+            marks=marks,
+        )
 
 
 def open_platform(settings: Settings | None = None) -> Platform:

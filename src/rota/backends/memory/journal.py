@@ -48,6 +48,7 @@ class MemoryJournal:
 
     def damaged(self) -> list[DamagedSegment]:
         return []
+
     def segments(self, stream: str) -> dict[str, int]:
         check_path("stream", stream)
         with self._lock:
