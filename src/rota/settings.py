@@ -311,6 +311,49 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             high=100_000,
         ),
     ] = 1_000
+    predict_timeout_s: Annotated[
+        float,
+        SettingDescription(
+            group=LIMITS,
+            text="How long a prediction may take, its waiting included; then the answer is 504. Of a large request each 1,024 rows may.",
+            reason="Longer than a healthy model takes, shorter than most callers wait.",
+            unit="seconds",
+            low=0.01,
+            high=3_600,
+        ),
+    ] = 10.0
+    model_hung_s: Annotated[
+        float,
+        SettingDescription(
+            group=LIMITS,
+            text="After how long a model's call counts as endless: the prediction process answers what else it has, ends, and is started again.",
+            reason="Several times the deadline of a prediction, so that a slow model is only late.",
+            unit="seconds",
+            low=1,
+            high=86_400,
+        ),
+    ] = 60.0
+    model_ends: Annotated[
+        int,
+        SettingDescription(
+            group=LIMITS,
+            text="How often a model version may end its prediction process, by a crash or an endless call, before it is out of service.",
+            reason="Once may be the machine's fault.",
+            low=1,
+            high=100,
+        ),
+    ] = 2
+    model_ends_within_s: Annotated[
+        float,
+        SettingDescription(
+            group=LIMITS,
+            text="Within which time these ends count together.",
+            reason="What ends a process is usually asked again at once; ends that lie further apart are worth another look first.",
+            unit="seconds",
+            low=1,
+            high=604_800,
+        ),
+    ] = 600.0
     max_artifact_mb: Annotated[
         int,
         SettingDescription(

@@ -44,6 +44,7 @@ from rota.records.data import FeatureService
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode, plain
 from rota.serve.asgi import PredictionApp
+from rota.serve.call_marks import CallMarks, Limits
 from rota.serve.port_access import PortAccess
 from rota.serve.predicting import PredictionCore
 from rota.serve.prediction_tokens import PredictionTokens, TokenSource
@@ -227,9 +228,16 @@ class Processes:
             histories = p.feed.histories(service)
             return OpenedFeatures(OnlineFeatures(r.online, service, histories.latest), histories)
 
-        model_source = ModelSource(r.metadata, r.blobs, p.formats, source_of)
+        run, settings = p.settings.home.resolve() / "run", p.settings
+        marks = CallMarks(run, process, r.clock.now_us, Limits(settings.model_ends, int(settings.model_ends_within_s * 1e6), settings.model_hung_s))
+        model_source = ModelSource(r.metadata, r.blobs, p.formats, source_of, marks)
         poller = ReleasePoller(
-            core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s, waits_for_history=p.settings.wait_for_history
+            core,
+            model_source,
+            clock=r.clock,
+            process=process,
+            poll_s=settings.poll_s,
+            waits_for_history=settings.wait_for_history,
         )
         return PredictionApp(
             core,
@@ -237,8 +245,10 @@ class Processes:
             features=p.features,
             may_monitor=p.access.may_monitor,
             access=self._port_access(),
-            max_request_bytes=p.settings.max_request_mb * 1_000_000,
-            max_request_rows=p.settings.max_request_rows,
+            max_request_bytes=settings.max_request_mb * 1_000_000,
+            max_request_rows=settings.max_request_rows,
+            timeout_s=settings.predict_timeout_s,
+            marks=marks,
         )
 
     def _port_access(self) -> PortAccess:

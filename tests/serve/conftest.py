@@ -117,6 +117,15 @@ class World:
         """Version n answers 100 n + x + the carrier's code."""
         return Route("flights", number, self.bundle(100.0 * number, **options), role, weight)
 
+    def route_of(self, name: str, installed: Any, model: Any) -> Route:
+        """Version 1, a real model of another format that reads the same columns."""
+        data = installed.dumps(model)
+        golden = ((1.0, 0.0),)
+        answers = tuple(installed.loads(data).predict(np.array(golden)).tolist())
+        self.model_source.formats[name] = installed
+        bundle = ModelBundle("flights", name, self.blobs.put(data), "regression", SERVICE, TRANSFORMATION, golden, answers)
+        return Route("flights", 1, self.blobs.put(encode(bundle)), "stable", 100)
+
     def release(self, *routes: Route, revision: int = 1, endpoint: str = "delay", unit: str = "", salt: str = "s") -> Release:
         release = Release(endpoint, revision, routes or (self.route(1),), unit, self.clock.now_us(), salt=salt)
         batch = Batch()

@@ -2,9 +2,17 @@
 
 import asyncio
 import json
+import threading
 
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
+from rota.backends.models.skops_format import SkopsFormat
 from rota.errors import Unavailable
 from rota.manage.features.online.view_history import ViewHistory
 from rota.ports.metadata import Batch
@@ -376,3 +384,64 @@ def test_warnings_are_in_both_protocols(world, client):
     tensors = [{"name": "x", "datatype": "FP64", "shape": [1], "data": [1.0]}, {"name": "carrier", "datatype": "BYTES", "shape": [1], "data": ["AA"]}]
     open_protocol = client("POST", "/v2/models/delay/infer", {"inputs": tensors}).json
     assert open_protocol["parameters"]["warnings"] == ["the history of view 'v' is not online"]
+
+
+@pytest.mark.parametrize("rows", [3, 300])
+def test_a_category_that_an_encoder_does_not_know_is_named_with_row_field_and_value(world, rows):
+    known = [["AA"], ["UA"]] * 20
+    encoder = make_pipeline(ColumnTransformer([("carrier", OneHotEncoder(), [1])], remainder="passthrough"), LinearRegression())
+    encoder.fit(pd.DataFrame({"x": [float(n) for n in range(40)], "carrier": [each[0] for each in known]}), [float(n) for n in range(40)])
+    world.serve(world.route_of("skops", SkopsFormat(), encoder))
+    client, ok, gold = Client(PredictionApp(world.core, world.poller)), {"x": 2.0, "carrier": "AA"}, {"x": 2.0, "carrier": "gold"}
+    place = rows // 2
+    reply = client("POST", PREDICT, {"rows": [gold if n == place else ok for n in range(rows)]})
+    answers = reply.json["predictions"]
+    assert reply.status == 200
+    assert all(answers[n]["answer"] is not None for n in range(rows) if n != place)
+    assert answers[place]["refused"]
+    assert f"row {place}: field 'carrier' is 'gold', which the model does not take" in answers[place]["error"]
+    assert client("POST", PREDICT, {"rows": [gold]}).status == 422
+    tensors = [("x", "FP64", 2.0, 2.0), ("carrier", "BYTES", "AA", "gold")]
+    inputs = [
+        {"name": name, "datatype": kind, "shape": [rows], "data": [other if n == place else usual for n in range(rows)]}
+        for name, kind, usual, other in tensors
+    ]
+    inferred = client("POST", "/v2/models/delay/infer", {"inputs": inputs})
+    assert (inferred.status, f"row {place}: field 'carrier' is 'gold'" in inferred.json["error"]) == (422, True)
+
+
+def test_a_large_body_is_read_and_answered_in_parts_as_a_small_one_is(world):
+    world.serve()
+    client = Client(PredictionApp(world.core, world.poller))
+    rows = [{**ROW, "x": float(n)} for n in range(5_000)]
+    reply = client("POST", PREDICT, {"rows": rows})
+    assert [answer["answer"] for answer in reply.json["predictions"]] == [101.0 + n for n in range(5_000)]
+    assert (reply.json["logged"], len(world.log())) == (True, 5_000)
+    wrong = client("POST", PREDICT, {"rows": [*rows, 7]})
+    assert (wrong.status, "row 5000" in wrong.json["error"]) == (422, True)
+    unread = client("POST", PREDICT, {"rows": [*rows, {**ROW, "x": "a"}]})
+    assert (unread.status, unread.json["facts"]["row"]) == (422, 5_000)
+    assert len(world.log()) == 5_000
+
+
+def test_bodies_that_together_hold_too_much_are_refused_until_others_are_answered(world):
+    world.serve()
+    app = PredictionApp(world.core, world.poller, max_request_bytes=1_000)
+    app._held_bytes = 7_900
+    client = Client(app)
+    refused = client("POST", PREDICT, {"rows": [ROW] * 5})
+    assert (refused.status, dict(refused.headers)[b"retry-after"]) == (503, b"1")
+    app._held_bytes = 0
+    assert client("POST", PREDICT, {"rows": [ROW] * 5}).status == 200
+    assert app._held_bytes == 0
+
+
+def test_a_prediction_past_its_deadline_is_answered_by_504_naming_the_endpoint(world):
+    world.serve()
+    opened = threading.Event()
+    world.predictor(1).predict = lambda matrix: opened.wait(60) and np.zeros(len(matrix))
+    client = Client(PredictionApp(world.core, world.poller, timeout_s=0.02))
+    late = client("POST", PREDICT, {"rows": [ROW]})
+    opened.set()
+    assert (late.status, dict(late.headers)[b"retry-after"]) == (504, b"1")
+    assert "endpoint 'delay' (flights@1) did not answer within 0.02 s" in late.json["error"]

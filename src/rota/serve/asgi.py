@@ -14,20 +14,22 @@ all of them, else 500.
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from rota.errors import InvalidInput, NotFound, RotaError
+from rota.errors import Interrupted, InvalidInput, NotFound, RotaError, Unavailable
 from rota.http_status import status_of
 from rota.records.json_depth import check_json_depth
 from rota.records.json_faults import unspeakable_number
 from rota.records.limits import shortened
 from rota.serve import feature_requests, inference_protocol
+from rota.serve.call_marks import CallMarks
 from rota.serve.feature_requests import FeatureReader, FeatureRequest
-from rota.serve.micro_batching import MicroBatcher
+from rota.serve.micro_batching import SLICE_ROWS, MicroBatcher
 from rota.serve.port_access import PortAccess, Refusal
 from rota.serve.predicting import CheckedRequest, PredictionCore, PredictResponse
 from rota.serve.release_poller import ReleasePoller
@@ -40,6 +42,14 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RETRY_AFTER_S = 1
 TRUSTED = PortAccess()
 """Everybody who reaches the port is trusted, under whatever name it is reached."""
+LARGE_BYTES = 64_000
+"""A body of more bytes is read away from the event loop."""
+MOST_BODIES = 8
+"""All bodies that are being answered may hold this many times the largest one."""
+THREAD_TURN_S = 0.001
+"""How long a thread keeps the interpreter while another waits for it; Python's own 5 ms is what a prediction would wait for a large request."""
+_HELD = "rota.held"
+_RETRY = ((b"retry-after", b"%d" % RETRY_AFTER_S),)
 T = TypeVar("T")
 _JSON = b"application/json"
 _REFUSED = status_of(InvalidInput(""))
@@ -54,6 +64,16 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ids: list[str] | None = None
 
 
+class _LargeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same with its rows unread."""
+
+    rows: list[msgspec.Raw]
+    ids: list[str] | None = None
+
+
+_large_decoder = msgspec.json.Decoder(_LargeRequest)
+_rows_decoder = msgspec.json.Decoder(list[dict[str, Any]])
+_row_decoder = msgspec.json.Decoder(dict[str, Any])
 _predict_decoder = msgspec.json.Decoder(PredictRequest)
 _infer_decoder = msgspec.json.Decoder(inference_protocol.InferRequest)
 _feature_decoder = msgspec.json.Decoder(FeatureRequest)
@@ -90,6 +110,8 @@ class PredictionApp:
         version: str = "0",
         max_request_bytes: int = 16_000_000,
         max_request_rows: int = 100_000,
+        timeout_s: float = 30.0,
+        marks: CallMarks | None = None,
     ) -> None:
         self._core = core
         self._features = features
@@ -99,7 +121,9 @@ class PredictionApp:
         self._version = version
         self._max_bytes = max_request_bytes
         self._max_rows = max_request_rows
-        self._batcher = MicroBatcher(core)
+        self._marks = marks
+        self._held_bytes = 0
+        self._batcher = MicroBatcher(core, timeout_s=timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -113,6 +137,9 @@ class PredictionApp:
         await receive()
         if self._access.tokens is not None:
             await asyncio.to_thread(self._access.tokens.start)
+        sys.setswitchinterval(THREAD_TURN_S)
+        if self._marks is not None:
+            self._marks.start()
         await asyncio.to_thread(self._poller.start)
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -120,6 +147,8 @@ class PredictionApp:
         if self._access.tokens is not None:
             await asyncio.to_thread(self._access.tokens.stop)
         await asyncio.to_thread(self._core.close)
+        if self._marks is not None:
+            self._marks.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply:
@@ -147,18 +176,29 @@ class PredictionApp:
                     return self._get(parts)
         except _Stop as stop:
             reply = stop.reply
+        except (Unavailable, Interrupted) as error:
+            told = _failure(status_of(error), str(error), **error.facts)
+            reply = Reply(told.status, told.body, headers=_RETRY)
         except RotaError as error:
             reply = _failure(status_of(error), str(error), **error.facts)
         except Exception:  # the last resort: the caller learns that it failed, the log learns why
             log.exception("a request failed", extra={"action": "request", "path": scope["path"][:200]})
             reply = _failure(500, "the request failed inside; the process's log says why")
+        finally:
+            self._held_bytes -= scope.pop(_HELD, 0)
         if endpoint in self._core.served:
             self._core.counters.add("rota_requests_total", endpoint=endpoint, status=reply.status)
         return reply
 
     async def _predict(self, endpoint: str, body: bytes) -> Reply:
-        request = _decode(_predict_decoder, body)
-        response = await self._batcher.answer(self._prepare(endpoint, request.rows, request.ids))
+        if len(body) > LARGE_BYTES:
+            checked = await asyncio.to_thread(self._read_large, endpoint, body)
+        else:
+            request = _decode(_predict_decoder, body)
+            checked = self._prepare(endpoint, request.rows, request.ids)
+        response = await self._batcher.answer(checked)
+        if len(response.predictions) > SLICE_ROWS and not _is_refused(response):
+            return Reply(_status(response), await asyncio.to_thread(_encode_large, response))
         if _is_refused(response):
             first = response.predictions[0]
             refusal = {
@@ -171,10 +211,17 @@ class PredictionApp:
             return Reply(_REFUSED, _encode(refusal))
         return Reply(_status(response), _encode(response))
 
+    def _read_large(self, endpoint: str, body: bytes) -> CheckedRequest:
+        """A large body read and checked in parts, on a thread: between two parts the loop has its turn."""
+        raw = _decode(_large_decoder, body)
+        rows = [row for start in range(0, len(raw.rows), SLICE_ROWS) for row in _decoded_rows(raw.rows[start : start + SLICE_ROWS], start)]
+        return self._prepare(endpoint, rows, raw.ids)
+
     async def _infer(self, endpoint: str, body: bytes) -> Reply:
-        request = _decode(_infer_decoder, body)
-        served = self._core.served.get(endpoint) or self._not_served(endpoint)
-        checked = self._prepare(endpoint, inference_protocol.rows_of(request, served.fields), request.parameters.prediction_ids)
+        if len(body) > LARGE_BYTES:
+            request, checked = await asyncio.to_thread(self._read_tensors, endpoint, body)
+        else:
+            request, checked = self._read_tensors(endpoint, body)
         response = await self._batcher.answer(checked)
         failed = next((answer for answer in response.predictions if answer.error), None)
         if failed:
@@ -182,6 +229,11 @@ class PredictionApp:
                 _REFUSED if failed.refused else 500, f"prediction {failed.prediction_id} failed: {failed.error}", prediction_id=failed.prediction_id
             )
         return Reply(200, _encode(inference_protocol.response(endpoint, request, response, checked.served)))
+
+    def _read_tensors(self, endpoint: str, body: bytes) -> tuple[inference_protocol.InferRequest, CheckedRequest]:
+        request = _decode(_infer_decoder, body)
+        served = self._core.served.get(endpoint) or self._not_served(endpoint)
+        return request, self._prepare(endpoint, inference_protocol.rows_of(request, served.fields), request.parameters.prediction_ids)
 
     async def _read_features(self, features: FeatureReader, body: bytes) -> Reply:
         """On a thread: the store may be a server elsewhere, and many rows take their time."""
@@ -252,6 +304,7 @@ class PredictionApp:
             self._too_large()
         if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in scope["headers"]):
             raise _Stop(_failure(415, "the body is packed; send it as it is, without Content-Encoding"))
+        self._hold(scope, int(announced))
         chunks, size, more = [], 0, True
         while more:
             message = await receive()
@@ -261,8 +314,19 @@ class PredictionApp:
             size += len(chunks[-1])
             if size > self._max_bytes:
                 self._too_large()
+            self._hold(scope, size)
             more = message.get("more_body", False)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _hold(self, scope: Scope, size: int) -> None:
+        """Count the bytes of a request as held until it is answered; raises `Unavailable` when all requests together hold too many."""
+        more = max(size - scope.get(_HELD, 0), 0)
+        if more and self._held_bytes + more > MOST_BODIES * self._max_bytes:
+            raise Unavailable(
+                f"requests of {self._held_bytes} bytes are being answered already; ask again later", limit=MOST_BODIES * self._max_bytes
+            )
+        scope[_HELD] = scope.get(_HELD, 0) + more
+        self._held_bytes += more
 
     def _too_large(self) -> NoReturn:
         reply = _failure(413, f"the body is larger than {self._max_bytes} bytes; send fewer rows, or raise max_request_mb", limit=self._max_bytes)
@@ -299,6 +363,25 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise InvalidInput(f"the body does not have the expected form: {unspeakable_number(body) or error}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _Stop(_failure(400, f"the body is not JSON: {unspeakable_number(body) or error}")) from None
+
+
+def _decoded_rows(raw: Sequence[msgspec.Raw], start: int) -> list[dict[str, Any]]:
+    try:
+        return _rows_decoder.decode(b"[" + b",".join(raw) + b"]")
+    except msgspec.ValidationError:
+        for place, row in enumerate(raw):
+            try:
+                _row_decoder.decode(row)
+            except msgspec.ValidationError as error:
+                raise InvalidInput(f"the body does not have the expected form: {error} - in row {start + place}", row=start + place) from None
+        raise
+
+
+def _encode_large(response: PredictResponse) -> bytes:
+    """The body of a large response, written in parts so that the loop has its turn between them."""
+    starts = range(0, len(response.predictions), SLICE_ROWS)
+    parts = b",".join(_encode(response.predictions[start : start + SLICE_ROWS])[1:-1] for start in starts)
+    return _encode(msgspec.structs.replace(response, predictions=())).replace(b'"predictions":[]', b'"predictions":[' + parts + b"]", 1)
 
 
 def _is_refused(response: PredictResponse) -> bool:

@@ -61,11 +61,12 @@ class PredictResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class CheckedRequest:
-    """A request whose rows and ids were checked, and the release that will answer it."""
+    """A request whose rows and ids were checked, and the release that will answer it; of a part of one, the place of its first row."""
 
     served: LoadedRelease
     rows: Sequence[Row]
     ids: Sequence[str]
+    first_row: int = 0
 
 
 class PredictionCore:
@@ -136,7 +137,7 @@ class PredictionCore:
         rows = [row for request in requests for row in request.rows]
         ids = [each for request in requests for each in request.ids]
         units = [_unit(served.release.unit, row, each) for row, each in zip(rows, ids, strict=True)]
-        lookup = Lookup(rows, self._clock.now_us(), self._timer)
+        lookup = Lookup(rows, self._clock.now_us(), self._timer, requests[0].first_row)
         given, failed = _score_all(served, lookup, units)
         if len(requests) > 1 and (failed or any(each.error for each in given)):
             return [response for request in requests for response in self._answer_together([request])]  # nobody pays for a neighbour's row

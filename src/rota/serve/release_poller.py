@@ -9,21 +9,25 @@ does not answer.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from rota.errors import RotaError, Unavailable
+from rota.errors import Conflict, RotaError, Unavailable
 from rota.manage.features.online.view_history import HistoryLookup, all_whole
 from rota.manage.models import pickle_signing
 from rota.manage.models.loading import LoadedModel, load
+from rota.manage.signals import platform_alerts
 from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.models import ModelFormat
+from rota.records.condition import Condition
 from rota.records.data import FeatureService
 from rota.records.model import ModelBundle
 from rota.records.record import decode
-from rota.records.release import Endpoint, Release, Serving
+from rota.records.release import Endpoint, Release, Route, Serving
+from rota.serve.call_marks import CallMarks, ModelEnd, in_service
 from rota.serve.predicting import PredictionCore
 from rota.serve.scoring import LoadedRelease, Vectors
 
@@ -42,12 +46,13 @@ class OpenedFeatures:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a process loads releases and models from; `source_of` opens the online features of a service."""
+    """Where a process loads releases and models from; `source_of` opens the online features of a service, `marks` note each call of a model."""
 
     metadata: Metadata
     blobs: Blobs
     formats: Mapping[str, ModelFormat]
     source_of: Callable[[FeatureService], OpenedFeatures]
+    marks: CallMarks | None = None
 
 
 class ReleasePoller:
@@ -76,6 +81,9 @@ class ReleasePoller:
         self._retry_s = retry_s
         self._waits_for_history = waits_for_history
         self._timer = timer
+        self._marks = model_source.marks
+        self._alerted: set[str] = set()
+        self._substituted: dict[str, tuple[str, ...]] = {}
         self._models: dict[str, LoadedModel] = {}
         self._sources: dict[str, tuple[FeatureService, OpenedFeatures]] = {}
         self._problems: dict[str, tuple[str, ...]] = {}
@@ -134,9 +142,45 @@ class ReleasePoller:
         for gone in self._core.served.keys() - releases.keys():
             self._core.switch(gone, None)
         for release in releases.values():
-            self._follow(release)
+            usable = self._in_service(release)
+            if usable is not None:
+                self._follow(usable)
         self._problems = {name: problems for name, problems in self._problems.items() if name in releases}
         self._unload()
+
+    def _in_service(self, release: Release) -> Release | None:
+        """What can be served of a release: nothing of it that ended processes, and None where nothing else is left."""
+        out = self._marks.out_of_service() if self._marks is not None else {}
+        if not out:
+            self._substituted.clear()
+            return release
+        usable, why = in_service(release, lambda: self._earlier(release), out)
+        self._substituted[release.endpoint] = why
+        if usable is None:
+            self._core.switch(release.endpoint, None)
+            self._problems[release.endpoint] = why
+            self._report(release.endpoint, 0, f"revision {release.revision}: {'; '.join(why)}")
+        if why:
+            self._alert(release, out)
+        return usable
+
+    def _earlier(self, release: Release) -> Sequence[Release]:
+        return self._model_source.metadata.find(Release, {"endpoint": release.endpoint}, order="-revision")
+
+    def _alert(self, release: Release, out: Mapping[str, ModelEnd]) -> None:
+        """Raise the alert of each version of a release that is out of service, once."""
+        for route in release.routes:
+            end = out.get(route.bundle)
+            if end is None or route.bundle in self._alerted:
+                continue
+            why = "; ".join(self._substituted[release.endpoint])
+            condition = Condition(f"model:{end.model}@{end.number}", "failed", why, {"endpoint": end.endpoint, "cause": end.cause})
+            try:
+                platform_alerts.settle(self._model_source.metadata, [condition], actor=self._process, now_us=self._clock.now_us())
+            except (Unavailable, Conflict) as problem:
+                log.warning("an alert cannot be raised: %s", problem, extra={"action": "alert", "subject": condition.name})
+            else:
+                self._alerted.add(route.bundle)
 
     def _run(self) -> None:
         while not self._stop.wait(self._poll_s):
@@ -168,7 +212,9 @@ class ReleasePoller:
             return
         if served is not None and served.release == release:
             self._problems[release.endpoint] = problems = self._lost(release)
-            self._report(release.endpoint, release.revision, "; ".join(problems))
+            why = self._substituted.get(release.endpoint, ())
+            refused = f"revision {release.revision}: {'; '.join(why)}" if why else ""  # a rollout takes it for a refusal of its candidate
+            self._report(release.endpoint, release.revision, refused or "; ".join(problems))
             return
         revision, retry_at = self._failed.get(release.endpoint, (-1, 0.0))
         if revision == release.revision and self._timer() < retry_at:
@@ -205,7 +251,7 @@ class ReleasePoller:
                 return self._waits(release, problems)
             for route in release.routes:
                 if route.bundle not in self._models:
-                    self._models[route.bundle] = load(self._model_source.blobs, self._model_source.formats, route.bundle, name=route.model)
+                    self._models[route.bundle] = self._load(route, release.endpoint)
             self._core.switch(release.endpoint, LoadedRelease.of(release, self._models, self._sources_of(release)))
         except (RotaError, ValueError, MemoryError) as error:
             self._failed[release.endpoint] = (release.revision, self._timer() + self._retry_s)
@@ -216,6 +262,14 @@ class ReleasePoller:
         self._problems.pop(release.endpoint, None)
         log.info("release served", extra={"action": "switch", "endpoint": release.endpoint, "revision": release.revision})
         return ""
+
+    def _load(self, route: Route, endpoint: str) -> LoadedModel:
+        opening = partial(load, self._model_source.blobs, self._model_source.formats, route.bundle, name=route.model)
+        if self._marks is None:
+            return opening()
+        with self._marks.calling(route, endpoint):
+            found = opening()
+        return self._marks.marked(found, route, endpoint)
 
     def _waits(self, release: Release, problems: tuple[str, ...]) -> str:
         """Why a release is not served yet; it is looked at again soon, and no rollout takes it for a refusal."""

@@ -59,6 +59,11 @@ class LoadedRelease:
     shadows: tuple[LoadedRoute, ...]
     fields: Mapping[str, Type]
 
+    @property
+    def quick(self) -> bool:
+        """Whether every model may be asked on the event loop: it ends, and takes microseconds."""
+        return all(loaded.model.quick for loaded in self.routes.values())
+
     @classmethod
     def of(cls, release: Release, models: Mapping[str, LoadedModel], sources: Mapping[str, Vectors]) -> "LoadedRelease":
         """The release served with these models and feature sources, both by bundle digest."""
@@ -102,6 +107,8 @@ class Lookup:
     rows: Sequence[Row]
     now_us: Micros
     timer: Timer
+    first_row: int = 0
+    """The place of the first row in its request, for messages."""
     _found: dict[int, FoundFeatures] = field(default_factory=dict)
 
     def of(self, source: Vectors) -> FoundFeatures:
@@ -143,7 +150,8 @@ def score(loaded: LoadedRoute, lookup: Lookup, positions: Sequence[int], stable:
             found = row_failures.answered(loaded.model, vectors)
         except Exception as problem:  # noqa: BLE001 - and so may a model
             _reported(problem, facts)
-            found = _told(loaded.model, vectors, positions, row_failures.one_by_one(loaded.model, vectors, problem))
+            places = [lookup.first_row + position for position in positions]
+            found = _told(loaded.model, vectors, places, row_failures.one_by_one(loaded.model, vectors, problem))
     latency_us = (lookup.timer() - start + spent) // 1_000
     return [
         Score(loaded, *_finite(each), vector, latency_us, missing=reasons, warnings=warnings)

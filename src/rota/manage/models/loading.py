@@ -3,6 +3,7 @@
 import importlib.metadata
 import logging
 import platform
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,18 +21,23 @@ EXTRAS = {"skops": "sklearn"}
 """Formats whose extra has another name."""
 SAME = {"xgboost": ("xgboost-cpu",), "onnxruntime": ("onnxruntime-gpu",)}
 """Packages that hold the same module under another name."""
-WARM_UP_ROWS = (1, 1, 32)
+BOUNDED = frozenset({"lightgbm", "xgboost"})
+"""Formats whose calls end by what is checked of their trees when they are loaded, and run no code of the model's author."""
+QUICK_S = 0.0005
+"""A call of one row that took longer is made away from the event loop, where it would hold up every endpoint."""
+WARM_UP_ROWS = (1, 1, 1, 32)
 """Rows of the calls made before traffic: the first call of an engine allocates, and one row and many may be different code."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to answer."""
+    """A model ready to answer. `quick`: a call ends by what was checked of its trees, and took at most QUICK_S for a row when it was loaded."""
 
     digest: str
     bundle: ModelBundle
     predictor: Predictor
     transformer: RowsTransformer
+    quick: bool = False
 
 
 def load(blobs: Blobs, formats: Mapping[str, ModelFormat], digest: str, *, name: str = "") -> LoadedModel:
@@ -57,14 +63,15 @@ def assemble(bundle: ModelBundle, model: bytes, formats: Mapping[str, ModelForma
         )
     try:
         _check_golden_rows(bundle, predictor, digest)
-        _warm_up(bundle, predictor)
+        row_s = _warm_up(bundle, predictor)
     except RotaError:
         raise
     except Exception as error:
         raise Refused(
             f"model {bundle.model!r} (bundle {digest[:12]}) cannot predict: {type(error).__name__}: {error}{_hint(others)}", bundle=digest
         ) from error
-    return LoadedModel(digest, bundle, predictor, RowsTransformer(bundle.transformation))
+    quick = bundle.format in BOUNDED and row_s <= QUICK_S
+    return LoadedModel(digest, bundle, predictor, RowsTransformer(bundle.transformation), quick)
 
 
 def opened(formats: Mapping[str, ModelFormat], bundle: ModelBundle, model: bytes, *, name: str = "") -> ModelFormat:
@@ -147,7 +154,14 @@ def _check_golden_rows(bundle: ModelBundle, predictor: Predictor, digest: str) -
         )
 
 
-def _warm_up(bundle: ModelBundle, predictor: Predictor) -> None:
+def _warm_up(bundle: ModelBundle, predictor: Predictor) -> float:
+    """The shortest time of a call for one row, in seconds."""
     row = bundle.golden_rows[0] if bundle.golden_rows else (None,) * len(bundle.transformation.columns)
+    shortest = float("inf")
     for rows in WARM_UP_ROWS:
-        predictor.predict(np.array([row] * rows, dtype=np.float64))
+        matrix = np.array([row] * rows, dtype=np.float64)
+        start = time.perf_counter()
+        predictor.predict(matrix)
+        if rows == 1:
+            shortest = min(shortest, time.perf_counter() - start)
+    return shortest
