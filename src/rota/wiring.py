@@ -124,7 +124,7 @@ class Platform:
         drain_spool = partial(drain, s.home.resolve() / SPOOL, self.repositories.tracking)
         r = self.repositories
         upkeep = Upkeep(self.feed.materializer, r.runs, r.clock, r.metadata, r.online)
-        return Housekeeping(self.repositories, self.feed, rules, self.access.wall, drain_spool, self.loop.position, upkeep)
+        return Housekeeping(self.repositories, self.feed, rules, self.access.wall, drain_spool, self.loop.position, upkeep, s.home.resolve())
 
     @cached_property
     def processes(self) -> "Processes":

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from rota.backends.shared.durable_files import sync_directory, sync_file
 from rota.errors import Corrupt, Refused
 
 FILE = "token"
@@ -33,11 +34,13 @@ class OwnerToken:
                     self.path.hardlink_to(temporary)
             finally:
                 temporary.unlink()
+            sync_directory(self.path.parent)
         return self.now()
 
     def renew(self) -> str:
         """Another secret in place of the old one, which opens nothing from the next request on."""
         self._written().replace(self.path)
+        sync_directory(self.path.parent)
         return self.now()
 
     def now(self) -> str:
@@ -57,6 +60,7 @@ class OwnerToken:
         temporary = self.path.with_name(f"{FILE}.{secrets.token_hex(4)}")
         temporary.touch(mode=0o600)
         temporary.write_text(self._prefix + secrets.token_urlsafe(32))
+        sync_file(temporary)
         return temporary
 
 
@@ -74,6 +78,7 @@ def private_file(path: Path, create: Callable[[], str]) -> str:
                 os.link(fresh, path)
         finally:
             fresh.unlink()
+        sync_directory(path.parent)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise Refused(f"{path} may be read by others (mode {mode:o}); it is a secret: `chmod 600 {path}`", path=str(path))
