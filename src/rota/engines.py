@@ -4,6 +4,7 @@ import importlib.util
 import secrets
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from rota.backends.alert_sinks import LogSink, WebhookSink
@@ -19,6 +20,7 @@ from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.storage.delta_places import Directory
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.segment_journal import SegmentJournal
+from rota.backends.temporary_places import own_place
 from rota.develop.autologging import Autologging
 from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
@@ -124,6 +126,11 @@ def sinks(settings: Settings) -> tuple[AlertSink, ...]:
     """Where alerts go beside the store."""
     hook = settings.alert_webhook
     return (LogSink(), WebhookSink(hook, private=settings.alert_private)) if hook else (LogSink(),)
+
+
+def temporary(settings: Settings) -> Path:
+    """This process's own folder below HOME/tmp."""
+    return own_place(made(settings) / "tmp")
 
 
 def inputs() -> Inputs:

@@ -58,7 +58,8 @@ class Housekeeping:
         """Store what killed programs had logged, flush pushed rows and signals into tables, see to what is not online, sort long histories,
         and let go what was replaced.
 
-        What fails keeps nothing else from it: it is returned as a condition that is not well, and an alert of the platform tells of it.
+        What fails keeps nothing else from it: it is returned as a condition that is not well, and an alert of the platform tells of it. A part
+        that is not named is well; those of the online store are named always.
         """
         r = self.repositories
         ill: list[Condition] = []
@@ -74,7 +75,7 @@ class Housekeeping:
         ill += [*self._tables_ill, *self._disk()]
         self._log_audit_head()
         self._settle(ill)
-        return tuple(ill)
+        return (*ill, *self.upkeep.conditions)
 
     def collect_garbage(self, *, actor: str, dry_run: bool = False, progress: collect.Progress = lambda _: None) -> collect.Collection:
         """Remove what retention lets go; what killed programs had logged is stored first, for it may name blobs. Tables are vacuumed behind it."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rota.errors import Corrupt, NotFound, RotaError
+from rota.errors import Corrupt, NotFound, is_engine_panic
 from rota.manage.repositories import Repositories
 from rota.manage.retention import table_pins
 from rota.records.condition import Condition
@@ -36,6 +36,8 @@ def keep(repositories: Repositories, grace_us: Micros, *, wall_us: Micros, progr
             continue
         except Corrupt as error:
             conditions.append(Condition(f"table:{name}", "failed", str(error), {"table": name}))
-        except RotaError as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_engine_panic(error):
+                raise
             conditions.append(Condition(f"table:{name}", "degraded", f"housekeeping of table {name}: {error}", {"table": name}))
     return TableUpkeep(freed, tuple(conditions))

@@ -1,11 +1,14 @@
 """Drains: every stream of signals carried into its table, with or without a monitor; one that fails keeps no other from it."""
 
-from rota.errors import RotaError, is_engine_panic
+import logging
+
+from rota.errors import is_engine_panic
 from rota.manage.repositories import Repositories
 from rota.manage.signals import business_outcomes, labels, prediction_log
 from rota.manage.signals.exactly_once import UNREAD
 from rota.records.condition import Condition
 
+logger = logging.getLogger("rota.manage")
 STREAMS = (prediction_log.STREAM, labels.STREAM, business_outcomes.STREAM)
 
 
@@ -18,9 +21,10 @@ def drain_all(repositories: Repositories) -> tuple[Condition, ...]:
             try:
                 stream.flush(repositories.journal, repositories.tables, endpoint)
             except BaseException as error:
-                if not isinstance(error, RotaError) and not is_engine_panic(error):
+                if not isinstance(error, Exception) and not is_engine_panic(error):
                     raise
                 message = f"entries of {name} cannot be carried into their table and wait in the journal: {error}"
+                logger.warning("%s", message, extra={"action": "drain", "stream": name})
                 conditions.append(Condition(f"journal:{name}", "failed", message, {"stream": name}))
     return (*conditions, *damage(repositories))
 
