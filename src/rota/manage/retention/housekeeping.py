@@ -101,8 +101,7 @@ class Housekeeping:
 
     def _disk(self) -> tuple[Condition, ...]:
         """The file system of the home, where less than a GB is free."""
-        disk = shutil.disk_usage(self.home)
-        if disk.free >= LOW_BYTES:
+        if not self.home.exists() or (disk := shutil.disk_usage(self.home)).free >= LOW_BYTES:
             return ()
         status: ConditionStatus = "failed" if disk.free < LOW_BYTES // 10 else "degraded"
         message = f"{disk.free / 1e6:.0f} MB are free where {self.home} lies; free space there, or `rota gc` with shorter `retention_*` settings"
