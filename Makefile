@@ -15,10 +15,11 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 EXTRAS := demo lightgbm onnx pickle postgres redis s3 sklearn tune ui xgboost
 # What a user asks of the demo, for example `make demo DEMO="--fast --keep"`
 DEMO ?=
+CHAOS ?=
 # Processes that tests run in
 JOBS ?= 2
 
-.PHONY: demo test tests coverage slow check docs mutants peers lock wheel clean
+.PHONY: chaos demo test tests coverage slow check docs mutants peers lock wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rota demo $(DEMO)
@@ -30,6 +31,10 @@ tests: $(VENV)/.dev
 
 coverage: $(VENV)/.dev
 	$(BIN)/pytest -m 'not slow' -n $(JOBS) --dist worksteal --cov --cov-report=term
+
+# Faults by the hundred on real processes, then everything acknowledged is read back; hours as a whole, for example CHAOS="--seed 7 --kills 50"
+chaos: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.operation.chaos $(CHAOS)
 
 slow: $(VENV)/.dev
 	$(BIN)/pytest -m 'slow or hypothesis' --hypothesis-profile=many -n $(JOBS) --dist loadfile

@@ -122,7 +122,7 @@ def test_the_page_shows_every_setting_once_with_variable_type_default_range_and_
     assert shown["`lease_s`"] == ("number", "`5.0`", "1 to 3600 seconds")
     assert shown["`clock`"] == ("`system` or `replay`", "`system`", "")
     assert shown["`metadata_url`"] == ("text", "empty", "")
-    secret = ["`metadata_url`", "`online_url`", "`signing_key`", "`alert_webhook`"]
+    secret = ["`metadata_url`", "`online_url`", "`signing_key`", "`alert_webhook`", "`audit_head_url`"]
     assert [row[0] for row in rows if row[5].endswith("*Secret.*")] == secret
     assert [row[6] for row in rows] == [about.reason for about in descriptions().values()]
 

@@ -35,7 +35,7 @@ class Answers(list[dict[str, Any]]):
 class Client:
     """Talks to the control plane and the prediction processes of one home over HTTP; one client a thread.
 
-    The control plane is shown `token`, else that of ROTA_TOKEN, else the owner's, which stands in the home. A call that gets no answer
+    Both servers are shown `token`, else that of ROTA_TOKEN, else the owner's, which stands in the home. A call that gets no answer
     is repeated for `patience_s` seconds; where no platform runs it fails at once, unless `wait_for_start` says that one is about to start.
 
     >>> client = Client(".rota")                                        # doctest: +SKIP
@@ -140,7 +140,7 @@ class Client:
             port = int(str(published(self.home)[server]))
             connection = self._connections[server] = http.client.HTTPConnection(self.host, port, timeout=self.patience_s)
         headers = {"Content-Type": "application/json"}
-        if server == "control":
+        if server == "control" or self._token or (self.home / "token").exists():  # where predictions ask for no token there may be none
             headers["Authorization"] = f"Bearer {self._token or _owners(self.home)}"
         connection.request(method, path, payload, headers)
         response = connection.getresponse()

@@ -2,13 +2,14 @@
 
 import importlib.util
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from rota.backends import audit_heads
 from rota.backends.alert_sinks import LogSink, WebhookSink
-from rota.backends.home_secrets import private_file
+from rota.backends.home_secrets import PrivateFile, private_file
 from rota.backends.inputs.file_input import FileInput
 from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.local_processes import LocalProcesses
@@ -34,6 +35,7 @@ from rota.ports.online import Online
 from rota.ports.tables import Tables
 from rota.ports.tuning import Tuner
 from rota.record_engines import clock, made, record_stores
+from rota.records.time import Micros
 from rota.settings import Settings
 
 FORMATS = {
@@ -100,6 +102,11 @@ def signing_key(settings: Settings) -> bytes:
     return private_file(made(settings) / "signing.key", lambda: secrets.token_hex(32)).encode()
 
 
+def private_cache(settings: Settings, name: str) -> PrivateFile:
+    """A file of the home that a process keeps what it knows in, readable by the owner only."""
+    return PrivateFile(made(settings) / f"{name}.json")
+
+
 def autologging() -> Autologging:
     """What lets libraries' fits log themselves; one for a process."""
     return Autologging(AUTOLOGGERS)
@@ -131,6 +138,12 @@ def sinks(settings: Settings) -> tuple[AlertSink, ...]:
 def temporary(settings: Settings) -> Path:
     """This process's own folder below HOME/tmp."""
     return own_place(made(settings) / "tmp")
+
+
+def audit_head_keepers(settings: Settings) -> tuple[Callable[[int, str, Micros], None], ...]:
+    """Who is told where the audit log ends: position, hash, moment."""
+    found = (audit_heads.to_file(Path(settings.audit_head_file)),) if settings.audit_head_file else ()
+    return (*found, audit_heads.to_web_hook(settings.audit_head_url, private=settings.alert_private)) if settings.audit_head_url else found
 
 
 def inputs() -> Inputs:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rota.backends.clocks import ReplayClock, SystemClock
-from rota.backends.home_secrets import OwnerToken
+from rota.backends.home_secrets import OwnerToken, private_home
 from rota.backends.sql.engine import open_engine
 from rota.backends.sql.metadata import SqlMetadata
 from rota.backends.sql.runs import SqlRuns
@@ -56,6 +56,4 @@ def wall() -> Clock:
 
 def made(settings: Settings) -> Path:
     """The home's directory, made when it is new."""
-    home = settings.home.resolve()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return home
+    return private_home(settings.home.resolve())

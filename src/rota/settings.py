@@ -78,10 +78,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         str,
         SettingDescription(
             group=ADDRESSES,
-            text="Further names under which the control plane may be addressed, separated by commas, for example behind a proxy.",
-            reason="It answers to `host` and to this machine's loopback names only: a page elsewhere could rebind its name to this address.",
+            text="Further names under which the servers may be addressed, separated by commas, for example behind a proxy.",
+            reason="They answer to `host` and to this machine's loopback names only: a page elsewhere could rebind its name to this address.",
         ),
     ] = ""
+    prediction_tokens: Annotated[
+        bool,
+        SettingDescription(
+            group=ADDRESSES,
+            text="False: the prediction port asks for no token, in a network where everybody may predict ([access](access.md#the-prediction-port)).",
+            reason="Whoever reaches the port could write predictions into the log and read features; a check costs some microseconds.",
+        ),
+    ] = True
     control_port: Annotated[
         int,
         SettingDescription(
@@ -312,6 +320,34 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             secret=True,
         ),
     ] = ""
+    audit_head_file: Annotated[
+        str,
+        SettingDescription(
+            group=ALERTS,
+            text="File that gets a line with position, hash and time of the audit log's end, best on another machine ([governance](governance.md)).",
+            reason="Empty: the worker's log alone says it. `rota audit verify --heads FILE` finds a tail that was cut off.",
+        ),
+    ] = ""
+    audit_head_url: Annotated[
+        str,
+        SettingDescription(
+            group=ALERTS,
+            text="URL that receives the same as JSON, by the rules of alert_webhook.",
+            reason="Empty: nobody is told. Who rewrites the store cannot take back what another machine has.",
+            secret=True,
+        ),
+    ] = ""
+    audit_head_s: Annotated[
+        float,
+        SettingDescription(
+            group=ALERTS,
+            text="Time between two such lines.",
+            reason="What is cut off within an hour of its being written is not found otherwise.",
+            unit="seconds",
+            low=1,
+            high=86_400,
+        ),
+    ] = 3_600.0
     alert_private: Annotated[
         bool,
         SettingDescription(

@@ -1,5 +1,7 @@
 """Wiring: the engines of a home and the rooms that work on them become an open platform."""
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from rota import engines, record_engines
+from rota import engines, http_origin, record_engines
 from rota.deploy.delivery import Deliveries
 from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.spool_recovery import drain
@@ -17,7 +19,7 @@ from rota.durable.workflow import Worker, Workflow
 from rota.loop.context import LoopContext
 from rota.loop.event_loop import Loop
 from rota.loop.pipelines import Pipelines
-from rota.manage.access import tokens
+from rota.manage.access import governed_records, tokens
 from rota.manage.access.access_control import AccessControl
 from rota.manage.adoption.adopt import Adopter
 from rota.manage.adoption.conversion import ConversionRequest, convert
@@ -38,12 +40,14 @@ from rota.operationalize.projects import ProjectFiles
 from rota.ports.compute import Compute
 from rota.ports.inputs import Inputs
 from rota.ports.models import ModelFormat
-from rota.records.access import Identity
+from rota.records.access import Identity, Role
 from rota.records.data import FeatureService
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode, plain
 from rota.serve.asgi import PredictionApp
+from rota.serve.port_access import PortAccess
 from rota.serve.predicting import PredictionCore
+from rota.serve.prediction_tokens import PredictionTokens, TokenSource
 from rota.serve.release_poller import ModelSource, OpenedFeatures, ReleasePoller
 from rota.settings import Settings
 from rota.settings import load as load_settings
@@ -65,6 +69,25 @@ class Platform:
     repositories: Repositories
     identity: Identity = tokens.OWNER
     """Who acts: whoever opens a home is its owner, unless an entry point knows better."""
+
+    def acting(self, identity: Identity) -> "Platform":
+        """The platform as somebody may change it: each write is checked against what their role may write. Engines stay shared.
+
+        For those with one role everything but the name of who acts is made once.
+        """
+        mine = self._by_role.get(identity.role)
+        if mine is None:
+            mine = dataclasses.replace(self, repositories=governed_records.governed(self.repositories, identity), identity=identity)
+            mine.__dict__ |= {name: getattr(self, name) for name in ("access", "formats", "inputs", "compute")}
+            _ = mine.feed, mine.features  # both keep what they compiled
+            self._by_role[identity.role] = mine
+        found = copy.copy(mine)
+        found.identity = identity
+        return found
+
+    @cached_property
+    def _by_role(self) -> dict[Role, "Platform"]:
+        return {}
 
     @cached_property
     def access(self) -> AccessControl:
@@ -125,7 +148,18 @@ class Platform:
         drain_spool = partial(drain, s.home.resolve() / SPOOL, self.repositories.tracking)
         r = self.repositories
         upkeep = Upkeep(self.feed.materializer, r.runs, r.clock, r.metadata, r.online)
-        return Housekeeping(self.repositories, self.feed, rules, self.access.wall, drain_spool, self.loop.position, upkeep, s.home.resolve())
+        return Housekeeping(
+            self.repositories,
+            self.feed,
+            rules,
+            self.access.wall,
+            drain_spool,
+            self.loop.position,
+            upkeep,
+            s.home.resolve(),
+            engines.audit_head_keepers(s),
+            int(s.audit_head_s * 1_000_000),
+        )
 
     @cached_property
     def processes(self) -> "Processes":
@@ -207,7 +241,18 @@ class Processes:
             core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s, waits_for_history=p.settings.wait_for_history
         )
         limit = p.settings.max_request_mb * 1_000_000
-        return PredictionApp(core, poller, features=p.features, may_monitor=p.access.may_monitor, max_request_bytes=limit)
+        return PredictionApp(core, poller, features=p.features, may_monitor=p.access.may_monitor, access=self._port_access(), max_request_bytes=limit)
+
+    def _port_access(self) -> PortAccess:
+        """Who may use the prediction port; the owner's token is made here too, for a home without a control plane."""
+        p = self.platform
+        hosts = http_origin.answered_hosts(p.settings.host, p.settings.allowed_hosts)
+        if not p.settings.prediction_tokens:
+            return PortAccess(hosts)
+        owner = p.access.owner_token
+        owner.make()
+        cache = engines.private_cache(p.settings, "prediction_tokens")
+        return PortAccess(hosts, PredictionTokens(TokenSource(p.repositories.metadata, owner.now, p.access.wall, p.settings.environment, cache)))
 
 
 def open_platform(settings: Settings | None = None) -> Platform:

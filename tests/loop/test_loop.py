@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from rota.errors import InvalidInput, Refused, Unavailable
-from rota.loop import table
+from rota.loop import table, training_rules
 from rota.loop.context import LoopContext
 from rota.loop.event_loop import Loop
 from rota.loop.schedules import Schedules
@@ -16,7 +16,7 @@ from rota.ports.metadata import Batch
 from rota.records.release import Endpoint, Release, Rollout
 from rota.records.run import Deployed, Run, RunQuery, cron, new_data, on_alert
 from rota.records.schema import Schema
-from rota.records.signal import Event, Monitor, MonitorSlice, ScheduleState
+from rota.records.signal import ArrivalCount, Event, Monitor, MonitorSlice, ScheduleState
 from rota.records.time import DAY_US, HOUR_US
 
 
@@ -424,3 +424,33 @@ def test_a_worker_carries_pushed_rows_into_the_tables_and_says_so_without_a_moni
     world.platform.housekeeping.run()
     react(world)
     assert len(training(world)) == 1
+
+
+def test_new_rows_are_counted_from_where_the_last_count_ended_and_anew_after_a_training(world, monkeypatch):
+    redeploy(world, triggers=[new_data(rows=1_000)])
+    react(world)
+    metadata, read = world.metadata, []
+    events = metadata.events
+    monkeypatch.setattr(metadata, "events", lambda after, limit=1_000: [read.append(each.position) or each for each in events(after, limit=limit)])
+
+    def arrive(rows):
+        batch = Batch()
+        batch.event(Event("data.arrived", "sales", world.clock.now_us(), {"rows": rows}))
+        metadata.commit(batch)
+        world.clock.advance(world.clock.now_us() + 1)
+        (event,) = [each for each in events(0) if each.kind == "data.arrived"][-1:]
+        read.clear()
+        reaction = training_rules.train_on_new_data(world.platform.loop.context, event)
+        metadata.commit(reaction.batch)
+        return reaction.runs, len(read)
+
+    arrive(1)  # whatever came before is read once
+    assert [arrive(9) for _ in range(50)] == [((), 1)] * 50
+    assert arrive(548) == ((), 1)
+    (started,), _ = arrive(1)
+    assert arrive(1)[0][0].workflow == "train"  # it was not submitted here, so the rows still count
+    world.platform.repositories.runs.submit(started)
+    arrive(999)
+    assert metadata.get(ArrivalCount, started.subject, "sales").rows == 999
+    assert arrive(1)[1] == 1
+    assert metadata.get(ArrivalCount, started.subject, "sales").rows == 1_000

@@ -1,10 +1,12 @@
 """The monitor: a day is examined once, late labels refresh its slice, an alert is raised once, touched, and resolved."""
 
 import pytest
+from msgspec.structs import replace
 
 from rota.errors import InvalidInput
 from rota.manage.signals import labels, prediction_log
-from rota.monitor import status
+from rota.monitor import breaches, measure, status
+from rota.monitor.watch import MonitorWorkflow
 from rota.records.record import plain
 from rota.records.run import Run
 from rota.records.signal import Alert, Label, MonitorSlice, Prediction
@@ -212,3 +214,21 @@ def test_the_plan_says_that_a_performance_alert_needs_many_days(world):
     planned = world.platform.projects.plan(world.platform.settings.home.parent / "project" / "project.py")
     (pipeline,) = [change for change in planned if change.kind == "pipeline"]
     assert pipeline.notes == ('on_alert("performance") cannot fire before 44 days with 20 labels each; `rota monitor show ENDPOINT` counts them',)
+
+
+def test_a_nullable_feature_that_was_null_in_every_row_so_far_is_no_missing_column(served):
+    """The log has no column of it yet, which is not what a feature that vanished looks like."""
+    schema = MonitorWorkflow(served.platform.repositories, served.platform.feed)._watched("ice")[1]
+    null = schema.columns[0].name
+    columns = tuple(replace(c, required=True, max_null_share=1.0) if c.name == null else c for c in schema.columns)
+    served.live()
+    watch = MonitorWorkflow(served.platform.repositories, served.platform.feed)
+    rows = watch._rows("ice", 0, served.clock.now_us(), served.clock.now_us())
+    never = measure.answered(rows).drop(null)
+    names = watch._features_of(rows)
+    assert null in names
+    loose = replace(schema, columns=columns)
+    assert [breach.subject for breach in breaches.of_schema(loose, never).breaches] == [null]
+    assert breaches.of_schema(loose, prediction_log.with_features(never, names)).breaches == ()
+    strict = replace(schema, columns=tuple(replace(c, max_null_share=0.5) if c.name == null else c for c in columns))
+    assert [breach.subject for breach in breaches.of_schema(strict, prediction_log.with_features(never, names)).breaches] == [null]

@@ -2,11 +2,15 @@
 
 import threading
 
+import msgspec
+
 from rota.deploy import releases
 from rota.errors import Unavailable
 from rota.manage.features.online.view_history import ViewHistory
+from rota.manage.models import pickle_signing
 from rota.ports.metadata import Batch
-from rota.records.record import plain
+from rota.records.model import ModelBundle
+from rota.records.record import decode, encode, plain
 from rota.records.release import Endpoint, Release, Serving
 from rota.serve.release_poller import ModelSource, ReleasePoller
 
@@ -264,3 +268,16 @@ def test_the_thread_follows_by_itself_and_stops_when_told(world):
     poller.stop()
     assert answer(world) == 201.0
     assert not any(thread.name == "rota-poller" for thread in threading.enumerate())
+
+
+def test_a_loaded_pickle_is_served_no_more_once_its_allowance_is_withdrawn_whatever_name_it_was_sealed_under(world):
+    route = world.route(1)
+    sealed = msgspec.structs.replace(decode(world.blobs.get(route.bundle), ModelBundle), model="its-first-name", seal="s")
+    pickle_signing.allow(world.metadata, "flights", actor="rosa", reason="ours", now_us=1)
+    pickle_signing.allow(world.metadata, "its-first-name", actor="rosa", reason="ours", now_us=1)
+    world.serve(msgspec.structs.replace(route, bundle=world.blobs.put(encode(sealed))))
+    assert answer(world) == 101.0
+    pickle_signing.forbid(world.metadata, "flights", actor="rosa", reason="found out", now_us=2)
+    world.poller.poll()
+    assert world.core.served == {}
+    assert "nobody allowed that for it" in serving(world)[1]

@@ -4,16 +4,55 @@ Whoever can read the home is its owner. Of two processes that make a secret at t
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import stat
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from rota.backends.shared.durable_files import sync_directory, sync_file
 from rota.errors import Corrupt, Refused
 
+log = logging.getLogger("rota.backends")
 FILE = "token"
+
+
+def private_home(home: Path) -> Path:
+    """The home's directory, made when it is new; one of ours that others may enter is closed to them, which is told.
+
+    Everything in a home is its owner's: what lies in it decides who may do what. A parent that others may write into lets them put
+    another home in its place; that is told, and left to whoever owns the parent.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = home.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077 and found.st_uid == os.geteuid():
+        home.chmod(mode & ~0o077)
+        log.warning("the home %s could be entered by others (mode %o); it is closed to them now (mode %o)", home, mode, mode & ~0o077)
+    elif mode & 0o077:
+        log.warning("the home %s belongs to another user and can be entered by others (mode %o): `chmod 700 %s`", home, mode, home)
+    _check_parents(home)
+    return home
+
+
+@cache
+def _check_parents(home: Path) -> None:
+    for parent in home.parents:
+        found = parent.stat()
+        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            log.warning("others may put another home in place of %s: everybody may write into %s; `chmod o-w %s`", home, parent, parent)
+
+
+def check_private(path: Path, mode: int) -> None:
+    """Raise `Refused` for a secret that others may read or write."""
+    if stat.S_IMODE(mode) & 0o077:
+        raise Refused(
+            f"{path} may be read by others (mode {stat.S_IMODE(mode):o}); it is a secret: `chmod 600 {path}`, and put another in its place "
+            "if somebody may have read it",
+            path=str(path),
+        )
 
 
 class OwnerToken:
@@ -47,6 +86,7 @@ class OwnerToken:
         """The token; "" where there is none, `Refused` for who may not read it."""
         try:
             found = self.path.stat()
+            check_private(self.path, found.st_mode)
             stamp = (found.st_ino, found.st_mtime_ns)
             if stamp != self._seen:
                 self._secret, self._seen = self.path.read_text().strip(), stamp
@@ -64,6 +104,35 @@ class OwnerToken:
         return temporary
 
 
+class PrivateFile:
+    """A file with mode 0600 that is replaced whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> bytes | None:
+        """What was written last; None when nothing was, or somebody else may have written it."""
+        try:
+            found = self.path.stat()
+            return self.path.read_bytes() if found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077 else None
+        except OSError:
+            return None
+
+    def write(self, data: bytes) -> None:
+        """Replace it, durably; a disk that takes nothing leaves the old one."""
+        fresh = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+        with contextlib.suppress(OSError):
+            try:
+                descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                fresh.replace(self.path)
+            finally:
+                fresh.unlink(missing_ok=True)
+
+
 def private_file(path: Path, create: Callable[[], str]) -> str:
     """The text of the file; a missing one is written whole, synced, with mode 0600, and of two writers at once one wins."""
     if not path.exists():
@@ -79,9 +148,7 @@ def private_file(path: Path, create: Callable[[], str]) -> str:
         finally:
             fresh.unlink()
         sync_directory(path.parent)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise Refused(f"{path} may be read by others (mode {mode:o}); it is a secret: `chmod 600 {path}`", path=str(path))
+    check_private(path, path.stat().st_mode)
     text = path.read_text().strip()
     if not text:
         raise Corrupt(f"{path} is empty; restore it, or remove it and register every pickled model again", path=str(path))

@@ -77,6 +77,7 @@ ENTRIES = (
     CommandEntry("up", "platform", PLATFORM, "Run the whole platform on this machine."),
     CommandEntry("down", "platform", PLATFORM, "Stop a running platform and wait until its processes are gone."),
     CommandEntry("status", "platform", PLATFORM, "Processes, clock and waiting work of a running platform."),
+    CommandEntry("doctor", "doctor", PLATFORM, "Examine a home: permissions, disk, versions, damage, clock, processes, ports; and say what to do."),
     CommandEntry("settings", "settings", PLATFORM, "The settings in force here and where each comes from; secrets are not shown."),
     CommandEntry("demo", "platform", PLATFORM, "Close the whole loop on recorded data."),
     CommandEntry("server", "children", PLATFORM, "Run one control-plane process."),

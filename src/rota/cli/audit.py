@@ -1,12 +1,13 @@
 """Process 7 on the command line, the chronicle: who did what, what happened, and the proof that nothing of it was changed."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rota.cli import show
 from rota.cli.opening import opened
-from rota.errors import Corrupt
+from rota.errors import Corrupt, InvalidInput
 from rota.manage.lineage import audit_chain
 from rota.records.record import plain
 
@@ -46,6 +47,7 @@ def list_audit(
 def verify(
     ctx: typer.Context,
     head: Annotated[str, typer.Option(help="A head that was kept elsewhere, POSITION:HASH, as `rota audit head` printed it.")] = "",
+    heads: Annotated[Path | None, typer.Option(help="A file of such heads, one a line, as the setting audit_head_file keeps them.")] = None,
     json: show.Json = False,
 ) -> None:
     """Recompute the hash chain of the audit log; exits with 1 and the position where it breaks.
@@ -56,13 +58,22 @@ def verify(
     Example: rota audit verify --head 1042:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
     """
     with opened(ctx, "audit.read") as platform:
-        check = audit_chain.verify_audit(platform.repositories.metadata, audit_chain.parse_head(head) if head else None)
+        kept = [audit_chain.parse_head(head)] if head else []
+        kept += _heads_of(heads) if heads is not None else []
+        check = audit_chain.verify_audit(platform.repositories.metadata, *kept)
     if json:
         show.write_json(plain(check))
     if check.broken_at:
         raise Corrupt(f"the audit log breaks at position {check.broken_at}: {check.reason}; the {check.entries} entries before it are sound")
     if not json:
         print(f"{check.entries} entries, the chain is whole")
+
+
+def _heads_of(file: Path) -> list[audit_chain.Head]:
+    try:
+        return audit_chain.parse_heads(file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the file of heads {str(file)!r} cannot be read: {error}", file=str(file)) from error
 
 
 @audit.command("head")

@@ -38,6 +38,7 @@ def caller(access: AccessControl, environ: Mapping[str, str] = os.environ) -> Id
     found = access.recognise(given)
     if found is None:
         raise Refused("the token in ROTA_TOKEN opens nothing here: it is unknown, revoked, expired, or of another environment")
-    if found.project:
-        raise Refused(f"the token in ROTA_TOKEN is limited to project {found.project!r}; such a token works over HTTP only", project=found.project)
+    for what, name in (("endpoint", found.endpoint), ("project", found.project)):
+        if name:
+            raise Refused(f"the token in ROTA_TOKEN is limited to {what} {name!r}; such a token works over HTTP only", **{what: name})
     return found

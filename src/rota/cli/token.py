@@ -57,6 +57,7 @@ def create(
     expires: Annotated[str, typer.Option(help="How long it lasts, for example 90d or 12h, or never.")],
     project: Annotated[str, typer.Option(help="Limit it to what belongs to this project; such a token works over HTTP only.")] = "",
     environment: Annotated[str, typer.Option(help="Limit it to platforms of this environment.")] = "",
+    endpoint: Annotated[str, typer.Option(help="Limit it to predictions, labels and outcomes of this endpoint; over HTTP only.")] = "",
     json: show.Json = False,
 ) -> None:
     """Make a token; its secret is printed now and never again.
@@ -74,6 +75,7 @@ def create(
             expires_us=tokens.expiry(expires, now_us),
             project=project,
             environment=environment,
+            endpoint=endpoint,
         )
     if json:
         show.write_json({**tokens.described(made, now_us), "secret": secret})
@@ -176,5 +178,5 @@ def _role(text: str) -> Role:
 
 
 def _limits(token: AccessToken) -> str:
-    limits = {"project": token.project, "environment": token.environment}
+    limits = {"project": token.project, "environment": token.environment, "endpoint": token.endpoint}
     return ", ".join(f"{what} {name}" for what, name in limits.items() if name)

@@ -1,6 +1,6 @@
 """Find experiments and runs by what people type: a name, an id or its beginning, a filter."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rota.errors import InvalidInput, NotFound
@@ -11,7 +11,7 @@ from rota.records.filters import Comparison, Page, Query, View
 from rota.records.record import plain
 from rota.records.tracking import Experiment, ExperimentRun
 
-EVERYTHING = Query(limit=100_000)
+_PAGE = 10_000
 SHORTEST_PREFIX = 4
 
 
@@ -26,7 +26,7 @@ def experiment(tracking: Tracking, name: str) -> Experiment:
 
 def names(tracking: Tracking) -> dict[str, str]:
     """The name of every experiment by its id, also of the deleted ones."""
-    return {each.id: each.name for each in tracking.search_experiments(Query(limit=100_000, view="all")).items}
+    return {each.id: each.name for each in _every_experiment(tracking, "all")}
 
 
 def run(tracking: Tracking, identity: str) -> ExperimentRun:
@@ -68,9 +68,23 @@ def as_json(run: ExperimentRun) -> dict[str, Any]:
 
 def children(tracking: Tracking, parent: ExperimentRun) -> list[ExperimentRun]:
     """The runs nested in a run, oldest first."""
-    nested = Comparison("attribute", "parent", "=", parent.id)
-    return tracking.search_runs([parent.experiment], Query((nested,), limit=10_000, view="all")).items[::-1]
+    nested, found, page = (Comparison("attribute", "parent", "=", parent.id),), list[ExperimentRun](), ""
+    while True:
+        some = tracking.search_runs([parent.experiment], Query(nested, limit=_PAGE, page=page, view="all"))
+        found, page = [*found, *some.items], some.next
+        if not page:
+            return found[::-1]
 
 
 def _all_experiments(tracking: Tracking) -> list[str]:
-    return [each.id for each in tracking.search_experiments(EVERYTHING).items]
+    return [each.id for each in _every_experiment(tracking, "active")]
+
+
+def _every_experiment(tracking: Tracking, view: View) -> Iterator[Experiment]:
+    page = ""
+    while True:
+        some = tracking.search_experiments(Query(limit=_PAGE, page=page, view=view))
+        yield from some.items
+        page = some.next
+        if not page:
+            return

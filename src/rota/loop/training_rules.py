@@ -1,11 +1,15 @@
 """Rules that start training runs: schedules, new data, alerts, and people."""
 
+from itertools import takewhile
+
+import msgspec
+
 from rota.errors import Refused
 from rota.loop.context import LoopContext, Reaction
 from rota.ports.metadata import Batch, Metadata
 from rota.records.release import Endpoint, Rollout
 from rota.records.run import Deployed, Run, RunQuery, Trigger
-from rota.records.signal import Alert, Event
+from rota.records.signal import Alert, ArrivalCount, Event
 from rota.records.time import Micros, iso, micros
 from rota.train import triggers
 
@@ -62,7 +66,9 @@ def train_on_new_data(context: LoopContext, event: Event) -> Reaction:
             continue
         recent = context.repositories.runs.page(RunQuery("train", deployed.pipeline), limit=1).items
         since_us = recent[0].created_us if recent else 0
-        if _rows_since(context.repositories.metadata, event.subject, since_us, event) < trigger.rows:
+        count = _arrived(context.repositories.metadata, deployed.pipeline, event, since_us)
+        batch.put(count)
+        if count.rows < trigger.rows:
             continue
         cause, run_id = f"new_data:{event.subject}@{event.position}", f"train.{deployed.pipeline}.{event.position}"
         reaction = start_training(context, deployed.pipeline, trigger, cause=cause, run_id=run_id)
@@ -123,14 +129,19 @@ def _active_rollout(metadata: Metadata, model: str) -> Rollout | None:
     return None
 
 
-def _rows_since(metadata: Metadata, source: str, since_us: Micros, newest: Event) -> int:
-    """Rows of a source that arrived after a moment, up to and with the newest event."""
-    rows, position = 0, 0
-    while events := metadata.events(position):
-        rows += sum(
-            int(e.body["rows"])
-            for e in events
-            if e.kind == "data.arrived" and e.subject == source and e.at_us > since_us and e.position <= newest.position
-        )
-        position = events[-1].position
-    return rows
+def _arrived(metadata: Metadata, pipeline: str, newest: Event, since_us: Micros) -> ArrivalCount:
+    """Rows of a source that arrived after a moment, up to and with the newest event; goes on where the last count ended."""
+    count = metadata.get(ArrivalCount, pipeline, newest.subject) or ArrivalCount(pipeline, newest.subject)
+    if count.since_us != since_us:
+        start = count.start if since_us > count.since_us else 0
+        count = ArrivalCount(pipeline, newest.subject, since_us, start, start)
+    rows, start, position = count.rows, count.start, count.position
+    while position < newest.position and (events := metadata.events(position)):
+        for event in takewhile(lambda each: each.position <= newest.position, events):
+            if event.at_us <= since_us:
+                start = event.position if start == position else start
+            elif event.kind == "data.arrived" and event.subject == newest.subject:
+                rows += int(event.body["rows"])
+            position = event.position
+        position = max(position, min(events[-1].position, newest.position))
+    return msgspec.structs.replace(count, rows=rows, start=start, position=position)

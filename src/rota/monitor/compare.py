@@ -1,6 +1,6 @@
 """Looking back over the log: what was answered, month by month, beside what another version would have answered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -25,8 +25,8 @@ PARITY_ROWS = 20_000
 def by_month(repositories: Repositories, formats: Mapping[str, ModelFormat], endpoint: str, other: ModelVersion) -> list[dict[str, Any]]:
     """A row a month: labelled predictions, metrics of the answers given, and metrics of `other` on the very same logged features."""
     rows = _labelled(repositories, endpoint)
-    loaded = loading.load(repositories.blobs, formats, other.bundle)
-    seen = _with_features(rows, loaded.bundle.features.feature_names)
+    loaded = loading.load(repositories.blobs, formats, other.bundle, name=other.model)
+    seen = prediction_log.with_features(rows, loaded.bundle.features.feature_names)
     again = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, seen))
     rows = rows.with_columns(pl.Series("again", again), pl.col("day").str.slice(0, 7).alias("month"))
     months = [(str(key[0]), part) for key, part in rows.partition_by("month", as_dict=True, maintain_order=True).items()]
@@ -54,9 +54,9 @@ def check_parity(repositories: Repositories, formats: Mapping[str, ModelFormat],
         raise NotFound(f"the log names version {newest}, which the registry does not know", endpoint=endpoint)
     same = logged.filter(pl.col("number") == newest)
     sample = same.gather_every(max(1, same.height // rows))
-    service = loading.load(repositories.blobs, formats, version.bundle).bundle.features
+    service = loading.load(repositories.blobs, formats, version.bundle, name=version.model).bundle.features
     requests = pl.DataFrame([_request(text, service.request_fields) for text in sample["request"].to_list()], infer_schema_length=None)
-    served = _with_features(sample, service.feature_names).select("prediction_id", "at_us", *service.feature_names).hstack(requests)
+    served = prediction_log.with_features(sample, service.feature_names).select("prediction_id", "at_us", *service.feature_names).hstack(requests)
     differing = parity(repositories.tables, service, served, materialized=materialization_log.times(repositories.metadata, service))
     cells = served.height * len(service.feature_names)
     outcome: Judgement = "inconclusive" if not cells else "fail" if differing.height else "pass"
@@ -83,11 +83,6 @@ def _answered(repositories: Repositories, endpoint: str) -> pl.DataFrame:
     end_us = _end(repositories)
     rows = labels.joined(repositories.tables, endpoint, 0, end_us, known_until_us=end_us)
     return rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).unique("prediction_id", keep="first", maintain_order=True)
-
-
-def _with_features(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """The log has no column yet for a feature that was null ever since."""
-    return rows.with_columns(pl.lit(None).alias(name) for name in names if name not in rows.columns)
 
 
 def _compared(problem: Problem, month: str, rows: pl.DataFrame) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from rota.monitor.breaches import Checked
 from rota.monitor.slice_history import SliceHistory
 from rota.ports.metadata import Metadata
 from rota.records.check import CheckResult
-from rota.records.record import plain
+from rota.records.model import ModelBundle, ModelVersion
+from rota.records.record import decode, plain
 from rota.records.run import Problem
 from rota.records.schema import Schema
 from rota.records.signal import Alert, Cursor, Event, Monitor, MonitorSlice
@@ -100,10 +101,21 @@ class MonitorWorkflow:
         days = self._history.days(endpoint, schema, [*before, *served])
         faulty = breaches.faulty_days(metadata.find(Alert, {"endpoint": endpoint, "kind": breaches.FAULT}))
         baseline = self._history.baseline(endpoint, schema, served)
-        found = breaches.of_schema(schema, measure.answered(rows)) + breaches.of_distribution(monitor, schema, days, day, faulty, baseline)
+        asked = prediction_log.with_features(measure.answered(rows), self._features_of(rows))
+        found = breaches.of_schema(schema, asked) + breaches.of_distribution(monitor, schema, days, day, faulty, baseline)
         self._link(work, monitor, day)
         raised = self._settle(work, endpoint, found, _found_well(found.results, schema), f"no longer seen on {iso(day)[:10]}")
         return {"alerts": raised, "checks": plain(found.results) if last else []}
+
+    def _features_of(self, rows: pl.DataFrame) -> list[str]:
+        """The features that the versions of some predictions read."""
+        metadata, blobs = self.repositories.metadata, self.repositories.blobs
+        found: dict[str, None] = {}
+        for model, number in rows.select("model", "number").unique().sort("model", "number").iter_rows():
+            version = metadata.get(ModelVersion, model, number)
+            if version is not None and version.bundle:
+                found |= dict.fromkeys(decode(blobs.get(version.bundle), ModelBundle).features.feature_names)
+        return list(found)
 
     def _measured_again(self, work: StepWork, endpoint: str) -> dict[str, Any]:
         """The slices whose labels changed since the last run, measured again: labels may be of any age."""

@@ -100,11 +100,12 @@ class SealedFormat(Protocol):
 
     `sealed` signs bytes for a model by the platform's key, `unlocked` gives the format that loads exactly these bytes; both
     raise `Refused` unless somebody allowed the model to be kept so, and `unlocked` unless the seal is right. No byte is looked at before.
+    `signed_for` is the name that the model had when it was sealed ("": the same), `model` the one that it has now and is allowed by.
     """
 
     def sealed(self, model: str, data: bytes) -> str: ...
 
-    def unlocked(self, model: str, data: bytes, seal: str) -> ModelFormat: ...
+    def unlocked(self, model: str, data: bytes, seal: str, *, signed_for: str = "") -> ModelFormat: ...
 
 
 class Seals(Protocol):
@@ -112,4 +113,4 @@ class Seals(Protocol):
 
     def sign(self, model: str, digest: str) -> str: ...
 
-    def check(self, model: str, digest: str, seal: str) -> None: ...
+    def check(self, model: str, digest: str, seal: str, *, signed_for: str = "") -> None: ...

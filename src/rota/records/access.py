@@ -29,6 +29,9 @@ Permission = Literal[
     "model.unsafe",
     "monitor.read",
     "monitor.act",
+    "predict",
+    "features",
+    "label",
     "outcome.write",
     "lineage.read",
     "note.write",
@@ -55,7 +58,10 @@ PERMISSIONS: Mapping[Permission, str] = {
     "model.unsafe": "allow a model that is kept as pickle",
     "monitor.read": "read alerts, slices and the prediction log",
     "monitor.act": "acknowledge alerts, start a monitor run",
-    "outcome.write": "report labels and business outcomes",
+    "predict": "ask an endpoint for predictions",
+    "features": "read online features at the prediction port",
+    "label": "report the labels of predictions",
+    "outcome.write": "report business outcomes",
     "lineage.read": "walk the lineage graph",
     "note.write": "write notes",
     "audit.read": "read and verify the audit log",
@@ -65,10 +71,10 @@ _READ: frozenset[Permission] = frozenset(
 )
 ROLES: Mapping[Role, frozenset[Permission]] = {
     "owner": frozenset(PERMISSIONS),
-    "data_scientist": _READ | {"experiment.write", "train.start", "model.register", "note.write"},
-    "data_engineer": _READ | {"data.push", "data.write", "note.write"},
-    "ml_engineer": _READ | {"experiment.write", "pipeline.deploy", "train.start", "model.register", "monitor.act", "note.write"},
-    "application": frozenset({"data.push", "outcome.write"}),
+    "data_scientist": _READ | {"features", "experiment.write", "train.start", "model.register", "note.write"},
+    "data_engineer": _READ | {"features", "data.push", "data.write", "note.write"},
+    "ml_engineer": _READ | {"features", "experiment.write", "pipeline.deploy", "train.start", "model.register", "monitor.act", "note.write"},
+    "application": frozenset({"data.push", "predict", "features", "label", "outcome.write"}),
     "reviewer": _READ | {"model.approve", "model.unsafe", "audit.read", "note.write"},
     "auditor": _READ | {"audit.read"},
     "operator": _READ | {"platform.operate", "model.release", "monitor.act", "note.write"},
@@ -78,7 +84,8 @@ ROLES: Mapping[Role, frozenset[Permission]] = {
 class AccessToken(Record, frozen=True):
     """A token of somebody, known by the SHA-256 of its secret; the secret itself is shown once and never stored.
 
-    `project` and `environment` limit it ("" = any). A revoked or expired token opens nothing.
+    `project`, `environment` and `endpoint` limit it ("" = any); one of an endpoint predicts and labels there, and does nothing else.
+    A revoked or expired token opens nothing.
     """
 
     id: str
@@ -91,6 +98,7 @@ class AccessToken(Record, frozen=True):
     project: str = ""
     environment: str = ""
     revoked_us: Micros | None = None
+    endpoint: str = ""
 
 
 class Identity(Record, frozen=True):
@@ -100,6 +108,7 @@ class Identity(Record, frozen=True):
     role: Role
     project: str = ""
     token: str = ""
+    endpoint: str = ""
 
     def may(self, permission: Permission) -> bool:
         return permission in ROLES[self.role]

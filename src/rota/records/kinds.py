@@ -28,7 +28,7 @@ from rota.records.release import Endpoint, Release, Rollout, Serving
 from rota.records.retention import Hold, Unclaimed
 from rota.records.run import Deployed, PipelineRelease
 from rota.records.schema import Schema
-from rota.records.signal import Alert, Cursor, Monitor, MonitorSlice, Note, ScheduleState
+from rota.records.signal import Alert, ArrivalCount, Cursor, Monitor, MonitorSlice, Note, ScheduleState
 from rota.records.tracking import ArtifactFile, LoggedModel
 
 
@@ -84,6 +84,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("use_case", UseCase, ("name",)),
     Kind("hold", Hold, ("node", "at_us")),
     Kind("unclaimed", Unclaimed, ("table",)),
+    Kind("arrival_count", ArrivalCount, ("pipeline", "source")),
     Kind("cursor", Cursor, ("consumer",)),
     Kind("process_report", ProcessReport, ("process",)),
     Kind("schedule_state", ScheduleState, ("name",), ("last_us",)),

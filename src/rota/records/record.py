@@ -6,11 +6,13 @@ Structs rather than dataclasses because unions of them carry a tag, so a Feature
 
 import hashlib
 import re
+import unicodedata
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
-from rota.errors import Corrupt, InvalidInput
+from rota.errors import Conflict, Corrupt, InvalidInput
 
 R = TypeVar("R")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -53,3 +55,15 @@ def check_name(what: str, name: object) -> str:
             name=name,
         )
     return name
+
+
+def folded(name: str) -> str:
+    """The form in which names are compared where people or tokens name things: case-folded and NFKC (Unicode 16, 3.13 D146)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def check_spelling(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise `Conflict` when a name differs from a known one only in its spelling (case, width, composition); an equal one is no matter of this."""
+    other = next((each for each in known if each != name and folded(each) == folded(name)), None)
+    if other is not None:
+        raise Conflict(f"there is {what} {other!r} already, and {name!r} reads as the same name; write {other!r}, or choose another name", name=other)

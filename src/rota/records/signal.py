@@ -176,6 +176,20 @@ class Cursor(Record, frozen=True):
     position: int
 
 
+class ArrivalCount(Record, frozen=True):
+    """Rows of a source that arrived since a moment, for the trigger of a pipeline: events up to `position` are counted.
+
+    No event up to `start` is younger than that moment; from there it is counted anew when a run has moved the moment on.
+    """
+
+    pipeline: str
+    source: str
+    since_us: Micros = 0
+    start: int = 0
+    position: int = 0
+    rows: int = 0
+
+
 class ScheduleState(Record, frozen=True):
     """The last tick of a schedule that was fired; the next ones follow from the cron expression."""
 

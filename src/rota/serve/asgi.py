@@ -6,8 +6,10 @@
     POST /get-online-features           online features, as Feast's feature server answers them (see `feature_requests`)
     GET  /metrics                       Prometheus text: sums, and by endpoint and version for a token that may read monitoring
 
-Errors are {"error": sentence, "facts": {...}} with the status of `rota.http_status`. A row that the model refuses has its error among the
-predictions, naming row, field and value; without rows that could be answered the status is 422 when it refused all of them, else 500.
+Predictions and what is told of endpoints need a token with the permission "predict", features one with "features" (`port_access`);
+health is open. Errors are {"error": sentence, "facts": {...}} with the status of `rota.http_status`. A row that the model refuses has
+its error among the predictions, naming row, field and value; without rows that could be answered the status is 422 when it refused
+all of them, else 500.
 """
 
 import asyncio
@@ -23,6 +25,7 @@ from rota.http_status import status_of
 from rota.serve import feature_requests, inference_protocol
 from rota.serve.feature_requests import FeatureReader, FeatureRequest
 from rota.serve.micro_batching import MicroBatcher
+from rota.serve.port_access import PortAccess, Refusal
 from rota.serve.predicting import CheckedRequest, PredictionCore, PredictResponse
 from rota.serve.release_poller import ReleasePoller
 
@@ -32,6 +35,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 RETRY_AFTER_S = 1
+TRUSTED = PortAccess()
+"""Everybody who reaches the port is trusted, under whatever name it is reached."""
 T = TypeVar("T")
 _JSON = b"application/json"
 _REFUSED = status_of(InvalidInput(""))
@@ -78,6 +83,7 @@ class PredictionApp:
         *,
         features: FeatureReader | None = None,
         may_monitor: Callable[[str], bool] = lambda _: False,
+        access: PortAccess = TRUSTED,
         version: str = "0",
         max_request_bytes: int = 16_000_000,
     ) -> None:
@@ -85,6 +91,7 @@ class PredictionApp:
         self._features = features
         self._poller = poller
         self._may_monitor = may_monitor
+        self._access = access
         self._version = version
         self._max_bytes = max_request_bytes
         self._batcher = MicroBatcher(core)
@@ -99,10 +106,14 @@ class PredictionApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        if self._access.tokens is not None:
+            await asyncio.to_thread(self._access.tokens.start)
         await asyncio.to_thread(self._poller.start)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await asyncio.to_thread(self._poller.stop)
+        if self._access.tokens is not None:
+            await asyncio.to_thread(self._access.tokens.stop)
         await asyncio.to_thread(self._core.close)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -110,18 +121,24 @@ class PredictionApp:
         endpoint = ""
         try:
             method, parts = scope["method"], tuple(scope["path"].strip("/").split("/"))
+            _stop_if(self._access.refused(scope))
             match parts:
                 case ("v1", "endpoints", endpoint, "predict"):
+                    _stop_if(self._access.lacking(scope, "predict", endpoint))
                     reply = await self._predict(endpoint, await self._body(scope, receive, "POST"))
                 case ("v2", "models", endpoint, "infer"):
+                    _stop_if(self._access.lacking(scope, "predict", endpoint))
                     reply = await self._infer(endpoint, await self._body(scope, receive, "POST"))
                 case ("get-online-features",) if self._features is not None:
+                    _stop_if(self._access.lacking(scope, "features"))
                     reply = await self._read_features(self._features, await self._body(scope, receive, "POST"))
                 case ("metrics",):
                     _require(method, "GET", known=True)
                     return await self._metrics(scope)
                 case _:
                     _require(method, "GET", self._known(parts))
+                    if parts[:2] == ("v2", "models"):
+                        _stop_if(self._access.lacking(scope, "predict", parts[2]))
                     return self._get(parts)
         except _Stop as stop:
             reply = stop.reply
@@ -244,6 +261,12 @@ class PredictionApp:
         headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+
+def _stop_if(refusal: Refusal | None) -> None:
+    if refusal is not None:
+        reply = _failure(refusal.status, refusal.message)
+        raise _Stop(Reply(reply.status, reply.body, headers=refusal.headers))
 
 
 def _require(method: str, allowed: str, known: bool) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from rota.errors import RotaError, Unavailable
 from rota.manage.features.online.view_history import HistoryLookup, all_whole
+from rota.manage.models import pickle_signing
 from rota.manage.models.loading import LoadedModel, load
 from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
@@ -160,6 +161,11 @@ class ReleasePoller:
 
     def _follow(self, release: Release) -> None:
         served = self._core.served.get(release.endpoint)
+        if forbidden := self._forbidden(release):
+            self._core.switch(release.endpoint, None)
+            self._problems[release.endpoint] = (forbidden,)
+            self._report(release.endpoint, 0, forbidden)
+            return
         if served is not None and served.release == release:
             self._problems[release.endpoint] = problems = self._lost(release)
             self._report(release.endpoint, release.revision, "; ".join(problems))
@@ -170,6 +176,14 @@ class ReleasePoller:
         error = self._switch(release)
         served = self._core.served.get(release.endpoint)
         self._report(release.endpoint, served.release.revision if served else 0, error)
+
+    def _forbidden(self, release: Release) -> str:
+        """Why a loaded model is not served any more: it is a pickle, and the allowance was withdrawn, whatever its name was once."""
+        for route in release.routes:
+            loaded = self._models.get(route.bundle)
+            if loaded is not None and loaded.bundle.seal and not pickle_signing.is_allowed(self._model_source.metadata, route.model):
+                return pickle_signing.refusal(route.model)
+        return ""
 
     def _lost(self, release: Release) -> tuple[str, ...]:
         """What a release that is served already reads and is not online any more: the online store was emptied."""
@@ -191,7 +205,7 @@ class ReleasePoller:
                 return self._waits(release, problems)
             for route in release.routes:
                 if route.bundle not in self._models:
-                    self._models[route.bundle] = load(self._model_source.blobs, self._model_source.formats, route.bundle)
+                    self._models[route.bundle] = load(self._model_source.blobs, self._model_source.formats, route.bundle, name=route.model)
             self._core.switch(release.endpoint, LoadedRelease.of(release, self._models, self._sources_of(release)))
         except (RotaError, ValueError, MemoryError) as error:
             self._failed[release.endpoint] = (release.revision, self._timer() + self._retry_s)

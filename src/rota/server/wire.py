@@ -19,12 +19,13 @@ NEXT = "Rota-Next"
 
 
 def platform_of(request: Request) -> Platform:
-    """The platform that the application was created over; for a token of one project, as much of it as is that project's."""
+    """The platform as the caller may change it; for a token of one project, as much of it as is that project's."""
     platform: Platform = request.app.state.platform
     identity: Identity | None = request.state.identity
+    mine = platform if identity is None or identity.role == "owner" else platform.acting(identity)
     if identity is None or not identity.project:
-        return platform
-    return dataclasses.replace(platform, repositories=project_view.within(platform.repositories, identity.project), identity=identity)
+        return mine
+    return dataclasses.replace(mine, repositories=project_view.within(mine.repositories, identity.project), identity=identity)
 
 
 async def body_as(request: Request, shape: type[T]) -> T:

@@ -23,7 +23,7 @@ from rota.supervisor.worker_threads import run_worker
 
 logger = logging.getLogger("rota.supervisor")
 FINISH_WITHIN_S = 3
-EXPOSED = "OTHER MACHINES CAN REACH THIS CONTROL PLANE (host %s): it asks for tokens, but in clear text; put a proxy that encrypts before it"
+EXPOSED = "OTHER MACHINES CAN REACH THIS SERVER (host %s): it asks for tokens, but in clear text; put a proxy that encrypts before it"
 UNGUARDED = "OTHER MACHINES CAN REACH THESE PREDICTIONS (host %s): they ask for no token; let a proxy decide who may ask"
 
 
@@ -53,7 +53,7 @@ def prediction_process(settings: Settings, name: str, *, fd: int = -1) -> None:
     end_with_supervisor()
     signal.signal(signal.SIGTERM, _leave)
     if exposed(settings):
-        logger.warning(UNGUARDED, settings.host, extra={"action": "exposed", "host": settings.host})
+        logger.warning(EXPOSED if settings.prediction_tokens else UNGUARDED, settings.host, extra={"action": "exposed", "host": settings.host})
     with wiring.opened(settings) as platform:
         _listen(platform.processes.prediction_app(name), _socket(fd, settings.host, settings.prediction_port))
 

@@ -188,7 +188,7 @@ class TrainWorkflow:
         return {"evaluation": blob, **{name: plain(evaluation) for name, evaluation in scored.items()}}
 
     def _score(self, deployed: Deployed, dataset: DatasetVersion, rows: pl.DataFrame, model: str, bundle: str) -> Evaluation:
-        loaded = loading.load(self.repositories.blobs, self.formats, bundle)
+        loaded = loading.load(self.repositories.blobs, self.formats, bundle, name=deployed.pipeline)
         missing = [c.name for c in loaded.bundle.transformation.columns if c.name not in rows.columns]
         if missing:
             raise InvalidInput(

@@ -1,5 +1,7 @@
 """Clustered copies: whatever of a source is compacted, late, corrected or raw, a join answers the same as a brute force."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -346,3 +348,41 @@ def test_a_row_dated_ahead_and_replaced_before_its_time_never_counts_below_zero(
     spine = pl.DataFrame({"shop": ["0"] * 2, "till": [0] * 2, "t": [START + 30 * MINUTE, START + 90 * MINUTE]})
     made = historical(tables, service, spine, timestamp="t", as_of="served", materialized={})
     assert made["windows__n"].to_list() == [None, 0]
+
+
+@pytest.mark.parametrize("fault", ["bucket gone", "bucket cut off", "bucket overwritten", "copies gone", "copies cut off", "table set back"])
+def test_copies_that_were_deleted_damaged_or_are_of_a_table_that_was_set_back_are_made_anew(tmp_path: Path, fault: str) -> None:
+    """A copy is derived: a join answers without it, says so, and the next compaction makes it again."""
+    tables, service = DeltaTables(tmp_path), service_over("id")
+    rows = [
+        {"id": i, "shop": f"s{i % 5}", "till": 1, "at": START + i * MINUTE, "amount": float(i), "note": "", "web": True, "created_us": START + i}
+        for i in range(40)
+    ]
+    append(tables, rows[:20])
+    shutil.copytree(tmp_path / "sources/sales", tmp_path / "older")
+    append(tables, rows[20:])
+    spine = pl.DataFrame({"shop": [f"s{i}" for i in range(5)], "till": [1] * 5, "at": [START + 60 * MINUTE] * 5})
+    expected = historical(tables, service, spine, timestamp="at")
+    cluster(tables, service.stored_views[0].source, keys_of(service), sizes=SMALL)
+    history = tmp_path / "history/sales"
+    assert historical(tables, service, spine, timestamp="at").equals(expected)
+    if fault == "table set back":
+        shutil.rmtree(tmp_path / "sources/sales")
+        (tmp_path / "older").rename(tmp_path / "sources/sales")
+        expected = historical(tables, service, spine, timestamp="at")
+    else:
+        pointers = sorted(history.rglob("copies"))
+        buckets = sorted(path for path in history.rglob("v*/*") if path.is_dir() and path.name.isdecimal())
+        for place in pointers if fault.startswith("copies") else buckets[:1] if fault.endswith("gone") else buckets:
+            if fault.endswith("gone"):
+                shutil.rmtree(place)
+            for file in place.rglob("*.parquet"):
+                os.truncate(file, file.stat().st_size // 2)
+                if fault.endswith("overwritten"):
+                    file.write_bytes(b"x" * 5_000)
+    tables = DeltaTables(tmp_path)
+    assert historical(tables, service, spine, timestamp="at").equals(expected)
+    made = cluster(tables, service.stored_views[0].source, keys_of(service), sizes=SMALL)
+    assert any(each.written for each in made)
+    assert historical(tables, service, spine, timestamp="at").equals(expected)
+    assert not any(each.written for each in cluster(tables, service.stored_views[0].source, keys_of(service), sizes=SMALL))

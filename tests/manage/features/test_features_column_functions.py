@@ -165,3 +165,23 @@ def test_any_function_means_the_same_online_and_offline(text: str, rows: list[tu
 def _chaotic(a: float | None, b: float | None) -> bool:
     """Last digits of huge cancelled numbers may differ between libraries; nothing else may."""
     return a is not None and b is not None and math.isfinite(a) and math.isfinite(b) and math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize("terms", [400, 900])
+def test_a_function_of_very_many_terms_is_refused_in_words_or_computed(terms: int) -> None:
+    source = f"def f(amount, xp) -> float:\n    return {' + '.join(['amount'] * terms)}"
+    try:
+        kind = compiler.type_of(PythonExpression(source), COLUMNS)
+    except InvalidInput as error:
+        assert "nested too deeply" in str(error) or "too large" in str(error)  # noqa: PT017 - either is right, another error is not
+    else:
+        assert kind == "float"
+
+
+def test_a_function_nested_beyond_what_python_reads_is_refused_in_words() -> None:
+    nested = "xp.abs(" * 120 + "amount" + ")" * 120
+    for text in (nested, " + ".join(["amount"] * 1_500), "-" * 900 + "amount"):
+        try:
+            compiler.type_of(PythonExpression(f"def f(amount, xp) -> float:\n    return {text}"), COLUMNS)
+        except InvalidInput as error:
+            assert "column function" in str(error)  # noqa: PT017 - either is right, another error is not

@@ -321,3 +321,15 @@ def test_any_expression_means_the_same_online_and_offline(sql: str, x: Any, y: A
 def test_local_time_is_made_once_and_of_a_named_zone(text):
     with pytest.raises(InvalidInput, match="AT TIME ZONE"):
         compiler.check(text, {"t": "timestamp"})
+
+
+@pytest.mark.parametrize("text", ["i + " + "9" * 5_000, "round(f, " + "9" * 5_000 + ")", "f + 1." + "9" * 5_000])
+def test_a_number_of_thousands_of_digits_is_refused_in_words(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"the number 1?\.?9{15}.* digits; at most 400 are read"):
+        compiler.type_of(text, {"i": "int", "f": "float"})
+
+
+def test_a_case_of_hundreds_of_branches_is_refused_in_words_or_computed() -> None:
+    text = "case " + " ".join(f"when i = {number} then {number}" for number in range(300)) + " end"
+    with pytest.raises(InvalidInput, match="nested too deeply"):
+        compiler.compile_values([text], {"i": "int"})

@@ -16,6 +16,8 @@ from rota.durable.workflow import Worker
 from rota.errors import Unavailable
 from rota.manage.features.join import point_in_time
 from rota.manage.features.materialization import push as pushing
+from rota.manage.features.materialization.online_update import PushedRow
+from rota.manage.features.materialization.push_stream import PUSH, encoded
 from rota.manage.features.materialization.upkeep import MATERIALIZE, MaterializeWorkflow, Upkeep
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.online.response import OnlineResponse
@@ -199,6 +201,19 @@ def test_a_view_that_was_given_up_is_whole_when_it_is_registered_again() -> None
     assert shops.windows.name in {each.view.name for each in shops.feed.materializer._plans.refresh("sales").views}
     shops.feed.pushes.push("sales", [shops.row(2, "a", 0)])
     assert shops.read().to_dict()["windows__n"] == [2, None, None]
+
+
+def test_of_two_corrections_in_one_microsecond_the_one_journalled_last_counts_in_windows_too() -> None:
+    """Two processes that correct a row at the same moment give it the same time of creation."""
+    shops = Shops()
+    shops.feed.register([shops.service])
+    shops.feed.pushes.push("sales", [shops.row(1, "a", 1)])
+    now_us = shops.clock.now_us() + 5
+    versions = [PushedRow(now_us, {**shops.row(1, "a", 1), "amount": amount}) for amount in (20.0, 30.0)]
+    shops.journal.append(PUSH + "sales", list(map(encoded, versions)))
+    shops.feed.pushes.catch_up("sales")
+    assert shops.read().to_dict()["windows__sum"] == [30.0, None, None]
+    assert shops.unmarked_differences() == []
 
 
 class Killed(BaseException):

@@ -55,9 +55,9 @@ def rewritten(home, change):
     tampered(home, *statements)
 
 
-def check(home, kept=None):
+def check(home, *kept):
     with wiring.opened(Settings(home=home)) as platform:
-        return audit_chain.verify_audit(platform.repositories.metadata, kept)
+        return audit_chain.verify_audit(platform.repositories.metadata, *kept)
 
 
 def head(home):
@@ -160,3 +160,38 @@ def test_a_worker_says_the_head_in_its_log_once_an_hour(home, caplog):
         platform.housekeeping.run()
         platform.housekeeping.run()
     assert [record.message for record in caplog.records if record.message.startswith("audit head")] == [f"audit head {head(home)}"]
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "null", '{"actor": 7}', ""])
+def test_an_entry_that_cannot_be_read_breaks_the_chain_where_it_stands(home, body):
+    tampered(home, f"UPDATE audit SET body = '{body}' WHERE position = 7")
+    found = check(home)
+    assert (found.entries, found.broken_at, "cannot be read" in found.reason) == (6, 7, True)
+
+
+def test_heads_that_went_into_a_file_find_a_tail_that_was_cut_off(home, tmp_path):
+    kept = tmp_path / "elsewhere" / "heads"
+    kept.parent.mkdir()
+    settings = Settings(home=home, audit_head_file=str(kept), audit_head_s=1.0)
+    for start in (0, 100):
+        with wiring.opened(settings) as platform:
+            platform.housekeeping.run()
+            write(platform.repositories.metadata, 3, start=start)
+            platform.housekeeping._head_logged_us = 0
+            platform.housekeeping.run()
+    heads = audit_chain.parse_heads(kept.read_text())
+    assert [each.position for each in heads] == [12, 15, 15, 18]
+    assert check(home, *heads) == audit_chain.AuditCheck(18)
+    tampered(home, "DELETE FROM audit WHERE position > 14")
+    assert check(home) == audit_chain.AuditCheck(14)
+    assert check(home, *heads).broken_at == 15
+    assert "tail was cut off" in check(home, *heads).reason
+    assert check(home, heads[0], audit_chain.Head(12, "0" * 64)).broken_at == 12
+
+
+def test_a_file_of_heads_that_takes_none_is_told_of_and_stops_nothing(home, tmp_path, caplog):
+    with wiring.opened(Settings(home=home, audit_head_file=str(tmp_path / "nowhere" / "heads"))) as platform:
+        platform.housekeeping.run()
+    assert "cannot be kept in" in caplog.text
+    with pytest.raises(InvalidInput, match="holds none"):
+        audit_chain.parse_heads("\n")

@@ -78,9 +78,9 @@ class PickleFormat:
     def sealed(self, model: str, data: bytes) -> str:
         return self._trusted(model).sign(model, digest(data))
 
-    def unlocked(self, model: str, data: bytes, seal: str) -> "UnlockedPickle":
+    def unlocked(self, model: str, data: bytes, seal: str, *, signed_for: str = "") -> "UnlockedPickle":
         name = digest(data)
-        self._trusted(model).check(model, name, seal)
+        self._trusted(model).check(model, name, seal, signed_for=signed_for)
         return UnlockedPickle(name)
 
     def _trusted(self, model: str) -> Seals:

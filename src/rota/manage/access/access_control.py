@@ -51,4 +51,4 @@ class AccessControl:
             identity = self.recognise(secret)
         except Unavailable:  # counts without names are better than none
             return False
-        return identity is not None and not identity.project and identity.may("monitor.read")
+        return identity is not None and not identity.project and not identity.endpoint and identity.may("monitor.read")

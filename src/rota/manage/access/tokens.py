@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import secrets
 import uuid
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -14,18 +15,20 @@ import msgspec
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.ports.metadata import Batch, Metadata
 from rota.records.access import PERMISSIONS, ROLES, AccessToken, Identity, Permission, Role
-from rota.records.record import check_name
+from rota.records.record import check_name, check_spelling, folded
 from rota.records.time import Micros, micros
 
 OWNER = Identity("owner", "owner")
 PREFIX = "rota_"
+OF_ENDPOINT: frozenset[Permission] = frozenset({"predict", "label", "outcome.write"})
+"""What a token that is limited to one endpoint opens there."""
 RESERVED = frozenset({"owner", "rota", "judge"})
 """Names under which the owner's token and the platform itself stand in the audit log."""
 LISTED = 10_000
 State = Literal["valid", "expired", "revoked"]
 
 
-def create(
+def create(  # noqa: PLR0913 - what a token is limited to, each by its name
     metadata: Metadata,
     holder: str,
     role: Role,
@@ -35,16 +38,18 @@ def create(
     expires_us: Micros | None = None,
     project: str = "",
     environment: str = "",
+    endpoint: str = "",
 ) -> tuple[AccessToken, str]:
     """A new token and its secret, which is not stored and cannot be shown again."""
-    _check(holder, role, project, environment)
+    _check(metadata, holder, role, {"project": project, "environment": environment, "endpoint": endpoint})
     if expires_us is not None and expires_us <= now_us:
         raise InvalidInput("the token would be expired already; give a later moment", expires_us=expires_us)
     secret = PREFIX + secrets.token_urlsafe(32)
-    token = AccessToken(uuid.uuid4().hex[:12], holder, role, hash_of(secret), now_us, actor, expires_us, project, environment)
+    token = AccessToken(uuid.uuid4().hex[:12], holder, role, hash_of(secret), now_us, actor, expires_us, project, environment, endpoint=endpoint)
     batch = Batch()
     batch.create(token)
-    batch.audit(actor, "token.create", token.id, now_us, holder=holder, role=role, project=project, environment=environment, expires_us=expires_us)
+    limits = {"project": project, "environment": environment, "endpoint": endpoint}
+    batch.audit(actor, "token.create", token.id, now_us, holder=holder, role=role, **limits, expires_us=expires_us)
     metadata.commit(batch)
     return token, secret
 
@@ -85,15 +90,29 @@ def recognise(metadata: Metadata, secret: str, *, environment: str, now_us: Micr
     if not found or state(found[0], now_us) != "valid" or found[0].environment not in ("", environment):
         return None
     token = found[0]
-    return Identity(token.holder, token.role, token.project, token.id)
+    return Identity(token.holder, token.role, token.project, token.id, token.endpoint)
 
 
 def require(identity: Identity, permission: Permission) -> None:
     """Raise `Refused` unless the identity's role holds the permission."""
     if not identity.may(permission):
-        holders = [role for role, held in ROLES.items() if permission in held]
-        message = f"{identity.name} ({identity.role}) lacks the permission {permission!r} ({PERMISSIONS[permission]}); roles that have it: {holders}"
-        raise Refused(message, permission=permission, role=identity.role)
+        lacking = f"{identity.name} ({identity.role}) lacks the permission {permission!r} ({PERMISSIONS[permission]})"
+        raise Refused(f"{lacking}; roles that have it: {holders_of(permission)}", permission=permission, role=identity.role)
+
+
+def require_endpoint(identity: Identity, permission: Permission, endpoint: str) -> None:
+    """Raise `Refused` when a token is limited to one endpoint and this is another one, or something that no such token opens."""
+    if identity.endpoint and (permission not in OF_ENDPOINT or endpoint != identity.endpoint):
+        raise Refused(
+            f"the token of {identity.name} is limited to endpoint {identity.endpoint!r}, where it opens {sorted(OF_ENDPOINT)} as its role allows",
+            permission=permission,
+            endpoint=identity.endpoint,
+        )
+
+
+def holders_of(permission: Permission) -> list[Role]:
+    """The roles that hold a permission."""
+    return [role for role, held in ROLES.items() if permission in held]
 
 
 def state(token: AccessToken, now_us: Micros) -> State:
@@ -139,14 +158,15 @@ def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _check(holder: str, role: str, project: str, environment: str) -> None:
+def _check(metadata: Metadata, holder: str, role: str, limits: Mapping[str, str]) -> None:
     check_name("holder", holder)
-    if holder in RESERVED:
+    check_spelling("a holder of tokens,", holder, {token.holder for token in metadata.find(AccessToken)})
+    if folded(holder) in RESERVED:
         raise InvalidInput(
             f"nobody can hold a token as {holder!r}, the audit log uses this name for something else; give a person's or a program's name"
         )
     if role not in ROLES:
         raise InvalidInput(f"there is no role {role!r}; roles are {list(ROLES)}", role=role)
-    for what, name in (("project", project), ("environment", environment)):
+    for what, name in limits.items():
         if name:
             check_name(what, name)

@@ -12,6 +12,7 @@ from rota.manage.models import model_aliases, model_versions, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import CHAMPION, Alias, AliasMove, ModelVersion
+from rota.records.record import check_spelling, folded
 from rota.records.time import Micros
 
 
@@ -37,6 +38,8 @@ def move(
     def attempt() -> Alias:
         version = model_versions.live(metadata, model, number)
         before = metadata.get(Alias, model, alias)
+        if before is None:
+            _check_spelling(metadata, model, alias)
         if before is not None and before.number == number:
             return before
         now_us = repositories.clock.now_us()
@@ -69,13 +72,19 @@ def remove(repositories: Repositories, model: str, alias: str, *, actor: str, re
 
 def is_protected(metadata: Metadata, model: str, alias: str) -> bool:
     """Whether moving an alias takes the permission to release."""
-    return alias in registered_models.release_policy(metadata, model).protected
+    return registered_models.is_protected(metadata, model, alias)
 
 
 def history(metadata: Metadata, model: str, alias: str = "") -> list[AliasMove]:
     """Every move of a model's aliases, or of one alias, oldest first."""
     where: dict[str, str | int] = {"model": model, "alias": alias} if alias else {"model": model}
     return sorted(metadata.find(AliasMove, where), key=lambda move: (move.at_us, move.alias, move.move))
+
+
+def _check_spelling(metadata: Metadata, model: str, alias: str) -> None:
+    """A new alias must not be taken for another one, nor for one that is protected and not there yet."""
+    known = {each.alias for each in metadata.find(Alias, {"model": model})} | {CHAMPION, *registered_models.release_policy(metadata, model).protected}
+    check_spelling("the alias", alias, known)
 
 
 def _gate_evidence(metadata: Metadata, version: ModelVersion, alias: str, reason: str, *, now_us: Micros, may_release: bool) -> dict[str, Any]:
@@ -90,7 +99,7 @@ def _gate_evidence(metadata: Metadata, version: ModelVersion, alias: str, reason
 def _check_by_hand(metadata: Metadata, model: str, alias: str, reason: str, *, may_release: bool) -> bool:
     """Whether an alias is protected; `Refused` when it is not moved by hand here, or not by this caller."""
     served = [endpoint.name for endpoint in registered_models.endpoints(metadata, model)]
-    if alias == CHAMPION and served:
+    if folded(alias) == CHAMPION and served:
         raise Refused(
             f"alias {CHAMPION!r} of {model!r} follows the rollouts of endpoints {served} and is not moved by hand: "
             f"approve a version and `rota deploy {model}@NUMBER`, or `rota rollback {served[0]} --reason ...`",

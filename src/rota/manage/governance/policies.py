@@ -64,6 +64,7 @@ def parse(text: str, model: str = "", *, otherwise: str = "", name: str = FILE) 
 def put(metadata: Metadata, policy: ReleasePolicy, *, actor: str, now_us: Micros) -> ReleasePolicy:
     """Put a policy in force; the audit entry keeps the one before and the one after."""
     check_model(policy.model)
+    registered_models.check_spelling(metadata, policy.model)
 
     def change() -> ReleasePolicy:
         before = metadata.get(ReleasePolicy, policy.model)

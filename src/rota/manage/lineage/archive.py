@@ -19,15 +19,18 @@ from rota.manage.lineage.node_types import key_of, type_of
 from rota.manage.models import model_versions
 from rota.manage.repositories import Repositories
 from rota.ports.blobs import Blobs
-from rota.records.model import ModelVersion
-from rota.records.record import Record, encode, plain
+from rota.records.model import ModelBundle, ModelVersion
+from rota.records.record import Record, decode, encode, plain
 from rota.records.record import digest as digest_of
 from rota.records.tracking import ArtifactFile
 
 FORMAT = 1
 """Version of the manifest. To change it: raise it, and say in the docs how the old one reads."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_MAX_JSON = 50_000_000
+RESULTS = frozenset({"statistics", "transformation", "bundle", "evaluation"})
+"""What steps of the platform's own workflows answer with the digests of blobs that they stored."""
+SOURCES = frozenset({"diff", "packages", "lock", "notebook_source"})
+"""Facts of a tracked run that the platform stored as blobs; every other one may be a text that a client sent."""
 
 
 class Piece(Record, frozen=True):
@@ -79,7 +82,7 @@ def _of_version(repositories: Repositories, version: ModelVersion) -> Belongings
     facts = {"version.json": encode(version), "explanation.json": encode(lineage_explain.explain(repositories, version.id))}
     named = {version.bundle: "bundle", version.evaluation: "evaluation", version.statistics: "statistics"}
     named |= {version.input_example: "input example", version.requirements: "requirements"}
-    pieces = _closure(repositories.blobs, {digest: about for digest, about in named.items() if digest})
+    pieces = _pieces(repositories.blobs, {digest: about for digest, about in named.items() if digest})
     files = artifacts.files(repositories.metadata, version.artifacts) if version.artifacts else []
     return Belongings(f"model_version:{version.id}", facts, (*pieces, *map(_file, files)))
 
@@ -87,8 +90,14 @@ def _of_version(repositories: Repositories, version: ModelVersion) -> Belongings
 def _of_run(repositories: Repositories, id: str) -> Belongings:
     run, steps = executions.get(repositories, id), repositories.runs.journal(id)
     facts = {"run.json": encode(run), "execution.json": encode(executions.describe(repositories, run, steps)), "steps.json": encode(steps)}
-    results = {digest: step.name for step in steps for digest in _DIGEST.findall(encode(step.result).decode())}
-    return Belongings(f"run:{id}", facts, tuple(_closure(repositories.blobs, results)))
+    results = {
+        digest: name
+        for step in steps
+        if isinstance(step.result, dict)
+        for name, digest in step.result.items()
+        if name in RESULTS and isinstance(digest, str) and _DIGEST.fullmatch(digest)
+    }
+    return Belongings(f"run:{id}", facts, tuple(_pieces(repositories.blobs, results)))
 
 
 def _of_experiment_run(repositories: Repositories, id: str) -> Belongings:
@@ -97,22 +106,21 @@ def _of_experiment_run(repositories: Repositories, id: str) -> Belongings:
         raise NotFound(f"there is no tracked run {id!r}; `rota runs list` shows them", run=id)
     series = {point.key: [plain(each) for each in repositories.tracking.history(id, point.key, limit=1_000_000)] for point in run.latest}
     facts = {"run.json": encode(run), "metrics.json": encode(series)}
-    pieces = _closure(repositories.blobs, {text: name for name, text in run.source.items() if _DIGEST.fullmatch(text)})
+    pieces = _pieces(repositories.blobs, {text: name for name, text in run.source.items() if name in SOURCES and _DIGEST.fullmatch(text)})
     return Belongings(f"experiment_run:{id}", facts, (*pieces, *map(_file, artifacts.files(repositories.metadata, artifacts.run_root(run)))))
 
 
-def _closure(blobs: Blobs, named: dict[str, str]) -> list[Piece]:
-    """The blobs under these digests, and those that JSON ones among them name; a digest under which there is no blob is none."""
-    found, todo = dict[str, Piece](), list(named.items())
-    while todo:
-        digest, about = todo.pop()
-        if digest in found or not blobs.exists(digest):
-            continue
-        size = blobs.size(digest)
-        found[digest] = Piece(f"blobs/{digest}", digest, size, about)
-        first = next(iter(blobs.stream(digest)), b"") if size <= _MAX_JSON else b""
-        if first[:1] in (b"{", b"["):
-            todo += [(each, f"named by {about}") for each in _DIGEST.findall(blobs.get(digest).decode(errors="replace"))]
+def _pieces(blobs: Blobs, named: dict[str, str]) -> list[Piece]:
+    """The blobs under these digests, and the model that a bundle among them names; a digest under which there is no blob is none.
+
+    Nothing else is followed: a digest inside a text that somebody wrote (an input example, a tag, a class, a slice) may be another project's.
+    """
+    found = {digest: Piece(f"blobs/{digest}", digest, blobs.size(digest), about) for digest, about in named.items() if blobs.exists(digest)}
+    for digest, about in named.items():
+        if about == "bundle" and digest in found:
+            model = decode(blobs.get(digest), ModelBundle).blob
+            if blobs.exists(model):
+                found.setdefault(model, Piece(f"blobs/{model}", model, blobs.size(model), "named by bundle"))
     return [found[digest] for digest in sorted(found)]
 
 

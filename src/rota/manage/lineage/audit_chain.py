@@ -5,12 +5,12 @@ rewritten from its beginning: both are whole chains. That takes a `Head` kept wh
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from rota.errors import InvalidInput
+from rota.errors import Corrupt, InvalidInput
 from rota.ports.metadata import Metadata
 from rota.records.record import digest, encode
 from rota.records.signal import AuditEntry, Event
@@ -64,22 +64,57 @@ def newest_events(metadata: Metadata, *, limit: int = 50) -> list[Event]:
         reach *= 2  # positions may have gaps
 
 
-def verify_audit(metadata: Metadata, kept: Head | None = None) -> AuditCheck:
+def parse_heads(text: str) -> list[Head]:
+    """The heads of a file in which each line begins with one, as `audit_head_file` gets them; empty lines are none."""
+    found = [parse_head(line.split()[0]) for line in text.splitlines() if line.strip()]
+    if not found:
+        raise InvalidInput("the file of heads holds none; its lines are POSITION:HASH TIME")
+    return found
+
+
+def verify_audit(metadata: Metadata, *kept: Head) -> AuditCheck:
     """Recompute every hash: SHA-256 over the previous hash and the entry's canonical JSON without its own hash.
 
-    Against a head kept elsewhere the log must also still reach it, with the same hash there.
+    Against heads kept elsewhere the log must also still reach each of them, with the same hash there. An entry that cannot be read
+    at all breaks the chain like one that was changed.
     """
+    expected = {head.position: head.hash for head in kept}
+    if any(expected[head.position] != head.hash for head in kept):
+        return AuditCheck(0, min(expected), "the kept heads contradict each other: one log was kept after the other")
     checked, previous = 0, ""
-    while entries := metadata.audit(checked, limit=_PAGE):
+    while True:
+        entries, reason = _readable(metadata, checked)
         for entry in entries:
-            if reason := _fault(entry, checked + 1, previous):
-                return AuditCheck(checked, checked + 1, reason)
-            if kept is not None and entry.position == kept.position and entry.hash != kept.hash:
+            if fault := _fault(entry, checked + 1, previous):
+                return AuditCheck(checked, checked + 1, fault)
+            if expected.get(entry.position, entry.hash) != entry.hash:
                 return AuditCheck(checked, entry.position, "it is another entry than the kept head: the log was written anew")
             checked, previous = entry.position, entry.hash
-    if kept is not None and checked < kept.position:
-        return AuditCheck(checked, checked + 1, f"the log ends at {checked}, the kept head is {kept.position}: its tail was cut off")
+        if reason:
+            return AuditCheck(checked, checked + 1, reason)
+        if not entries:
+            break
+    last = max(expected, default=0)
+    if checked < last:
+        return AuditCheck(checked, checked + 1, f"the log ends at {checked}, the kept head is {last}: its tail was cut off")
     return AuditCheck(checked)
+
+
+def _readable(metadata: Metadata, after: int) -> tuple[Sequence[AuditEntry], str]:
+    """The next entries, up to one that cannot be read, and why it cannot."""
+    try:
+        return metadata.audit(after, limit=_PAGE), ""
+    except Corrupt:
+        pass  # one of them cannot be read; which one is found by reading them alone
+    entries = list[AuditEntry]()
+    while True:
+        try:
+            following = metadata.audit(after + len(entries), limit=1)
+        except Corrupt as error:
+            return entries, f"it cannot be read: {error}"
+        if not following or len(entries) == _PAGE:
+            return entries, ""
+        entries += following
 
 
 def _fault(entry: AuditEntry, expected: int, previous: str) -> str:

@@ -3,6 +3,7 @@
 from rota.errors import Conflict, InvalidInput, NotFound
 from rota.manage.models import cron, registered_models, strategies
 from rota.ports.metadata import Batch, Metadata
+from rota.records.record import check_spelling
 from rota.records.release import Canary, Endpoint
 from rota.records.signal import Monitor
 from rota.records.time import Micros
@@ -16,6 +17,7 @@ def create(metadata: Metadata, endpoint: Endpoint, *, actor: str, now_us: Micros
     before = metadata.get(Endpoint, endpoint.name)
     if before == endpoint:
         return endpoint
+    check_spelling("an endpoint", endpoint.name, {each.name for each in metadata.find(Endpoint)})
     if before is not None:
         raise Conflict(
             f"there is an endpoint {endpoint.name!r} of model {before.model!r}; it is changed where it was declared", endpoint=endpoint.name

@@ -34,15 +34,18 @@ class LoadedModel:
     transformer: RowsTransformer
 
 
-def load(blobs: Blobs, formats: Mapping[str, ModelFormat], digest: str) -> LoadedModel:
-    """The model of a bundle; raises `Refused` when its format is not installed or a golden row gives another answer than at registration."""
+def load(blobs: Blobs, formats: Mapping[str, ModelFormat], digest: str, *, name: str = "") -> LoadedModel:
+    """The model of a bundle; raises `Refused` when its format is not installed or a golden row gives another answer than at registration.
+
+    `name` is what the model is called now ("": as in its bundle, which keeps the name of when it was packed): a pickle is allowed by it.
+    """
     bundle = decode(blobs.get(digest), ModelBundle)
-    return assemble(bundle, blobs.get(bundle.blob), formats, digest)
+    return assemble(bundle, blobs.get(bundle.blob), formats, digest, name=name)
 
 
-def assemble(bundle: ModelBundle, model: bytes, formats: Mapping[str, ModelFormat], digest: str) -> LoadedModel:
+def assemble(bundle: ModelBundle, model: bytes, formats: Mapping[str, ModelFormat], digest: str, *, name: str = "") -> LoadedModel:
     """As `load`, from the bundle and the model's bytes."""
-    predictor = opened(formats, bundle, model).loads(model)
+    predictor = opened(formats, bundle, model, name=name).loads(model)
     others = differences(bundle.dependencies)
     if others:
         log.warning(
@@ -64,7 +67,7 @@ def assemble(bundle: ModelBundle, model: bytes, formats: Mapping[str, ModelForma
     return LoadedModel(digest, bundle, predictor, RowsTransformer(bundle.transformation))
 
 
-def opened(formats: Mapping[str, ModelFormat], bundle: ModelBundle, model: bytes) -> ModelFormat:
+def opened(formats: Mapping[str, ModelFormat], bundle: ModelBundle, model: bytes, *, name: str = "") -> ModelFormat:
     """The format that loads a bundle's model; of a sealed one only when its seal and its allowance were found right.
 
     Raises `Refused` naming what is missing: the format, its packages (in another major version a pickle is not loaded), the allowance or the seal.
@@ -77,7 +80,7 @@ def opened(formats: Mapping[str, ModelFormat], bundle: ModelBundle, model: bytes
         raise Refused(
             f"model {bundle.model!r} is a pickle, which is only loaded by the packages that wrote it: {'; '.join(others)}", model=bundle.model
         )
-    return found.unlocked(bundle.model, model, bundle.seal)
+    return found.unlocked(name or bundle.model, model, bundle.seal, signed_for=bundle.model)
 
 
 def installed(formats: Mapping[str, ModelFormat], model: str, format: str) -> ModelFormat:

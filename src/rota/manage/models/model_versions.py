@@ -34,6 +34,7 @@ def register(batch: Batch, metadata: Metadata, version: ModelVersion, *, actor: 
     model = metadata.get(RegisteredModel, version.model)
     if model is None or model.deleted_us is not None:
         check_name("model", version.model)
+        registered_models.check_spelling(metadata, version.model)
         owner = version.owner or ("" if actor == "rota" else actor)
         at_us, project = version.created_us, registered_models.project_of(metadata, version)
         batch.put(RegisteredModel(version.model, project, owner, created_us=at_us, updated_us=at_us), replacing=model)

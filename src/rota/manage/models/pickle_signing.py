@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from rota.errors import InvalidInput, Refused
+from rota.manage.models import registered_models
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.model import PickleAllowance
@@ -30,16 +31,20 @@ class PlatformSeals:
 
     def sign(self, model: str, digest: str) -> str:
         self._check_allowed(model)
-        return hmac.new(self._key(), f"rota-pickle\n{model}\n{digest}".encode(), hashlib.sha256).hexdigest()
+        return self._seal(model, digest)
 
-    def check(self, model: str, digest: str, seal: str) -> None:
+    def check(self, model: str, digest: str, seal: str, *, signed_for: str = "") -> None:
+        """A model that was renamed keeps the seal of its first name; whether it is allowed is asked of the name that it has now."""
         self._check_allowed(model)
-        if not hmac.compare_digest(self.sign(model, digest).encode(), seal.encode()):
+        if not hmac.compare_digest(self._seal(signed_for or model, digest).encode(), seal.encode()):
             raise Refused(
                 f"the pickle {digest[:12]} of model {model!r} has {'another seal' if seal else 'no seal'} of this platform: it was not registered "
                 "here, or with another signing key (ROTA_SIGNING_KEY must be the same on every host); register the model again",
                 model=model,
             )
+
+    def _seal(self, model: str, digest: str) -> str:
+        return hmac.new(self._key(), f"rota-pickle\n{model}\n{digest}".encode(), hashlib.sha256).hexdigest()
 
     def _check_allowed(self, model: str) -> None:
         if not is_allowed(self._metadata, model):
@@ -52,7 +57,7 @@ class ParentVerifiedSeals:
     def sign(self, model: str, digest: str) -> str:
         raise Refused(f"the pickle {digest[:12]} of model {model!r} is sealed by the platform, not here", model=model)
 
-    def check(self, model: str, digest: str, seal: str) -> None:
+    def check(self, model: str, digest: str, seal: str, *, signed_for: str = "") -> None:
         """No-op: the parent verified the signature."""
 
 
@@ -86,6 +91,7 @@ def advice(model: Any, formats: Mapping[str, ModelFormat]) -> str:
 def allow(metadata: Metadata, model: str, *, actor: str, reason: str, now_us: Micros) -> PickleAllowance:
     """Allow that versions of a model are kept as pickle; allowing it again is the same."""
     check_name("model", model)
+    registered_models.check_spelling(metadata, model)
     if not reason.strip():
         raise InvalidInput(f"allowing pickle for model {model!r} needs a reason; it is kept on the audit log", model=model)
     before = metadata.get(PickleAllowance, model)
@@ -100,7 +106,7 @@ def allow(metadata: Metadata, model: str, *, actor: str, reason: str, now_us: Mi
 
 
 def forbid(metadata: Metadata, model: str, *, actor: str, reason: str, now_us: Micros) -> PickleAllowance:
-    """Withdraw the allowance: from now on no process loads a pickle of this model; one that has it loaded keeps it until it ends."""
+    """Withdraw the allowance: no process loads a pickle of this model any more, and one that serves it stops at its next look."""
     before = metadata.get(PickleAllowance, model)
     if before is None or before.withdrawn_us is not None:
         raise Refused(f"pickle is not allowed for model {model!r}; there is nothing to withdraw", model=model)

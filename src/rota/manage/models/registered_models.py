@@ -12,8 +12,11 @@ import msgspec
 from rota.errors import Conflict, NotFound, Refused
 from rota.manage.models import model_aliases
 from rota.ports.metadata import Batch, Metadata, transact
+from rota.records import record
+from rota.records.kinds import BY_RECORD
 from rota.records.model import (
     Alias,
+    AliasMove,
     Approval,
     ModelCard,
     ModelVersion,
@@ -23,7 +26,7 @@ from rota.records.model import (
     ReviewRequest,
     RiskAnswer,
 )
-from rota.records.record import check_name
+from rota.records.record import check_name, folded
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, PipelineRelease
 from rota.records.time import Micros
@@ -32,11 +35,16 @@ D = TypeVar("D", RegisteredModel, ModelVersion)
 
 ANY = "*"
 """The model name of the policy that holds where a model has none of its own."""
+OF_NAME = (ReleasePolicy, PickleAllowance)
+"""What people decided for a model's name, also in advance."""
+OF_VERSION = (Approval, ReviewRequest, RiskAnswer, ModelCard)
+"""What people said of versions of a model."""
 
 
 def create(metadata: Metadata, model: RegisteredModel, *, actor: str, now_us: Micros) -> RegisteredModel:
     """Register a name; `Conflict` when it is taken. A deleted model's name may be taken again: its versions go on being counted."""
     check_name("model", model.name)
+    check_spelling(metadata, model.name)
     before = metadata.get(RegisteredModel, model.name)
     known = _known(metadata, model.name)
     if known is not None and known.deleted_us is None:
@@ -136,11 +144,13 @@ def rename(
 ) -> RegisteredModel:
     """Give a model another name: versions keep their numbers, statuses, decisions, cards and aliases under it.
 
-    Under the old name they stay as deleted versions to which lineage, audit and the prediction log still lead. `Refused`
-    while an endpoint serves the model or a pipeline registers its versions; a protected alias needs `may_release`.
-    `Conflict` when the new name is, or ever was, a model's.
+    Under the old name they stay as deleted versions to which lineage, audit and the prediction log still lead. A release policy and a
+    pickle allowance of its own go with it, the allowance away from the old name, which only somebody may do who may set them
+    (`rota.manage.access.governed_records`). `Refused` while an endpoint serves the model or a pipeline registers its versions; a
+    protected alias needs `may_release`. `Conflict` when the new name is, or ever was, a model's, or something was decided for it already.
     """
     check_name("model", new_name)
+    check_spelling(metadata, new_name, besides=name)
 
     def attempt() -> RegisteredModel:
         model = get(metadata, name)
@@ -150,6 +160,7 @@ def rename(
         _check_unprotected(metadata, name, aliases, "renamed", may_release=may_release)
         if _known(metadata, new_name) is not None:
             raise Conflict(f"model {name!r} cannot be renamed: {new_name!r} is, or was, another model", model=new_name)
+        _check_nothing_decided(metadata, name, new_name)
         batch = Batch()
         renamed = msgspec.structs.replace(model, name=new_name, updated_us=now_us)
         batch.create(renamed)
@@ -159,9 +170,10 @@ def rename(
             batch.create(moved)
             batch.put(msgspec.structs.replace(version, status="deleted", updated_us=now_us), replacing=version)
             batch.link(f"model_version:{moved.id}", [f"model_version:{version.id}"], now_us)
-        for kind in (Approval, ReviewRequest, RiskAnswer, ModelCard, PickleAllowance, ReleasePolicy):
-            for record in metadata.find(kind, {"model": name}):
-                batch.put(msgspec.structs.replace(record, model=new_name))
+        for kind in OF_VERSION:
+            for said in metadata.find(kind, {"model": name}):
+                batch.create(msgspec.structs.replace(said, model=new_name))
+        _move_policy(batch, metadata, name, new_name, now_us=now_us)
         evidence = {"renamed_from": name}
         for alias in aliases:
             model_aliases.remove(
@@ -176,11 +188,23 @@ def rename(
     return transact(attempt)
 
 
+def check_spelling(metadata: Metadata, name: str, *, besides: str = "") -> None:
+    """Raise `Conflict` when a model, or what people decided for one in advance, has this name in another spelling."""
+    decided = {policy.model for policy in metadata.find(ReleasePolicy)} | {allowance.model for allowance in metadata.find(PickleAllowance)}
+    known = {model.name for model in metadata.find(RegisteredModel)} | decided
+    record.check_spelling("a model, or a decision about a model,", name, known - {besides})
+
+
 def release_policy(metadata: Metadata, model: str) -> ReleasePolicy:
     """The model's release policy, else that of "*"; without either a person approves (safe by default)."""
     own = metadata.get(ReleasePolicy, model)
     general = own or metadata.get(ReleasePolicy, ANY) or ReleasePolicy(ANY, "semi-automatic")
     return msgspec.structs.replace(general, model=model)
+
+
+def is_protected(metadata: Metadata, model: str, alias: str) -> bool:
+    """Whether moving an alias takes the permission to release; "Champion" is as protected as "champion"."""
+    return folded(alias) in {folded(protected) for protected in release_policy(metadata, model).protected}
 
 
 def endpoints(metadata: Metadata, model: str) -> list[Endpoint]:
@@ -230,6 +254,24 @@ def _known(metadata: Metadata, name: str) -> RegisteredModel | None:
     return found
 
 
+def _check_nothing_decided(metadata: Metadata, name: str, new_name: str) -> None:
+    """What somebody decided for a name in advance is not replaced by what another model brings along."""
+    for kind in (*OF_NAME, *OF_VERSION, Alias, AliasMove):
+        if metadata.page(kind, {"model": new_name}, limit=1).items:
+            what = BY_RECORD[kind].name.replace("_", " ")
+            raise Conflict(f"model {name!r} cannot be renamed: there is a {what} of {new_name!r} already; choose another name", model=new_name)
+
+
+def _move_policy(batch: Batch, metadata: Metadata, name: str, new_name: str, *, now_us: Micros) -> None:
+    """The policy holds for both names from now on; pickle is allowed under one name as before, the new one."""
+    policy, allowance = metadata.get(ReleasePolicy, name), metadata.get(PickleAllowance, name)
+    if policy is not None:
+        batch.create(msgspec.structs.replace(policy, model=new_name))
+    if allowance is not None and allowance.withdrawn_us is None:
+        batch.create(msgspec.structs.replace(allowance, model=new_name))
+        batch.put(msgspec.structs.replace(allowance, withdrawn_us=now_us), replacing=allowance)
+
+
 def _check_unserved(metadata: Metadata, model: str, what: str) -> None:
     served = [endpoint.name for endpoint in endpoints(metadata, model)]
     if served:
@@ -243,7 +285,7 @@ def _check_untrained(metadata: Metadata, model: str) -> None:
 
 
 def _check_unprotected(metadata: Metadata, model: str, aliases: Collection[Alias], what: str, *, may_release: bool) -> None:
-    protected = [a.alias for a in aliases if a.alias in release_policy(metadata, model).protected]
+    protected = [a.alias for a in aliases if is_protected(metadata, model, a.alias)]
     if protected and not may_release:
         raise Refused(
             f"model {model!r} cannot be {what}: its protected aliases {protected} are moved by somebody with the permission 'model.release'",

@@ -50,6 +50,8 @@ class Housekeeping:
     handled: Callable[[], int]
     upkeep: Upkeep
     home: Path
+    head_keepers: Sequence[Callable[[int, str, Micros], None]] = ()
+    head_every_us: Micros = HOUR_US
     _head_logged_us: Micros = 0
     _vacuumed_us: Micros = 0
     _tables_ill: tuple[Condition, ...] = ()
@@ -69,7 +71,7 @@ class Housekeeping:
         self._contained(ill, "journal:push", self.feed.pushes.flush_all)
         for source in r.metadata.find(Source):
             self._contained(ill, f"history:{source.name}", partial(compaction.compact, r.tables, r.metadata, source, least_tail=RESORT_TAIL))
-        if self.wall.now_us() - self._vacuumed_us >= VACUUM_EVERY_US:
+        if abs(self.wall.now_us() - self._vacuumed_us) >= VACUUM_EVERY_US:  # also where the clock was set back
             self._tables_ill = table_upkeep.keep(r, self.rules.grace_us, wall_us=self.wall.now_us()).conditions
             self._vacuumed_us = self.wall.now_us()
         ill += [*self._tables_ill, *self._disk()]
@@ -117,9 +119,11 @@ class Housekeeping:
                 platform_alerts.settle(metadata, [*ill, *well], actor="housekeeping", now_us=self.repositories.clock.now_us())
 
     def _log_audit_head(self) -> None:
-        """Once an hour the log says where the audit log ends; against such a line kept elsewhere a cut tail is found."""
+        """Now and then the log and the places outside are told where the audit log ends; against such a line a cut tail is found."""
         now_us = self.wall.now_us()
-        if now_us - self._head_logged_us >= HOUR_US:
+        if abs(now_us - self._head_logged_us) >= self.head_every_us:
             self._head_logged_us = now_us
             head = audit_chain.head(self.repositories.metadata)
             logger.info("audit head %s", head, extra={"action": "audit_head", "position": head.position, "hash": head.hash})
+            for keep in self.head_keepers:
+                keep(head.position, head.hash, now_us)

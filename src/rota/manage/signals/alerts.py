@@ -29,6 +29,12 @@ def open_alerts(metadata: Metadata, endpoint: str) -> list[Alert]:
     return sorted(found, key=lambda alert: alert.raised_us, reverse=True)
 
 
+def every_open_alert(metadata: Metadata) -> list[Alert]:
+    """The alerts of all endpoints, and of the platform, that are not resolved, newest first."""
+    found = [alert for status in ("open", "acknowledged") for alert in metadata.find(Alert, {"status": status})]
+    return sorted(found, key=lambda alert: alert.raised_us, reverse=True)
+
+
 def raise_or_touch(batch: Batch, metadata: Metadata, endpoint: str, breach: Breach, *, now_us: Micros, run: str) -> Alert | None:
     """Add the breach to the batch: a new alert with its event, or that an open one lasts (then None).
 

@@ -6,7 +6,7 @@ the table `predictions/<endpoint>`, where monitoring, the judge of rollouts and 
 every stored feature had a value; it is null in rows of before it was kept.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,6 +134,11 @@ def read(tables: Tables, endpoint: str, start_us: Micros, end_us: Micros, *, fea
     """
     rows = STREAM.scan(tables, endpoint, None if features else list(COLUMNS))
     return first_rows(rows.filter((pl.col("at_us") >= start_us) & (pl.col("at_us") < end_us))).collect()
+
+
+def with_features(rows: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Rows of the log with a column for each feature that was asked for: one that was null in every row so far has none of its own yet."""
+    return rows.with_columns(pl.lit(None).alias(name) for name in names if name not in rows.columns)
 
 
 def find(tables: Tables, prediction_id: str, *, endpoint: str = "") -> Prediction | None:

@@ -7,10 +7,10 @@ import ipaddress
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request, Response
 
+from rota import http_origin
 from rota.records.access import Identity
 from rota.settings import Settings
 
@@ -22,8 +22,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Refuse = Callable[[Request, int, str], Response]
 Recognise = Callable[[Request], Awaitable[Identity | None]]
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
 STREAMED = ("/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/")
 """Below these paths bodies are files that their routes take in pieces, with limits of their own."""
 UNRECOGNISED = "a token is needed: send 'Authorization: Bearer TOKEN' (`rota token` prints yours), or open /enter?token=TOKEN"
@@ -38,7 +36,7 @@ class Guard:
         self, app: App, settings: Settings, *, recognise: Recognise, refuse: Refuse, open_paths: Collection[str], answers: Counter[int]
     ) -> None:
         self._app = app
-        self._hosts = hosts(settings)
+        self._hosts = http_origin.answered_hosts(settings.host, settings.allowed_hosts)
         self._limit = settings.max_request_mb * 1_000_000
         self._open_paths = frozenset(open_paths)
         self._answers = answers
@@ -71,23 +69,19 @@ class Guard:
 
     def _misdirected(self, scope: Scope, request: Request) -> tuple[int, str] | None:
         """Reject unknown Host headers: a foreign name that points here (DNS rebinding) would let its pages read us with a visitor's rights."""
-        given = request.headers.getlist("host")
-        host = host_of(given[0]) if len(given) == 1 else ""
-        if host in self._hosts or (host and host == (scope.get("server") or ("",))[0]):
-            return None
-        shown = given[0][:200] if given else ""
-        return 421, f"this control plane does not answer to the host {shown!r}; add the name to ROTA_ALLOWED_HOSTS if it is its own"
+        why = http_origin.misdirected(request.headers.getlist("host"), self._hosts, (scope.get("server") or ("",))[0])
+        return (421, why) if why else None
 
     def _foreign(self, scope: Scope, request: Request) -> tuple[int, str] | None:
         """Another site's page must not act in the name of who has entered here."""
-        if scope["method"] in READING:
+        if scope["method"] in http_origin.READING:
             return None
         origin = request.headers.get("origin")
         if origin is None:
             if "cookie" not in request.headers or "authorization" in request.headers:
                 return None
             return 403, "a request that changes something and is allowed by a cookie must say its origin; programs send a token instead"
-        if _netloc(origin) == request.headers["host"].lower():
+        if not http_origin.is_foreign(origin, request.headers["host"]):
             return None
         return 403, f"a page of {origin[:200]!r} may not act here; only the control plane's own pages may"
 
@@ -129,21 +123,6 @@ class Guard:
         return f"the request is larger than {self._limit} bytes; send smaller batches or raise ROTA_MAX_REQUEST_MB"
 
 
-def hosts(settings: Settings) -> frozenset[str]:
-    """The names to which the control plane answers."""
-    further = (name.strip().lower() for name in settings.allowed_hosts.split(","))
-    return LOOPBACK | {settings.host.lower()} | {name for name in further if name}
-
-
-def host_of(header: str) -> str:
-    """The name in a Host header without its port; "" when it is malformed."""
-    if header.startswith("["):
-        name, closed, port = header[1:].partition("]")
-        return name.lower() if closed and (not port or (port[0] == ":" and port[1:].isdigit())) else ""
-    name, colon, port = header.partition(":")
-    return name.lower() if not colon or port.isdigit() else ""
-
-
 def exposed(settings: Settings) -> bool:
     """Whether other machines can reach the servers."""
     if settings.host == "localhost":
@@ -152,15 +131,6 @@ def exposed(settings: Settings) -> bool:
         return not ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
         return True
-
-
-def _netloc(origin: str) -> str:
-    """Host and port of an http or https origin; a text that is no host for any other."""
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return "?"
-    return parts.netloc.lower() if parts.scheme in ("http", "https") else "?"
 
 
 def _streamed(scope: Scope) -> bool:

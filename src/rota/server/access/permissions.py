@@ -26,6 +26,7 @@ def needs(permission: Permission) -> Sequence[Any]:
     async def check(request: Request) -> None:
         identity = identity_of(request)
         tokens.require(identity, permission)
+        tokens.require_endpoint(identity, permission, str(request.path_params.get("endpoint", "")))
         if identity.project:
             path: str = request.scope["route"].path
             repositories = request.app.state.platform.repositories

@@ -23,6 +23,7 @@ class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires: str
     project: str = ""
     environment: str = ""
+    endpoint: str = ""
 
 
 @router.get("/v1/whoami", dependencies=ANYBODY)
@@ -69,5 +70,6 @@ def _created(request: Request, wanted: TokenRequest) -> dict[str, Any]:
         expires_us=tokens.expiry(wanted.expires, now_us),
         project=wanted.project,
         environment=wanted.environment,
+        endpoint=wanted.endpoint,
     )
     return {**tokens.described(token, now_us), "secret": secret}

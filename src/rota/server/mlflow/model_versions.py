@@ -135,9 +135,8 @@ def delete(call: MlflowCall, asked: ModelVersionByNumber) -> object:
     """Its aliases are removed first, as MLflow does; a protected one obeys the gate."""
     version = _known(call, asked)
     metadata = call.repositories.metadata
-    protected = registered_models.release_policy(metadata, version.model).protected
     named = [alias.alias for alias in version_form.aliases_of(metadata, version.model) if alias.number == version.number]
-    for alias in sorted(named, key=lambda alias: alias not in protected):
+    for alias in sorted(named, key=lambda alias: not registered_models.is_protected(metadata, version.model, alias)):
         remove_alias(call, version.model, alias)
     model_versions.delete(metadata, version.model, version.number, actor=call.identity.name, now_us=call.now_us, reason=REASON)
     return {}

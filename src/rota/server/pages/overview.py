@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse
 from rota.deploy.releases import current_release
 from rota.errors import NotFound
 from rota.manage.lineage import audit_chain, executions, notes
+from rota.manage.signals.alerts import every_open_alert
 from rota.monitor import status
 from rota.records import check
 from rota.records.filters import Query
@@ -61,7 +62,7 @@ def overview(request: Request) -> Response:
         champions=metadata.find(Alias),
         rollouts=metadata.page(Rollout, order="-started_us", limit=SHOWN_RUNS).items,
         endpoints=endpoints,
-        alerts=[alert for alert in metadata.page(Alert, order="-raised_us", limit=SHOWN_RUNS).items if alert.status != "resolved"],
+        alerts=every_open_alert(metadata),
         newest_slice=slices[0] if slices else None,
         watched=watched,
         unshown=max(0, len(monitored) - SHOWN_MONITORS),

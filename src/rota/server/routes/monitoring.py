@@ -27,7 +27,7 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: list[dict[str, Any]]
 
 
-@router.post("/v1/endpoints/{endpoint}/labels", dependencies=needs("outcome.write"))
+@router.post("/v1/endpoints/{endpoint}/labels", dependencies=needs("label"))
 async def label(request: Request, endpoint: str) -> dict[str, object]:
     """Report truths; they may come late, twice and in any order: the newest by `at_us` counts."""
     labels = (await body_as(request, Labels)).labels

@@ -26,6 +26,8 @@ from rota.records.schema import Type
 
 Row = Mapping[str, Any]
 _LONGEST = 10_000  # characters of one SQL text
+_LONGEST_NUMBER = 400
+"""Digits of a number, more than any float has; Python refuses to read some thousands."""
 _MOST_KEPT = 2_048  # compiled expressions and row functions of a process: more than a feature repository has in use at a time
 _OFFSET_ZONE = re.compile(r"(?:UTC|GMT)?[+-][0-9]{1,2}(?::?[0-9]{2})?", re.IGNORECASE)
 _DEEPEST = 60  # levels of one expression: far beyond what a person writes, far below what a parser's stack takes
@@ -154,7 +156,12 @@ def _function(expressions: Sequence[Expression], columns: Mapping[str, Type]) ->
         **complete.functions,
         **careful.functions,
     }
-    exec(compile(f"def features(row):\n    {body}\n", "<feature expressions>", "exec"), namespace)  # noqa: S102 - only whitelisted nodes are in it
+    try:
+        code = compile(f"def features(row):\n    {body}\n", "<feature expressions>", "exec")
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        shown = ", ".join(_short(str(each)) for each in expressions[:3])
+        raise InvalidInput(f"the feature expressions {shown} are nested too deeply ({error}); split them, or shorten a CASE") from None
+    exec(code, namespace)  # noqa: S102 - only whitelisted nodes are in it
     return cast("Callable[[Row], tuple[Any, ...]]", namespace["features"])
 
 
@@ -251,6 +258,8 @@ def _constant(node: exp.Literal | exp.Boolean | exp.Null) -> Term:
         return operators.constant(bool(node.this) if isinstance(node, exp.Boolean) else None)
     if node.is_string:
         return operators.constant(_text(node.name))
+    if len(node.name) > _LONGEST_NUMBER:
+        raise InvalidInput(f"the number {node.name[:20]}... has {len(node.name)} digits; at most {_LONGEST_NUMBER} are read", digits=len(node.name))
     return operators.constant(int(node.name) if node.name.isdecimal() else float(node.name))
 
 

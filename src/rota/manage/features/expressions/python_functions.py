@@ -14,7 +14,8 @@ import inspect
 import math
 import operator
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
@@ -56,12 +57,12 @@ def transform(function: Callable[..., Any]) -> Feature:
         text = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError) as error:
         raise InvalidInput(f"the source of {function!r} cannot be read; define it with `def` in a file or a notebook cell") from error
-    tree = ast.parse(text)
-    definition = tree.body[0]
-    if not isinstance(definition, ast.FunctionDef):
-        raise InvalidInput(f"{text.splitlines()[0]!r} is no function; write `def name(column, ..., xp) -> float:`")
-    definition.decorator_list = []
-    source = ast.unparse(definition)
+    with _readable(text):
+        definition = ast.parse(text).body[0]
+        if not isinstance(definition, ast.FunctionDef):
+            raise InvalidInput(f"{text.splitlines()[0]!r} is no function; write `def name(column, ..., xp) -> float:`")
+        definition.decorator_list = []
+        source = ast.unparse(definition)
     parsed(source)
     return Feature(PythonExpression(source))
 
@@ -71,18 +72,28 @@ def parsed(text: str) -> ColumnFunction:
     """The function of a source text; raises `InvalidInput` naming the line and what may stand there."""
     if len(text) > _LONGEST:
         raise InvalidInput(f"a column function has {len(text)} characters; at most {_LONGEST} are read", length=len(text))
-    try:
+    with _readable(text):
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
+            raise InvalidInput("a column function's text must be one `def` and nothing else")
+        definition = tree.body[0]
+        _Check(definition).function()
+        inputs = tuple(argument.arg for argument in definition.args.args if argument.arg != "xp")
+        yields = _RESULTS[ast.unparse(definition.returns or definition)]
+        bare = ast.unparse(ast.fix_missing_locations(_Bare().visit(definition)))
+        return ColumnFunction(definition.name, inputs, yields, _made(bare, definition.name, _OF_ROWS), _made(bare, definition.name, _OF_COLUMNS))
+
+
+@contextmanager
+def _readable(text: str) -> Iterator[None]:
+    """What Python itself cannot read, or only in more steps than it takes, is refused in words."""
+    try:
+        yield
+    except RecursionError:
+        name = text.strip().partition("(")[0].removeprefix("def ")[:60]
+        raise InvalidInput(f"column function {name!r} is nested too deeply; divide its long expression among assignments", function=name) from None
+    except (SyntaxError, ValueError, MemoryError) as error:
         raise InvalidInput(f"a column function is not Python: {error}") from None
-    if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
-        raise InvalidInput("a column function's text must be one `def` and nothing else")
-    definition = tree.body[0]
-    _Check(definition).function()
-    inputs = tuple(argument.arg for argument in definition.args.args if argument.arg != "xp")
-    yields = _RESULTS[ast.unparse(definition.returns or definition)]
-    bare = ast.unparse(ast.fix_missing_locations(_Bare().visit(definition)))
-    return ColumnFunction(definition.name, inputs, yields, _made(bare, definition.name, _OF_ROWS), _made(bare, definition.name, _OF_COLUMNS))
 
 
 def term(text: str, columns: Mapping[str, Type], write: Writer) -> Term:

@@ -90,13 +90,23 @@ def cluster(
 
 
 def _renew(tables: Tables, layout: Layout, least_tail: float, sizes: Sizes, progress: Progress) -> Compaction:
-    existing = layout.copies(tables)
+    try:
+        existing = layout.copies(tables)
+    except row_history.UNREADABLE as error:
+        row_history.give_up(tables, layout, str(error))
+        existing = []
     version = tables.version(source_table.table(layout.source))
+    if existing and (version is None or existing[-1].version > version):  # read before it: what was copied is not in the table any more
+        row_history.give_up(tables, layout, f"they are of version {existing[-1].version} of a table at version {version}")
+        existing = []
     if version is None:
         return Compaction(layout.keys, 0, 0, 0, written=False)
+    if existing and _has_gone(tables, layout, existing[-1]):
+        row_history.give_up(tables, layout, f"buckets of {existing[-1].place} are gone")
+        existing = []
     if existing and set(layout.source.fields) <= set(existing[-1].columns):
         copy = existing[-1]
-        tail = row_history.tail(tables, layout.source, copy, max(version, copy.version))
+        tail = row_history.tail(tables, layout.source, copy, version)
         if tail is not None and tail.rows <= least_tail * copy.rows:
             return Compaction(layout.keys, copy.rows, copy.buckets, tail.rows, written=False)
     plan = _planned(tables, layout, version, sizes)
@@ -106,6 +116,11 @@ def _renew(tables: Tables, layout: Layout, least_tail: float, sizes: Sizes, prog
     taken = _put_in_force(tables, layout, copy)
     _drop_old(tables, layout)
     return Compaction(layout.keys, copy.rows, copy.buckets, 0, written=taken)
+
+
+def _has_gone(tables: Tables, layout: Layout, copy: Copy) -> bool:
+    there = set(tables.tables(f"{layout.prefix}/{copy.place}/"))
+    return not all(layout.table(copy, bucket) in there for bucket in range(copy.buckets))
 
 
 def _put_in_force(tables: Tables, layout: Layout, copy: Copy) -> bool:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from rota.errors import InvalidInput, NotFound
+from rota.errors import InvalidInput
 from rota.manage.features.expressions import compiler
-from rota.manage.features.join import latest_row
+from rota.manage.features.join import latest_row, row_history
 from rota.manage.features.join.row_history import Layout, RowHistory, RowSegment, SourceSnapshot, layout_of, served_times, snapshot, widened
 from rota.manage.features.join.windows import AsOf, WindowPlan, windowed
 from rota.manage.features.online.row_codec import prefix
@@ -150,14 +150,23 @@ class PointInTimeJoin:
         entities = column_conversion.conform(self._spine, keys, what=f"the frame, for view {reads[0].view.name!r},")
         fields = sorted({name for read in reads for name in read.fields})
         before: SourceSnapshot | None = None
+        state: SourceSnapshot | None = None
         while True:
-            state = self._snapshot(layout, fields)
             try:
+                state = self._snapshot(layout, fields)
                 return self._read(reads, entities, fields, state)
-            except (NotFound, OSError):
-                if state == before:
-                    raise
+            except row_history.UNREADABLE as error:
+                if state is None or state == before:
+                    return self._without_copy(layout, reads, entities, fields, error)
                 before = state  # two compactions have passed since the copy was found, and its rows are gone
+
+    def _without_copy(
+        self, layout: Layout, reads: list["_ViewRead"], entities: pl.DataFrame, fields: list[str], error: BaseException
+    ) -> dict[str, pl.Series]:
+        """The columns out of the raw table; if that can be read, it was the copy that cannot, and it is given up."""
+        found = self._read(reads, entities, fields, SourceSnapshot(layout, self._versions[layout.source.name], None, None))
+        row_history.give_up(self._tables, layout, str(error))
+        return found
 
     def _snapshot(self, layout: Layout, fields: list[str]) -> SourceSnapshot:
         name = layout.source.name

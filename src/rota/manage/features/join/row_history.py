@@ -14,6 +14,7 @@ every mark, or the hash is not the one the copy was made with, the raw table is 
     history/<source>/<layout>/v<copy>/<bucket>  the rows
 """
 
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from rota.errors import Corrupt, NotFound, Unavailable
 from rota.manage.features.rows import source_table
 from rota.manage.features.rows.source_table import CREATED, RECEIVED, REPLACED, REPLACED_EVENT
 from rota.ports.tables import Tables
@@ -35,6 +37,9 @@ NEVER = 2**61
 """Later than all moments."""
 FORMAT = 1
 """Counts changes of the layout; copies of another format are not read and the next compaction drops them."""
+UNREADABLE = (Corrupt, NotFound, Unavailable, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What a copy that was deleted or damaged raises where it is read."""
+_log = logging.getLogger("rota.manage")
 _SEED = 7_682
 _BUCKET = "_bucket"
 
@@ -96,6 +101,13 @@ class Layout:
         if tables.version(pointer) is None:
             return []
         return [decode(text, Copy) for text in tables.scan(pointer).sort("number").collect()["copy"]]
+
+
+def give_up(tables: Tables, layout: Layout, reason: str) -> None:
+    """Drop every copy of a layout, for one of them cannot be read: readers take the raw table, and the next compaction makes it anew."""
+    _log.warning("clustered copies are given up: %s", reason, extra={"action": "give_up", "copies": layout.prefix})
+    for name in sorted(tables.tables(f"{layout.prefix}/"), key=lambda name: name != layout.pointer):
+        tables.drop(name)
 
 
 def layout_of(view: FeatureView) -> Layout:

@@ -1,0 +1,91 @@
+"""The faults: kill -9, a pause past the lease, a full disk, an engine that goes away, a damaged file. Each is real."""
+
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from benchmarks.operation.chaos.world import SUPERVISOR, World, until
+
+EVERYTHING = "everything"
+WEIGHTS: Mapping[str, int] = {"serve-0": 6, "worker-0": 5, "server": 4, SUPERVISOR: 3, EVERYTHING: 2}
+PAUSED_S = 2.5
+"""Longer than the lease of the campaign's platform, which is one second."""
+
+
+def kill(world: World, draw: random.Random) -> str:
+    """kill -9 of one process, or of all of them at once; which."""
+    chosen = draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    pids = world.processes()
+    for pid in world.living() if chosen == EVERYTHING else [pids[chosen]]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if chosen != EVERYTHING:
+        until(lambda: not psutil.pid_exists(pids[chosen]) or psutil.Process(pids[chosen]).status() == psutil.STATUS_ZOMBIE, f"{chosen} is dead")
+    return chosen
+
+
+def pause(world: World, draw: random.Random) -> str:
+    """SIGSTOP past the lease, then SIGCONT: the process goes on as if nothing had happened."""
+    chosen = draw.choice(["worker-0", "worker-0", "server", "serve-0"])
+    pid = world.processes()[chosen]
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(PAUSED_S)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+    return chosen
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Path]:
+    """A file system of its own that can be filled; needs the right to mount (root)."""
+    place = Path(tempfile.mkdtemp(prefix="rota-small-disk-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+        place.rmdir()
+
+
+def fill(world: World, draw: random.Random) -> str:
+    """Fill the disk to its last byte, half of the time kill something while it is full, then make room again."""
+    filler = world.home.parent / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"\0" * 65_536)
+    time.sleep(draw.uniform(1, 4))
+    killed = ""
+    if draw.random() < 0.5:
+        killed = f" while {kill(world, draw)} died"
+        time.sleep(draw.uniform(0.5, 2))
+    filler.unlink()
+    return f"the disk was full{killed}"
+
+
+def damage(world: World, draw: random.Random) -> str:
+    """Flip a byte in the middle of a file of the home, or cut its second half off; which file."""
+    kinds = ["log/**/*", "tables/**/*.parquet", "tables/**/_delta_log/*.json", "online/data.mdb", "blobs/**/*"]
+    found = [file for file in world.home.glob(draw.choice(kinds)) if file.is_file() and file.stat().st_size > 64]
+    if not found:
+        return ""
+    file = draw.choice(sorted(found))
+    try:
+        size = file.stat().st_size
+        if draw.random() < 0.5:
+            with file.open("r+b") as opened:
+                opened.seek(size // 2)
+                byte = opened.read(1)
+                opened.seek(size // 2)
+                opened.write(bytes([byte[0] ^ 0x55]))
+            return f"flipped a byte of {file.relative_to(world.home)}"
+        os.truncate(file, size // 2)
+        return f"cut {file.relative_to(world.home)} to half"
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,62 @@
+"""What became of everything that was acknowledged: read back from the tables, lost and doubled counted."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+from benchmarks.operation.chaos.load import Acknowledged
+
+from rota import wiring
+from rota.manage.signals import business_outcomes, labels, prediction_log
+from rota.records.model import ModelVersion
+from rota.records.run import RunQuery
+from rota.settings import load
+
+
+@dataclass
+class Verdict:
+    """Counts by kind of what was acknowledged, lost (not there) and doubled (there more than once); what did not end as it should."""
+
+    acknowledged: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, list[str]] = field(default_factory=dict)
+    doubled: dict[str, list[str]] = field(default_factory=dict)
+    strange: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return not any([*self.lost.values(), *self.doubled.values(), self.strange])
+
+    def count(self, kind: str, wanted: Collection[str], found: Iterable[str]) -> None:
+        """Hold what was found, each time that it was found, against what was acknowledged."""
+        times = Counter(found)
+        self.acknowledged[kind] = len(wanted)
+        self.lost[kind] = sorted(key for key in wanted if not times[key])
+        self.doubled[kind] = sorted(key for key, count in times.items() if count > 1)
+
+
+def examine(home: Path, kept: Acknowledged, *, known: Collection[str] = ()) -> Verdict:
+    """Open the platform that is down, carry its journals into the tables and count. `known` are pushed rows from before the load."""
+    verdict = Verdict()
+    with wiring.opened(load(home=home)) as platform:
+        r = platform.repositories
+        for stream in (prediction_log.STREAM, labels.STREAM, business_outcomes.STREAM):
+            stream.flush_all(r.journal, r.tables)
+        platform.feed.pushes.recover()
+        platform.feed.pushes.flush_all()
+        logged = prediction_log.read(r.tables, "returns", 0, 2**62, features=False).filter(pl.col("role") != "shadow")
+        verdict.count("predictions", kept.predictions, logged["prediction_id"])
+        answers = dict(zip(logged["prediction_id"], logged["answer"], strict=True))
+        wrong = [key for key, answer in kept.predictions.items() if key in answers and answers[key] != answer]
+        verdict.strange += [f"prediction {key} was answered {kept.predictions[key]} and logged {answers[key]}" for key in wrong[:5]]
+        verdict.count("labels", kept.labels, labels.read(r.tables, "returns")["prediction_id"])
+        verdict.count("outcomes", kept.outcomes, business_outcomes.read(r.tables, "returns")["prediction_id"])
+        pushed = r.tables.scan("sources/sales").select("id").collect()["id"]
+        verdict.count("pushed rows", {**kept.pushes, **dict.fromkeys(known, 0.0)}, pushed)
+        runs = [run.id for run in r.runs.find(RunQuery(workflow="train"))]
+        verdict.count("trainings", kept.runs, runs)
+        versions: Counter[str] = Counter(each.run for each in platform.repositories.metadata.find(ModelVersion))
+        verdict.doubled["model versions of one training"] = sorted(run for run, count in versions.items() if run and count > 1)
+        verdict.strange += [f"run {run.id} failed: {run.error[-300:]}" for run in r.runs.find() if run.status == "failed"]
+    return verdict
