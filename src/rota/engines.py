@@ -21,6 +21,7 @@ from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.storage.delta_places import Directory
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.segment_journal import SegmentJournal
+from rota.backends.temporary_places import own_place
 from rota.develop.autologging import Autologging
 from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
@@ -132,6 +133,11 @@ def sinks(settings: Settings) -> tuple[AlertSink, ...]:
     """Where alerts go beside the store."""
     hook = settings.alert_webhook
     return (LogSink(), WebhookSink(hook, private=settings.alert_private)) if hook else (LogSink(),)
+
+
+def temporary(settings: Settings) -> Path:
+    """This process's own folder below HOME/tmp."""
+    return own_place(made(settings) / "tmp")
 
 
 def audit_head_keepers(settings: Settings) -> tuple[Callable[[int, str, Micros], None], ...]:

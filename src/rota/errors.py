@@ -52,3 +52,8 @@ class Interrupted(RotaError):
 
 class LostLease(RotaError):
     """The lease of a run was taken over by another worker; nothing was written."""
+
+
+def is_engine_panic(error: BaseException) -> bool:
+    """Whether an engine written in Rust gave up in the middle of its work: PyO3 raises that past `except Exception`."""
+    return type(error).__name__ == "PanicException"

@@ -402,8 +402,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         float,
         SettingDescription(
             group=RETENTION,
-            text="How long a blob that nothing names is left alone.",
-            reason="Longer than any upload takes: a blob is stored before the record that names it.",
+            text="How long a blob that nothing names is left alone, and how long a version of a table stays readable that was the newest.",
+            reason="Longer than any upload or read takes: a blob is stored before the record that names it.",
             unit="hours",
             low=0,
             high=8_760,

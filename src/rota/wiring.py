@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -123,7 +124,7 @@ class Platform:
     @cached_property
     def models(self) -> ModelRegistry:
         """Registering versions of models."""
-        return ModelRegistry(Adopter(self.repositories, self.formats, self.compute, _reference(convert_in_child)))
+        return ModelRegistry(Adopter(self.repositories, self.formats, self.compute, _reference(convert_in_child), temporary=lambda: self.temporary))
 
     @cached_property
     def signals(self) -> Feedback:
@@ -156,6 +157,7 @@ class Platform:
             drain_spool,
             self.loop.position,
             upkeep,
+            s.home.resolve(),
             engines.audit_head_keepers(s),
             int(s.audit_head_s * 1_000_000),
         )
@@ -174,6 +176,11 @@ class Platform:
     def inputs(self) -> Inputs:
         """Files and databases of other people that sources are filled from."""
         return engines.inputs()
+
+    @cached_property
+    def temporary(self) -> Path:
+        """This process's folder below HOME/tmp for what is needed for a moment; folders of processes that are gone are removed first."""
+        return engines.temporary(self.settings)
 
     @cached_property
     def compute(self) -> Compute:
@@ -199,7 +206,9 @@ class Processes:
         """The durable workflows by name."""
         p = self.platform
         release_tree = partial(releases.unpack, p.repositories.blobs, root=p.settings.home.resolve() / "releases")
-        train = TrainWorkflow(p.repositories, p.feed, p.compute, p.formats, release_tree, p.settings.step_timeout_s, fit=_reference(fit_in_child))
+        place = p.temporary  # now, so that what killed workers left goes when a worker starts
+        fit = _reference(fit_in_child)
+        train = TrainWorkflow(p.repositories, p.feed, p.compute, p.formats, release_tree, p.settings.step_timeout_s, fit=fit, temporary=lambda: place)
 
         def bring_online(version: ModelVersion) -> int:
             return p.feed.bring_online(decode(p.repositories.blobs.get(version.bundle), ModelBundle).features)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from rota.backends.shared.durable_files import sync_directory, sync_file
 from rota.errors import Corrupt, Refused
 
 log = logging.getLogger("rota.backends")
@@ -72,11 +73,13 @@ class OwnerToken:
                     self.path.hardlink_to(temporary)
             finally:
                 temporary.unlink()
+            sync_directory(self.path.parent)
         return self.now()
 
     def renew(self) -> str:
         """Another secret in place of the old one, which opens nothing from the next request on."""
         self._written().replace(self.path)
+        sync_directory(self.path.parent)
         return self.now()
 
     def now(self) -> str:
@@ -97,6 +100,7 @@ class OwnerToken:
         temporary = self.path.with_name(f"{FILE}.{secrets.token_hex(4)}")
         temporary.touch(mode=0o600)
         temporary.write_text(self._prefix + secrets.token_urlsafe(32))
+        sync_file(temporary)
         return temporary
 
 
@@ -143,6 +147,7 @@ def private_file(path: Path, create: Callable[[], str]) -> str:
                 os.link(fresh, path)
         finally:
             fresh.unlink()
+        sync_directory(path.parent)
     check_private(path, path.stat().st_mode)
     text = path.read_text().strip()
     if not text:

@@ -58,6 +58,7 @@ def unpack(blobs: Blobs, release: PipelineRelease, root: Path) -> Path:
     try:
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             archive.extractall(temporary)  # names were written by `_archive`, below; ZipFile strips absolute and parent parts
+        _sync(temporary)
         temporary.rename(target)
     except zipfile.BadZipFile as error:
         raise Corrupt(f"the bundle {release.bundle} of release {release.digest} is no archive: {error}", release=release.digest) from error
@@ -67,6 +68,16 @@ def unpack(blobs: Blobs, release: PipelineRelease, root: Path) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _sync(tree: Path) -> None:
+    """Let a tree reach the disk before its name does: it is unpacked once, and a power cut must not leave it with empty files."""
+    for path in (*tree.rglob("*"), tree):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _archive(directory: Path) -> bytes:

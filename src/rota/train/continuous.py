@@ -45,7 +45,8 @@ GOLDEN_ROWS = 32
 class TrainWorkflow:
     """Runs a deployed pipeline once.
 
-    `release_tree` gives the directory of a release's sources; `fit` is the "module:name" of what `compute` calls to fit a model.
+    `release_tree` gives the directory of a release's sources; `fit` is the "module:name" of what `compute` calls to fit a model;
+    `temporary` is where matrices lie meanwhile (None: the system's temporary directory).
     """
 
     repositories: Repositories
@@ -55,6 +56,7 @@ class TrainWorkflow:
     release_tree: Callable[[PipelineRelease], Path]
     timeout_s: float
     fit: str
+    temporary: Callable[[], Path | None] = lambda: None
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         begun = context.step("begin", lambda work: self._begin(work, arguments))
@@ -139,7 +141,7 @@ class TrainWorkflow:
         x, y = transformation.matrix(fitted, rows), rows[datasets.LABEL].to_numpy()
         categorical = tuple(i for i, column in enumerate(fitted.columns) if column.type == "string")
         columns = tuple(column.name for column in fitted.columns)
-        with tempfile.TemporaryDirectory(prefix="rota-train-") as name:
+        with tempfile.TemporaryDirectory(prefix="rota-train-", dir=self.temporary()) as name:
             folder = Path(name)
             fitting.save(folder, fitting.TrainingData(fitting.Rows(x, y), columns, categorical))
             out = folder / "model"

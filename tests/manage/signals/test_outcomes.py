@@ -11,7 +11,7 @@ import pytest
 from rota import wiring
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.segment_journal import SegmentJournal
-from rota.errors import Corrupt, InvalidInput, NotFound
+from rota.errors import InvalidInput, NotFound
 from rota.manage.signals import business_outcomes, prediction_log
 from rota.manage.signals.business_outcomes import Kpi
 from rota.ports.metadata import Batch
@@ -127,10 +127,11 @@ def test_many_outcomes_are_stored_once_in_one_go(stores):
     assert business_outcomes.report(stores, "delay").unmatched == 10_000
 
 
-def test_a_foreign_entry_is_reported(stores):
+def test_an_entry_that_cannot_be_read_is_set_apart_and_holds_back_no_other(stores):
     stores.journal.append("outcomes/delay", [b"\x01"])
-    with pytest.raises(Corrupt, match="outcome journal"):
-        business_outcomes.flush(stores.journal, stores.tables, "delay")
+    business_outcomes.append(stores.journal, "delay", [Outcome("p1", "sale", 1.0, 5)], 7)
+    assert business_outcomes.flush(stores.journal, stores.tables, "delay") == 1
+    assert [payload for chunk in stores.journal.read("unread/outcomes/delay") for payload in chunk.payloads] == [b"\x01"]
 
 
 GOOD = {"prediction_id": "p1", "name": "sale", "value": 1.5, "at_us": 7}

@@ -12,7 +12,7 @@ import pytest
 
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.segment_journal import SegmentJournal
-from rota.errors import Corrupt, InvalidInput
+from rota.errors import InvalidInput
 from rota.manage.signals import prediction_log
 from rota.records.signal import Prediction
 from rota.records.time import DAY_US
@@ -154,10 +154,11 @@ def test_versions_with_other_features_and_even_other_types_share_the_log(journal
     assert log["v__c"].to_list()[-1] == 1.0
 
 
-def test_a_foreign_entry_is_reported_and_not_skipped(journal, tables):
+def test_an_entry_that_cannot_be_read_is_set_apart_and_holds_back_no_other(journal, tables):
     journal.append("predictions/delay", [b"not an entry"])
-    with pytest.raises(Corrupt, match="prediction log"):
-        prediction_log.flush(journal, tables, "delay")
+    prediction_log.append(journal, "delay", [prediction("p1")])
+    assert prediction_log.flush(journal, tables, "delay") == 1
+    assert [payload for chunk in journal.read("unread/predictions/delay") for payload in chunk.payloads] == [b"not an entry"]
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", "x" * 200])

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rota.errors import is_engine_panic
+
 
 class EnginePanicked(Exception):
     """An engine gave up in the middle of its work: bytes it did not expect, or a mistake of its own."""
@@ -14,6 +16,6 @@ def panics_caught() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not is_engine_panic(error):
             raise
         raise EnginePanicked(str(error)) from error

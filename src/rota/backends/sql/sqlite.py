@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 
+from rota.backends.shared.durable_files import sync_directory
 from rota.backends.sql.errors import translated
 from rota.errors import InvalidInput, Unavailable
 
@@ -66,6 +67,7 @@ def copy(file: Path, target: Path) -> None:
     with unfinished.open("rb") as written:
         os.fsync(written.fileno())
     unfinished.replace(target)
+    sync_directory(target.parent)
 
 
 def _prepare(connection: sqlite3.Connection, record: Any) -> None:

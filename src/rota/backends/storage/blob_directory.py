@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from rota.backends.shared.disk_errors import disk_errors
+from rota.backends.shared.durable_files import make_directories, sync_directory
 from rota.backends.shared.safe_names import check_digest
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.records.record import digest as digest_of
@@ -31,14 +32,16 @@ class BlobDirectory:
         self._root = root.resolve()
         self._incoming = self._root / "incoming"
         with disk_errors("opening the blobs", self._root):
-            self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(self._incoming)
             _remove_abandoned(self._incoming)
 
     def put(self, data: bytes) -> str:
         digest = digest_of(data)
         path = self._path(digest)
         with disk_errors(f"storing a blob of {len(data)} bytes", self._root):
-            if not _kept_young(path, digest):
+            if _kept_young(path, digest):
+                sync_directory(path.parent)  # whoever put it a moment ago may not have come to that
+            else:
                 self._write(path, data)
         return digest
 
@@ -114,7 +117,7 @@ class BlobDirectory:
             raise NotFound(f"there is no blob {digest} in {self._root}; was it deleted, or is this another home?", digest=digest) from None
 
     def _damaged(self, digest: str) -> Corrupt:
-        return Corrupt(f"blob {digest} in {self._root} does not hold what was stored; put the same bytes again or restore it", digest=digest)
+        return Corrupt(f"blob {self._path(digest)} does not hold what was stored; put the same bytes again or restore that file", digest=digest)
 
     def _pieces(self, file: BinaryIO, digest: str) -> Iterator[bytes]:
         found = hashlib.sha256()
@@ -153,11 +156,9 @@ class BlobDirectory:
         """Let the written file appear as the blob, for good."""
         file.flush()
         os.fsync(file.fileno())
-        if not path.parent.exists():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            _sync_directory(self._root)
+        make_directories(path.parent)
         temporary.rename(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def _kept_young(path: Path, digest: str) -> bool:
@@ -174,14 +175,6 @@ def _kept_young(path: Path, digest: str) -> bool:
 
 def _touched_us(found: os.stat_result) -> Micros:
     return found.st_mtime_ns // 1_000
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_abandoned(folder: Path) -> None:

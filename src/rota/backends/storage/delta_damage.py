@@ -43,6 +43,8 @@ def _set_aside(folder: TableFolder) -> list[str]:
             delta_commits.read(folder, int(found[1]))
         elif found and not _is_readable(folder.address(file.name), folder):
             damaged.append(file.name)
+    if damaged and _HINT not in damaged and folder.read(_HINT) is not None:
+        damaged.append(_HINT)  # it leads to a checkpoint that is gone
     for name in damaged:
         logger.error("%s is damaged and was set aside", folder.address(name), extra={"action": "set_aside", "file": folder.address(name)})
         folder.set_aside(name)

@@ -40,7 +40,8 @@ TIMEOUT_S = 600.0
 class Adopter:
     """What adopting needs besides the version: the platform's formats, and where foreign files are read.
 
-    `convert` is the "module:name" of what `compute` calls to read a foreign model's file, given an `Order` as plain values.
+    `convert` is the "module:name" of what `compute` calls to read a foreign model's file, given an `Order` as plain values; `temporary` is where
+    files lie meanwhile (None: the system's temporary directory).
     """
 
     repositories: Repositories
@@ -48,6 +49,7 @@ class Adopter:
     compute: Compute
     convert: str
     timeout_s: float = TIMEOUT_S
+    temporary: Callable[[], Path | None] = lambda: None
     stopped: Callable[[], bool] = lambda: False
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +142,7 @@ class Adopter:
         pickled = foreign.format == "pickle"
         if pickled and not pickle_signing.is_allowed(self.repositories.metadata, version.model):
             raise Refused(f"{pickle_signing.refusal(version.model)}, then `rota models adopt {version.id}`")
-        with tempfile.TemporaryDirectory(prefix="rota-adopt-") as name:
+        with tempfile.TemporaryDirectory(prefix="rota-adopt-", dir=self.temporary()) as name:
             folder = Path(name)
             example = foreign.example if foreign.example and files[foreign.example].size <= mlmodel.LARGEST_EXAMPLE else ""
             answers = mlmodel.AUTHOR_ANSWERS if mlmodel.AUTHOR_ANSWERS in files else ""

@@ -23,7 +23,7 @@ from rota.records.run import ENDED, RunQuery
 from rota.records.signal import Alert
 from rota.records.time import DAY_US, Micros
 
-What = Literal["experiment_run", "experiment", "logged_model", "file", "blob", "table", "run", "event"]
+What = Literal["experiment_run", "experiment", "logged_model", "file", "blob", "table", "table files", "run", "event"]
 Progress = Callable[[str], None]
 _AT_ONCE = 500
 

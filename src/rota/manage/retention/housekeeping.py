@@ -1,23 +1,35 @@
 """Housekeeping: what workers do now and then beside their runs, and garbage collection with the platform's retention rules."""
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
+import msgspec
+
+from rota.errors import Conflict, is_engine_panic
 from rota.manage.features.join import compaction
 from rota.manage.features.materialization.upkeep import Upkeep
 from rota.manage.features.writer import Feed
 from rota.manage.lineage import audit_chain
 from rota.manage.repositories import Repositories
-from rota.manage.retention import collect
+from rota.manage.retention import collect, table_upkeep
 from rota.manage.retention.expiry import Rules
-from rota.manage.signals import business_outcomes, labels, prediction_log
+from rota.manage.signals import alerts, drains, platform_alerts
 from rota.ports.clock import Clock
+from rota.records.condition import Condition, ConditionStatus
 from rota.records.data import Source
-from rota.records.time import HOUR_US, Micros
+from rota.records.time import HOUR_US, SECOND_US, Micros
 
 logger = logging.getLogger("rota.manage")
 
+VACUUM_EVERY_US = 900 * SECOND_US
+LOW_BYTES = 1_000_000_000
+"""Less free space than this is told of; less than a tenth of it is a failure at hand."""
+_PARTS = frozenset({"upkeep", "spool", "journal", "journal damage", "history", "table", "disk"})
 RESORT_TAIL = 0.1
 """The share of a history that may lie unsorted behind its sorted copy before a worker sorts it anew."""
 
@@ -27,7 +39,7 @@ class Housekeeping:
     """Keeps a home tidy.
 
     `drain_spool` stores what killed programs had logged; `handled` gives the position of the last event that was reacted to;
-    `wall` is the machine's clock, also where the platform follows a replayed one.
+    `wall` is the machine's clock, also where the platform follows a replayed one. `home` is the directory whose disk is watched.
     """
 
     repositories: Repositories
@@ -37,28 +49,74 @@ class Housekeeping:
     drain_spool: Callable[[], object]
     handled: Callable[[], int]
     upkeep: Upkeep
+    home: Path
     head_keepers: Sequence[Callable[[int, str, Micros], None]] = ()
     head_every_us: Micros = HOUR_US
     _head_logged_us: Micros = 0
+    _vacuumed_us: Micros = 0
+    _tables_ill: tuple[Condition, ...] = ()
 
-    def run(self) -> None:
-        """Store what killed programs had logged, flush pushed rows and signals into tables, see to what is not online, sort long histories."""
+    def run(self) -> tuple[Condition, ...]:
+        """Store what killed programs had logged, flush pushed rows and signals into tables, see to what is not online, sort long histories,
+        and let go what was replaced.
+
+        What fails keeps nothing else from it: it is returned as a condition that is not well, and an alert of the platform tells of it. A part
+        that is not named is well; those of the online store are named always.
+        """
         r = self.repositories
-        self.upkeep.submit()
-        for stream in (prediction_log.STREAM, labels.STREAM, business_outcomes.STREAM):
-            stream.flush_all(r.journal, r.tables)  # also of endpoints that no monitor looks at
-        self.drain_spool()
-        self.feed.pushes.flush_all()
+        ill: list[Condition] = []
+        self._contained(ill, "upkeep", self.upkeep.submit)
+        ill += drains.drain_all(r)
+        self._contained(ill, "spool", self.drain_spool)
+        self._contained(ill, "journal:push", self.feed.pushes.flush_all)
         for source in r.metadata.find(Source):
-            compaction.compact(r.tables, r.metadata, source, least_tail=RESORT_TAIL)
+            self._contained(ill, f"history:{source.name}", partial(compaction.compact, r.tables, r.metadata, source, least_tail=RESORT_TAIL))
+        if abs(self.wall.now_us() - self._vacuumed_us) >= VACUUM_EVERY_US:  # also where the clock was set back
+            self._tables_ill = table_upkeep.keep(r, self.rules.grace_us, wall_us=self.wall.now_us()).conditions
+            self._vacuumed_us = self.wall.now_us()
+        ill += [*self._tables_ill, *self._disk()]
         self._log_audit_head()
+        self._settle(ill)
+        return (*ill, *self.upkeep.conditions)
 
     def collect_garbage(self, *, actor: str, dry_run: bool = False, progress: collect.Progress = lambda _: None) -> collect.Collection:
-        """Remove what retention lets go; what killed programs had logged is stored first, for it may name blobs."""
+        """Remove what retention lets go; what killed programs had logged is stored first, for it may name blobs. Tables are vacuumed behind it."""
         if not dry_run:
             self.drain_spool()
+            drains.drain_all(self.repositories)
         handled, wall_us = self.handled(), self.wall.now_us()
-        return collect.collect(self.repositories, self.rules, wall_us=wall_us, actor=actor, handled=handled, dry_run=dry_run, progress=progress)
+        found = collect.collect(self.repositories, self.rules, wall_us=wall_us, actor=actor, handled=handled, dry_run=dry_run, progress=progress)
+        if dry_run:
+            return found
+        kept = table_upkeep.keep(self.repositories, self.rules.grace_us, wall_us=self.wall.now_us(), progress=progress)
+        freed = tuple(collect.Removal("table files", name, "no version that may be read needs them", size) for name, size in kept.freed.items())
+        return msgspec.structs.replace(found, removals=(*found.removals, *freed))
+
+    def _contained(self, ill: list[Condition], name: str, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_engine_panic(error):
+                raise
+            logger.warning("housekeeping, %s: %s", name, error, extra={"action": "housekeeping", "part": name})
+            ill.append(Condition(name, "failed", f"housekeeping could not do its part {name!r}: {type(error).__name__}: {error}"))
+
+    def _disk(self) -> tuple[Condition, ...]:
+        """The file system of the home, where less than a GB is free."""
+        if not self.home.exists() or (disk := shutil.disk_usage(self.home)).free >= LOW_BYTES:
+            return ()
+        status: ConditionStatus = "failed" if disk.free < LOW_BYTES // 10 else "degraded"
+        message = f"{disk.free / 1e6:.0f} MB are free where {self.home} lies; free space there, or `rota gc` with shorter `retention_*` settings"
+        return (Condition("disk", status, message, {"free_bytes": disk.free, "total_bytes": disk.total}),)
+
+    def _settle(self, ill: Sequence[Condition]) -> None:
+        """Alerts for what is not well, and an end to those of what is well again."""
+        metadata, names = self.repositories.metadata, {each.name for each in ill}
+        standing = [alert.subject for alert in alerts.open_alerts(metadata, platform_alerts.PLATFORM)]
+        well = [Condition(name, "well") for name in standing if name not in names and name.partition(":")[0] in _PARTS]
+        if ill or well:
+            with suppress(Conflict):  # another process settled them at the same moment
+                platform_alerts.settle(metadata, [*ill, *well], actor="housekeeping", now_us=self.repositories.clock.now_us())
 
     def _log_audit_head(self) -> None:
         """Now and then the log and the places outside are told where the audit log ends; against such a line a cut tail is found."""

@@ -6,16 +6,21 @@ and its writer is gone. `arrived` records the event `data.arrived` for rows that
 growing number. Either may be killed at any point and repeated by any process.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
+from rota.errors import Corrupt
 from rota.ports.journal import Chunk, Journal
 from rota.ports.metadata import Batch, Metadata, transact
 from rota.ports.tables import Tables
 from rota.records.signal import Cursor, Event
 from rota.records.time import Micros
 
+logger = logging.getLogger("rota.manage")
+UNREAD = "unread"
+"""The folder of streams into which entries go that cannot be read, so that they hold back no others."""
 COMPACT_EVERY = 25
 """Appends between two compactions: each scan opens every file, and a file costs about 0.2 ms."""
 
@@ -28,11 +33,14 @@ def drain(journal: Journal, tables: Tables, name: str, frame_of: Callable[[Seque
     rows = 0
     reached: dict[str, int] = {}
     for chunk in _new_chunks(journal, tables, name, reached):
-        frame = frame_of(chunk.payloads)
+        frame = _read(journal, name, chunk.payloads, frame_of)
         tidy(tables, name, tables.append(name, frame, batch=(chunk.segment, chunk.end)))
         rows += frame.height
     for segment, end in reached.items():
         journal.drop(name, segment, end)
+    for damaged in journal.damaged():
+        if damaged.stream == name and damaged.segment not in reached:  # nothing in it could be read
+            journal.drop(name, damaged.segment, max(tables.sequence(name, damaged.segment), 0))
     return rows
 
 
@@ -62,6 +70,25 @@ def arrived(metadata: Metadata, source: str, rows: int, *, writer: str, upto: in
         return rows > 0
 
     return transact(record)
+
+
+def _read(journal: Journal, name: str, payloads: Sequence[bytes], frame_of: Callable[[Sequence[bytes]], pl.DataFrame]) -> pl.DataFrame:
+    """The rows of entries. One that cannot be read is set apart, whole and durably, as an entry of the stream `unread/<name>`."""
+    try:
+        return frame_of(payloads)
+    except Corrupt as error:
+        first = str(error)
+    good, bad = list[bytes](), list[bytes]()
+    for payload in payloads:
+        try:
+            frame_of([payload])
+        except Corrupt:
+            bad.append(payload)
+        else:
+            good.append(payload)
+    journal.append(f"{UNREAD}/{name}", bad, sync=True)
+    logger.error("%d entries of %s were set apart: %s", len(bad), name, first, extra={"action": "unread", "stream": name})
+    return frame_of(good)
 
 
 def _new_chunks(journal: Journal, tables: Tables, name: str, reached: dict[str, int]) -> Iterator[Chunk]:

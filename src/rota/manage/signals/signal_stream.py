@@ -90,8 +90,12 @@ class SignalStream(Generic[S]):
 
         Whoever reads tables calls it first: what was acknowledged a moment ago is then there.
         """
-        names = [name for name in journal.streams() if name == self.unplaced or name.startswith(f"{self.folder}/")]
-        return sum(self.flush(journal, tables, "" if name == self.unplaced else name.removeprefix(f"{self.folder}/")) for name in sorted(names))
+        return sum(self.flush(journal, tables, endpoint) for endpoint in self.endpoints(journal))
+
+    def endpoints(self, journal: Journal) -> list[str]:
+        """The endpoints that have entries in the journal."""
+        names = sorted(name for name in journal.streams() if name == self.unplaced or name.startswith(f"{self.folder}/"))
+        return ["" if name == self.unplaced else name.removeprefix(f"{self.folder}/") for name in names]
 
     def scan(self, tables: Tables, endpoint: str, columns: Sequence[str] | None = None) -> pl.LazyFrame:
         """Every stored row of an endpoint, repetitions included; no rows (of `columns`) where nothing was stored yet."""

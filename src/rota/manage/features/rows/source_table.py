@@ -19,7 +19,12 @@ REPLACED, REPLACED_EVENT = "_replaced_us", "_replaced_event_us"
 
 
 def table(source: Source) -> str:
-    return f"sources/{source.name}"
+    return table_of(source.name)
+
+
+def table_of(name: str) -> str:
+    """The table of the source of that name."""
+    return f"sources/{name}"
 
 
 def fields(source: Source) -> dict[str, Type]:
