@@ -46,6 +46,7 @@ PUBLIC = [
     "Refused",
     "ReleasePolicy",
     "RequestSource",
+    "RetryPolicy",
     "RotaError",
     "Rows",
     "Settings",

@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.release import error_rate as error_rate
     from rota.records.release import latency_p95 as latency_p95
     from rota.records.release import metric as metric
+    from rota.records.run import RetryPolicy as RetryPolicy
     from rota.records.run import TrainingPipeline as TrainingPipeline
     from rota.records.run import at_least as at_least
     from rota.records.run import at_most as at_most
@@ -132,6 +133,7 @@ _HOMES: Mapping[str, str] = {
     "mean": "rota.records.data",
     "metric": "rota.records.release",
     "new_data": "rota.records.run",
+    "RetryPolicy": "rota.records.run",
     "not_worse_than_champion": "rota.records.run",
     "on_alert": "rota.records.run",
     "outcomes": "rota.records.data",

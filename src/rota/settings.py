@@ -124,7 +124,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         int,
         SettingDescription(
             group=PROCESSES,
-            text="Worker processes; each executes one durable run at a time (training, rollout, monitoring).",
+            text="Worker processes; each executes one training at a time, and rollouts and monitors beside it.",
             reason="Two trainings at once compete for the same cores and memory.",
             low=1,
             high=64,
@@ -145,7 +145,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         float,
         SettingDescription(
             group=PROCESSES,
-            text="Time between two looks for work (workers) and for a new release (prediction processes).",
+            text="Time between two looks for work (workers, up to a second when idle) and for a new release (prediction processes).",
             reason="A new release is noticed at once for a person, at the price of ten small reads a second.",
             unit="seconds",
             low=0.01,

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from rota import engines, http_origin, record_engines
 from rota.deploy.delivery import Deliveries
 from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.spool_recovery import drain
-from rota.durable.workflow import Worker, Workflow
+from rota.durable.worker import Worker
+from rota.durable.workflow import Workflow
 from rota.loop.context import LoopContext
 from rota.loop.event_loop import Loop
 from rota.loop.pipelines import Pipelines
@@ -41,6 +43,7 @@ from rota.ports.compute import Compute
 from rota.ports.inputs import Inputs
 from rota.ports.models import ModelFormat
 from rota.records.access import Identity, Role
+from rota.records.condition import Condition
 from rota.records.data import FeatureService
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode, plain
@@ -52,7 +55,7 @@ from rota.serve.prediction_tokens import PredictionTokens, TokenSource
 from rota.serve.release_poller import ModelSource, OpenedFeatures, ReleasePoller
 from rota.settings import Settings
 from rota.settings import load as load_settings
-from rota.train import fitting
+from rota.train import fitting, triggers
 from rota.train.continuous import TrainWorkflow
 
 SPOOL = "spool"
@@ -162,6 +165,17 @@ class Platform:
             int(s.audit_head_s * 1_000_000),
         )
 
+    @property
+    def condition_sources(self) -> Mapping[str, Callable[[], Sequence[Condition]]]:
+        """Who tells how a part of this platform is, beside a process of itself: workers collect them and alert, doctor and readiness ask them.
+
+        A part that is to be watched is a line here. What housekeeping meets it tells by itself, when it meets it.
+        """
+        return {
+            "loop": self.loop.conditions,
+            "pipelines": partial(triggers.stopped_pipelines, self.repositories, self.settings.environment),
+        }
+
     @cached_property
     def processes(self) -> "Processes":
         """What the processes of a running platform are made of."""
@@ -222,11 +236,11 @@ class Processes:
             MATERIALIZE: MaterializeWorkflow(p.feed.materializer),
         }
 
-    def worker(self, name: str, *, workflows: Sequence[str] = ()) -> Worker:
-        """A worker for all workflows, or for some of them; `name` is its name in leases and logs."""
+    def worker(self, name: str, *, workflows: Sequence[str] = (), stopping: threading.Event | None = None) -> Worker:
+        """A worker for all workflows, or for some of them; `name` is its name in leases and logs. `stopping` set: it gives its runs back."""
         p = self.platform
         executed = {key: workflow for key, workflow in self.workflows().items() if not workflows or key in workflows}
-        return Worker(name, p.repositories.runs, p.repositories.clock, executed, p.settings.lease_s)
+        return Worker(name, p.repositories.runs, p.repositories.clock, executed, p.settings.lease_s, stopping=stopping or threading.Event())
 
     def prediction_app(self, process: str) -> PredictionApp:
         """The ASGI application of one prediction process."""

@@ -305,6 +305,17 @@ def test_training_is_queued_for_a_worker_and_refused_while_one_is_active(home):
     assert json.loads(home.rota("runs", "show", run, "--json").stdout)["run"]["status"] == "queued"
 
 
+def test_a_run_is_cancelled_once_with_its_reason(home):
+    ended = json.loads(home.rota("runs", "cancel", "r1", "--reason", "wrong data", "--json").stdout)
+    assert ended["status"] == "cancelled"
+    assert ended["error"].endswith(": wrong data")
+    assert "has ended already, as cancelled" in home.rota("runs", "cancel", "r1").stderr
+    assert "there is no run 'nix'" in home.rota("runs", "cancel", "nix").stderr
+    assert home.rota("train", "delay", "--json").exit_code == 0  # nothing is active any more
+    with home.open() as platform:
+        assert [entry.body["reason"] for entry in platform.repositories.metadata.audit() if entry.action == "run.cancel"] == ["wrong data"]
+
+
 def test_a_monitor_run_is_queued_for_a_worker(home):
     run = json.loads(home.rota("monitor", "run", "delay", "--json").stdout)["run"]
     assert json.loads(home.rota("runs", "show", run, "--json").stdout)["run"]["arguments"] == {"endpoint": "delay"}

@@ -16,7 +16,7 @@ from rota.backends.memory.tracking import MemoryTracking
 from rota.deploy import releases
 from rota.deploy.delivery import rollout_run
 from rota.deploy.rollout import RolloutWorkflow
-from rota.durable.workflow import Worker
+from rota.durable.worker import Worker
 from rota.manage.repositories import Repositories
 from rota.manage.signals import labels, prediction_log
 from rota.ports.metadata import Batch

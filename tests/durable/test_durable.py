@@ -14,12 +14,13 @@ from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.runs import MemoryRuns
 from rota.backends.sql.metadata import SqlMetadata
 from rota.backends.sql.runs import SqlRuns
-from rota.durable.workflow import CONFLICTS, MAX_ATTEMPTS, RETRY_AFTER_S, Blocked, Worker
-from rota.errors import InvalidInput, LostLease, Unavailable
+from rota.durable.worker import MAX_ATTEMPTS, Worker, cancel
+from rota.durable.workflow import CONFLICTS, RETRY_AFTER_S, Blocked, StepWork
+from rota.errors import Conflict, Interrupted, InvalidInput, LostLease, Unavailable
 from rota.manage.lineage.audit_chain import verify_audit
 from rota.ports.metadata import Batch
 from rota.records.model import Alias
-from rota.records.run import Run
+from rota.records.run import RetryPolicy, Run
 from rota.records.signal import Event
 from rota.testing import FakeClock, FakeSeconds
 
@@ -54,6 +55,16 @@ class World:
 
     def subjects(self):
         return [entry.subject for entry in self.metadata.audit()]
+
+
+class SettableClock:
+    """A platform clock that may be set back, as the machine's may."""
+
+    def __init__(self, at_us):
+        self.at_us = at_us
+
+    def now_us(self):
+        return self.at_us
 
 
 @pytest.fixture
@@ -238,13 +249,148 @@ def test_an_engine_that_did_not_answer_is_asked_again_and_nothing_is_committed_t
     assert world.subjects() == ["a"]
 
 
-def test_an_engine_that_never_answers_fails_the_run(world):
-    def work(todo):
-        raise Unavailable("no answer")
+@pytest.mark.parametrize("where", ["in a step", "beside the steps"])
+def test_an_engine_that_is_away_is_waited_for_and_never_a_verdict(world, caplog, where):
+    """Ten minutes: the same run, no attempt more, two lines of log."""
+    caplog.set_level(logging.INFO, logger="rota.durable")
+    away = [True]
 
-    world.work(lambda context, arguments: context.step("a", work))
-    assert (world.run.status, world.run.error) == ("failed", "Unavailable: no answer")
-    assert world.paused == list(RETRY_AFTER_S)
+    def work(todo):
+        if away[0]:
+            raise Unavailable("no answer")
+        return effect(todo, "a")
+
+    def flow(context, arguments):
+        try:
+            return context.step("a", work) if where == "in a step" else work(StepWork(context.run, 0))
+        except Exception as error:
+            if where == "in a step":
+                return f"a verdict from {error}"
+            raise
+
+    worker = world.worker(flow)
+    for _ in range(20):
+        assert worker.work_once()
+        assert (world.run.status, world.run.attempts) == ("parked", 1)
+        assert "no answer" in world.run.waiting_for
+        assert worker.work_once() is False  # not before a while
+        world.seconds.pass_by(30)
+    away[0] = False
+    assert worker.work_once()
+    assert (world.run.status, world.run.result, world.run.attempts) == ("succeeded", "a", 1)
+    told = [record.action for record in caplog.records if record.action in ("outage", "outage_over", "retry", "run_failed")]
+    assert told == ["outage", "outage_over"]
+
+
+def test_what_was_done_is_stored_however_long_the_queue_is_away(world, monkeypatch):
+    record, away, done = world.runs.record, [Unavailable("busy")] * 50, []
+
+    def sometimes(*args):
+        if away:
+            raise away.pop()
+        record(*args)
+
+    monkeypatch.setattr(world.runs, "record", sometimes)
+    world.work(three_steps(done))
+    assert done == ["a", "b", "c"]
+    assert (world.run.status, world.run.attempts) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "cause", "times"),
+    [
+        (RetryPolicy(), "timeout", 1),
+        (RetryPolicy(), "died", 1),
+        (RetryPolicy(attempts=3), "timeout", 1),
+        (RetryPolicy(attempts=3), "died", 3),
+        (RetryPolicy(attempts=3, retry_on_timeout=True), "timeout", 3),
+    ],
+)
+def test_a_step_that_was_ended_is_begun_again_only_where_it_says_so(world, policy, cause, times):
+    tries = []
+
+    def work(todo):
+        tries.append(1)
+        raise Interrupted("it was ended", cause=cause)
+
+    world.work(lambda context, arguments: context.step("a", work, retry=policy))
+    assert len(tries) == times
+    assert (world.run.status, world.run.error) == ("failed", "Interrupted: it was ended")
+    assert world.work(three_steps([])) is False
+
+
+def test_a_worker_that_is_told_to_stop_gives_its_run_back_and_the_next_goes_on(world):
+    first, second = [], []
+
+    def flow(context, arguments):
+        for name in ("a", "b", "c"):
+            context.step(name, lambda work, name=name: (first.append(name), name == "b" and worker.stopping.set(), effect(work, name))[-1])
+
+    worker = world.worker(flow)
+    worker.work_once()
+    assert (world.run.status, world.run.worker, first) == ("parked", "", ["a", "b"])
+    assert world.work(three_steps(second), "w2")
+    assert (second, world.run.attempts, world.run.status) == (["c"], 1, "succeeded")
+    assert world.subjects() == ["a", "b", "c"]
+
+
+def test_a_step_that_does_not_listen_is_given_back_too_and_stores_nothing(world):
+    def flow(context, arguments):
+        def work(todo):
+            worker.give_back()
+            assert world.work(three_steps([]), "w2")
+            return effect(todo, "late")
+
+        context.step("a", work)
+
+    worker = world.worker(flow)
+    assert worker.work_once()
+    assert (world.run.status, world.run.worker, world.subjects()) == ("succeeded", "w2", ["a", "b", "c"])
+
+
+def test_a_cancelled_run_ends_for_good_and_its_step_is_told_soon(world):
+    told = threading.Event()
+
+    def flow(context, arguments):
+        def work(todo):
+            cancel(world.runs, "r1", actor="anna", reason="wrong data", now_us=5)
+            while not todo.stopped():
+                told.wait(0.01)
+            told.set()
+            raise Interrupted("it was stopped", cause="stopped")
+
+        context.step("a", work)
+
+    world.work(flow)
+    assert told.is_set()
+    assert (world.run.status, world.run.error, world.run.ended_us) == ("cancelled", "cancelled by anna: wrong data", 5)
+    assert [(entry.action, entry.actor) for entry in world.metadata.audit()] == [("run.cancel", "anna")]
+    assert [event.body["status"] for event in world.metadata.events(0)] == ["cancelled"]
+    assert world.work(three_steps([])) is False
+    with pytest.raises(Conflict, match="cancelled"):
+        cancel(world.runs, "r1", actor="anna", reason="", now_us=6)
+
+
+def test_a_sleep_of_a_year_ahead_ends_when_the_clock_is_set_back(world):
+    year = 365 * 86_400_000_000
+    world.clock = SettableClock(year)
+    holds = []
+
+    def flow(context, arguments):
+        begun = context.step("begin", lambda work: work.now_us)
+        for hold in (1, 2):
+            context.sleep_until(begun + hold * 600_000_000)
+            holds.append(context.step(f"hold {hold}", lambda work: work.now_us))
+
+    world.work(flow)
+    world.clock.at_us = 1_000
+    assert world.work(flow) is False
+    world.clock.at_us += 600_000_000
+    assert world.work(flow)
+    assert world.work(flow) is False
+    world.clock.at_us += 600_000_000
+    assert world.work(flow)
+    assert (world.run.status, holds) == ("succeeded", [600_001_000, 600_001_000, 1_200_001_000])
 
 
 def test_a_queue_that_is_away_for_a_moment_costs_no_work(world, monkeypatch):
@@ -408,7 +554,7 @@ import os, sys, time
 from pathlib import Path
 from rota.backends.sql.metadata import SqlMetadata
 from rota.backends.sql.runs import SqlRuns
-from rota.durable.workflow import Worker
+from rota.durable.worker import Worker
 from rota.records.signal import Event
 from rota.testing import FakeClock
 

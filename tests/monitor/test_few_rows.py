@@ -15,7 +15,7 @@ from rota.backends.memory.online import MemoryOnline
 from rota.backends.memory.runs import MemoryRuns
 from rota.backends.memory.tables import MemoryTables
 from rota.backends.memory.tracking import MemoryTracking
-from rota.durable.workflow import Worker
+from rota.durable.worker import Worker
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import schema_inference, schemas
 from rota.manage.repositories import Repositories

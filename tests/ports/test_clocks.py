@@ -37,11 +37,23 @@ def test_the_system_clock_follows_the_world() -> None:
     assert before <= now <= time.time_ns() // 1_000
 
 
-def test_the_system_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_system_clock_waits_small_steps_back_out(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SystemClock()
     now = clock.now_us()
-    monkeypatch.setattr(time, "time_ns", lambda: (now - 3_600_000_000) * 1_000)
+    monkeypatch.setattr(time, "time_ns", lambda: (now - 10_000_000) * 1_000)
     assert clock.now_us() == now
+
+
+def test_the_system_clock_follows_a_clock_that_is_set_back_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One look a year ahead must not stop time for a year."""
+    clock = SystemClock()
+    now, year = clock.now_us(), 365 * 86_400_000_000
+    for at_us in (now + year, now, now + 1, now - 3_600_000_000):
+        monkeypatch.setattr(time, "time_ns", lambda at_us=at_us: at_us * 1_000)
+        assert clock.now_us() == at_us
+    assert [record.action for record in caplog.records] == ["clock_set_back"] * 2
 
 
 def test_the_system_clock_cannot_be_advanced() -> None:

@@ -23,8 +23,8 @@ class TestMemoryRuns(RunsContract):
         return MemoryMetadata()
 
     @pytest.fixture
-    def runs(self, metadata: MemoryMetadata, lease_clock: FakeSeconds) -> Runs:
-        return MemoryRuns(metadata, monotonic=lease_clock)
+    def runs(self, metadata: MemoryMetadata, lease_clock: FakeSeconds, watch: FakeSeconds) -> Runs:
+        return MemoryRuns(metadata, monotonic=lease_clock, watch=watch)
 
 
 class TestSqlRuns(RunsContract):
@@ -35,8 +35,8 @@ class TestSqlRuns(RunsContract):
         metadata.close()
 
     @pytest.fixture
-    def runs(self, metadata: SqlMetadata, lease_clock: FakeSeconds) -> Runs:
-        return SqlRuns(metadata.engine, lease_clock=lease_clock)
+    def runs(self, metadata: SqlMetadata, lease_clock: FakeSeconds, watch: FakeSeconds) -> Runs:
+        return SqlRuns(metadata.engine, lease_clock=lease_clock, watch=watch)
 
 
 class TestPostgresRuns(RunsContract):
@@ -47,8 +47,8 @@ class TestPostgresRuns(RunsContract):
         metadata.close()
 
     @pytest.fixture
-    def runs(self, metadata: SqlMetadata, lease_clock: FakeSeconds) -> Runs:
-        return SqlRuns(metadata.engine, lease_clock=lease_clock)
+    def runs(self, metadata: SqlMetadata, lease_clock: FakeSeconds, watch: FakeSeconds) -> Runs:
+        return SqlRuns(metadata.engine, lease_clock=lease_clock, watch=watch)
 
 
 @pytest.fixture

@@ -398,3 +398,22 @@ def test_who_may_not_release_sees_no_form_and_is_refused(platform: Platform, vis
     assert "<form" not in visitors["anna"].get("/endpoints/delay").text
     assert send(visitors["anna"], f"/rollouts/{rollout.id}", verb="abort", reason="r").status == 403
     assert platform.repositories.metadata.get(Rollout, rollout.id) == rollout
+
+
+def test_a_run_is_cancelled_on_its_page_by_whoever_may_start_such_a_run(platform: Platform, visitors):
+    for name, workflow in (("t1", "train"), ("o1", "rollout")):
+        platform.repositories.runs.submit(Run(name, workflow, "delay", {}, NOON_US))
+    assert "Cancel this run" in visitors["anna"].get("/runs/t1").text
+    for name, run in (("abel", "t1"), ("anna", "o1")):
+        assert "Cancel this run" not in visitors[name].get(f"/runs/{run}").text
+        assert send(visitors[name], f"/runs/{run}/cancel", reason="no").status == 403
+        assert platform.repositories.runs.get(run).status == "queued"
+    done = send(visitors["anna"], "/runs/t1/cancel", reason="the <feed> is late")
+    assert (done.status, done.headers["location"]) == (303, "/runs/t1")
+    shown = visitors["anna"].get("/runs/t1").text
+    assert "cancelled by anna: the &lt;feed&gt; is late" in shown
+    assert "Cancel this run" not in shown
+    assert send(visitors["anna"], "/runs/t1/cancel").status == 409
+    elsewhere = visitors["anna"].sending(Cookie=visitors["anna"].headers["Cookie"], Origin="https://elsewhere.example")
+    assert elsewhere.post("/runs/o1/cancel").status == 403
+    assert visitors["olga"].ask("POST", "/v1/runs/o1/cancel", b'{"reason": "enough"}').json()["status"] == "cancelled"

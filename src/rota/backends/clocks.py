@@ -1,6 +1,7 @@
 """The platform's clocks: SystemClock follows the world, ReplayClock stands still until somebody advances it."""
 
 import fcntl
+import logging
 import mmap
 import os
 import threading
@@ -10,21 +11,30 @@ from pathlib import Path
 from rota.errors import Corrupt, InvalidInput, Refused
 from rota.records.time import Micros
 
+logger = logging.getLogger("rota")
+
+STEP_US = 10_000_000
+"""The largest step back of the machine's clock that is waited out: what keeps clocks in time takes smaller ones."""
 _SIZE = 8
 _LATEST = 2**63 - 1
 
 
 class SystemClock:
-    """The machine's clock; when it is set back, time stands still here until the machine has caught up."""
+    """The machine's clock. A small step back is waited out, time stands still meanwhile; a clock that is set back is followed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._latest = 0
 
     def now_us(self) -> Micros:
+        now_us = time.time_ns() // 1_000
         with self._lock:
-            self._latest = max(self._latest, time.time_ns() // 1_000)
-            return self._latest
+            back_us = self._latest - now_us
+            self._latest = now_us if back_us > STEP_US else max(self._latest, now_us)
+            latest_us = self._latest
+        if back_us > STEP_US:
+            logger.warning("the machine's clock was set back by %.0f s", back_us / 1e6, extra={"action": "clock_set_back", "seconds": back_us / 1e6})
+        return latest_us
 
     def advance(self, to_us: Micros) -> None:
         raise Refused(

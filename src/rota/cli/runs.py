@@ -1,4 +1,4 @@
-"""Runs on the command line: durable runs of workflows, and tracked runs of experiments: list, show, search, compare, reproduce."""
+"""Runs on the command line: durable runs of workflows, and tracked runs of experiments: list, show, cancel, search, compare, reproduce."""
 
 from collections.abc import Callable
 from functools import partial
@@ -148,6 +148,22 @@ def reproduce(
         print(f"{done.run} reproduces {found.id}: {'match' if done.matches else 'DIFFERENCE'}")
     if not done.matches:
         raise Refused(f"run {found.id} was not reproduced: {', '.join(f.name for f in done.findings if f.verdict == 'differs')} differ")
+
+
+@runs.command()
+def cancel(
+    ctx: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a durable run.")],
+    reason: Annotated[str, typer.Option(help="Why, for the audit log.")] = "",
+    json: show.Json = False,
+) -> None:
+    """Cancel a durable run: what it is doing is ended within seconds, nothing more of it is stored, a rollout returns its traffic.
+
+    Example: rota runs cancel train.flight-delay.manual.1373860800000000 --reason "wrong data"
+    """
+    with opened(ctx, "pipeline.read") as platform:
+        ended = platform.pipelines.cancel(run, identity=platform.identity, reason=reason)
+    show.facts({"run": ended.id, "status": ended.status, "reason": reason}, as_json=json, record=ended)
 
 
 @runs.command()

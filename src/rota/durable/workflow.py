@@ -10,54 +10,68 @@ with finished steps answered from the journal. Sleeping and waiting end the call
     running   lease expired      -> running         another worker, with a larger fence
     running   taken over too often -> failed        the last worker (MAX_ATTEMPTS)
     running   sleeps or waits    -> parked          its worker
+    running   an engine is away  -> parked          its worker, which asks again later
+    running   its worker stops   -> parked          its worker
     running   returned           -> succeeded       its worker
     running   a gate refused     -> blocked         its worker
     running   raised             -> failed          its worker
-    any       cancelled          -> cancelled       a person
+    any open  cancelled          -> cancelled       a person
 """
 
 import logging
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from itertools import chain, repeat
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from rota.errors import InvalidInput, LostLease, Refused, RotaError, Unavailable
+from rota.errors import Interrupted, InvalidInput, LostLease, Refused, Unavailable
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch, transact
 from rota.ports.runs import Runs
 from rota.records.record import encode
-from rota.records.run import Lease, Run, RunStatus, Step
-from rota.records.signal import Event
-from rota.records.time import Micros, iso
+from rota.records.run import Lease, RetryPolicy, Run, Step
+from rota.records.time import Micros
 
 logger = logging.getLogger("rota.durable")
 
 FOREVER: Micros = 2**62
-RETRY_AFTER_S = (0.2, 1.0, 5.0)
+RETRY_AFTER_S = (0.2, 1.0, 2.0)
+"""Waits before an engine that did not answer is asked again; then its run is parked."""
+ONCE = RetryPolicy()
 CONFLICTS = 5
 """How often a step is done again because others were faster, before its run fails."""
-MAX_ATTEMPTS = 25
-"""Starts and take-overs after which a run is given up: what killed so many workers would go on killing."""
-LONGEST_ERROR = 20_000
 
 T = TypeVar("T")
 Workflow = Callable[["Context", Mapping[str, Any]], Any]
 
 
 class Parked(BaseException):
-    """Ends the call of a workflow that waits; no error, hence no Exception that the workflow's code could swallow."""
+    """Ends the call of a workflow that waits; no error, hence no Exception that the workflow's code could swallow.
 
-    def __init__(self, wake_us: Micros, waiting_for: str = "") -> None:
+    `outage` is what an engine that is away said: the run is looked at again after a while, and nothing is concluded from it.
+    """
+
+    def __init__(self, wake_us: Micros, waiting_for: str = "", *, outage: str = "") -> None:
         super().__init__(wake_us, waiting_for)
         self.wake_us = wake_us
         self.waiting_for = waiting_for
+        self.outage = outage
+
+
+class LeaseState(Protocol):
+    """What a run's code sees of its worker's hold on it."""
+
+    def stopped(self) -> bool:
+        """Whether the work is wanted no longer, for either of the two reasons."""
+        ...
+
+    def is_lost(self) -> bool:
+        """Whether the run is another worker's now, or was cancelled."""
+        ...
 
 
 class Blocked(Refused):
@@ -91,7 +105,8 @@ class StepWork:
 class Context:
     """What a workflow sees of its run."""
 
-    def __init__(self, runs: Runs, lease: Lease, clock: Clock, *, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, runs: Runs, lease: Lease, clock: Clock, hold: LeaseState, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._hold = hold
         self._runs = runs
         self._lease = lease
         self._clock = clock
@@ -107,12 +122,13 @@ class Context:
     def now_us(self) -> Micros:
         return self._clock.now_us()
 
-    def step(self, name: str, work: Callable[[StepWork], Any]) -> Any:
+    def step(self, name: str, work: Callable[[StepWork], Any], *, retry: RetryPolicy = ONCE) -> Any:
         """Do the work once: a finished step's result comes from the journal, whoever did it and whenever.
 
         The result is what JSON keeps of it (a tuple comes back as a list, NaN as None), the first time as in a replay.
         `work` may be repeated when its worker dies before the commit or somebody changed what it read, so outside of the batch
-        it must do only what can be repeated. Raises `Refused` when the journal holds another step at this place: the run was
+        it must do only what can be repeated. An engine that is away is asked again, then the run is parked until it is back; a step whose
+        own process died or took too long is repeated as `retry` says. Raises `Refused` when the journal holds another step at this place: the run was
         begun by other code; `InvalidInput` when the workflow uses a name twice.
         """
         if name in self._names:
@@ -129,35 +145,74 @@ class Context:
                     run=self.run.id,
                 )
             return done.result
+        self._go_on()
         again = partial(logger.warning, "step again", extra={"action": "step_again", "run": self.run.id, "step": name})
-        return transact(lambda: self._once(name, position, work), attempts=CONFLICTS + 1, on_conflict=again)
+        return transact(lambda: self._once(name, position, work, retry), attempts=CONFLICTS + 1, on_conflict=again)
 
-    def _once(self, name: str, position: int, work: Callable[[StepWork], Any]) -> Any:
+    def _once(self, name: str, position: int, work: Callable[[StepWork], Any], retry: RetryPolicy) -> Any:
         started = time.time_ns() // 1_000
-        todo, result = self._retried(lambda: self._attempt(work))
+        todo, result = self._worked(name, work, retry)
         step = Step(self.run.id, name, position, result, started, time.time_ns() // 1_000, self._lease.worker, self._lease.fence)
-        self._retried(lambda: self._runs.record(self._lease, step, todo.batch))
+        self._recorded(step, todo.batch)
         logger.info("step finished", extra={"action": "step_finished", "run": self.run.id, "step": name})
         return result
 
+    def _worked(self, name: str, work: Callable[[StepWork], Any], retry: RetryPolicy) -> tuple[StepWork, Any]:
+        """The work's result, begun again where its process was ended and the policy lets it."""
+        for attempt in range(1, retry.attempts + 1):
+            try:
+                return self._answered(lambda: self._attempt(work))
+            except Interrupted as error:
+                self._go_on()
+                repeated = attempt < retry.attempts and (error.facts.get("cause") != "timeout" or retry.retry_on_timeout)
+                if not repeated:
+                    raise
+                logger.warning("step interrupted: %s", error, extra={"action": "step_again", "run": self.run.id, "step": name})
+        raise AssertionError("a retry policy allows one attempt at least")
+
     def _attempt(self, work: Callable[[StepWork], Any]) -> tuple[StepWork, Any]:
         """Each attempt starts with an empty batch: what a failed one had collected must not be committed twice."""
-        todo = StepWork(self.run, self._clock.now_us())
-        return todo, _plain(work(todo))
+        todo = StepWork(self.run, self._clock.now_us(), stopped=self._hold.stopped)
+        return todo, plain_result(work(todo))
 
-    def _retried(self, act: Callable[[], T]) -> T:
-        """The one place that retries: an engine that did not answer is asked again three times."""
+    def _answered(self, act: Callable[[], T]) -> T:
+        """The one place that asks an engine again which did not answer; when it stays away the run is parked, whatever catches exceptions."""
         for wait_s in RETRY_AFTER_S:
             try:
                 return act()
-            except Unavailable:
-                logger.warning("retrying", extra={"action": "retry", "run": self.run.id, "wait_s": wait_s})
+            except Unavailable as error:
+                logger.debug("asked again: %s", error, extra={"action": "retry", "run": self.run.id, "wait_s": wait_s})
                 self._pause(wait_s)
-        return act()
+                self._go_on()
+        try:
+            return act()
+        except Unavailable as error:
+            raise Parked(0, outage=str(error)) from error
+
+    def _recorded(self, step: Step, batch: Batch) -> None:
+        """Store a finished step, however long the queue is away: what was done, perhaps for an hour, is not done again for that."""
+        waits = chain(RETRY_AFTER_S, repeat(RETRY_AFTER_S[-1]))
+        while True:
+            try:
+                return self._runs.record(self._lease, step, batch)
+            except Unavailable:
+                self._pause(next(waits))
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Between two pieces of work: whether there is still somebody who wants the next."""
+        if self._hold.is_lost():
+            raise LostLease(f"run {self.run.id!r} was cancelled or taken over; stop working on it", run=self.run.id)
+        if self._hold.stopped():
+            raise Parked(0)
+
+    def _is_over(self, at_us: Micros) -> bool:
+        """Whether a wait until a moment is over: by the clock, because it was woken for it, or because something was done behind it."""
+        return self._clock.now_us() >= at_us or self.run.sleep_us == at_us or any(position >= self._position for position in self._journal)
 
     def sleep_until(self, at_us: Micros) -> None:
         """Go on when the platform's clock has reached the moment."""
-        if self._clock.now_us() < at_us:
+        if not self._is_over(at_us):
             raise Parked(at_us)
 
     def sleep_unless(self, at_us: Micros, signal: str, look: Callable[[], Any]) -> Any:
@@ -173,7 +228,7 @@ class Context:
         found = look()
         if found is not None:
             return self.step(name, lambda _: found)
-        if self._clock.now_us() < at_us:
+        if not self._is_over(at_us):
             raise Parked(at_us, signal)
         return None
 
@@ -182,90 +237,12 @@ class Context:
 
         The answer is a step of its own: a signal that comes after the waiting ended does not change what a replay does.
         """
-        if self._position not in self._journal and signal not in self._runs.signals(self.run.id) and self._clock.now_us() < until_us:
+        if not self._is_over(until_us) and signal not in self._runs.signals(self.run.id):
             raise Parked(until_us, signal)
         return self.step(f"{self._position}: wait for {signal}", lambda _: self._runs.signals(self.run.id).get(signal))
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """Claims runs and executes them, one at a time."""
-
-    name: str
-    runs: Runs
-    clock: Clock
-    workflows: Mapping[str, Workflow]
-    lease_s: float = 5.0
-    pause: Callable[[float], None] = time.sleep
-
-    def work_once(self) -> bool:
-        """Execute one runnable run as far as it goes; False when there was none."""
-        lease = self.runs.claim(self.name, self.clock.now_us(), lease_s=self.lease_s, workflows=list(self.workflows))
-        if lease is None:
-            return False
-        try:
-            with self._kept_alive(lease):
-                self._execute(lease)
-        except LostLease:
-            logger.warning("lease lost", extra={"action": "lease_lost", "run": lease.run.id, "worker": self.name})
-        except Unavailable as error:  # the queue itself: the run is taken over when the lease ends
-            logger.error("run left to a take-over", extra={"action": "run_left", "run": lease.run.id, "error": str(error)})
-        return True
-
-    def _execute(self, lease: Lease) -> None:
-        run = lease.run
-        if run.attempts > MAX_ATTEMPTS:
-            self._finish(lease, "failed", error=f"given up after {MAX_ATTEMPTS} workers died over this run or lost it; their logs say why")
-            return
-        try:
-            context = Context(self.runs, lease, self.clock, pause=self.pause)
-            result = _plain(self.workflows[run.workflow](context, run.arguments))
-        except Parked as parked:
-            self.runs.park(lease, wake_us=parked.wake_us, waiting_for=parked.waiting_for)
-        except LostLease:
-            raise
-        except Blocked as blocked:
-            self._finish(lease, "blocked", error=str(blocked))
-        except RotaError as error:
-            logger.error("run failed", extra={"action": "run_failed", "run": run.id, "error": str(error)})
-            self._finish(lease, "failed", error=f"{type(error).__name__}: {error}")
-        except Exception as error:
-            logger.exception("run failed", extra={"action": "run_failed", "run": run.id})
-            self._finish(lease, "failed", error="".join(traceback.format_exception(error)[-3:]))
-        else:
-            self._finish(lease, "succeeded", result=result)
-
-    def _finish(self, lease: Lease, status: RunStatus, *, result: Any = None, error: str = "") -> None:
-        now_us = self.clock.now_us()
-        batch = Batch()
-        body = {"workflow": lease.run.workflow, "subject": lease.run.subject, "status": status}
-        batch.event(Event("run.finished", lease.run.id, now_us, body))
-        self.runs.finish(lease, status, ended_us=now_us, result=result, error=_storable(error), batch=batch)
-        logger.info("run finished", extra={"action": "run_finished", "run": lease.run.id, "status": status, "at": iso(now_us)})
-
-    @contextmanager
-    def _kept_alive(self, lease: Lease) -> Iterator[None]:
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(self.lease_s / 3):
-                try:
-                    self.runs.renew(lease, lease_s=self.lease_s)
-                except LostLease:
-                    return
-                except Unavailable:
-                    logger.warning("lease not renewed", extra={"action": "renew_failed", "run": lease.run.id})
-
-        thread = threading.Thread(target=renew, name=f"lease-{lease.run.id}", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-
-
-def _plain(result: Any) -> Any:
+def plain_result(result: Any) -> Any:
     """What the journal would give back of a result."""
     try:
         return msgspec.json.decode(encode(result))
@@ -273,8 +250,3 @@ def _plain(result: Any) -> Any:
         raise InvalidInput(
             f"a {type(result).__name__} cannot be kept as JSON: {error}; return plain values, and bulk data as a blob's digest"
         ) from error
-
-
-def _storable(error: str) -> str:
-    """An error's text as every engine keeps it: no NUL, no half characters, and the end of a very long one."""
-    return error[-LONGEST_ERROR:].replace("\0", "\\0").encode(errors="backslashreplace").decode()

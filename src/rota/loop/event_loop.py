@@ -2,18 +2,22 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
-from rota.errors import Conflict, Unavailable
+from rota.errors import Conflict, Corrupt, Unavailable
 from rota.loop import table
 from rota.loop.context import LoopContext
 from rota.loop.schedules import Schedules
-from rota.ports.metadata import Batch
+from rota.ports.metadata import Batch, transact
+from rota.records.condition import Condition
 from rota.records.run import OPEN_STATUSES, Run, RunQuery
 from rota.records.signal import Cursor, Event
 
 logger = logging.getLogger("rota.loop")
 
 CONSUMER = "loop"
+RACES = 5
+"""How often a rule is asked again because another worker changed what it read."""
 
 
 class Loop:
@@ -23,6 +27,7 @@ class Loop:
         self.context = context
         self.schedules = Schedules(context)
         self._repositories = context.repositories
+        self._skipped: dict[str, Condition] = {}
 
     def advance(self) -> bool:
         """Fire what is due and react to what happened since; False when there was nothing to do."""
@@ -39,13 +44,36 @@ class Loop:
         """Handle every new event in order."""
         metadata = self._repositories.metadata
         cursor = metadata.get(Cursor, CONSUMER) or Cursor(CONSUMER, 0)
-        events = metadata.events(cursor.position)
+        try:
+            events = metadata.events(cursor.position)
+        except Corrupt as error:
+            return self._set_apart(cursor, error)
         for event in events:
             following = Cursor(CONSUMER, event.position)
             if not self._handle(event, cursor, following):
                 return True
             cursor = following
         return bool(events)
+
+    def conditions(self) -> list[Condition]:
+        """What the loop could not read and went on without."""
+        unread = [Condition(name, "degraded", f"it cannot be read and is left out: {why}") for name, why in self.schedules.unread.items()]
+        return [*self._skipped.values(), *unread]
+
+    def _set_apart(self, cursor: Cursor, error: Corrupt) -> bool:
+        """Go on behind an event that cannot be read: it is named in the audit log and by an alert, and holds up no other."""
+        position = int(str(error.facts["position"]))
+        batch, now_us = Batch(), self._repositories.clock.now_us()
+        batch.put(Cursor(CONSUMER, position), replacing=cursor if cursor.position else None)
+        batch.audit("rota", "loop.skip", f"event:{position}", now_us, error=str(error))
+        try:
+            self._repositories.metadata.commit(batch)
+        except Conflict:
+            return True  # another worker went on already
+        logger.error("event set apart: %s", error, extra={"action": "event_set_apart", "event": position})
+        message = f"{error}; what it would have started was not started, look at what happened at that time and start it by hand"
+        self._skipped[f"event:{position}"] = Condition(f"event:{position}", "degraded", message)
+        return True
 
     def waiting(self) -> list[str]:
         """What could go on right now: unread events, due schedules, runnable runs. Empty when the loop is at rest; the cheap questions come first.
@@ -75,7 +103,7 @@ class Loop:
         runs, batch = list[Run](), Batch()
         for rule in table.RULES.get(event.kind, ()):
             try:
-                reaction = rule(self.context, event)
+                reaction = transact(partial(rule, self.context, event), attempts=RACES, on_conflict=partial(_tell_race, event))
             except Unavailable:  # the event is still there when the engine is back
                 raise
             except Exception as error:  # one bad event must not stand in the way of all that follow
@@ -103,3 +131,7 @@ class Loop:
             self._repositories.runs.submit(run)
         if not runs or not self._repositories.runs.submit(runs[-1], batch):
             self._repositories.metadata.commit(batch)
+
+
+def _tell_race(event: Event) -> None:
+    logger.info("another worker was faster", extra={"action": "race", "event": event.position})

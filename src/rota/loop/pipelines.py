@@ -1,15 +1,24 @@
-"""Training by hand: start a deployed pipeline, or execute it in this very process."""
+"""Runs by hand: start a deployed pipeline or execute it in this very process, cancel a run of any workflow."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from rota.durable.workflow import Worker
+from rota.durable.worker import Worker, cancel
 from rota.errors import Refused
 from rota.loop.event_loop import Loop
 from rota.loop.training_rules import start_training
+from rota.manage.access import tokens
 from rota.manage.lineage import executions
+from rota.records.access import Identity, Permission
 from rota.records.run import ENDED, Run, Trigger
+
+_TO_CANCEL: Mapping[str, Permission] = {"train": "train.start", "rollout": "model.release", "adopt": "model.register"}
+
+
+def permission_to_cancel(run: Run) -> Permission:
+    """What somebody must hold to cancel a run: what it takes to start such a one; `platform.operate` for the platform's own work."""
+    return _TO_CANCEL.get(run.workflow, "platform.operate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,15 @@ class Pipelines:
         if not repositories.runs.submit(run, reaction.batch, exclusive=True):
             raise Refused(f"no run of {pipeline!r} was started: another one was a moment earlier", pipeline=pipeline)
         return run.id
+
+    def cancel(self, run_id: str, *, identity: Identity, reason: str = "") -> Run:
+        """End an open run of any workflow for good; what it was doing is stopped within seconds, a rollout returns its traffic.
+
+        Raises `NotFound`, `Refused` for whoever may not start such a run, `Conflict` for one that has ended.
+        """
+        repositories = self.loop.context.repositories
+        tokens.require(identity, permission_to_cancel(executions.get(repositories, run_id)))
+        return cancel(repositories.runs, run_id, actor=identity.name, reason=reason, now_us=repositories.clock.now_us())
 
     def run_here(self, pipeline: str, *, actor: str = "owner", progress: Callable[[str], None] = lambda _: None) -> Run:
         """Execute a training run in this process, as a worker would, and return it as it ended; `progress` hears each finished step."""

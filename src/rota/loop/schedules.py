@@ -1,17 +1,22 @@
 """Schedules: each cron expression in force becomes one event per tick that is due."""
 
+import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from rota.errors import Conflict
+from rota.errors import Conflict, Corrupt, InvalidInput
 from rota.loop.context import LoopContext
 from rota.manage.models import cron
 from rota.ports.metadata import Batch
 from rota.records.run import Deployed
 from rota.records.signal import Event, Monitor, ScheduleState
-from rota.records.time import SECOND_US, Micros
+from rota.records.time import SECOND_US, Micros, iso
+
+logger = logging.getLogger("rota.loop")
 
 LOOK_S = 0.5
+CLOCK_JUMP_S = 60
+"""How far a stored tick may lie ahead of now before it says that the clock was set back: hosts' clocks differ by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,8 @@ class Schedules:
     """Fires what is due; any number of workers may do so at once. Not thread-safe: each thread has its own."""
 
     context: LoopContext
+    unread: dict[str, str] = field(default_factory=dict)
+    """What could not be read when the schedules were looked at last, by its condition's name, and why."""
     _looked_us: Micros = 0
     _looked_s: float = float("-inf")
 
@@ -38,16 +45,22 @@ class Schedules:
             return False
         fired = False
         for schedule in self.in_force():
-            fired |= self._fire(schedule, now_us)
+            try:
+                fired |= self._fire(schedule, now_us)
+            except (Corrupt, InvalidInput) as error:  # one that cannot be read or understood holds up no other
+                self.unread[f"schedule:{schedule.name}"] = str(error)
         return fired
 
     def in_force(self) -> list[Schedule]:
         """Every schedule; monitors first, so that training sees their alerts."""
         metadata = self.context.repositories.metadata
-        watched = [Schedule(f"monitor/{monitor.endpoint.name}", monitor.schedule, 0) for monitor in metadata.find(Monitor)]
+        damaged = list[Corrupt]()
+        watched = [Schedule(f"monitor/{monitor.endpoint.name}", monitor.schedule, 0) for monitor in metadata.find(Monitor, damaged=damaged)]
+        deployments = metadata.find(Deployed, {"environment": self.context.environment}, damaged=damaged)
+        self.unread = {f"record:{error.facts['node']}": str(error) for error in damaged}
         return watched + [
             Schedule(f"train/{deployed.pipeline}/{number}", trigger.spec, deployed.since_us)
-            for deployed in metadata.find(Deployed, {"environment": self.context.environment})
+            for deployed in deployments
             for number, trigger in enumerate(deployed.definition.triggers)
             if trigger.kind == "schedule"
         ]
@@ -58,28 +71,49 @@ class Schedules:
         return [schedule.name for schedule in self.in_force() if self._tick(schedule, now_us) is not None]
 
     def _is_time(self, now_us: Micros) -> bool:
-        """Whether to look at the schedules: at most each LOOK_S of real time, unless the clock has jumped ahead."""
+        """Whether to look at the schedules: at most each LOOK_S of real time, unless the clock has jumped."""
         real_s = time.monotonic()
-        if now_us - self._looked_us < LOOK_S * SECOND_US and real_s - self._looked_s < LOOK_S:
+        if 0 <= now_us - self._looked_us < LOOK_S * SECOND_US and real_s - self._looked_s < LOOK_S:
             return False
         self._looked_us, self._looked_s = now_us, real_s
         return True
 
     def _tick(self, schedule: Schedule, now_us: Micros) -> Micros | None:
         state = self.context.repositories.metadata.get(ScheduleState, schedule.name)
-        return cron.latest_tick(schedule.cron, after_us=state.last_us if state else schedule.since_us, until_us=now_us)
+        after_us = state.last_us if state else schedule.since_us
+        return None if _is_from_later(after_us, now_us) else cron.latest_tick(schedule.cron, after_us=after_us, until_us=now_us)
 
     def _fire(self, schedule: Schedule, now_us: Micros) -> bool:
+        metadata = self.context.repositories.metadata
+        before = metadata.get(ScheduleState, schedule.name)
+        if _is_from_later(before.last_us if before else schedule.since_us, now_us):
+            self._rebase(schedule, before, now_us)
+            return True
         tick = self._tick(schedule, now_us)
         if tick is None:
             return False
-        metadata = self.context.repositories.metadata
-        before = metadata.get(ScheduleState, schedule.name)
         batch = Batch()
         batch.put(ScheduleState(schedule.name, tick), replacing=before)
         batch.event(Event("schedule.fired", schedule.name, now_us, {"tick_us": tick, "cron": schedule.cron}))
+        return self._committed(batch)
+
+    def _rebase(self, schedule: Schedule, before: ScheduleState | None, now_us: Micros) -> None:
+        """Go on from now where the last tick lies ahead of it: the clock was set back. What has ticked before now is not made up for."""
+        last_us = before.last_us if before else schedule.since_us
+        batch = Batch()
+        batch.put(ScheduleState(schedule.name, now_us), replacing=before)
+        batch.audit("rota", "schedule.rebase", schedule.name, now_us, last_tick=iso(last_us), goes_on_after=iso(now_us))
+        if self._committed(batch):
+            message = "schedule %s had ticked at %s, which is ahead of the clock: it goes on from now"
+            logger.warning(message, schedule.name, iso(last_us), extra={"action": "schedule_rebased", "schedule": schedule.name})
+
+    def _committed(self, batch: Batch) -> bool:
         try:
-            metadata.commit(batch)
+            self.context.repositories.metadata.commit(batch)
         except Conflict:  # another worker fired this tick
             return False
         return True
+
+
+def _is_from_later(last_us: Micros, now_us: Micros) -> bool:
+    return last_us > now_us + CLOCK_JUMP_S * SECOND_US

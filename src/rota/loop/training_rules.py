@@ -1,5 +1,6 @@
 """Rules that start training runs: schedules, new data, alerts, and people."""
 
+from collections.abc import Sequence
 from itertools import takewhile
 
 import msgspec
@@ -25,7 +26,7 @@ def start_training(context: LoopContext, pipeline: str, trigger: Trigger, *, cau
         return _training(pipeline, context.environment, cause=cause, run_id=run_id, now_us=now_us)
     definition = deployed.definition
     recent = repositories.runs.find(RunQuery("train", pipeline))
-    decision = triggers.decide(definition, trigger, recent, now_us=now_us)
+    decision = triggers.decide(definition, trigger, recent, now_us=now_us, alert_kinds=_alert_kinds(repositories.metadata, trigger, recent))
     delivering = _active_rollout(repositories.metadata, pipeline)
     if decision.start and delivering and trigger.kind != "manual":
         decision = triggers.TriggerDecision(False, f"version {delivering.candidate} is still being rolled out")
@@ -64,8 +65,8 @@ def train_on_new_data(context: LoopContext, event: Event) -> Reaction:
         trigger = next((t for t in deployed.definition.triggers if t.kind == "new_data"), None)
         if trigger is None or deployed.definition.dataset.labels.name != event.subject:
             continue
-        recent = context.repositories.runs.page(RunQuery("train", deployed.pipeline), limit=1).items
-        since_us = recent[0].created_us if recent else 0
+        recent, now_us = context.repositories.runs.find(RunQuery("train", deployed.pipeline)), context.repositories.clock.now_us()
+        since_us = next((run.created_us for run in recent if run.created_us <= now_us), 0)  # one dated later is from before the clock was set back
         count = _arrived(context.repositories.metadata, deployed.pipeline, event, since_us)
         batch.put(count)
         if count.rows < trigger.rows:
@@ -109,12 +110,20 @@ def _judged_first(context: LoopContext, alert: Alert, trigger: Trigger, pipeline
     promoted = metadata.page(Rollout, {"endpoint": alert.endpoint, "state": "promoted"}, order="-started_us", limit=1).items
     ended_us = (promoted[0].ended_us or 0) if promoted else 0
     until_us = ended_us + micros(trigger.cooldown)
-    if ended_us <= alert.raised_us or now_us >= until_us:
+    if ended_us <= alert.raised_us or now_us >= until_us or ended_us > now_us:
         return None
     batch = Batch()
     reason = f"version {promoted[0].candidate} was promoted at {iso(ended_us)} and is judged until {iso(until_us)}"
     batch.audit("rota", "trigger.skip", pipeline, now_us, trigger=f"alert:{alert.id}", reason=reason)
     return Reaction(batch=batch)
+
+
+def _alert_kinds(metadata: Metadata, trigger: Trigger, recent: Sequence[Run]) -> dict[str, str]:
+    """The kind of each alert that started a run; of one that is gone nothing is known."""
+    if trigger.kind != "alert":
+        return {}
+    named = {run.trigger.removeprefix("alert:") for run in recent if run.trigger.startswith("alert:")}
+    return {name: alert.kind for name in named if (alert := metadata.get(Alert, name)) is not None}
 
 
 def _deployed(context: LoopContext) -> list[Deployed]:

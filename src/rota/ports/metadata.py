@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
-from rota.errors import Conflict
+from rota.errors import Conflict, Corrupt
 from rota.records.filters import Page
 from rota.records.record import Record
 from rota.records.signal import AuditEntry, Edge, Event
@@ -82,6 +82,8 @@ class Metadata(Protocol):
     - `find` gives every record that fits, as they stood at one moment: for decisions. It filters by equality on key or index
       fields (any other field raises `InvalidInput`), orders by one of them ("-" prefix: descending; default: key; equal ones
       by key), and is stable. `get` of a missing key is None.
+      A record whose stored form cannot be read raises `Corrupt` that names it; with `damaged` it is left out, and its error is added there.
+    - `events` raises `Corrupt` with the fact `position` when the first event behind `after` cannot be read; it gives those before it first.
     - `page` gives at most `limit` of the same records in the same order (1 to MAX_PAGE, else `InvalidInput`): for lists that people
       read, and for the newest few. `after` is the `next` of the page before with the same kind, `where` and `order` (a token of
       another list raises `InvalidInput`); a full walk gives each record that was there all the while once, whatever is added or
@@ -92,7 +94,9 @@ class Metadata(Protocol):
 
     def get(self, kind: type[R], *key: str | int) -> R | None: ...
 
-    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "") -> list[R]: ...
+    def find(
+        self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", damaged: list[Corrupt] | None = None
+    ) -> list[R]: ...
 
     def page(
         self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", after: str = "", limit: int = 1_000

@@ -17,12 +17,19 @@ class Runs(Protocol):
       deterministic id fires once. `batch` commits with it, or not at all when the id exists. With `exclusive`, also
       False (nothing stored) while another run of the same workflow and subject has not ended.
     - `claim` gives the oldest runnable run (queued; parked with wake_us <= now_us or a signal waiting; running with an
-      expired lease) to exactly one caller, with a fence larger than any before, or None. `workflows` limits the choice.
+      expired lease) to exactly one caller, with a fence larger than any before, or None. `workflows` limits the choice: the runs of a
+      lane wait for each other, oldest first, and never for those of another lane. A lease is over when its time has passed, and also
+      when this queue object saw it unchanged for `lease_s` of its own monotonic time: a clock that jumps back keeps nobody waiting.
+      A run whose record cannot be read ends as failed, named, and the next is looked for.
     - `record`, `park`, `finish` and `renew` raise `LostLease` and write nothing when the lease's fence is not the
       newest. `record` is idempotent by step name: the first result stays and a second raises `Conflict`.
     - `record` and `finish` commit `batch` in the same transaction as the step or the ending.
-    - `park` gives the lease back: nothing is held while a run waits. `signal` stores a payload by name (a repeated name
+    - `park` gives the lease back: nothing is held while a run waits. With `after_s` the run is not runnable before so many seconds
+      have passed on the clock of leases, whatever the platform's clock does. With `now_us`, what is left of the wait stays the same
+      when the platform's clock is set back by more than a minute. `signal` stores a payload by name (a repeated name
       keeps the first) and wakes the run; a signal sent before the run waits is not lost.
+    - `cancel` ends an open run as cancelled at once, whoever holds it, with `reason` as its error, and commits `batch` with it; the
+      holder has lost its lease. Raises `Conflict` when the run has ended, `NotFound` when there is none.
     - `get` gives one run, or None. `find` gives every run that fits, in the order of submission: for decisions. `page` gives at
       most `limit` of them (1 to MAX_PAGE, else `InvalidInput`) for lists and for the newest few; `after` is the `next` of the page
       before with the same query (else `InvalidInput`). A walk gives each run that was there all the while once.
@@ -41,7 +48,9 @@ class Runs(Protocol):
 
     def record(self, lease: Lease, step: Step, batch: Batch) -> None: ...
 
-    def park(self, lease: Lease, *, wake_us: Micros, waiting_for: str = "") -> None: ...
+    def park(self, lease: Lease, *, wake_us: Micros, waiting_for: str = "", now_us: Micros = 0, after_s: float = 0.0) -> None: ...
+
+    def cancel(self, run_id: str, *, ended_us: Micros, reason: str = "", batch: Batch | None = None) -> Run: ...
 
     def finish(
         self, lease: Lease, status: RunStatus, *, ended_us: Micros, result: Any = None, error: str = "", batch: Batch | None = None

@@ -44,6 +44,20 @@ class Trigger(Record, frozen=True):
     cooldown: str = "0s"
 
 
+class RetryPolicy(Record, frozen=True):
+    """How often a step in a process of its own is begun in all when that process dies or takes too long; once, unless it is said.
+
+    An engine that does not answer and a worker that dies count for nothing: such a step is always begun again.
+    """
+
+    attempts: int = 1
+    retry_on_timeout: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.attempts <= 100:
+            raise InvalidInput(f"a retry policy with attempts={self.attempts}: give 1 to 100", attempts=self.attempts)
+
+
 class TrainingPipeline(Record, frozen=True):
     """A declared continuous-training pipeline: the fixed graph STEPS around the project's own training function.
 
@@ -59,6 +73,7 @@ class TrainingPipeline(Record, frozen=True):
     parameters: Mapping[str, Any] = {}
     max_runs_per_week: int = 14
     give_up_after: int = 5
+    retry: RetryPolicy = RetryPolicy()
 
     STEPS = ("ingest", "validate_data", "transform", "train", "evaluate", "validate_model", "register")
 
@@ -100,7 +115,8 @@ class Run(Record, frozen=True):
     """One execution of a durable workflow ("train", "rollout", "monitor" ...), owned by one worker at a time.
 
     `fence` grows with every claim, so a worker that lost its lease can write nothing. A parked run waits for `wake_us`
-    (the platform's clock) or for a signal named `waiting_for`, and holds no thread.
+    (the platform's clock) or for a signal named `waiting_for`, and holds no thread. `parked_us` is when it began to wait and `sleep_us`
+    the moment that its workflow named; they differ from the clock by `ahead_us` once that was set back meanwhile.
     """
 
     id: str
@@ -119,6 +135,9 @@ class Run(Record, frozen=True):
     attempts: int = 0
     result: Any = None
     error: str = ""
+    parked_us: Micros = 0
+    sleep_us: Micros = 0
+    ahead_us: Micros = 0
 
 
 @dataclass(frozen=True, slots=True)

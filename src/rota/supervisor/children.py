@@ -4,6 +4,7 @@ The supervisor starts each as a child of its own; several machines may run them 
 """
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -46,6 +47,9 @@ def worker(settings: Settings, name: str) -> None:
         signal.signal(received, lambda *_: stop.set())
     with wiring.opened(settings) as platform:
         run_worker(platform, name, stop)
+        platform.compute.close()
+    logging.shutdown()
+    os._exit(0)  # at once: a run's code that does not listen has lost its run, and nothing waits for it
 
 
 def prediction_process(settings: Settings, name: str, *, fd: int = -1) -> None:

@@ -1,51 +1,143 @@
-"""The threads of one worker process: one reacts to events, one executes runs, one keeps the home tidy."""
+"""The threads of one worker process: one reacts to events, one claims runs for the lanes that execute them, one keeps the home tidy, one reports."""
 
+import faulthandler
 import logging
+import os
+import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 
-from rota.errors import RotaError, Unavailable
+from rota.durable.pacing import Pace
+from rota.errors import Conflict
+from rota.manage.signals import platform_alerts
+from rota.ports.metadata import Batch
+from rota.records.condition import Condition, ProcessReport
+from rota.records.run import OPEN_STATUSES, RunQuery
+from rota.supervisor.lanes import LANES, LaneThreads, lane_of
+from rota.supervisor.supervised_threads import SupervisedThread
 from rota.wiring import Platform
 
 logger = logging.getLogger("rota.supervisor")
 
+REPORT_S = 10.0
+LEAVE_WITHIN_S = 6.0
+"""How long runs may take to be parked once the worker is told to stop; then they are given back as they are."""
+GONE_WITHIN_S = 9.0
+"""When the process ends at the latest, whatever holds it."""
+
 
 def run_worker(platform: Platform, name: str, stop: threading.Event) -> None:
-    """React to events and execute runs until `stop` is set."""
-    worker = platform.processes.worker(name)
-    events, runs = threading.Event(), threading.Event()
+    """React to events and execute runs until `stop` is set. The process is to end then, within a moment: no run is held any longer."""
+    _WorkerProcess(platform, name, stop).run()
 
-    def repeat(act: Callable[[], bool], own: threading.Event, other: threading.Event) -> None:
-        """Act until told to stop; what one thread did is usually work for the other, so it is woken at once."""
-        while not stop.is_set():
-            try:
-                acted = act()
-            except Unavailable as error:
-                logger.warning("an engine did not answer: %s", error, extra={"action": "unavailable", "worker": name})
-                acted = False
-            if acted:
-                other.set()
-            else:
-                own.wait(platform.settings.poll_s)
-                own.clear()
 
-    def tidied(act: Callable[[], object]) -> None:
-        try:
-            act()
-        except RotaError as error:  # the next round tries again; what is left undone is only not yet tidy
-            logger.warning("housekeeping: %s", error, extra={"action": "housekeeping", "worker": name})
+class _WorkerProcess:
+    def __init__(self, platform: Platform, name: str, stop: threading.Event) -> None:
+        self.platform = platform
+        self.name = name
+        self.stop = stop
+        self.worker = platform.processes.worker(name, stopping=stop)
+        self.lanes = [LaneThreads(lane) for lane in LANES]
+        self._events, self._runs = threading.Event(), threading.Event()
+        self._kept_tidy_once = False
+        self._housekeeping: tuple[Condition, ...] = ()
+        self._started_us = platform.access.wall.now_us()
+        poll_s = platform.settings.poll_s
+        self._paces = {"loop": Pace(poll_s, self._events), "runs": Pace(poll_s, self._runs)}
+        rests = {"housekeeping": partial(self._rest, platform.settings.housekeeping_s), "report": partial(self._rest, REPORT_S)}
+        works = {"loop": self._react, "runs": self._claim, "housekeeping": self._keep_tidy, "report": self._report}
+        self.threads = [SupervisedThread(name, work, rests.get(name) or self._paces[name].wait, stop) for name, work in works.items()]
+        self.executors = [
+            SupervisedThread(f"{lane.lane.name}-{number}", partial(self._execute_next, lane), lambda: None, stop, is_patient=True)
+            for lane in self.lanes
+            for number in range(lane.lane.threads)
+        ]
 
-    def keep_tidy() -> None:
-        tidied(platform.housekeeping.upkeep.submit)  # predictions may be waiting for it
-        while not stop.wait(platform.settings.housekeeping_s):
-            tidied(platform.housekeeping.run)
+    def run(self) -> None:
+        for thread in [*self.threads, *self.executors]:
+            thread.start()
+        self.stop.wait()
+        faulthandler.dump_traceback_later(GONE_WITHIN_S, exit=True)  # also when a library holds the interpreter's lock
+        deadline = time.monotonic() + LEAVE_WITHIN_S
+        while self.worker.executing() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.worker.give_back()
+        logger.info("worker stops", extra={"action": "worker_stops", "worker": self.name})
 
-    threads = [
-        threading.Thread(target=repeat, args=(platform.loop.advance, events, runs), name="loop", daemon=True),
-        threading.Thread(target=keep_tidy, name="housekeeping", daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    repeat(worker.work_once, runs, events)
-    for thread in threads:
-        thread.join()
+    def conditions(self) -> list[Condition]:
+        """How everything is that this process knows of."""
+        return [thread.condition() for thread in [*self.threads, *self.executors]] + platform_alerts.collected(self.platform.condition_sources)
+
+    def figures(self) -> Mapping[str, float]:
+        """Runs by lane, how old the oldest that could go on is, and what this process executes."""
+        runs, now_us = self.platform.repositories.runs, self.platform.repositories.clock.now_us()
+        waiting = [
+            run for run in runs.find(RunQuery(statuses=OPEN_STATUSES)) if run.status == "queued" or (run.status == "parked" and run.wake_us <= now_us)
+        ]
+        found = {f"waiting_runs_{lane.lane.name}": float(sum(lane_of(run.workflow) == lane.lane.name for run in waiting)) for lane in self.lanes}
+        found |= {f"executing_runs_{lane.lane.name}": float(lane.busy) for lane in self.lanes}
+        found["oldest_waiting_s"] = max((now_us - max(run.created_us, run.wake_us) for run in waiting), default=0) / 1e6
+        return found
+
+    def _react(self) -> bool:
+        acted = self.platform.loop.advance()
+        if acted:
+            self._paces["loop"].worked()
+            self._runs.set()
+        return acted
+
+    def _claim(self) -> bool:
+        """Give the oldest run of the lanes that have a thread free to its lane."""
+        free = [workflow for lane in self.lanes if lane.is_free for workflow in lane.lane.workflows]
+        lease = self.worker.claim(free) if free else None
+        if lease is None:
+            return False
+        next(lane for lane in self.lanes if lease.run.workflow in lane.lane.workflows).give(lease)
+        self._paces["runs"].worked()
+        return True
+
+    def _execute_next(self, lane: LaneThreads) -> bool:
+        return lane.execute_next(self.worker.execute, self._executed)
+
+    def _executed(self) -> None:
+        """A run ended or waits: there are events to react to, and a thread for the next."""
+        self._events.set()
+        self._runs.set()
+
+    def _keep_tidy(self) -> bool:
+        if not self._kept_tidy_once:
+            self._kept_tidy_once = True
+            self.platform.housekeeping.upkeep.submit()  # predictions may be waiting for it
+            self._runs.set()
+            return False
+        self.platform.housekeeping.run()
+        return False
+
+    def _report(self) -> bool:
+        """Store what this process says of itself, and settle the alerts about the platform."""
+        repositories, wall_us = self.platform.repositories, self.platform.access.wall.now_us()
+        conditions = self.conditions()
+        ill = tuple(condition for condition in conditions if condition.status != "well")
+        batch = Batch()
+        batch.put(
+            ProcessReport(
+                process=self.name,
+                kind="worker",
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                started_us=self._started_us,
+                at_us=wall_us,
+                conditions=ill,
+                figures=self.figures(),
+            )
+        )
+        repositories.metadata.commit(batch)
+        with suppress(Conflict):  # another worker settled the same alert at the same moment
+            platform_alerts.settle(repositories.metadata, conditions, actor=self.name, now_us=repositories.clock.now_us())
+        return False
+
+    def _rest(self, seconds: float) -> None:
+        self.stop.wait(seconds)

@@ -47,6 +47,11 @@ class RunsContract:
         return FakeSeconds()
 
     @pytest.fixture
+    def watch(self) -> FakeSeconds:
+        """The monotonic seconds by which the queue watches leases."""
+        return FakeSeconds()
+
+    @pytest.fixture
     def metadata(self) -> Metadata:
         raise NotImplementedError("give a fixture `metadata`: the store that batches go to")
 
@@ -246,6 +251,74 @@ class RunsContract:
         with pytest.raises(LostLease):
             runs.renew(Lease(queued("ghost"), "w1", 1), lease_s=5)
 
+    @pytest.mark.parametrize("after_s", [0.0, 30.0], ids=["running", "given back for a while"])
+    def test_a_clock_set_back_by_an_hour_keeps_nobody_waiting(self, runs: Runs, lease_clock: FakeSeconds, watch: FakeSeconds, after_s: float) -> None:
+        runs.submit(queued())
+        lease = claim(runs, "w1")
+        if after_s:
+            runs.park(lease, wake_us=0, after_s=after_s)
+        lease_clock.pass_by(-3_600)
+        assert runs.claim("w2", 0, lease_s=5) is None  # it is seen for the first time
+        watch.pass_by(4.9)
+        assert runs.claim("w2", 0, lease_s=5) is None
+        watch.pass_by(0.2)
+        assert claim(runs, "w2").run.worker == "w2"
+
+    def test_a_lease_that_is_renewed_is_not_over_however_long_it_is_watched(self, runs: Runs, lease_clock: FakeSeconds, watch: FakeSeconds) -> None:
+        runs.submit(queued())
+        lease = claim(runs, "w1")
+        lease_clock.pass_by(-3_600)
+        for _ in range(5):
+            assert runs.claim("w2", 0, lease_s=5) is None
+            watch.pass_by(4)
+            lease_clock.pass_by(4)
+            runs.renew(lease, lease_s=5)
+
+    # --- lanes ---
+
+    def test_a_lane_waits_for_no_other_and_is_served_oldest_first(self, runs: Runs) -> None:
+        for number in range(3):
+            runs.submit(queued(f"t{number}", workflow="train", created_us=number))
+        for number in range(3):
+            runs.submit(queued(f"m{number}", workflow="monitor", created_us=9 - number))
+        training = runs.claim("w1", 10, lease_s=5, workflows=["train"])
+        assert training is not None
+        decided = [runs.claim("w1", 10, lease_s=5, workflows=["monitor", "rollout"]) for _ in range(4)]
+        assert [each.run.id for each in decided if each] == ["m2", "m1", "m0"]
+        assert claim(runs).run.id == "t1"
+
+    # --- cancel ---
+
+    def test_an_open_run_is_cancelled_with_its_reason_and_batch(self, runs: Runs, metadata: Metadata) -> None:
+        runs.submit(queued())
+        assert runs.cancel("r1", ended_us=7, reason="wrong data", batch=batch_with_alias()).status == "cancelled"
+        found = runs.get("r1")
+        assert found is not None
+        assert (found.status, found.ended_us, found.error) == ("cancelled", 7, "wrong data")
+        assert len(metadata.find(Alias)) == 1
+        assert runs.claim("w1", FAR_US, lease_s=5) is None
+        assert runs.submit(queued("r2"), exclusive=True)
+
+    @pytest.mark.parametrize("act", ["record", "park", "finish", "renew"])
+    def test_whoever_held_a_cancelled_run_writes_nothing(self, runs: Runs, metadata: Metadata, lease_clock: FakeSeconds, act: str) -> None:
+        runs.submit(queued())
+        lease = claim(runs)
+        runs.cancel("r1", ended_us=7)
+        with pytest.raises(LostLease):
+            acts(runs)[act](lease)
+        lease_clock.pass_by(60)
+        assert runs.claim("w2", FAR_US, lease_s=5) is None
+        assert (runs.journal("r1"), metadata.find(Alias)) == ([], [])
+
+    def test_an_ended_run_is_not_cancelled(self, runs: Runs, metadata: Metadata) -> None:
+        runs.submit(queued())
+        runs.finish(claim(runs), "succeeded", ended_us=1)
+        with pytest.raises(Conflict, match="succeeded"):
+            runs.cancel("r1", ended_us=7, batch=batch_with_alias())
+        with pytest.raises(NotFound, match="nix"):
+            runs.cancel("nix", ended_us=7)
+        assert metadata.find(Alias) == []
+
     # --- record ---
 
     def test_steps_are_journaled_in_their_order(self, runs: Runs) -> None:
@@ -307,6 +380,28 @@ class RunsContract:
         for now_us in range(5):
             runs.park(claim(runs, now_us=now_us), wake_us=now_us + 1)
         assert claim(runs, now_us=9).run.attempts == 1
+
+    def test_a_run_given_back_for_a_while_is_not_runnable_before(self, runs: Runs, lease_clock: FakeSeconds) -> None:
+        runs.submit(queued())
+        runs.park(claim(runs), wake_us=0, after_s=30, waiting_for="an engine")
+        assert runs.claim("w1", FAR_US, lease_s=5) is None
+        runs.signal("r1", "noise", 1)
+        assert runs.claim("w1", FAR_US, lease_s=5) is None
+        lease_clock.pass_by(31)
+        assert claim(runs).run.attempts == 1
+
+    def test_what_is_left_of_a_wait_stays_when_the_clock_is_set_back(self, runs: Runs) -> None:
+        year, minute = 365 * 86_400_000_000, 60_000_000
+        runs.submit(queued())
+        runs.park(claim(runs, now_us=year), wake_us=year + 10 * minute, now_us=year)
+        assert runs.claim("w1", 2 * minute, lease_s=5) is None
+        assert runs.claim("w1", 12 * minute - 1, lease_s=5) is None
+        woken = claim(runs, now_us=12 * minute)
+        assert woken.run.sleep_us == year + 10 * minute  # by which the workflow knows that its sleep is over
+        runs.park(woken, wake_us=year + 20 * minute, now_us=12 * minute)  # counted from what it saw then
+        assert runs.claim("w1", 22 * minute - 1, lease_s=5) is None
+        runs.park(claim(runs, now_us=22 * minute), wake_us=30 * minute, now_us=22 * minute)
+        assert claim(runs, now_us=30 * minute).run.id == "r1"
 
     def test_a_signal_wakes_a_parked_run(self, runs: Runs) -> None:
         runs.submit(queued())

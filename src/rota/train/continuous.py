@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from rota.durable.workflow import Blocked, Context, StepWork
-from rota.errors import InvalidInput, NotFound, Refused
+from rota.errors import Interrupted, InvalidInput, NotFound, Refused
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import schemas
 from rota.manage.datasets import versions as dataset_versions
@@ -66,7 +66,7 @@ class TrainWorkflow:
         if checked["refused"]:
             raise Blocked(f"blocked by data validation: {checked['refused']}")
         fitted = context.step("transform", lambda work: self._transform(work, dataset, deployed))
-        trained = context.step("train", lambda work: self._train(work, deployed, dataset, fitted["transformation"]))
+        trained = context.step("train", lambda work: self._train(work, deployed, dataset, fitted["transformation"]), retry=deployed.definition.retry)
         scored = context.step("evaluate", lambda work: self._evaluate(work, deployed, dataset, trained["bundle"]))
         judged = context.step("validate_model", lambda _: self._validate_model(deployed, scored))
         if judged["refused"]:
@@ -153,7 +153,10 @@ class TrainWorkflow:
                 "pickle": pickle_signing.is_allowed(self.repositories.metadata, deployed.pipeline),
             }
             try:
-                made = self.compute.run(self.fit, arguments, path=self.release_tree(release), timeout_s=self.timeout_s)
+                tree = self.release_tree(release)
+                made = self.compute.run(self.fit, arguments, path=tree, timeout_s=self.timeout_s, stopped=work.stopped)
+            except Interrupted as error:
+                raise Interrupted(f"training function {deployed.definition.train!r}: {error}", **error.facts) from error
             except Refused as error:
                 empty = [name for name, cells in zip(columns, x.T, strict=True) if np.isnan(cells).all()]
                 if not empty:

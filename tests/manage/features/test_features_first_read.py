@@ -12,7 +12,7 @@ from rota.backends.memory.metadata import MemoryMetadata
 from rota.backends.memory.online import MemoryOnline
 from rota.backends.memory.runs import MemoryRuns
 from rota.backends.memory.tables import MemoryTables
-from rota.durable.workflow import Worker
+from rota.durable.worker import Worker
 from rota.errors import Unavailable
 from rota.manage.features.join import point_in_time
 from rota.manage.features.materialization import push as pushing

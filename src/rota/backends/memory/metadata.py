@@ -20,7 +20,7 @@ from rota.backends.shared.stored_form import (
     ordering,
     values_of,
 )
-from rota.errors import Conflict
+from rota.errors import Conflict, Corrupt
 from rota.ports.metadata import Anything, Batch, Put
 from rota.records.filters import Page
 from rota.records.kinds import KINDS, key_of, node
@@ -52,7 +52,14 @@ class MemoryMetadata:
             body = self._records[row_kind.name].get(parts)
         return None if body is None else decode(body, kind)
 
-    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "") -> list[R]:
+    def find(
+        self,
+        kind: type[R],
+        where: Mapping[str, str | int] | None = None,
+        *,
+        order: str = "",
+        damaged: list[Corrupt] | None = None,  # noqa: ARG002  # what lies in memory is never damaged
+    ) -> list[R]:
         return [record for _, record in self._sorted(kind, where, order)]
 
     def page(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", after: str = "", limit: int = 1_000) -> Page[R]:

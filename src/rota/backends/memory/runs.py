@@ -8,8 +8,24 @@ from typing import Any
 import msgspec
 
 from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.shared.lease_watch import LeaseWatch
 from rota.backends.shared.page_token import page_limit, token_of, values_after
-from rota.backends.shared.run_transitions import check_lease_s, check_signal, check_step, claimed, ended, held, parked, run_listing, submitted
+from rota.backends.shared.run_transitions import (
+    cancelled,
+    check_after_s,
+    check_lease_s,
+    check_signal,
+    check_step,
+    claimed,
+    ended,
+    held,
+    is_from_later,
+    parked,
+    rebase_told,
+    rebased,
+    run_listing,
+    submitted,
+)
 from rota.backends.shared.stored_form import body_of, json_of
 from rota.errors import Conflict, NotFound
 from rota.ports.metadata import Batch
@@ -36,12 +52,15 @@ class _QueuedRun:
 
 
 class MemoryRuns:
-    """`rota.ports.runs.Runs` in dictionaries; batches go to `metadata`. Leases are measured by `monotonic`, in seconds."""
+    """`rota.ports.runs.Runs` in dictionaries; batches go to `metadata`. Leases are measured by `monotonic`, in seconds, and watched by `watch`."""
 
-    def __init__(self, metadata: MemoryMetadata, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, metadata: MemoryMetadata, *, monotonic: Callable[[], float] = time.monotonic, watch: Callable[[], float] = time.monotonic
+    ) -> None:
         self._metadata = metadata
         self._lock = metadata.lock
         self._monotonic = monotonic
+        self._watch = LeaseWatch(watch)
         self._entries: dict[str, _QueuedRun] = {}
         self._fence = 0
         self._submitted = 0
@@ -59,6 +78,15 @@ class MemoryRuns:
     def claim(self, worker: str, now_us: Micros, *, lease_s: float, workflows: Collection[str] | None = None) -> Lease | None:
         check_lease_s(lease_s)
         with self._lock:
+            pairs = self._oldest_first()
+            for run, entry in pairs:
+                if is_from_later(run, now_us):
+                    after = rebased(run, now_us)
+                    self._metadata.commit(rebase_told(run, after, now_us))
+                    entry.body = body_of(after)
+            ends = [(run.id, run.fence, entry.lease_until) for run, entry in pairs if entry.lease_until > self._monotonic()]
+            for run_id, _, _ in self._watch.over(ends, lease_s=lease_s):
+                self._entries[run_id].lease_until = float("-inf")
             for run, entry in self._oldest_first():
                 if (workflows is None or run.workflow in workflows) and self._is_runnable(run, entry, now_us):
                     self._fence += 1
@@ -91,10 +119,12 @@ class MemoryRuns:
             self._metadata.commit(batch)
             journal[step.name] = body
 
-    def park(self, lease: Lease, *, wake_us: Micros, waiting_for: str = "") -> None:
+    def park(self, lease: Lease, *, wake_us: Micros, waiting_for: str = "", now_us: Micros = 0, after_s: float = 0.0) -> None:
+        check_after_s(after_s)
         with self._lock:
-            run = parked(self._held(lease), wake_us, waiting_for)
+            run = parked(self._held(lease), wake_us, waiting_for, now_us)
             entry = self._entries[run.id]
+            entry.lease_until = self._monotonic() + after_s if after_s else 0.0
             entry.body, entry.signalled = body_of(run), entry.signalled or waiting_for in entry.signals
 
     def finish(self, lease: Lease, status: RunStatus, *, ended_us: Micros, result: Any = None, error: str = "", batch: Batch | None = None) -> None:
@@ -102,6 +132,14 @@ class MemoryRuns:
             body = body_of(ended(self._held(lease), status, ended_us, result, error))
             self._metadata.commit(batch or Batch())
             self._entries[lease.run.id].body = body
+
+    def cancel(self, run_id: str, *, ended_us: Micros, reason: str = "", batch: Batch | None = None) -> Run:
+        with self._lock:
+            entry = self._entries.get(run_id)
+            run = cancelled(entry.run if entry else None, run_id, ended_us, reason)
+            self._metadata.commit(batch or Batch())
+            self._entries[run_id].body = body_of(run)
+        return run
 
     def signal(self, run_id: str, name: str, payload: Any) -> None:
         check_signal(run_id, name)
@@ -159,9 +197,10 @@ class MemoryRuns:
         return any((other.workflow, other.subject) == (run.workflow, run.subject) for other in open_runs)
 
     def _is_runnable(self, run: Run, entry: _QueuedRun, now_us: Micros) -> bool:
+        free = entry.lease_until <= self._monotonic()
         if run.status == "parked":
-            return run.wake_us <= now_us or entry.signalled
-        return run.status == "queued" or (run.status == "running" and entry.lease_until <= self._monotonic())
+            return free and (run.wake_us <= now_us or entry.signalled)
+        return run.status == "queued" or (run.status == "running" and free)
 
 
 def _age(run: Run, entry: _QueuedRun) -> tuple[int, int]:

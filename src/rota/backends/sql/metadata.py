@@ -27,7 +27,7 @@ from rota.backends.shared.stored_form import (
 from rota.backends.sql.engine import open_engine, reading, write
 from rota.backends.sql.postgresql import lock
 from rota.backends.sql.schema import KIND_TABLES, audit, edges, events
-from rota.errors import Conflict
+from rota.errors import Conflict, Corrupt
 from rota.ports.metadata import Anything, Batch, Put
 from rota.records.filters import Page
 from rota.records.kinds import node
@@ -52,10 +52,20 @@ class SqlMetadata:
             body = connection.scalar(query)
         return None if body is None else decode(body, kind)
 
-    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "") -> list[R]:
-        query = _sorted(kind, where, order)
+    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", damaged: list[Corrupt] | None = None) -> list[R]:
+        query, name, keys = _sorted(kind, where, order), kind_of(kind).name, len(kind_of(kind).key)
         with reading(self.engine) as connection:
-            return [decode(row.body, kind) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        found = []
+        for row in rows:
+            try:
+                found.append(decode(row.body, kind))
+            except Corrupt as error:
+                damage = Corrupt(f"{name} {'/'.join(map(str, row[-keys:]))}: {error}", node=f"{name}:{'/'.join(map(str, row[-keys:]))}")
+                if damaged is None:
+                    raise damage from error
+                damaged.append(damage)
+        return found
 
     def page(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", after: str = "", limit: int = 1_000) -> Page[R]:
         row_kind = kind_of(kind)
@@ -78,7 +88,15 @@ class SqlMetadata:
         query = select(events).where(events.c.position > checked_position(after)).order_by(events.c.position).limit(checked_limit(limit))
         with reading(self.engine) as connection:
             rows = connection.execute(query).all()
-        return [msgspec.structs.replace(decode(row.body, Event), position=row.position) for row in rows]
+        found = list[Event]()
+        for row in rows:
+            try:
+                found.append(msgspec.structs.replace(decode(row.body, Event), position=row.position))
+            except Corrupt as error:
+                if found:
+                    break  # those before it first
+                raise Corrupt(f"event {row.position} cannot be read: {error}", position=row.position) from error
+        return found
 
     def forget_events(self, until: int) -> int:
         old = delete(events).where(events.c.position <= checked_position(until))

@@ -4,6 +4,8 @@ A lease is a row: who works on the run, until when, and a fence that grows with 
 states its fence; a worker that was stopped past its lease finds a newer one and writes nothing.
 """
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Collection
 from typing import Any
@@ -11,8 +13,25 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Double, Engine, Row, Select, and_, cast, delete, func, or_, select, tuple_, update
 
+from rota.backends.shared.lease_watch import LeaseWatch
 from rota.backends.shared.page_token import page_limit, token_of, values_after
-from rota.backends.shared.run_transitions import check_lease_s, check_signal, check_step, claimed, ended, held, parked, run_listing, submitted
+from rota.backends.shared.run_transitions import (
+    CLOCK_JUMP_US,
+    cancelled,
+    check_after_s,
+    check_lease_s,
+    check_signal,
+    check_step,
+    claimed,
+    ended,
+    held,
+    is_from_later,
+    parked,
+    rebase_told,
+    rebased,
+    run_listing,
+    submitted,
+)
 from rota.backends.shared.stored_form import body_of, json_of
 from rota.backends.sql.engine import reading, write, writing
 from rota.backends.sql.metadata import apply_batch, insert_new
@@ -23,21 +42,25 @@ from rota.ports.metadata import Batch
 from rota.records.filters import Page
 from rota.records.record import decode
 from rota.records.run import ENDED, EVERY_RUN, Lease, Run, RunQuery, RunStatus, Step
+from rota.records.signal import Event
 from rota.records.time import Micros
 
+logger = logging.getLogger("rota.durable")
 _AT_ONCE = 500
 
 
 class SqlRuns:
     """`rota.ports.runs.Runs` on a database that `open_engine` opened.
 
-    `lease_clock` gives the seconds that leases are measured in; all workers of a store must share it, so by default it is
-    the machine's wall clock on SQLite and the server's on PostgreSQL.
+    `lease_clock` gives the seconds that leases are measured in; all workers of a store must share it, so by default it is the machine's
+    monotonic clock on SQLite, which nobody can set, and the server's clock on PostgreSQL. `watch` is this process's monotonic clock.
     """
 
-    def __init__(self, engine: Engine, *, lease_clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, engine: Engine, *, lease_clock: Callable[[], float] | None = None, watch: Callable[[], float] = time.monotonic) -> None:
         self.engine = engine
-        self._lease_clock = lease_clock or (_server_s if engine.dialect.name == "postgresql" else time.time)
+        self._lease_clock = lease_clock or (_server_s if engine.dialect.name == "postgresql" else time.monotonic)
+        self._watch = LeaseWatch(watch)
+        self._watching = threading.Lock()
 
     def submit(self, run: Run, batch: Batch | None = None, *, exclusive: bool = False) -> bool:
         row = _row_of(submitted(run)) | {"lease_until": 0.0, "signalled": False}
@@ -56,20 +79,40 @@ class SqlRuns:
 
     def claim(self, worker: str, now_us: Micros, *, lease_s: float, workflows: Collection[str] | None = None) -> Lease | None:
         check_lease_s(lease_s)
-        runnable = _runnable(now_us, self._lease_clock(), workflows)
+        chosen = _open(workflows)
         with reading(self.engine) as connection:  # idle polling must not take the write lock
-            if connection.execute(select(runs.c.id).where(runnable).limit(1)).first() is None:
-                return None
-        oldest = select(runs).where(runnable).order_by(runs.c.created_us, runs.c.position).limit(1).with_for_update(skip_locked=True)
+            runnable = _runnable(now_us, self._lease_clock(), self._over(connection, lease_s))
+            later = and_(runs.c.status == "parked", runs.c.parked_us > now_us + CLOCK_JUMP_US)
+            found = connection.execute(select(runs.c.status, runs.c.parked_us).where(chosen, or_(runnable, later)).limit(1)).first()
+        if found is None:
+            return None
+        oldest = select(runs).where(chosen, runnable).order_by(runs.c.created_us, runs.c.position).limit(1).with_for_update(skip_locked=True)
         with writing(self.engine) as connection:
+            for waiting in connection.execute(select(runs).where(chosen, later).with_for_update(skip_locked=True)).all():
+                _rebase(connection, waiting, now_us)
             row = connection.execute(oldest).first()
             if row is None:
                 return None
-            lock(connection, "fence")
-            fence = (connection.scalar(select(func.max(runs.c.fence))) or 0) + 1
-            run = claimed(_run_of(row), worker, fence, now_us)
-            _store(connection, run, lease_until=self._lease_clock() + lease_s, signalled=False)
-        return Lease(run, worker, fence)
+            run = _run_of(row)
+            if run.error.startswith(_DAMAGED):
+                _set_apart(connection, run, now_us)
+            else:
+                lock(connection, "fence")
+                fence = (connection.scalar(select(func.max(runs.c.fence))) or 0) + 1
+                run = claimed(run, worker, fence, now_us)
+                _store(connection, run, lease_until=self._lease_clock() + lease_s, signalled=False)
+                return Lease(run, worker, fence)
+        logger.error("run set apart: %s", run.error, extra={"action": "run_set_apart", "run": run.id})
+        return self.claim(worker, now_us, lease_s=lease_s, workflows=workflows)
+
+    def _over(self, connection: Connection, lease_s: float) -> list[tuple[str, int, float]]:
+        """Leases that end in the future by the clock, and that were seen to stand still."""
+        held_now = select(runs.c.id, runs.c.fence, runs.c.lease_until).where(
+            ~runs.c.ended, runs.c.status.in_(("running", "parked")), runs.c.lease_until > self._lease_clock()
+        )
+        found = [(row.id, row.fence, row.lease_until) for row in connection.execute(held_now)]
+        with self._watching:
+            return self._watch.over(found, lease_s=lease_s)
 
     def renew(self, lease: Lease, *, lease_s: float) -> None:
         check_lease_s(lease_s)
@@ -96,14 +139,16 @@ class SqlRuns:
 
         write(self.engine, work)
 
-    def park(self, lease: Lease, *, wake_us: Micros, waiting_for: str = "") -> None:
+    def park(self, lease: Lease, *, wake_us: Micros, waiting_for: str = "", now_us: Micros = 0, after_s: float = 0.0) -> None:
+        check_after_s(after_s)
         early = select(signals.c.name).where(signals.c.run == lease.run.id, signals.c.name == waiting_for)
         with writing(self.engine) as connection:
-            run = parked(_held(connection, lease), wake_us, waiting_for)
+            run = parked(_held(connection, lease), wake_us, waiting_for, now_us)
+            until = self._lease_clock() + after_s if after_s else 0.0
             if connection.execute(early).first() is None:
-                _store(connection, run)  # `signalled` stays true when a signal came since the claim
+                _store(connection, run, lease_until=until)  # `signalled` stays true when a signal came since the claim
             else:
-                _store(connection, run, signalled=True)
+                _store(connection, run, lease_until=until, signalled=True)
 
     def finish(self, lease: Lease, status: RunStatus, *, ended_us: Micros, result: Any = None, error: str = "", batch: Batch | None = None) -> None:
         def work(connection: Connection) -> None:
@@ -111,6 +156,16 @@ class SqlRuns:
             apply_batch(connection, batch or Batch())
 
         write(self.engine, work)
+
+    def cancel(self, run_id: str, *, ended_us: Micros, reason: str = "", batch: Batch | None = None) -> Run:
+        def work(connection: Connection) -> Run:
+            row = connection.execute(select(runs).where(runs.c.id == run_id).with_for_update()).first()
+            run = cancelled(None if row is None else _run_of(row), run_id, ended_us, reason)
+            _store(connection, run)
+            apply_batch(connection, batch or Batch())
+            return run
+
+        return write(self.engine, work)
 
     def signal(self, run_id: str, name: str, payload: Any) -> None:
         check_signal(run_id, name)
@@ -162,6 +217,8 @@ class SqlRuns:
 _AGE = (runs.c.created_us, runs.c.position)
 _RUN_FIELDS = Run.__struct_fields__
 _JSON_FIELDS = ("arguments", "result")
+_WAITING_FIELDS = ("parked_us", "sleep_us", "ahead_us")
+_DAMAGED = "its record is damaged: "
 
 
 def _server_s() -> ColumnElement[float]:
@@ -184,8 +241,32 @@ def _row_of(run: Run) -> dict[str, Any]:
 
 
 def _run_of(row: Row[Any]) -> Run:
+    """The run of a row; of one that cannot be read what can be, and why in its error: one such record hides no other."""
     values = {name: getattr(row, name) for name in _RUN_FIELDS}
-    return Run(**values | {name: msgspec.json.decode(values[name]) for name in _JSON_FIELDS})
+    values |= {name: values[name] or 0 for name in _WAITING_FIELDS}
+    try:
+        return Run(**values | {name: msgspec.json.decode(values[name]) for name in _JSON_FIELDS})
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Run(**values | {"arguments": {}, "result": None, "error": f"{_DAMAGED}{error}"})
+
+
+def _set_apart(connection: Connection, run: Run, now_us: Micros) -> None:
+    """End a run that cannot be read, and say so; what is stored of it stays as it is, to be looked at."""
+    ending = {"status": "failed", "ended": True, "ended_us": now_us, "error": run.error}
+    connection.execute(update(runs).where(runs.c.id == run.id).values(ending))
+    batch = Batch()
+    batch.event(Event("run.finished", run.id, now_us, {"workflow": run.workflow, "subject": run.subject, "status": "failed"}))
+    batch.audit("rota", "run.set_apart", run.id, now_us, error=run.error)
+    apply_batch(connection, batch)
+
+
+def _rebase(connection: Connection, row: Row[Any], now_us: Micros) -> None:
+    """What is left of a wait stays, now that the clock was set back; in the audit log, for it changes when a run acts."""
+    run = _run_of(row)
+    if is_from_later(run, now_us) and not run.error.startswith(_DAMAGED):
+        after = rebased(run, now_us)
+        _store(connection, after)
+        apply_batch(connection, rebase_told(run, after, now_us))
 
 
 def _store(connection: Connection, run: Run, **lease: object) -> None:
@@ -202,12 +283,17 @@ def _has_open_run(connection: Connection, run: Run) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _runnable(now_us: Micros, lease_now: float | ColumnElement[float], workflows: Collection[str] | None) -> ColumnElement[bool]:
+def _open(workflows: Collection[str] | None) -> ColumnElement[bool]:
+    """The runs of a lane that have not ended."""
+    return ~runs.c.ended if workflows is None else and_(~runs.c.ended, runs.c.workflow.in_(sorted(workflows)))
+
+
+def _runnable(now_us: Micros, lease_now: float | ColumnElement[float], over: Collection[tuple[str, int, float]]) -> ColumnElement[bool]:
     due = or_(runs.c.wake_us <= now_us, runs.c.signalled)
-    ready = or_(
+    stood_still = [and_(runs.c.id == run, runs.c.fence == fence, runs.c.lease_until == until) for run, fence, until in over]
+    free = or_(runs.c.lease_until <= lease_now, *stood_still)
+    return or_(
         runs.c.status == "queued",
-        and_(runs.c.status == "parked", due),
-        and_(runs.c.status == "running", runs.c.lease_until <= lease_now),
+        and_(runs.c.status == "parked", due, free),
+        and_(runs.c.status == "running", free),
     )
-    chosen = [] if workflows is None else [runs.c.workflow.in_(sorted(workflows))]
-    return and_(~runs.c.ended, ready, *chosen)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar
 
-from rota.errors import Refused
+from rota.errors import Corrupt, Refused
 from rota.manage.experiments.project_ownership import NOBODY, UNKNOWN, ProjectOwnership
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import MAX_PAGE, Batch, Metadata
@@ -21,6 +21,7 @@ from rota.records.model import RegisteredModel
 from rota.records.record import Record
 from rota.records.run import EVERY_RUN, Run, RunQuery, Step
 from rota.records.signal import AuditEntry, Edge, Event
+from rota.records.time import Micros
 from rota.records.tracking import Experiment, ExperimentRun, MetricPoint
 
 R = TypeVar("R", bound=Record)
@@ -83,8 +84,8 @@ class ScopedMetadata:
             _require(self._project, self._place.record(found), "@".join(map(str, key)), reading=True)
         return found
 
-    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "") -> list[R]:
-        return [record for record in self._metadata.find(kind, where, order=order) if self._is_shown(record)]
+    def find(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", damaged: list[Corrupt] | None = None) -> list[R]:
+        return [record for record in self._metadata.find(kind, where, order=order, damaged=damaged) if self._is_shown(record)]
 
     def page(self, kind: type[R], where: Mapping[str, str | int] | None = None, *, order: str = "", after: str = "", limit: int = 1_000) -> Page[R]:
         def ask(after: str, limit: int) -> Page[R]:
@@ -130,6 +131,11 @@ class ScopedRuns:
         _require(self._project, self._place.durable_run(run), run.id, reading=False)
         check_batch(self._place, self._project, batch)
         return self._runs.submit(run, batch, exclusive=exclusive)
+
+    def cancel(self, run_id: str, *, ended_us: Micros, reason: str = "", batch: Batch | None = None) -> Run:
+        if not self.get(run_id):
+            self._refuse()
+        return self._runs.cancel(run_id, ended_us=ended_us, reason=reason, batch=batch)
 
     def get(self, run_id: str) -> Run | None:
         run = self._runs.get(run_id)

@@ -1,6 +1,6 @@
 """Alerts about the platform itself: one for each of its conditions that is not well, for as long as it lasts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rota.manage.signals import alerts
 from rota.manage.signals.alerts import Breach
@@ -32,6 +32,17 @@ def settle(metadata: Metadata, conditions: Sequence[Condition], *, actor: str, n
     if batch.puts:
         metadata.commit(batch)
     return raised
+
+
+def collected(sources: Mapping[str, Callable[[], Sequence[Condition]]]) -> list[Condition]:
+    """What every source of conditions says; one that cannot say is a condition itself, and hides no other."""
+    found = list[Condition]()
+    for name, source in sources.items():
+        try:
+            found += [*source(), Condition(f"conditions:{name}", "well")]
+        except Exception as error:  # noqa: BLE001  # told as a condition
+            found.append(Condition(f"conditions:{name}", "degraded", f"it cannot be told how {name} is: {type(error).__name__}: {error}"))
+    return found
 
 
 def _breach(condition: Condition) -> Breach:

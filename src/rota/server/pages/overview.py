@@ -3,11 +3,17 @@
 Each page shows records that a /v1 route gives as JSON. `/enter?token=...` turns a token into a cookie.
 """
 
+from functools import partial
+from urllib.parse import quote
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
 from rota.deploy.releases import current_release
-from rota.errors import NotFound
+from rota.errors import Conflict, NotFound, Refused, RotaError
+from rota.http_status import status_of
+from rota.loop.pipelines import permission_to_cancel
 from rota.manage.lineage import audit_chain, executions, notes
 from rota.manage.signals.alerts import every_open_alert
 from rota.monitor import status
@@ -15,10 +21,10 @@ from rota.records import check
 from rota.records.filters import Query
 from rota.records.model import Alias, ModelVersion
 from rota.records.release import Endpoint, Rollout
-from rota.records.run import OPEN_STATUSES, Deployed, RunQuery
+from rota.records.run import ENDED, OPEN_STATUSES, Deployed, RunQuery
 from rota.records.signal import Alert, Monitor, MonitorSlice
-from rota.server.access.permissions import COOKIE, OPEN, identify, needs
-from rota.server.pages.answer import page, problem
+from rota.server.access.permissions import COOKIE, OPEN, identify, identity_of, needs
+from rota.server.pages.answer import form, page, problem
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
@@ -79,6 +85,23 @@ def runs(request: Request, workflow: str = "") -> Response:
 
 @router.get("/runs/{run_id}", dependencies=needs("pipeline.read"))
 def run(request: Request, run_id: str) -> Response:
+    """A run with its steps, and what the visitor may ask of it."""
+    return _run(request, run_id)
+
+
+@router.post("/runs/{run_id}/cancel", dependencies=needs("pipeline.read"))
+async def cancel(request: Request, run_id: str) -> Response:
+    """Cancel a run and go back to its page; what stands in the way is said there."""
+    platform, given = platform_of(request), await form(request)
+    act = partial(platform.pipelines.cancel, run_id, identity=identity_of(request), reason=given.get("reason", "")[:2_000])
+    try:
+        await run_in_threadpool(act)
+    except (Refused, Conflict) as error:
+        return await run_in_threadpool(_run, request, run_id, error)
+    return RedirectResponse(f"/runs/{quote(run_id, safe='')}", status_code=303)
+
+
+def _run(request: Request, run_id: str, problem: RotaError | None = None) -> Response:
     platform = platform_of(request)
     found = platform.repositories.runs.get(run_id)
     if found is None:
@@ -90,7 +113,22 @@ def run(request: Request, run_id: str) -> Response:
     anomalies = [anomaly for step in steps if isinstance(step.result, dict) for anomaly in step.result.get("anomalies", ())]
     longest = max((step.ended_us - step.started_us for step in steps), default=0)
     written = notes.of(platform.repositories.metadata, f"run:{run_id}")
-    return page("run.html", platform, run=found, steps=steps, gates=gates, checks=checks, anomalies=anomalies, longest=longest, notes=written)
+    shown = page(
+        "run.html",
+        platform,
+        run=found,
+        steps=steps,
+        gates=gates,
+        checks=checks,
+        anomalies=anomalies,
+        longest=longest,
+        notes=written,
+        problem=str(problem) if problem else "",
+        may_cancel=found.status not in ENDED and identity_of(request).may(permission_to_cancel(found)),
+    )
+    if problem:
+        shown.status_code = status_of(problem)
+    return shown
 
 
 @router.get("/alerts", dependencies=needs("monitor.read"))

@@ -24,6 +24,10 @@ def upgrade() -> None:
     record_table("view_materialization", ["view", "definition"])
     record_table("catalog_stamp", ["catalog"])
     record_table("process_report", ["process"])
+    record_table("online_extent", ["source"])
+    record_table("arrival_count", ["pipeline", "source"])
+    for column in ("parked_us", "sleep_us", "ahead_us"):
+        op.add_column("runs", sa.Column(column, sa.BigInteger))
     claims: dict[tuple[str, ...], dict[str, Any]] = {}
     materializations: dict[tuple[str, ...], dict[str, Any]] = {}
     stamps: dict[tuple[str, ...], dict[str, Any]] = {}
