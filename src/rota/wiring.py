@@ -47,6 +47,7 @@ from rota.serve.asgi import PredictionApp
 from rota.serve.port_access import PortAccess
 from rota.serve.predicting import PredictionCore
 from rota.serve.prediction_tokens import PredictionTokens, TokenSource
+from rota.serve.release_cache import ReleaseCache
 from rota.serve.release_poller import ModelSource, OpenedFeatures, ReleasePoller
 from rota.settings import Settings
 from rota.settings import load as load_settings
@@ -55,6 +56,8 @@ from rota.train.continuous import TrainWorkflow
 
 SPOOL = "spool"
 """The folder of the home in which logged metrics wait to be stored."""
+SERVING = "serving"
+"""The folder of the home that holds the last good releases."""
 
 
 @dataclass
@@ -227,7 +230,8 @@ class Processes:
             histories = p.feed.histories(service)
             return OpenedFeatures(OnlineFeatures(r.online, service, histories.latest), histories)
 
-        model_source = ModelSource(r.metadata, r.blobs, p.formats, source_of)
+        cache = ReleaseCache(p.settings.home.resolve() / SERVING, r.blobs, keeps_blobs=bool(p.settings.storage_url))
+        model_source = ModelSource(r.metadata, cache, p.formats, source_of, cache)
         poller = ReleasePoller(
             core, model_source, clock=r.clock, process=process, poll_s=p.settings.poll_s, waits_for_history=p.settings.wait_for_history
         )
@@ -250,6 +254,16 @@ def open_platform(settings: Settings | None = None) -> Platform:
     """Open the platform of the settings' home; the home is made when it is new."""
     settings = settings or load_settings()
     return Platform(settings, engines.repositories(settings))
+
+
+@contextmanager
+def opened_for_serving(settings: Settings) -> Iterator[Platform]:
+    """A platform for a prediction process: it opens while metadata and other servers are away."""
+    platform = Platform(settings, engines.serving_repositories(settings))
+    try:
+        yield platform
+    finally:
+        platform.close()
 
 
 @contextmanager

@@ -4,10 +4,11 @@ import contextlib
 import http.client
 import importlib
 import os
-import signal
+import select
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +19,10 @@ from rota.cli import show
 from rota.cli.home import settings_of
 from rota.cli.logs import configure
 from rota.client import Client
-from rota.errors import InvalidInput, RotaError, Unavailable
+from rota.errors import InvalidInput, RotaError
 from rota.settings import Settings
 from rota.supervisor.processes import Supervisor
+from rota.supervisor.shutdown import end_home
 
 commands = typer.Typer()
 UP_WITHIN_S = 60.0
@@ -41,20 +43,22 @@ def up(ctx: typer.Context) -> None:
 
 
 @commands.command()
-def down(ctx: typer.Context) -> None:
+def down(ctx: typer.Context, json: show.Json = False) -> None:
     """Stop a running platform and wait until its processes are gone.
+
+    Also ends the prediction processes of a supervisor that was killed: they go on answering until the next `rota up` or `rota down`.
 
     Example: rota down
     """
     settings = settings_of(ctx)
-    pid = int(str(published(settings.home)["pid"]))
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + UP_WITHIN_S
-    while (settings.home / "ports.json").exists():
-        if time.monotonic() > deadline:
-            raise Unavailable(f"the supervisor, pid {pid}, has not stopped within {UP_WITHIN_S:g} s; look at it with `ps -p {pid}`", pid=pid)
-        time.sleep(0.05)
+    ended = end_home(settings.home)
+    if json:
+        show.write_json({"home": str(settings.home.resolve()), "ended": ended.processes, "killed": ended.killed, "warnings": ended.warnings})
+        return
+    for warning in ended.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"{settings.home.resolve()} is down")
+    print("  ended   " + ", ".join(f"{name}{' (killed)' if name in ended.killed else ''}" for name in ended.processes))
 
 
 @commands.command()
@@ -115,14 +119,22 @@ def _announce(settings: Settings) -> None:
         with contextlib.suppress(OSError, RotaError, http.client.HTTPException):
             ports = published(settings.home)
             if ports["pid"] == os.getpid() and _answers(settings.host, ports["control"], "/healthz"):
-                page = f"http://{settings.host}:{ports['control']}"
-                print(f"Rota is up on {settings.home.resolve()}")
-                print(f"  pages and API   {page}/enter?token={_shown_token(settings)}")
-                print(f"  predictions     http://{settings.host}:{ports['prediction']}/v1/endpoints/NAME/predict")
-                print("  stop            Ctrl-C")
-                sys.stdout.flush()
+                _say(settings, ports)
                 return
         time.sleep(0.05)
+
+
+def _say(settings: Settings, ports: Mapping[str, object]) -> None:
+    """Where everything is, written at once or not at all: a pipe that nobody reads would keep this process from ending."""
+    lines = [
+        f"Rota is up on {settings.home.resolve()}",
+        f"  pages and API   http://{settings.host}:{ports['control']}/enter?token={_shown_token(settings)}",
+        f"  predictions     http://{settings.host}:{ports['prediction']}/v1/endpoints/NAME/predict",
+        "  stop            Ctrl-C, or rota down",
+    ]
+    with contextlib.suppress(OSError, AttributeError):
+        if select.select([], [sys.stdout], [], 1.0)[1]:
+            os.write(sys.stdout.fileno(), "".join(f"{line}\n" for line in lines).encode())
 
 
 def _shown_token(settings: Settings) -> str:

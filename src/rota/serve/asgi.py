@@ -96,6 +96,11 @@ class PredictionApp:
         self._max_bytes = max_request_bytes
         self._batcher = MicroBatcher(core)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether every endpoint is served as it should be."""
+        return self._poller.ready
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
@@ -200,7 +205,7 @@ class PredictionApp:
             case ("v2", "health", "live"):
                 return Reply(200, b'{"live":true}')
             case ("v2", "health", "ready"):
-                return Reply(200, b'{"ready":true}') if self._poller.ready else self._unready()
+                return self._ready() if self._poller.ready else self._unready()
             case ("v2", "models", endpoint, *rest):
                 served = self._core.served.get(endpoint) or self._not_served(endpoint)
                 if rest and (problems := self._poller.blocking(endpoint)):
@@ -208,8 +213,16 @@ class PredictionApp:
                 return Reply(200, _encode({"name": endpoint, "ready": True} if rest else inference_protocol.model_metadata(endpoint, served)))
         raise AssertionError(parts)
 
+    def _ready(self) -> Reply:
+        """Also while the metadata is away: what is served then is the last good release of each endpoint, and the answer says so."""
+        if not self._poller.away:
+            return Reply(200, b'{"ready":true}')
+        return Reply(200, _encode({"ready": True, "warnings": [f"the newest releases cannot be read: {self._poller.away}"]}))
+
     def _unready(self) -> Reply:
         problems = self._poller.problems()
+        if self._poller.away:
+            problems = (f"the releases cannot be read: {self._poller.away}", *problems)
         what = "an endpoint is served without the history of its features" if self._poller.all_served else "not every endpoint is served yet"
         return _not_ready(f"{what}{_because(problems)}", ready=False, problems=problems)
 

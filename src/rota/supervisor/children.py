@@ -9,38 +9,40 @@ import socket
 import sys
 import threading
 from types import FrameType
-from typing import Any, NoReturn
-
-import uvicorn
+from typing import NoReturn
 
 from rota import wiring
 from rota.errors import InvalidInput, Unavailable
 from rota.server import app
 from rota.server.access.guard import exposed
 from rota.settings import Settings
+from rota.supervisor.http_server import QuietServer
 from rota.supervisor.processes import end_with_supervisor
+from rota.supervisor.socket_handover import HandoverPoint
+from rota.supervisor.watchdog import write_stack_on_signal
 from rota.supervisor.worker_threads import run_worker
 
 logger = logging.getLogger("rota.supervisor")
-FINISH_WITHIN_S = 3
+READY_WITHIN_S = 2.0
+"""How long a prediction process that cannot serve everything yet lets callers wait before it tells them why."""
 EXPOSED = "OTHER MACHINES CAN REACH THIS SERVER (host %s): it asks for tokens, but in clear text; put a proxy that encrypts before it"
 UNGUARDED = "OTHER MACHINES CAN REACH THESE PREDICTIONS (host %s): they ask for no token; let a proxy decide who may ask"
 
 
-def control_plane(settings: Settings, *, fd: int = -1) -> None:
+def control_plane(settings: Settings, *, fd: int = -1, lifeline: int = -1) -> None:
     """Answer the HTTP API and show the pages until told to stop; `fd` is an inherited listening socket, -1 binds the configured port."""
-    end_with_supervisor()
+    end_with_supervisor(lifeline)
     signal.signal(signal.SIGTERM, _leave)
     with wiring.opened(settings) as platform:
         if exposed(settings):
             logger.warning(EXPOSED, settings.host, extra={"action": "exposed", "host": settings.host})
         platform.feed.pushes.recover()
-        _listen(app.create(platform), _socket(fd, settings.host, settings.control_port))
+        QuietServer(app.create(platform)).run(sockets=[_socket(fd, settings.host, settings.control_port)])
 
 
-def worker(settings: Settings, name: str) -> None:
+def worker(settings: Settings, name: str, *, lifeline: int = -1) -> None:
     """React to events and execute runs until told to stop."""
-    end_with_supervisor()
+    end_with_supervisor(lifeline)
     stop = threading.Event()
     for received in (signal.SIGTERM, signal.SIGINT):
         signal.signal(received, lambda *_: stop.set())
@@ -48,33 +50,33 @@ def worker(settings: Settings, name: str) -> None:
         run_worker(platform, name, stop)
 
 
-def prediction_process(settings: Settings, name: str, *, fd: int = -1) -> None:
-    """Answer predictions until told to stop; several may share one socket."""
-    end_with_supervisor()
+def prediction_process(settings: Settings, name: str, *, fd: int = -1, patient: bool = False) -> None:
+    """Answer predictions until told to stop; several may share one socket.
+
+    It does not end with its supervisor: whoever starts the home again finds it, and its socket, by a `HandoverPoint`. A `patient` one accepts
+    nothing before it is ready, because others answer on the same socket; any other waits for that a moment only.
+    """
     signal.signal(signal.SIGTERM, _leave)
+    stacks = write_stack_on_signal(settings.home, name)
     if exposed(settings):
         logger.warning(EXPOSED if settings.prediction_tokens else UNGUARDED, settings.host, extra={"action": "exposed", "host": settings.host})
-    with wiring.opened(settings) as platform:
-        _listen(platform.processes.prediction_app(name), _socket(fd, settings.host, settings.prediction_port))
+    listener = _socket(fd, settings.host, settings.prediction_port)
+    with wiring.opened_for_serving(settings) as platform:
+        application = platform.processes.prediction_app(name)
+        handover = HandoverPoint(settings.home, name, listener, lambda: {"ready": application.is_ready})
+        patience_s = float("inf") if patient else READY_WITHIN_S
+        server = QuietServer(application, opened=handover.open, is_ready=lambda: application.is_ready, patience_s=patience_s)
+        try:
+            server.run(sockets=[listener])
+        finally:
+            handover.close()
+            if stacks is not None:
+                stacks.close()
 
 
 def route_table() -> str:
     """Every route of the control plane with the permission that it asks for, as Markdown."""
     return app.route_table()
-
-
-def _listen(application: Any, listener: socket.socket) -> None:
-    config = uvicorn.Config(
-        application,
-        loop="uvloop",
-        http="httptools",
-        lifespan="auto",
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        timeout_graceful_shutdown=FINISH_WITHIN_S,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _socket(fd: int, host: str, port: int) -> socket.socket:

@@ -4,10 +4,13 @@ import logging
 import threading
 from collections.abc import Callable
 
+from rota.durable.pacing import Pacing
 from rota.errors import RotaError, Unavailable
 from rota.wiring import Platform
 
 logger = logging.getLogger("rota.supervisor")
+IDLE_S = 2.0
+"""The longest wait between two looks for work when there was none for a while."""
 
 
 def run_worker(platform: Platform, name: str, stop: threading.Event) -> None:
@@ -17,16 +20,18 @@ def run_worker(platform: Platform, name: str, stop: threading.Event) -> None:
 
     def repeat(act: Callable[[], bool], own: threading.Event, other: threading.Event) -> None:
         """Act until told to stop; what one thread did is usually work for the other, so it is woken at once."""
+        pacing = Pacing(platform.settings.poll_s, slow_s=IDLE_S)
         while not stop.is_set():
             try:
                 acted = act()
             except Unavailable as error:
                 logger.warning("an engine did not answer: %s", error, extra={"action": "unavailable", "worker": name})
                 acted = False
+            wait_s = pacing.after(acted)
             if acted:
                 other.set()
             else:
-                own.wait(platform.settings.poll_s)
+                own.wait(wait_s)
                 own.clear()
 
     def tidied(act: Callable[[], object]) -> None:
