@@ -26,7 +26,7 @@ def answers(home: Path, server: str, method: str, path: str, body: str | None) -
     try:
         connection = http.client.HTTPConnection("127.0.0.1", int(str(published(home)[server])), timeout=GIVE_UP_S)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, {"Authorization": f"Bearer {(home / 'token').read_text().strip()}"})
             return connection.getresponse().status == 200
         finally:
             connection.close()

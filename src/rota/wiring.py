@@ -33,6 +33,7 @@ from rota.manage.repositories import Repositories
 from rota.manage.retention.expiry import Rules
 from rota.manage.retention.housekeeping import Housekeeping
 from rota.manage.signals.feedback import Feedback
+from rota.manage.signals.platform_readiness import PlatformReadiness
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import release as releases
 from rota.operationalize.projects import ProjectFiles
@@ -161,6 +162,13 @@ class Platform:
             engines.audit_head_keepers(s),
             int(s.audit_head_s * 1_000_000),
         )
+
+    @cached_property
+    def readiness(self) -> PlatformReadiness:
+        """Can the control plane do what it is asked?"""
+        r = self.repositories
+        check_layout = partial(record_engines.checked_layout, self.settings)
+        return PlatformReadiness(self.settings.home.resolve(), r.metadata, r.blobs, self.access.wall, check_layout)
 
     @cached_property
     def processes(self) -> "Processes":

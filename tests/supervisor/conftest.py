@@ -72,7 +72,7 @@ class Platform:
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.home, self.folder = folder / "home", folder
-        self.settings = {"control_port": 0, "prediction_port": 0, "home": self.home, **settings}
+        self.settings = {"control_port": 0, "prediction_port": 0, "home": self.home, "prediction_tokens": "false", **settings}
         self.process: subprocess.Popen[bytes] | None = None
         self.log_file = folder / "log"
 

@@ -1,4 +1,4 @@
-"""The processes that `rota up` starts, and that several machines run by themselves: server, worker, serve."""
+"""Two of the processes that `rota up` starts, and that several machines run by themselves: worker and serve."""
 
 from typing import Annotated
 
@@ -13,18 +13,6 @@ Fd = Annotated[int, typer.Option(help="An inherited listening socket; -1 binds t
 Lifeline = Annotated[int, typer.Option(help="A pipe that the supervisor holds open: the process ends with it.", hidden=True)]
 Name = Annotated[str, typer.Option(help="Name of the process in leases and logs.")]
 Patient = Annotated[bool, typer.Option("--patient", help="Accept nothing before every endpoint is served.", hidden=True)]
-
-
-@commands.command()
-def server(ctx: typer.Context, fd: Fd = -1, lifeline: Lifeline = -1) -> None:
-    """Run one control-plane process.
-
-    It answers the HTTP API and shows the pages.
-
-    Example: rota server
-    """
-    configure("server")
-    children.control_plane(settings_of(ctx), fd=fd, lifeline=lifeline)
 
 
 @commands.command()

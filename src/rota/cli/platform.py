@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from json import loads as decoded
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from rota.errors import InvalidInput, RotaError
 from rota.settings import Settings
 from rota.supervisor.processes import Supervisor
 from rota.supervisor.shutdown import end_home
+from rota.supervisor.troubles import supervisor_conditions
 
 commands = typer.Typer()
 UP_WITHIN_S = 60.0
@@ -69,13 +71,18 @@ def status(ctx: typer.Context, json: show.Json = False) -> None:
     """
     settings = settings_of(ctx)
     ports = published(settings.home)
+    problems = {
+        "control plane": _readiness(settings.host, ports["control"], "/readyz"),
+        "predictions": _readiness(settings.host, ports["prediction"], "/v2/health/ready"),
+        "supervisor": [f"{each.name}: {each.message}" for each in supervisor_conditions(settings.home) if each.status != "well"],
+    }
     client = Client(settings.home, host=settings.host, patience_s=5.0)
     try:
         loop = client.get("/v1/loop")
     finally:
         client.close()
     if json:
-        show.write_json(ports | loop)
+        show.write_json(ports | loop | {"problems": problems})
         return
     children = dict(ports["children"])  # type: ignore[call-overload]
     named = {
@@ -85,6 +92,7 @@ def status(ctx: typer.Context, json: show.Json = False) -> None:
         "supervisor": f"pid {ports['pid']}",
         **{name: f"pid {pid}" for name, pid in children.items()},
         "clock": loop["now"],
+        **{f"{what} is not ready" if what != "supervisor" else "seen by it": "\n".join(found) for what, found in problems.items() if found},
         "waiting": "\n".join(loop["waiting"]) or "nothing: the loop is at rest",
     }
     show.facts(named, as_json=False)
@@ -140,6 +148,23 @@ def _say(settings: Settings, ports: Mapping[str, object]) -> None:
 def _shown_token(settings: Settings) -> str:
     """The owner's token on a screen; in a log, where others may read it, how to get it."""
     return (settings.home / "token").read_text().strip() if sys.stdout.isatty() else "TOKEN (`rota token --show` prints it)"
+
+
+def _readiness(host: str, port: object, path: str) -> list[str]:
+    """Why a server says that it is not ready, a sentence each; nothing when it is."""
+    try:
+        connection = http.client.HTTPConnection(host, int(str(port)), timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            said = decoded(answer.read())
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return [f"it does not answer ({error})"]
+    if answer.status == 200:
+        return list(said.get("warnings", []))
+    return [each["message"] for each in said.get("reasons", [])] or [str(said.get("error", f"status {answer.status}"))]
 
 
 def _answers(host: str, port: object, path: str) -> bool:

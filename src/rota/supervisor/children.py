@@ -1,4 +1,4 @@
-"""What one process of a platform does from its start to its end: control plane, worker, or prediction process.
+"""What a worker and a prediction process do from their start to their end; the control plane, which loads much more, stands beside.
 
 The supervisor starts each as a child of its own; several machines may run them without one.
 """
@@ -12,9 +12,8 @@ from types import FrameType
 from typing import NoReturn
 
 from rota import wiring
+from rota.addresses import exposed
 from rota.errors import InvalidInput, Unavailable
-from rota.server import app
-from rota.server.access.guard import exposed
 from rota.settings import Settings
 from rota.supervisor.http_server import QuietServer
 from rota.supervisor.processes import end_with_supervisor
@@ -27,17 +26,6 @@ READY_WITHIN_S = 2.0
 """How long a prediction process that cannot serve everything yet lets callers wait before it tells them why."""
 EXPOSED = "OTHER MACHINES CAN REACH THIS SERVER (host %s): it asks for tokens, but in clear text; put a proxy that encrypts before it"
 UNGUARDED = "OTHER MACHINES CAN REACH THESE PREDICTIONS (host %s): they ask for no token; let a proxy decide who may ask"
-
-
-def control_plane(settings: Settings, *, fd: int = -1, lifeline: int = -1) -> None:
-    """Answer the HTTP API and show the pages until told to stop; `fd` is an inherited listening socket, -1 binds the configured port."""
-    end_with_supervisor(lifeline)
-    signal.signal(signal.SIGTERM, _leave)
-    with wiring.opened(settings) as platform:
-        if exposed(settings):
-            logger.warning(EXPOSED, settings.host, extra={"action": "exposed", "host": settings.host})
-        platform.feed.pushes.recover()
-        QuietServer(app.create(platform)).run(sockets=[_socket(fd, settings.host, settings.control_port)])
 
 
 def worker(settings: Settings, name: str, *, lifeline: int = -1) -> None:
@@ -56,11 +44,11 @@ def prediction_process(settings: Settings, name: str, *, fd: int = -1, patient: 
     It does not end with its supervisor: whoever starts the home again finds it, and its socket, by a `HandoverPoint`. A `patient` one accepts
     nothing before it is ready, because others answer on the same socket; any other waits for that a moment only.
     """
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     stacks = write_stack_on_signal(settings.home, name)
     if exposed(settings):
         logger.warning(EXPOSED if settings.prediction_tokens else UNGUARDED, settings.host, extra={"action": "exposed", "host": settings.host})
-    listener = _socket(fd, settings.host, settings.prediction_port)
+    listener = listening_socket(fd, settings.host, settings.prediction_port)
     with wiring.opened_for_serving(settings) as platform:
         application = platform.processes.prediction_app(name)
         handover = HandoverPoint(settings.home, name, listener, lambda: {"ready": application.is_ready})
@@ -74,12 +62,7 @@ def prediction_process(settings: Settings, name: str, *, fd: int = -1, patient: 
                 stacks.close()
 
 
-def route_table() -> str:
-    """Every route of the control plane with the permission that it asks for, as Markdown."""
-    return app.route_table()
-
-
-def _socket(fd: int, host: str, port: int) -> socket.socket:
+def listening_socket(fd: int, host: str, port: int) -> socket.socket:
     """The supervisor's socket, or one of our own."""
     try:
         if fd >= 0:
@@ -91,6 +74,6 @@ def _socket(fd: int, host: str, port: int) -> socket.socket:
         raise Unavailable(f"port {port} on {host} cannot be used ({error.strerror}); end what uses it, or choose another port") from error
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
+def leave(_signal: int, _frame: FrameType | None) -> NoReturn:
     """uvicorn raises the signal again after its graceful end; leaving this way closes the engines too."""
     sys.exit(0)

@@ -34,7 +34,7 @@ logger = logging.getLogger("rota.supervisor")
 
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 HEALTHY_AFTER_S = 10.0
-STOP_WITHIN_S = 8.0
+STOP_WITHIN_S = 9.3
 LOCK_WITHIN_S = 15.0
 REST_S = 60.0
 """The longest sleep when nothing is due."""

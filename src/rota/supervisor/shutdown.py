@@ -11,9 +11,9 @@ from rota.errors import InvalidInput, Unavailable
 from rota.supervisor.process_table import HomeProcess, children_of, end, supervisor_of
 from rota.supervisor.socket_handover import ask_listener, refuse_new
 
-SUPERVISOR_WITHIN_S = 9.5
-"""A supervisor gives its processes 8 s and kills what lives on."""
-ORPHANS_WITHIN_S = 8.0
+SUPERVISOR_WITHIN_S = 11.0
+"""A supervisor gives its processes 9.3 s and kills what lives on; then it ends itself."""
+ORPHANS_WITHIN_S = 9.3
 
 
 @dataclass(frozen=True, slots=True)
