@@ -254,3 +254,8 @@ def free_ports() -> Callable[[int], list[int]]:
         return ports
 
     return found
+
+
+@pytest.fixture(name="put_release")
+def _put_release() -> Callable[..., None]:
+    return put_release
