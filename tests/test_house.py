@@ -166,6 +166,7 @@ FLOORS = next(
 )
 NAME_HIGHER_ONES = {
     "__init__.py": "the table of public names",
+    "supervisor/process_table.py": "knows the command line of `python -m rota.cli`",
     "supervisor/processes.py": "starts `python -m rota.cli`",
     "supervisor/running.py": "starts `python -m rota.cli`",
 }

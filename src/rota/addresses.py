@@ -1,10 +1,12 @@
 """Where a running platform listens: HOME/ports.json, written by its supervisor and read by whoever wants to reach it."""
 
+import ipaddress
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from rota.errors import InvalidInput, Unavailable
+from rota.settings import Settings
 
 
 def publish(home: Path, ports: Mapping[str, object]) -> None:
@@ -36,3 +38,13 @@ def is_published(home: Path) -> bool:
 def withdraw(home: Path) -> None:
     """The platform is down."""
     (home / "ports.json").unlink(missing_ok=True)
+
+
+def exposed(settings: Settings) -> bool:
+    """Whether other machines can reach the servers."""
+    if settings.host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        return True

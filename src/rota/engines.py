@@ -17,6 +17,7 @@ from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.online import MemoryOnline
 from rota.backends.models.format_registry import FormatRegistry
 from rota.backends.online.lmdb_online import LmdbOnline
+from rota.backends.opened_later import opened_later
 from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.storage.delta_places import Directory
 from rota.backends.storage.delta_tables import DeltaTables
@@ -69,6 +70,23 @@ def repositories(settings: Settings) -> Repositories:
         journal=SegmentJournal(home / "log"),
         clock=clock(settings),
         tracking=records.tracking,
+    )
+
+
+def serving_repositories(settings: Settings) -> Repositories:
+    """The repositories of a prediction process: servers that are away are opened as soon as they answer, so that it starts without them."""
+    home = made(settings)
+    blobs, tables = storage(settings)
+    records = opened_later(lambda: record_stores(settings))
+    return Repositories(
+        metadata=opened_later(lambda: records.metadata),
+        runs=opened_later(lambda: records.runs),
+        blobs=blobs,
+        tables=tables,
+        online=opened_later(lambda: online(settings)) if settings.online_url else online(settings),
+        journal=SegmentJournal(home / "log"),
+        clock=clock(settings),
+        tracking=opened_later(lambda: records.tracking),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rota.backends.clocks import ReplayClock, SystemClock
 from rota.backends.home_secrets import OwnerToken, private_home
-from rota.backends.sql.engine import open_engine
+from rota.backends.sql.engine import check_layout, open_engine, unopened_engine
 from rota.backends.sql.metadata import SqlMetadata
 from rota.backends.sql.runs import SqlRuns
 from rota.backends.sql.tracking import SqlTracking
@@ -37,6 +37,15 @@ def record_stores(settings: Settings) -> RecordStores:
     """The stores of records of the settings' home; the home is made when it is new."""
     engine = open_engine(settings.metadata_url or made(settings) / "metadata.db")
     return RecordStores(SqlMetadata(engine), SqlRuns(engine), SqlTracking(engine))
+
+
+def checked_layout(settings: Settings) -> None:
+    """Look at the metadata store as a process that starts now would: raises what it would meet, and changes nothing."""
+    engine = unopened_engine(settings.metadata_url or settings.home.resolve() / "metadata.db")
+    try:
+        check_layout(engine)
+    finally:
+        engine.dispose()
 
 
 def owner_token(settings: Settings) -> OwnerToken:

@@ -145,8 +145,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         float,
         SettingDescription(
             group=PROCESSES,
-            text="Time between two looks for work (workers, up to a second when idle) and for a new release (prediction processes).",
-            reason="A new release is noticed at once for a person, at the price of ten small reads a second.",
+            text="Time between two looks for work (workers) and for a new release (prediction processes) while things happen; when nothing "
+            "did for some seconds it grows to 2 s and 1 s.",
+            reason="What people wait for is noticed at once, and an idle platform reads next to nothing.",
             unit="seconds",
             low=0.01,
             high=60,
@@ -174,6 +175,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             high=604_800,
         ),
     ] = 3_600.0
+    hang_after_s: Annotated[
+        float,
+        SettingDescription(
+            group=PROCESSES,
+            text="How long a prediction process may not move before the supervisor ends it, tells what it hung on and starts it again.",
+            reason="Longer than any answer is waited for, and short enough that other processes carry its load.",
+            unit="seconds",
+            low=1,
+            high=3_600,
+        ),
+    ] = 30.0
     metadata_url: Annotated[
         str,
         SettingDescription(
@@ -485,7 +497,7 @@ VARIABLES: Mapping[str, str] = {
     "ROTA_TOKEN": "Token with which commands and `rota.Client` act; without it they act for whoever can read the home.",
     "ROTA_TOKEN_FILE": "File that holds that token instead.",
     "ROTA_LOG": "`json`: the platform's processes log one JSON object a line; otherwise lines for people.",
-    "ROTA_SUPERVISOR_PID": "Set by the supervisor for its processes: they end when it is gone.",
+    "ROTA_GENERATION": "Set by the supervisor for its processes: a digest of version and settings; the next one takes over what has its own.",
     "ROTA_REPRODUCES": "Set by `rota runs reproduce`: the run that is executed again.",
 }
 """Variables of the entry points, which are no settings: the token of who gives a command, the form of the log, who started a process."""

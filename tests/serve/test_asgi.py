@@ -18,7 +18,7 @@ from rota.manage.features.online.view_history import ViewHistory
 from rota.ports.metadata import Batch
 from rota.records.release import Endpoint
 from rota.serve import asgi
-from rota.serve.asgi import PredictionApp
+from rota.serve.asgi import PredictionApp, RequestLimits
 
 ROW = {"x": 1.0, "carrier": "UA"}
 PREDICT = "/v1/endpoints/delay/predict"
@@ -62,7 +62,7 @@ class Response:
 
 @pytest.fixture
 def client(world):
-    app = PredictionApp(world.core, world.poller, may_monitor=lambda secret: secret == "watcher", version="1.2", max_request_bytes=10_000)
+    app = PredictionApp(world.core, world.poller, may_monitor=lambda secret: secret == "watcher", version="1.2", limits=RequestLimits(body_bytes=10_000))
     return Client(app)
 
 
@@ -426,7 +426,7 @@ def test_a_large_body_is_read_and_answered_in_parts_as_a_small_one_is(world):
 
 def test_bodies_that_together_hold_too_much_are_refused_until_others_are_answered(world):
     world.serve()
-    app = PredictionApp(world.core, world.poller, max_request_bytes=1_000)
+    app = PredictionApp(world.core, world.poller, limits=RequestLimits(body_bytes=1_000))
     app._held_bytes = 7_900
     client = Client(app)
     refused = client("POST", PREDICT, {"rows": [ROW] * 5})
@@ -440,7 +440,7 @@ def test_a_prediction_past_its_deadline_is_answered_by_504_naming_the_endpoint(w
     world.serve()
     opened = threading.Event()
     world.predictor(1).predict = lambda matrix: opened.wait(60) and np.zeros(len(matrix))
-    client = Client(PredictionApp(world.core, world.poller, timeout_s=0.02))
+    client = Client(PredictionApp(world.core, world.poller, limits=RequestLimits(timeout_s=0.02)))
     late = client("POST", PREDICT, {"rows": [ROW]})
     opened.set()
     assert (late.status, dict(late.headers)[b"retry-after"]) == (504, b"1")

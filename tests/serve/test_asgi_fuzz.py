@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rota.records.limits import MESSAGE
-from rota.serve.asgi import PredictionApp
+from rota.serve.asgi import PredictionApp, RequestLimits
 
 ODD_TEXTS = ["", "\ud800", "\udfff\ud800", "\x00", "x" * 3_000, "\u202e", "é", "x", "carrier", "UA", "NaN", "1e999", "prediction_ids", "💥"]
 ODD_NUMBERS = [
@@ -73,7 +73,7 @@ def asked(app: PredictionApp, path: str, body: bytes, *headers: tuple[bytes, byt
 @pytest.fixture
 def app(world: Any) -> PredictionApp:
     world.serve()
-    return PredictionApp(world.core, world.poller, max_request_rows=3)
+    return PredictionApp(world.core, world.poller, limits=RequestLimits(rows=3))
 
 
 @given(path=st.sampled_from(PATHS), body=BODIES, cut=st.integers(0, 30))

@@ -19,7 +19,7 @@ from rota.manage.features.writer import Feed
 from rota.manage.repositories import Repositories
 from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.serve import feature_requests
-from rota.serve.asgi import PredictionApp
+from rota.serve.asgi import PredictionApp, RequestLimits
 from rota.testing.clock import FakeClock
 
 NOON = 1_373_889_600_000_000
@@ -52,7 +52,7 @@ def store() -> Store:
 
 @pytest.fixture
 def call(world, store: Store):
-    app = PredictionApp(world.core, world.poller, features=store, max_request_bytes=10_000)
+    app = PredictionApp(world.core, world.poller, features=store, limits=RequestLimits(body_bytes=10_000))
 
     def ask(body: Any, method: str = "POST", app: PredictionApp = app) -> tuple[int, Any]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from rota import wiring
 from rota.server.app import create
 from rota.settings import Settings
-from rota.supervisor.connections import server_config
+from rota.supervisor.connections import limited
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Switchboard:
 @pytest.fixture(scope="session")
 def switchboard() -> Iterator[Switchboard]:
     board = Switchboard([socket.create_server(("127.0.0.1", 0)) for _ in range(4)])
-    server = uvicorn.Server(server_config(board, Settings(), lifespan="off", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(board, lifespan="off", log_config=None, timeout_graceful_shutdown=1, **limited(Settings())))
     thread = threading.Thread(target=server.run, kwargs={"sockets": board.listeners})
     thread.start()
     yield board

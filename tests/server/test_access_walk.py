@@ -89,7 +89,7 @@ def secret_of(platform: Any, role: Any, **limits: Any) -> str:
 def test_without_a_token_only_what_is_open_answers(walker: Walker) -> None:
     answered = {(method, path) for method, path, _, _ in ROUTES if walker.ask(method, address(path))[0] != 401 or path == "/enter"}
     assert answered == {(method, path) for method, path, _, is_open in ROUTES if is_open}
-    assert {path for _, path in answered} == {"/healthz", "/health", "/metrics", "/enter"}
+    assert {path for _, path in answered} == {"/healthz", "/health", "/readyz", "/metrics", "/enter"}
 
 
 def gate(permission: Any, role: Any) -> None:

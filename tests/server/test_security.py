@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from rota import wiring
+from rota.addresses import exposed
 from rota.http_origin import answered_hosts, host_of
 from rota.manage.access import tokens
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion, RegisteredModel
-from rota.server.access.guard import exposed
 from rota.settings import Settings
 from rota.testing.story import NOON_US, alert, version
 
@@ -176,11 +176,11 @@ def test_a_wrong_token_is_answered_with_how_to_get_one_and_nothing_else(stranger
     assert (mlflow.status, mlflow.json()["error_code"]) == (401, "UNAUTHENTICATED")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/health", "/metrics"])
+@pytest.mark.parametrize("path", ["/healthz", "/health", "/metrics", "/readyz"])
 def test_what_is_open_names_nothing_of_the_platform(stranger: Any, owner: Any, platform: Any, path: str) -> None:
     owner.get("/v1/models/delay/1")
     answer = stranger.get(path)
-    assert answer.status == 200
+    assert answer.status == (503 if path == "/readyz" else 200), "no worker runs beside this server"
     for name in ("delay", "flights", "arrivals", str(platform.settings.home), socket.gethostname(), "prod", "127.0.0.1"):
         assert name not in answer.text
 

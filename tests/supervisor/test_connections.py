@@ -17,7 +17,7 @@ import uvicorn
 
 from rota.records.limits import HEADERS, PIPELINED
 from rota.settings import Settings
-from rota.supervisor.connections import server_config
+from rota.supervisor.connections import limited
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: a\r\n"
 
@@ -51,7 +51,7 @@ class Application:
 @contextmanager
 def serving(application: Any, **settings: Any) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0), backlog=2_048) as listener:
-        server = uvicorn.Server(server_config(application, Settings(**settings), lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(application, lifespan="off", log_config=None, **limited(Settings(**settings))))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

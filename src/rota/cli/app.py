@@ -80,7 +80,7 @@ ENTRIES = (
     CommandEntry("doctor", "doctor", PLATFORM, "Examine a home: permissions, disk, versions, damage, clock, processes, ports; and say what to do."),
     CommandEntry("settings", "settings", PLATFORM, "The settings in force here and where each comes from; secrets are not shown."),
     CommandEntry("demo", "platform", PLATFORM, "Close the whole loop on recorded data."),
-    CommandEntry("server", "children", PLATFORM, "Run one control-plane process."),
+    CommandEntry("server", "control_plane", PLATFORM, "Run one control-plane process."),
     CommandEntry("worker", "children", PLATFORM, "Run one worker process."),
     CommandEntry("serve", "children", PLATFORM, "Run one prediction process."),
 )

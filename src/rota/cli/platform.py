@@ -4,10 +4,12 @@ import contextlib
 import http.client
 import importlib
 import os
-import signal
+import select
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from json import loads as decoded
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +20,11 @@ from rota.cli import show
 from rota.cli.home import settings_of
 from rota.cli.logs import configure
 from rota.client import Client
-from rota.errors import InvalidInput, RotaError, Unavailable
+from rota.errors import InvalidInput, RotaError
 from rota.settings import Settings
 from rota.supervisor.processes import Supervisor
+from rota.supervisor.shutdown import end_home
+from rota.supervisor.troubles import supervisor_conditions
 
 commands = typer.Typer()
 UP_WITHIN_S = 60.0
@@ -41,20 +45,22 @@ def up(ctx: typer.Context) -> None:
 
 
 @commands.command()
-def down(ctx: typer.Context) -> None:
+def down(ctx: typer.Context, json: show.Json = False) -> None:
     """Stop a running platform and wait until its processes are gone.
+
+    Also ends the prediction processes of a supervisor that was killed: they go on answering until the next `rota up` or `rota down`.
 
     Example: rota down
     """
     settings = settings_of(ctx)
-    pid = int(str(published(settings.home)["pid"]))
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + UP_WITHIN_S
-    while (settings.home / "ports.json").exists():
-        if time.monotonic() > deadline:
-            raise Unavailable(f"the supervisor, pid {pid}, has not stopped within {UP_WITHIN_S:g} s; look at it with `ps -p {pid}`", pid=pid)
-        time.sleep(0.05)
+    ended = end_home(settings.home)
+    if json:
+        show.write_json({"home": str(settings.home.resolve()), "ended": ended.processes, "killed": ended.killed, "warnings": ended.warnings})
+        return
+    for warning in ended.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"{settings.home.resolve()} is down")
+    print("  ended   " + ", ".join(f"{name}{' (killed)' if name in ended.killed else ''}" for name in ended.processes))
 
 
 @commands.command()
@@ -65,13 +71,18 @@ def status(ctx: typer.Context, json: show.Json = False) -> None:
     """
     settings = settings_of(ctx)
     ports = published(settings.home)
+    problems = {
+        "control plane": _readiness(settings.host, ports["control"], "/readyz"),
+        "predictions": _readiness(settings.host, ports["prediction"], "/v2/health/ready"),
+        "supervisor": [f"{each.name}: {each.message}" for each in supervisor_conditions(settings.home) if each.status != "well"],
+    }
     client = Client(settings.home, host=settings.host, patience_s=5.0)
     try:
         loop = client.get("/v1/loop")
     finally:
         client.close()
     if json:
-        show.write_json(ports | loop)
+        show.write_json(ports | loop | {"problems": problems})
         return
     children = dict(ports["children"])  # type: ignore[call-overload]
     named = {
@@ -81,6 +92,7 @@ def status(ctx: typer.Context, json: show.Json = False) -> None:
         "supervisor": f"pid {ports['pid']}",
         **{name: f"pid {pid}" for name, pid in children.items()},
         "clock": loop["now"],
+        **{f"{what} is not ready" if what != "supervisor" else "seen by it": "\n".join(found) for what, found in problems.items() if found},
         "waiting": "\n".join(loop["waiting"]) or "nothing: the loop is at rest",
     }
     show.facts(named, as_json=False)
@@ -115,19 +127,44 @@ def _announce(settings: Settings) -> None:
         with contextlib.suppress(OSError, RotaError, http.client.HTTPException):
             ports = published(settings.home)
             if ports["pid"] == os.getpid() and _answers(settings.host, ports["control"], "/healthz"):
-                page = f"http://{settings.host}:{ports['control']}"
-                print(f"Rota is up on {settings.home.resolve()}")
-                print(f"  pages and API   {page}/enter?token={_shown_token(settings)}")
-                print(f"  predictions     http://{settings.host}:{ports['prediction']}/v1/endpoints/NAME/predict")
-                print("  stop            Ctrl-C")
-                sys.stdout.flush()
+                _say(settings, ports)
                 return
         time.sleep(0.05)
+
+
+def _say(settings: Settings, ports: Mapping[str, object]) -> None:
+    """Where everything is, written at once or not at all: a pipe that nobody reads would keep this process from ending."""
+    lines = [
+        f"Rota is up on {settings.home.resolve()}",
+        f"  pages and API   http://{settings.host}:{ports['control']}/enter?token={_shown_token(settings)}",
+        f"  predictions     http://{settings.host}:{ports['prediction']}/v1/endpoints/NAME/predict",
+        "  stop            Ctrl-C, or rota down",
+    ]
+    with contextlib.suppress(OSError, AttributeError):
+        if select.select([], [sys.stdout], [], 1.0)[1]:
+            os.write(sys.stdout.fileno(), "".join(f"{line}\n" for line in lines).encode())
 
 
 def _shown_token(settings: Settings) -> str:
     """The owner's token on a screen; in a log, where others may read it, how to get it."""
     return (settings.home / "token").read_text().strip() if sys.stdout.isatty() else "TOKEN (`rota token --show` prints it)"
+
+
+def _readiness(host: str, port: object, path: str) -> list[str]:
+    """Why a server says that it is not ready, a sentence each; nothing when it is."""
+    try:
+        connection = http.client.HTTPConnection(host, int(str(port)), timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            said = decoded(answer.read())
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return [f"it does not answer ({error})"]
+    if answer.status == 200:
+        return list(said.get("warnings", []))
+    return [each["message"] for each in said.get("reasons", [])] or [str(said.get("error", f"status {answer.status}"))]
 
 
 def _answers(host: str, port: object, path: str) -> bool:

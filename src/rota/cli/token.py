@@ -10,7 +10,7 @@ from rota.cli.home import settings_of
 from rota.cli.opening import opened
 from rota.manage.access import tokens
 from rota.records.access import ROLES, AccessToken, Role
-from rota.supervisor import children
+from rota.supervisor import control_plane
 
 commands = typer.Typer()
 token = typer.Typer(help="Who may do what: the owner's token, create, list, revoke, renew, roles, routes.")
@@ -165,7 +165,7 @@ def routes(json: show.Json = False) -> None:
 
     Example: rota token routes
     """
-    table = children.route_table()
+    table = control_plane.route_table()
     if json:
         lines = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
         show.write_json({route.strip("`"): asked for route, asked in lines})

@@ -96,6 +96,18 @@ class _Stop(Exception):
         self.reply = reply
 
 
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What one request may hold, and how long its answer may take, waiting included."""
+
+    body_bytes: int = 16_000_000
+    rows: int = 100_000
+    timeout_s: float = 30.0
+
+
+USUAL = RequestLimits()
+
+
 class PredictionApp:
     """The ASGI application of one process; its lifespan starts and stops the release poller. Without `features` it answers predictions only."""
 
@@ -108,9 +120,7 @@ class PredictionApp:
         may_monitor: Callable[[str], bool] = lambda _: False,
         access: PortAccess = TRUSTED,
         version: str = "0",
-        max_request_bytes: int = 16_000_000,
-        max_request_rows: int = 100_000,
-        timeout_s: float = 30.0,
+        limits: RequestLimits = USUAL,
         marks: CallMarks | None = None,
     ) -> None:
         self._core = core
@@ -119,11 +129,16 @@ class PredictionApp:
         self._may_monitor = may_monitor
         self._access = access
         self._version = version
-        self._max_bytes = max_request_bytes
-        self._max_rows = max_request_rows
+        self._max_bytes = limits.body_bytes
+        self._max_rows = limits.rows
         self._marks = marks
         self._held_bytes = 0
-        self._batcher = MicroBatcher(core, timeout_s=timeout_s)
+        self._batcher = MicroBatcher(core, timeout_s=limits.timeout_s)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every endpoint is served as it should be."""
+        return self._poller.ready
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -261,7 +276,7 @@ class PredictionApp:
             case ("v2", "health", "live"):
                 return Reply(200, b'{"live":true}')
             case ("v2", "health", "ready"):
-                return Reply(200, b'{"ready":true}') if self._poller.ready else self._unready()
+                return self._ready() if self._poller.ready else self._unready()
             case ("v2", "models", endpoint, *rest):
                 served = self._core.served.get(endpoint) or self._not_served(endpoint)
                 if rest and (problems := self._poller.blocking(endpoint)):
@@ -269,8 +284,16 @@ class PredictionApp:
                 return Reply(200, _encode({"name": endpoint, "ready": True} if rest else inference_protocol.model_metadata(endpoint, served)))
         raise AssertionError(parts)
 
+    def _ready(self) -> Reply:
+        """Also while the metadata is away: what is served then is the last good release of each endpoint, and the answer says so."""
+        if not self._poller.away:
+            return Reply(200, b'{"ready":true}')
+        return Reply(200, _encode({"ready": True, "warnings": [f"the newest releases cannot be read: {self._poller.away}"]}))
+
     def _unready(self) -> Reply:
         problems = self._poller.problems()
+        if self._poller.away:
+            problems = (f"the releases cannot be read: {self._poller.away}", *problems)
         what = "an endpoint is served without the history of its features" if self._poller.all_served else "not every endpoint is served yet"
         return _not_ready(f"{what}{_because(problems)}", ready=False, problems=problems)
 

@@ -3,7 +3,7 @@
 A release's bundles are loaded, checked against their golden answers and warmed up on the poller's own thread; then the endpoint
 is switched by one reference. A release waits while a view that its models read does not have its history online. A Serving record
 reports the revision served, or the error, by which a rollout sees which processes have converged. Predictions go on while metadata
-does not answer.
+does not answer, and begin without it from the last good releases on disk (see `release_cache`).
 """
 
 import logging
@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from rota.durable.pacing import Pacing
 from rota.errors import Conflict, RotaError, Unavailable
 from rota.manage.features.online.view_history import HistoryLookup, all_whole
 from rota.manage.models import pickle_signing
-from rota.manage.models.loading import LoadedModel, load
+from rota.manage.models.loading import BlobReader, LoadedModel, load
 from rota.manage.signals import platform_alerts
-from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch, Metadata
 from rota.ports.models import ModelFormat
@@ -29,6 +29,7 @@ from rota.records.record import decode
 from rota.records.release import Endpoint, Release, Route, Serving
 from rota.serve.call_marks import CallMarks, ModelEnd, in_service
 from rota.serve.predicting import PredictionCore
+from rota.serve.release_cache import ReleaseCache
 from rota.serve.scoring import LoadedRelease, Vectors
 
 log = logging.getLogger("rota.serve")
@@ -46,13 +47,17 @@ class OpenedFeatures:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a process loads releases and models from; `source_of` opens the online features of a service, `marks` note each call of a model."""
+    """Where a process loads releases and models from; `source_of` opens the online features of a service.
+
+    `marks` note each call of a model, `cache` keeps the last good releases for a start without metadata.
+    """
 
     metadata: Metadata
-    blobs: Blobs
+    blobs: BlobReader
     formats: Mapping[str, ModelFormat]
     source_of: Callable[[FeatureService], OpenedFeatures]
     marks: CallMarks | None = None
+    cache: ReleaseCache | None = None
 
 
 class ReleasePoller:
@@ -90,6 +95,11 @@ class ReleasePoller:
         self._failed: dict[str, tuple[int, float]] = {}
         self._reported: dict[str, tuple[int, str]] = {}
         self._known: frozenset[str] | None = None
+        self._kept: dict[str, Release] = {}
+        self._was_kept: dict[str, Release] | None = None
+        self._away = ""
+        self._failed_looks = 0
+        self._untold: set[str] = set()
         self._declared: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -114,6 +124,11 @@ class ReleasePoller:
         """Whether the metadata was read once, and every known endpoint is served."""
         return self._known is not None and self._known <= self._core.served.keys()
 
+    @property
+    def away(self) -> str:
+        """Why the newest releases are not known: the metadata does not answer; "" when they are."""
+        return self._away
+
     def problems(self, endpoint: str = "") -> tuple[str, ...]:
         """Why an endpoint (all of them without a name) waits to be served, or serves values that are not whole: a sentence for each view."""
         found = [problem for name, problems in sorted(self._problems.items()) if endpoint in ("", name) for problem in problems]
@@ -136,8 +151,17 @@ class ReleasePoller:
             self._thread.join()
 
     def poll(self) -> None:
-        """Poll once; raises `Unavailable` when metadata does not answer, with everything served as before."""
-        releases = self._newest()
+        """Poll once; raises `Unavailable` when metadata does not answer, with everything served as before.
+
+        At the start that is nothing: then the releases that were served last are taken from the disk.
+        """
+        try:
+            releases = self._newest()
+        except Unavailable as error:
+            self._away = str(error)
+            self._serve_kept()
+            raise
+        self._away, self._kept = "", {}
         self._known = frozenset(releases)
         for gone in self._core.served.keys() - releases.keys():
             self._core.switch(gone, None)
@@ -147,6 +171,25 @@ class ReleasePoller:
                 self._follow(usable)
         self._problems = {name: problems for name, problems in self._problems.items() if name in releases}
         self._unload()
+        self._keep()
+
+    def _serve_kept(self) -> None:
+        """Without metadata since the start: serve what was served last, again and again until all of it is."""
+        cache = self._model_source.cache
+        if self._known is None and cache is not None and (kept := cache.releases()):
+            self._kept, self._known = kept, frozenset(kept)
+            log.warning("metadata does not answer; the last good releases are served", extra={"action": "follow", "endpoints": sorted(kept)})
+        for release in self._kept.values():
+            revision, retry_at = self._failed.get(release.endpoint, (-1, 0.0))
+            if release.endpoint not in self._core.served and not (revision == release.revision and self._timer() < retry_at):
+                self._switch(release)
+
+    def _keep(self) -> None:
+        """Let the next start find what is served now."""
+        cache, served = self._model_source.cache, {name: each.release for name, each in self._core.served.items()}
+        if cache is not None and served != self._was_kept:
+            cache.keep(served, self.known)
+            self._was_kept = served
 
     def _in_service(self, release: Release) -> Release | None:
         """What can be served of a release: nothing of it that ended processes, and None where nothing else is left."""
@@ -183,16 +226,26 @@ class ReleasePoller:
                 self._alerted.add(route.bundle)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._poll_s):
+        pacing, before = Pacing(self._poll_s), self._core.served
+        while not self._stop.wait(pacing.after(self._core.served is not before or not self.ready)):
+            before = self._core.served
             self._look()
 
     def _look(self) -> None:
         try:
             self.poll()
         except Unavailable as error:
-            log.warning("the releases cannot be read, serving what is loaded: %s", error, extra={"action": "follow"})
+            if not self._failed_looks:
+                log.warning("the releases cannot be read, serving what is loaded: %s", error, extra={"action": "follow"})
+            self._failed_looks += 1
         except Exception:  # the thread must live on, or this process would never learn of a release again
-            log.exception("polling releases failed", extra={"action": "follow"})
+            if not self._failed_looks:
+                log.exception("polling releases failed", extra={"action": "follow"})
+            self._failed_looks += 1
+        else:
+            if self._failed_looks:
+                log.info("the releases are read again", extra={"action": "follow", "failed_looks": self._failed_looks})
+            self._failed_looks = 0
 
     def _newest(self) -> dict[str, Release]:
         newest: dict[str, Release] = {}
@@ -302,8 +355,11 @@ class ReleasePoller:
         try:
             self._model_source.metadata.commit(batch)
         except Unavailable as problem:  # reported at the next poll; the other endpoints must not wait for it
-            log.warning("the serving record cannot be written: %s", problem, extra={"action": "tell", "endpoint": endpoint})
+            if endpoint not in self._untold:
+                log.warning("the serving record cannot be written: %s", problem, extra={"action": "tell", "endpoint": endpoint})
+            self._untold.add(endpoint)
         else:
+            self._untold.discard(endpoint)
             self._reported[endpoint] = (revision, error)
 
     def _unload(self) -> None:

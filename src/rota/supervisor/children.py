@@ -1,4 +1,4 @@
-"""What one process of a platform does from its start to its end: control plane, worker, or prediction process.
+"""What a worker and a prediction process do from their start to their end; the control plane, which loads much more, stands beside.
 
 The supervisor starts each as a child of its own; several machines may run them without one.
 """
@@ -10,38 +10,29 @@ import socket
 import sys
 import threading
 from types import FrameType
-from typing import Any, NoReturn
-
-import uvicorn
+from typing import NoReturn
 
 from rota import wiring
+from rota.addresses import exposed
 from rota.errors import InvalidInput, Unavailable
-from rota.server import app
-from rota.server.access.guard import exposed
 from rota.settings import Settings
 from rota.supervisor import connections
+from rota.supervisor.http_server import QuietServer
 from rota.supervisor.processes import end_with_supervisor
+from rota.supervisor.socket_handover import HandoverPoint
+from rota.supervisor.watchdog import write_stack_on_signal
 from rota.supervisor.worker_threads import run_worker
 
 logger = logging.getLogger("rota.supervisor")
+READY_WITHIN_S = 2.0
+"""How long a prediction process that cannot serve everything yet lets callers wait before it tells them why."""
 EXPOSED = "OTHER MACHINES CAN REACH THIS SERVER (host %s): it asks for tokens, but in clear text; put a proxy that encrypts before it"
 UNGUARDED = "OTHER MACHINES CAN REACH THESE PREDICTIONS (host %s): they ask for no token; let a proxy decide who may ask"
 
 
-def control_plane(settings: Settings, *, fd: int = -1) -> None:
-    """Answer the HTTP API and show the pages until told to stop; `fd` is an inherited listening socket, -1 binds the configured port."""
-    end_with_supervisor()
-    signal.signal(signal.SIGTERM, _leave)
-    with wiring.opened(settings) as platform:
-        if exposed(settings):
-            logger.warning(EXPOSED, settings.host, extra={"action": "exposed", "host": settings.host})
-        platform.feed.pushes.recover()
-        _listen(app.create(platform), _socket(fd, settings.host, settings.control_port), settings)
-
-
-def worker(settings: Settings, name: str) -> None:
+def worker(settings: Settings, name: str, *, lifeline: int = -1) -> None:
     """React to events and execute runs until told to stop."""
-    end_with_supervisor()
+    end_with_supervisor(lifeline)
     stop = threading.Event()
     for received in (signal.SIGTERM, signal.SIGINT):
         signal.signal(received, lambda *_: stop.set())
@@ -52,26 +43,33 @@ def worker(settings: Settings, name: str) -> None:
     os._exit(0)  # at once: a run's code that does not listen has lost its run, and nothing waits for it
 
 
-def prediction_process(settings: Settings, name: str, *, fd: int = -1) -> None:
-    """Answer predictions until told to stop; several may share one socket."""
-    end_with_supervisor()
-    signal.signal(signal.SIGTERM, _leave)
+def prediction_process(settings: Settings, name: str, *, fd: int = -1, patient: bool = False) -> None:
+    """Answer predictions until told to stop; several may share one socket.
+
+    It does not end with its supervisor: whoever starts the home again finds it, and its socket, by a `HandoverPoint`. A `patient` one accepts
+    nothing before it is ready, because others answer on the same socket; any other waits for that a moment only.
+    """
+    signal.signal(signal.SIGTERM, leave)
+    stacks = write_stack_on_signal(settings.home, name)
     if exposed(settings):
         logger.warning(EXPOSED if settings.prediction_tokens else UNGUARDED, settings.host, extra={"action": "exposed", "host": settings.host})
-    with wiring.opened(settings) as platform:
-        _listen(platform.processes.prediction_app(name), _socket(fd, settings.host, settings.prediction_port), settings)
+    listener = listening_socket(fd, settings.host, settings.prediction_port)
+    with wiring.opened_for_serving(settings) as platform:
+        application = platform.processes.prediction_app(name)
+        handover = HandoverPoint(settings.home, name, listener, lambda: {"ready": application.is_ready})
+        patience_s = float("inf") if patient else READY_WITHIN_S
+        server = QuietServer(
+            application, opened=handover.open, is_ready=lambda: application.is_ready, patience_s=patience_s, **connections.limited(settings)
+        )
+        try:
+            server.run(sockets=[listener])
+        finally:
+            handover.close()
+            if stacks is not None:
+                stacks.close()
 
 
-def route_table() -> str:
-    """Every route of the control plane with the permission that it asks for, as Markdown."""
-    return app.route_table()
-
-
-def _listen(application: Any, listener: socket.socket, settings: Settings) -> None:
-    uvicorn.Server(connections.server_config(application, settings)).run(sockets=[listener])
-
-
-def _socket(fd: int, host: str, port: int) -> socket.socket:
+def listening_socket(fd: int, host: str, port: int) -> socket.socket:
     """The supervisor's socket, or one of our own."""
     try:
         if fd >= 0:
@@ -83,6 +81,6 @@ def _socket(fd: int, host: str, port: int) -> socket.socket:
         raise Unavailable(f"port {port} on {host} cannot be used ({error.strerror}); end what uses it, or choose another port") from error
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
+def leave(_signal: int, _frame: FrameType | None) -> NoReturn:
     """uvicorn raises the signal again after its graceful end; leaving this way closes the engines too."""
     sys.exit(0)

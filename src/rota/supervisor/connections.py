@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import httptools
 import msgspec
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from rota.records.limits import FEWEST_BYTES_A_SECOND, HEADERS, PIPELINED, READ_ON_BYTES, READ_ON_S
@@ -21,7 +20,6 @@ from rota.settings import Settings
 
 logger = logging.getLogger("rota.http")
 
-FINISH_WITHIN_S = 3
 TICK_S = 1.0
 LITTLE = 65_536
 """Bytes of a body that are soon sent again."""
@@ -63,11 +61,9 @@ class OpenConnections:
             self.refusals, self.silent_until = 0, now_s + _SAY_AGAIN_S
 
 
-def server_config(application: Any, settings: Settings, **options: Any) -> uvicorn.Config:
-    """How both servers run: one application behind connections that keep the limits of the settings."""
-    usual: dict[str, Any] = {"loop": "uvloop", "ws": "none", "lifespan": "auto", "timeout_graceful_shutdown": FINISH_WITHIN_S}
-    usual |= {"access_log": False, "server_header": False, "log_config": None, "timeout_keep_alive": settings.idle_timeout_s}
-    return uvicorn.Config(application, http=_connection_factory(settings), **(usual | options))
+def limited(settings: Settings) -> dict[str, Any]:
+    """The options of a server whose connections keep the limits of the settings."""
+    return {"http": _connection_factory(settings), "ws": "none", "timeout_keep_alive": settings.idle_timeout_s}
 
 
 def _connection_factory(settings: Settings) -> Any:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rota.client import Client
 from rota.errors import Unavailable
 from rota.settings import load
 from rota.supervisor.processes import as_environment
+from rota.supervisor.shutdown import end_home
 
 START_S = 60.0
 STOP_S = 20.0
@@ -43,12 +44,19 @@ def up(home: str | Path = ".rota", *, keep: bool = False, **settings: Any) -> It
     finally:
         client.close()
         if not keep:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process, configured.home)
+
+
+def _end(process: subprocess.Popen[bytes], home: Path) -> None:
+    """Stop it with all that it started, also when it does not answer any more."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        with suppress(Unavailable):
+            end_home(home)
 
 
 def _await(process: subprocess.Popen[bytes], client: Client, log: Path) -> None:
@@ -60,7 +68,7 @@ def _await(process: subprocess.Popen[bytes], client: Client, log: Path) -> None:
             client.get("/healthz")
         except Unavailable:
             if time.monotonic() > deadline:
-                process.kill()
+                _end(process, client.home)
                 raise Unavailable(f"`rota up` did not answer within {START_S:g} s; the end of {log}:\n{_tail(log)}") from None
         else:
             return

@@ -21,7 +21,6 @@ from rota.supervisor.supervised_threads import SupervisedThread
 from rota.wiring import Platform
 
 logger = logging.getLogger("rota.supervisor")
-
 REPORT_S = 10.0
 LEAVE_WITHIN_S = 6.0
 """How long runs may take to be parked once the worker is told to stop; then they are given back as they are."""

@@ -11,7 +11,7 @@ from rota.backends.sql import postgresql as postgres_engine
 from rota.backends.sql import sqlite as sqlite_engine
 from rota.backends.sql.errors import OVERTAKEN, translated
 from rota.backends.sql.layout import bring_up_to_date, is_up_to_date, refuse_foreign
-from rota.errors import InvalidInput, Unavailable
+from rota.errors import InvalidInput, Refused, Unavailable
 
 T = TypeVar("T")
 _ATTEMPTS = 5
@@ -23,8 +23,7 @@ def open_engine(url: str | Path) -> Engine:
     Raises `Corrupt` for a file that is no database, `Refused` for another program's database, for one that a newer Rota
     wrote and for a wrong password, `Unavailable` for what cannot be opened or reached.
     """
-    target = URL.create("sqlite", database=str(url)) if isinstance(url, Path) else _parsed(url)
-    engine = _made(target)
+    engine = unopened_engine(url)
     try:
         _use_write_ahead_log(engine)
         _ensure_layout(engine)
@@ -32,6 +31,18 @@ def open_engine(url: str | Path) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def unopened_engine(url: str | Path) -> Engine:
+    """The engine of a metadata store that was not looked at yet."""
+    return _made(URL.create("sqlite", database=str(url)) if isinstance(url, Path) else _parsed(url))
+
+
+def check_layout(engine: Engine) -> None:
+    """Raise `Refused`, `Corrupt` or `Unavailable` unless the store has, now, the layout that this version knows."""
+    with reading(engine) as connection:
+        if not is_up_to_date(connection):
+            raise Refused("the metadata store has an older layout than this Rota knows; it was replaced while it was open: start Rota again")
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from rota.errors import Refused, RotaError
 from rota.manage.models.transformation import RowsTransformer
-from rota.ports.blobs import Blobs
 from rota.ports.models import ModelFormat, Predictor, SealedFormat
 from rota.records.model import ModelBundle
 from rota.records.record import decode
@@ -29,6 +29,12 @@ WARM_UP_ROWS = (1, 1, 1, 32)
 """Rows of the calls made before traffic: the first call of an engine allocates, and one row and many may be different code."""
 
 
+class BlobReader(Protocol):
+    """Where the bytes of bundles and models come from: `Blobs`, or copies of some of them that are nearer."""
+
+    def get(self, digest: str) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model ready to answer. `quick`: a call ends by what was checked of its trees, and took at most QUICK_S for a row when it was loaded."""
@@ -40,7 +46,7 @@ class LoadedModel:
     quick: bool = False
 
 
-def load(blobs: Blobs, formats: Mapping[str, ModelFormat], digest: str, *, name: str = "") -> LoadedModel:
+def load(blobs: BlobReader, formats: Mapping[str, ModelFormat], digest: str, *, name: str = "") -> LoadedModel:
     """The model of a bundle; raises `Refused` when its format is not installed or a golden row gives another answer than at registration.
 
     `name` is what the model is called now ("": as in its bundle, which keeps the name of when it was packed): a pickle is allowed by it.

@@ -3,7 +3,6 @@
 A plain ASGI application around the framework: it reads the headers once and answers refusals itself.
 """
 
-import ipaddress
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
@@ -123,16 +122,6 @@ class Guard:
 
     def _size_message(self) -> str:
         return f"the request is larger than {self._limit} bytes; send smaller batches or raise ROTA_MAX_REQUEST_MB"
-
-
-def exposed(settings: Settings) -> bool:
-    """Whether other machines can reach the servers."""
-    if settings.host == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        return True
 
 
 def _streamed(scope: Scope) -> bool:

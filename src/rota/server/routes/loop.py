@@ -26,6 +26,14 @@ def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
+@router.get("/readyz", dependencies=OPEN)
+def readiness(request: Request) -> Response:
+    """Whether the control plane can do what it is asked: 200, or 503 with the reasons; names nothing of the platform."""
+    ill = [condition for condition in platform_of(request).readiness.conditions() if condition.status == "failed"]
+    body = msgspec.json.encode({"ready": not ill, "reasons": ill})
+    return Response(body, status_code=503 if ill else 200, media_type="application/json", headers={"Retry-After": "5"} if ill else {})
+
+
 @router.get("/metrics", dependencies=OPEN, response_class=PlainTextResponse)
 def metrics(request: Request) -> Response:
     """How many requests were answered how, as Prometheus text: no name of anything."""

@@ -1,0 +1,89 @@
+"""Whether a platform can do what it is asked: its stores, its disk and its workers, each looked at as a user would meet it."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rota.errors import RotaError
+from rota.ports.blobs import Blobs
+from rota.ports.clock import Clock
+from rota.ports.metadata import Metadata
+from rota.records.condition import Condition, ProcessReport
+from rota.records.time import Micros
+
+HEARD_WITHIN_S = 60.0
+"""A worker reports every ten seconds."""
+FREE_MB = 100
+"""Less free space than this, and the next model or segment may not fit."""
+LOOK_AGAIN_S = 5.0
+
+
+class PlatformReadiness:
+    """The conditions of one platform, looked at once in a few seconds however often they are asked for. Thread-safe.
+
+    Messages name no path, host or record: whoever probes a server needs no token.
+    """
+
+    def __init__(self, home: Path, metadata: Metadata, blobs: Blobs, wall: Clock, check_layout: Callable[[], object]) -> None:
+        self._home, self._metadata, self._blobs, self._wall, self._check_layout = home, metadata, blobs, wall, check_layout
+        self._lock = threading.Lock()
+        self._looked_s = float("-inf")
+        self._found: tuple[Condition, ...] = ()
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """All that were looked at, also those that are well."""
+        with self._lock:
+            if time.monotonic() - self._looked_s >= LOOK_AGAIN_S:
+                self._found = (self._of_metadata(), self._of_layout(), self._of_blobs(), _of_disk(self._home), self._of_workers())
+                self._looked_s = time.monotonic()
+            return self._found
+
+    def _of_metadata(self) -> Condition:
+        return _tried("metadata", lambda: self._metadata.page(ProcessReport, {}, limit=1), "the metadata store does not answer")
+
+    def _of_layout(self) -> Condition:
+        return _tried("metadata:layout", self._check_layout, "the layout of the metadata store does not fit this version, or it does not answer")
+
+    def _of_blobs(self) -> Condition:
+        def write() -> None:
+            digest = self._blobs.put(f"readiness {self._wall.now_us()}".encode())
+            self._blobs.delete(digest)
+
+        return _tried("blobs", write, "the blobs cannot be written")
+
+    def _of_workers(self) -> Condition:
+        try:
+            heard = [report.at_us for report in self._metadata.find(ProcessReport) if report.kind == "worker"]
+        except RotaError:
+            return Condition("worker", "failed", "whether a worker runs is not known: the metadata store does not answer")
+        return _of_worker(max(heard, default=None), self._wall.now_us())
+
+
+def _of_worker(heard_us: Micros | None, now_us: Micros) -> Condition:
+    if heard_us is None:
+        return Condition("worker", "failed", "no worker was ever heard of; nothing is trained, released or stored until one runs")
+    silent_s = (now_us - heard_us) / 1e6
+    if silent_s > HEARD_WITHIN_S:
+        message = f"no worker was heard of for {silent_s:.0f} s; nothing is trained, released or stored until one runs"
+        return Condition("worker", "failed", message, {"silent_s": round(silent_s)})
+    return Condition("worker", "well")
+
+
+def _of_disk(home: Path) -> Condition:
+    try:
+        free_mb = shutil.disk_usage(home).free / 1e6
+    except OSError as error:
+        return Condition("disk", "failed", f"the home cannot be looked at ({error.strerror})")
+    if free_mb < FREE_MB:
+        return Condition("disk", "failed", f"{free_mb:.0f} MB are free, fewer than {FREE_MB}; free space", {"free_mb": round(free_mb)})
+    return Condition("disk", "well")
+
+
+def _tried(name: str, act: Callable[[], object], message: str) -> Condition:
+    try:
+        act()
+    except RotaError as error:
+        return Condition(name, "failed", message, {"error": type(error).__name__})
+    return Condition(name, "well")

@@ -1,0 +1,126 @@
+"""The last good releases on the disk of the machine that serves them: a prediction process starts from them while metadata is away.
+
+HOME/serving/releases.json holds the releases that were served last. Where blobs lie in a bucket, HOME/serving/blobs holds those that
+these releases read, under their digests; a home with a directory of blobs needs no second copy. Files are private to the owner of
+the home, are written whole and synced, and what no served release reads is removed.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from rota.errors import Corrupt
+from rota.manage.models.loading import BlobReader
+from rota.records.model import ModelBundle
+from rota.records.record import decode, digest, encode
+from rota.records.release import Release
+
+log = logging.getLogger("rota.serve")
+
+
+class KeptReleases(msgspec.Struct, frozen=True):
+    """What releases.json holds; `format` changes with its meaning."""
+
+    format: int
+    releases: list[Release]
+
+
+class ReleaseCache:
+    """The releases served last in a folder that several processes of one home share; the last writer's are kept, as all serve the same.
+
+    With `blobs` it also keeps what those releases read, and `get` is answered from disk first. Nothing here raises because the
+    disk is full or a file is damaged: what is not kept is read from where it came from.
+    """
+
+    def __init__(self, folder: Path, blobs: BlobReader, *, keeps_blobs: bool) -> None:
+        self._file, self._folder = folder / "releases.json", folder / "blobs"
+        self._blobs = blobs
+        self._keeps_blobs = keeps_blobs
+        self._failing = False
+
+    def releases(self) -> dict[str, Release]:
+        """The releases that were served last, by endpoint; none when none were kept or the file is damaged."""
+        try:
+            kept = decode(self._file.read_bytes(), KeptReleases)
+        except FileNotFoundError:
+            return {}
+        except (OSError, Corrupt) as error:
+            log.warning("the releases kept on disk cannot be read: %s", error, extra={"action": "keep", "file": str(self._file)})
+            return {}
+        return {release.endpoint: release for release in kept.releases} if kept.format == 1 else {}
+
+    def keep(self, served: Mapping[str, Release], known: Iterable[str]) -> None:
+        """From now on these are the last good ones; of `known` endpoints that are not among them an earlier one stays."""
+        before = self.releases()
+        releases = {name: release for name in known if (release := served.get(name) or before.get(name)) is not None}
+        if releases != before:
+            self._write(self._file, encode(KeptReleases(1, [releases[name] for name in sorted(releases)])))
+        if self._keeps_blobs:
+            self._remove_all_but(self._read_by(releases.values()))
+
+    def get(self, digest: str) -> bytes:
+        """A blob: from disk when it is there and whole, else from where it came from, and kept."""
+        if not self._keeps_blobs:
+            return self._blobs.get(digest)
+        if (kept := self._kept(digest)) is not None:
+            return kept
+        data = self._blobs.get(digest)
+        self._write(self._folder / digest, data)
+        return data
+
+    def _kept(self, name: str) -> bytes | None:
+        try:
+            data = (self._folder / name).read_bytes()
+        except OSError:
+            return None
+        return data if digest(data) == name else None
+
+    def _read_by(self, releases: Iterable[Release]) -> set[str]:
+        found = set()
+        for bundle in {route.bundle for release in releases for route in release.routes}:
+            found.add(bundle)
+            if (data := self._kept(bundle)) is not None:
+                with contextlib.suppress(Corrupt):
+                    found.add(decode(data, ModelBundle).blob)
+        return found
+
+    def _remove_all_but(self, wanted: set[str]) -> None:
+        with contextlib.suppress(OSError):
+            for file in self._folder.iterdir():
+                if file.name not in wanted and not file.name.endswith(".new"):
+                    file.unlink(missing_ok=True)
+
+    def _write(self, file: Path, data: bytes) -> None:
+        temporary = file.with_name(f"{file.name}.{secrets.token_hex(4)}.new")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.parent.chmod(0o700)
+            try:
+                with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
+                    written.write(data)
+                    written.flush()
+                    os.fsync(written.fileno())
+                temporary.replace(file)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+            _sync(file.parent)
+        except OSError as error:
+            if not self._failing:
+                log.warning("what is served cannot be kept for a start without metadata: %s", error, extra={"action": "keep", "file": str(file)})
+            self._failing = True
+        else:
+            self._failing = False
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

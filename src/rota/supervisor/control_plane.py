@@ -1,0 +1,31 @@
+"""What a control-plane process does from its start to its end; apart from the others, which need none of what it loads."""
+
+import logging
+import signal
+
+from rota import wiring
+from rota.addresses import exposed
+from rota.server import app
+from rota.settings import Settings
+from rota.supervisor import connections
+from rota.supervisor.children import EXPOSED, leave, listening_socket
+from rota.supervisor.http_server import QuietServer
+from rota.supervisor.processes import end_with_supervisor
+
+logger = logging.getLogger("rota.supervisor")
+
+
+def control_plane(settings: Settings, *, fd: int = -1, lifeline: int = -1) -> None:
+    """Answer the HTTP API and show the pages until told to stop; `fd` is an inherited listening socket, -1 binds the configured port."""
+    end_with_supervisor(lifeline)
+    signal.signal(signal.SIGTERM, leave)
+    with wiring.opened(settings) as platform:
+        if exposed(settings):
+            logger.warning(EXPOSED, settings.host, extra={"action": "exposed", "host": settings.host})
+        platform.feed.pushes.recover()
+        QuietServer(app.create(platform), **connections.limited(settings)).run(sockets=[listening_socket(fd, settings.host, settings.control_port)])
+
+
+def route_table() -> str:
+    """Every route of the control plane with the permission that it asks for, as Markdown."""
+    return app.route_table()

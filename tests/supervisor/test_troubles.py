@@ -1,0 +1,41 @@
+"""What a supervisor knows of its state: said once, counted while it lasts, read by others from a file."""
+
+import logging
+
+import pytest
+
+from rota.supervisor.troubles import Troubles, supervisor_conditions
+
+
+def test_a_change_is_one_line_however_often_it_is_seen(caplog):
+    caplog.set_level(logging.INFO, "rota.supervisor")
+    troubles = Troubles()
+    for count in range(50):
+        troubles.seen("child:serve-0", f"serve-0 died for the {count}th time")
+    troubles.over("child:serve-0")
+    troubles.over("child:serve-0")
+    assert [(record.levelname, getattr(record, "count", None)) for record in caplog.records] == [("WARNING", None), ("INFO", 50)]
+    troubles.seen("child:serve-0", "serve-0 cannot be started: Too many open files")
+    assert len(caplog.records) == 3
+
+
+def test_what_was_written_is_what_is_read(tmp_path):
+    troubles = Troubles()
+    troubles.seen("child:worker-0", "worker-0 was killed by SIGKILL", status="failed", exit=-9)
+    troubles.over("child:server")
+    troubles.write(tmp_path)
+    assert supervisor_conditions(tmp_path) == list(troubles.conditions())
+    assert {each.name: each.status for each in troubles.conditions()} == {"child:server": "well", "child:worker-0": "failed"}
+    assert (tmp_path / "run" / "supervisor.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_home_that_was_never_up_has_none(tmp_path):
+    assert supervisor_conditions(tmp_path) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"conditions": [{"name": 1}]}', b"\xff\xfe"])
+def test_a_damaged_file_is_a_condition_itself(tmp_path, damage):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "supervisor.json").write_bytes(damage)
+    (found,) = supervisor_conditions(tmp_path)
+    assert (found.name, found.status) == ("supervisor:conditions", "degraded")
