@@ -23,14 +23,22 @@ def open_engine(url: str | Path) -> Engine:
     Raises `Corrupt` for a file that is no database, `Refused` for another program's database, for one that a newer Rota
     wrote and for a wrong password, `Unavailable` for what cannot be opened or reached.
     """
-    target = URL.create("sqlite", database=str(url)) if isinstance(url, Path) else _parsed(url)
-    engine = _made(target)
+    engine = _made(_target(url))
     try:
         _use_write_ahead_log(engine)
         _ensure_layout(engine)
     except BaseException:
         engine.dispose()
         raise
+    return engine
+
+
+def empty_engine(url: str | Path) -> Engine:
+    """The engine of a database in which a store is to be made: nothing is looked at, and nothing made yet, but an empty SQLite file."""
+    engine = _made(_target(url))
+    if isinstance(url, Path):
+        with translated(engine), engine.connect() as connection:
+            sqlite_engine.use_write_ahead_log(connection)
     return engine
 
 
@@ -67,6 +75,10 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
                 raise
     with writing(engine) as connection:
         return work(connection)
+
+
+def _target(url: str | Path) -> URL:
+    return URL.create("sqlite", database=str(url)) if isinstance(url, Path) else _parsed(url)
 
 
 def _made(target: URL) -> Engine:
