@@ -1,4 +1,4 @@
-"""Revision 0004: what processes report of themselves, and the backups that were made, are records."""
+"""Revision 0004: what processes report of themselves, how far sources are online, and the backups that were made, are records."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,9 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    if not sa.inspect(op.get_bind()).has_table("process_report"):  # made by code between the two layouts
-        record_table("process_report", ["process"])
+    there = sa.inspect(op.get_bind()).get_table_names()
+    for table, key in (("process_report", "process"), ("online_extent", "source")):
+        if table not in there:  # code between the two layouts made it
+            record_table(table, [key])
     record_table("backup", ["id"], texts=["state"], numbers=["began_us"])
     op.execute("UPDATE rota_schema SET version = 4")
