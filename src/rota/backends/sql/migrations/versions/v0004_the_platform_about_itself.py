@@ -11,8 +11,8 @@ down_revision = "0003"
 
 def upgrade() -> None:
     there = sa.inspect(op.get_bind()).get_table_names()
-    for table, key in (("process_report", "process"), ("online_extent", "source")):
+    for table, key in (("process_report", ["process"]), ("online_extent", ["source"]), ("arrival_count", ["pipeline", "source"])):
         if table not in there:  # code between the two layouts made it
-            record_table(table, [key])
+            record_table(table, key)
     record_table("backup", ["id"], texts=["state"], numbers=["began_us"])
     op.execute("UPDATE rota_schema SET version = 4")
