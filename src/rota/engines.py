@@ -2,7 +2,7 @@
 
 import importlib.util
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -18,15 +18,20 @@ from rota.backends.memory.online import MemoryOnline
 from rota.backends.models.format_registry import FormatRegistry
 from rota.backends.online.lmdb_online import LmdbOnline
 from rota.backends.opened_later import opened_later
+from rota.backends.sql.snapshot import SqlSnapshot, is_vacant, load
+from rota.backends.storage.backup_directory import BackupDirectory
 from rota.backends.storage.blob_directory import BlobDirectory
 from rota.backends.storage.delta_places import Directory
 from rota.backends.storage.delta_tables import DeltaTables
+from rota.backends.storage.home_files import HomeDirectory
 from rota.backends.storage.segment_journal import SegmentJournal
 from rota.backends.temporary_places import own_place
+from rota.backends.storage.table_files import DirectoryTableFiles
 from rota.develop.autologging import Autologging
 from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
 from rota.ports.alerts import AlertSink
+from rota.ports.backup import BackupPlace, HomeFiles, MetadataSnapshot, TableFiles
 from rota.ports.blobs import Blobs
 from rota.ports.compute import Compute
 from rota.ports.drawing import Drawing
@@ -195,3 +200,47 @@ def storage(settings: Settings) -> tuple[Blobs, Tables]:
         return blobs, tables
     home = settings.home.resolve()
     return BlobDirectory(home / "blobs"), DeltaTables(Directory(home / "tables", sync=settings.sync))
+
+
+def backup_place(where: str) -> BackupPlace:
+    """A place for backups: a directory, or a prefix of a bucket. Nothing is looked at yet."""
+    if where.startswith("s3://"):
+        if importlib.util.find_spec("obstore") is None:
+            raise InvalidInput("a backup place in a bucket needs the library obstore: pip install 'rota[s3]'", place=where)
+        place: BackupPlace = importlib.import_module("rota.backends.storage.backup_bucket").BackupBucket(where)
+        return place
+    if "://" in where:
+        raise InvalidInput(f"{where!r} is no place for backups; give a directory, or s3://BUCKET/PREFIX", place=where)
+    return BackupDirectory(Path(where))
+
+
+def table_files(settings: Settings) -> TableFiles:
+    """The files of the tables."""
+    if settings.storage_url:
+        files: TableFiles = importlib.import_module("rota.backends.storage.s3_table_files").BucketTableFiles(settings.storage_url)
+        return files
+    return DirectoryTableFiles(settings.home.resolve() / "tables")
+
+
+def home_files(settings: Settings) -> HomeFiles:
+    """The files of the home that lie in no other store."""
+    return HomeDirectory(settings.home)
+
+
+def metadata_snapshot(settings: Settings) -> MetadataSnapshot:
+    """The metadata as they stand now."""
+    return SqlSnapshot(_metadata_address(settings))
+
+
+def load_metadata(settings: Settings, schema: int, parts: Iterable[tuple[str, bytes]]) -> None:
+    """Make the metadata store of the parts of a snapshot."""
+    load(_metadata_address(settings), schema, parts)
+
+
+def has_metadata(settings: Settings) -> bool:
+    """Whether there is anything where the metadata store is to be."""
+    return not is_vacant(_metadata_address(settings))
+
+
+def _metadata_address(settings: Settings) -> str | Path:
+    return settings.metadata_url or settings.home.resolve() / "metadata.db"

@@ -62,7 +62,9 @@ class Response:
 
 @pytest.fixture
 def client(world):
-    app = PredictionApp(world.core, world.poller, may_monitor=lambda secret: secret == "watcher", version="1.2", limits=RequestLimits(body_bytes=10_000))
+    app = PredictionApp(
+        world.core, world.poller, may_monitor=lambda secret: secret == "watcher", version="1.2", limits=RequestLimits(body_bytes=10_000)
+    )
     return Client(app)
 
 

@@ -34,7 +34,7 @@ def caller(access: AccessControl, environ: Mapping[str, str] = os.environ) -> Id
     given = secret("token", environ)
     if not given:
         access.owner_token.now()
-        return Identity(getpass.getuser(), "owner")
+        return Identity(user(), "owner")
     found = access.recognise(given)
     if found is None:
         raise Refused("the token in ROTA_TOKEN opens nothing here: it is unknown, revoked, expired, or of another environment")
@@ -42,3 +42,8 @@ def caller(access: AccessControl, environ: Mapping[str, str] = os.environ) -> Id
         if name:
             raise Refused(f"the token in ROTA_TOKEN is limited to {what} {name!r}; such a token works over HTTP only", **{what: name})
     return found
+
+
+def user() -> str:
+    """The system's name of who gives a command."""
+    return getpass.getuser()

@@ -13,6 +13,7 @@ from rota.records.time import Micros
 Permission = Literal[
     "platform.read",
     "platform.operate",
+    "platform.backup",
     "token.manage",
     "data.read",
     "data.push",
@@ -42,6 +43,7 @@ Role = Literal["owner", "data_scientist", "data_engineer", "ml_engineer", "appli
 PERMISSIONS: Mapping[Permission, str] = {
     "platform.read": "see the overview, events and the loop's state",
     "platform.operate": "advance a replayed clock, collect garbage, set retention",
+    "platform.backup": "back the platform up, with every secret of its home",
     "token.manage": "make, list and revoke tokens",
     "data.read": "read sources, features, datasets and schemas",
     "data.push": "push rows of a source",

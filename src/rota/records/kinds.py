@@ -6,6 +6,7 @@ A new noun costs one struct and one row here; every metadata store and every mig
 from dataclasses import dataclass
 
 from rota.records.access import AccessToken
+from rota.records.backup import Backup
 from rota.records.condition import ProcessReport
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
@@ -87,6 +88,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("arrival_count", ArrivalCount, ("pipeline", "source")),
     Kind("cursor", Cursor, ("consumer",)),
     Kind("process_report", ProcessReport, ("process",)),
+    Kind("backup", Backup, ("id",), ("state", "began_us")),
     Kind("schedule_state", ScheduleState, ("name",), ("last_us",)),
 )
 BY_RECORD = {kind.record: kind for kind in KINDS}

@@ -35,7 +35,7 @@ def open_engine(url: str | Path) -> Engine:
 
 def unopened_engine(url: str | Path) -> Engine:
     """The engine of a metadata store that was not looked at yet."""
-    return _made(URL.create("sqlite", database=str(url)) if isinstance(url, Path) else _parsed(url))
+    return _made(_target(url))
 
 
 def check_layout(engine: Engine) -> None:
@@ -43,6 +43,15 @@ def check_layout(engine: Engine) -> None:
     with reading(engine) as connection:
         if not is_up_to_date(connection):
             raise Refused("the metadata store has an older layout than this Rota knows; it was replaced while it was open: start Rota again")
+
+
+def empty_engine(url: str | Path) -> Engine:
+    """The engine of a database in which a store is to be made: nothing is looked at, and nothing made yet, but an empty SQLite file."""
+    engine = unopened_engine(url)
+    if isinstance(url, Path):
+        with translated(engine), engine.connect() as connection:
+            sqlite_engine.use_write_ahead_log(connection)
+    return engine
 
 
 @contextmanager
@@ -78,6 +87,10 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
                 raise
     with writing(engine) as connection:
         return work(connection)
+
+
+def _target(url: str | Path) -> URL:
+    return URL.create("sqlite", database=str(url)) if isinstance(url, Path) else _parsed(url)
 
 
 def _made(target: URL) -> Engine:

@@ -72,6 +72,14 @@ def migrate(connection: Connection, to: str = "head") -> None:
     command.upgrade(config, to)
 
 
+def create_at(connection: Connection, layout: int) -> None:
+    """Make the tables of an empty database as a layout, this one or an older one, has them."""
+    if layout == SCHEMA_VERSION:
+        _create(connection)
+    else:
+        migrate(connection, f"{layout:04d}")
+
+
 def _create(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         postgres_engine.check_encoding(connection)

@@ -115,11 +115,11 @@ class Bucket:
         with self.errors(f"storing {path}"):
             obstore.put(self.store, path, file, use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
 
-    def pieces(self, path: str) -> Iterator[bytes] | None:
-        """The object's bytes in pieces of bounded size, or None where there is none."""
+    def pieces(self, path: str, part: tuple[int, int] | None = None) -> Iterator[bytes] | None:
+        """The object's bytes, or those from the one place up to the other, in pieces of bounded size; None where there is none."""
         with self.errors(f"reading {path}"):
             try:
-                found = obstore.get(self.store, path)
+                found = obstore.get(self.store, path, options={"range": part} if part else None)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
@@ -148,6 +148,12 @@ class Bucket:
         with self.errors(f"listing {folder or 'the objects'}"):
             for chunk in obstore.list(self.store, folder or None):
                 yield from (item["path"] for item in chunk)
+
+    def listed(self, folder: str = "") -> Iterator[tuple[str, int, str]]:
+        """The path, the size and the tag of all objects below a folder, in order; another tag means that other bytes were put."""
+        with self.errors(f"listing {folder or 'the objects'}"):
+            for chunk in obstore.list(self.store, folder or None):
+                yield from ((item["path"], int(item["size"]), item["e_tag"] or "") for item in chunk)
 
     def level(self, folder: str) -> tuple[list[str], list[str]]:
         """The folders and the objects directly within a folder."""

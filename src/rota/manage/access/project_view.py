@@ -28,7 +28,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 BEYOND: frozenset[Permission] = frozenset(
-    {"platform.read", "platform.operate", "token.manage", "data.push", "data.write", "pipeline.deploy", "audit.read"}
+    {"platform.read", "platform.operate", "platform.backup", "token.manage", "data.push", "data.write", "pipeline.deploy", "audit.read"}
 )
 """Permissions over what belongs to no project: a token of one project never has them, whatever its role."""
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")

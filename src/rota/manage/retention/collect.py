@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from rota.errors import NotFound
+from rota.manage import file_claims
 from rota.manage.repositories import Repositories
 from rota.manage.retention import expiry, holds, marking
 from rota.manage.retention.expiry import Expired, Rules
@@ -85,6 +86,11 @@ def collect(
     marks = marking.mark(repositories, rules, expired)
     doomed, kept = _blobs(repositories, marks, wall_us - rules.grace_us, progress)
     tables, kept_tables = _tables(repositories, marks, wall_us, rules, dry_run=dry_run)
+    if (doomed or tables) and (claims := file_claims.running(repositories.metadata, wall_us)):  # asked after the records are gone
+        reason = f"a backup is running ({claims[0].id})"
+        kept += [Kept("blob", reason, len(doomed), sum(each.size_bytes for each in doomed))] if doomed else []
+        kept_tables += [Kept("table", reason, len(tables))] if tables else []
+        doomed, tables = [], []
     if not dry_run and (doomed or tables):
         progress("marking once more")
         again = marking.mark(repositories, rules, expired)
