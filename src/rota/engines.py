@@ -25,8 +25,8 @@ from rota.backends.storage.delta_places import Directory
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.home_files import HomeDirectory
 from rota.backends.storage.segment_journal import SegmentJournal
-from rota.backends.temporary_places import own_place
 from rota.backends.storage.table_files import DirectoryTableFiles
+from rota.backends.temporary_places import own_place
 from rota.develop.autologging import Autologging
 from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
