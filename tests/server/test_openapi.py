@@ -42,7 +42,7 @@ AREAS = sorted(
         if path.count("/") > 1
     }
 )
-EXAMPLES = int(os.environ.get("ROTA_FUZZ_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("ROTA_FUZZ_EXAMPLES", "5"))
 
 
 def area_of(path: str) -> str:

@@ -4,6 +4,7 @@ import os
 import random
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 from deltalake import DeltaTable
@@ -11,10 +12,10 @@ from deltalake import DeltaTable
 from rota import wiring
 from rota.backends.storage.segment_journal import SegmentJournal
 from rota.errors import Corrupt, NotFound
-from rota.manage.retention import table_pins
 from rota.manage.signals import business_outcomes, labels, prediction_log
 from rota.manage.signals.alerts import open_alerts
 from rota.ports.metadata import Batch
+from rota.records.backup import Backup
 from rota.records.condition import Condition
 from rota.records.dataset import DatasetVersion
 from rota.records.signal import Label, Outcome, Prediction
@@ -44,6 +45,12 @@ def predictions(number: int, count: int) -> list[Prediction]:
         )
         for each in range(count)
     ]
+
+
+def store(metadata, record) -> None:
+    batch = Batch()
+    batch.put(record)
+    metadata.commit(batch)
 
 
 def bytes_in(folder: Path) -> int:
@@ -120,17 +127,16 @@ def test_versions_that_somebody_reads_or_a_dataset_names_are_spared(platform):
     noon = story.NOON_US
     batch.put(DatasetVersion("delay", 1, "a" * 64, "datasets/delay/1", 0, 9, 8, 1, noon, noon, noon, noon, run="r1", sources={"flights": 11}))
     r.metadata.commit(batch)
-    table_pins.pin(r.metadata, "backup", {"sources/flights": 23, "sources/other": 3}, until_us=wall_us + DAY_US)
-    table_pins.pin(r.metadata, "late", {"sources/flights": 31}, until_us=wall_us - 1)
+    backup = Backup("b1", "/backups", began_us=0, actor="owner", needed_until_us=wall_us + DAY_US)
+    store(r.metadata, backup)
     platform.housekeeping.collect_garbage(actor="owner")
-    assert [r.tables.scan("sources/flights", version=version).collect().height for version in (11, 23, 60)] == [12, 24, 60]
-    for gone in (12, 31):
+    assert r.tables.scan("sources/flights", version=23).collect().height == 24, "a backup that runs reads what was there when it began"
+    store(r.metadata, msgspec.structs.replace(backup, needed_until_us=wall_us - 1))
+    platform.housekeeping.collect_garbage(actor="owner")
+    assert [r.tables.scan("sources/flights", version=version).collect().height for version in (11, 60)] == [12, 60]
+    for gone in (12, 23, 31):
         with pytest.raises(NotFound, match="given up"):
             r.tables.scan("sources/flights", version=gone)
-    table_pins.lift(r.metadata, "backup")
-    platform.housekeeping.collect_garbage(actor="owner")
-    with pytest.raises(NotFound, match="given up"):
-        r.tables.scan("sources/flights", version=23)
     assert r.tables.scan("sources/flights", version=11).collect().height == 12
 
 

@@ -23,7 +23,7 @@ def keep(repositories: Repositories, grace_us: Micros, *, wall_us: Micros, progr
 
     `grace_us` is how long a version stays readable that was the newest, for those who read it now; `wall_us` is the machine's time.
     """
-    tables, pins = repositories.tables, table_pins.pinned(repositories, wall_us=wall_us)
+    tables, pins = repositories.tables, table_pins.pinned(repositories)
     since_us = table_pins.readable_since(repositories, grace_us, wall_us=wall_us)
     freed, conditions = dict[str, int](), list[Condition]()
     for name in tables.tables():
