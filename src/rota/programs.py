@@ -5,11 +5,13 @@ import os
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import msgspec
 import polars as pl
 
 from rota import engines, record_engines
@@ -28,6 +30,11 @@ from rota.settings import load as load_settings
 from rota.wiring import SPOOL, open_platform, opened
 
 _autologging = engines.autologging()
+_homes: dict[str, Path] = {}
+
+
+class SecondHome(UserWarning):
+    """A program that changed its directory begins another home than before, because the home was named relative to the directory."""
 
 
 @contextmanager
@@ -50,7 +57,7 @@ def track(
     ...     run.log_metric("log_loss", 0.46)
     """
     with ExitStack() as left:
-        tracker = left.enter_context(_tracker(load_settings(home=None if home is None else str(home))))
+        tracker = left.enter_context(_tracker(_settings(home)))
         outer = current_run()
         if nested and (outer is None or outer.tracker is not tracker):
             raise InvalidInput("nested=True needs the block of another run of the same home around it; leave it out, or open that run first")
@@ -82,7 +89,7 @@ def read_dataset(name: str, *, home: str | Path | None = None) -> pl.DataFrame:
 
     >>> rows = rota.read_dataset("flights@3")                            # doctest: +SKIP
     """
-    with _tracker(load_settings(home=None if home is None else str(home))) as tracker:
+    with _tracker(_settings(home)) as tracker:
         return dataset_reading.read(tracker.repositories, name)
 
 
@@ -150,7 +157,7 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
         raise InvalidInput("register_model takes a run or a fitted model; give one of them")
     if run and (signature or problem):
         raise InvalidInput("signature and problem belong to a fitted model; what a run logged carries its own, leave them out")
-    with opened(load_settings(home=None if home is None else str(home))) as platform:
+    with opened(_settings(home)) as platform:
         actor = getpass.getuser()
         if run:
             return platform.models.register_run(name, run=run, artifact=artifact, description=description, tags=tags, actor=actor)
@@ -168,7 +175,7 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
 
 def apply(file: str | Path, *, home: str | Path | None = None, **settings: Any) -> list[PlannedChange]:
     """Register everything a project file declares in a home, and make its release the active one."""
-    with opened(load_settings(home=Path(home) if home else None, **settings)) as platform:
+    with opened(_settings(home, **settings)) as platform:
         return platform.projects.apply(Path(file))
 
 
@@ -183,7 +190,7 @@ class FeatureStore(Store):
     """
 
     def __init__(self, home: str | Path | None = None, **settings: Any) -> None:
-        self._platform = open_platform(load_settings(home=None if home is None else str(home), **settings))
+        self._platform = open_platform(_settings(home, **settings))
         super().__init__(self._platform.repositories, self._platform.feed, sync=self._platform.settings.sync)
 
     def __enter__(self) -> Self:
@@ -195,6 +202,24 @@ class FeatureStore(Store):
     def close(self) -> None:
         """Close every engine; closing twice is the same."""
         self._platform.close()
+
+
+def _settings(home: str | Path | None, **settings: Any) -> Settings:
+    """The settings with the home's absolute path, so that a later change of the program's directory moves nothing that is open.
+
+    Warns (`SecondHome`) when the same relative name meant an existing home before and means a new one now.
+    """
+    found = load_settings(home=None if home is None else str(home), **settings)
+    named, place = str(found.home), found.home.resolve()
+    first = _homes.setdefault(named, place)
+    if first != place and first.exists() and not place.exists():
+        warnings.warn(
+            f"home {named!r} was {first} and is now {place}, which is begun anew: the program changed its directory; "
+            "give an absolute home, or set ROTA_HOME to one",
+            SecondHome,
+            stacklevel=3,
+        )
+    return msgspec.structs.replace(found, home=place)
 
 
 @contextmanager

@@ -8,7 +8,9 @@ import pytest
 
 from rota.manage.experiments import artifacts
 from rota.ports.metadata import Batch
-from rota.records.model import ModelVersion
+from rota.records.data import Feature, FeatureService, OnDemandFeatureView
+from rota.records.model import ModelBundle, ModelVersion, Transformation
+from rota.records.record import encode
 from rota.records.tracking import DEFAULT_EXPERIMENT, ExperimentRun
 from rota.testing.story import NOON_US
 
@@ -19,7 +21,8 @@ def stored(home):
     with home.open() as platform:
         r = platform.repositories
         version = r.metadata.get(ModelVersion, "delay", 1)
-        bundle = r.blobs.put(json.dumps({"blob": r.blobs.put(b"the model")}).encode())
+        features = FeatureService("s", [OnDemandFeatureView("request", inputs={"x": "float"}, features={"x": Feature("x")})])
+        bundle = r.blobs.put(encode(ModelBundle("delay", "lightgbm", r.blobs.put(b"the model"), "regression", features, Transformation(()), (), ())))
         batch = Batch()
         batch.put(msgspec.structs.replace(version, bundle=bundle, experiment_run="e1"), replacing=version)
         r.metadata.commit(batch)

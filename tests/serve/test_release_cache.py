@@ -32,7 +32,7 @@ def cached(world, tmp_path):
         source = blobs or world.blobs
         cache = ReleaseCache(tmp_path / "serving", source, keeps_blobs=keeps_blobs)
         core = PredictionCore(world.journal, world.clock)
-        model_source = ModelSource(metadata or world.metadata, cache, world.model_source.formats, world.model_source.source_of, cache)
+        model_source = ModelSource(metadata or world.metadata, cache, world.model_source.formats, world.model_source.source_of, cache=cache)
         return core, ReleasePoller(core, model_source, clock=world.clock, process="host-0", retry_s=0.0)
 
     return poller

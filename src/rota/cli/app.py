@@ -78,7 +78,7 @@ ENTRIES = (
     CommandEntry("down", "platform", PLATFORM, "Stop a running platform and wait until its processes are gone."),
     CommandEntry("status", "platform", PLATFORM, "Processes, clock and waiting work of a running platform."),
     CommandEntry("backup", "backup", PLATFORM, "Back up a running platform into a directory or a bucket: make, list, verify, prune."),
-    CommandEntry("restore", "backup", PLATFORM, "Restore a backup into a new home."),
+    CommandEntry("restore", "backup", PLATFORM, "Restore a backup into a new home, and into the empty stores that the settings here name."),
     CommandEntry("doctor", "doctor", PLATFORM, "Examine a home: permissions, disk, versions, damage, clock, processes, ports; and say what to do."),
     CommandEntry("settings", "settings", PLATFORM, "The settings in force here and where each comes from; secrets are not shown."),
     CommandEntry("demo", "platform", PLATFORM, "Close the whole loop on recorded data."),

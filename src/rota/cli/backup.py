@@ -41,7 +41,7 @@ def make(ctx: typer.Context, place: Place, json: show.Json = False) -> None:
     place has already is not copied again. What can be rebuilt (online features, sorted copies) is left out. The place holds the
     secrets of the home: keep it as safe as the home. Exits with 1 when the platform itself lacks something.
 
-    Example: rota backup /var/backups/rota
+    Example: rota backup make /var/backups/rota
     """
     with opened(ctx, "platform.backup") as platform, byte_bar("backup") as bar:
         made = backups.make(platform, place, report=lambda at: bar(at.done_bytes, at.total_bytes))

@@ -31,7 +31,7 @@ from rota.serve.call_marks import CallMarks
 from rota.serve.feature_requests import FeatureReader, FeatureRequest
 from rota.serve.micro_batching import SLICE_ROWS, MicroBatcher
 from rota.serve.port_access import PortAccess, Refusal
-from rota.serve.predicting import CheckedRequest, PredictionCore, PredictResponse
+from rota.serve.predicting import Answer, CheckedRequest, PredictionCore, PredictResponse
 from rota.serve.release_poller import ReleasePoller
 
 log = logging.getLogger("rota.serve")
@@ -53,6 +53,7 @@ _RETRY = ((b"retry-after", b"%d" % RETRY_AFTER_S),)
 T = TypeVar("T")
 _JSON = b"application/json"
 _REFUSED = status_of(InvalidInput(""))
+_AWAY = status_of(Unavailable(""))
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 _encode = msgspec.json.Encoder().encode
 
@@ -213,7 +214,7 @@ class PredictionApp:
             checked = self._prepare(endpoint, request.rows, request.ids)
         response = await self._batcher.answer(checked)
         if len(response.predictions) > SLICE_ROWS and not _is_refused(response):
-            return Reply(_status(response), await asyncio.to_thread(_encode_large, response))
+            return _told(response, await asyncio.to_thread(_encode_large, response))
         if _is_refused(response):
             first = response.predictions[0]
             refusal = {
@@ -224,7 +225,7 @@ class PredictionApp:
                 "warnings": response.warnings,
             }
             return Reply(_REFUSED, _encode(refusal))
-        return Reply(_status(response), _encode(response))
+        return _told(response, _encode(response))
 
     def _read_large(self, endpoint: str, body: bytes) -> CheckedRequest:
         """A large body read and checked in parts, on a thread: between two parts the loop has its turn."""
@@ -240,9 +241,8 @@ class PredictionApp:
         response = await self._batcher.answer(checked)
         failed = next((answer for answer in response.predictions if answer.error), None)
         if failed:
-            return _failure(
-                _REFUSED if failed.refused else 500, f"prediction {failed.prediction_id} failed: {failed.error}", prediction_id=failed.prediction_id
-            )
+            status = _REFUSED if failed.refused else _failed_status([failed])
+            return _failure(status, f"prediction {failed.prediction_id} failed: {failed.error}", prediction_id=failed.prediction_id)
         return Reply(200, _encode(inference_protocol.response(endpoint, request, response, checked.served)))
 
     def _read_tensors(self, endpoint: str, body: bytes) -> tuple[inference_protocol.InferRequest, CheckedRequest]:
@@ -412,8 +412,17 @@ def _is_refused(response: PredictResponse) -> bool:
     return bool(response.predictions) and all(answer.refused for answer in response.predictions)
 
 
-def _status(response: PredictResponse) -> int:
-    return 500 if response.predictions and all(answer.error for answer in response.predictions) else 200
+def _told(response: PredictResponse, body: bytes) -> Reply:
+    """The reply of a response: 200 unless every row failed."""
+    if not response.predictions or not all(answer.error for answer in response.predictions):
+        return Reply(200, body)
+    status = _failed_status(response.predictions)
+    return Reply(status, body, headers=_RETRY if status == _AWAY else ())
+
+
+def _failed_status(failed: Sequence[Answer]) -> int:
+    """503 where an engine did not answer, so that callers ask again; else the model failed, and asking again helps nobody."""
+    return _AWAY if all(answer.error.startswith(f"{Unavailable.__name__}: ") for answer in failed) else 500
 
 
 def _failure(status: int, message: str, **facts: object) -> Reply:

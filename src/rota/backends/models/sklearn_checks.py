@@ -51,7 +51,7 @@ def _check_owner(name: str, part: Any) -> None:
     if tree is not None and (tree.n_features != width or not tree.node_count):
         raise _damaged(f"the tree of a {name} reads {tree.n_features} columns in {tree.node_count} nodes, the {name} has {width}")
     members = [each for each in np.ravel(np.array(vars(part).get("estimators_", ()), dtype=object)) if "tree_" in _vars(each)]
-    if members and "estimators_features_" not in vars(part):
+    if members and "estimators_features_" not in vars(part) and "n_features_in_" in vars(part):  # votes and stacks call members that look themselves
         wrong = next((place for place, each in enumerate(members) if each.n_features_in_ != width), None)
         if wrong is not None:
             raise _damaged(f"tree {wrong} of the {name} reads {members[wrong].n_features_in_} columns, the {name} has {width}")

@@ -18,6 +18,7 @@ from rota.ports.metadata import Batch, Metadata, Put
 from rota.ports.runs import Runs
 from rota.ports.tracking import Tracking
 from rota.records.access import AccessToken, Identity, Permission
+from rota.records.backup import Backup
 from rota.records.condition import ProcessReport
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
@@ -41,7 +42,7 @@ from rota.records.release import Endpoint, Release, Rollout, Serving
 from rota.records.retention import Hold, Unclaimed
 from rota.records.run import Deployed, PipelineRelease, Run
 from rota.records.schema import Schema
-from rota.records.signal import Alert, Cursor, Monitor, MonitorSlice, Note, ScheduleState
+from rota.records.signal import Alert, ArrivalCount, Cursor, Monitor, MonitorSlice, Note, ScheduleState
 from rota.records.tracking import ArtifactFile, LoggedModel
 
 Writers = frozenset[Permission]
@@ -94,6 +95,8 @@ WRITERS: Mapping[type[Record], Writers] = {
     ViewMaterialization: ANY,
     CatalogStamp: ANY,
     OnlineExtent: ANY,
+    ArrivalCount: ANY,
+    Backup: frozenset({"platform.backup"}),
     Serving: ANY,
     MonitorSlice: ANY,
     Cursor: ANY,

@@ -8,10 +8,11 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-from rota.errors import InvalidInput, NotFound
+from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.manage.experiments import artifacts
 from rota.manage.lineage import executions
 from rota.manage.lineage import explain as lineage_explain
@@ -118,9 +119,10 @@ def _pieces(blobs: Blobs, named: dict[str, str]) -> list[Piece]:
     found = {digest: Piece(f"blobs/{digest}", digest, blobs.size(digest), about) for digest, about in named.items() if blobs.exists(digest)}
     for digest, about in named.items():
         if about == "bundle" and digest in found:
-            model = decode(blobs.get(digest), ModelBundle).blob
-            if blobs.exists(model):
-                found.setdefault(model, Piece(f"blobs/{model}", model, blobs.size(model), "named by bundle"))
+            with suppress(Corrupt):  # what cannot be read as a bundle is a piece, and names none
+                model = decode(blobs.get(digest), ModelBundle).blob
+                if blobs.exists(model):
+                    found.setdefault(model, Piece(f"blobs/{model}", model, blobs.size(model), "named by bundle"))
     return [found[digest] for digest in sorted(found)]
 
 
