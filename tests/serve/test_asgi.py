@@ -447,3 +447,18 @@ def test_a_prediction_past_its_deadline_is_answered_by_504_naming_the_endpoint(w
     opened.set()
     assert (late.status, dict(late.headers)[b"retry-after"]) == (504, b"1")
     assert "endpoint 'delay' (flights@1) did not answer within 0.02 s" in late.json["error"]
+
+
+@pytest.mark.parametrize(("path", "body"), [(PREDICT, {"rows": [ROW]}), ("/v2/models/delay/infer", None)])
+def test_an_online_store_that_is_away_is_a_503_by_which_callers_ask_again(client, served, monkeypatch, path, body):
+    def away(*_):
+        raise Unavailable("reading the online store failed: connection refused")
+
+    for source in served.sources:
+        monkeypatch.setattr(source, "look_up", away)
+    tensors = {
+        "inputs": [{"name": name, "shape": [1], "datatype": kind, "data": [ROW[name]]} for name, kind in (("x", "FP64"), ("carrier", "BYTES"))]
+    }
+    reply = client("POST", path, body or tensors)
+    assert reply.status == 503, reply.json
+    assert "connection refused" in json.dumps(reply.json)

@@ -2,11 +2,12 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from rota.errors import InvalidInput
+from rota.errors import InvalidInput, Unavailable
 from rota.manage.models.loading import LoadedModel
 from rota.records.release import Release, Route
 from rota.records.schema import Type
@@ -159,12 +160,35 @@ def score(loaded: LoadedRoute, lookup: Lookup, positions: Sequence[int], stable:
     ]
 
 
+@dataclass(slots=True)
+class AwayEngines:
+    """Lines of the log about engines that do not answer: the first of an outage, then one a minute with how many answers it has cost."""
+
+    again_s: float = 60.0
+    timer: Callable[[], float] = time.monotonic
+    failures: int = 0
+    _silent_until_s: float = -math.inf
+
+    def tell(self, problem: Unavailable, facts: Mapping[str, Any]) -> None:
+        self.failures += 1
+        now_s = self.timer()
+        if now_s >= self._silent_until_s:
+            log.warning("an engine did not answer: %s", problem, extra={**facts, "failures": self.failures})
+            self.failures, self._silent_until_s = 0, now_s + self.again_s
+
+
+_AWAY = AwayEngines()
+
+
 def _reported(problem: Exception, facts: Mapping[str, Any]) -> Failure:
     """What went wrong, told to the log too."""
     if isinstance(problem, InvalidInput):
         log.warning("a version cannot read the request: %s", problem, extra=facts)
         return str(problem), True
-    log.error("a version failed to score", exc_info=problem, extra=facts)
+    if isinstance(problem, Unavailable):
+        _AWAY.tell(problem, facts)
+    else:
+        log.error("a version failed to score", exc_info=problem, extra=facts)
     return f"{type(problem).__name__}: {problem}", False
 
 
