@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,6 +61,7 @@ class Part:
             "not answered by fault": _by_fault(self.faults),
             "acknowledged": self.verdict.acknowledged,
             "lost": {kind: len(keys) for kind, keys in self.verdict.lost.items()},
+            "lost with damaged journal segments": self.verdict.excused,
             "doubled": {kind: len(keys) for kind, keys in self.verdict.doubled.items()},
             "strange": self.verdict.strange[:10],
         }
@@ -69,7 +70,7 @@ class Part:
 def _by_fault(found: list[dict[str, Any]]) -> dict[str, int]:
     counted: Counter[str] = Counter()
     for each in found:
-        counted[each["what"].split(" ")[0]] += each["refused"]
+        counted[each["what"]] += each["refused"]
     return dict(counted)
 
 
@@ -113,8 +114,8 @@ def _answered(client: Client) -> bool:
         return False
 
 
-def campaign(part: Part, world: World, act: Callable[[random.Random], str], count: int, seed: int) -> None:
-    """Do `count` faults, one after the other, each once the platform is whole again; then read back."""
+def campaign(part: Part, world: World, act: Callable[[random.Random], str], count: int, seed: int, *, excused: Sequence[bytes] = ()) -> None:
+    """Do `count` faults, one after the other, each once the platform is whole again; then read back. What `excused` holds may be lost."""
     draw = random.Random(f"{part.name} {seed}")
     with ended(world), used(world, seed) as load:
         for number in range(count):
@@ -127,8 +128,13 @@ def campaign(part: Part, world: World, act: Callable[[random.Random], str], coun
             part.faults.append({"what": what, "whole_after_s": time.monotonic() - began, "refused": len(load.refused) - before})
             print(f"{part.name} {number + 1}/{count}: {what}, whole after {part.faults[-1]['whole_after_s']:.1f} s", file=sys.stderr, flush=True)
     part.probes, part.refused = load.probes, len(load.refused)
+    inherited = dict(os.environ)
     os.environ.update({name: value for name, value in world.environment.items() if name.startswith(("ROTA_", "AWS_"))})
-    part.verdict = examine(world.home, load.kept, known=[row["id"] for row in history(datetime.now(UTC))])
+    try:
+        part.verdict = examine(world.home, load.kept, known=[row["id"] for row in history(datetime.now(UTC))], excused=excused)
+    finally:
+        os.environ.clear()
+        os.environ.update(inherited)
 
 
 def kills_and_pauses(kills: int, stops: int, seed: int, folder: Path) -> Part:
@@ -168,11 +174,8 @@ def outages(count: int, seed: int, folder: Path) -> Part:
 
 def damages(count: int, seed: int, folder: Path) -> Part:
     world, part = World(folder / "damages"), Part("damaged files")
-
-    def act(draw: random.Random) -> str:
-        return until(lambda: faults.damage(world, draw), "there is a file to damage")
-
-    campaign(part, world, act, count, seed)
+    damaging = faults.Damages(world)
+    campaign(part, world, damaging.damage, count, seed, excused=damaging.lost)
     return part
 
 

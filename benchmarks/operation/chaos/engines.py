@@ -49,7 +49,8 @@ class Engines:
         data = self.folder / "postgres"
         data.mkdir()
         if self._user:
-            self.folder.chmod(0o755)
+            for folder in (self.folder, self.folder.parent):  # the server's user has to reach its own
+                folder.chmod(0o755)
             shutil.chown(data, self._user)
         made = [_postgres("initdb"), "-D", str(data), "-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C"]
         subprocess.run(made, check=True, user=self._user, cwd=data, stdout=subprocess.DEVNULL)

@@ -3,11 +3,13 @@
 import os
 import random
 import signal
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -69,23 +71,40 @@ def fill(world: World, draw: random.Random) -> str:
     return f"the disk was full{killed}"
 
 
-def damage(world: World, draw: random.Random) -> str:
-    """Flip a byte in the middle of a file of the home, or cut its second half off; which file."""
-    kinds = ["log/**/*", "tables/**/*.parquet", "tables/**/_delta_log/*.json", "online/data.mdb", "blobs/**/*"]
-    found = [file for file in world.home.glob(draw.choice(kinds)) if file.is_file() and file.stat().st_size > 64]
-    if not found:
-        return ""
-    file = draw.choice(sorted(found))
-    try:
-        size = file.stat().st_size
+@dataclass
+class Damages:
+    """Damages files of a world one after the other, and keeps what they held, as a backup would."""
+
+    world: World
+    lost: list[bytes] = field(default_factory=list)
+    """What damaged journal segments held: nobody has a copy of it, so what was in there may be lost, and nothing else may."""
+
+    def damage(self, draw: random.Random) -> str:
+        """Flip a byte in the middle of a file, or cut its second half off; after a while files of tables and blobs are restored."""
+        file = until(lambda: self._chosen(draw), "there is a file to damage")
+        original, half = file.read_bytes(), file.stat().st_size // 2
+        mode = stat.S_IMODE(file.stat().st_mode)
+        file.chmod(0o600)
         if draw.random() < 0.5:
+            what = "flipped a byte of"
             with file.open("r+b") as opened:
-                opened.seek(size // 2)
-                byte = opened.read(1)
-                opened.seek(size // 2)
-                opened.write(bytes([byte[0] ^ 0x55]))
-            return f"flipped a byte of {file.relative_to(world.home)}"
-        os.truncate(file, size // 2)
-        return f"cut {file.relative_to(world.home)} to half"
-    except FileNotFoundError:
-        return ""
+                opened.seek(half)
+                opened.write(bytes([original[half] ^ 0x55]))
+        else:
+            what = "cut to half"
+            os.truncate(file, half)
+        time.sleep(draw.uniform(2, 6))
+        name = file.relative_to(self.world.home)
+        if name.parts[0] == "log":
+            self.lost.append(original)
+        elif name.parts[0] != "online" and file.exists():
+            restored = file.with_name(f".{file.name}.restored")
+            restored.write_bytes(original)
+            restored.chmod(mode)
+            restored.replace(file)
+        return f"{what} {'/'.join(part for part in name.parts if not part[:1].isdigit())}"
+
+    def _chosen(self, draw: random.Random) -> Path | None:
+        kinds = ["log/*/**/*.seg", "tables/**/*.parquet", "tables/**/_delta_log/*.json", "online/data.mdb", "blobs/**/*"]
+        found = [file for file in self.world.home.glob(draw.choice(kinds)) if file.is_file() and file.stat().st_size > 64]
+        return draw.choice(sorted(file for file in found if "damaged" not in file.parts)) if found else None

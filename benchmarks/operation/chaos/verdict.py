@@ -1,7 +1,7 @@
 """What became of everything that was acknowledged: read back from the tables, lost and doubled counted."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class Verdict:
     lost: dict[str, list[str]] = field(default_factory=dict)
     doubled: dict[str, list[str]] = field(default_factory=dict)
     strange: list[str] = field(default_factory=list)
+    excused: int = 0
 
     @property
     def good(self) -> bool:
@@ -36,8 +37,11 @@ class Verdict:
         self.doubled[kind] = sorted(key for key, count in times.items() if count > 1)
 
 
-def examine(home: Path, kept: Acknowledged, *, known: Collection[str] = ()) -> Verdict:
-    """Open the platform that is down, carry its journals into the tables and count. `known` are pushed rows from before the load."""
+def examine(home: Path, kept: Acknowledged, *, known: Collection[str] = (), excused: Sequence[bytes] = ()) -> Verdict:
+    """Open the platform that is down, carry its journals into the tables and count.
+
+    `known` are pushed rows from before the load; what `excused` holds may be lost, which is counted apart.
+    """
     verdict = Verdict()
     with wiring.opened(load(home=home)) as platform:
         r = platform.repositories
@@ -59,4 +63,8 @@ def examine(home: Path, kept: Acknowledged, *, known: Collection[str] = ()) -> V
         versions: Counter[str] = Counter(each.run for each in platform.repositories.metadata.find(ModelVersion))
         verdict.doubled["model versions of one training"] = sorted(run for run, count in versions.items() if run and count > 1)
         verdict.strange += [f"run {run.id} failed: {run.error[-300:]}" for run in r.runs.find() if run.status == "failed"]
+    for keys in verdict.lost.values():
+        gone = [key for key in keys if any(key.encode() in held for held in excused)]
+        verdict.excused += len(gone)
+        keys[:] = [key for key in keys if key not in gone]
     return verdict
