@@ -17,7 +17,7 @@ from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata, Put
 from rota.ports.runs import Runs
 from rota.ports.tracking import Tracking
-from rota.records.access import AccessToken, Identity, Permission
+from rota.records.access import AccessToken, BrowserSession, Identity, Permission
 from rota.records.condition import ProcessReport
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
@@ -41,7 +41,7 @@ from rota.records.release import Endpoint, Release, Rollout, Serving
 from rota.records.retention import Hold, Unclaimed
 from rota.records.run import Deployed, PipelineRelease, Run
 from rota.records.schema import Schema
-from rota.records.signal import Alert, Cursor, Monitor, MonitorSlice, Note, ScheduleState
+from rota.records.signal import Alert, ArrivalCount, Cursor, Monitor, MonitorSlice, Note, ScheduleState
 from rota.records.tracking import ArtifactFile, LoggedModel
 
 Writers = frozenset[Permission]
@@ -85,6 +85,7 @@ WRITERS: Mapping[type[Record], Writers] = {
     Alert: frozenset({"monitor.act"}),
     Note: frozenset({"note.write"}),
     AccessToken: frozenset({"token.manage"}),
+    BrowserSession: frozenset({"token.manage"}),
     Hold: _OPERATED,
     Unclaimed: ANY,
     Intake: ANY,
@@ -96,6 +97,7 @@ WRITERS: Mapping[type[Record], Writers] = {
     OnlineExtent: ANY,
     Serving: ANY,
     MonitorSlice: ANY,
+    ArrivalCount: ANY,
     Cursor: ANY,
     ProcessReport: ANY,
     ScheduleState: ANY,

@@ -87,9 +87,13 @@ def recognise(metadata: Metadata, secret: str, *, environment: str, now_us: Micr
     if not secret.startswith(PREFIX):
         return None
     found = metadata.page(AccessToken, {"hash": hash_of(secret)}, limit=1).items
-    if not found or state(found[0], now_us) != "valid" or found[0].environment not in ("", environment):
+    return identity_of(found[0], environment=environment, now_us=now_us) if found else None
+
+
+def identity_of(token: AccessToken, *, environment: str, now_us: Micros) -> Identity | None:
+    """Who acts with a token, or None when it opens nothing here and now."""
+    if state(token, now_us) != "valid" or token.environment not in ("", environment):
         return None
-    token = found[0]
     return Identity(token.holder, token.role, token.project, token.id, token.endpoint)
 
 
