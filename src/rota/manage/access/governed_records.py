@@ -18,6 +18,7 @@ from rota.ports.metadata import Batch, Metadata, Put
 from rota.ports.runs import Runs
 from rota.ports.tracking import Tracking
 from rota.records.access import AccessToken, BrowserSession, Identity, Permission
+from rota.records.backup import Backup
 from rota.records.condition import ProcessReport
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
 from rota.records.dataset import Dataset, DatasetVersion
@@ -87,6 +88,7 @@ WRITERS: Mapping[type[Record], Writers] = {
     AccessToken: frozenset({"token.manage"}),
     BrowserSession: frozenset({"token.manage"}),
     Hold: _OPERATED,
+    Backup: _OPERATED,
     Unclaimed: ANY,
     Intake: ANY,
     SeenFile: ANY,
