@@ -88,7 +88,7 @@ WRITERS: Mapping[type[Record], Writers] = {
     AccessToken: frozenset({"token.manage"}),
     BrowserSession: frozenset({"token.manage"}),
     Hold: _OPERATED,
-    Backup: _OPERATED,
+    Backup: _OPERATED | {"platform.backup"},
     Unclaimed: ANY,
     Intake: ANY,
     SeenFile: ANY,
