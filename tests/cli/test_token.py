@@ -128,3 +128,18 @@ def test_the_tables_are_printed_for_people_and_for_programs(empty):
     assert json.loads(empty.rota("token", "roles", "--json").stdout) == {role: sorted(held) for role, held in ROLES.items()}
     assert json.loads(empty.rota("token", "routes", "--json").stdout)["GET /healthz"] == "no token"
     assert "| `POST /v1/tokens` | token.manage |" in empty.rota("token", "routes").stdout
+
+
+def test_sessions_of_browsers_are_listed_and_ended(home, make, monkeypatch):
+    token = make("auditor")
+    with home.open() as platform:
+        key = platform.access.begin_session(platform.access.recognise(token["secret"]), token["secret"])
+    (listed,) = json.loads(home.rota("token", "sessions", "list", "--json").stdout)
+    assert (listed["holder"], listed["token"], listed["state"]) == ("ana", token["id"], "valid")
+    assert listed["id"] in home.rota("token", "sessions", "list", "--holder", "ana").stdout
+    assert home.rota("token", "sessions", "list", "--holder", "nobody", "--json").stdout.strip() == "[]"
+    assert home.rota("token", "sessions", "end", listed["id"]).exit_code == 0
+    with home.open() as platform:
+        assert platform.access.recognise_session(key) is None
+    monkeypatch.setenv("ROTA_TOKEN", token["secret"])
+    assert "lacks the permission 'token.manage'" in home.rota("token", "sessions", "list").stderr

@@ -6,7 +6,7 @@ import shutil
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from rota.supervisor.connections import limited
 
 @dataclass(frozen=True)
 class Answer:
-    """A response; header names are lower case."""
+    """A response; header names are lower case, and of a repeated one the first stands."""
 
     status: int
     headers: dict[str, str]
@@ -57,7 +57,10 @@ class Caller:
         try:
             connection.request(method, path, body, self.headers)
             answer = connection.getresponse()
-            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read().decode())
+            headers: dict[str, str] = {}
+            for name, value in answer.getheaders():
+                headers.setdefault(name.lower(), value)
+            return Answer(answer.status, headers, answer.read().decode())
         finally:
             connection.close()
 
@@ -166,10 +169,15 @@ def owner(stranger: Caller, token: str) -> Caller:
 
 
 @pytest.fixture
-def browser(stranger: Caller, token: str) -> Caller:
+def entered(stranger: Caller) -> Callable[[str], str]:
+    """Gives the cookie of a browser that has entered with a token."""
+    return lambda secret: stranger.get("/enter", token=secret).headers["set-cookie"].partition(";")[0]
+
+
+@pytest.fixture
+def browser(stranger: Caller, token: str, entered: Callable[[str], str]) -> Caller:
     """A browser that has entered."""
-    cookie = stranger.get("/enter", token=token).headers["set-cookie"].partition(";")[0]
-    return stranger.sending(Accept="text/html", Cookie=cookie)
+    return stranger.sending(Accept="text/html", Cookie=entered(token))
 
 
 @dataclass(frozen=True)

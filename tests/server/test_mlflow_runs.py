@@ -341,3 +341,12 @@ def test_the_model_history_that_older_clients_send_is_kept_as_their_tag(mlflow: 
     assert [each["artifact_path"] for each in json.loads(tags["mlflow.log-model.history"])] == ["model", "second"]
     for wrong in ("{", "[]", json.dumps({"flavors": {}})):
         assert mlflow.refused("POST", "runs/log-model", run_id=run, model_json=wrong) == (400, "INVALID_PARAMETER_VALUE")
+
+
+def test_an_experiment_s_name_reads_like_no_other_one(mlflow: Any) -> None:
+    mlflow.post("experiments/create", name="Spelled")
+    other = mlflow.post("experiments/create", name="another")["experiment_id"]
+    for name in ("spelled", "SPELLED", "\uff33pelled"):
+        assert mlflow.refused("POST", "experiments/create", name=name) == (400, "RESOURCE_ALREADY_EXISTS")
+        assert mlflow.refused("POST", "experiments/update", experiment_id=other, new_name=name) == (400, "RESOURCE_ALREADY_EXISTS")
+    mlflow.post("experiments/update", experiment_id=other, new_name="ANOTHER")

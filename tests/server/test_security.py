@@ -248,3 +248,73 @@ def test_a_websocket_is_not_opened(stranger: Any, token: str, upgrade: str) -> N
         "Sec-WebSocket-Version: 13\r\n\r\n"
     )
     assert b" 101 " not in raw(stranger.port, head.encode()).splitlines()[0]
+
+
+def cookies_of(answer: Any) -> str:
+    return answer.headers.get("set-cookie", "")
+
+
+def test_the_cookie_holds_no_token_and_its_id_is_of_use_nowhere_else(stranger: Any, token: str, entered: Any) -> None:
+    cookie = entered(token)
+    name, _, key = cookie.partition("=")
+    assert name == "rota_session"
+    assert token.strip() not in cookie
+    assert stranger.sending(Cookie=cookie).get("/v1/whoami").json()["name"] == "owner"
+    assert stranger.sending(Authorization=f"Bearer {key}").get("/v1/whoami").status == 401
+    basic = base64.b64encode(f"x:{key}".encode()).decode()
+    assert stranger.sending(Authorization=f"Basic {basic}").get("/v1/whoami").status == 401
+    assert stranger.get("/enter", token=key).status == 401
+
+
+@pytest.mark.parametrize("name", ["rota_token", "rota_session"])
+def test_a_cookie_with_a_raw_token_is_refused_and_told_what_to_do(stranger: Any, token: str, name: str) -> None:
+    answer = stranger.sending(Accept="text/html", Cookie=f"{name}={token.strip()}").get("/")
+    assert answer.status == 401
+    assert "open /enter?token=TOKEN again" in answer.text
+    assert token.strip() not in answer.text
+    assert ("Max-Age=0" in cookies_of(answer)) is (name == "rota_token"), "what holds a token leaves the browser"
+
+
+def test_each_entering_draws_another_id_and_ends_the_one_before(stranger: Any, token: str, entered: Any) -> None:
+    planted = stranger.sending(Cookie="rota_session=planted").get("/enter", token=token)
+    assert "planted" not in cookies_of(planted)
+    assert stranger.sending(Cookie="rota_session=planted").get("/v1/whoami").status == 401
+    first = entered(token)
+    second = stranger.sending(Cookie=first).get("/enter", token=token).headers["set-cookie"].partition(";")[0]
+    assert first != second
+    assert stranger.sending(Cookie=first).get("/v1/whoami").status == 401
+    assert stranger.sending(Cookie=second).get("/v1/whoami").status == 200
+
+
+def test_who_signs_out_is_out_also_for_who_copied_the_cookie(stranger: Any, browser: Any) -> None:
+    page = browser.get("/")
+    assert '<form method="post" action="/leave">' in page.text
+    for origin in (EVIL, None):
+        foreign = stranger.sending(**browser.headers, **({"Origin": origin} if origin else {}))
+        assert foreign.post("/leave").status == 403, "no other site signs somebody out"
+    left = stranger.sending(**browser.headers, Origin=f"http://127.0.0.1:{stranger.port}").post("/leave")
+    assert (left.status, "session has ended" in left.text) == (200, True)
+    assert "Max-Age=0" in cookies_of(left)
+    assert browser.get("/").status == 401
+
+
+def test_a_session_is_listed_and_ended_by_who_manages_tokens_and_ends_with_its_token(stranger: Any, owner: Any, platform: Any, entered: Any) -> None:
+    metadata, now_us = platform.repositories.metadata, platform.access.wall.now_us()
+    token, secret = tokens.create(metadata, "ana", "auditor", actor="owner", now_us=now_us)
+    cookies = [entered(secret), entered(secret)]
+    listed = owner.get("/v1/sessions", holder="ana").json()
+    assert [(each["token"], each["state"]) for each in listed] == [(token.id, "valid")] * 2
+    assert all("hash" not in each and "entered_with" not in each for each in listed)
+    assert stranger.sending(Cookie=cookies[0]).get("/v1/sessions").status == 403
+    ended = {owner.ask("DELETE", f"/v1/sessions/{listed[0]['id']}").json()["state"]}
+    assert ended == {"ended"}
+    assert sorted(stranger.sending(Cookie=cookie).get("/v1/audit").status for cookie in cookies) == [200, 401]
+    tokens.revoke(metadata, token.id, actor="owner", now_us=now_us)
+    assert [stranger.sending(Cookie=cookie).get("/v1/audit").status for cookie in cookies] == [401, 401]
+    assert owner.ask("DELETE", "/v1/sessions/nix").status == 404
+
+
+def test_a_renewed_owner_s_token_ends_the_owner_s_sessions(browser: Any, platform: Any) -> None:
+    assert browser.get("/").status == 200
+    platform.access.owner_token.renew()
+    assert browser.get("/").status == 401

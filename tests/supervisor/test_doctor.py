@@ -15,7 +15,9 @@ import pytest
 
 from rota import addresses, wiring
 from rota.ports.metadata import Batch
+from rota.records.project import UseCase
 from rota.records.signal import Event
+from rota.records.tracking import Experiment
 from rota.settings import Settings
 from rota.supervisor.doctor import examine, sizes
 
@@ -122,3 +124,18 @@ def test_the_command_ends_with_1_when_something_failed(home: Path) -> None:
     ill = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert ill.returncode == 1
     assert {each["name"] for each in json.loads(ill.stdout) if each["status"] == "failed"} == {"secret:token"}
+
+
+def test_names_that_read_alike_are_named(home: Path) -> None:
+    with wiring.opened(Settings(home=home)) as platform:
+        batch = Batch()
+        for name in ("twice", "Twice"):
+            batch.put(UseCase(name, "tell", "money", "roc_auc"))
+        platform.repositories.metadata.commit(batch)
+        tracking = platform.repositories.tracking
+        for number, name in enumerate(("trees", "TREES")):
+            tracking.create_experiment(Experiment(f"{number}" * 18, name))
+    status, message = found(home)["names"]
+    assert status == "degraded"
+    assert "a use case: 'Twice' and 'twice'" in message
+    assert "an experiment: 'TREES' and 'trees'" in message

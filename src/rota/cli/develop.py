@@ -11,6 +11,7 @@ from rota.cli import lists, show
 from rota.cli.opening import opened
 from rota.develop import project_template, run_search
 from rota.errors import InvalidInput, NotFound
+from rota.manage import spellings
 from rota.records.filters import Query
 from rota.records.project import UseCase
 from rota.records.record import plain
@@ -153,5 +154,7 @@ def _change(ctx: typer.Context, experiment: str, *, json: bool, name: str = "", 
             raise InvalidInput("the experiment Default is always there; delete its runs instead", experiment=experiment)
         gone = before.deleted_us if deleted is None else now_us if deleted else None
         changed: Experiment = replace(before, name=name or before.name, updated_us=now_us, deleted_us=gone)
+        if changed.name != before.name:
+            spellings.check_experiment(r.tracking, changed.name, besides=before.name)
         r.tracking.replace_experiment(changed, before=before)
     show.facts({"id": changed.id, "name": changed.name, "deleted": show.when(changed.deleted_us)}, as_json=json, record=changed)

@@ -8,13 +8,15 @@ from rota.addresses import is_published, published
 from rota.cli import show
 from rota.cli.home import settings_of
 from rota.cli.opening import opened
-from rota.manage.access import tokens
+from rota.manage.access import sessions, tokens
 from rota.records.access import ROLES, AccessToken, Role
 from rota.supervisor import control_plane
 
 commands = typer.Typer()
 token = typer.Typer(help="Who may do what: the owner's token, create, list, revoke, renew, roles, routes.")
 commands.add_typer(token, name="token")
+browsers = typer.Typer(help="Sessions of browsers that entered with a token: list, end.", no_args_is_help=True)
+token.add_typer(browsers, name="sessions")
 
 
 @token.callback(invoke_without_command=True)
@@ -145,6 +147,54 @@ def renew(ctx: typer.Context, json: show.Json = False) -> None:
         show.write_json({"path": str(path)})
     else:
         print(f"{path} holds another token now; the old one opens nothing any more")
+
+
+@browsers.command("list")
+def list_sessions(
+    ctx: typer.Context,
+    holder: Annotated[str, typer.Option(help="Only sessions of this holder.")] = "",
+    limit: show.Limit = 100,
+    json: show.Json = False,
+) -> None:
+    """List the sessions of browsers, newest first, also those that are over and not removed yet.
+
+    Example: rota token sessions list --holder ana
+    """
+    with opened(ctx, "token.manage") as platform:
+        found = sessions.sessions(platform.repositories.metadata, holder=holder, limit=limit)
+        described = [platform.access.described_session(each) for each in found]
+    if json:
+        show.write_json(described)
+        return
+    columns = {
+        "session": lambda s: s["id"],
+        "holder": lambda s: s["holder"],
+        "token": lambda s: s["token"] or "the owner's",
+        "state": lambda s: s["state"],
+        "begun": lambda s: show.when(s["created_us"]),
+        "last used": lambda s: show.when(s["used_us"]),
+    }
+    show.listing(described, columns, as_json=False, empty="no browser has entered; `rota token` prints the address at which one does")
+
+
+@browsers.command("end")
+def end_session(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(help="Id of the session, as `rota token sessions list` shows it.")],
+    json: show.Json = False,
+) -> None:
+    """End the session of a browser: from the next request on it opens nothing.
+
+    Example: rota token sessions end 3f9c2a17b0de
+    """
+    with opened(ctx, "token.manage") as platform:
+        now_us = platform.access.wall.now_us()
+        ended = sessions.end(platform.repositories.metadata, id, actor=platform.identity.name, now_us=now_us)
+        described = platform.access.described_session(ended)
+    if json:
+        show.write_json(described)
+    else:
+        print(f"session {ended.id} of {ended.holder} opens nothing any more")
 
 
 @token.command()

@@ -23,6 +23,7 @@ from rota.develop import artifact_logging, untracked_data
 from rota.develop.run_session import RunSession
 from rota.develop.tracker_stores import TrackerConfig, TrackerStores
 from rota.errors import InvalidInput, NotFound, Refused
+from rota.manage import spellings
 from rota.manage.adoption import registration
 from rota.manage.experiments import provenance
 from rota.manage.features.rows import table_adapters
@@ -272,6 +273,7 @@ def experiment_named(tracking: Tracking, name: str, now_us: Micros) -> str:
     def find_or_create() -> Experiment:
         found = tracking.experiment_named(name)
         if found is None:
+            spellings.check_experiment(tracking, name)
             found = Experiment(str(random.SystemRandom().randrange(10**17, 10**18)), name, created_us=now_us, updated_us=now_us)
             tracking.create_experiment(found)  # Conflict: another process was a moment earlier
         return found

@@ -15,6 +15,7 @@ from types import CodeType, ModuleType
 import msgspec
 
 from rota.errors import InvalidInput, RotaError
+from rota.manage import spellings
 from rota.manage.features.definitions import registration as registry
 from rota.manage.features.definitions import versions
 from rota.manage.features.definitions.registration import PlannedChange
@@ -94,6 +95,9 @@ def apply(metadata: Metadata, project: Project, release: PipelineRelease, *, env
 
 
 def _changes(metadata: Metadata, project: Project, environment: str) -> list[PlannedChange]:
+    spellings.check_definitions(metadata, project.records)
+    spellings.check(metadata, spellings.PROJECTS, project.name)
+    spellings.check(metadata, spellings.ENVIRONMENTS, environment)
     changes = []
     for record in project.records:
         if isinstance(record, FEATURES):

@@ -103,6 +103,23 @@ class AccessToken(Record, frozen=True):
     endpoint: str = ""
 
 
+class BrowserSession(Record, frozen=True):
+    """A browser that entered with a token, known by the SHA-256 of the id in its cookie; the id itself is stored nowhere but there.
+
+    `token` is the id of the token ("" for the owner's), `entered_with` the hash of its secret: a session opens what its token opens, as long
+    as that does. `used_us` is kept coarsely. One that was ended, that lay idle or grew old opens nothing.
+    """
+
+    id: str
+    hash: str
+    token: str
+    holder: str
+    entered_with: str
+    created_us: Micros
+    used_us: Micros
+    ended_us: Micros | None = None
+
+
 class Identity(Record, frozen=True):
     """Who acts: a token's holder with its role and limits."""
 

@@ -5,7 +5,7 @@ A new noun costs one struct and one row here; every metadata store and every mig
 
 from dataclasses import dataclass
 
-from rota.records.access import AccessToken
+from rota.records.access import AccessToken, BrowserSession
 from rota.records.backup import Backup
 from rota.records.condition import ProcessReport
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
@@ -82,6 +82,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("monitor_slice", MonitorSlice, ("endpoint", "start_us"), ("end_us",)),
     Kind("note", Note, ("node", "at_us", "author")),
     Kind("access_token", AccessToken, ("id",), ("hash", "holder")),
+    Kind("session", BrowserSession, ("id",), ("hash", "token", "created_us")),
     Kind("use_case", UseCase, ("name",)),
     Kind("hold", Hold, ("node", "at_us")),
     Kind("unclaimed", Unclaimed, ("table",)),

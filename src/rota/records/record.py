@@ -16,6 +16,8 @@ from rota.errors import Conflict, Corrupt, InvalidInput
 
 R = TypeVar("R")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories: controls, formats (zero width, bidirectional), surrogates, private use, unassigned, separators of lines and paragraphs."""
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -57,13 +59,26 @@ def check_name(what: str, name: object) -> str:
     return name
 
 
+def check_person(what: str, name: str) -> str:
+    """The name of a person as it is stored, in NFKC; raises `InvalidInput` when it holds what a reader cannot see or what turns the text around."""
+    unseen = sorted({f"U+{ord(each):04X}" for each in name if unicodedata.category(each) in _UNSEEN})
+    if unseen:
+        raise InvalidInput(
+            f"{what} {name!a} holds characters that nobody sees, or that turn text around ({', '.join(unseen)}); write the name without them",
+            what=what,
+            name=name,
+        )
+    return unicodedata.normalize("NFKC", name)
+
+
 def folded(name: str) -> str:
     """The form in which names are compared where people or tokens name things: case-folded and NFKC (Unicode 16, 3.13 D146)."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def check_spelling(what: str, name: str, known: Iterable[str]) -> None:
-    """Raise `Conflict` when a name differs from a known one only in its spelling (case, width, composition); an equal one is no matter of this."""
-    other = next((each for each in known if each != name and folded(each) == folded(name)), None)
-    if other is not None:
+    """Raise `Conflict` when a new name differs from a known one only in its spelling (case, width, composition); a known one passes."""
+    known = set(known)
+    other = next((each for each in sorted(known) if folded(each) == folded(name)), None)
+    if other is not None and name not in known:
         raise Conflict(f"there is {what} {other!r} already, and {name!r} reads as the same name; write {other!r}, or choose another name", name=other)

@@ -4,11 +4,12 @@
     GET  /v2, /v2/health/live, /v2/health/ready, /v2/models/{name}, /v2/models/{name}/ready
     POST /v2/models/{name}/infer        Open Inference Protocol v2
     POST /get-online-features           online features, as Feast's feature server answers them (see `feature_requests`)
+    GET  /openapi.json                  all this in OpenAPI (see `port_description`)
     GET  /metrics                       Prometheus text: sums, and by endpoint and version for a token that may read monitoring
 
 Predictions and what is told of endpoints need a token with the permission "predict", features one with "features" (`port_access`);
-health is open. Errors are {"error": sentence, "facts": {...}} with the status of `rota.http_status`. A row that the model refuses has
-its error among the predictions, naming row, field and value; without rows that could be answered the status is 422 when it refused
+health and /openapi.json are open. Errors are {"error": sentence, "facts": {...}} with the status of `rota.http_status`. A row that the
+model refuses has its error among the predictions, naming row, field and value; without rows that could be answered the status is 422 when it refused
 all of them, else 500.
 """
 
@@ -26,12 +27,12 @@ from rota.http_status import status_of
 from rota.records.json_depth import check_json_depth
 from rota.records.json_faults import unspeakable_number
 from rota.records.limits import shortened
-from rota.serve import feature_requests, inference_protocol
+from rota.serve import feature_requests, inference_protocol, port_description
 from rota.serve.call_marks import CallMarks
 from rota.serve.feature_requests import FeatureReader, FeatureRequest
 from rota.serve.micro_batching import SLICE_ROWS, MicroBatcher
 from rota.serve.port_access import PortAccess, Refusal
-from rota.serve.predicting import Answer, CheckedRequest, PredictionCore, PredictResponse
+from rota.serve.predicting import Answer, CheckedRequest, PredictionCore, PredictRequest, PredictResponse
 from rota.serve.release_poller import ReleasePoller
 
 log = logging.getLogger("rota.serve")
@@ -56,13 +57,6 @@ _REFUSED = status_of(InvalidInput(""))
 _AWAY = status_of(Unavailable(""))
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 _encode = msgspec.json.Encoder().encode
-
-
-class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of /v1/endpoints/{name}/predict."""
-
-    rows: list[dict[str, Any]]
-    ids: list[str] | None = None
 
 
 class _LargeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -265,12 +259,14 @@ class PredictionApp:
 
     def _known(self, parts: tuple[str, ...]) -> bool:
         match parts:
-            case ("v2",) | ("v2", "health", "live" | "ready") | ("v2", "models", _) | ("v2", "models", _, "ready"):
+            case ("openapi.json",) | ("v2",) | ("v2", "health", "live" | "ready") | ("v2", "models", _) | ("v2", "models", _, "ready"):
                 return True
         return False
 
     def _get(self, parts: tuple[str, ...]) -> Reply:
         match parts:
+            case ("openapi.json",):
+                return Reply(200, _encode(port_description.document(self._version, with_features=self._features is not None)))
             case ("v2",):
                 return Reply(200, _encode(inference_protocol.server_metadata(self._version)))
             case ("v2", "health", "live"):

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import msgspec
 
@@ -29,6 +30,13 @@ from rota.serve.scoring import LoadedRelease, Lookup, Score, Timer, score
 from rota.serve.shadows import ShadowThread
 
 log = logging.getLogger("rota.serve")
+
+
+class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of /v1/endpoints/{name}/predict."""
+
+    rows: list[dict[str, Any]]
+    ids: list[str] | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -21,6 +21,7 @@ import polars as pl
 import rota
 from rota import addresses, engines, record_engines
 from rota.errors import RotaError
+from rota.manage import spellings
 from rota.manage.lineage import audit_chain
 from rota.ports.tables import Tables
 from rota.records.condition import Condition, ConditionStatus
@@ -35,6 +36,7 @@ AHEAD_US = 60_000_000
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p"})
 DEEP_BLOBS = 1_000_000
 SHALLOW_BLOBS = 200
+NAMED_ALIKE = 5
 
 
 def examine(settings: Settings, *, deep: bool = False) -> list[Condition]:
@@ -47,6 +49,7 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Condition]:
         lambda: disk(settings.home),
         versions,
         lambda: metadata(settings, deep=deep),
+        lambda: names(settings),
         lambda: clock(settings),
         lambda: blobs(settings, deep=deep),
         lambda: tables(settings),
@@ -155,6 +158,22 @@ def metadata(settings: Settings, *, deep: bool) -> Iterator[Condition]:
             yield _of("audit log", entries=verified.entries)
     finally:
         stores.close()
+
+
+def names(settings: Settings) -> Iterator[Condition]:
+    """Whether two names of one kind read alike, as an older Rota took them."""
+    if not (settings.metadata_url or (settings.home / "metadata.db").exists()):
+        return
+    stores = record_engines.record_stores(settings)
+    try:
+        found = [f"{what}: {' and '.join(map(repr, group))}" for what, group in spellings.alike(stores.metadata, stores.tracking)]
+    finally:
+        stores.close()
+    if found:
+        listed = "; ".join(found[:NAMED_ALIKE]) + (f"; and {len(found) - NAMED_ALIKE} more" if len(found) > NAMED_ALIKE else "")
+        yield _of("names", "degraded", f"names that read alike, so that one is easily taken for the other ({listed}); both work, give one of each up")
+    else:
+        yield _of("names")
 
 
 def clock(settings: Settings) -> Iterator[Condition]:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Protocol
 
 from rota.errors import Unavailable
-from rota.manage.access import tokens
+from rota.manage.access import sessions, tokens
 from rota.ports.clock import Clock
 from rota.ports.metadata import Metadata
-from rota.records.access import Identity
+from rota.records.access import BrowserSession, Identity
 
 
 class OwnerSecret(Protocol):
@@ -44,6 +44,26 @@ class AccessControl:
         if self.is_owner(secret):
             return tokens.OWNER
         return tokens.recognise(self.metadata, secret, environment=self.environment, now_us=self.wall.now_us())
+
+    def begin_session(self, identity: Identity, secret: str) -> str:
+        """The id of a new session of who showed this token's secret: what a browser's cookie holds instead of it."""
+        return sessions.begin(self.metadata, identity, secret, now_us=self.wall.now_us())[1]
+
+    def recognise_session(self, key: str) -> Identity | None:
+        """Whose session has this id; asked of the store each time, also whether its token still opens anything."""
+        now_us = self.wall.now_us()
+        return sessions.recognise(self.metadata, key, owner_secret=self.owner_token.now(), environment=self.environment, now_us=now_us)
+
+    def end_session(self, key: str) -> None:
+        """The session with this id opens nothing any more; an id that nobody has is no matter."""
+        session = sessions.by_key(self.metadata, key)
+        if session is not None:
+            sessions.end(self.metadata, session.id, actor=session.holder, now_us=self.wall.now_us())
+
+    def described_session(self, session: BrowserSession) -> dict[str, object]:
+        """What may be shown of a session (see `sessions.described`)."""
+        now_us = self.wall.now_us()
+        return sessions.described(self.metadata, session, owner_secret=self.owner_token.now(), environment=self.environment, now_us=now_us)
 
     def may_monitor(self, secret: str) -> bool:
         """Whether counters may be shown with the names of endpoints; False while the store does not answer."""

@@ -17,7 +17,7 @@ from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata, Put
 from rota.ports.runs import Runs
 from rota.ports.tracking import Tracking
-from rota.records.access import AccessToken, Identity, Permission
+from rota.records.access import AccessToken, BrowserSession, Identity, Permission
 from rota.records.backup import Backup
 from rota.records.condition import ProcessReport
 from rota.records.data import FeatureService, FeatureView, FeatureViewVersion, OnDemandFeatureView, Source
@@ -86,7 +86,9 @@ WRITERS: Mapping[type[Record], Writers] = {
     Alert: frozenset({"monitor.act"}),
     Note: frozenset({"note.write"}),
     AccessToken: frozenset({"token.manage"}),
+    BrowserSession: frozenset({"token.manage"}),
     Hold: _OPERATED,
+    Backup: _OPERATED | {"platform.backup"},
     Unclaimed: ANY,
     Intake: ANY,
     SeenFile: ANY,
@@ -96,7 +98,6 @@ WRITERS: Mapping[type[Record], Writers] = {
     CatalogStamp: ANY,
     OnlineExtent: ANY,
     ArrivalCount: ANY,
-    Backup: frozenset({"platform.backup"}),
     Serving: ANY,
     MonitorSlice: ANY,
     Cursor: ANY,

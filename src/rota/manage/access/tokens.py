@@ -13,9 +13,10 @@ from typing import Literal
 import msgspec
 
 from rota.errors import InvalidInput, NotFound, Refused
+from rota.manage import spellings
 from rota.ports.metadata import Batch, Metadata
 from rota.records.access import PERMISSIONS, ROLES, AccessToken, Identity, Permission, Role
-from rota.records.record import check_name, check_spelling, folded
+from rota.records.record import check_name, folded
 from rota.records.time import Micros, micros
 
 OWNER = Identity("owner", "owner")
@@ -25,6 +26,7 @@ OF_ENDPOINT: frozenset[Permission] = frozenset({"predict", "label", "outcome.wri
 RESERVED = frozenset({"owner", "rota", "judge"})
 """Names under which the owner's token and the platform itself stand in the audit log."""
 LISTED = 10_000
+_LIMITED = {"project": spellings.PROJECTS, "environment": spellings.ENVIRONMENTS, "endpoint": spellings.ENDPOINTS}
 State = Literal["valid", "expired", "revoked"]
 
 
@@ -87,9 +89,13 @@ def recognise(metadata: Metadata, secret: str, *, environment: str, now_us: Micr
     if not secret.startswith(PREFIX):
         return None
     found = metadata.page(AccessToken, {"hash": hash_of(secret)}, limit=1).items
-    if not found or state(found[0], now_us) != "valid" or found[0].environment not in ("", environment):
+    return identity_of(found[0], environment=environment, now_us=now_us) if found else None
+
+
+def identity_of(token: AccessToken, *, environment: str, now_us: Micros) -> Identity | None:
+    """Who acts with a token, or None when it opens nothing here and now."""
+    if state(token, now_us) != "valid" or token.environment not in ("", environment):
         return None
-    token = found[0]
     return Identity(token.holder, token.role, token.project, token.id, token.endpoint)
 
 
@@ -160,7 +166,7 @@ def hash_of(secret: str) -> str:
 
 def _check(metadata: Metadata, holder: str, role: str, limits: Mapping[str, str]) -> None:
     check_name("holder", holder)
-    check_spelling("a holder of tokens,", holder, {token.holder for token in metadata.find(AccessToken)})
+    spellings.check(metadata, spellings.HOLDERS, holder)
     if folded(holder) in RESERVED:
         raise InvalidInput(
             f"nobody can hold a token as {holder!r}, the audit log uses this name for something else; give a person's or a program's name"
@@ -170,3 +176,4 @@ def _check(metadata: Metadata, holder: str, role: str, limits: Mapping[str, str]
     for what, name in limits.items():
         if name:
             check_name(what, name)
+            spellings.check(metadata, _LIMITED[what], name)

@@ -7,6 +7,7 @@ freezing an older one again brings it back. Two people who edit at once get two 
 import msgspec
 
 from rota.errors import Conflict, InvalidInput, NotFound
+from rota.manage import spellings
 from rota.manage.models import model_aliases
 from rota.ports.metadata import Batch, Metadata
 from rota.records.record import check_name
@@ -75,7 +76,10 @@ def add(batch: Batch, schema: Schema, *, base: int, author: str, now_us: Micros)
 
 def create(metadata: Metadata, schema: Schema, *, author: str, now_us: Micros) -> Schema:
     """Store an inferred schema as the next version of its name; not active before it is frozen."""
-    return _store(metadata, schema, base=newest_version(metadata, schema.name), author=author, now_us=now_us)
+    base = newest_version(metadata, schema.name)
+    if not base:
+        spellings.check(metadata, spellings.SCHEMAS, schema.name)
+    return _store(metadata, schema, base=base, author=author, now_us=now_us)
 
 
 def edit(metadata: Metadata, edited: Schema, *, author: str, now_us: Micros) -> Schema:

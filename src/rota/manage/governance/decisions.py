@@ -15,7 +15,7 @@ PendingManualApproval. Whether an approved version may be released at a moment i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -27,7 +27,7 @@ from rota.manage.models import model_versions, strategies
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import Approval, ModelVersion, ReviewRequest
-from rota.records.record import plain
+from rota.records.record import check_person, plain
 from rota.records.release import Canary
 from rota.records.signal import Event
 from rota.records.time import Micros, micros
@@ -116,6 +116,7 @@ def decide(repositories: Repositories, model: str, number: int, decision: Review
 def decided(repositories: Repositories, version: ModelVersion, decision: ReviewDecision, *, now_us: Micros) -> tuple[Approval, Batch]:
     """The decision and the batch that records it. Of two decisions made at once on one state, one is a `Conflict` at commit."""
     metadata = repositories.metadata
+    decision = replace(decision, reviewer=check_person("a reviewer", decision.reviewer))
     now = readiness.readiness(metadata, version, now_us=now_us)
     asked = review(metadata, version)
     _check_decision(now, decision, asked, risk.obstacles(now.policy, risk.answers(metadata, version)))

@@ -1,9 +1,9 @@
 """Endpoints and monitors that are declared one by one, beside those of a project: for models that no pipeline here trains."""
 
 from rota.errors import Conflict, InvalidInput, NotFound
+from rota.manage import spellings
 from rota.manage.models import cron, registered_models, strategies
 from rota.ports.metadata import Batch, Metadata
-from rota.records.record import check_spelling
 from rota.records.release import Canary, Endpoint
 from rota.records.signal import Monitor
 from rota.records.time import Micros
@@ -17,7 +17,7 @@ def create(metadata: Metadata, endpoint: Endpoint, *, actor: str, now_us: Micros
     before = metadata.get(Endpoint, endpoint.name)
     if before == endpoint:
         return endpoint
-    check_spelling("an endpoint", endpoint.name, {each.name for each in metadata.find(Endpoint)})
+    spellings.check(metadata, spellings.ENDPOINTS, endpoint.name)
     if before is not None:
         raise Conflict(
             f"there is an endpoint {endpoint.name!r} of model {before.model!r}; it is changed where it was declared", endpoint=endpoint.name

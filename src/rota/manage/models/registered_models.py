@@ -10,9 +10,9 @@ from typing import TypeVar
 import msgspec
 
 from rota.errors import Conflict, NotFound, Refused
+from rota.manage import spellings
 from rota.manage.models import model_aliases
 from rota.ports.metadata import Batch, Metadata, transact
-from rota.records import record
 from rota.records.kinds import BY_RECORD
 from rota.records.model import (
     Alias,
@@ -26,7 +26,7 @@ from rota.records.model import (
     ReviewRequest,
     RiskAnswer,
 )
-from rota.records.record import check_name, folded
+from rota.records.record import check_name, check_person, folded
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, PipelineRelease
 from rota.records.time import Micros
@@ -45,11 +45,14 @@ def create(metadata: Metadata, model: RegisteredModel, *, actor: str, now_us: Mi
     """Register a name; `Conflict` when it is taken. A deleted model's name may be taken again: its versions go on being counted."""
     check_name("model", model.name)
     check_spelling(metadata, model.name)
+    spellings.check(metadata, spellings.PROJECTS, model.project)
     before = metadata.get(RegisteredModel, model.name)
     known = _known(metadata, model.name)
     if known is not None and known.deleted_us is None:
         raise Conflict(f"there is a model {model.name!r} already; register versions of it, or choose another name", model=model.name)
-    created = msgspec.structs.replace(model, owner=model.owner or actor, created_us=now_us, updated_us=now_us, deleted_us=None)
+    created = msgspec.structs.replace(
+        model, owner=check_person("an owner", model.owner or actor), created_us=now_us, updated_us=now_us, deleted_us=None
+    )
     batch = Batch()
     batch.put(created, replacing=before)
     batch.audit(actor, "model.create", created.name, now_us, owner=created.owner, project=created.project, tags=dict(created.tags))
@@ -190,9 +193,7 @@ def rename(
 
 def check_spelling(metadata: Metadata, name: str, *, besides: str = "") -> None:
     """Raise `Conflict` when a model, or what people decided for one in advance, has this name in another spelling."""
-    decided = {policy.model for policy in metadata.find(ReleasePolicy)} | {allowance.model for allowance in metadata.find(PickleAllowance)}
-    known = {model.name for model in metadata.find(RegisteredModel)} | decided
-    record.check_spelling("a model, or a decision about a model,", name, known - {besides})
+    spellings.check(metadata, spellings.MODELS, name, besides=[besides])
 
 
 def release_policy(metadata: Metadata, model: str) -> ReleasePolicy:
@@ -230,7 +231,7 @@ def described(
 ) -> D:
     """A model or version with another description, owner or tags; the same value when nothing differs. None leaves a field as it is."""
     merged = {key: value for key, value in {**before.tags, **(tags or {})}.items() if key not in removed_tags}
-    wanted = {"description": description, "owner": owner}
+    wanted = {"description": description, "owner": None if owner is None else check_person("an owner", owner)}
     changes: dict[str, object] = {field: value for field, value in wanted.items() if value is not None and value != getattr(before, field)}
     if changes or moved:
         changes["updated_us"] = max(now_us, before.updated_us)

@@ -11,6 +11,7 @@ from fastapi import HTTPException, Request, Response
 
 from rota import http_origin
 from rota.records.access import Identity
+from rota.server.access.permissions import COOKIE, FORMER_COOKIE
 from rota.settings import Settings
 
 Scope = MutableMapping[str, Any]
@@ -23,6 +24,10 @@ Recognise = Callable[[Request], Awaitable[Identity | None]]
 
 STREAMED = ("/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/")
 """Below these paths bodies are files that their routes take in pieces, with limits of their own."""
+OVER = (
+    "this browser's session is over, or was begun by an earlier Rota, whose cookie held the token itself: open /enter?token=TOKEN again "
+    "(`rota token` prints the address)"
+)
 UNRECOGNISED = "a token is needed: send 'Authorization: Bearer TOKEN' (`rota token` prints yours), or open /enter?token=TOKEN"
 _HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 _REPLACED = frozenset(name for name, _ in _HEADERS)
@@ -57,13 +62,15 @@ class Guard:
             identity = await self._recognise(request)
             scope.setdefault("state", {})["identity"] = identity
             if identity is None and scope["path"] not in self._open_paths:
-                refused = 401, UNRECOGNISED
+                refused = 401, _unrecognised(request)
         if refused is None:
             await self._app(scope, receive if _streamed(scope) else self._bounded(receive), send)
             return
         response = self._refuse(request, *refused)
         if refused[0] == 401:
             response.headers.setdefault("WWW-Authenticate", "Bearer")
+            if FORMER_COOKIE in request.cookies:
+                response.delete_cookie(FORMER_COOKIE)
         await response(scope, receive, send)
 
     def _misdirected(self, scope: Scope, request: Request) -> tuple[int, str] | None:
@@ -122,6 +129,12 @@ class Guard:
 
     def _size_message(self) -> str:
         return f"the request is larger than {self._limit} bytes; send smaller batches or raise ROTA_MAX_REQUEST_MB"
+
+
+def _unrecognised(request: Request) -> str:
+    """What to do, for who is not recognised; a browser that was in before hears why it is not any more."""
+    has_entered = COOKIE in request.cookies or FORMER_COOKIE in request.cookies
+    return OVER if has_entered and "authorization" not in request.headers else UNRECOGNISED
 
 
 def _streamed(scope: Scope) -> bool:

@@ -17,7 +17,10 @@ from rota.manage.access import project_view, tokens
 from rota.records.access import Identity, Permission
 from rota.wiring import Platform
 
-COOKIE = "rota_token"
+COOKIE = "rota_session"
+"""Holds the id of a session, never a token."""
+FORMER_COOKIE = "rota_token"
+"""What an earlier Rota set: it held the token itself, and opens nothing any more."""
 
 
 def needs(permission: Permission, *, takes: type[Any] | None = None) -> Sequence[Any]:
@@ -78,8 +81,11 @@ def actor_of(request: Request) -> str:
 
 
 async def recognised(request: Request, platform: Platform) -> Identity | None:
-    """The identity behind the request's bearer token, basic password or cookie, or None."""
-    return await identify(_secret(request), platform)
+    """The identity behind the request's bearer token or basic password, else behind the session of its cookie, or None."""
+    if "authorization" in request.headers:
+        return await identify(_secret(request), platform)
+    key = request.cookies.get(COOKIE, "")
+    return await run_in_threadpool(platform.access.recognise_session, key) if key else None
 
 
 async def identify(secret: str, platform: Platform) -> Identity | None:
@@ -133,6 +139,4 @@ def _secret(request: Request) -> str:
                 return base64.b64decode(rest, validate=True).decode().partition(":")[2]
             except (binascii.Error, ValueError):
                 return ""
-        case "":
-            return request.cookies.get(COOKIE, "")
     return ""

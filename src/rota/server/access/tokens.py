@@ -1,4 +1,4 @@
-"""Tokens over HTTP: who am I, who holds one, make one, revoke one."""
+"""Tokens and sessions over HTTP: who am I, who holds a token, make one, revoke one, which browsers are in, end a session."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from rota.manage.access import tokens
+from rota.manage.access import sessions, tokens
 from rota.records.access import ROLES, Role
 from rota.server.access.permissions import ANYBODY, actor_of, identity_of, needs
 from rota.server.wire import Number, body_as, platform_of
@@ -56,6 +56,22 @@ def revoke(request: Request, token: str) -> dict[str, object]:
     platform = platform_of(request)
     now_us = platform.access.wall.now_us()
     return tokens.described(tokens.revoke(platform.repositories.metadata, token, actor=actor_of(request), now_us=now_us), now_us)
+
+
+@router.get("/v1/sessions", dependencies=needs("token.manage"))
+def browsers(request: Request, holder: str = "", limit: int = 1_000) -> list[object]:
+    """Sessions of browsers, newest first, without their ids, which nobody has but the browsers."""
+    platform = platform_of(request)
+    found = sessions.sessions(platform.repositories.metadata, holder=holder, limit=min(limit, sessions.LISTED))
+    return [platform.access.described_session(session) for session in found]
+
+
+@router.delete("/v1/sessions/{session}", dependencies=needs("token.manage"))
+def end_session(request: Request, session: str) -> dict[str, object]:
+    """From the next request on the session opens nothing."""
+    platform = platform_of(request)
+    now_us = platform.access.wall.now_us()
+    return platform.access.described_session(sessions.end(platform.repositories.metadata, session, actor=actor_of(request), now_us=now_us))
 
 
 def _created(request: Request, wanted: TokenRequest) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import msgspec
 from fastapi import APIRouter
 
 from rota.errors import Conflict
+from rota.manage import spellings
 from rota.manage.experiments import artifacts, search_grammar
 from rota.ports.metadata import Batch, transact
 from rota.records.filters import Query, View
@@ -91,6 +92,7 @@ def create(call: MlflowCall, asked: CreateExperiment) -> object:
         updated_us=now_us,
         tags=limited_tags(asked.tags, MAX_EXPERIMENT_TAG),
     )
+    _check_free(call, experiment.name)
     try:
         call.repositories.tracking.create_experiment(experiment)
     except Conflict as error:
@@ -226,8 +228,17 @@ def _renamed(call: MlflowCall, identity: str, name: str) -> None:
     named = call.repositories.tracking.experiment_named(name)
     if named is not None and named.id != identity:
         raise _taken(name)
+    _check_free(call, name, besides=before.name)
     after = msgspec.structs.replace(before, name=name, updated_us=call.now_us)
     call.repositories.tracking.replace_experiment(after, before=before)
+
+
+def _check_free(call: MlflowCall, name: str, *, besides: str = "") -> None:
+    """Raise when another experiment's name reads like this one; the equal one is told by `_taken`."""
+    try:
+        spellings.check_experiment(call.repositories.tracking, name, besides=besides)
+    except Conflict as error:
+        raise MlflowError("RESOURCE_ALREADY_EXISTS", str(error)) from error
 
 
 def _taken(name: str) -> MlflowError:

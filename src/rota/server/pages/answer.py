@@ -22,6 +22,11 @@ def problem(status: int, message: str) -> Response:
     return _html(rendered("problem.html", status=status, message=message, now=""), status)
 
 
+def outside(message: str) -> Response:
+    """A page for who has left."""
+    return _html(rendered("problem.html", status=200, message=message, now=""), 200)
+
+
 async def form(request: Request) -> dict[str, str]:
     """The fields of a form as a browser sends them, each once."""
     try:

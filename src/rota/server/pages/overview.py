@@ -1,6 +1,6 @@
 """The control plane's pages: what the loop is doing, for people. Rendered here, no script, nothing loaded from elsewhere.
 
-Each page shows records that a /v1 route gives as JSON. `/enter?token=...` turns a token into a cookie.
+Each page shows records that a /v1 route gives as JSON. `/enter?token=...` begins a session, `/leave` ends it.
 """
 
 from functools import partial
@@ -14,6 +14,7 @@ from rota.deploy.releases import current_release
 from rota.errors import Conflict, NotFound, Refused, RotaError
 from rota.http_status import status_of
 from rota.loop.pipelines import permission_to_cancel
+from rota.manage.access import sessions
 from rota.manage.lineage import audit_chain, executions, notes
 from rota.manage.signals.alerts import every_open_alert
 from rota.monitor import status
@@ -23,13 +24,12 @@ from rota.records.model import Alias, ModelVersion
 from rota.records.release import Endpoint, Rollout
 from rota.records.run import ENDED, OPEN_STATUSES, Deployed, RunQuery
 from rota.records.signal import Alert, Monitor, MonitorSlice
-from rota.server.access.permissions import COOKIE, OPEN, identify, identity_of, needs
-from rota.server.pages.answer import form, page, problem
+from rota.server.access.permissions import ANYBODY, COOKIE, FORMER_COOKIE, OPEN, identify, identity_of, needs
+from rota.server.pages.answer import form, outside, page, problem
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
 
-COOKIE_AGE_S = 30 * 86_400
 SHOWN_RUNS = 100
 SHOWN_DAYS = 400
 SHOWN_MONITORS = 8
@@ -37,14 +37,27 @@ SHOWN_MONITORS = 8
 
 @router.get("/enter", dependencies=OPEN)
 async def enter(request: Request, token: str = "") -> Response:
-    """Exchange the token in the address for a cookie that no script can read and no other site can send."""
-    identity = await identify(token, request.app.state.platform)
+    """Begin a session with the token in the address; its id goes into a cookie that no script can read and no other site can send."""
+    platform = request.app.state.platform
+    identity = await identify(token, platform)
     if identity is None:
         return problem(401, "This token opens nothing here. Open the address that `rota up` printed, or /enter?token= with one that you were given.")
+    key = await run_in_threadpool(platform.access.begin_session, identity, token)
+    await run_in_threadpool(platform.access.end_session, request.cookies.get(COOKIE, ""))
     response = RedirectResponse("/", status_code=303)
     secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, token, max_age=COOKIE_AGE_S, httponly=True, samesite="strict", secure=secure)
+    response.set_cookie(COOKIE, key, max_age=sessions.LONGEST_US // 1_000_000, httponly=True, samesite="strict", secure=secure)
+    response.delete_cookie(FORMER_COOKIE)
     response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@router.post("/leave", dependencies=ANYBODY)
+def leave(request: Request) -> Response:
+    """End the session of this browser."""
+    request.app.state.platform.access.end_session(request.cookies.get(COOKIE, ""))
+    response = outside("This browser's session has ended. To come in again open /enter?token=TOKEN; `rota token` prints the address.")
+    response.delete_cookie(COOKIE)
     return response
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 import polars as pl
 
 from rota.errors import Conflict, InvalidInput, RotaError
+from rota.manage import spellings
 from rota.manage.features.definitions import service_check, versions
 from rota.manage.features.definitions.versions import CATALOG, DefinitionDifference, View
 from rota.manage.features.expressions import compiler, equivalence_check
@@ -54,6 +55,7 @@ def register(metadata: Metadata, tables: Tables, definitions: Iterable[Definitio
     """
     records = unfolded(definitions)
     for _ in range(_TRIES):
+        spellings.check_definitions(metadata, records)
         changed = _changed(metadata, records)
         for record, _ in changed:
             _check(metadata, tables, record)
@@ -71,7 +73,9 @@ def register(metadata: Metadata, tables: Tables, definitions: Iterable[Definitio
 
 def check(metadata: Metadata, tables: Tables, definitions: Iterable[Definition]) -> None:
     """Raises what `register` would raise for these definitions, nothing written."""
-    for record, _ in _changed(metadata, unfolded(definitions)):
+    records = unfolded(definitions)
+    spellings.check_definitions(metadata, records)
+    for record, _ in _changed(metadata, records):
         _check(metadata, tables, record)
 
 

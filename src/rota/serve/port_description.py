@@ -1,0 +1,139 @@
+"""The prediction port described in OpenAPI 3.1: its paths with their bodies, answers and errors. It names no endpoint, so that it is open.
+
+The bodies that are decoded and the answers that are records are described from their types, so that these cannot differ.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rota.serve.feature_requests import FeatureRequest
+from rota.serve.inference_protocol import InferRequest, Tensor
+from rota.serve.predicting import PredictRequest, PredictResponse
+
+PATH = "/openapi.json"
+ERRORS: Mapping[int, str] = {
+    400: "The body is not JSON, or was not sent whole.",
+    401: "A token is needed, or the one that was sent opens nothing here.",
+    403: "The token may not do this, or a page of another site asks.",
+    404: "There is no such endpoint, or nothing at this path.",
+    405: "The path takes another method; Allow names it.",
+    409: "What is asked for contradicts what is stored.",
+    413: "The body is larger than this process takes.",
+    415: "The body is packed, or has a type other than JSON.",
+    421: "The Host header names another server.",
+    422: "The body does not fit; the sentence names row, field and value.",
+    500: "It failed inside; the process's log says why.",
+    503: "Not now: the endpoint is not served yet, or too much is being answered. Retry-After tells when to ask again.",
+    504: "The model did not answer in time.",
+}
+"""Every status of an error on this port, and what it means."""
+_EVERYWHERE = (405, 421, 500)
+_ASKED = (400, 401, 403, 404, 409, 413, 415, 422, 503, 504)
+_OF_ENDPOINT = (401, 403, 404, 503)
+_OPEN: Sequence[Any] = [{}]
+_ENDPOINT = {"name": "name", "in": "path", "required": True, "description": "The endpoint's name.", "schema": {"type": "string"}}
+_TEXT, _FLAG, _OBJECT = {"type": "string"}, {"type": "boolean"}, {"type": "object"}
+
+
+def document(version: str, *, with_features: bool) -> dict[str, Any]:
+    """The OpenAPI document of a process of this Rota version; without online features it answers one path less."""
+    bodies = [PredictRequest, PredictResponse, InferRequest, Tensor, *([FeatureRequest] if with_features else [])]
+    _, schemas = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Rota prediction port", "version": version, "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"}},
+        "paths": _paths(with_features=with_features),
+        "components": {
+            "schemas": {**schemas, **_SCHEMAS},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "Made by `rota token create`."}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _paths(*, with_features: bool) -> dict[str, Any]:
+    predict, features = _ref("PredictResponse"), _ref("OnlineFeatures")
+    all_failed = {500: {"anyOf": [_ref("Error"), predict]}}
+    paths: dict[str, dict[str, Any]] = {
+        "/v1/endpoints/{name}/predict": {
+            "post": _operation("predict", "Predictions of rows.", predict, _ASKED, body="PredictRequest", answers=all_failed)
+        },
+        "/v2": {"get": _operation("server_metadata", "The server's metadata.", _ref("ServerMetadata"), (), is_open=True)},
+        "/v2/health/live": {"get": _operation("live", "Whether the process answers.", _object(live=_FLAG), (), is_open=True)},
+        "/v2/health/ready": {"get": _operation("ready", "Whether every endpoint is served as it should be.", _ref("Ready"), (503,), is_open=True)},
+        "/v2/models/{name}": {"get": _operation("model_metadata", "An endpoint's versions and tensors.", _ref("ModelMetadata"), _OF_ENDPOINT)},
+        "/v2/models/{name}/ready": {
+            "get": _operation("model_ready", "Whether an endpoint is served as it should be.", _object(name=_TEXT, ready=_FLAG), _OF_ENDPOINT)
+        },
+        "/v2/models/{name}/infer": {"post": _operation("infer", "Predictions of tensors.", _ref("InferResponse"), _ASKED, body="InferRequest")},
+        "/get-online-features": {
+            "post": _operation("get_online_features", "Online features, in Feast's wire shape.", features, _ASKED, body="FeatureRequest")
+        },
+        "/metrics": {"get": _metrics()},
+        PATH: {"get": _operation("openapi", "This document.", _OBJECT, (), is_open=True)},
+    }
+    for path, operations in paths.items():
+        if "{name}" in path:
+            operations["parameters"] = [_ENDPOINT]
+    return paths if with_features else {path: operations for path, operations in paths.items() if path != "/get-online-features"}
+
+
+def _operation(
+    id: str,
+    summary: str,
+    answer: Mapping[str, Any],
+    errors: Sequence[int],
+    *,
+    body: str = "",
+    is_open: bool = False,
+    answers: Mapping[int, Any] | None = None,
+) -> dict[str, Any]:
+    schemas = {status: _ref("Error") for status in sorted((*errors, *_EVERYWHERE))} | dict(answers or {})
+    operation: dict[str, Any] = {
+        "operationId": id,
+        "summary": summary,
+        "responses": {"200": _response("The answer.", answer)} | {str(status): _response(ERRORS[status], schemas[status]) for status in schemas},
+    }
+    if body:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(body)}}}
+    if is_open:
+        operation["security"] = _OPEN
+    return operation
+
+
+def _metrics() -> dict[str, Any]:
+    operation = _operation("metrics", "Prometheus metrics: sums; by endpoint and version for a token that may read monitoring.", _TEXT, ())
+    operation["responses"]["200"] = {"description": "Prometheus text, version 0.0.4.", "content": {"text/plain": {"schema": _TEXT}}}
+    return operation | {"security": [{}, {"token": []}]}
+
+
+def _response(what: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": what, "content": {"application/json": {"schema": schema}}}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(of: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": of}
+
+
+_TENSOR_METADATA = _object(name=_TEXT, datatype=_TEXT, shape=_list({"type": "integer"}))
+_SCHEMAS: Mapping[str, Any] = {
+    "Error": _object(error={"type": "string", "description": "A sentence that says what happened and what to do."}, facts=_OBJECT)
+    | {"description": "Where a model took none of the rows it has `predictions`, `logged` and `warnings` too, as in PredictResponse."},
+    "ServerMetadata": _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT)),
+    "Ready": _object(ready=_FLAG) | {"description": "With warnings while the newest releases cannot be read."},
+    "ModelMetadata": _object(name=_TEXT, versions=_list(_TEXT), platform=_TEXT, inputs=_list(_TENSOR_METADATA), outputs=_list(_TENSOR_METADATA)),
+    "InferResponse": _object(model_name=_TEXT, model_version=_TEXT, id=_TEXT, outputs=_list(_ref("Tensor")), parameters=_OBJECT),
+    "OnlineFeatures": _object(
+        metadata=_object(feature_names=_list(_TEXT)), results=_list(_object(values=_list({}), statuses=_list(_TEXT), event_timestamps=_list(_TEXT)))
+    ),
+}
