@@ -1,4 +1,4 @@
-"""Revision 0004: what processes report of themselves, how far sources are online, and the backups that were made, are records."""
+"""Revision 0004: what processes report of themselves, how far sources are online, backups, versions out of service: records."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,4 +15,5 @@ def upgrade() -> None:
         if table not in there:  # code between the two layouts made it
             record_table(table, key)
     record_table("backup", ["id"], texts=["state"], numbers=["began_us"])
+    record_table("out_of_service", ["bundle"], texts=["model"])
     op.execute("UPDATE rota_schema SET version = 4")
