@@ -31,6 +31,7 @@ from rota.manage.features.materialization.upkeep import MATERIALIZE, Materialize
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.store import Store
 from rota.manage.features.writer import Feed
+from rota.manage.models import out_of_service
 from rota.manage.models.pickle_signing import ParentVerifiedSeals, PlatformSeals
 from rota.manage.repositories import Repositories
 from rota.manage.retention.expiry import Rules
@@ -177,6 +178,7 @@ class Platform:
         """
         return {
             "loop": self.loop.conditions,
+            "versions out of service": partial(out_of_service.conditions, self.repositories.metadata),
             "pipelines": partial(triggers.stopped_pipelines, self.repositories, self.settings.environment),
         }
 

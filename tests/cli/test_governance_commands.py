@@ -97,6 +97,7 @@ def test_a_version_goes_from_review_over_risk_and_two_approvals_to_its_rollout(h
         ("anna", "models risk answer delay@2 bias none", "model.approve"),
         ("anna", "deploy delay@1", "model.release"),
         ("anna", "rollback delay --reason r", "model.release"),
+        ("anna", "models return delay@1 --reason r", "model.release"),
         ("anna", "models alias set delay@champion 1 --reason r", "model.release"),
         ("rosa", "models register delay --run x", "model.register"),
         ("rosa", "models tag delay@1 a=b", "model.register"),

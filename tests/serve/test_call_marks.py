@@ -4,16 +4,21 @@ import subprocess
 import sys
 import textwrap
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from rota.errors import Unavailable
 from rota.manage.signals import alerts
-from rota.records.release import Serving
+from rota.ports.metadata import Batch
+from rota.records.release import OutOfService, Route, Serving
 from rota.serve import call_marks
 from rota.serve.call_marks import CallMarks, Limits, ModelEnd, barred
+from rota.serve.predicting import PredictionCore
+from rota.serve.release_cache import ReleaseCache
 from rota.serve.release_poller import ReleasePoller
 
 CRASHING = textwrap.dedent("""
@@ -52,7 +57,7 @@ def crashed(folder: Path, how: str, at_us: int = 0) -> int:
 def test_the_successor_names_the_version_whose_call_a_signal_ended_and_no_other(tmp_path: Path, how: str, signal: int, cause: str) -> None:
     assert crashed(tmp_path, how) == signal
     assert CallMarks(tmp_path, "serve-0", lambda: 7, Limits(ends=1)).out_of_service() == {
-        "bundle2": ModelEnd("bundle2", "flights", 2, "delay", "serve-0", cause, 7)
+        "bundle2": OutOfService("bundle2", "flights", 2, "delay", "serve-0", cause, 7)
     }
 
 
@@ -154,3 +159,93 @@ def test_where_nothing_is_left_the_endpoint_alone_is_away_and_says_why(world, ma
     world.poller.poll()
     assert sorted(world.core.served) == ["other"]
     assert "version 1 of model 'flights' is out of service" in world.poller.problems("delay")[0]
+
+
+def test_all_machines_fall_back_by_the_record_and_a_return_counts_earlier_ends_no_more(world, marks, tmp_path) -> None:
+    """Another home's process has no file that says so, only the record."""
+    elsewhere = ReleasePoller(PredictionCore(world.journal, world.clock), world.model_source, clock=world.clock, process="other-0", retry_s=0.0)
+    world.serve(world.route(1))
+    world.serve(world.route(2), revision=2)
+    end(marks, world, 2)
+    world.poller.poll()
+    elsewhere.poll()
+    assert elsewhere._core.predict("delay", [{"x": 1.0, "carrier": "UA"}]).predictions[0].answer == 102.0
+    (found,) = world.metadata.find(OutOfService)
+    assert [event.subject for event in world.metadata.events(0) if event.kind == "version.withdrawn"] == ["flights@2"]
+    batch = Batch()
+    batch.put(msgspec.structs.replace(found, returned_us=world.clock.now_us()))
+    world.metadata.commit(batch)
+    world.poller.poll()
+    assert answer(world) == 202.0
+    world.clock.advance(world.clock.now_us() + 1)
+    end(marks, world, 2)
+    world.poller.poll()
+    assert answer(world) == 102.0
+    assert [each.returned_us for each in world.metadata.find(OutOfService)] == [None]
+
+
+@pytest.mark.parametrize("keeps_blobs", [False, True])
+def test_without_metadata_the_version_before_is_taken_from_disk(world, tmp_path, keeps_blobs) -> None:
+    marks = CallMarks(tmp_path, "host-0", world.clock.now_us, Limits(ends=1))
+
+    def started(metadata, blobs):
+        cache = ReleaseCache(tmp_path / "serving", blobs, keeps_blobs=keeps_blobs)
+        world.core = PredictionCore(world.journal, world.clock)
+        source = replace(world.model_source, metadata=metadata, blobs=cache, marks=marks, cache=cache)
+        world.poller = ReleasePoller(world.core, source, clock=world.clock, process="host-0", retry_s=0.0)
+        return world.poller
+
+    world.release(world.route(1))
+    world.release(world.route(2), revision=2)
+    running = started(metadata := Breakable(world.metadata), world.blobs)
+    running.poll()
+    assert answer(world) == 202.0
+    metadata.away = True
+    end(marks, world, 2)
+    with pytest.raises(Unavailable):
+        running.poll()
+    assert answer(world) == 102.0
+    successor = started(metadata, Breakable(world.blobs, away=keeps_blobs))
+    with pytest.raises(Unavailable):
+        successor.poll()
+    assert answer(world) == 102.0
+    metadata.away = False
+    successor.poll()
+    assert [each.number for each in world.metadata.find(OutOfService)] == [2]
+
+
+@dataclass
+class Breakable:
+    """An engine that answers, or does not."""
+
+    engine: object
+    away: bool = False
+
+    def __getattr__(self, name):
+        if self.away:
+            raise Unavailable("the server is away")
+        return getattr(self.engine, name)
+
+
+def test_a_process_killed_for_silence_blames_the_last_call_that_is_as_old_as_the_silence(tmp_path: Path, monkeypatch) -> None:
+    marks = CallMarks(tmp_path, "serve-0", lambda: 7)
+    now_s = [100.0]
+    monkeypatch.setattr(call_marks.time, "monotonic_ns", lambda: int(now_s[0] * 1e9))
+    assert call_marks.blame_hung(tmp_path, "serve-0", silent_s=20, now_us=1) is None
+    gone_on = threading.Barrier(4)
+    for number, at_s in ((1, 40.0), (2, 75.0), (3, 99.0)):  # one that waits for the interpreter, the one that holds it, one just begun
+        now_s[0], begun = at_s, threading.Event()
+
+        def call(number=number, begun=begun):
+            with marks.calling(Route("flights", number, f"bundle{number}", "stable", 100), "delay"):
+                begun.set()
+                gone_on.wait(60)
+
+        threading.Thread(target=call).start()
+        assert begun.wait(60)
+    now_s[0] = 100.0
+    end = call_marks.blame_hung(tmp_path, "serve-0", silent_s=20, now_us=1)
+    gone_on.wait(60)
+    assert end == ModelEnd("bundle2", "flights", 2, "delay", "serve-0", "hung", 1)
+    assert list(CallMarks(tmp_path, "serve-1", lambda: 7, Limits(ends=1)).out_of_service()) == ["bundle2"]
+    assert call_marks.blame_hung(tmp_path, "serve-9", silent_s=20, now_us=1) is None

@@ -61,15 +61,16 @@ def test_without_anything_kept_it_is_not_ready_and_says_why(cached):
     assert (poller.ready, poller.away, core.served) == (False, "the server is away", {})
 
 
-def test_what_no_release_reads_is_removed(world, cached, tmp_path):
+def test_kept_is_what_is_served_and_what_it_would_fall_back_to(world, cached, tmp_path):
     _, poller = cached()
-    world.release(world.route(1))
-    poller.poll()
-    world.release(world.route(2), revision=2)
-    poller.poll()
-    (release,) = ReleaseCache(tmp_path / "serving", world.blobs, keeps_blobs=True).releases().values()
-    bundle = release.routes[0].bundle
-    wanted = {bundle, decode(world.blobs.get(bundle), ModelBundle).blob}
+    for number in (1, 2, 3):
+        world.release(world.route(number), revision=number)
+        poller.poll()
+    cache = ReleaseCache(tmp_path / "serving", world.blobs, keeps_blobs=True)
+    kept = [*cache.releases().values(), *cache.earlier("delay")]
+    assert [release.routes[0].number for release in kept] == [3, 2]
+    bundles = [release.routes[0].bundle for release in kept]
+    wanted = {*bundles, *(decode(world.blobs.get(bundle), ModelBundle).blob for bundle in bundles)}
     assert {file.name for file in (tmp_path / "serving" / "blobs").iterdir()} == wanted
 
 

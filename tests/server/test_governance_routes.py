@@ -144,6 +144,7 @@ def test_a_rollout_under_way_is_paused_resumed_and_aborted_by_the_operator(platf
         ("POST", "/v1/models/delay/1/risk"),
         ("POST", "/v1/models/delay/1/rollout"),
         ("POST", "/v1/endpoints/delay/rollback"),
+        ("POST", "/v1/models/delay/1/return"),
         ("GET", "/v1/policies/delay"),
         ("PUT", "/v1/policies/delay"),
         ("GET", "/v1/model-search"),

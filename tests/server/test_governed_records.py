@@ -82,6 +82,7 @@ OPERATIONS = [
     ("PUT", "/v1/endpoints/second", {"model": "delay"}),
     ("PUT", "/v1/endpoints/second/monitor", {"schedule": "0 3 * * *"}),
     ("POST", "/v1/endpoints/delay/rollback", {"reason": "r"}),
+    ("POST", "/v1/models/delay/1/return", {"reason": "r"}),
     ("POST", "/v1/pipelines/delay/runs", {}),
     ("POST", "/v1/holds", {"node": "model_version:delay@1", "reason": "r"}),
     ("POST", "/v1/holds/lift", {"node": "model_version:delay@1", "reason": "r"}),

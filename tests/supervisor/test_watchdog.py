@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from rota.records.release import Route
+from rota.serve.call_marks import CallMarks, Limits
 from rota.supervisor.socket_handover import HandoverPoint, ask_listener, refuse_new
 from rota.supervisor.watchdog import Pulse, Watchdog
 
@@ -85,9 +87,14 @@ def test_of_a_process_that_answers_no_questions_nothing_is_known_and_nothing_jud
 def test_what_it_hung_on_is_what_it_left_word_of(home):
     watchdog, pulse = Watchdog(home, silent_s=30), Pulse("serve-0", 7, ask_at=0.0)
     assert watchdog.hung_on(pulse) == {}
-    (home / "run" / "serve-0.calling").write_text("flights@3\n")
+    marks = CallMarks(home / "run", "serve-0", lambda: 0)
     (home / "run" / "serve-0.7.stack").write_text("in predict")
-    assert watchdog.hung_on(pulse) == {"calling": "flights@3", "stack": "in predict"}
+    with marks.calling(Route("flights", 3, "bundle3", "stable", 100), "delay"):
+        assert watchdog.hung_on(pulse) == {"stack": "in predict"}  # a call that was begun just now is not what it hung on
+        watchdog.silent_s = 0.0
+        assert watchdog.hung_on(pulse) == {"calling": "version 3 of model flights on endpoint delay", "stack": "in predict"}
+    (end,) = CallMarks(home / "run", "serve-1", lambda: 0, Limits(ends=1)).out_of_service().values()
+    assert (end.number, end.process, end.cause) == (3, "serve-0", "hung")
 
 
 def test_the_very_socket_is_handed_over_also_while_the_loop_stands_still(home):

@@ -181,6 +181,28 @@ def delete(ctx: typer.Context, thing: Thing, reason: Reason, json: show.Json = F
     show.facts({"deleted": deleted, "reason": reason}, as_json=json)
 
 
+@models.command("return")
+def return_(ctx: typer.Context, version: Version, reason: Reason, json: show.Json = False) -> None:
+    """Return a version to service that is out of it because it ended prediction processes.
+
+    An endpoint that was taken off it returns to it, unless something else was delivered since; its ends so far count no more. A rollout
+    that was aborted is not begun again: a version is delivered once.
+
+    Example: rota models return flight-delay@3 --reason "the machine's memory was faulty"
+    """
+    with opened(ctx, "model.release") as platform:
+        found = model_versions.resolve(platform.repositories.metadata, version)
+        returned, releases = platform.deliveries.return_to_service(found.model, found.number, actor=platform.identity.name, reason=reason)
+    named = {
+        "returned": found.id,
+        "had ended": f"{returned.process} on endpoint {returned.endpoint} ({returned.cause}) at {show.when(returned.at_us)}",
+        "serves it again": ", ".join(release.endpoint for release in releases) or "no endpoint by this; what is served now stays",
+        "reason": reason,
+    }
+    record = {"returned": plain(returned), "releases": [plain(release) for release in releases]}
+    show.facts(named, as_json=json, record=record)
+
+
 @models.command()
 def compare(
     ctx: typer.Context,

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rota.deploy import releases, rollout_commands
+from rota.deploy import releases, rollout_commands, withdrawal
 from rota.errors import NotFound, Refused
 from rota.manage.governance import readiness
-from rota.manage.models import model_versions, registered_models
+from rota.manage.models import model_versions, out_of_service, registered_models
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
 from rota.records.record import plain
-from rota.records.release import Endpoint, Release, Rollout
+from rota.records.release import Endpoint, OutOfService, Release, Rollout
 from rota.records.run import Run
 from rota.records.time import Micros
 
@@ -31,6 +31,10 @@ class Deliveries:
     def command(self, rollout: str, verb: str, *, actor: str, reason: str = "") -> Rollout:
         """Pause, resume or abort a rollout under way; see `rollout_commands.give`."""
         return rollout_commands.give(self.repositories, rollout, verb, actor=actor, reason=reason)
+
+    def return_to_service(self, model: str, number: int, *, actor: str, reason: str) -> tuple[OutOfService, list[Release]]:
+        """Let a version that is out of service be served again; see `withdrawal.return_to_service`."""
+        return withdrawal.return_to_service(self.repositories, model, number, actor=actor, reason=reason)
 
     def roll_back(self, endpoint: str, *, actor: str, reason: str) -> Release:
         """Return an endpoint at once to its previous champion; see `releases.roll_back`."""
@@ -63,6 +67,7 @@ def deliver(repositories: Repositories, version: ModelVersion, *, actor: str, en
     approval = readiness.check_ready(metadata, version, "a delivery", now_us=now_us)
     if not version.bundle:
         raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
+    out_of_service.check(metadata, version)
     targets = [each for each in registered_models.endpoints(metadata, version.model) if endpoint in ("", each.name)]
     if not targets:
         raise NotFound(f"model {version.model!r} has no endpoint{f' {endpoint!r}' if endpoint else ''}; declare one in the project and `rota apply`")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rota.errors import InvalidInput, NotFound, Refused
-from rota.manage.models import model_aliases, model_versions
+from rota.manage.models import model_aliases, model_versions, out_of_service
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import CHAMPION, Alias
 from rota.records.release import Endpoint, Release, Rollout, Route, Serving
@@ -62,13 +62,20 @@ def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str
     active = [rollout for rollout in rollouts if rollout.ended_us is None]
     if active:
         raise Refused(f"rollout {active[0].id} of endpoint {endpoint.name!r} is under way; `rota rollout abort {active[0].id}` ends it first")
-    previous = next((rollout for rollout in rollouts if rollout.state == "promoted" and rollout.champion), None)
-    if previous is None:
-        raise NotFound(f"endpoint {endpoint.name!r} never had another champion to return to", endpoint=endpoint.name)
-    version = model_versions.get(metadata, endpoint.model, previous.champion)
+    out = out_of_service.standing(metadata)
+    champions = [rollout.champion for rollout in rollouts if rollout.state == "promoted" and rollout.champion]
+    versions = (model_versions.get(metadata, endpoint.model, number) for number in champions)
+    version = next((each for each in versions if each.bundle not in out), None)
+    if version is None:
+        others = " that is in service" if champions else ""
+        raise NotFound(f"endpoint {endpoint.name!r} never had another champion{others} to return to", endpoint=endpoint.name)
     batch = Batch()
     release = next_release(
-        current, endpoint, (Route(version.model, version.number, version.bundle, "stable", 100),), now_us=now_us, rollout=f"rollback:{actor}"
+        current,
+        endpoint,
+        (Route(version.model, version.number, version.bundle, "stable", 100),),
+        now_us=now_us,
+        rollout=f"{out_of_service.ROLLBACK}{actor}",
     )
     batch.create(release)
     evidence = {"rollback": endpoint.name, "from": [route.number for route in current.routes if route.role == "stable"]}

@@ -28,7 +28,7 @@ from rota.deploy.rollout_commands import TakenCommands
 from rota.durable.workflow import Context, StepWork
 from rota.errors import LostLease, NotFound, Refused, Unavailable
 from rota.manage.governance import readiness
-from rota.manage.models import model_aliases, model_versions, strategies
+from rota.manage.models import model_aliases, model_versions, out_of_service, strategies
 from rota.manage.repositories import Repositories
 from rota.records.check import CheckResult, combined
 from rota.records.model import CHAMPION, Alias, ModelVersion
@@ -98,6 +98,7 @@ class RolloutWorkflow:
         released = readiness.check_ready(self.repositories.metadata, version, f"a rollout to {endpoint.name!r}", now_us=work.now_us)
         if not version.bundle:
             raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
+        out_of_service.check(self.repositories.metadata, version)
         self.bring_online(version)
         champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
         number = champion.number if champion else 0

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rota.deploy import abandoned, turns
+from rota.deploy import abandoned, turns, withdrawal
 from rota.deploy.delivery import rollout_run
 from rota.loop.context import LoopContext, Reaction
 from rota.manage.governance import decisions, evidence, risk
@@ -64,6 +64,12 @@ def start_rollout(context: LoopContext, event: Event) -> Reaction:
         return Reaction(batch=batch)
     delivery = event.body.get("delivery")
     return Reaction(tuple(rollout_run(e, version, now_us=now_us, delivery=delivery) for e in registered_models.endpoints(metadata, version.model)))
+
+
+def withdraw_version(context: LoopContext, event: Event) -> Reaction:  # noqa: ARG001 - whatever happened, all endpoints are looked at
+    """What prediction processes fell back from is taken off its endpoints by a release; a rollout that routes it is aborted before."""
+    r = context.repositories
+    return Reaction(batch=withdrawal.withdrawals(r, now_us=r.clock.now_us()))
 
 
 def end_rollout(context: LoopContext, event: Event) -> Reaction:

@@ -11,6 +11,8 @@
     risk.answered       as version.registered                        approval by policy
     version.registered  it has files and no bundle yet               run "adopt"
     run.finished        it is a rollout's run                        who waits for its turn is woken; what it left undone is undone
+    version.withdrawn   always                                       off its endpoints by a release of the version before; its rollout aborted
+    rollout.changed     a version out of service is routed           likewise
     version.approved    policy not manual, reviewer wants a rollout  run "rollout"; of a version without a bundle run "adopt" first
 
 A trigger that does not start a run says why in the audit log. Every reaction commits together with the cursor over the
@@ -32,4 +34,6 @@ RULES: Mapping[str, tuple[Callable[[LoopContext, Event], Reaction], ...]] = {
     "risk.answered": (release_rules.approve_by_policy,),
     "run.finished": (release_rules.end_rollout,),
     "version.approved": (release_rules.start_rollout,),
+    "version.withdrawn": (release_rules.withdraw_version,),
+    "rollout.changed": (release_rules.withdraw_version,),
 }

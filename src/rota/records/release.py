@@ -91,6 +91,25 @@ class Serving(Record, frozen=True):
     error: str = ""
 
 
+class OutOfService(Record, frozen=True):
+    """A model version that ended prediction processes too often: no process serves its bundle until somebody returned it to service.
+
+    `cause` is a fatal signal in words, or "hung"; `endpoint`, `process` and `at_us` are those of the last end. Ends up to `returned_us` count
+    no more; when the version ends processes again the record stands anew.
+    """
+
+    bundle: str
+    model: str
+    number: int
+    endpoint: str
+    process: str
+    cause: str
+    at_us: Micros
+    returned_us: Micros | None = None
+    returned_by: str = ""
+    reason: str = ""
+
+
 RolloutVerb = Literal["pause", "resume", "abort"]
 
 

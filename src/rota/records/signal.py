@@ -18,6 +18,7 @@ EventKind = Literal[
     "review.requested",
     "risk.answered",
     "version.approved",
+    "version.withdrawn",
     "rollout.changed",
     "label.arrived",
     "alert.raised",

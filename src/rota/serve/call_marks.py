@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
 
 from rota.manage.models.loading import LoadedModel
 from rota.ports.models import Predictor
-from rota.records.release import Release, Route
+from rota.records.release import OutOfService, Route
 from rota.records.time import Micros
 
 log = logging.getLogger("rota.serve")
@@ -36,6 +37,7 @@ EXIT_HUNG = 86
 FINISH_S = 4.0
 """How long a process that ends itself goes on answering what does not wait for the hung call."""
 LOOK_S = 1.0
+ENDS = "model_ends.jsonl"
 _SLOTS, _SIZE, _NAMES = 256, 1_024, 1_000
 _HEAD = struct.Struct("<QQ")  # since when (ns of the steady clock; 0: no call), the thread
 
@@ -88,7 +90,7 @@ class CallMarks:
     def __post_init__(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file, self._crash = self.folder / f"{self.process}.calling", self.folder / f"{self.process}.crash"
-        self._ends = self.folder / "model_ends.jsonl"
+        self._ends = self.folder / ENDS
         self._slots = threading.local()
         self._free = list(range(_SLOTS))
         self._seen: tuple[int, int] = (0, 0)
@@ -123,14 +125,18 @@ class CallMarks:
         """The model with every call marked."""
         return replace(model, predictor=_MarkedPredictor(model.predictor, self, _names(route, endpoint)))
 
-    def out_of_service(self) -> Mapping[str, ModelEnd]:
-        """The versions that ended a process too often, by bundle, with their last end; read anew when a sibling wrote."""
+    def out_of_service(self, returned: Mapping[str, Micros] = MappingProxyType({})) -> Mapping[str, OutOfService]:
+        """The versions that ended a process too often, by bundle, with their last end; read anew when a sibling wrote.
+
+        Ends up to the moment in `returned` (by bundle) do not count: the version was returned to service then.
+        """
         with suppress(FileNotFoundError):
             now = self._ends.stat()
             if (now.st_mtime_ns, now.st_size) != self._seen:
                 self._read = tuple(_decoded(self._ends.read_bytes()))
                 self._seen = (now.st_mtime_ns, now.st_size)
-        return barred(self._read, self.limits)
+        counted = [end for end in self._read if end.at_us > returned.get(end.bundle, -1)]
+        return {bundle: _as_record(end) for bundle, end in barred(counted, self.limits).items()} if counted else {}
 
     def _slot(self) -> int:
         try:
@@ -168,13 +174,7 @@ class CallMarks:
             called.number, called.model, self.process, cause,
             extra={"action": "model_end", "model": called.model, "version": called.number, "endpoint": called.endpoint},
         )  # fmt: skip
-        line = msgspec.json.encode(end) + b"\n"
-        out = os.open(self._ends, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(out, line)
-            os.fsync(out)
-        finally:
-            os.close(out)
+        _append(self._ends, end)
 
     def _watch(self) -> None:
         """Time counts only while this process runs: what was stopped, or slept with the machine, does not hang."""
@@ -237,33 +237,37 @@ def barred(ends: Sequence[ModelEnd], limits: Limits) -> dict[str, ModelEnd]:
     return found
 
 
-def in_service(release: Release, earlier: Callable[[], Sequence[Release]], out: Mapping[str, ModelEnd]) -> tuple[Release | None, tuple[str, ...]]:
-    """What is served of a release while versions are out of service, and why it is not the release itself.
+def blame_hung(folder: Path, process: str, *, silent_s: float, now_us: Micros) -> ModelEnd | None:
+    """Note which version a process hung in that answers nobody for `silent_s` seconds and is about to be killed; None when it called none.
 
-    A canary or shadow is left out and its share goes to the stable version; for a stable version the endpoint's last other one serves.
+    Of the calls that are as old as the silence it is the last one: what holds the interpreter lets no other begin, and a call that blocks the
+    event loop alone is older than those that other threads go on with. `folder` is HOME/run; asked before a successor begins.
     """
-    gone = [route for route in release.routes if route.bundle in out]
-    if not gone:
-        return release, ()
-    why = tuple(_why(out[route.bundle], release.endpoint) for route in gone)
-    stable = next((route for route in release.routes if route.role == "stable"), None)
-    if stable is None or stable.bundle in out:
-        before = (route for each in earlier() for route in each.routes if route.role == "stable" and route.bundle not in out)
-        stable = next(before, None)
-        if stable is None:
-            return None, why
-        return msgspec.structs.replace(release, routes=(msgspec.structs.replace(stable, weight=100),)), why
-    kept = [route for route in release.routes if route.bundle not in out]
-    lost = 100 - sum(route.weight for route in kept if route.role != "shadow")
-    routes = tuple(msgspec.structs.replace(route, weight=route.weight + lost) if route is stable else route for route in kept)
-    return msgspec.structs.replace(release, routes=routes), why
+    try:
+        marks = (folder / f"{process}.calling").read_bytes()
+    except OSError:
+        return None
+    latest_ns = time.monotonic_ns() - int(silent_s * 0.5e9)  # the question that got no answer may have been asked while the call began
+    calls = [(since, called) for called, _, since in _active(marks) if since <= latest_ns]
+    if not calls:
+        return None
+    called = max(calls, key=lambda call: call[0])[1]
+    end = ModelEnd(called.bundle, called.model, called.number, called.endpoint, process, "hung", now_us)
+    _append(folder / ENDS, end)
+    return end
 
 
-def _why(end: ModelEnd, endpoint: str) -> str:
-    return (
-        f"version {end.number} of model {end.model!r} is out of service on endpoint {endpoint!r}: it ended prediction processes, last {end.process} "
-        f"({end.cause}); roll back or deliver a mended version (to try this one again, take its lines out of HOME/run/model_ends.jsonl)"
-    )
+def _as_record(end: ModelEnd) -> OutOfService:
+    return OutOfService(end.bundle, end.model, end.number, end.endpoint, end.process, end.cause, end.at_us)
+
+
+def _append(ends: Path, end: ModelEnd) -> None:
+    out = os.open(ends, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(out, msgspec.json.encode(end) + b"\n")
+        os.fsync(out)
+    finally:
+        os.close(out)
 
 
 def _names(route: Route, endpoint: str) -> bytes:

@@ -11,23 +11,32 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
-from rota.errors import Corrupt
+from rota.errors import Corrupt, RotaError
 from rota.manage.models.loading import BlobReader
 from rota.records.model import ModelBundle
 from rota.records.record import decode, digest, encode
-from rota.records.release import Release
+from rota.records.release import OutOfService, Release
 
 log = logging.getLogger("rota.serve")
 
 
 class KeptReleases(msgspec.Struct, frozen=True):
-    """What releases.json holds; `format` changes with its meaning."""
+    """What releases.json holds; `format` changes with its meaning.
+
+    `earlier` are the releases that endpoints fall back to when the version served ends processes, `ends` the versions that did so.
+    """
 
     format: int
     releases: list[Release]
+    earlier: list[Release] = []
+    ends: list[OutOfService] = []
+
+
+_NOTHING = KeptReleases(1, [])
 
 
 class ReleaseCache:
@@ -45,23 +54,52 @@ class ReleaseCache:
 
     def releases(self) -> dict[str, Release]:
         """The releases that were served last, by endpoint; none when none were kept or the file is damaged."""
+        return {release.endpoint: release for release in self._read().releases}
+
+    def earlier(self, endpoint: str) -> list[Release]:
+        """What an endpoint falls back to when the version that it serves ends processes: one release, or none."""
+        return [release for release in self._read().earlier if release.endpoint == endpoint]
+
+    def ends(self) -> dict[str, OutOfService]:
+        """The versions that were out of service, or returned to it, when metadata was read last; by bundle."""
+        return {end.bundle: end for end in self._read().ends}
+
+    def keep(
+        self,
+        served: Mapping[str, Release],
+        known: Iterable[str],
+        *,
+        earlier: Mapping[str, Release] = MappingProxyType({}),
+        ends: Mapping[str, OutOfService] = MappingProxyType({}),
+    ) -> None:
+        """From now on these are the last good ones; of `known` endpoints that are not among them an earlier one stays."""
+        before = self._read()
+        old = {release.endpoint: release for release in before.releases}
+        releases = {name: release for name in sorted(known) if (release := served.get(name) or old.get(name)) is not None}
+        kept = KeptReleases(1, [*releases.values()], [earlier[name] for name in sorted(earlier)], [ends[bundle] for bundle in sorted(ends)])
+        if kept != before:
+            self._write(self._file, encode(kept))
+        if self._keeps_blobs:
+            self._fetch(earlier.values())
+            self._remove_all_but(self._read_by([*releases.values(), *earlier.values()]))
+
+    def _read(self) -> KeptReleases:
         try:
             kept = decode(self._file.read_bytes(), KeptReleases)
         except FileNotFoundError:
-            return {}
+            return _NOTHING
         except (OSError, Corrupt) as error:
             log.warning("the releases kept on disk cannot be read: %s", error, extra={"action": "keep", "file": str(self._file)})
-            return {}
-        return {release.endpoint: release for release in kept.releases} if kept.format == 1 else {}
+            return _NOTHING
+        return kept if kept.format == 1 else _NOTHING
 
-    def keep(self, served: Mapping[str, Release], known: Iterable[str]) -> None:
-        """From now on these are the last good ones; of `known` endpoints that are not among them an earlier one stays."""
-        before = self.releases()
-        releases = {name: release for name in known if (release := served.get(name) or before.get(name)) is not None}
-        if releases != before:
-            self._write(self._file, encode(KeptReleases(1, [releases[name] for name in sorted(releases)])))
-        if self._keeps_blobs:
-            self._remove_all_but(self._read_by(releases.values()))
+    def _fetch(self, releases: Iterable[Release]) -> None:
+        """Have on disk what an endpoint may fall back to; what cannot be read now is left to the next time."""
+        for bundle in {route.bundle for release in releases for route in release.routes}:
+            try:
+                self.get(decode(self.get(bundle), ModelBundle).blob)
+            except RotaError as error:
+                log.warning("what an endpoint may fall back to is not kept: %s", error, extra={"action": "keep", "bundle": bundle})
 
     def get(self, digest: str) -> bytes:
         """A blob: from disk when it is there and whole, else from where it came from, and kept."""

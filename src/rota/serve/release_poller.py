@@ -10,13 +10,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from rota.durable.pacing import Pacing
 from rota.errors import Conflict, RotaError, Unavailable
 from rota.manage.features.online.view_history import HistoryLookup, all_whole
-from rota.manage.models import pickle_signing
+from rota.manage.models import out_of_service, pickle_signing
 from rota.manage.models.loading import BlobReader, LoadedModel, load
 from rota.manage.signals import platform_alerts
 from rota.ports.clock import Clock
@@ -26,8 +29,9 @@ from rota.records.condition import Condition
 from rota.records.data import FeatureService
 from rota.records.model import ModelBundle
 from rota.records.record import decode
-from rota.records.release import Endpoint, Release, Route, Serving
-from rota.serve.call_marks import CallMarks, ModelEnd, in_service
+from rota.records.release import Endpoint, OutOfService, Release, Route, Serving
+from rota.records.signal import Event
+from rota.serve.call_marks import CallMarks
 from rota.serve.predicting import PredictionCore
 from rota.serve.release_cache import ReleaseCache
 from rota.serve.scoring import LoadedRelease, Vectors
@@ -87,7 +91,9 @@ class ReleasePoller:
         self._waits_for_history = waits_for_history
         self._timer = timer
         self._marks = model_source.marks
-        self._alerted: set[str] = set()
+        self._ends: dict[str, OutOfService] = {}
+        self._out: Mapping[str, OutOfService] = {}
+        self._alerted: set[OutOfService] = set()
         self._substituted: dict[str, tuple[str, ...]] = {}
         self._models: dict[str, LoadedModel] = {}
         self._sources: dict[str, tuple[FeatureService, OpenedFeatures]] = {}
@@ -96,7 +102,7 @@ class ReleasePoller:
         self._reported: dict[str, tuple[int, str]] = {}
         self._known: frozenset[str] | None = None
         self._kept: dict[str, Release] = {}
-        self._was_kept: dict[str, Release] | None = None
+        self._was_kept: tuple[dict[str, Release], dict[str, OutOfService]] | None = None
         self._away = ""
         self._failed_looks = 0
         self._untold: set[str] = set()
@@ -163,6 +169,7 @@ class ReleasePoller:
             raise
         self._away, self._kept = "", {}
         self._known = frozenset(releases)
+        self._learn_what_is_out()
         for gone in self._core.served.keys() - releases.keys():
             self._core.switch(gone, None)
         for release in releases.values():
@@ -179,51 +186,85 @@ class ReleasePoller:
         if self._known is None and cache is not None and (kept := cache.releases()):
             self._kept, self._known = kept, frozenset(kept)
             log.warning("metadata does not answer; the last good releases are served", extra={"action": "follow", "endpoints": sorted(kept)})
-        for release in self._kept.values():
+        if cache is None:
+            return
+        if self._known is None or self._kept:
+            self._ends = cache.ends()
+        self._out = self._seen_out()
+        releases = self._kept or ({name: each.release for name, each in self._core.served.items()} if self._out else {})
+        for release in releases.values():
+            usable, why = out_of_service.usable(release, lambda name=release.endpoint: cache.earlier(name), self._out)  # type: ignore[misc]
+            if usable is None:
+                self._core.switch(release.endpoint, None)
+                self._problems[release.endpoint] = why
+                continue
+            served = self._core.served.get(release.endpoint)
             revision, retry_at = self._failed.get(release.endpoint, (-1, 0.0))
-            if release.endpoint not in self._core.served and not (revision == release.revision and self._timer() < retry_at):
-                self._switch(release)
+            if (served is None or served.release != usable) and not (revision == release.revision and self._timer() < retry_at):
+                self._switch(usable)
 
     def _keep(self) -> None:
-        """Let the next start find what is served now."""
+        """Let the next start find what is served now, what was before it, and what is out of service."""
         cache, served = self._model_source.cache, {name: each.release for name, each in self._core.served.items()}
-        if cache is not None and served != self._was_kept:
-            cache.keep(served, self.known)
-            self._was_kept = served
+        if cache is not None and (served, self._ends) != self._was_kept:
+            earlier = {name: release for name, each in served.items() if (release := self._before(each)) is not None}
+            cache.keep(served, self.known, earlier=earlier, ends=self._ends)
+            self._was_kept = (served, self._ends)
+
+    def _before(self, release: Release) -> Release | None:
+        stable = [route.bundle for route in release.routes if route.role == "stable"]
+        before = out_of_service.fallback(self._earlier(release), {*self._out, *stable})
+        return None if before is None else msgspec.structs.replace(release, routes=(before,))
+
+    def _seen_out(self) -> dict[str, OutOfService]:
+        """What is out of service by all that is known here: the records that were read last, and the ends that this home saw since."""
+        returned = {bundle: end.returned_us for bundle, end in self._ends.items() if end.returned_us is not None}
+        seen = self._marks.out_of_service(returned) if self._marks is not None else {}
+        return {**seen, **{bundle: end for bundle, end in self._ends.items() if end.returned_us is None}}
+
+    def _learn_what_is_out(self) -> None:
+        """Read which versions are out of service, and let all others know of those that only this home knows of."""
+        self._ends = {each.bundle: each for each in self._model_source.metadata.find(OutOfService)}
+        self._out = self._seen_out()
+        for bundle, end in self._out.items():
+            before = self._ends.get(bundle)
+            if before is None or before.returned_us is not None:
+                batch, subject = Batch(), f"{end.model}@{end.number}"
+                batch.put(end, replacing=before)
+                batch.audit(self._process, "version.withdraw", subject, end.at_us, cause=end.cause, endpoint=end.endpoint, process=end.process)
+                batch.event(Event("version.withdrawn", subject, self._clock.now_us(), {"endpoint": end.endpoint, "cause": end.cause}))
+                with suppress(Conflict, Unavailable):  # a sibling was faster, or the next poll tells it
+                    self._model_source.metadata.commit(batch)
 
     def _in_service(self, release: Release) -> Release | None:
         """What can be served of a release: nothing of it that ended processes, and None where nothing else is left."""
-        out = self._marks.out_of_service() if self._marks is not None else {}
-        if not out:
-            self._substituted.clear()
+        self._substituted.pop(release.endpoint, None)
+        if not self._out:
             return release
-        usable, why = in_service(release, lambda: self._earlier(release), out)
-        self._substituted[release.endpoint] = why
+        usable, why = out_of_service.usable(release, lambda: self._earlier(release), self._out)
+        if why:
+            self._substituted[release.endpoint] = why
+            self._alert(release)
         if usable is None:
             self._core.switch(release.endpoint, None)
             self._problems[release.endpoint] = why
             self._report(release.endpoint, 0, f"revision {release.revision}: {'; '.join(why)}")
-        if why:
-            self._alert(release, out)
         return usable
 
     def _earlier(self, release: Release) -> Sequence[Release]:
         return self._model_source.metadata.find(Release, {"endpoint": release.endpoint}, order="-revision")
 
-    def _alert(self, release: Release, out: Mapping[str, ModelEnd]) -> None:
+    def _alert(self, release: Release) -> None:
         """Raise the alert of each version of a release that is out of service, once."""
-        for route in release.routes:
-            end = out.get(route.bundle)
-            if end is None or route.bundle in self._alerted:
-                continue
-            why = "; ".join(self._substituted[release.endpoint])
-            condition = Condition(f"model:{end.model}@{end.number}", "failed", why, {"endpoint": end.endpoint, "cause": end.cause})
+        for end in {self._out[route.bundle] for route in release.routes if route.bundle in self._out} - self._alerted:
+            why = out_of_service.told(end, release.endpoint)
+            condition = Condition(out_of_service.condition_name(end), "failed", why, {"endpoint": end.endpoint, "cause": end.cause})
             try:
                 platform_alerts.settle(self._model_source.metadata, [condition], actor=self._process, now_us=self._clock.now_us())
             except (Unavailable, Conflict) as problem:
                 log.warning("an alert cannot be raised: %s", problem, extra={"action": "alert", "subject": condition.name})
             else:
-                self._alerted.add(route.bundle)
+                self._alerted.add(end)
 
     def _run(self) -> None:
         pacing, before = Pacing(self._poll_s), self._core.served

@@ -2,7 +2,7 @@
 
 It is asked now and then and its event loop answers, so one that waits for a lock, a stuck system call or a library that keeps the
 interpreter's lock is found, and one that has nothing to do is not. Before it is killed a signal lets it write where each of its
-threads is; what model was being called stands in HOME/run/NAME.calling where the process leaves such a mark.
+threads is; the model version that it was calling by its mark (see `serve.call_marks`) is blamed for it.
 """
 
 import contextlib
@@ -11,11 +11,13 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from rota.serve import call_marks
 from rota.supervisor.socket_handover import FOLDER, ask_ping
 
 ASKED_TIMES = 3
@@ -87,9 +89,16 @@ class Watchdog:
 
     def hung_on(self, pulse: Pulse) -> dict[str, str]:
         """What it was doing: the model version that it was calling and where its threads were, as far as it left word."""
-        called = _text(self.home / FOLDER / f"{pulse.name}.calling").strip()
         stack = _text(stack_file(self.home, pulse.name, pulse.pid))[:_SHOWN_CHARS]
-        return {name: value for name, value in (("calling", called), ("stack", stack)) if value}
+        return {name: value for name, value in (("calling", self._blamed(pulse)), ("stack", stack)) if value}
+
+    def _blamed(self, pulse: Pulse) -> str:
+        """The version that it hung in, which counts as one of its ends; a full disk must not save the process."""
+        try:
+            end = call_marks.blame_hung(self.home / FOLDER, pulse.name, silent_s=self.silent_s, now_us=time.time_ns() // 1_000)
+        except OSError:
+            return ""
+        return f"version {end.number} of model {end.model} on endpoint {end.endpoint}" if end is not None else ""
 
     def _ask(self, pulse: Pulse, now: float) -> None:
         pulse.ask_at = now + self.interval_s

@@ -38,7 +38,7 @@ from rota.records.model import (
 )
 from rota.records.project import UseCase
 from rota.records.record import Record
-from rota.records.release import Endpoint, Release, Rollout, Serving
+from rota.records.release import Endpoint, OutOfService, Release, Rollout, Serving
 from rota.records.retention import Hold, Unclaimed
 from rota.records.run import Deployed, PipelineRelease, Run
 from rota.records.schema import Schema
@@ -83,6 +83,7 @@ WRITERS: Mapping[type[Record], Writers] = {
     PickleAllowance: frozenset({"model.unsafe"}),
     Release: _RELEASED,
     Rollout: _RELEASED,
+    OutOfService: _RELEASED,
     Alert: frozenset({"monitor.act"}),
     Note: frozenset({"note.write"}),
     AccessToken: frozenset({"token.manage"}),
@@ -101,6 +102,7 @@ WRITERS: Mapping[type[Record], Writers] = {
     Serving: ANY,
     MonitorSlice: ANY,
     Cursor: ANY,
+    ArrivalCount: ANY,
     ProcessReport: ANY,
     ScheduleState: ANY,
 }

@@ -51,6 +51,12 @@ class RollbackReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
+class ReturnReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a version returns to service."""
+
+    reason: str
+
+
 class RolloutReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a rollout pauses or ends; to resume one needs none."""
 
@@ -132,6 +138,15 @@ async def deploy(request: Request, model: str, number: Number) -> dict[str, obje
     """Deliver an approved version to its endpoints."""
     platform = platform_of(request)
     return {"runs": await run_in_threadpool(platform.deliveries.deliver, model, number, actor=actor_of(request))}
+
+
+@router.post("/v1/models/{model}/{number}/return", dependencies=needs("model.release", takes=ReturnReason))
+async def return_version(request: Request, model: str, number: Number) -> dict[str, object]:
+    """Return a version to service that is out of it because it ended prediction processes; `releases` are those of endpoints that serve it again."""
+    why = await body_as(request, ReturnReason)
+    return_to_service = platform_of(request).deliveries.return_to_service
+    returned, releases = await run_in_threadpool(return_to_service, model, number, actor=actor_of(request), reason=why.reason)
+    return {"returned": plain(returned), "releases": [plain(release) for release in releases]}
 
 
 @router.post("/v1/endpoints/{name}/rollback", dependencies=needs("model.release", takes=RollbackReason))

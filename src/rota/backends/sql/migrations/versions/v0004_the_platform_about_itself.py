@@ -1,4 +1,4 @@
-"""Revision 0004: what processes report of themselves, how far sources are online, the backups that were made, and browsers' sessions, are records."""
+"""Revision 0004: what processes report of themselves, how far sources are online, backups, versions out of service, sessions: records."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,4 +16,5 @@ def upgrade() -> None:
             record_table(table, key)
     record_table("backup", ["id"], texts=["state"], numbers=["began_us"])
     record_table("session", ["id"], texts=["hash", "token"], numbers=["created_us"])
+    record_table("out_of_service", ["bundle"], texts=["model"])
     op.execute("UPDATE rota_schema SET version = 4")
