@@ -36,6 +36,8 @@ EXIT_HUNG = 86
 FINISH_S = 4.0
 """How long a process that ends itself goes on answering what does not wait for the hung call."""
 LOOK_S = 1.0
+ENDS = "model_ends.jsonl"
+"""The file of HOME/run in which each end is a line."""
 _SLOTS, _SIZE, _NAMES = 256, 1_024, 1_000
 _HEAD = struct.Struct("<QQ")  # since when (ns of the steady clock; 0: no call), the thread
 
@@ -88,7 +90,7 @@ class CallMarks:
     def __post_init__(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file, self._crash = self.folder / f"{self.process}.calling", self.folder / f"{self.process}.crash"
-        self._ends = self.folder / "model_ends.jsonl"
+        self._ends = self.folder / ENDS
         self._slots = threading.local()
         self._free = list(range(_SLOTS))
         self._seen: tuple[int, int] = (0, 0)
@@ -235,6 +237,14 @@ def barred(ends: Sequence[ModelEnd], limits: Limits) -> dict[str, ModelEnd]:
         if any(later - first <= limits.within_us for first, later in zip(times, times[limits.ends - 1 :], strict=False)):
             found[bundle] = own[-1]
     return found
+
+
+def ends_of(folder: Path) -> tuple[ModelEnd, ...]:
+    """Every end that the prediction processes of a home told of; `folder` is its HOME/run."""
+    try:
+        return tuple(_decoded((folder / ENDS).read_bytes()))
+    except FileNotFoundError:
+        return ()
 
 
 def in_service(release: Release, earlier: Callable[[], Sequence[Release]], out: Mapping[str, ModelEnd]) -> tuple[Release | None, tuple[str, ...]]:
