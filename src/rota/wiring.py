@@ -38,6 +38,7 @@ from rota.manage.retention.expiry import Rules
 from rota.manage.retention.housekeeping import Housekeeping
 from rota.manage.signals.feedback import Feedback
 from rota.manage.signals.platform_readiness import PlatformReadiness
+from rota.manage.signals.supervisor_file import supervisor_conditions
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import release as releases
 from rota.operationalize.projects import ProjectFiles
@@ -63,6 +64,8 @@ from rota.train.continuous import TrainWorkflow
 
 SPOOL = "spool"
 """The folder of the home in which logged metrics wait to be stored."""
+WHOLE_PARTS = ("child", "supervisor", "model")
+"""The parts of which a source of conditions names everything that is not well: what it does not name is well, or gone."""
 SERVING = "serving"
 """The folder of the home that holds the last good releases."""
 
@@ -174,11 +177,14 @@ class Platform:
     def condition_sources(self) -> Mapping[str, Callable[[], Sequence[Condition]]]:
         """Who tells how a part of this platform is, beside a process of itself: workers collect them and alert, doctor and readiness ask them.
 
-        A part that is to be watched is a line here. What housekeeping meets it tells by itself, when it meets it.
+        A part that is to be watched is a line here. What housekeeping meets (journals, tables, spool, upkeep, the online store, the disk) it
+        tells by itself, when it meets it, and a thread of a process is told of by the process.
         """
+        home = self.settings.home.resolve()
         return {
+            "supervisor": partial(supervisor_conditions, home),
             "loop": self.loop.conditions,
-            "versions out of service": partial(out_of_service.conditions, self.repositories.metadata),
+            "models": partial(out_of_service.conditions, self.repositories.metadata),
             "pipelines": partial(triggers.stopped_pipelines, self.repositories, self.settings.environment),
         }
 
@@ -265,8 +271,7 @@ class Processes:
             return OpenedFeatures(OnlineFeatures(r.online, service, histories.latest), histories)
 
         settings, home = p.settings, p.settings.home.resolve()
-        limits = Limits(settings.model_ends, int(settings.model_ends_within_s * 1e6), settings.model_hung_s)
-        marks = CallMarks(home / "run", process, r.clock.now_us, limits)
+        marks = CallMarks(home / "run", process, r.clock.now_us, _model_limits(settings))
         cache = ReleaseCache(home / SERVING, r.blobs, keeps_blobs=bool(settings.storage_url))
         model_source = ModelSource(r.metadata, cache, p.formats, source_of, marks, cache)
         poller = ReleasePoller(
@@ -323,6 +328,10 @@ def opened(settings: Settings | None = None) -> Iterator[Platform]:
         yield platform
     finally:
         platform.close()
+
+
+def _model_limits(settings: Settings) -> Limits:
+    return Limits(settings.model_ends, int(settings.model_ends_within_s * 1e6), settings.model_hung_s)
 
 
 def fit_in_child(arguments: Mapping[str, Any]) -> dict[str, Any]:

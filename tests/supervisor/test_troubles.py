@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from rota.supervisor.troubles import Troubles, supervisor_conditions
+from rota.manage.signals.supervisor_file import supervisor_conditions
+from rota.supervisor.troubles import Troubles
 
 
 def test_a_change_is_one_line_however_often_it_is_seen(caplog):

@@ -21,10 +21,10 @@ from rota.cli.home import settings_of
 from rota.cli.logs import configure
 from rota.client import Client
 from rota.errors import InvalidInput, RotaError
+from rota.manage.signals.supervisor_file import supervisor_conditions
 from rota.settings import Settings
 from rota.supervisor.processes import Supervisor
 from rota.supervisor.shutdown import end_home
-from rota.supervisor.troubles import supervisor_conditions
 
 commands = typer.Typer()
 UP_WITHIN_S = 60.0

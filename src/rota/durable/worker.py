@@ -72,24 +72,29 @@ class RenewedLease:
 
     def _look_after(self, done: threading.Event) -> None:
         renew_s = self._lease_s / 3
-        renewed, is_away = time.monotonic(), False
+        renewed, misses = time.monotonic(), 0
         while not done.wait(min(renew_s, LOOK_S)):
             try:
                 if time.monotonic() - renewed >= renew_s * 0.9:
                     self._runs.renew(self.lease, lease_s=self._lease_s)
-                    renewed = time.monotonic()
+                    renewed, misses = time.monotonic(), self._told_renewed(misses)
                 elif not self._is_ours():
                     self._lost.set()
             except LostLease:
                 self._lost.set()
             except Unavailable as error:
-                if not is_away:
+                misses += 1
+                if misses == 1:
                     logger.warning("lease not renewed: %s", error, extra={"action": "renew_failed", "run": self.lease.run.id})
-                is_away = True
-            else:
-                is_away = False
             if self._lost.is_set():
                 return
+
+    def _told_renewed(self, misses: int) -> int:
+        """An outage is over once the lease is renewed: that the queue can be read in between ends none."""
+        if misses:
+            facts = {"action": "renewed_again", "run": self.lease.run.id, "tries": misses}
+            logger.info("lease renewed again, after %d tries", misses, extra=facts)
+        return 0
 
     def _is_ours(self) -> bool:
         run = self._runs.get(self.lease.run.id)

@@ -38,6 +38,7 @@ FINISH_S = 4.0
 """How long a process that ends itself goes on answering what does not wait for the hung call."""
 LOOK_S = 1.0
 ENDS = "model_ends.jsonl"
+"""The file of HOME/run in which each end is a line."""
 _SLOTS, _SIZE, _NAMES = 256, 1_024, 1_000
 _HEAD = struct.Struct("<QQ")  # since when (ns of the steady clock; 0: no call), the thread
 

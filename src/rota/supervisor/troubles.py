@@ -4,22 +4,19 @@ A supervisor has no metadata store. It writes its conditions to HOME/run/supervi
 alerts: `supervisor_conditions` is what it reads.
 """
 
-import json
 import logging
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from rota.manage.signals.supervisor_file import FILE
 from rota.records.condition import Condition, ConditionStatus
 
 logger = logging.getLogger("rota.supervisor")
-
-FILE = Path("run") / "supervisor.json"
 
 
 @dataclass(slots=True)
@@ -68,19 +65,3 @@ class Troubles:
 
 def _without_numbers(message: str) -> str:
     return re.sub(r"[0-9.]+(st|nd|rd|th)?", "", message)
-
-
-def supervisor_conditions(home: Path) -> list[Condition]:
-    """What the supervisor of a home knew of its own state when it last wrote it down; of a home without one, nothing.
-
-    A file that cannot be read is a condition itself.
-    """
-    file = home / FILE
-    try:
-        found: Mapping[str, Any] = json.loads(file.read_bytes())
-        return msgspec.convert(found["conditions"], list[Condition])
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
-        message = f"{file} cannot be read ({type(error).__name__}: {error}); the supervisor writes it again when something changes"
-        return [Condition("supervisor:conditions", "degraded", message)]

@@ -2,26 +2,24 @@
 
 import faulthandler
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 
 from rota.durable.pacing import Pace
-from rota.errors import Conflict
+from rota.errors import RotaError
 from rota.manage.signals import platform_alerts
-from rota.ports.metadata import Batch
-from rota.records.condition import Condition, ProcessReport
+from rota.manage.signals.process_reports import REPORT_S, Reporter
+from rota.records.condition import Condition
 from rota.records.run import OPEN_STATUSES, RunQuery
 from rota.supervisor.lanes import LANES, LaneThreads, lane_of
 from rota.supervisor.supervised_threads import SupervisedThread
-from rota.wiring import Platform
+from rota.wiring import WHOLE_PARTS, Platform
 
 logger = logging.getLogger("rota.supervisor")
-REPORT_S = 10.0
+ONLINE_LOOK_S = 5.0
+"""Time between two looks at whether the online store was exchanged."""
 LEAVE_WITHIN_S = 6.0
 """How long runs may take to be parked once the worker is told to stop; then they are given back as they are."""
 GONE_WITHIN_S = 9.0
@@ -41,12 +39,13 @@ class _WorkerProcess:
         self.worker = platform.processes.worker(name, stopping=stop)
         self.lanes = [LaneThreads(lane) for lane in LANES]
         self._events, self._runs = threading.Event(), threading.Event()
-        self._kept_tidy_once = False
-        self._housekeeping: tuple[Condition, ...] = ()
-        self._started_us = platform.access.wall.now_us()
+        self._tidy_at = float("-inf")
+        r, wall = platform.repositories, platform.access.wall
+        self._reporter = Reporter(r.metadata, wall, name, "worker", wall.now_us(), self.conditions, self.figures)
         poll_s = platform.settings.poll_s
         self._paces = {"loop": Pace(poll_s, self._events), "runs": Pace(poll_s, self._runs)}
-        rests = {"housekeeping": partial(self._rest, platform.settings.housekeeping_s), "report": partial(self._rest, REPORT_S)}
+        look_s = min(ONLINE_LOOK_S, platform.settings.housekeeping_s)
+        rests = {"housekeeping": partial(self._rest, look_s), "report": partial(self._rest, REPORT_S)}
         works = {"loop": self._react, "runs": self._claim, "housekeeping": self._keep_tidy, "report": self._report}
         self.threads = [SupervisedThread(name, work, rests.get(name) or self._paces[name].wait, stop) for name, work in works.items()]
         self.executors = [
@@ -107,35 +106,28 @@ class _WorkerProcess:
         self._runs.set()
 
     def _keep_tidy(self) -> bool:
-        if not self._kept_tidy_once:
-            self._kept_tidy_once = True
+        """Look at the online store often, and do the rest of housekeeping when it is time."""
+        now, first = time.monotonic(), self._tidy_at == float("-inf")
+        if not first and now >= self._tidy_at:
+            self.platform.housekeeping.run()
+        elif first or self._is_online_store_exchanged():
             self.platform.housekeeping.upkeep.submit()  # predictions may be waiting for it
             self._runs.set()
-            return False
-        self.platform.housekeeping.run()
+        if first or now >= self._tidy_at:
+            self._tidy_at = time.monotonic() + self.platform.settings.housekeeping_s
         return False
+
+    def _is_online_store_exchanged(self) -> bool:
+        """One that does not answer is not known to be; it is looked at again, and housekeeping tells of it."""
+        try:
+            return self.platform.housekeeping.upkeep.store_changed()
+        except RotaError:
+            return False
 
     def _report(self) -> bool:
         """Store what this process says of itself, and settle the alerts about the platform."""
-        repositories, wall_us = self.platform.repositories, self.platform.access.wall.now_us()
-        conditions = self.conditions()
-        ill = tuple(condition for condition in conditions if condition.status != "well")
-        batch = Batch()
-        batch.put(
-            ProcessReport(
-                process=self.name,
-                kind="worker",
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                started_us=self._started_us,
-                at_us=wall_us,
-                conditions=ill,
-                figures=self.figures(),
-            )
-        )
-        repositories.metadata.commit(batch)
-        with suppress(Conflict):  # another worker settled the same alert at the same moment
-            platform_alerts.settle(repositories.metadata, conditions, actor=self.name, now_us=repositories.clock.now_us())
+        conditions = self._reporter.report()
+        self._reporter.settle(conditions, whole=WHOLE_PARTS, now_us=self.platform.repositories.clock.now_us())
         return False
 
     def _rest(self, seconds: float) -> None:

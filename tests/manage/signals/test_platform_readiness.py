@@ -43,10 +43,15 @@ def test_a_platform_with_a_worker_is_ready_and_keeps_nothing_of_the_look(platfor
 
 def test_a_worker_that_is_silent_or_was_never_there_is_a_reason(platform):
     assert reasons(platform) == {"worker"}
-    heard(platform, seconds_ago=61)
+    heard(platform, seconds_ago=31)
     assert reasons(platform) == {"worker"}
-    heard(platform, seconds_ago=30)
+    heard(platform, seconds_ago=20)
     assert reasons(platform) == set()
+
+
+def test_a_report_of_before_the_clock_was_set_back_does_not_stand_for_a_worker(platform):
+    heard(platform, seconds_ago=-3_600)
+    assert reasons(platform) == {"worker"}
 
 
 def test_blobs_that_cannot_be_written_are_a_reason(platform):

@@ -18,7 +18,7 @@ from rota.manage.lineage import audit_chain
 from rota.manage.repositories import Repositories
 from rota.manage.retention import collect, table_upkeep
 from rota.manage.retention.expiry import Rules
-from rota.manage.signals import alerts, drains, platform_alerts
+from rota.manage.signals import drains, platform_alerts
 from rota.ports.clock import Clock
 from rota.records.condition import Condition, ConditionStatus
 from rota.records.data import Source
@@ -55,6 +55,7 @@ class Housekeeping:
     _head_logged_us: Micros = 0
     _vacuumed_us: Micros = 0
     _tables_ill: tuple[Condition, ...] = ()
+    _logged: frozenset[str] = frozenset()
 
     def run(self) -> tuple[Condition, ...]:
         """Store what killed programs had logged, flush pushed rows and signals into tables, see to what is not online, sort long histories,
@@ -98,7 +99,8 @@ class Housekeeping:
         except BaseException as error:
             if not isinstance(error, Exception) and not is_engine_panic(error):
                 raise
-            logger.warning("housekeeping, %s: %s", name, error, extra={"action": "housekeeping", "part": name})
+            level = logging.DEBUG if name in self._logged else logging.WARNING  # said when it begins
+            logger.log(level, "housekeeping, %s: %s", name, error, extra={"action": "housekeeping", "part": name})
             ill.append(Condition(name, "failed", f"housekeeping could not do its part {name!r}: {type(error).__name__}: {error}"))
 
     def _disk(self) -> tuple[Condition, ...]:
@@ -111,12 +113,10 @@ class Housekeeping:
 
     def _settle(self, ill: Sequence[Condition]) -> None:
         """Alerts for what is not well, and an end to those of what is well again."""
-        metadata, names = self.repositories.metadata, {each.name for each in ill}
-        standing = [alert.subject for alert in alerts.open_alerts(metadata, platform_alerts.PLATFORM)]
-        well = [Condition(name, "well") for name in standing if name not in names and name.partition(":")[0] in _PARTS]
-        if ill or well:
-            with suppress(Conflict):  # another process settled them at the same moment
-                platform_alerts.settle(metadata, [*ill, *well], actor="housekeeping", now_us=self.repositories.clock.now_us())
+        r = self.repositories
+        with suppress(Conflict):  # another process settled them at the same moment
+            platform_alerts.settle(r.metadata, ill, actor="housekeeping", now_us=r.clock.now_us(), whole=_PARTS)
+        self._logged = frozenset(each.name for each in ill)
 
     def _log_audit_head(self) -> None:
         """Now and then the log and the places outside are told where the audit log ends; against such a line a cut tail is found."""

@@ -65,6 +65,15 @@ def raise_or_touch(batch: Batch, metadata: Metadata, endpoint: str, breach: Brea
     return alert
 
 
+def change(batch: Batch, alert: Alert, breach: Breach, *, now_us: Micros) -> None:
+    """What an open alert is about became better or worse: it has the breach's severity from now on, and a worse one is told like a new one."""
+    changed = msgspec.structs.replace(alert, severity=breach.severity, message=breach.message, evidence=breach.evidence, last_seen_us=now_us)
+    batch.put(changed, replacing=alert)
+    if breach.severity == "critical":
+        body = {"endpoint": alert.endpoint, "kind": alert.kind, "subject": alert.subject, "severity": breach.severity, "message": breach.message}
+        batch.event(Event("alert.raised", alert.id, now_us, body))
+
+
 def settle(
     batch: Batch,
     metadata: Metadata,

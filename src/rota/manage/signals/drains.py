@@ -24,7 +24,7 @@ def drain_all(repositories: Repositories) -> tuple[Condition, ...]:
                 if not isinstance(error, Exception) and not is_engine_panic(error):
                     raise
                 message = f"entries of {name} cannot be carried into their table and wait in the journal: {error}"
-                logger.warning("%s", message, extra={"action": "drain", "stream": name})
+                logger.debug("%s", message, extra={"action": "drain", "stream": name})  # the condition's alert tells it once
                 conditions.append(Condition(f"journal:{name}", "failed", message, {"stream": name}))
     return (*conditions, *damage(repositories))
 

@@ -1,6 +1,6 @@
 """Alerts about the platform itself: one for each of its conditions that is not well, for as long as it lasts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from rota.manage.signals import alerts
 from rota.manage.signals.alerts import Breach
@@ -12,16 +12,18 @@ PLATFORM = ""
 """The endpoint of an alert that is about the platform, not about one endpoint."""
 
 
-def settle(metadata: Metadata, conditions: Sequence[Condition], *, actor: str, now_us: Micros) -> list[str]:
+def settle(metadata: Metadata, conditions: Sequence[Condition], *, actor: str, now_us: Micros, whole: Collection[str] = ()) -> list[str]:
     """Raise an alert for each condition that is not well and has none, resolve those of conditions that are well again.
 
-    An alert that goes on is left as it is: a platform that stays ill writes nothing. A part that `conditions` does not name was not
-    looked at, and its alert stays open. `actor` is who looked, for the audit log. Returns the ids of new alerts; raises `Conflict`
-    when another process settled the same alert at the same moment (look again later).
+    An alert that goes on is left as it is: a platform that stays ill writes nothing; only one that became better or worse is changed. A
+    thing that `conditions` does not name was not looked at, and its alert stays open; of the parts in `whole` everything was looked at, so
+    that a thing of theirs that is not named is well, or no longer there. `actor` is who looked, for the audit log. Returns the ids of new
+    alerts; raises `Conflict` when another process settled the same alert at the same moment (look again later).
     """
     standing = {alert.subject: alert for alert in alerts.open_alerts(metadata, PLATFORM)}
+    unnamed = [Condition(subject, "well") for subject in standing if subject.partition(":")[0] in whole]
     batch, raised = Batch(), list[str]()
-    for condition in {each.name: each for each in conditions}.values():
+    for condition in {each.name: each for each in [*unnamed, *conditions]}.values():
         alert = standing.get(condition.name)
         if condition.status == "well":
             if alert is not None:
@@ -29,6 +31,8 @@ def settle(metadata: Metadata, conditions: Sequence[Condition], *, actor: str, n
         elif alert is None:
             new = alerts.raise_or_touch(batch, metadata, PLATFORM, _breach(condition), now_us=now_us, run="")
             raised += [new.id] if new is not None else []
+        elif alert.severity != (breach := _breach(condition)).severity:
+            alerts.change(batch, alert, breach, now_us=now_us)
     if batch.puts:
         metadata.commit(batch)
     return raised

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rota.errors import RotaError
+from rota.manage.signals.process_reports import HEARD_WITHIN_S
 from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
 from rota.ports.metadata import Metadata
 from rota.records.condition import Condition, ProcessReport
 from rota.records.time import Micros
 
-HEARD_WITHIN_S = 60.0
-"""A worker reports every ten seconds."""
 FREE_MB = 100
 """Less free space than this, and the next model or segment may not fit."""
 LOOK_AGAIN_S = 5.0
@@ -64,7 +63,7 @@ class PlatformReadiness:
 def _of_worker(heard_us: Micros | None, now_us: Micros) -> Condition:
     if heard_us is None:
         return Condition("worker", "failed", "no worker was ever heard of; nothing is trained, released or stored until one runs")
-    silent_s = (now_us - heard_us) / 1e6
+    silent_s = abs(now_us - heard_us) / 1e6  # a report of the future is one of before the clock was set back
     if silent_s > HEARD_WITHIN_S:
         message = f"no worker was heard of for {silent_s:.0f} s; nothing is trained, released or stored until one runs"
         return Condition("worker", "failed", message, {"silent_s": round(silent_s)})

@@ -68,7 +68,7 @@ class Upkeep:
         self._conditions = (store, *(look.condition for look in found.values()))
         now_us = self.clock.now_us()
         with suppress(Conflict):  # another worker tells of the same
-            platform_alerts.settle(self.metadata, self._conditions, actor="upkeep", now_us=now_us)
+            platform_alerts.settle(self.metadata, self._conditions, actor="upkeep", now_us=now_us, whole=("online store",))
         submitted = [source for source in due if self.runs.submit(_run(source, now_us), exclusive=True)]
         self._identity = told.identity
         return submitted
