@@ -56,7 +56,7 @@ def version(platform):
 
 
 def check_harmless(text):
-    tags = Tags(text).found
+    tags = Tags(text.replace('<form method="post" action="/leave">', "", 1)).found  # of every page: it signs out
     assert {tag for tag, _ in tags}.isdisjoint({"script", "iframe", "object", "embed", "form", "link-"})
     for tag, attributes in tags:
         assert not [name for name in attributes if name.startswith("on") or name == "style"], (tag, attributes)

@@ -15,7 +15,7 @@ from rota.supervisor import control_plane
 commands = typer.Typer()
 token = typer.Typer(help="Who may do what: the owner's token, create, list, revoke, renew, roles, routes.")
 commands.add_typer(token, name="token")
-browsers = typer.Typer(help="Sessions of browsers that entered with a token: list, end.", no_args_is_help=True)
+browsers = typer.Typer(help="Sessions of browsers that entered with a token: list, end.\n\nExample: rota token sessions list", no_args_is_help=True)
 token.add_typer(browsers, name="sessions")
 
 

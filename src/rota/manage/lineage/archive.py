@@ -8,7 +8,6 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -119,11 +118,18 @@ def _pieces(blobs: Blobs, named: dict[str, str]) -> list[Piece]:
     found = {digest: Piece(f"blobs/{digest}", digest, blobs.size(digest), about) for digest, about in named.items() if blobs.exists(digest)}
     for digest, about in named.items():
         if about == "bundle" and digest in found:
-            with suppress(Corrupt):  # what cannot be read as a bundle is a piece, and names none
-                model = decode(blobs.get(digest), ModelBundle).blob
-                if blobs.exists(model):
-                    found.setdefault(model, Piece(f"blobs/{model}", model, blobs.size(model), "named by bundle"))
+            model = _model_of(blobs, digest)
+            if model and blobs.exists(model):
+                found.setdefault(model, Piece(f"blobs/{model}", model, blobs.size(model), "named by bundle"))
     return [found[digest] for digest in sorted(found)]
+
+
+def _model_of(blobs: Blobs, bundle: str) -> str:
+    """The digest of a bundle's model; "" for one that cannot be read, which goes into the archive as it is: a look at it needs it most."""
+    try:
+        return decode(blobs.get(bundle), ModelBundle).blob
+    except Corrupt:
+        return ""
 
 
 def _file(file: ArtifactFile) -> Piece:

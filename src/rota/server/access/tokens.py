@@ -59,7 +59,7 @@ def revoke(request: Request, token: str) -> dict[str, object]:
 
 
 @router.get("/v1/sessions", dependencies=needs("token.manage"))
-def browsers(request: Request, holder: str = "", limit: int = 1_000) -> list[object]:
+def browsers(request: Request, holder: str = "", limit: Number = 1_000) -> list[object]:
     """Sessions of browsers, newest first, without their ids, which nobody has but the browsers."""
     platform = platform_of(request)
     found = sessions.sessions(platform.repositories.metadata, holder=holder, limit=min(limit, sessions.LISTED))
