@@ -71,7 +71,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         SettingDescription(
             group=ADDRESSES,
             text="Address on which the control plane and the prediction processes listen.",
-            reason="Loopback: nobody else reaches a platform unless somebody decides so, and the prediction port asks for no token.",
+            reason="Loopback: nobody else reaches a platform unless somebody decides so, and both ports speak in clear text.",
         ),
     ] = "127.0.0.1"
     allowed_hosts: Annotated[
