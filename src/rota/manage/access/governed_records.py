@@ -102,7 +102,6 @@ WRITERS: Mapping[type[Record], Writers] = {
     Serving: ANY,
     MonitorSlice: ANY,
     Cursor: ANY,
-    ArrivalCount: ANY,
     ProcessReport: ANY,
     ScheduleState: ANY,
 }
