@@ -2,12 +2,14 @@
 
 import json
 
+import msgspec
 import pytest
 
 from rota.manage.access import tokens
 from rota.manage.experiments import artifacts
 from rota.ports.metadata import Batch
-from rota.records.release import Rollout
+from rota.records.model import ModelVersion
+from rota.records.release import OutOfService, Release, Rollout
 from rota.records.run import Run, RunQuery
 from rota.records.tracking import ExperimentRun
 from rota.testing.story import NOON_US
@@ -106,6 +108,23 @@ def test_going_back_is_an_act_of_the_operator_with_a_reason(people):
     assert people["olga"].post("/v1/endpoints/nix/rollback", {"reason": "r"}).status == 404
     answer = people["olga"].post("/v1/endpoints/delay/rollback", {"reason": "complaints"})
     assert (answer.status, "serves nothing" in answer.text or "never had another champion" in answer.text) == (404, True)
+
+
+def test_a_version_out_of_service_is_returned_by_the_operator_with_a_reason(platform, people):
+    path = "/v1/models/delay/1/return"
+    assert people["olga"].post(path, {"reason": "r"}).status == 404
+    metadata, batch = platform.repositories.metadata, Batch()
+    bundle = metadata.get(ModelVersion, "delay", 1).bundle
+    batch.put(OutOfService(bundle, "delay", 1, "delay", "serve-0", "hung", NOON_US))
+    before = metadata.find(Release, {"endpoint": "delay"}, order="-revision")[0]
+    batch.put(msgspec.structs.replace(before, revision=before.revision + 1, rollout="withdrawal:delay@1"))
+    metadata.commit(batch)
+    assert people["anna"].post(path, {"reason": "r"}).status == 403
+    assert people["olga"].post(path, {}).status == 422
+    assert people["olga"].post(path, {"reason": " "}).status == 422
+    answer = good(people["olga"].post(path, {"reason": "the memory was faulty"}))
+    assert (answer["returned"]["returned_by"], [each["rollout"] for each in answer["releases"]]) == ("olga", ["return:olga"])
+    assert people["olga"].post(path, {"reason": "again"}).status == 404
 
 
 def test_a_rollout_under_way_is_paused_resumed_and_aborted_by_the_operator(platform, people):

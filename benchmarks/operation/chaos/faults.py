@@ -80,12 +80,15 @@ class Damages:
     """What damaged journal segments held: nobody has a copy of it, so what was in there may be lost, and nothing else may."""
 
     def damage(self, draw: random.Random) -> str:
-        """Flip a byte in the middle of a file, or cut its second half off; after a while files of tables and blobs are restored."""
+        """Flip a byte in the middle of a file, or cut its second half off; after a while files of tables and blobs are restored.
+
+        A journal segment is flipped only: a process may be appending to it, and no disk cuts a file under its writer.
+        """
         file = until(lambda: self._chosen(draw), "there is a file to damage")
         original, half = file.read_bytes(), file.stat().st_size // 2
         mode = stat.S_IMODE(file.stat().st_mode)
         file.chmod(0o600)
-        if draw.random() < 0.5:
+        if file.suffix == ".seg" or draw.random() < 0.5:
             what = "flipped a byte of"
             with file.open("r+b") as opened:
                 opened.seek(half)

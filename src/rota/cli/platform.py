@@ -20,7 +20,7 @@ from rota.cli import show
 from rota.cli.home import settings_of
 from rota.cli.logs import configure
 from rota.client import Client
-from rota.errors import InvalidInput, RotaError
+from rota.errors import InvalidInput, Refused, RotaError
 from rota.manage.signals.supervisor_file import supervisor_conditions
 from rota.settings import Settings
 from rota.supervisor.processes import Supervisor
@@ -79,10 +79,11 @@ def status(ctx: typer.Context, json: show.Json = False) -> None:
     client = Client(settings.home, host=settings.host, patience_s=5.0)
     try:
         loop = client.get("/v1/loop")
+        alerts = _open_alerts(client)
     finally:
         client.close()
     if json:
-        show.write_json(ports | loop | {"problems": problems})
+        show.write_json(ports | loop | {"problems": problems, "alerts": alerts})
         return
     children = dict(ports["children"])  # type: ignore[call-overload]
     named = {
@@ -94,6 +95,7 @@ def status(ctx: typer.Context, json: show.Json = False) -> None:
         "clock": loop["now"],
         **{f"{what} is not ready" if what != "supervisor" else "seen by it": "\n".join(found) for what, found in problems.items() if found},
         "waiting": "\n".join(loop["waiting"]) or "nothing: the loop is at rest",
+        "alerts": "\n".join(f"{each['subject']}: {each['message']}" for each in alerts) or "none about the platform is open",
     }
     show.facts(named, as_json=False)
 
@@ -148,6 +150,14 @@ def _say(settings: Settings, ports: Mapping[str, object]) -> None:
 def _shown_token(settings: Settings) -> str:
     """The owner's token on a screen; in a log, where others may read it, how to get it."""
     return (settings.home / "token").read_text().strip() if sys.stdout.isatty() else "TOKEN (`rota token --show` prints it)"
+
+
+def _open_alerts(client: Client) -> list[dict[str, object]]:
+    """The open alerts about the platform itself, newest first; none for those who may not read alerts."""
+    with contextlib.suppress(Refused):
+        found = client.get("/v1/alerts", status="open")
+        return [{name: each[name] for name in ("subject", "severity", "message")} for each in found if each["kind"] == "platform"]
+    return []
 
 
 def _readiness(host: str, port: object, path: str) -> list[str]:
