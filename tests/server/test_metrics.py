@@ -120,3 +120,11 @@ def test_however_often_it_is_asked_the_home_is_walked_once_a_minute(busy: Platfo
     for _ in range(5):
         owner.get("/metrics")
     assert len(walks) == 1
+
+
+def test_the_first_page_says_in_one_line_that_the_platform_is_not_well(busy: Platform, browser: Any) -> None:
+    page = browser.get("/").text
+    assert "The platform is not well:" in page
+    assert ">journal:predictions/delay</a>" in page
+    platform_alerts.settle(busy.repositories.metadata, [Condition("journal:predictions/delay", "well")], actor="test", now_us=2)
+    assert "The platform is not well" not in browser.get("/").text
