@@ -17,6 +17,7 @@ import json
 import os
 import pwd
 import random
+import re
 import shutil
 import signal
 import socket
@@ -54,6 +55,71 @@ sys.dont_write_bytecode = False
 settings.register_profile("few", max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("many", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("few")
+
+
+@dataclass
+class ParsedMetric:
+    """A metric as a strict reader of Prometheus' text format 0.0.4 understood it: samples by name and labels."""
+
+    meaning: str
+    kind: str
+    samples: dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([^ ]+)")
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(?:,(?!$)|$)')
+
+
+def _unescaped(value: str) -> str:
+    return re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], value)
+
+
+def parse_metrics(text: str) -> dict[str, ParsedMetric]:
+    """Written from the format's description: help, kind and samples of each metric together, each once, and histograms that add up."""
+    assert text.endswith("\n")
+    found: dict[str, ParsedMetric] = {}
+    meaning: dict[str, str] = {}
+    name = ""
+    for line in text[:-1].split("\n"):
+        if line.startswith("# HELP "):
+            name, _, told = line[7:].partition(" ")
+            assert name not in meaning, f"{name} comes twice"
+            meaning[name] = _unescaped(told)
+        elif line.startswith("# TYPE "):
+            typed, _, kind = line[7:].partition(" ")
+            assert typed == name, line
+            assert kind in {"counter", "gauge", "histogram"}, line
+            found[name] = ParsedMetric(meaning[name], kind, {})
+        else:
+            match = _SAMPLE.fullmatch(line)
+            assert match, line
+            labels, at = [], 0
+            while match[2] and at < len(match[2]):
+                label = _LABEL.match(match[2], at)
+                assert label, line
+                labels.append((label[1], _unescaped(label[2])))
+                at = label.end()
+            assert len({each for each, _ in labels}) == len(labels), line
+            kind, suffix = found[name].kind, match[1].removeprefix(name)
+            assert match[1].startswith(name), line
+            assert suffix in ({"_bucket", "_sum", "_count"} if kind == "histogram" else {""}), line
+            key = (match[1], tuple(labels))
+            assert key not in found[name].samples, f"{line} comes twice"
+            found[name].samples[key] = float(match[3])
+            assert kind == "gauge" or found[name].samples[key] >= 0, line
+    for name, metric in found.items():
+        counts = {labels: value for (sample, labels), value in metric.samples.items() if sample == f"{name}_count"}
+        for labels, count in counts.items() if metric.kind == "histogram" else ():
+            buckets = [value for (sample, own), value in metric.samples.items() if sample == f"{name}_bucket" and own[:-1] == labels]
+            assert buckets == sorted(buckets), name
+            assert metric.samples[f"{name}_bucket", (*labels, ("le", "+Inf"))] == count, name
+    return found
+
+
+@pytest.fixture(scope="session")
+def parsed_metrics() -> Callable[[str], dict[str, ParsedMetric]]:
+    """A strict reader of what a server gives at /metrics."""
+    return parse_metrics
 
 
 @pytest.fixture(scope="session")

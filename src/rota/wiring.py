@@ -27,10 +27,13 @@ from rota.manage.adoption.adopt import Adopter
 from rota.manage.adoption.conversion import ConversionRequest, convert
 from rota.manage.adoption.model_registry import ModelRegistry
 from rota.manage.datasets.catalog import DatasetCatalog
+from rota.manage.features.materialization import push_lag
+from rota.manage.features.materialization.push_stream import Stores
 from rota.manage.features.materialization.upkeep import MATERIALIZE, MaterializeWorkflow, Upkeep
 from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.store import Store
 from rota.manage.features.writer import Feed
+from rota.manage.lineage import audit_chain
 from rota.manage.models import out_of_service
 from rota.manage.models.pickle_signing import ParentVerifiedSeals, PlatformSeals
 from rota.manage.repositories import Repositories
@@ -38,6 +41,7 @@ from rota.manage.retention.expiry import Rules
 from rota.manage.retention.housekeeping import Housekeeping
 from rota.manage.signals.feedback import Feedback
 from rota.manage.signals.platform_readiness import PlatformReadiness
+from rota.manage.signals.platform_state import Gauges, PlatformFigures
 from rota.manage.signals.supervisor_file import supervisor_conditions
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import release as releases
@@ -194,6 +198,18 @@ class Platform:
         r = self.repositories
         check_layout = partial(record_engines.checked_layout, self.settings)
         return PlatformReadiness(self.settings.home.resolve(), r.metadata, r.blobs, self.access.wall, check_layout)
+
+    @cached_property
+    def figures(self) -> PlatformFigures:
+        """How this platform is, in figures."""
+        r = self.repositories
+        stores = Stores(r.metadata, r.tables, r.online, r.journal, r.clock)
+        gauges = Gauges(
+            lambda: {source: (lag.table_bytes, lag.online_bytes) for source, lag in push_lag.lags(stores).items()},
+            lambda: audit_chain.head(r.metadata).position,
+            self.readiness.conditions,
+        )
+        return PlatformFigures(self.settings.home.resolve(), r, self.access.wall, gauges)
 
     @cached_property
     def processes(self) -> "Processes":

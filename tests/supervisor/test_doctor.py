@@ -14,12 +14,13 @@ import polars as pl
 import pytest
 
 from rota import addresses, wiring
+from rota.manage.signals.platform_state import sizes
 from rota.ports.metadata import Batch
 from rota.records.project import UseCase
 from rota.records.signal import Event
 from rota.records.tracking import Experiment
 from rota.settings import Settings
-from rota.supervisor.doctor import examine, sizes
+from rota.supervisor.doctor import examine
 
 
 @pytest.fixture

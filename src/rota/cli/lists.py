@@ -149,6 +149,7 @@ def alerts(
     with reading(ctx, "monitor.read") as stores:
         found = stores.metadata.page(Alert, where, order="-raised_us", limit=limit)
     columns = {
+        "endpoint": lambda a: a.endpoint or "platform",
         "alert": lambda a: a.id,
         "severity": lambda a: a.severity,
         "status": lambda a: a.status,

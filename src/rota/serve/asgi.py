@@ -27,8 +27,11 @@ from rota.http_status import status_of
 from rota.records.json_depth import check_json_depth
 from rota.records.json_faults import unspeakable_number
 from rota.records.limits import shortened
+from rota.rendering import exposition
+from rota.rendering.exposition import MetricFamily, MetricLabels
 from rota.serve import feature_requests, inference_protocol, port_description
 from rota.serve.call_marks import CallMarks
+from rota.serve.counters import PUBLIC
 from rota.serve.feature_requests import FeatureReader, FeatureRequest
 from rota.serve.micro_batching import SLICE_ROWS, MicroBatcher
 from rota.serve.port_access import PortAccess, Refusal
@@ -55,7 +58,7 @@ T = TypeVar("T")
 _JSON = b"application/json"
 _REFUSED = status_of(InvalidInput(""))
 _AWAY = status_of(Unavailable(""))
-_PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+READY = "1 when everything is served as it should be, else 0."
 _encode = msgspec.json.Encoder().encode
 
 
@@ -303,17 +306,17 @@ class PredictionApp:
 
     async def _metrics(self, scope: Scope) -> Reply:
         """Names of endpoints and models are for who may see them; everybody else gets the sums."""
-        counters = self._core.counters
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"").decode("latin-1")
         scheme, _, secret = given.partition(" ")
-        if scheme.lower() == "bearer" and await asyncio.to_thread(self._may_monitor, secret.strip()):
-            return Reply(200, counters.text(self._gauges()).encode(), _PROMETHEUS)
-        return Reply(200, counters.nameless().text({("rota_ready", ()): float(self._poller.ready)}).encode(), _PROMETHEUS)
-
-    def _gauges(self) -> dict[tuple[str, tuple[tuple[str, str | int], ...]], float]:
-        served = self._core.served
-        revisions = {("rota_release_revision", (("endpoint", name),)): float(each.release.revision) for name, each in served.items()}
-        return revisions | {("rota_ready", ()): float(self._poller.ready)}
+        found = [*self._core.counters.metrics(), MetricFamily.of("rota_ready", "gauge", READY, {(): float(self._poller.ready)})]
+        if scheme.lower() != "bearer" or not await asyncio.to_thread(self._may_monitor, secret.strip()):
+            found = exposition.nameless(found, public=PUBLIC)
+        else:
+            revisions: dict[MetricLabels, float] = {
+                (("endpoint", name),): float(each.release.revision) for name, each in sorted(self._core.served.items())
+            }
+            found.append(MetricFamily.of("rota_release_revision", "gauge", "Revision of the release that an endpoint serves.", revisions))
+        return Reply(200, exposition.text(found).encode(), exposition.MEDIA_TYPE.encode())
 
     async def _body(self, scope: Scope, receive: Receive, method: str) -> bytes:
         """The request's body; refused by its announced size before a byte is read, and by its real size while reading."""

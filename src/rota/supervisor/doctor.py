@@ -23,6 +23,7 @@ from rota import addresses, engines, record_engines
 from rota.errors import RotaError
 from rota.manage import spellings
 from rota.manage.lineage import audit_chain
+from rota.manage.signals.platform_state import sizes
 from rota.ports.tables import Tables
 from rota.records.condition import Condition, ConditionStatus
 from rota.records.time import iso
@@ -57,21 +58,6 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Condition]:
         lambda: ports(settings),
     ]
     return [condition for check in checks for condition in _survived(check)]
-
-
-def sizes(home: Path) -> dict[str, int]:
-    """Bytes below the home, by its first folder."""
-    found: dict[str, int] = {}
-    for folder, _, files in os.walk(home):
-        first = Path(folder).relative_to(home).parts[:1]
-        for name in files:
-            try:
-                size = (Path(folder) / name).lstat().st_size
-            except FileNotFoundError:  # removed meanwhile
-                continue
-            key = f"{first[0]}/" if first else name
-            found[key] = found.get(key, 0) + size
-    return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 
 def home(path: Path) -> Iterator[Condition]:

@@ -1,36 +1,12 @@
-"""Lanes: which workflows share threads, so that a decision never waits for a training.
-
-    lane       workflows              threads of a worker    why
-    decisions  rollout, adopt         2                      a judge or a rollback waits seconds, also while another release converges
-    watching   monitor, materialize   1                      what is decided on, and what predictions need online
-    training   train                  1                      fills a core by itself; more at once by more worker processes
-
-In a lane the oldest run goes first; lanes do not wait for each other. Triggers have a thread of their own (`worker_threads`).
-"""
+"""The threads of a lane: at most as many claimed runs are given to it as threads are free."""
 
 import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rota.durable.lanes import Lane
 from rota.records.run import Lease
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """Workflows that are executed by the same threads."""
-
-    name: str
-    workflows: tuple[str, ...]
-    threads: int
-
-
-LANES = (Lane("decisions", ("rollout", "adopt"), 2), Lane("watching", ("monitor", "materialize"), 1), Lane("training", ("train",), 1))
-
-
-def lane_of(workflow: str) -> str:
-    """The name of a workflow's lane; one that is in no lane has none."""
-    return next((lane.name for lane in LANES if workflow in lane.workflows), "")
 
 
 @dataclass(slots=True)

@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
+from rota.durable.lanes import LANES, waiting
 from rota.durable.pacing import Pace
 from rota.errors import RotaError
 from rota.manage.signals import platform_alerts
 from rota.manage.signals.process_reports import REPORT_S, Reporter
 from rota.records.condition import Condition
-from rota.records.run import OPEN_STATUSES, RunQuery
-from rota.supervisor.lanes import LANES, LaneThreads, lane_of
+from rota.supervisor.lanes import LaneThreads
 from rota.supervisor.supervised_threads import SupervisedThread
 from rota.wiring import WHOLE_PARTS, Platform
 
@@ -71,13 +71,11 @@ class _WorkerProcess:
 
     def figures(self) -> Mapping[str, float]:
         """Runs by lane, how old the oldest that could go on is, and what this process executes."""
-        runs, now_us = self.platform.repositories.runs, self.platform.repositories.clock.now_us()
-        waiting = [
-            run for run in runs.find(RunQuery(statuses=OPEN_STATUSES)) if run.status == "queued" or (run.status == "parked" and run.wake_us <= now_us)
-        ]
-        found = {f"waiting_runs_{lane.lane.name}": float(sum(lane_of(run.workflow) == lane.lane.name for run in waiting)) for lane in self.lanes}
-        found |= {f"executing_runs_{lane.lane.name}": float(lane.busy) for lane in self.lanes}
-        found["oldest_waiting_s"] = max((now_us - max(run.created_us, run.wake_us) for run in waiting), default=0) / 1e6
+        r = self.platform.repositories
+        found = {f"executing_runs_{lane.lane.name}": float(lane.busy) for lane in self.lanes}
+        queues = waiting(r.runs, r.clock.now_us())
+        found |= {f"waiting_runs_{name}": float(queue.runs) for name, queue in queues.items()}
+        found["oldest_waiting_s"] = max(queue.oldest_s for queue in queues.values())
         return found
 
     def _react(self) -> bool:

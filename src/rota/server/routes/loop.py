@@ -7,9 +7,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
+from rota.errors import Refused
+from rota.records.record import plain
 from rota.records.time import Micros, iso
-from rota.server.access.permissions import OPEN, needs
+from rota.rendering import exposition, platform_metrics
+from rota.rendering.exposition import MetricFamily, MetricLabels
+from rota.server.access.permissions import OPEN, identity_of, needs
 from rota.server.wire import Number, Position, body_as, listed, platform_of
+from rota.wiring import Platform
 
 router = APIRouter()
 
@@ -35,12 +40,28 @@ def readiness(request: Request) -> Response:
 
 
 @router.get("/metrics", dependencies=OPEN, response_class=PlainTextResponse)
-def metrics(request: Request) -> Response:
-    """How many requests were answered how, as Prometheus text: no name of anything."""
+async def metrics(request: Request) -> Response:
+    """The platform, and the answers of this process, as Prometheus text: names are for who may monitor, everybody else gets the totals."""
+    platform: Platform = request.app.state.platform
     answers: Mapping[int, int] = request.app.state.answers
-    lines = ["# HELP rota_control_answers_total Answers of this control-plane process by status.", "# TYPE rota_control_answers_total counter"]
-    lines += [f'rota_control_answers_total{{status="{hundreds}xx"}} {answers[hundreds]}' for hundreds in (2, 3, 4, 5)]
-    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+    by_status: dict[MetricLabels, float] = {(("status", f"{hundreds}xx"),): answers[hundreds] for hundreds in (2, 3, 4, 5)}
+    meaning = "Answers of this control-plane process by status."
+    counted = MetricFamily.of("rota_control_answers_total", "counter", meaning, by_status)
+    found = [counted, *platform_metrics.of(await run_in_threadpool(platform.figures.measured))]
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not await run_in_threadpool(platform.access.may_monitor, secret.strip()):
+        found = exposition.nameless(found, public=platform_metrics.PUBLIC)
+    return Response(exposition.text(found), media_type=exposition.MEDIA_TYPE)
+
+
+@router.get("/v1/platform", dependencies=needs("platform.read"))
+def platform_state(request: Request) -> object:
+    """How the whole platform is: processes, conditions that are not well, the queue by lane, lag, disk and backups."""
+    identity = identity_of(request)
+    if identity.project or identity.endpoint:
+        raise Refused("how the whole platform is, is told to tokens that are not limited to a project or an endpoint")
+    platform: Platform = request.app.state.platform
+    return plain(platform.figures.measured())
 
 
 @router.get("/v1/loop", dependencies=needs("platform.read"))
