@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 ACCEPT_FOR_S = 0.2
-LINGER_S = 0.5
+LINGER_S = 1.5
 LOOK_S = 0.02
 FINISH_WITHIN_S = 3
 _CLOSE = (b"connection", b"close")

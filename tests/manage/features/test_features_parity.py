@@ -127,6 +127,16 @@ def test_repeated_and_corrected_rows_are_served_as_they_are_recomputed(steps: li
     assert world.differences().rows() == []
 
 
+def test_a_correction_that_changes_only_the_time_within_a_tile_keeps_the_view_from_being_too_old() -> None:
+    world = World(service(identified=True))
+    row = {"id": 0, "shop": "a", "at": 0, "amount": 1.0, "online": None, "note": None}
+    for kind, value in [("push", [row]), ("wait", 5), ("push", [row]), ("wait", 11)]:
+        world.step(kind, value)
+    world.predict()
+    assert world.log[0]["short_lived__n"] == 1
+    assert world.differences().rows() == []
+
+
 def test_a_wrong_cell_is_found_and_named() -> None:
     world = World(service(identified=True))
     world.push([{"id": 1, "shop": "a", "at": 0, "amount": 2.0, "online": True, "note": "x"}])

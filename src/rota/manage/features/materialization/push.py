@@ -4,7 +4,9 @@
 """
 
 import logging
+import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -29,7 +31,8 @@ from rota.records.time import Micros, iso
 _log = logging.getLogger("rota.manage")
 FOLDED_AT_ONCE = 1_000_000
 """Rows of a source's history that one push may bring online: some seconds. With more the push returns, and its rows are read later."""
-_TRIES = 100
+_TRIES = 300
+LONGEST_PAUSE_S = 0.05
 _LOOKS = 5
 Row = dict[str, Any]
 
@@ -144,6 +147,7 @@ class Pushes:
                 count += len(chunk.payloads)
             else:
                 return count
+            time.sleep(random.random() * min(LONGEST_PAUSE_S, 0.0005 * attempt))  # noqa: S311 - who lost often lets the others through
             plan = self._plans.refresh(source)
         raise Unavailable(f"other processes keep applying the pushes of source {source!r}; try again", source=source)
 

@@ -189,6 +189,7 @@ class Tiles:
 
     def replace(self, old: TileUpdate, new: TileUpdate) -> None:
         """Put the values of a row in the place of its earlier ones: same tile, same sums."""
+        self.newest_us = max(self.newest_us, new.values[0])
         at = self._found(old.tile)
         if at is not None and self._rows is not None and old.values in (known := self.row_values(old.tile)):
             known[known.index(old.values)] = new.values
