@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import rota
-from rota import wiring
+from rota import programs, wiring
 from rota.develop.autologging import MODEL_NOT_KEPT
 from rota.records.filters import Query
 from rota.records.tracking import ArtifactFile, LoggedModel
@@ -31,6 +31,7 @@ TABLE = pd.DataFrame(X, columns=["distance", "wind", "hour"])
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(programs, "_homes", {})  # each test stands for a program of its own
     yield
     rota.autolog(disable=True)
 
