@@ -57,32 +57,33 @@ def append(tables: Tables, rows: list[dict[str, Any]]) -> None:
 
 def by_hand(
     rows: list[dict[str, Any]], identity: str | None, where: dict[str, Any], t: int | None, known_until: int, as_of: AsOf
-) -> list[dict[str, Any]]:
-    """The rows of an entity that stand at a moment: of each id the newest version there, whose place the ones before have left."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of an entity that stand at a moment (of each id the newest version there), and all that it ever had."""
     if t is None or None in where.values():
-        return []
+        return [], []
     there = [row for row in rows if row["created_us"] <= known_until]
     arrived = [row for row in there if as_of == "event" or max(row["at"], row["created_us"]) <= t]
     mine = [row for row in arrived if all(row[key] == value for key, value in where.items()) and row["at"] <= t]
     if identity is None:
-        return mine
+        return mine, mine
     newest = {row[identity]: row for row in sorted(arrived, key=lambda row: row["created_us"])}
-    return [row for row in mine if newest[row[identity]] is row]
+    return [row for row in mine if newest[row[identity]] is row], mine
 
 
 def expected(rows: list[dict[str, Any]], identity: str | None, question: dict[str, Any], known_until: int, as_of: AsOf) -> dict[str, Any]:
     t = question["t"]
     answer: dict[str, Any] = dict.fromkeys(service_over(identity).feature_names)
-    standing = by_hand(rows, identity, {"shop": question["shop"]}, t, known_until, as_of)
+    standing, seen = by_hand(rows, identity, {"shop": question["shop"]}, t, known_until, as_of)
     if standing:
         row = max(standing, key=lambda row: (row["at"], row["created_us"]))
         if t - row["at"] <= 30 * MINUTE:
             answer |= {"newest__amount": row["amount"], "newest__note": row["note"], "newest__none": row["amount"] is None}
-        if t - row["at"] <= 120 * MINUTE:
-            in_window = {width: [row for row in standing if row["at"] >= (t - width * MINUTE) // (15 * MINUTE) * (15 * MINUTE)] for width in (20, 60)}
-            values = [row["amount"] for row in in_window[20] if row["amount"] is not None]
-            answer |= {"windows__sum": sum(values) if values else None, "windows__n": len(in_window[60])}
-    standing = by_hand(rows, identity, {"shop": question["shop"], "till": question["till"]}, t, known_until, as_of)
+    had = standing if as_of == "event" else seen  # a window that was served goes on being served, with what is left in it
+    if had and t - max(row["at"] for row in had) <= 120 * MINUTE:
+        in_window = {width: [row for row in standing if row["at"] >= (t - width * MINUTE) // (15 * MINUTE) * (15 * MINUTE)] for width in (20, 60)}
+        values = [row["amount"] for row in in_window[20] if row["amount"] is not None]
+        answer |= {"windows__sum": sum(values) if values else None, "windows__n": len(in_window[60])}
+    standing, _ = by_hand(rows, identity, {"shop": question["shop"], "till": question["till"]}, t, known_until, as_of)
     if standing:
         row = max(standing, key=lambda row: (row["at"], row["created_us"]))
         answer |= {"by_till__web": row["web"], "by_till__late": row["at"]}
