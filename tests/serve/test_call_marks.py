@@ -249,3 +249,26 @@ def test_a_process_killed_for_silence_blames_the_last_call_that_is_as_old_as_the
     assert end == ModelEnd("bundle2", "flights", 2, "delay", "serve-0", "hung", 1)
     assert list(CallMarks(tmp_path, "serve-1", lambda: 7, Limits(ends=1)).out_of_service()) == ["bundle2"]
     assert call_marks.blame_hung(tmp_path, "serve-9", silent_s=20, now_us=1) is None
+
+
+def test_a_successor_of_the_same_name_neither_ends_nor_loses_its_files_to_a_predecessor_that_is_still_leaving(tmp_path):
+    """In a process of its own: a mapped file that is cut short ends whoever writes to it."""
+    code = """
+import sys, time
+from pathlib import Path
+from rota.records.release import Route
+from rota.serve.call_marks import CallMarks
+folder, route = Path(sys.argv[1]), Route("m", 1, "b" * 64, "stable", 100)
+first = CallMarks(folder, "serve-0", lambda: 0)
+first.start()
+second = CallMarks(folder, "serve-0", lambda: 0)
+second.start()
+with first.calling(route, "e"):
+    pass
+first.close()
+print(sorted(path.name for path in folder.iterdir()))
+second.close()
+print(sorted(path.name for path in folder.iterdir()))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["['serve-0.calling', 'serve-0.crash']", "[]"]), done.stderr

@@ -99,18 +99,23 @@ class CallMarks:
         self._stop = threading.Event()
         self._blame_predecessor()
         self._map = _mapped(self._file)
+        self._made = {self._file: self._file.stat().st_ino} if self._file.exists() else {}
 
     def start(self) -> None:
         """From now on a fatal signal is noted, and calls that do not end are seen."""
-        self._crash_file = self._crash.open("w")
+        self._crash.unlink(missing_ok=True)
+        self._crash_file = self._crash.open("x")
+        self._made[self._crash] = self._crash.stat().st_ino
         faulthandler.enable(self._crash_file)  # names the thread only when it writes all
         threading.Thread(target=self._watch, name="rota-calls", daemon=True).start()
 
     def close(self) -> None:
         """The process ends as it was told to."""
         self._stop.set()
-        for path in (self._file, self._crash):
-            path.unlink(missing_ok=True)
+        for path, made in self._made.items():
+            with suppress(FileNotFoundError):  # a successor's file of the same name is left to it
+                if path.stat().st_ino == made:
+                    path.unlink()
 
     @contextmanager
     def calling(self, route: Route, endpoint: str) -> Iterator[None]:
@@ -294,7 +299,8 @@ def _decoded(lines: bytes) -> Iterator[ModelEnd]:
 def _mapped(file: Path) -> mmap.mmap:
     """A mapped file whose blocks exist: a full disk must not end the process when a mark is written. Without room marks live in memory alone."""
     try:
-        with file.open("w+b") as opened:
+        file.unlink(missing_ok=True)  # a predecessor that is still leaving has the file mapped: cut short under it, its next mark would end it
+        with file.open("x+b") as opened:
             os.posix_fallocate(opened.fileno(), 0, _SLOTS * _SIZE)
             return mmap.mmap(opened.fileno(), _SLOTS * _SIZE)
     except OSError as error:
