@@ -13,8 +13,7 @@ from rota import wiring
 from rota.durable import worker as durable_worker
 from rota.durable.worker import RenewedLease
 from rota.errors import Unavailable
-from rota.manage.retention import housekeeping
-from rota.manage.signals import prediction_log
+from rota.manage.signals import free_space, prediction_log
 from rota.manage.signals.alerts import every_open_alert
 from rota.ports.metadata import Batch
 from rota.records.condition import Condition, ProcessReport
@@ -101,12 +100,12 @@ def test_a_damaged_journal_and_a_damaged_table_are_alerted_until_they_are_mended
 
 
 def test_an_alert_becomes_critical_when_the_disk_does(platform, worker, monkeypatch):
-    monkeypatch.setattr(housekeeping, "LOW_BYTES", 10**18)
+    monkeypatch.setattr(free_space, "LOW_BYTES", 10**18)
     assert alerts(worker) == {"disk": "critical"}
-    free = housekeeping.shutil.disk_usage(platform.settings.home).free
-    monkeypatch.setattr(housekeeping, "LOW_BYTES", int(free * 1.5))
+    free = free_space.shutil.disk_usage(platform.settings.home).free
+    monkeypatch.setattr(free_space, "LOW_BYTES", int(free * 1.5))
     assert alerts(worker) == {"disk": "warning"}
-    monkeypatch.setattr(housekeeping, "LOW_BYTES", 10**18)
+    monkeypatch.setattr(free_space, "LOW_BYTES", 10**18)
     assert alerts(worker) == {"disk": "critical"}
     raised = [event for event in platform.repositories.metadata.events(0) if event.kind == "alert.raised"]
     assert len(raised) == 2, "it is told again when it is worse, not when it is better"

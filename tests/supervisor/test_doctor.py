@@ -14,8 +14,10 @@ import polars as pl
 import pytest
 
 from rota import addresses, wiring
+from rota.manage.signals import platform_alerts
 from rota.manage.signals.platform_state import sizes
 from rota.ports.metadata import Batch
+from rota.records.condition import Condition
 from rota.records.project import UseCase
 from rota.records.signal import Event
 from rota.records.tracking import Experiment
@@ -114,6 +116,29 @@ def test_processes_that_are_published_and_gone_and_a_port_that_is_taken(home: Pa
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
     addresses.publish(home, {"control": 1, "prediction": 2, "pid": int(ended.stdout), "children": {}})
     assert found(home)["processes"] == ("degraded", "published as running and not there: supervisor; `rota up` starts what is missing")
+
+
+def test_a_number_that_a_stranger_has_by_now_is_no_running_platform(home: Path) -> None:
+    addresses.publish(home, {"control": 1, "prediction": 2, "pid": os.getpid(), "children": {"worker-0": os.getppid()}})
+    assert found(home)["processes"] == ("degraded", "published as running and not there: supervisor, worker-0; `rota up` starts what is missing")
+
+
+def test_a_store_of_an_older_layout_is_left_as_it_is(home: Path) -> None:
+    with closing(sqlite3.connect(home / "metadata.db")) as connection:
+        connection.execute("UPDATE rota_schema SET version = 3")
+        connection.commit()
+    status, message = ill(home)["metadata"]
+    assert (status, "so its records were not examined" in message) == ("degraded", True)
+    with closing(sqlite3.connect(home / "metadata.db")) as connection:
+        assert connection.execute("SELECT version FROM rota_schema").fetchall() == [(3,)]
+    assert [file.name for file in home.glob("metadata.db.*before*")] == []
+
+
+def test_what_the_platform_found_wrong_itself_is_told_too(home: Path) -> None:
+    with wiring.opened(settings(home)) as platform:
+        r = platform.repositories
+        platform_alerts.settle(r.metadata, [Condition("journal:predictions", "failed", "it cannot be drained")], actor="w", now_us=r.clock.now_us())
+    assert ill(home)["alert:journal:predictions"] == ("failed", "it cannot be drained")
 
 
 def test_the_command_ends_with_1_when_something_failed(home: Path) -> None:

@@ -7,35 +7,41 @@ could not look at is never well.
 import importlib.metadata
 import os
 import re
-import shutil
 import socket
 import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
 import rota
 from rota import addresses, engines, record_engines
-from rota.errors import RotaError
+from rota.errors import Refused, RotaError
 from rota.manage import spellings
 from rota.manage.lineage import audit_chain
+from rota.manage.signals import platform_alerts
+from rota.manage.signals.free_space import free_space
 from rota.manage.signals.platform_state import sizes
+from rota.manage.signals.supervisor_file import supervisor_conditions
+from rota.ports.blobs import Blobs
 from rota.ports.tables import Tables
+from rota.record_engines import RecordStores
+from rota.records.backup import Backup
 from rota.records.condition import Condition, ConditionStatus
 from rota.records.time import iso
 from rota.settings import Settings
+from rota.supervisor.process_table import children_of, supervisor_of
 
 SECRETS = ("token", "signing.key", "rota.toml")
-SCARCE_BYTES, NO_BYTES = 1 << 30, 100 << 20
 SCARCE_INODES = 10_000
 AHEAD_US = 60_000_000
 """How far a stored moment may lie ahead of this machine's clock before the clock is doubted."""
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p"})
-DEEP_BLOBS = 1_000_000
 SHALLOW_BLOBS = 200
 NAMED_ALIKE = 5
 
@@ -50,8 +56,6 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Condition]:
         lambda: disk(settings.home),
         versions,
         lambda: metadata(settings, deep=deep),
-        lambda: names(settings),
-        lambda: clock(settings),
         lambda: blobs(settings, deep=deep),
         lambda: tables(settings),
         lambda: processes(settings),
@@ -94,17 +98,13 @@ def secrets(path: Path) -> Iterator[Condition]:
 
 def disk(path: Path) -> Iterator[Condition]:
     """Room for bytes and for files, and what takes it."""
-    usage, counted = shutil.disk_usage(path), os.statvfs(path)
+    found, counted = free_space(path), os.statvfs(path)
     taken = {name: _human(size) for name, size in list(sizes(path).items())[:8]}
-    facts = {"free": _human(usage.free), "total": _human(usage.total), "home": taken}
-    if usage.free < NO_BYTES:
-        yield Condition("disk", "failed", f"{_human(usage.free)} are free below {path.resolve()}: nothing can be stored soon; make room", facts)
-    elif usage.free < SCARCE_BYTES:
-        yield Condition("disk", "degraded", f"{_human(usage.free)} are free below {path.resolve()}; make room, `rota gc` removes what may go", facts)
-    elif counted.f_files and counted.f_favail < SCARCE_INODES:
-        yield Condition("disk", "degraded", f"{counted.f_favail} more files fit on this disk (inodes); remove small files or move the home", facts)
-    else:
-        yield Condition("disk", "well", evidence=facts)
+    if found.status == "well" and counted.f_files and counted.f_favail < SCARCE_INODES:
+        message = f"{counted.f_favail} more files fit on this disk (inodes); remove small files or move the home"
+        found = msgspec.structs.replace(found, status="degraded", message=message)
+    facts = {name.removesuffix("_bytes"): _human(size) for name, size in found.evidence.items()}
+    yield msgspec.structs.replace(found, evidence={**facts, "home": taken})
 
 
 def versions() -> Iterator[Condition]:
@@ -134,27 +134,32 @@ def metadata(settings: Settings, *, deep: bool) -> Iterator[Condition]:
         if found != "ok":
             yield _of("metadata", "failed", f"{file} is damaged ({found}); stop the platform and `rota restore` the last backup into a new home")
             return
-    stores = record_engines.record_stores(settings)
     try:
-        verified = audit_chain.verify_audit(stores.metadata)
-        yield _of("metadata", engine="PostgreSQL" if settings.metadata_url else "SQLite")
-        if verified.broken_at:
-            yield _of("audit log", "failed", f"the chain of the audit log breaks at entry {verified.broken_at}; compare with a head kept elsewhere")
-        else:
-            yield _of("audit log", entries=verified.entries)
-    finally:
-        stores.close()
-
-
-def names(settings: Settings) -> Iterator[Condition]:
-    """Whether two names of one kind read alike, as an older Rota took them."""
-    if not (settings.metadata_url or (settings.home / "metadata.db").exists()):
+        record_engines.checked_layout(settings)
+    except Refused as error:  # to open it would bring it up to date
+        yield _of("metadata", "degraded", f"its layout is not that of this Rota, so its records were not examined: {error}")
         return
+    yield _of("metadata", engine="PostgreSQL" if settings.metadata_url else "SQLite")
     stores = record_engines.record_stores(settings)
     try:
-        found = [f"{what}: {' and '.join(map(repr, group))}" for what, group in spellings.alike(stores.metadata, stores.tracking)]
+        for check in (audit_log, names, clock, alerts, backups):
+            yield from _survived(partial(check, stores, settings))
     finally:
         stores.close()
+
+
+def audit_log(stores: RecordStores, _: Settings) -> Iterator[Condition]:
+    """Whether the audit log's chain holds."""
+    verified = audit_chain.verify_audit(stores.metadata)
+    if verified.broken_at:
+        yield _of("audit log", "failed", f"the chain of the audit log breaks at entry {verified.broken_at}; compare with a head kept elsewhere")
+    else:
+        yield _of("audit log", entries=verified.entries)
+
+
+def names(stores: RecordStores, _: Settings) -> Iterator[Condition]:
+    """Whether two names of one kind read alike, as an older Rota took them."""
+    found = [f"{what}: {' and '.join(map(repr, group))}" for what, group in spellings.alike(stores.metadata, stores.tracking)]
     if found:
         listed = "; ".join(found[:NAMED_ALIKE]) + (f"; and {len(found) - NAMED_ALIKE} more" if len(found) > NAMED_ALIKE else "")
         yield _of("names", "degraded", f"names that read alike, so that one is easily taken for the other ({listed}); both work, give one of each up")
@@ -162,15 +167,11 @@ def names(settings: Settings) -> Iterator[Condition]:
         yield _of("names")
 
 
-def clock(settings: Settings) -> Iterator[Condition]:
+def clock(stores: RecordStores, settings: Settings) -> Iterator[Condition]:
     """Whether this machine's clock lies behind what was stored already."""
-    if not (settings.metadata_url or (settings.home / "metadata.db").exists()) or settings.clock == "replay":
+    if settings.clock == "replay":
         return
-    stores = record_engines.record_stores(settings)
-    try:
-        newest = max(audit_chain.newest_events(stores.metadata), key=lambda event: event.at_us, default=None)
-    finally:
-        stores.close()
+    newest = max(audit_chain.newest_events(stores.metadata), key=lambda event: event.at_us, default=None)
     now_us = record_engines.wall().now_us()
     if newest is not None and newest.at_us > now_us + AHEAD_US:
         yield _of(
@@ -180,19 +181,30 @@ def clock(settings: Settings) -> Iterator[Condition]:
         yield _of("clock", now=iso(now_us))
 
 
+def alerts(stores: RecordStores, settings: Settings) -> Iterator[Condition]:
+    """What the platform itself found wrong: what its supervisor wrote down, and the alerts about it that are open."""
+    told = [each for each in supervisor_conditions(settings.home) if each.status != "well"]
+    told += platform_alerts.standing(stores.metadata)
+    for each in {each.name: each for each in told}.values():
+        yield msgspec.structs.replace(each, name=f"alert:{each.name}")
+    if not told:
+        yield _of("alerts")
+
+
+def backups(stores: RecordStores, _: Settings) -> Iterator[Condition]:
+    """When the last good backup was made."""
+    ended = [each.ended_us for each in stores.metadata.find(Backup, {"state": "complete"}) if each.ended_us is not None]
+    yield _of("backup", last=iso(max(ended)) if ended else "never; `rota backup PLACE` makes one")
+
+
 def blobs(settings: Settings, *, deep: bool) -> Iterator[Condition]:
-    """Whether blobs hold what their digests say: the newest ones, or all."""
-    folder = settings.home / "blobs"
-    if settings.storage_url or not folder.exists():
+    """Whether blobs hold what their digests say: every so many of them, or all."""
+    if not (settings.storage_url or (settings.home / "blobs").exists()):
         return
     store, _ = engines.storage(settings)
-    found = sorted((file for file in folder.rglob("*") if file.is_file() and len(file.name) == 64), key=lambda file: -file.stat().st_mtime)
-    examined, damaged = found[: DEEP_BLOBS if deep else SHALLOW_BLOBS], []
-    for file in examined:
-        try:
-            store.get(file.name)
-        except RotaError as error:
-            damaged.append(str(error))
+    found = sorted(store.digests())
+    examined = found if deep else found[:: max(1, len(found) // SHALLOW_BLOBS)]
+    damaged = [problem for digest in examined if (problem := _damage(store, digest))]
     of = f"{len(examined)} of {len(found)} examined"
     if damaged:
         yield _of("blobs", "failed", f"{len(damaged)} blobs are damaged ({of}): {'; '.join(damaged[:3])}; restore them from a backup", examined=of)
@@ -202,7 +214,7 @@ def blobs(settings: Settings, *, deep: bool) -> Iterator[Condition]:
 
 def tables(settings: Settings) -> Iterator[Condition]:
     """Whether the newest version of each table can be read."""
-    if settings.storage_url or not (settings.home / "tables").exists():
+    if not (settings.storage_url or (settings.home / "tables").exists()):
         return
     _, store = engines.storage(settings)
     names = store.tables()
@@ -214,23 +226,22 @@ def tables(settings: Settings) -> Iterator[Condition]:
 
 
 def processes(settings: Settings) -> Iterator[Condition]:
-    """Whether what is published as running does run."""
-    if not addresses.is_published(settings.home):
-        yield _of("processes", "degraded", f"no platform is up on {settings.home.resolve()}; `rota up` starts one")
-        return
-    published = addresses.published(settings.home)
+    """Which processes work on the home, as the kernel knows them: a number in a file may be a stranger's by now."""
+    living = _living(settings.home)
+    published = addresses.published(settings.home) if addresses.is_published(settings.home) else {}
     children = published.get("children")
-    named = {"supervisor": published.get("pid"), **(children if isinstance(children, dict) else {})}
-    gone = [name for name, pid in named.items() if not _runs(int(str(pid)))]
-    if gone:
+    wanted = {"supervisor", *children} if isinstance(children, dict) else set[str]()
+    if gone := sorted(wanted - living.keys()):
         yield _of("processes", "degraded", f"published as running and not there: {', '.join(gone)}; `rota up` starts what is missing")
+    elif not living:
+        yield _of("processes", "degraded", f"no platform is up on {settings.home.resolve()}; `rota up` starts one")
     else:
-        yield Condition("processes", "well", evidence={name: f"pid {pid}" for name, pid in named.items()})
+        yield Condition("processes", "well", evidence={name: f"pid {pid}" for name, pid in living.items()})
 
 
 def ports(settings: Settings) -> Iterator[Condition]:
     """Whether `rota up` could listen where the settings say, when it does not do so already."""
-    if addresses.is_published(settings.home):
+    if _living(settings.home):
         return
     for name, port in (("control_port", settings.control_port), ("prediction_port", settings.prediction_port)):
         try:
@@ -283,14 +294,22 @@ def _file_system(place: Path) -> str:
     return max(holding, key=lambda each: len(each[0]), default=("", ""))[1]
 
 
-def _runs(pid: int) -> bool:
+def _living(home: Path) -> dict[str, int]:
+    """Name and pid of each process of a home that lives."""
+    supervisor = supervisor_of(home)
+    found = [*([supervisor] if supervisor is not None else []), *children_of(home)]
+    for process in found:
+        process.close()
+    return {process.name: process.pid for process in found}
+
+
+def _damage(store: Blobs, digest: str) -> str:
+    """Why a blob cannot be read; "" when it can."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        store.get(digest)
+    except RotaError as error:
+        return str(error)
+    return ""
 
 
 def _human(size: int) -> str:

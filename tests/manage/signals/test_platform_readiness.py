@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from rota import record_engines, wiring
-from rota.manage.signals import platform_readiness
+from rota.manage.signals import free_space
 from rota.manage.signals.platform_readiness import PlatformReadiness
 from rota.ports.metadata import Batch
 from rota.records.condition import ProcessReport
@@ -72,5 +72,5 @@ def test_a_store_of_another_version_is_a_reason(platform):
 
 def test_a_full_disk_is_a_reason(platform, monkeypatch):
     heard(platform)
-    monkeypatch.setattr(platform_readiness, "FREE_MB", 10**12)
+    monkeypatch.setattr(free_space, "LOW_BYTES", 10**18)
     assert reasons(platform) == {"disk"}

@@ -1,7 +1,6 @@
 """Housekeeping: what workers do now and then beside their runs, and garbage collection with the platform's retention rules."""
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,16 +18,15 @@ from rota.manage.repositories import Repositories
 from rota.manage.retention import collect, table_upkeep
 from rota.manage.retention.expiry import Rules
 from rota.manage.signals import drains, platform_alerts
+from rota.manage.signals.free_space import free_space
 from rota.ports.clock import Clock
-from rota.records.condition import Condition, ConditionStatus
+from rota.records.condition import Condition
 from rota.records.data import Source
 from rota.records.time import HOUR_US, SECOND_US, Micros
 
 logger = logging.getLogger("rota.manage")
 
 VACUUM_EVERY_US = 900 * SECOND_US
-LOW_BYTES = 1_000_000_000
-"""Less free space than this is told of; less than a tenth of it is a failure at hand."""
 _PARTS = frozenset({"upkeep", "spool", "journal", "journal damage", "history", "table", "disk"})
 RESORT_TAIL = 0.1
 """The share of a history that may lie unsorted behind its sorted copy before a worker sorts it anew."""
@@ -75,7 +73,7 @@ class Housekeeping:
         if abs(self.wall.now_us() - self._vacuumed_us) >= VACUUM_EVERY_US:  # also where the clock was set back
             self._tables_ill = table_upkeep.keep(r, self.rules.grace_us, wall_us=self.wall.now_us()).conditions
             self._vacuumed_us = self.wall.now_us()
-        ill += [*self._tables_ill, *self._disk()]
+        ill += [*self._tables_ill, *([disk] if (disk := free_space(self.home)).status != "well" else [])]
         self._log_audit_head()
         self._settle(ill)
         return (*ill, *self.upkeep.conditions)
@@ -102,14 +100,6 @@ class Housekeeping:
             level = logging.DEBUG if name in self._logged else logging.WARNING  # said when it begins
             logger.log(level, "housekeeping, %s: %s", name, error, extra={"action": "housekeeping", "part": name})
             ill.append(Condition(name, "failed", f"housekeeping could not do its part {name!r}: {type(error).__name__}: {error}"))
-
-    def _disk(self) -> tuple[Condition, ...]:
-        """The file system of the home, where less than a GB is free."""
-        if not self.home.exists() or (disk := shutil.disk_usage(self.home)).free >= LOW_BYTES:
-            return ()
-        status: ConditionStatus = "failed" if disk.free < LOW_BYTES // 10 else "degraded"
-        message = f"{disk.free / 1e6:.0f} MB are free where {self.home} lies; free space there, or `rota gc` with shorter `retention_*` settings"
-        return (Condition("disk", status, message, {"free_bytes": disk.free, "total_bytes": disk.total}),)
 
     def _settle(self, ill: Sequence[Condition]) -> None:
         """Alerts for what is not well, and an end to those of what is well again."""

@@ -49,6 +49,14 @@ def collected(sources: Mapping[str, Callable[[], Sequence[Condition]]]) -> list[
     return found
 
 
+def standing(metadata: Metadata) -> list[Condition]:
+    """What is alerted of now, as the conditions that it came from, newest first."""
+    return [
+        Condition(alert.subject, "failed" if alert.severity == "critical" else "degraded", alert.message, alert.evidence)
+        for alert in alerts.open_alerts(metadata, PLATFORM)
+    ]
+
+
 def _breach(condition: Condition) -> Breach:
     return Breach(
         kind="platform",

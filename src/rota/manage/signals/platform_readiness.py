@@ -1,12 +1,12 @@
 """Whether a platform can do what it is asked: its stores, its disk and its workers, each looked at as a user would meet it."""
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from rota.errors import RotaError
+from rota.manage.signals.free_space import free_space
 from rota.manage.signals.process_reports import HEARD_WITHIN_S
 from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
@@ -14,8 +14,6 @@ from rota.ports.metadata import Metadata
 from rota.records.condition import Condition, ProcessReport
 from rota.records.time import Micros
 
-FREE_MB = 100
-"""Less free space than this, and the next model or segment may not fit."""
 LOOK_AGAIN_S = 5.0
 
 
@@ -35,7 +33,7 @@ class PlatformReadiness:
         """All that were looked at, also those that are well."""
         with self._lock:
             if time.monotonic() - self._looked_s >= LOOK_AGAIN_S:
-                self._found = (self._of_metadata(), self._of_layout(), self._of_blobs(), _of_disk(self._home), self._of_workers())
+                self._found = (self._of_metadata(), self._of_layout(), self._of_blobs(), free_space(self._home), self._of_workers())
                 self._looked_s = time.monotonic()
             return self._found
 
@@ -68,16 +66,6 @@ def _of_worker(heard_us: Micros | None, now_us: Micros) -> Condition:
         message = f"no worker was heard of for {silent_s:.0f} s; nothing is trained, released or stored until one runs"
         return Condition("worker", "failed", message, {"silent_s": round(silent_s)})
     return Condition("worker", "well")
-
-
-def _of_disk(home: Path) -> Condition:
-    try:
-        free_mb = shutil.disk_usage(home).free / 1e6
-    except OSError as error:
-        return Condition("disk", "failed", f"the home cannot be looked at ({error.strerror})")
-    if free_mb < FREE_MB:
-        return Condition("disk", "failed", f"{free_mb:.0f} MB are free, fewer than {FREE_MB}; free space", {"free_mb": round(free_mb)})
-    return Condition("disk", "well")
 
 
 def _tried(name: str, act: Callable[[], object], message: str) -> Condition:

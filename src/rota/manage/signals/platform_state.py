@@ -12,8 +12,7 @@ from typing import TypeVar
 from rota.durable.lanes import Queue, waiting
 from rota.errors import Corrupt, RotaError
 from rota.manage.repositories import Repositories
-from rota.manage.signals import alerts, signal_lag
-from rota.manage.signals.platform_alerts import PLATFORM
+from rota.manage.signals import platform_alerts, signal_lag
 from rota.manage.signals.signal_lag import SignalLag
 from rota.ports.clock import Clock
 from rota.records.backup import Backup
@@ -125,10 +124,7 @@ class PlatformFigures:
 
     def _conditions(self) -> list[Condition]:
         """What is alerted of, and what this process sees by itself, each once."""
-        found = {
-            alert.subject: Condition(alert.subject, "failed" if alert.severity == "critical" else "degraded", alert.message, alert.evidence)
-            for alert in alerts.open_alerts(self.repositories.metadata, PLATFORM)
-        }
+        found = {condition.name: condition for condition in platform_alerts.standing(self.repositories.metadata)}
         own = {condition.name: condition for condition in self.gauges.conditions() if condition.status != "well"}
         return sorted((found | own).values(), key=lambda each: each.name)
 
