@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from rota.backends.shared.durable_files import sync_directory, sync_file
+from rota.durable_files import sync_directory, sync_file
 from rota.errors import Corrupt, Refused
 
 log = logging.getLogger("rota.backends")

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 
-from rota.backends.shared.durable_files import sync_directory
 from rota.backends.sql.errors import translated
+from rota.durable_files import sync_directory
 from rota.errors import InvalidInput, Unavailable
 
 BUSY_S = 30.0

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from rota.backends.shared.disk_errors import disk_errors
-from rota.backends.shared.durable_files import make_directories, sync_directory
 from rota.backends.shared.safe_names import check_digest
+from rota.durable_files import make_directories, sync_directory
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.records.record import digest as digest_of
 from rota.records.time import Micros

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rota.backends.shared.disk_errors import disk_errors, unavailable_by_text
-from rota.backends.shared.durable_files import make_directories, sync_directory
 from rota.backends.storage.delta_commits import LOG, commit_name
 from rota.backends.storage.table_folders import LocalFolder, TableFolder
+from rota.durable_files import make_directories, sync_directory
 from rota.errors import RotaError, Unavailable
 
 TURN_S = 300.0

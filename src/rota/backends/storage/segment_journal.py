@@ -24,8 +24,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from rota.backends.shared.disk_errors import disk_errors, unavailable
-from rota.backends.shared.durable_files import make_directories, sync_directory
 from rota.backends.shared.safe_names import check_path
+from rota.durable_files import make_directories, sync_directory
 from rota.errors import InvalidInput
 from rota.ports.journal import Chunk, DamagedSegment
 

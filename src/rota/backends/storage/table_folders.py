@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rota.backends.shared.durable_files import make_directories, put_in_place, sync_directory, sync_file
+from rota.durable_files import make_directories, put_in_place, sync_directory, sync_file
 from rota.records.time import Micros
 
 WRITING = ".writing-"
