@@ -23,6 +23,7 @@ import msgspec
 
 from rota import engines, record_engines
 from rota.develop import spool_copy
+from rota.durable_files import sync_directory
 from rota.errors import Corrupt, InvalidInput, Refused
 from rota.manage.backup import making, manifests, pruning, restoring, verification
 from rota.manage.backup.copying import CopyProgress, Report
@@ -237,7 +238,7 @@ def _staging(home: Path) -> Iterator[Path]:
             raise
         os.sync()  # everything is on disk before the home is there
         folder.rename(home)
-        _sync(home.parent)
+        sync_directory(home.parent)
     finally:
         os.close(descriptor)
 
@@ -248,11 +249,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(left)
         else:
             left.unlink()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

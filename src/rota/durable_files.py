@@ -35,14 +35,15 @@ def make_directories(path: Path) -> None:
         sync_directory(each.parent)
 
 
-def put_in_place(path: Path, data: bytes, *, replace: bool, sync: bool = True) -> bool:
+def put_in_place(path: Path, data: bytes, *, replace: bool, sync: bool = True, mode: int = 0o666) -> bool:
     """Write a file that appears whole; False, and nothing done, where there is one that may not be replaced.
 
-    A kill leaves the old file or the new one, and at most a file whose name begins with a dot, which nobody reads.
+    A kill leaves the old file or the new one, and at most a file whose name begins with a dot, which nobody reads. `mode` is narrowed by
+    the umask, as that of every new file.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with temporary.open("xb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             if sync:
                 file.flush()

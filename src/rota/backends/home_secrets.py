@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from rota.durable_files import sync_directory, sync_file
+from rota.durable_files import put_in_place, sync_directory, sync_file
 from rota.errors import Corrupt, Refused
 
 log = logging.getLogger("rota.backends")
@@ -119,35 +119,17 @@ class PrivateFile:
             return None
 
     def write(self, data: bytes) -> None:
-        """Replace it, durably; a disk that takes nothing leaves the old one."""
-        fresh = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
-        with contextlib.suppress(OSError):
-            try:
-                descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                fresh.replace(self.path)
-            finally:
-                fresh.unlink(missing_ok=True)
+        """Replace it, durably; a disk that takes nothing leaves the old one, which the log tells."""
+        try:
+            put_in_place(self.path, data, replace=True, mode=0o600)
+        except OSError as error:
+            log.warning("%s cannot be kept, the one before stays: %s", self.path, error, extra={"action": "keep", "file": str(self.path)})
 
 
 def private_file(path: Path, create: Callable[[], str]) -> str:
     """The text of the file; a missing one is written whole, synced, with mode 0600, and of two writers at once one wins."""
     if not path.exists():
-        fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(create())
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(fresh, path)
-        finally:
-            fresh.unlink()
-        sync_directory(path.parent)
+        put_in_place(path, create().encode(), replace=False, mode=0o600)
     check_private(path, path.stat().st_mode)
     text = path.read_text().strip()
     if not text:

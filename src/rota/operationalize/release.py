@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from rota.durable_files import sync_file
 from rota.errors import Corrupt, InvalidInput
 from rota.manage.experiments import provenance
 from rota.ports.blobs import Blobs
@@ -73,11 +74,7 @@ def unpack(blobs: Blobs, release: PipelineRelease, root: Path) -> Path:
 def _sync(tree: Path) -> None:
     """Let a tree reach the disk before its name does: it is unpacked once, and a power cut must not leave it with empty files."""
     for path in (*tree.rglob("*"), tree):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_file(path)
 
 
 def _archive(directory: Path) -> bytes:

@@ -7,14 +7,13 @@ the home, are written whole and synced, and what no served release reads is remo
 
 import contextlib
 import logging
-import os
-import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
 
+from rota.durable_files import put_in_place
 from rota.errors import Corrupt, RotaError
 from rota.manage.models.loading import BlobReader
 from rota.records.model import ModelBundle
@@ -130,35 +129,17 @@ class ReleaseCache:
     def _remove_all_but(self, wanted: set[str]) -> None:
         with contextlib.suppress(OSError):
             for file in self._folder.iterdir():
-                if file.name not in wanted and not file.name.endswith(".new"):
+                if file.name not in wanted and not file.name.startswith("."):
                     file.unlink(missing_ok=True)
 
     def _write(self, file: Path, data: bytes) -> None:
-        temporary = file.with_name(f"{file.name}.{secrets.token_hex(4)}.new")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file.parent.chmod(0o700)
-            try:
-                with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
-                    written.write(data)
-                    written.flush()
-                    os.fsync(written.fileno())
-                temporary.replace(file)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
-            _sync(file.parent)
+            put_in_place(file, data, replace=True, mode=0o600)
         except OSError as error:
             if not self._failing:
                 log.warning("what is served cannot be kept for a start without metadata: %s", error, extra={"action": "keep", "file": str(file)})
             self._failing = True
         else:
             self._failing = False
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rota.backends.shared.disk_errors import disk_errors
 from rota.backends.shared.safe_names import check_digest
+from rota.durable_files import sync_directory
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.records.record import check_name
 
@@ -113,18 +114,18 @@ class BackupDirectory:
             with self._lock:
                 folders, self._touched = self._touched, set()
             for folder in {*folders, self._root / "objects", self._root}:
-                _sync_directory(folder)
+                sync_directory(folder)
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(manifest)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
 
     def forget(self, id: str) -> None:
         with disk_errors(f"removing backup {id}", self._root):
             self._manifest(id).unlink(missing_ok=True)
-            _sync_directory(self._root / "manifests")
+            sync_directory(self._root / "manifests")
 
     def _make(self) -> None:
         """A place is a new or empty directory, or one with our mark."""
@@ -154,11 +155,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,12 +1,14 @@
 """A rendered template as an answer: a page, or an error that people can read; and the form that a page sends back."""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
-from rota.errors import InvalidInput
+from rota.errors import Conflict, InvalidInput, Refused, RotaError
 from rota.records.time import iso
 from rota.rendering.html import POLICY, rendered
 from rota.wiring import Platform
@@ -34,6 +36,15 @@ async def form(request: Request) -> dict[str, str]:
     except ValueError as error:
         raise InvalidInput(f"the form cannot be read: {error}") from None
     return {name: values[-1] for name, values in fields.items()}
+
+
+async def acted(act: Callable[[], object], again: Callable[[RotaError], Response], to: str) -> Response:
+    """Do what a form asks for and go to `to`; what stands in the way is said on the page that `again` makes of it."""
+    try:
+        await run_in_threadpool(act)
+    except (InvalidInput, Refused, Conflict) as error:
+        return await run_in_threadpool(again, error)
+    return RedirectResponse(to, status_code=303)
 
 
 def page(template: str, platform: Platform, **values: Any) -> Response:

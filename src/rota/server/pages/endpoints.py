@@ -4,11 +4,9 @@ from functools import partial
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
-from starlette.concurrency import run_in_threadpool
 
 from rota.deploy.releases import current_release
-from rota.errors import Conflict, InvalidInput, NotFound, Refused, RotaError
+from rota.errors import NotFound, RotaError
 from rota.http_status import status_of
 from rota.manage.signals import unheard_alerts
 from rota.monitor import status
@@ -18,7 +16,7 @@ from rota.records.run import Deployed
 from rota.records.signal import Alert, MonitorSlice
 from rota.rendering import line_charts
 from rota.server.access.permissions import actor_of, identity_of, needs
-from rota.server.pages.answer import form, page
+from rota.server.pages.answer import acted, form, page
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
@@ -38,11 +36,7 @@ async def command_rollout(request: Request, rollout: str) -> Response:
     platform, given = platform_of(request), await form(request)
     name = _endpoint_of(platform.repositories.metadata, rollout)
     act = partial(platform.deliveries.command, rollout, given.get("verb", ""), actor=actor_of(request), reason=given.get("reason", ""))
-    try:
-        await run_in_threadpool(act)
-    except (InvalidInput, Refused, Conflict) as error:
-        return await run_in_threadpool(_endpoint, request, name, error)
-    return RedirectResponse(f"/endpoints/{quote(name, safe='')}#rollouts", status_code=303)
+    return await acted(act, partial(_endpoint, request, name), f"/endpoints/{quote(name, safe='')}#rollouts")
 
 
 def _endpoint_of(metadata: Metadata, rollout: str) -> str:

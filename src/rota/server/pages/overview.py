@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.deploy.releases import current_release
-from rota.errors import Conflict, NotFound, Refused, RotaError
+from rota.errors import NotFound, RotaError
 from rota.http_status import status_of
 from rota.loop.pipelines import permission_to_cancel
 from rota.manage.access import sessions
@@ -25,7 +25,7 @@ from rota.records.release import Endpoint, Rollout
 from rota.records.run import ENDED, OPEN_STATUSES, Deployed, RunQuery
 from rota.records.signal import Alert, Monitor, MonitorSlice
 from rota.server.access.permissions import ANYBODY, COOKIE, FORMER_COOKIE, OPEN, identify, identity_of, needs
-from rota.server.pages.answer import form, outside, page, problem
+from rota.server.pages.answer import acted, form, outside, page, problem
 from rota.server.wire import platform_of
 
 router = APIRouter(include_in_schema=False)
@@ -107,11 +107,7 @@ async def cancel(request: Request, run_id: str) -> Response:
     """Cancel a run and go back to its page; what stands in the way is said there."""
     platform, given = platform_of(request), await form(request)
     act = partial(platform.pipelines.cancel, run_id, identity=identity_of(request), reason=given.get("reason", "")[:2_000])
-    try:
-        await run_in_threadpool(act)
-    except (Refused, Conflict) as error:
-        return await run_in_threadpool(_run, request, run_id, error)
-    return RedirectResponse(f"/runs/{quote(run_id, safe='')}", status_code=303)
+    return await acted(act, partial(_run, request, run_id), f"/runs/{quote(run_id, safe='')}")
 
 
 def _run(request: Request, run_id: str, problem: RotaError | None = None) -> Response:

@@ -4,15 +4,14 @@ Forms are sent with the visitor's cookie; the guard lets them through only from 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, get_args
 from urllib.parse import quote
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
-from starlette.concurrency import run_in_threadpool
 
-from rota.errors import Conflict, InvalidInput, Refused, RotaError
+from rota.errors import InvalidInput, RotaError
 from rota.http_status import status_of
 from rota.manage.governance import cards, decisions, evidence, readiness, reports, risk, version_comparison
 from rota.manage.governance.decisions import DecisionWord, ReviewDecision
@@ -22,7 +21,7 @@ from rota.manage.repositories import Repositories
 from rota.records.model import CHAMPION, ModelVersion
 from rota.records.release import Canary
 from rota.server.access.permissions import actor_of, identity_of, needs
-from rota.server.pages.answer import form, page
+from rota.server.pages.answer import acted, form, page
 from rota.server.wire import Number, Position, platform_of
 
 router = APIRouter(include_in_schema=False)
@@ -83,11 +82,8 @@ async def write(request: Request, model: str, number: Number) -> Response:
     given, r = await form(request), platform_of(request).repositories
     section, text = given.get("section", ""), given.get("text", "")
     act: dict[str, Any] = {"actor": actor_of(request), "now_us": r.clock.now_us()}
-    try:
-        await run_in_threadpool(cards.edit, r.metadata, model, number, section, text, **act)
-    except (InvalidInput, Conflict) as error:
-        return await run_in_threadpool(_card, request, model, number, error)
-    return RedirectResponse(f"/models/{quote(model, safe='')}/{number}/card#{section}", status_code=303)
+    edit = partial(cards.edit, r.metadata, model, number, section, text, **act)
+    return await acted(edit, partial(_card, request, model, number), f"/models/{quote(model, safe='')}/{number}/card#{section}")
 
 
 @router.get("/report", dependencies=needs("model.read"))
@@ -193,8 +189,4 @@ def _delivery(repositories: Repositories, model: str, given: dict[str, str]) -> 
 
 async def _acted(request: Request, model: str, number: int, given: dict[str, str], act: Callable[[], object]) -> Response:
     """Do it and go back to the review; what stands in the way is said above the review."""
-    try:
-        await run_in_threadpool(act)
-    except (InvalidInput, Refused, Conflict) as error:
-        return await run_in_threadpool(_review, request, model, number, error, given)
-    return RedirectResponse(f"/models/{quote(model, safe='')}/{number}/review", status_code=303)
+    return await acted(act, lambda error: _review(request, model, number, error, given), f"/models/{quote(model, safe='')}/{number}/review")
