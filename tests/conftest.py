@@ -360,18 +360,64 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
+class PostgresServer:
+    """A PostgreSQL that a test starts and ends as it likes, under one address: postgresql://rota@127.0.0.1:PORT/postgres."""
+
+    def __init__(self, folder: str) -> None:
+        self._user, self._data, self._folder = _unprivileged_user(), f"{folder}/data", folder
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        _new_postgres(folder)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://rota@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        command = _postgres_command(self._data, str(self._port))
+        self._process = subprocess.Popen(command, user=self._user, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + START_S
+        while not _postgres_ready(self._data):
+            assert self._process.poll() is None and time.monotonic() < until, "postgres does not answer"  # noqa: PT018 - one reason to end
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """At once, as a crash would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
+            self._process = None
+
+
+def _new_postgres(folder: str) -> None:
+    """The files of a new PostgreSQL, in the folder `data` of one that becomes its user's."""
+    user = _unprivileged_user()
+    if user:
+        shutil.chown(folder, user)
+    made = [_postgres_program("initdb"), "-D", f"{folder}/data", "-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+    subprocess.run(made, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
+
+
+def _postgres_command(data: str, port: str) -> list[str]:
+    return [_postgres_program("postgres"), "-D", data, "-p", port, "-h", "127.0.0.1", "-k", "", "-c", "fsync=off"]
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of one's own, started when it is told to."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # tmp_path is closed to PostgreSQL's user
+        server = PostgresServer(folder)
+        yield server
+        server.stop()
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real PostgreSQL without a password: postgresql://rota@127.0.0.1:PORT/postgres."""
-    initdb, postgres = _postgres_program("initdb"), _postgres_program("postgres")
-    user = _unprivileged_user()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        if user:
-            shutil.chown(folder, user)
-        data = f"{folder}/data"
-        made = [initdb, "-D", data, "-U", "rota", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-        subprocess.run(made, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
-        command = [postgres, "-D", data, "-p", PORT, "-h", "127.0.0.1", "-k", "", "-c", "fsync=off"]
+        _new_postgres(folder)
+        data, user = f"{folder}/data", _unprivileged_user()
+        command = _postgres_command(data, PORT)
         with _running(command, lambda _: _postgres_ready(data), user=user, cwd=folder, stop=signal.SIGINT) as port:
             yield f"postgresql://rota@127.0.0.1:{port}/postgres"
 

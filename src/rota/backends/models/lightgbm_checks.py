@@ -48,7 +48,7 @@ def check_text(text: str) -> None:
 
 
 def _blocks(text: str, start: int) -> Iterator[tuple[int, list[str]]]:
-    """Where each tree begins, and its lines; the library ends a tree at the first line without "="."""
+    """Where each tree begins, and its lines; the library ends a tree at an empty line only, and reads past the end of the text for one."""
     place, end = start, len(text)
     while place < end and text.startswith("Tree=", place):
         begin, lines = place, list[str]()
@@ -56,6 +56,8 @@ def _blocks(text: str, start: int) -> Iterator[tuple[int, list[str]]]:
         while place < end and (line := text[place : _after(text, place)].rstrip("\n")) and "=" in line and not line.startswith("Tree="):
             lines.append(line)
             place = _after(text, place)
+        if text[place - 1 : place + 1] != "\n\n":
+            raise _damaged(f"the tree at character {begin} does not end with an empty line but with {text[place : place + 30]!r}")
         yield begin, lines
         while place < end and text[place] == "\n":
             place += 1

@@ -61,6 +61,9 @@ def _check_learner(learner: Mapping[str, Any]) -> None:
         raise _damaged(f"it holds {len(trees)} trees, says {told}, and tells the outputs of {len(held['tree_info'])}")
     if any(not 0 <= int(group) < groups for group in held["tree_info"]):
         raise _damaged(f"a tree answers for output {max(map(int, held['tree_info']))} of {groups}")
+    places = [tree["id"] for tree in trees]
+    if sorted(places) != list(range(len(trees))):
+        raise _damaged(f"its trees have the numbers {places[:20]}, where each number from 0 to {len(trees) - 1} is the place of one")
     if booster["name"] == "dart":
         check_length("the booster", "weight_drop", booster["weight_drop"], len(trees))
     _check_rounds(held, len(trees))

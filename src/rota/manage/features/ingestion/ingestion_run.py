@@ -185,10 +185,12 @@ class IngestionRun:
             batch.put(SeenFile(self.source.name, file.name, file.stamp, intake.writer))
         if ended.content != intake.content:
             for content in (intake.content, ended.content):
+                if not content or content in intake.writer:
+                    continue
                 alias = SeenFile(self.source.name, f"sha256:{content}", "", intake.writer)
-                if content and content == ended.content and content not in intake.writer:
+                if content == ended.content:
                     batch.put(alias)
-                elif content and content not in intake.writer:
+                elif self.stores.metadata.get(SeenFile, self.source.name, alias.file) == alias:  # another file may have become the same meanwhile
                     batch.remove(alias)
 
     def skip(self, intake: Intake) -> None:
