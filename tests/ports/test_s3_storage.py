@@ -1,6 +1,8 @@
 """Blobs and tables in an S3-compatible store: the law over both, and what a store without locks can get wrong."""
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,10 +12,12 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from rota.backends.storage import s3_tables
 from rota.backends.storage.delta_places import Life
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.backends.storage.s3_blobs import S3Blobs
 from rota.backends.storage.s3_bucket import Bucket, open_bucket
+from rota.backends.storage.s3_table_files import BucketTableFiles
 from rota.backends.storage.s3_tables import S3Tables, open_storage
 from rota.errors import Corrupt, InvalidInput, NotFound, Unavailable
 from rota.settings import Settings
@@ -344,3 +348,41 @@ def test_opening_makes_no_request(s3_env: Any) -> None:
     before = len(s3_env.requests())
     open_storage(s3_env.url())
     assert len(s3_env.requests()) == before
+
+
+def test_writers_of_a_bucket_wait_while_a_backup_looks_for_its_moment(s3_env: Any) -> None:
+    url = s3_env.url()
+    files = BucketTableFiles(url)
+    _, tables = open_storage(url)
+    rows, stop = pl.DataFrame({"x": [1]}), threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            tables.append("t", rows)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            quiet = []
+            for _ in range(6):
+                with files.standing():
+                    before = files.versions()
+                    time.sleep(0.5)
+                    quiet.append(before == files.versions() and bool(before))
+        finally:
+            stop.set()
+        writing.result()
+        assert quiet[3:] == [True] * 3, "they are held back"
+        assert False in quiet[:3], "and only after some looks"
+
+
+def test_a_killed_backup_holds_writers_of_a_bucket_up_for_a_while_and_once(s3_env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_tables, "LONGEST_HOLD_S", 0.3)
+    monkeypatch.setattr(s3_tables, "HOLD_LOOK_S", 0.0)
+    url = s3_env.url()
+    _, tables = open_storage(url)
+    open_bucket(url).write("tables/_hold", b"of one that was killed")
+    for _ in range(3):
+        tables.append("t", pl.DataFrame({"x": [1]}))
+    assert tables.version("t") == 2
+    assert list(tables.tables()) == ["t"]

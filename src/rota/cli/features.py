@@ -1,6 +1,6 @@
 """Process 7 on the command line: the feature catalog, values online and in history, materialization, parity."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,19 +14,14 @@ from rota.cli.opening import opened
 from rota.errors import InvalidInput, NotFound
 from rota.manage.features.definitions import references, versions
 from rota.manage.features.join import compaction
-from rota.manage.features.join.parity import parity as compare
-from rota.manage.features.materialization import materialization_log
 from rota.manage.features.materialization.freshness import ViewStatus
 from rota.manage.features.rows import csv_tables, table_adapters
 from rota.manage.features.rows.coercion import cell
-from rota.manage.models import model_versions
-from rota.manage.signals import prediction_log
+from rota.monitor.compare import check_parity
 from rota.records.data import FeatureService, FeatureView, OnDemandFeatureView
-from rota.records.model import ModelBundle
-from rota.records.record import decode, plain
+from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.schema import Type
-from rota.wiring import Platform
 
 commands = typer.Typer()
 features = typer.Typer(no_args_is_help=True, help="The feature catalog and values: list, search, show, usage, versions, get, historical ...")
@@ -321,46 +316,23 @@ def parity(
     Example: rota features parity flight-delay --limit 1000
     """
     with opened(ctx, "monitor.read") as platform:
-        compared, found = 0, []
-        for service, served in _served(platform, endpoint, limit):
-            for source in {view.source.name for view in service.stored_views}:
-                platform.feed.pushes.flush(source)
-            compared += served.height
-            times = materialization_log.times(platform.repositories.metadata, service)
-            found += compare(platform.repositories.tables, service, served, materialized=times).to_dicts()
-    state = "could not" if not compared else "different" if found else "equal"
-    outcome = "fail" if found else "pass" if compared else "inconclusive"
+        if platform.repositories.metadata.get(Endpoint, endpoint) is None:
+            raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
+        found = check_parity(platform.repositories, platform.feed.pushes, endpoint, rows=limit, newest=True)
+    left_out = f"; {found.not_compared} of versions that are no longer registered are not compared" if found.not_compared else ""
     if json:
-        show.write_json({"state": state, "outcome": outcome, "predictions": compared, "differences": found})
-    elif not compared:
-        print(f"could not compare: endpoint {endpoint!r} has no answered prediction in its log; `rota predict {endpoint}` makes one")
+        state = {"inconclusive": "could not", "fail": "different"}.get(found.outcome, "equal")
+        told = {"state": state, "outcome": found.outcome, "predictions": found.rows, "not_compared": found.not_compared}
+        show.write_json(told | {"differences": found.differing})
+    elif found.outcome == "inconclusive":
+        print(f"could not compare: endpoint {endpoint!r} has no answered prediction in its log{left_out}; `rota predict {endpoint}` makes one")
     else:
-        print(f"{len(found)} differences in {compared} predictions")
+        print(f"{len(found.differing)} differences in {found.rows} predictions{left_out}")
         columns = {name: lambda cell, name=name: cell[name] for name in ("prediction_id", "feature", "served", "recomputed")}
-        if found:
-            show.listing(found, columns, as_json=False, empty="")
-    if outcome != "pass":
+        if found.differing:
+            show.listing(found.differing, columns, as_json=False, empty="")
+    if found.outcome != "pass":
         raise typer.Exit(1)
-
-
-def _served(platform: Platform, endpoint: str, limit: int) -> Iterator[tuple[FeatureService, pl.DataFrame]]:
-    """The newest answered predictions with their request fields, one frame for each model version that answered."""
-    repositories = platform.repositories
-    if repositories.metadata.get(Endpoint, endpoint) is None:
-        raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
-    prediction_log.flush(repositories.journal, repositories.tables, endpoint)
-    log = (
-        prediction_log.read(repositories.tables, endpoint, 0, repositories.clock.now_us() + 1)
-        .filter((pl.col("role") != "shadow") & (pl.col("error") == ""))
-        .tail(limit)
-    )
-    for (model, number), part in log.partition_by("model", "number", as_dict=True, maintain_order=True).items():
-        bundle = decode(repositories.blobs.get(model_versions.get(repositories.metadata, str(model), int(number)).bundle), ModelBundle)
-        types = {"float": pl.Float64, "int": pl.Int64, "bool": pl.Boolean, "string": pl.String, "timestamp": pl.Int64}
-        fields = pl.Struct({name: types[kind] for name, kind in bundle.features.request_fields.items()})
-        absent = [pl.lit(None).alias(name) for name in bundle.features.feature_names if name not in part.columns]
-        asked = part.select("prediction_id", "at_us", pl.col("request").str.json_decode(fields)).unnest("request")
-        yield bundle.features, asked.hstack(part.with_columns(absent).select(bundle.features.feature_names))
 
 
 def _described(view: FeatureView | OnDemandFeatureView, name: str) -> str:

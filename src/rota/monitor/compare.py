@@ -1,19 +1,23 @@
 """Looking back over the log: what was answered, month by month, beside what another version would have answered."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from rota.errors import NotFound
+from rota.manage.features.expressions.operators import DTYPES
 from rota.manage.features.join.parity import parity
 from rota.manage.features.materialization import materialization_log
+from rota.manage.features.materialization.push import Pushes
 from rota.manage.models import loading, transformation
 from rota.manage.repositories import Repositories
 from rota.manage.signals import label_domain, labels, prediction_log
 from rota.ports.models import ModelFormat
 from rota.records.check import Judgement
-from rota.records.model import ModelVersion
+from rota.records.data import FeatureService
+from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode
 from rota.records.run import Problem
 from rota.records.time import Micros
@@ -39,35 +43,50 @@ def counts(repositories: Repositories, endpoint: str) -> dict[str, int]:
     return {"predictions": rows.height, "labels": int(rows["label"].is_not_null().sum())}
 
 
-def check_parity(repositories: Repositories, formats: Mapping[str, ModelFormat], endpoint: str, *, rows: int = PARITY_ROWS) -> dict[str, Any]:
-    """Recompute the features of predictions of the newest version, evenly spread over its log, and count the cells that serving saw otherwise.
+@dataclass(frozen=True, slots=True)
+class ParityCheck:
+    """How many predictions and cells were recomputed, the cells that differ (see `join.parity`), and the predictions that no known version made."""
 
-    `not_compared` predictions are those of other versions, which may have read other features; `outcome` is inconclusive without cells.
+    rows: int
+    cells: int
+    differing: list[dict[str, Any]]
+    not_compared: int
+
+    @property
+    def outcome(self) -> Judgement:
+        """Inconclusive without cells."""
+        return "inconclusive" if not self.cells else "fail" if self.differing else "pass"
+
+
+def check_parity(repositories: Repositories, pushes: Pushes, endpoint: str, *, rows: int = PARITY_ROWS, newest: bool = False) -> ParityCheck:
+    """Recompute answered predictions by the features of the version that answered each, and find the cells that serving saw otherwise.
+
+    `rows` predictions are taken evenly spread over the log, or its newest. What the journal holds is flushed before: serving saw it.
     """
+    prediction_log.flush(repositories.journal, repositories.tables, endpoint)
     logged = prediction_log.read(repositories.tables, endpoint, 0, _end(repositories))
     logged = logged.filter((pl.col("role") != "shadow") & (pl.col("error") == ""))
-    if logged.is_empty():
-        raise NotFound(f"endpoint {endpoint!r} has no logged predictions yet", endpoint=endpoint)
-    newest = int(logged["number"][-1])
-    version = repositories.metadata.get(ModelVersion, logged["model"][-1], newest)
-    if version is None:
-        raise NotFound(f"the log names version {newest}, which the registry does not know", endpoint=endpoint)
-    same = logged.filter(pl.col("number") == newest)
-    sample = same.gather_every(max(1, same.height // rows))
-    service = loading.load(repositories.blobs, formats, version.bundle, name=version.model).bundle.features
-    requests = pl.DataFrame([_request(text, service.request_fields) for text in sample["request"].to_list()], infer_schema_length=None)
-    served = prediction_log.with_features(sample, service.feature_names).select("prediction_id", "at_us", *service.feature_names).hstack(requests)
-    differing = parity(repositories.tables, service, served, materialized=materialization_log.times(repositories.metadata, service))
-    cells = served.height * len(service.feature_names)
-    outcome: Judgement = "inconclusive" if not cells else "fail" if differing.height else "pass"
-    return {
-        "rows": served.height,
-        "cells": cells,
-        "different": differing.height,
-        "outcome": outcome,
-        "not_compared": logged.height - same.height,
-        "examples": differing.head(10).to_dicts(),
-    }
+    sample = logged.tail(rows) if newest else logged.gather_every(max(1, logged.height // rows))
+    compared, cells, differing = 0, 0, list[dict[str, Any]]()
+    for (model, number), part in sample.partition_by("model", "number", as_dict=True, maintain_order=True).items():
+        version = repositories.metadata.get(ModelVersion, str(model), int(number))
+        if version is None:
+            continue
+        service = decode(repositories.blobs.get(version.bundle), ModelBundle).features
+        for source in {view.source.name for view in service.stored_views}:
+            pushes.flush(source)
+        times = materialization_log.times(repositories.metadata, service)
+        differing += parity(repositories.tables, service, _as_served(service, part), materialized=times).to_dicts()
+        compared += part.height
+        cells += part.height * len(service.feature_names)
+    return ParityCheck(compared, cells, differing, sample.height - compared)
+
+
+def _as_served(service: FeatureService, logged: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the log with their request fields and the features of a service."""
+    fields = pl.Struct({name: DTYPES[kind] for name, kind in service.request_fields.items()})
+    asked = logged.select("prediction_id", "at_us", pl.col("request").str.json_decode(fields)).unnest("request")
+    return asked.hstack(prediction_log.with_features(logged, service.feature_names).select(service.feature_names))
 
 
 def _labelled(repositories: Repositories, endpoint: str) -> pl.DataFrame:
@@ -91,11 +110,6 @@ def _compared(problem: Problem, month: str, rows: pl.DataFrame) -> dict[str, Any
     truth, given, again = (measured[name].to_numpy() for name in ("label", "answer", "again"))
     found = {"served": evaluate(problem, truth, given), "other": evaluate(problem, truth, again)}
     return {"month": month, "rows": measured.height, "set_apart": rows.height - measured.height, **found}
-
-
-def _request(text: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    row = decode(text, dict[str, Any])
-    return {name: row.get(name) for name in fields}
 
 
 def _end(repositories: Repositories) -> Micros:

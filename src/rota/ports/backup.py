@@ -56,10 +56,10 @@ class BackupPlace(Protocol):
 class TableFiles(Protocol):
     """The files of the tables of a platform.
 
-    Law: `standing` gives a context in which writers of tables are held back where the engine can do so, and `versions` the newest version of
-    each table: equal before and after something else was read, they belong to it. `files` gives the log up to a version, and the data files
-    that it and the versions before it name, as far as they are there; and the names of files that the version needs and that are gone.
-    `write` puts a file of a table into a platform that is being restored.
+    Law: `standing` gives a context in which writers of tables are held back, at the latest after some contexts in which they were at work, and
+    `versions` the newest version of each table: equal before and after something else was read, they belong to it. `files` gives the log up to
+    a version, and the data files that it and the versions before it name, as far as they are there; and the names of files that the version
+    needs and that are gone. `write` puts a file of a table into a platform that is being restored.
     """
 
     def standing(self) -> AbstractContextManager[None]: ...

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
@@ -14,24 +15,35 @@ from rota.ports.backup import SourceFile
 from rota.records.backup import TABLES
 
 _IN_MEMORY = 34_000_000
+_LOOKS_AT_WORK = 3
+_AT_ONCE = 16
 
 
 class BucketTableFiles:
-    """TableFiles (port) in a bucket, whose writers cannot be held back: `versions` tells whether they were at work."""
+    """TableFiles (port) in a bucket. `versions` tells whether writers were at work; they are held back once that was so for some looks."""
 
     def __init__(self, url: str) -> None:
         self._bucket = open_bucket(url).within("tables")
         self._place = S3Tables(self._bucket)
+        self._looks = 0
 
     @contextmanager
     def standing(self) -> Iterator[None]:
-        yield
+        self._looks += 1
+        if self._looks <= _LOOKS_AT_WORK:
+            yield
+            return
+        with self._place.held_back():
+            yield
 
     def versions(self) -> dict[str, int]:
-        found = {
-            table: newest(path.rpartition("/")[2] for path in self._bucket.paths(f"{self._folder(table)}/{LOG}")) for table in self._place.tables()
-        }
+        tables = list(self._place.tables())
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = dict(zip(tables, pool.map(self._newest, tables), strict=True))
         return {table: version for table, version in found.items() if version is not None}
+
+    def _newest(self, table: str) -> int | None:
+        return newest(path.rpartition("/")[2] for path in self._bucket.paths(f"{self._folder(table)}/{LOG}"))
 
     def files(self, table: str, version: int) -> tuple[list[SourceFile], list[str]]:
         folder, live = self._folder(table), live_files(self._place, table, version)

@@ -5,11 +5,13 @@ object PREFIX/<table>/_dropped/k; from then on that life is over, for every proc
 middle of it finds out before it acknowledges anything. What the life held is deleted afterwards.
 """
 
+import secrets
 import threading
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from rota.backends.storage.delta_commits import LOG, commit_name
@@ -20,7 +22,12 @@ from rota.backends.storage.s3_bucket import Bucket, open_bucket
 from rota.backends.storage.table_folders import DAMAGED, StoredFile, TableFolder
 from rota.errors import RotaError
 
+HOLD_LOOK_S = 1.0
+"""How often a writer looks whether all are to wait, and so how long whoever asks for it waits before."""
+LONGEST_HOLD_S = 30.0
+"""How long a writer waits at the most."""
 _DROPPED, _LIFE = "_dropped", "_life-"
+_HOLD, _HOLD_PAUSE_S = "_hold", 0.05
 
 
 class BucketFolder:
@@ -77,15 +84,23 @@ class S3Tables:
         self._bucket = bucket
         self._lives: dict[str, int] = {}
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._hold = _Hold(bucket)
         self.options: Mapping[str, str] | None = bucket.options
         self.scan_options: dict[str, Any] | None = bucket.scan_options
 
     def __str__(self) -> str:
         return str(self._bucket)
 
-    def turn(self, table: str) -> AbstractContextManager[bool]:
-        """The threads of one process need not run into each other; other processes are met at the commit."""
-        return self._turns[table]
+    @contextmanager
+    def turn(self, table: str) -> Iterator[None]:
+        """The threads of one process need not run into each other; other processes are met at the commit, or hold all back for a moment."""
+        with self._turns[table]:
+            self._hold.wait()
+            yield
+
+    def held_back(self) -> AbstractContextManager[None]:
+        """A context at whose begin the writers of all processes were told to wait; one that was in the middle of a commit may still make it."""
+        return self._hold.placed()
 
     def errors(self, doing: str) -> AbstractContextManager[None]:
         return self._bucket.errors(doing)
@@ -142,6 +157,43 @@ class S3Tables:
 
     def _path(self, uri: str) -> str:
         return uri.removeprefix(self._bucket.url() + "/")
+
+
+class _Hold:
+    """An object below the tables that asks writers to wait, so that a busy platform has a moment at which nothing is written.
+
+    Nothing relies on it: whoever placed it compares what it looked at. A writer waits for one hold once, for the time that its own clock
+    counts, so a holder that was killed is waited for no longer, and clocks that differ do no harm.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._lock = threading.Lock()
+        self._looked_s = -HOLD_LOOK_S
+        self._over: bytes = b""
+
+    def wait(self) -> None:
+        """Return when there is no hold, or the one there is has lasted for too long. It is looked for once in HOLD_LOOK_S."""
+        with self._lock:
+            now_s = time.monotonic()
+            if now_s - self._looked_s < HOLD_LOOK_S:
+                return
+            until_s = now_s + LONGEST_HOLD_S
+            while (name := self._bucket.read(_HOLD)) not in (None, self._over):
+                if time.monotonic() >= until_s:
+                    self._over = name or b""
+                    break
+                time.sleep(_HOLD_PAUSE_S)
+            self._looked_s = time.monotonic()
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        self._bucket.write(_HOLD, secrets.token_hex(16).encode())
+        try:
+            time.sleep(HOLD_LOOK_S + _HOLD_PAUSE_S)  # until every writer has looked
+            yield
+        finally:
+            self._bucket.delete(_HOLD)
 
 
 def _folder(table: str, number: int) -> str:

@@ -1,9 +1,10 @@
 """Make a backup of a running platform: what a kill of all its processes at one moment would have left, copied elsewhere.
 
 The moment is found while no table is committed to: metadata in one snapshot, the versions of the tables before and after it (equal, or it is
-tried again), and the journal as it was right after. Whatever was acknowledged before is in a journal segment, in a table or in
-the metadata; what is in two of them carries the marks by which the platform itself tells, after a kill as after a restore. The spool is
-read before: what moves on from it into the metadata is stored once. Copied is afterwards, under a claim that garbage collection respects.
+tried again, with the writers told to wait), and the journal as it was right after. Whatever was acknowledged before is in a journal segment,
+in a table or in the metadata; what is in two of them carries the marks by which the platform itself tells, after a kill as after a restore.
+The spool is read before: what moves on from it into the metadata is stored once. Copied is afterwards, under a claim that garbage collection
+respects.
 """
 
 import secrets
@@ -30,7 +31,7 @@ CLAIM_US = 15 * 60 * SECOND_US
 """How long files stay for a backup that gives no sign of life."""
 DERIVED = "history/"
 """How tables begin that housekeeping makes anew from others."""
-_TRIES = 50
+_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)

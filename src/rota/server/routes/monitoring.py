@@ -124,6 +124,10 @@ def count_log(request: Request, endpoint: str) -> dict[str, int]:
 
 @router.get("/v1/endpoints/{endpoint}/parity", dependencies=needs("monitor.read"))
 def check_parity(request: Request, endpoint: str, rows: Number = compare.PARITY_ROWS) -> dict[str, Any]:
-    """Training == serving: features recomputed for logged predictions, and the cells that differ."""
+    """Training == serving: features recomputed for logged predictions, and the cells that differ; `not_compared` of versions that are gone."""
     platform = platform_of(request)
-    return compare.check_parity(platform.repositories, platform.formats, endpoint, rows=rows)
+    found = compare.check_parity(platform.repositories, platform.feed.pushes, endpoint, rows=rows)
+    if not found.rows and not found.not_compared:
+        raise NotFound(f"endpoint {endpoint!r} has no logged predictions yet", endpoint=endpoint)
+    told = {"different": len(found.differing), "outcome": found.outcome, "not_compared": found.not_compared, "examples": found.differing[:10]}
+    return {"rows": found.rows, "cells": found.cells} | told
