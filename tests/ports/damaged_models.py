@@ -168,9 +168,9 @@ def _array(drawn: random.Random, body: bytes) -> bytes:
         at = drawn.randrange(flat.size)
         if flat.dtype.names:
             field = drawn.choice(flat.dtype.names)
-            flat[field][at] = np.array(_number(drawn, float(flat[field][at]))).astype(flat.dtype[field])
+            flat[field][at] = np.array(float(_number(drawn, float(flat[field][at])))).astype(flat.dtype[field])
         else:
-            flat[at] = np.array(_number(drawn, float(flat[at]))).astype(flat.dtype)
+            flat[at] = np.array(float(_number(drawn, float(flat[at])))).astype(flat.dtype)
     buffer = io.BytesIO()
     np.save(buffer, flat[: max(len(flat) - 1, 0)] if drawn.random() < 0.1 else cells)
     return buffer.getvalue()
