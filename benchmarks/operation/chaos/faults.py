@@ -24,13 +24,20 @@ PAUSED_S = 2.5
 def kill(world: World, draw: random.Random) -> str:
     """kill -9 of one process, or of all of them at once; which."""
     chosen = draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-    pids = world.processes()
-    for pid in world.living() if chosen == EVERYTHING else [pids[chosen]]:
+    victims = world.living() if chosen == EVERYTHING else [world.processes()[chosen]]
+    known = [psutil.Process(pid) for pid in victims if psutil.pid_exists(pid)]
+    for pid in victims:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    if chosen != EVERYTHING:
-        until(lambda: not psutil.pid_exists(pids[chosen]) or psutil.Process(pids[chosen]).status() == psutil.STATUS_ZOMBIE, f"{chosen} is dead")
+    until(lambda: all(map(_is_dead, known)), f"{chosen} is dead")
     return chosen
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def pause(world: World, draw: random.Random) -> str:
