@@ -1,6 +1,6 @@
 # The two commands: `make demo` runs the closed loop on a year of flights, `make test` is what every change must pass.
-# `make slow` runs the tests that take longer than ten seconds each and asks every property of many new examples; `make coverage`
-# says which lines no test reaches, in one and a half times the time. CI runs all three.
+# `make slow` runs the tests that take longer than ten seconds each and asks every property of many examples; `make coverage`
+# says which lines no test reaches, in one and a half times the time. CI runs all three. `make fuzz` asks of new examples, as long as it is told.
 # Another Python stands beside the first: make test PYTHON=python3.13 VENV=.venv313
 # Needed beforehand: Python 3.11 or newer with venv, make, and a package registry. Nothing is installed outside of .venv.
 
@@ -16,10 +16,12 @@ EXTRAS := demo lightgbm onnx pickle postgres redis s3 sklearn tune ui xgboost
 # What a user asks of the demo, for example `make demo DEMO="--fast --keep"`
 DEMO ?=
 CHAOS ?=
+FUZZ ?=
+SECONDS ?= 300
 # Processes that tests run in
 JOBS ?= 2
 
-.PHONY: chaos demo test tests coverage slow check docs mutants peers lock wheel clean
+.PHONY: chaos demo test tests coverage slow fuzz check docs mutants peers lock wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rota demo $(DEMO)
@@ -38,6 +40,10 @@ chaos: $(VENV)/.dev
 
 slow: $(VENV)/.dev
 	$(BIN)/pytest -m 'slow or hypothesis' --hypothesis-profile=many -n $(JOBS) --dist loadfile
+
+# New examples instead of those that every change is held against: FUZZ="-k intake" chooses, SECONDS says how long each test looks
+fuzz: $(VENV)/.dev
+	ROTA_FUZZ_SECONDS=$(SECONDS) ROTA_FUZZ_EXAMPLES=200 $(BIN)/pytest -m 'hypothesis or fuzz' --hypothesis-profile=new -n $(JOBS) $(FUZZ)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

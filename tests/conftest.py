@@ -28,6 +28,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -50,10 +51,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(ROOT / ".pytest_cache" / "bytecode")
 sys.dont_write_bytecode = False
 
-# `make test` asks every property of the same few examples, `make slow` (--hypothesis-profile=many) of many new ones. How long
-# one of them takes depends on what else the machine does, and is no fault.
+# `make test` asks every property of the same few examples, `make slow` of the same many, `make fuzz` of new ones. How long one of them takes
+# depends on what else the machine does, and is no fault.
 settings.register_profile("few", max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("many", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("many", max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("new", max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("few")
 
 
@@ -160,13 +162,21 @@ def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "fuzz" in getattr(item, "fixturenames", ()):
+            item.add_marker("fuzz")
+
+
 @pytest.fixture
-def fuzz() -> Callable[[Callable[[int], object]], None]:
-    """Play random worlds, one a seed, for ROTA_FUZZ_SECONDS (default 20); what fails names its seed, and ROTA_FUZZ_SEED plays that one alone."""
-    alone, seconds = os.environ.get("ROTA_FUZZ_SEED"), float(os.environ.get("ROTA_FUZZ_SECONDS", "20"))
+def fuzz(request: pytest.FixtureRequest) -> Callable[[Callable[[int], object]], None]:
+    """Play random worlds, one a seed: the same ones for 20 seconds, or new ones for ROTA_FUZZ_SECONDS. What fails names its seed, and
+    ROTA_FUZZ_SEED plays that one alone."""
+    alone, seconds = os.environ.get("ROTA_FUZZ_SEED"), os.environ.get("ROTA_FUZZ_SECONDS")
+    first = int(alone) if alone else random.SystemRandom().randrange(10**9) if seconds else zlib.crc32(request.node.nodeid.encode())
 
     def run(play: Callable[[int], object]) -> None:
-        until, seed = time.monotonic() + seconds, int(alone) if alone else random.SystemRandom().randrange(10**9)
+        until, seed = time.monotonic() + float(seconds or 20), first
         while True:
             try:
                 play(seed)

@@ -43,6 +43,7 @@ AREAS = sorted(
     }
 )
 EXAMPLES = int(os.environ.get("ROTA_FUZZ_EXAMPLES", "5"))
+NEW = "ROTA_FUZZ_EXAMPLES" in os.environ
 
 
 def area_of(path: str) -> str:
@@ -73,7 +74,9 @@ def with_known_names(values: Any, draw: Any) -> Any:
 
 def check(operation: Any, sessions: list[requests.Session], base_url: str, examples: int) -> None:
     @given(data=st.data())
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], derandomize=True, database=None)
+    @settings(
+        max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], derandomize=not NEW, database=None
+    )
     def hold(data: Any) -> None:
         case = data.draw(operation.as_strategy())
         case.path_parameters = with_known_names(case.path_parameters, data.draw)
@@ -91,6 +94,7 @@ def operations(schema: Mapping[str, Any]) -> Iterator[Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.fuzz
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("area", AREAS)
 def test_no_operation_fails_and_each_answers_as_described(area: str, shared: Any, stranger: Any, roles: list[requests.Session]) -> None:

@@ -1,8 +1,7 @@
 """Corrections that move a row to another entity or another time, late and repeated rows: online is offline is a brute force.
 
 The oracle is a list of what was received: (from when it is online, created, row). It knows nothing of stores: what stands for an
-entity at a moment is the newest row (by event time, then creation, then id) among the versions that count then. `ROTA_FUZZ_SECONDS` says how long
-the slow test looks (default 20).
+entity at a moment is the newest row (by event time, then creation, then id) among the versions that count then.
 """
 
 import random

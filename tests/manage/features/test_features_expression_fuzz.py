@@ -1,7 +1,5 @@
 """Random feature SQL over sentinels, zeros of both signs and the ends of the integers: row form, column form (all rows at once, and one by
 one), the rules of `operators` written a second time, and DuckDB where its rules are the same; bit for bit.
-
-`make slow` looks for ROTA_FUZZ_SECONDS (default 20); a failure names its seed, and ROTA_FUZZ_SEED=N looks at that one alone.
 """
 
 import math

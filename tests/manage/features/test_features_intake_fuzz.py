@@ -1,8 +1,4 @@
-"""Random files taken in at random sizes, with processes that die on the way, against a second parser written down character by character.
-
-`make slow` looks for ROTA_FUZZ_SECONDS (default 20): `ROTA_FUZZ_SECONDS=3600 pytest -m slow -k intake_fuzz` looks for an hour. A failure
-names its seed; ROTA_FUZZ_SEED=N looks at that one alone.
-"""
+"""Random files taken in at random sizes, with processes that die on the way, against a second parser written down character by character."""
 
 import csv
 import functools

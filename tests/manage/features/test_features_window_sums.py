@@ -1,7 +1,6 @@
 """Sums and means over windows, online and offline, against fractions: the sum of the real numbers, rounded once, bit for bit.
 
-Whatever the column of the other entities holds, whatever was corrected and how late it came. `make slow` looks for
-ROTA_FUZZ_SECONDS (default 20); a failure names its seed, and ROTA_FUZZ_SEED=N looks at that one alone.
+Whatever the column of the other entities holds, whatever was corrected and how late it came.
 """
 
 import functools
