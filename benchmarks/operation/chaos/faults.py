@@ -24,7 +24,7 @@ PAUSED_S = 2.5
 def kill(world: World, draw: random.Random) -> str:
     """kill -9 of one process, or of all of them at once; which."""
     chosen = draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-    victims = world.living() if chosen == EVERYTHING else [world.processes()[chosen]]
+    victims = world.living() if chosen == EVERYTHING else [until(lambda: world.processes()[chosen], f"{chosen} is up")]
     known = [psutil.Process(pid) for pid in victims if psutil.pid_exists(pid)]
     for pid in victims:
         with suppress(ProcessLookupError):
@@ -43,7 +43,7 @@ def _is_dead(process: psutil.Process) -> bool:
 def pause(world: World, draw: random.Random) -> str:
     """SIGSTOP past the lease, then SIGCONT: the process goes on as if nothing had happened."""
     chosen = draw.choice(["worker-0", "worker-0", "server", "serve-0"])
-    pid = world.processes()[chosen]
+    pid = until(lambda: world.processes()[chosen], f"{chosen} is up")
     os.kill(pid, signal.SIGSTOP)
     time.sleep(PAUSED_S)
     with suppress(ProcessLookupError):
