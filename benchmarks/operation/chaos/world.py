@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +30,22 @@ def until(true: Callable[[], Any], what: str, *, within_s: float = SOON_S) -> An
                 return found
         time.sleep(0.05)
     raise AssertionError(f"waited {within_s:g} s in vain until {what}")
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether there is such a process; one that is dead and that nobody has waited for yet is not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return False
 
 
 @dataclass
@@ -112,7 +130,10 @@ class World:
 
     def _whole(self) -> bool:
         names = self.processes()
-        return {SUPERVISOR, "server", "worker-0", "serve-0"} <= names.keys() and all(psutil.pid_exists(pid) for pid in names.values())
+        if not {SUPERVISOR, "server", "worker-0", "serve-0"} <= names.keys() or not all(map(_is_alive, names.values())):
+            return False
+        ports = json.loads((self.home / "ports.json").read_text())
+        return _answers(f"http://127.0.0.1:{ports['control']}/readyz") and _answers(f"http://127.0.0.1:{ports['prediction']}/v2/health/ready")
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
