@@ -2,7 +2,7 @@
 
 import pytest
 
-from rota.errors import NotFound
+from rota.errors import InvalidInput, NotFound
 from rota.manage.signals import labels, prediction_log
 from rota.monitor import compare
 from rota.ports.metadata import Batch
@@ -56,6 +56,8 @@ def test_there_is_nothing_to_compare_before_there_are_predictions_and_labels(wor
     with pytest.raises(NotFound, match="no labelled predictions"):
         compare.by_month(repositories, formats, "ice", world.versions()[0])
     assert compare.check_parity(repositories, world.platform.feed.pushes, "ice").outcome == "inconclusive"
+    with pytest.raises(InvalidInput, match="rows=0"):
+        compare.check_parity(repositories, world.platform.feed.pushes, "ice", rows=0)
 
 
 def test_a_feature_that_was_never_there_is_compared_as_null(world):

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from rota.errors import NotFound
+from rota.errors import InvalidInput, NotFound
 from rota.manage.features.expressions.operators import DTYPES
 from rota.manage.features.join.parity import parity
 from rota.manage.features.materialization import materialization_log
@@ -63,6 +63,8 @@ def check_parity(repositories: Repositories, pushes: Pushes, endpoint: str, *, r
 
     `rows` predictions are taken evenly spread over the log, or its newest. What the journal holds is flushed before: serving saw it.
     """
+    if rows < 1:
+        raise InvalidInput(f"rows={rows}: at least one prediction is compared", rows=rows)
     prediction_log.flush(repositories.journal, repositories.tables, endpoint)
     logged = prediction_log.read(repositories.tables, endpoint, 0, _end(repositories))
     logged = logged.filter((pl.col("role") != "shadow") & (pl.col("error") == ""))
