@@ -3,13 +3,16 @@
 import math
 
 import msgspec
+import numpy as np
+import polars as pl
 import pytest
 
 from rota.deploy import judge
 from rota.errors import InvalidInput
 from rota.manage.signals import labels
+from rota.ports.metadata import Batch
 from rota.records.check import CheckResult, combined
-from rota.records.release import Analysis, Canary, Endpoint, Rollout, error_rate, latency_p95, metric
+from rota.records.release import Analysis, Canary, Endpoint, Release, Rollout, error_rate, latency_p95, metric
 from rota.records.signal import Label
 from rota.records.time import HOUR_US
 from rota.testing.story import NOON_US
@@ -79,6 +82,56 @@ def test_a_canary_is_timed_by_its_own_answers_however_quick_its_shadow_is(place,
     assert found.outcome == outcome
     if outcome == "inconclusive":
         assert (found.missing, found.state) == ("29 answers of the candidate and 1000 of stable, 30 needed of each", "learning")
+
+
+def arm(random, rows, factor):
+    at_us = np.sort(random.integers(0, 10**9, rows))
+    return pl.DataFrame({"period": 0, "at_us": at_us, "latency_us": (random.lognormal(8, 0.5, rows) * factor).astype(np.int64)})
+
+
+def ever_failed(candidate, stable, ratio):
+    looks = ([each.filter(pl.col("at_us") < until) for each in (candidate, stable)] for until in range(10**8, 10**9 + 1, 10**8))
+    return any(judge.judged_latency(latency_p95(ratio=ratio), *look)[0] == "fail" for look in looks)
+
+
+def test_a_candidate_exactly_at_the_ratio_is_rarely_proven_slow_however_often_one_looks():
+    random = np.random.default_rng(1)
+    failed = sum(ever_failed(arm(random, 1_000, 1.2), arm(random, 4_000, 1.0), 1.2) for _ in range(60))
+    assert failed <= 60 * judge.ALPHA
+
+
+def test_a_third_slower_is_found_and_as_quick_is_cleared():
+    random = np.random.default_rng(2)
+    assert sum(ever_failed(arm(random, 5_000, 1.3), arm(random, 20_000, 1.0), 1.2) for _ in range(10)) >= 9
+    cleared = judge.judged_latency(latency_p95(ratio=1.2), arm(random, 3_000, 1.0), arm(random, 12_000, 1.0))
+    assert cleared[0] == "pass"
+
+
+def test_one_answer_in_a_hundred_that_takes_ten_times_as_long_is_no_slower_95th_percentile():
+    candidate = pl.DataFrame({"period": 0, "at_us": range(4_000), "latency_us": [10_000 if n % 100 == 0 else 1_000 for n in range(4_000)]})
+    stable = pl.DataFrame({"period": 0, "at_us": range(4_000), "latency_us": [1_000] * 4_000})
+    assert judge.judged_latency(latency_p95(ratio=1.2), candidate, stable)[0] == "pass"
+    assert judge.judged_latency(latency_p95(ratio=1.2), candidate.with_columns(latency_us=pl.lit(1_300)), stable)[0] == "fail"
+
+
+def test_a_bad_hour_for_all_after_the_split_changed_speaks_against_nobody(place):
+    """Together the candidate looks worse: it had most of its traffic when everything failed."""
+    batch = Batch()
+    for number, since_us in enumerate((NOON_US, NOON_US + HOUR_US)):
+        batch.create(Release("delay", number, (), "", since_us, ROLLOUT.id))
+    place.repositories.metadata.commit(batch)
+    place.ask(3_800)
+    place.ask(200, number=2, role="canary")
+    place.clock.advance(NOON_US + HOUR_US + 1)
+    both(place, 2_000, stable={"errors": 400}, canary={"errors": 400})
+    assert verdict(place, error_rate(margin=0.01)).outcome != "fail"
+
+
+def test_a_few_failures_are_never_too_many(place):
+    place.ask(5_000)
+    place.ask(20, number=2, role="canary", errors=9)
+    assert verdict(place, error_rate(margin=0.01, at_least=10)).outcome == "inconclusive"
+    assert verdict(place, error_rate(margin=0.01, ratio=1.0, at_least=9)).outcome == "fail"
 
 
 def test_in_the_shadow_stage_the_mirrored_predictions_are_timed(place):

@@ -104,6 +104,8 @@ NEVER = [
     ),
     ('endpoint(analysis=[rota.error_rate(margin=float("nan"))])', r"rollout.analysis\[0\].bound = nan"),
     ("endpoint(analysis=[rota.error_rate(margin=2)])", r"margin = 2 is a difference of shares"),
+    ("endpoint(analysis=[rota.error_rate(ratio=0.5)])", r"ratio = 0.5 is how many times as often it may fail"),
+    ("endpoint(analysis=[rota.error_rate(at_least=-1)])", r"at_least = -1 is a number of failures"),
     ("endpoint(analysis=[rota.latency_p95(ratio=0)])", r"ratio = 0 must be positive"),
     ('endpoint(hold="0s", analysis=[rota.latency_p95()])', r"judged before it had any traffic"),
     ("endpoint(patience=-1)", r"patience = -1"),

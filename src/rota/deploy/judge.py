@@ -1,10 +1,13 @@
 """The judge of a rollout: is the candidate worse than allowed, by everything logged since the rollout began?
 
-Each analysis compares candidate and stable by a one-sided confidence sequence with a bound, so it may be evaluated at every step
-and whenever a person looks without growing the error: `fail` and `pass` are each wrong with probability at most ALPHA over the
-whole rollout, and what the data cannot decide yet is `inconclusive`, with what is missing. A prediction that the candidate both
-answered and mirrored is one observation, its answer's.
+Each analysis is a test that is valid at every look, with what it allows as its null: it may be evaluated at every step and whenever a person
+looks without growing the error. `fail` and `pass` are each wrong with probability at most ALPHA over the whole rollout, and what the data
+cannot decide yet is `inconclusive`, with what is missing. Errors and slow answers are compared as counts within each split of the traffic
+(`stats.count_evidence`). A prediction that the candidate both answered and mirrored is one observation, its answer's.
 """
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -13,15 +16,19 @@ from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
 from rota.manage.signals import labels, prediction_log
 from rota.records.check import CheckResult, CheckState, Judgement
-from rota.records.release import Analysis, Endpoint, Rollout
+from rota.records.release import Analysis, Endpoint, Release, Rollout
 from rota.records.time import HOUR_US, Micros
-from rota.stats import sequential
+from rota.stats import count_evidence, sequential
+from rota.stats.count_evidence import ArmCounts
 from rota.stats.losses import LOSSES
 
 ALPHA = 0.05
 ROWS_TUNED_FOR = 2_000
 SLICES_TUNED_FOR = 72
 LEAST_ROWS = 30
+FIRST_BLOCK, BLOCKS_GROW = 40, 1.5
+"""Answers of the stable version after which its 95th percentile is taken for the first time, and how much later each next time."""
+SLOW = 0.05
 
 
 def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *, now_us: Micros) -> list[CheckResult]:
@@ -34,7 +41,15 @@ def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *,
     rows = labels.joined(repositories.tables, endpoint.name, rollout.started_us, now_us + 1, known_until_us=now_us, features=False).filter(
         pl.col("model") == rollout.model
     )
+    rows = rows.with_columns(_period(repositories, rollout, now_us))
     return [_ANALYSES[analysis.kind](analysis, rows, rollout) for analysis in endpoint.rollout.analysis] or [_answers(rows, rollout)]
+
+
+def _period(repositories: Repositories, rollout: Rollout, now_us: Micros) -> pl.Expr:
+    """The column `period`: which of the rollout's releases, each with a split of its own, was there when a prediction was made."""
+    releases = repositories.metadata.find(Release, {"endpoint": rollout.endpoint})
+    begins = sorted(release.since_us for release in releases if release.rollout == rollout.id and release.since_us <= now_us)
+    return sum((pl.col("at_us") >= since_us for since_us in begins), pl.lit(0)).cast(pl.Int64).alias("period")
 
 
 def _answers(rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
@@ -53,30 +68,83 @@ def _answers(rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
 
 
 def _error_rate(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
-    """Share of failed predictions, candidate (canary and shadow) minus stable."""
-    arms = [(int((arm["error"] != "").sum()), arm.height) for arm in _arms(rows, rollout)]
-    level = sequential.Level(ALPHA / 2, ROWS_TUNED_FOR)
-    interval = sequential.difference_of_proportions(arms[0], arms[1], level)
+    """Share of failed predictions of the candidate (canary and shadow) against `ratio` times the stable one's plus `bound`."""
+    candidate, stable = _arms(rows, rollout)
+    failed = pl.col("error") != ""
+    (hits, tried), (misses, asked) = arms = [(int(arm.select(failed.sum()).item()), arm.height) for arm in (candidate, stable)]
+    outcome, interval = judged_errors(analysis, ArmCounts(hits, tried, misses, asked), _counts(candidate, stable, failed, failed))
+    limit = f"allowed {analysis.bound:g}" if analysis.ratio == 1 else f"allowed {analysis.ratio:g} times that plus {analysis.bound:g}"
     text = f"error rate {_share(arms[0])} against {_share(arms[1])}"
-    return _result(analysis, interval, text, allowed=analysis.bound, missing=_few(arms[0][1], arms[1][1], "predictions"))
+    return _result(analysis, interval, text, outcome=outcome, allowed=limit, bound=analysis.bound, missing=_few(tried, asked, "predictions"))
+
+
+def judged_errors(analysis: Analysis, total: ArmCounts, periods: Sequence[ArmCounts]) -> tuple[Judgement, sequential.Interval]:
+    """The outcome on errors by now, and the difference from what `ratio` alone allows, with its bounds.
+
+    Two tests share ALPHA: one of counts, which is sharp where errors are rare and gets most of it, and one of the difference, which also tells
+    where the stable version never fails. For the counts the allowed difference is a multiple of the stable version's rate as it was seen.
+    """
+    interval = count_evidence.share_difference(periods, sequential.Level(ALPHA / 5, ROWS_TUNED_FOR), ratio=analysis.ratio)
+    most = analysis.ratio + analysis.bound * (total.stable_rows + 2) / (total.stable_hits + 1)
+    worse = interval.lower > analysis.bound or count_evidence.log_evidence(periods, most, "above") >= _ENOUGH
+    fine = interval.upper <= analysis.bound or count_evidence.log_evidence(periods, most, "below") >= _ENOUGH
+    if worse == fine or (worse and total.candidate_hits < analysis.at_least):
+        return "inconclusive", interval
+    return "fail" if worse else "pass", interval
 
 
 def _latency(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
-    """Share of candidate answers slower than `bound` times the stable 95th percentile; five in a hundred are allowed.
+    """How often candidate answers are slower than `bound` times the stable 95th percentile, against how often stable ones exceed it.
 
     While the candidate answers requests only these are timed: a mirrored prediction waits for nobody and takes other time.
     """
     candidate, stable = (arm.filter(pl.col("error") == "") for arm in _arms(rows, rollout))
     timed = candidate if rollout.state == "shadow" else candidate.filter(pl.col("role") == "canary")
-    interval = sequential.share_slower(
-        timed["latency_us"].to_numpy(), stable["latency_us"].to_numpy(), ratio=analysis.bound, level=sequential.Level(ALPHA, ROWS_TUNED_FOR)
-    )
+    missing = _few(timed.height, stable.height, "mirrored predictions" if rollout.state == "shadow" else "answers")
+    outcome, interval = judged_latency(analysis, timed, stable)
     p95 = [float(arm["latency_us"].quantile(0.95) or 0) / 1_000 for arm in (timed, stable)]
     text = f"latency p95 {p95[0]:.2f} ms against {p95[1]:.2f} ms"
     if np.isfinite(interval.estimate):
         text += f", {interval.estimate:.1%} slower than {analysis.bound:g} times that"
-    what = "mirrored predictions" if rollout.state == "shadow" else "answers"
-    return _result(analysis, interval, text, allowed=0.05, missing=_few(timed.height, stable.height, what))
+    return _result(analysis, interval, text, outcome="inconclusive" if missing else outcome, allowed=f"allowed {SLOW:g}", bound=SLOW, missing=missing)
+
+
+def judged_latency(analysis: Analysis, candidate: pl.DataFrame, stable: pl.DataFrame) -> tuple[Judgement, sequential.Interval]:
+    """The outcome on the columns `period`, `at_us` and `latency_us` of both arms, and the candidate's share of slow answers with its bounds,
+    where the stable version's is SLOW. A percentile is that of the stable answers before, so what is held against it does not choose it."""
+    found = count_evidence.rate_ratio(_slow_counts(candidate, stable, analysis.bound), alpha=ALPHA)
+    interval = sequential.Interval(SLOW * found.estimate, SLOW * found.lower, SLOW * found.upper, candidate.height)
+    return "fail" if found.lower > 1 else "pass" if found.upper <= 1 else "inconclusive", interval
+
+
+def _counts(candidate: pl.DataFrame, stable: pl.DataFrame, hit: pl.Expr, stable_hit: pl.Expr, *by: str) -> list[ArmCounts]:
+    """Hits and rows of both arms in each period."""
+    keys = ["period", *by]
+    ours = candidate.group_by(keys).agg(hit.sum().alias("hits"), pl.len().alias("rows"))
+    theirs = stable.group_by(keys).agg(stable_hit.sum().alias("stable_hits"), pl.len().alias("stable_rows"))
+    both = ours.join(theirs, on=keys, how="inner").sort(keys).select("hits", "rows", "stable_hits", "stable_rows")
+    return [ArmCounts(*row) for row in both.iter_rows()]
+
+
+def _slow_counts(candidate: pl.DataFrame, stable: pl.DataFrame, ratio: float) -> list[ArmCounts]:
+    """Slow answers of both arms, in blocks of time that begin with a new percentile of the stable answers before."""
+    usual = stable.sort("at_us", maintain_order=True)
+    spread = (np.arange(usual.height) * _GOLDEN) % 1.0 - 0.5  # times come in whole microseconds: equal ones are told apart
+    times = usual["latency_us"].to_numpy() + spread
+    begins, limits = [], []
+    size = float(FIRST_BLOCK)
+    while size < usual.height:
+        begins.append(int(usual["at_us"][int(size)]))
+        limits.append(float(np.quantile(times[: int(size)], 1 - SLOW)))
+        size *= BLOCKS_GROW
+    if not begins:
+        return []
+    edges, bounds = np.array(begins), np.array([math.inf, *limits])
+    own = usual.with_columns(pl.Series("block", np.searchsorted(edges, usual["at_us"].to_numpy(), side="right")), pl.Series("time", times))
+    other = candidate.with_columns(pl.Series("block", np.searchsorted(edges, candidate["at_us"].to_numpy(), side="right")))
+    own = own.with_columns(pl.Series("limit", bounds[own["block"].to_numpy()])).filter(pl.col("block") > 0)
+    other = other.with_columns(pl.Series("limit", bounds[other["block"].to_numpy()])).filter(pl.col("block") > 0)
+    return _counts(other, own, pl.col("latency_us") > ratio * pl.col("limit"), pl.col("time") > pl.col("limit"), "block")
 
 
 def _metric(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
@@ -94,7 +162,8 @@ def _metric(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckRe
     estimate = f"{interval.estimate:+.4f}" if interval.n else "not known yet"
     text = f"{analysis.metric} {estimate} against stable on the same {paired} predictions in {interval.n} hours"
     missing = "" if interval.n >= LEAST_ROWS else f"{interval.n} hours with labels of predictions that both versions made, {LEAST_ROWS} needed"
-    return _result(analysis, interval, text, allowed=analysis.bound, missing=missing)
+    outcome: Judgement = "fail" if interval.lower > analysis.bound else "pass" if interval.upper <= analysis.bound else "inconclusive"
+    return _result(analysis, interval, text, outcome=outcome, allowed=f"allowed {analysis.bound:g}", bound=analysis.bound, missing=missing)
 
 
 def paired_hours(rows: pl.DataFrame, rollout: Rollout, loss: str) -> pl.DataFrame:
@@ -121,20 +190,23 @@ def _few(candidate: int, stable: int, what: str) -> str:
     return "" if min(candidate, stable) >= LEAST_ROWS else f"{candidate} {what} of the candidate and {stable} of stable, {LEAST_ROWS} needed of each"
 
 
-def _result(analysis: Analysis, interval: sequential.Interval, text: str, *, allowed: float, missing: str) -> CheckResult:
-    outcome: Judgement = "fail" if interval.lower > allowed else "pass" if interval.upper <= allowed else "inconclusive"
-    observed, lower, upper = (float(bound) if np.isfinite(bound) else None for bound in (interval.estimate, interval.lower, interval.upper))
-    shown = f" (interval {lower:+.4f} to {upper:+.4f}, allowed {allowed:g})" if lower is not None and upper is not None else ""
+def _result(
+    analysis: Analysis, interval: sequential.Interval, text: str, *, outcome: Judgement, allowed: str, bound: float, missing: str
+) -> CheckResult:
+    observed, lower, upper = (float(each) if np.isfinite(each) else None for each in (interval.estimate, interval.lower, interval.upper))
+    shown = f" (interval {lower:+.4f} to {upper:+.4f}, {allowed})" if lower is not None and upper is not None else ""
     state: CheckState = "learning" if missing else "watching"
     if outcome != "inconclusive":
         missing, state = "", "watching"
-    why = missing or f"the interval holds the allowed {allowed:g}" if outcome == "inconclusive" else ""
+    why = missing or f"the data speak neither for nor against what is {allowed}" if outcome == "inconclusive" else ""
     message = f"{text}{shown}: {outcome}{missing and f', {missing}'}"
-    return CheckResult(analysis.kind, outcome, message, analysis.metric, why, state, observed, lower, upper, allowed, interval.n)
+    return CheckResult(analysis.kind, outcome, message, analysis.metric, why, state, observed, lower, upper, bound, interval.n)
 
 
 def _share(arm: tuple[int, int]) -> str:
     return f"{arm[0]}/{arm[1]}"
 
 
+_ENOUGH = math.log(1 / (ALPHA - ALPHA / 5))
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _ANALYSES = {"error_rate": _error_rate, "latency_p95": _latency, "metric": _metric}

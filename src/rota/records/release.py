@@ -16,13 +16,16 @@ RolloutState = Literal["shadow", "canary", "promoted", "rolled_back"]
 class Analysis(Record, frozen=True):
     """One question the judge asks of a rollout before each step.
 
-    error_rate: candidate - stable may exceed `bound` by chance only. latency_p95: candidate / stable at most `bound`.
-    metric: the candidate's loss may be worse than the stable one's by at most `bound`, on the same labelled predictions.
+    error_rate: the candidate's share of failures at most `ratio` times the stable one's plus `bound`; below `at_least` failures it is never
+    too large. latency_p95: candidate / stable at most `bound`. metric: the candidate's loss may be worse than the stable one's by at most
+    `bound`, on the same labelled predictions.
     """
 
     kind: Literal["error_rate", "latency_p95", "metric"]
     bound: float
     metric: str = ""
+    ratio: float = 1.0
+    at_least: int = 0
 
 
 class Canary(Record, frozen=True):
@@ -144,9 +147,13 @@ class Rollout(Record, frozen=True):
         return self.commands[-1] if self.ended_us is None and self.commands and self.commands[-1].verb == "pause" else None
 
 
-def error_rate(*, margin: float = 0.01) -> Analysis:
-    """The candidate's share of failed predictions may exceed the stable one's by at most `margin`."""
-    return Analysis("error_rate", margin)
+def error_rate(*, margin: float = 0.01, ratio: float = 1.0, at_least: int = 5) -> Analysis:
+    """The candidate's share of failed predictions may be at most `ratio` times the stable one's plus `margin`.
+
+    Below `at_least` failures a candidate is never rolled back for it. A share that is usually small wants a small margin: `margin=0.001` finds
+    four times 0.5 % in an hour with 20 requests a minute, and `ratio=2, margin=0` allows twice as many as the stable version has.
+    """
+    return Analysis("error_rate", margin, ratio=ratio, at_least=at_least)
 
 
 def latency_p95(*, ratio: float = 1.2) -> Analysis:

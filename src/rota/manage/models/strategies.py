@@ -61,8 +61,13 @@ def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None) -
     field = f"analysis[{number}] {analysis.kind}"
     if not math.isfinite(analysis.bound):
         yield f"{field}: its bound is {analysis.bound}; give a finite number"
-    elif analysis.kind == "error_rate" and not 0 <= analysis.bound < 1:
-        yield f"{field}: margin = {analysis.bound:g} is a difference of shares; give a number from 0 to below 1"
+    elif analysis.kind == "error_rate":
+        if not 0 <= analysis.bound < 1:
+            yield f"{field}: margin = {analysis.bound:g} is a difference of shares; give a number from 0 to below 1"
+        if not 1 <= analysis.ratio < math.inf:
+            yield f"{field}: ratio = {analysis.ratio:g} is how many times as often it may fail; give a number from 1"
+        if analysis.at_least < 0:
+            yield f"{field}: at_least = {analysis.at_least} is a number of failures; give 0 or more"
     elif analysis.kind == "latency_p95" and analysis.bound <= 0:
         yield f"{field}: ratio = {analysis.bound:g} must be positive; 1.2 allows a fifth more"
     if analysis.kind != "metric":
