@@ -237,7 +237,13 @@ def _staging(home: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         os.sync()  # everything is on disk before the home is there
-        folder.rename(home)
+        try:
+            folder.rename(home)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise Refused(
+                f"{home} came into being while it was restored ({error.strerror}); end what made it, and restore again", home=str(home)
+            ) from error
         sync_directory(home.parent)
     finally:
         os.close(descriptor)

@@ -115,3 +115,22 @@ def test_a_second_one_on_the_same_home_is_refused_in_one_line(up):
     assert second.returncode == 1
     assert "is already up" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_a_home_has_one_supervisor_also_when_somebody_removed_its_lock(up):
+    (up.home / "up.lock").unlink()
+    environment = {**os.environ, "ROTA_HOME": str(up.home), "ROTA_CONTROL_PORT": "0", "ROTA_PREDICTION_PORT": "0"}
+    second = subprocess.run([sys.executable, "-m", "rota.cli", "up"], env=environment, capture_output=True, text=True, timeout=SOON_S, check=False)
+    assert second.returncode == 1
+    assert "is already up" in second.stderr
+    (up.home / "up.lock").unlink()
+    down = subprocess.run([sys.executable, "-m", "rota.cli", "down"], env=environment, capture_output=True, text=True, timeout=SOON_S, check=False)
+    assert "ended   supervisor, server, worker-0, serve-0" in down.stdout, down.stderr
+    assert up.process.wait(SOON_S) == 0
+
+
+def test_where_it_listens_is_said_again_when_the_file_was_removed(up):
+    before = up.ports()
+    (up.home / "ports.json").unlink()
+    until((up.home / "ports.json").exists, "it is there again")
+    assert up.ports() == before

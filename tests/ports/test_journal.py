@@ -1,6 +1,7 @@
 """Journal: the law over every journal, and what only files can get wrong."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from rota.backends.memory.journal import MemoryJournal
 from rota.backends.storage import segment_journal
 from rota.backends.storage.segment_journal import SegmentJournal
+from rota.errors import Unavailable
 from rota.testing.journal import JournalContract, entries
 
 HEADER_BYTES = 12
@@ -177,6 +179,7 @@ import resource, sys
 from pathlib import Path
 from rota.backends.storage.segment_journal import SegmentJournal
 from rota.errors import Unavailable
+from rota.errors import Unavailable
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
 journal = SegmentJournal(Path(sys.argv[1]))
 stored = 0
@@ -195,3 +198,41 @@ def test_a_full_disk_is_unavailable_and_what_was_acknowledged_stays(tmp_path: Pa
     said = subprocess.run([sys.executable, "-c", FILL, str(tmp_path)], capture_output=True, text=True, check=True).stdout.splitlines()
     assert all("limit is reached" in line and "free space" in line for line in said[:-1])
     assert said[-1] == "4 4 {400}"
+
+
+def taken_away(how: str, root: Path, segment: str) -> None:
+    path = root / "log" / segment
+    if how == "the journal is removed":
+        shutil.rmtree(root)
+    elif how == "the segment is moved":
+        path.rename(path.with_suffix(".old"))
+    elif how == "the segment is cut":
+        os.truncate(path, HEADER_BYTES + 1)
+    else:
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("how", ["the journal is removed", "the segment is moved", "the segment is cut", "the segment is emptied as logrotate does"])
+def test_what_is_acknowledged_after_a_segment_was_taken_away_is_there_and_it_is_told(tmp_path: Path, how: str) -> None:
+    root = tmp_path / "home" / "journal"
+    writer, reader = SegmentJournal(root), SegmentJournal(root)
+    segment, end = writer.append("log", [b"before"])
+    taken_away(how, root, segment)
+    for number in range(3):
+        writer.append("log", [b"after %d" % number])
+    assert entries(reader, "log", {segment: end}) == [b"after 0", b"after 1", b"after 2"]
+    told = [each.reason for each in reader.damaged() if each.segment == segment]
+    assert any("while it was written" in reason and "lost unless it is put back" in reason for reason in told), told
+    assert reader.streams() == ["log"]
+
+
+def test_a_home_that_was_moved_while_it_is_up_is_not_begun_a_second_time(tmp_path: Path) -> None:
+    writer = SegmentJournal(tmp_path / "home" / "journal")
+    writer.append("log", [b"before"])
+    (tmp_path / "home").rename(tmp_path / "moved")
+    with pytest.raises(Unavailable, match="journal"):
+        writer.append("log", [b"after"])
+    assert not (tmp_path / "home").exists()
+    (tmp_path / "moved").rename(tmp_path / "home")
+    writer.append("log", [b"after"])
+    assert entries(SegmentJournal(tmp_path / "home" / "journal"), "log") == [b"before", b"after"]

@@ -225,3 +225,30 @@ def test_finding_by_an_index_field_reads_no_other_rows(file: Path) -> None:
     plan = sql(file, "EXPLAIN QUERY PLAN SELECT body FROM alias WHERE since_us = 7")
     assert "alias_since_us" in str(plan)
     assert metadata.find(Alias, {"since_us": 7}) == [alias("a7", since_us=7)]
+
+
+def moved(file: Path, away: str, to: str) -> None:
+    for end in ("", "-wal", "-shm"):
+        each = file.with_name(f"{away}{end}")
+        if each.exists():
+            each.rename(file.with_name(f"{to}{end}"))
+
+
+def test_nothing_is_committed_into_a_file_that_was_removed_or_exchanged_while_it_is_open(file: Path) -> None:
+    metadata, other = SqlMetadata(file), SqlMetadata(file.with_name("other.db"))
+    store(metadata, alias("before"))
+    store(other, alias("of the other"))
+    other.close()
+    moved(file, file.name, "aside.db")
+    with pytest.raises(Unavailable, match="nobody removed it"):
+        store(metadata, alias("after"))
+    with pytest.raises(Unavailable, match="nobody removed it"):
+        metadata.find(Alias)
+    assert not file.exists(), "an empty store in its place would look like a platform that knows nothing"
+    moved(file, "other.db", file.name)
+    store(metadata, alias("after"))
+    assert [each.alias for each in SqlMetadata(file).find(Alias)] == ["after", "of the other"]
+    moved(file, file.name, "other.db")
+    moved(file, "aside.db", file.name)
+    store(metadata, alias("at last"))
+    assert [each.alias for each in SqlMetadata(file).find(Alias)] == ["at last", "before"]

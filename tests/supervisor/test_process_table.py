@@ -67,3 +67,19 @@ def test_the_supervisor_is_who_holds_the_lock(tmp_path, holds):
         process.kill()
         process.wait()
         lock.close()
+
+
+@pytest.mark.parametrize(("words", "is_ours"), [(["/opt/bin/rota", "up"], True), (["-m", "rota.cli", "up"], True), (["tmpfiles", "--clean"], False)])
+def test_the_supervisor_is_known_by_the_lock_on_its_home_too_and_not_taken_for_another_program(tmp_path, words, is_ours):
+    lock_it = f"import fcntl, os; fcntl.flock(os.open({str(tmp_path)!r}, os.O_RDONLY), fcntl.LOCK_EX); {SLEEP}"
+    process = subprocess.Popen([sys.executable, "-c", lock_it, *words], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    try:
+        found = supervisor_of(tmp_path)
+        assert (found.pid if found else None) == (process.pid if is_ours else None)
+        if found:
+            found.close()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

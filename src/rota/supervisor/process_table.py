@@ -1,8 +1,8 @@
 """Which processes of a home there are, read from the kernel: no pid in a file is trusted, because numbers are given again.
 
 A child is known by its command line (`rota.cli serve --name serve-0`) and by home and generation in its environment, the
-supervisor by the lock that it holds. A signal goes through a pidfd that was opened before both were looked at, so it cannot meet a
-stranger that was given the number in between.
+supervisor by the locks that it holds: on HOME/up.lock, and on the directory itself, for somebody may remove a file. A signal goes
+through a pidfd that was opened before both were looked at, so it cannot meet a stranger that was given the number in between.
 """
 
 import os
@@ -58,13 +58,12 @@ def children_of(home: Path) -> list[HomeProcess]:
 
 def supervisor_of(home: Path, published: Iterable[int] = ()) -> HomeProcess | None:
     """The process that holds the home's lock. `published` are pids to look at where the kernel's table of locks cannot be read."""
-    lock = home.resolve() / LOCK
-    try:
-        held = lock.stat()
-    except OSError:
-        return None
-    for pid in dict.fromkeys([*_lockers(held.st_ino), *published]):
-        if pid == os.getpid() or (pidfd := _pidfd(pid)) is None:
+    place = home.resolve()
+    lock, directory = _stat(place / LOCK), _stat(place)
+    suspects = [(pid, lock) for pid in dict.fromkeys([*_lockers(lock), *published])]
+    suspects += [(pid, directory) for pid in _lockers(directory) if _is_up(pid)]  # others may lock a directory too
+    for pid, held in suspects:
+        if held is None or pid == os.getpid() or (pidfd := _pidfd(pid)) is None:
             continue
         if _has_open(pid, held):
             return HomeProcess(pid, pidfd, "up", "supervisor")
@@ -124,14 +123,29 @@ def _pidfd(pid: int) -> int | None:
         return None
 
 
-def _lockers(inode: int) -> list[int]:
+def _is_up(pid: int) -> bool:
+    """Whether its command line is that of a `rota up`, however it was called."""
+    words = _words(pid, "cmdline")
+    return "up" in words and any(word == "rota.cli" or Path(word).name == "rota" for word in words)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _lockers(file: os.stat_result | None) -> list[int]:
     """Pids that the kernel says hold a lock on a file with this inode; whether it is the same file is for the caller to look at."""
+    if file is None:
+        return []
     try:
         lines = (PROC / "locks").read_text().splitlines()
     except OSError:
         return []
     fields = [line.split() for line in lines if "->" not in line]
-    return [int(words[4]) for words in fields if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode) and int(words[4]) > 0]
+    return [int(words[4]) for words in fields if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(file.st_ino) and int(words[4]) > 0]
 
 
 def _has_open(pid: int, file: os.stat_result) -> bool:

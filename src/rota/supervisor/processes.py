@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import IO
 
 from rota import addresses
 from rota.errors import Refused, Unavailable
@@ -77,7 +76,7 @@ class Supervisor:
     """Runs a control plane, workers and prediction processes on one home until it is told to stop.
 
     Sockets are inherited by the children, so a restarted child takes over the same listening socket and no connection is
-    refused in between. Exactly one supervisor owns a home (a lock on HOME/up.lock).
+    refused in between. Exactly one supervisor owns a home (a lock on HOME/up.lock, and on the home itself).
     """
 
     settings: Settings
@@ -87,7 +86,7 @@ class Supervisor:
     """Prediction processes of another generation, which answer until their successors are ready."""
     _sockets: list[socket.socket] = field(default_factory=list)
     _ports: dict[str, int] = field(default_factory=dict)
-    _lock: IO[str] | None = None
+    _locks: list[int] = field(default_factory=list)
     _stopping: bool = False
     _wake: tuple[int, int] = (-1, -1)
     _lifeline: tuple[int, int] = (-1, -1)
@@ -97,7 +96,7 @@ class Supervisor:
     def run(self) -> None:
         """Take over or start everything and supervise until SIGINT, SIGTERM or SIGHUP."""
         _keep_standard_streams()
-        self._lock = _own(self.settings.home)
+        self._locks = _own(self.settings.home)
         self._listen_for_signals()
         self._environment = {**as_environment(self.settings), GENERATION: generation(self.settings)}
         inherited = take_over(self.settings, [f"serve-{n}" for n in range(self.settings.prediction_processes)])
@@ -170,6 +169,8 @@ class Supervisor:
             with self._minded(f"child:{child.name}"):
                 due = min(due, self._tend_to(child, now))
         due = min(due, self._replace_old(now))
+        if not addresses.is_published(self.settings.home):  # not yet, or somebody removed it
+            self.troubles.has_news = True
         if self.troubles.has_news and now >= self._publish_at:
             self._publish(now)
         return min(due, self._publish_at) if self.troubles.has_news else due
@@ -306,25 +307,37 @@ class Supervisor:
         for listener in self._sockets:
             listener.close()
         signal.set_wakeup_fd(-1)
-        if self._lock is not None:
-            self._lock.close()
+        for lock in self._locks:
+            os.close(lock)
 
 
-def _own(home: Path) -> IO[str]:
-    """Take the lock of the home; one that is just ending is waited for, one that is up is not."""
+def _own(home: Path) -> list[int]:
+    """Take the locks of the home; one that is just ending is waited for, one that is up is not.
+
+    The file tells every version of Rota that the home is up. The directory tells it too, also when somebody removed the file, of which the
+    next one would make another.
+    """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = (home / LOCK).open("a+")
+    locks = [os.open(home, os.O_RDONLY | os.O_DIRECTORY), os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)]
     deadline = time.monotonic() + LOCK_WITHIN_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if addresses.is_published(home) or time.monotonic() > deadline:
-                lock.close()
-                raise Refused(f"{home} is already up (its lock is held); stop that `rota up`, or set ROTA_HOME to another directory") from error
-            time.sleep(0.05)
-        else:
-            return lock
+    while not all(_is_locked(lock) for lock in locks):
+        if addresses.is_published(home) or time.monotonic() > deadline:
+            for lock in locks:
+                os.close(lock)
+            raise Refused(f"{home} is already up (its lock is held); stop that `rota up`, or set ROTA_HOME to another directory")
+        time.sleep(0.05)
+    return locks
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Take a lock that nobody holds; a file system that locks no directories (NFS) leaves it to the file."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _bound(host: str, port: int, patience_s: float) -> socket.socket:

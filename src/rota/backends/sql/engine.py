@@ -23,7 +23,7 @@ def open_engine(url: str | Path) -> Engine:
     Raises `Corrupt` for a file that is no database, `Refused` for another program's database, for one that a newer Rota
     wrote and for a wrong password, `Unavailable` for what cannot be opened or reached.
     """
-    engine = unopened_engine(url)
+    engine = _made_engine(url)
     try:
         _use_write_ahead_log(engine)
         _ensure_layout(engine)
@@ -47,7 +47,7 @@ def check_layout(engine: Engine) -> None:
 
 def empty_engine(url: str | Path) -> Engine:
     """The engine of a database in which a store is to be made: nothing is looked at, and nothing made yet, but an empty SQLite file."""
-    engine = unopened_engine(url)
+    engine = _made_engine(url)
     if isinstance(url, Path):
         with translated(engine), engine.connect() as connection:
             sqlite_engine.use_write_ahead_log(connection)
@@ -87,6 +87,13 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
                 raise
     with writing(engine) as connection:
         return work(connection)
+
+
+def _made_engine(url: str | Path) -> Engine:
+    engine = unopened_engine(url)
+    if engine.dialect.name == "sqlite":
+        sqlite_engine.make_file(engine)
+    return engine
 
 
 def _target(url: str | Path) -> URL:

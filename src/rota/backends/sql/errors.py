@@ -41,7 +41,7 @@ _SQLITE: tuple[Meaning, ...] = (
     ("SQLITE_BUSY", Unavailable, "is held by another writer for too long; look for a stopped process that has it open, then try again"),
     ("SQLITE_LOCKED", Unavailable, "is held by another connection of this process; try again"),
     ("SQLITE_FULL", Unavailable, "does not fit on its disk; nothing was written, free some space and try again"),
-    ("SQLITE_CANTOPEN", Unavailable, "cannot be opened; check that its directory exists and belongs to this user"),
+    ("SQLITE_CANTOPEN", Unavailable, "cannot be opened; check that its directory exists and belongs to this user, and that nobody removed it"),
     ("SQLITE_READONLY", Unavailable, "cannot be written; check the permissions of the file and its directory"),
     ("SQLITE_PERM", Unavailable, "cannot be used; check the permissions of the file and its directory"),
     ("SQLITE_IOERR", Unavailable, "lies on a disk that failed; check the disk, then try again"),

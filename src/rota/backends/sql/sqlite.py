@@ -1,15 +1,18 @@
 """SQLite as it is safe and fast on one machine: a write-ahead log so that readers never wait, and every commit synced.
 
-Writers BEGIN IMMEDIATE, because a transaction that reads first and writes later cannot wait for its turn.
+Writers BEGIN IMMEDIATE, because a transaction that reads first and writes later cannot wait for its turn. A connection is used only while its
+file is the one at the path: SQLite itself goes on to commit into a file that was removed or exchanged.
 """
 
 import os
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 
@@ -22,15 +25,22 @@ BUSY_S = 30.0
 
 
 def make(url: URL) -> Engine:
-    """An engine whose connections are ours in every respect; nothing is opened yet."""
+    """An engine whose connections are ours in every respect; nothing is opened yet, and a file that is not there is not made."""
     if url.database in (None, "", ":memory:"):
         raise InvalidInput("a SQLite store in memory is not shared between connections; give a file, or use MemoryMetadata in tests")
     # A pool as wide as a busy server's threads: a thread without a connection would wait for nothing but the pool.
-    engine = create_engine(url, pool_size=8, max_overflow=56, pool_timeout=BUSY_S, connect_args={"timeout": BUSY_S}, hide_parameters=True)
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "checkout", _stay_in_process)
+    file = _File(Path(str(url.database)).absolute())
+    engine = create_engine(url, creator=file.connect, pool_size=8, max_overflow=56, pool_timeout=BUSY_S, hide_parameters=True)
+    event.listen(engine, "connect", file.prepare)
+    event.listen(engine, "checkout", file.check)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def make_file(engine: Engine) -> None:
+    """Make the empty file of a new store, in a directory that there is."""
+    with suppress(OSError), Path(str(engine.url.database)).open("ab"):  # what is wrong with it is told when it is opened
+        return
 
 
 def use_write_ahead_log(connection: Connection) -> None:
@@ -70,18 +80,35 @@ def copy(file: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
-def _prepare(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's BEGIN is ours, see _begin
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA journal_size_limit = 67108864")  # bytes the log keeps after a burst
-    record.info["process"] = os.getpid()
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The file of a store, and what makes a connection to it one of ours."""
 
+    path: Path
 
-def _stay_in_process(connection: sqlite3.Connection, record: Any, proxy: Any) -> None:
-    """SQLite connections must not cross a fork; SQLAlchemy opens a new one after this error."""
-    if record.info["process"] != os.getpid():
-        record.dbapi_connection = proxy.dbapi_connection = None
-        raise exc.DisconnectionError(f"connection {connection!r} belongs to another process")
+    def connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{quote(str(self.path))}?mode=rw", uri=True, timeout=BUSY_S, check_same_thread=False)
+
+    def prepare(self, connection: sqlite3.Connection, record: Any) -> None:
+        connection.isolation_level = None  # SQLAlchemy's BEGIN is ours, see _begin
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 67108864")  # bytes the log keeps after a burst
+        record.info["process"], record.info["file"] = os.getpid(), self._identity()
+
+    def check(self, connection: sqlite3.Connection, record: Any, proxy: Any) -> None:
+        """A connection must not cross a fork, and not outlive its file; SQLAlchemy opens a new one after this error."""
+        if record.info["process"] != os.getpid():
+            record.dbapi_connection = proxy.dbapi_connection = None
+            raise exc.DisconnectionError(f"connection {connection!r} belongs to another process")
+        if record.info["file"] != self._identity():
+            raise exc.DisconnectionError(f"connection {connection!r} belongs to a file that was removed or exchanged")
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 def _begin(connection: Connection) -> None:

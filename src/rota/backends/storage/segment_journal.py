@@ -8,8 +8,12 @@ The writer holds an exclusive flock on its segment, which the kernel gives back 
 
 Damage costs the entry it is in and no other: a reader goes on with the next whole one, and when the segment has been read it is moved
 to ROOT/damaged instead of removed. What a kill or a power cut leaves at the end of a segment is no damage.
+
+A segment that somebody removed, moved or cut while it is written would take entries into the void: each append looks at it first, goes on
+in a new one, and leaves a note in ROOT/damaged.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -39,6 +43,8 @@ _PAGE = 4_096
 _DAMAGED = "damaged"
 _SET_APART = ".damaged"
 """What the name of a segment in `_DAMAGED` ends with: it is no segment of any stream."""
+_GONE = ".gone"
+"""What the name of a note in `_DAMAGED` ends with, about a segment that was taken away while it was written."""
 
 
 class SegmentJournal:
@@ -59,7 +65,7 @@ class SegmentJournal:
     def append(self, stream: str, payloads: Sequence[bytes], *, sync: bool = False) -> tuple[str, int]:
         if os.getpid() != self._pid:  # after a fork the parent's segments stay the parent's
             self._leave_to_parent()
-        writer = self._writers.get(stream) or self._writers.setdefault(stream, _Writer(self._folder(stream), self._segment_bytes))
+        writer = self._writers.get(stream) or self._writers.setdefault(stream, _Writer(self._root, check_path("stream", stream), self._segment_bytes))
         data = b"".join(map(_entry, payloads))
         try:
             return writer.append(data, sync)
@@ -83,6 +89,9 @@ class SegmentJournal:
         for path in sorted(apart.rglob(f"*{_SET_APART}")):
             stream = path.parent.relative_to(apart).as_posix()
             found.append(DamagedSegment(stream, path.name.removesuffix(_SET_APART), str(path), "set apart, its other entries were read"))
+        for note in sorted(apart.rglob(f"*{_GONE}")):
+            stream, why = note.parent.relative_to(apart).as_posix(), note.read_text(errors="replace")
+            found.append(DamagedSegment(stream, note.name.removesuffix(_GONE), str(note), why))
         in_place = [(path, why) for path, why in self._damage.items() if path.exists()]
         return found + [DamagedSegment(path.parent.relative_to(self._root).as_posix(), path.name, str(path), why) for path, why in in_place]
 
@@ -181,8 +190,10 @@ class SegmentJournal:
 class _Writer:
     """The segment that this process writes for one stream."""
 
-    def __init__(self, folder: Path, segment_bytes: int) -> None:
-        self._folder = folder
+    def __init__(self, root: Path, stream: str, segment_bytes: int) -> None:
+        self._root = root
+        self._folder = root / stream
+        self._notes = root / _DAMAGED / stream
         self._segment_bytes = segment_bytes
         self._lock = threading.Lock()
         self._descriptor = -1
@@ -191,6 +202,9 @@ class _Writer:
 
     def append(self, data: bytes, sync: bool) -> tuple[str, int]:
         with self._lock:
+            if self._descriptor >= 0 and (gone := self._gone()):
+                self._note(gone)
+                self._leave()
             if self._descriptor < 0 or (self._size and self._size + len(data) > self._segment_bytes):
                 self._leave()
                 self._open()
@@ -206,6 +220,23 @@ class _Writer:
     def forget(self) -> None:
         """Close the descriptor a fork inherited; the parent keeps its own, and with it the segment's lock."""
         self._leave()
+
+    def _gone(self) -> str:
+        """What somebody did to the open segment, so that nothing may be written there any more."""
+        written, path = os.fstat(self._descriptor), self._folder / self._name
+        if written.st_size != self._size:
+            return f"it had {self._size} bytes, and somebody changed it to {written.st_size} while it was written"
+        if written.st_nlink and _is_file(self._descriptor, path):
+            return ""
+        return f"somebody removed or moved it while it was written, with {self._size} bytes of entries"
+
+    def _note(self, why: str) -> None:
+        """Tell the other processes; what the disk does not take is in the log at least."""
+        why = f"{why}: what of them was not in a table yet is lost unless it is put back; later entries are in a new segment"
+        logger.error("segment %s: %s", self._folder / self._name, why, extra={"action": "segment_gone", "segment": self._name})
+        with suppress(OSError):
+            self._make(self._notes)
+            (self._notes / f"{self._name}{_GONE}").write_text(why)
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -225,8 +256,14 @@ class _Writer:
             self._leave()  # the kernel may have thrown the pages away: nothing may follow them
             raise
 
+    def _make(self, folder: Path) -> None:
+        """Make a folder of the journal, also anew; a home that was moved away is not begun a second time."""
+        if not self._root.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the home was removed or moved", str(self._root.parent))
+        make_directories(folder)
+
     def _open(self) -> None:
-        make_directories(self._folder)
+        self._make(self._folder)
         for path in _segments(self._folder):
             _drop_empty(path)
         while True:
