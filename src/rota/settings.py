@@ -467,6 +467,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = False
 
+    @property
+    def prediction_names(self) -> tuple[str, ...]:
+        """The names of the prediction processes that `rota up` keeps alive."""
+        return tuple(f"serve-{number}" for number in range(self.prediction_processes))
+
     def __repr__(self) -> str:
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         hidden = {name: "..." for name in _SECRET if values[name]}

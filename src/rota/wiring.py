@@ -34,7 +34,7 @@ from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.store import Store
 from rota.manage.features.writer import Feed
 from rota.manage.lineage import audit_chain
-from rota.manage.models import out_of_service
+from rota.manage.models import out_of_service, refused_releases
 from rota.manage.models.pickle_signing import ParentVerifiedSeals, PlatformSeals
 from rota.manage.repositories import Repositories
 from rota.manage.retention.expiry import Rules
@@ -68,7 +68,7 @@ from rota.train.continuous import TrainWorkflow
 
 SPOOL = "spool"
 """The folder of the home in which logged metrics wait to be stored."""
-WHOLE_PARTS = ("child", "supervisor", "model")
+WHOLE_PARTS = ("child", "supervisor", "model", refused_releases.PART)
 """The parts of which a source of conditions names everything that is not well: what it does not name is well, or gone."""
 SERVING = "serving"
 """The folder of the home that holds the last good releases."""
@@ -188,6 +188,7 @@ class Platform:
         return {
             "supervisor": partial(supervisor_conditions, home),
             "loop": self.loop.conditions,
+            "releases": partial(refused_releases.conditions, self.repositories.metadata, self.settings.prediction_names),
             "models": partial(out_of_service.conditions, self.repositories.metadata),
             "pipelines": partial(triggers.stopped_pipelines, self.repositories, self.settings.environment),
         }

@@ -127,9 +127,13 @@ def test_a_first_release_that_fails_keeps_the_process_unready_until_a_good_one_c
     world.serve(world.route(1, golden=7.0))
     assert not world.poller.ready
     assert serving(world)[0] == 0
+    assert world.poller.problems("delay") == (serving(world)[1].removeprefix("revision 1: "),) != ("",), "readiness says why"
     world.serve(world.route(1), revision=2)
     assert world.poller.ready
     assert serving(world) == (2, "")
+    assert world.poller.problems() == ()
+    world.serve(world.route(1, golden=7.0), revision=3)
+    assert world.poller.ready, "the last good one is served"
 
 
 def test_a_failed_release_is_tried_again_only_after_a_while(world, monkeypatch):

@@ -17,7 +17,7 @@ from rota.manage.signals import free_space, prediction_log
 from rota.manage.signals.alerts import every_open_alert
 from rota.ports.metadata import Batch
 from rota.records.condition import Condition, ProcessReport
-from rota.records.release import Endpoint, OutOfService, Release, Route
+from rota.records.release import Endpoint, OutOfService, Release, Route, Serving
 from rota.records.run import Lease, Run
 from rota.records.signal import Prediction
 from rota.settings import Settings
@@ -77,6 +77,29 @@ def test_a_version_that_ended_processes_is_alerted_until_no_release_names_it(pla
     batch.put(Release("delay", 2, (Route("delay", 1, "a" * 64, "stable", 100),), "", now_us))
     r.metadata.commit(batch)
     assert alerts(worker) == {}
+
+
+def test_a_release_that_a_process_refuses_is_alerted_until_it_is_served_or_replaced(platform, worker):
+    r = platform.repositories
+
+    def answered(*answers: Serving, revision: int = 1) -> dict[str, str]:
+        batch = Batch()
+        batch.put(Endpoint("delay", "delay"))
+        batch.put(Release("delay", revision, (Route("delay", revision, "b" * 64, "stable", 100),), "", 1))
+        for each in answers:
+            batch.put(each)
+        r.metadata.commit(batch)
+        return alerts(worker)
+
+    assert answered(Serving("delay", "serve-0", 1, 1)) == {}
+    assert answered(Serving("delay", "serve-7", 0, 1, "revision 1: damaged")) == {}, "a process that is no more"
+    assert answered(Serving("delay", "serve-0", 0, 1, "revision 1 waits: orders has no history online")) == {}, "which the online store tells"
+    assert answered(Serving("delay", "serve-0", 0, 1, "revision 1: blob is damaged")) == {"release:delay": "critical"}
+    (alert,) = every_open_alert(r.metadata)
+    assert "serve-0 serve nothing instead (revision 1: blob is damaged)" in alert.message
+    assert answered(Serving("delay", "serve-0", 1, 1)) == {}
+    assert answered(Serving("delay", "serve-0", 1, 1, "revision 2: blob is damaged"), revision=2) == {"release:delay": "warning"}
+    assert answered(revision=3) == {}, "another one was delivered"
 
 
 def test_a_damaged_journal_and_a_damaged_table_are_alerted_until_they_are_mended(platform, worker):

@@ -351,6 +351,8 @@ class ReleasePoller:
             self._failed[release.endpoint] = (release.revision, self._timer() + self._retry_s)
             facts = {"action": "switch", "endpoint": release.endpoint, "revision": release.revision}
             log.warning("a release cannot be served, keeping the last good one: %s", error, extra=facts)
+            if release.endpoint not in self._core.served:
+                self._problems[release.endpoint] = (str(error),)
             return f"revision {release.revision}: {error}"
         self._failed.pop(release.endpoint, None)
         self._problems.pop(release.endpoint, None)

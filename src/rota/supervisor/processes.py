@@ -99,7 +99,7 @@ class Supervisor:
         self._locks = _own(self.settings.home)
         self._listen_for_signals()
         self._environment = {**as_environment(self.settings), GENERATION: generation(self.settings)}
-        inherited = take_over(self.settings, [f"serve-{n}" for n in range(self.settings.prediction_processes)])
+        inherited = take_over(self.settings, self.settings.prediction_names)
         patience_s = TRY_AGAIN_S if inherited.ended else 0.0  # whoever held the port was just ended and may need a moment
         prediction = inherited.listener or _bound(self.settings.host, self.settings.prediction_port, patience_s)
         control = _bound(self.settings.host, self.settings.control_port, patience_s)
@@ -128,10 +128,7 @@ class Supervisor:
         workers = [f"worker-{n}" for n in range(self.settings.workers)]
         self.children += [Child(name, [*python, "worker", "--name", name, *ends_with_us], (line,)) for name in workers]
         serve = [*python, "serve", "--fd", str(prediction.fileno())]
-        self.children += [
-            Child(f"serve-{n}", [*serve, "--name", f"serve-{n}"], (prediction.fileno(),), is_serving=True)
-            for n in range(self.settings.prediction_processes)
-        ]
+        self.children += [Child(name, [*serve, "--name", name], (prediction.fileno(),), is_serving=True) for name in self.settings.prediction_names]
         self._ports = {"control": control.getsockname()[1], "prediction": prediction.getsockname()[1], "pid": os.getpid()}
 
     def _adopt(self, inherited: Inheritance) -> None:
