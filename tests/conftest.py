@@ -349,6 +349,11 @@ class RedisServer:
             assert self._process.poll() is None and time.monotonic() < until, "redis-server does not answer"  # noqa: PT018 - one reason to end
             time.sleep(0.05)
 
+    def send(self, what: signal.Signals) -> None:
+        """Send the server a signal: SIGSTOP makes it a server that takes what is sent and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(what)
+
     def kill(self) -> None:
         """As a power cut does: nothing is saved on the way."""
         if self._process is not None:

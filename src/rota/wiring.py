@@ -285,7 +285,7 @@ class Processes:
 
         def source_of(service: FeatureService) -> OpenedFeatures:
             histories = p.feed.histories(service)
-            return OpenedFeatures(OnlineFeatures(r.online, service, histories.latest), histories)
+            return OpenedFeatures(OnlineFeatures(r.online, service, histories.latest, remote=bool(p.settings.online_url)), histories)
 
         settings, home = p.settings, p.settings.home.resolve()
         marks = CallMarks(home / "run", process, r.clock.now_us, _model_limits(settings))

@@ -71,6 +71,8 @@ class LinearPredictor:
 class RequestVectors:
     """Online features that come from the request alone."""
 
+    waits = False
+
     def __init__(self) -> None:
         self.calls = 0
         self.warnings: tuple[str, ...] = ()

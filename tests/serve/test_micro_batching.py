@@ -1,15 +1,20 @@
 """Model calls away from the event loop: deadlines, lanes, turns, bounds."""
 
 import asyncio
+import signal
 import threading
 from dataclasses import replace
 
 import pytest
 
+from rota import wiring
+from rota.backends.online.redis_online import RedisOnline
 from rota.errors import Interrupted, Unavailable
+from rota.records.data import Entity, Feature, FeatureService, FeatureView, OnDemandFeatureView, Source
 from rota.serve import micro_batching
 from rota.serve.micro_batching import MicroBatcher
 from rota.serve.scoring import LoadedRelease
+from rota.settings import Settings
 
 ROW = {"x": 1.0, "carrier": "UA"}
 
@@ -124,6 +129,62 @@ def test_quick_models_are_answered_on_the_loop(world) -> None:
         return threading.active_count() - before
 
     assert asyncio.run(play()) == 0
+
+
+class StoredVectors:
+    """Features of an online store that is a server."""
+
+    waits = True
+
+    def __init__(self, online, others) -> None:
+        self._online, self._others = online, others
+
+    def look_up(self, rows, now_us):
+        assert self._online.read([b"k"]) == [None]
+        return self._others.look_up(rows, now_us)
+
+
+def test_an_online_store_that_hangs_delays_no_other_endpoint(world, redis_server) -> None:
+    redis_server.start()
+    online = RedisOnline(redis_server.url, timeout_s=600.0)
+    world.serve(endpoint="stored")
+    world.serve()
+    for endpoint in ("stored", "delay"):
+        served = world.core.served[endpoint]
+        source = StoredVectors(online, served.stable.source) if endpoint == "stored" else served.stable.source
+        stable = replace(served.stable, model=replace(served.stable.model, quick=True), source=source)
+        world.core.switch(endpoint, LoadedRelease(served.release, {stable.route: stable}, stable, (), served.fields))
+
+    async def play():
+        batcher = MicroBatcher(world.core)
+        redis_server.send(signal.SIGSTOP)
+        watch = threading.Timer(60, redis_server.send, [signal.SIGCONT])  # so that a loop that waits ends as a failure
+        watch.start()
+        hanging = asyncio.ensure_future(batcher.answer(world.core.prepare("stored", [ROW])))
+        await asyncio.sleep(0)
+        other = await batcher.answer(world.core.prepare("delay", [ROW]))
+        assert watch.is_alive()
+        assert not hanging.done()
+        watch.cancel()
+        redis_server.send(signal.SIGCONT)
+        return other, await hanging
+
+    assert [each.predictions[0].answer for each in asyncio.run(play())] == [102.0, 102.0]
+    online.close()
+
+
+def test_views_of_a_server_may_be_waited_for_and_others_not(tmp_path, redis_server) -> None:
+    redis_server.start()
+    stored = FeatureView(
+        "stats", [Entity("driver", ["driver"])], Source("rides", {"driver": "int", "at": "timestamp", "n": "int"}, "at"), {"n": Feature("n")}
+    )
+    asked = OnDemandFeatureView("asked", {"km": "float"}, {"twice": Feature("2 * km")})
+    waits = {}
+    for name, url in (("server", redis_server.url), ("embedded", "")):
+        with wiring.opened(Settings(home=tmp_path / name, online_url=url)) as platform:
+            source_of = platform.processes.prediction_app("serve-0")._poller._model_source.source_of
+            waits[name] = [source_of(FeatureService("s", views)).source.waits for views in ([stored, asked], [asked])]
+    assert waits == {"server": [True, False], "embedded": [False, False]}
 
 
 def test_a_refused_row_of_a_large_request_is_named_by_its_place_in_the_request(world) -> None:

@@ -35,7 +35,13 @@ class FeatureNotes(Protocol):
 
 
 class Vectors(Protocol):
-    """Online features: one mapping of feature name to value for each request row, as of `now_us`, and what there is to say of them. Thread-safe."""
+    """Online features: one mapping of feature name to value for each request row, as of `now_us`, and what there is to say of them. Thread-safe.
+
+    `waits`: a look may wait for a server, which answers late or not at all.
+    """
+
+    @property
+    def waits(self) -> bool: ...
 
     def look_up(self, rows: Sequence[Row], now_us: Micros) -> tuple[Sequence[Mapping[str, Any]], FeatureNotes]: ...
 
@@ -62,8 +68,8 @@ class LoadedRelease:
 
     @property
     def quick(self) -> bool:
-        """Whether every model may be asked on the event loop: it ends, and takes microseconds."""
-        return all(loaded.model.quick for loaded in self.routes.values())
+        """Whether every model may be asked on the event loop: it ends, and takes microseconds, and its features are on this machine."""
+        return all(loaded.model.quick and not loaded.source.waits for loaded in self.routes.values())
 
     @classmethod
     def of(cls, release: Release, models: Mapping[str, LoadedModel], sources: Mapping[str, Vectors]) -> "LoadedRelease":

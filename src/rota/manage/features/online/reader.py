@@ -24,15 +24,17 @@ StoredView = RowView | WindowView
 class OnlineFeatures:
     """The features of one service, compiled once; thread-safe, for it holds nothing that changes.
 
-    `histories` tells which of its views do not have their history online; answers say so of their values.
+    `histories` tells which of its views do not have their history online; answers say so of their values. `remote`: the store is a server,
+    so that whoever asks for views may `wait` for it.
     """
 
-    def __init__(self, online: Online, service: FeatureService, histories: HistoryLookup = all_whole) -> None:
+    def __init__(self, online: Online, service: FeatureService, histories: HistoryLookup = all_whole, *, remote: bool = False) -> None:
         self._online = online
         self._histories = histories
         self.service = service
         self._fields = dict(service.request_fields)
         self._lookups = _lookups(service)
+        self.waits = remote and bool(self._lookups)
         self._plan = _plan(service, [view for lookup in self._lookups for view in lookup.views])
         self._full = self._plan.named(service.feature_names)
         self._plain = codegen.one_request(self._fields)
