@@ -187,6 +187,7 @@ class Platform:
         home = self.settings.home.resolve()
         return {
             "supervisor": partial(supervisor_conditions, home),
+            "blobs": self.readiness.blobs,
             "loop": self.loop.conditions,
             "releases": partial(refused_releases.conditions, self.repositories.metadata, self.settings.prediction_names),
             "models": partial(out_of_service.conditions, self.repositories.metadata),

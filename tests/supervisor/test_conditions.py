@@ -13,7 +13,7 @@ from rota import wiring
 from rota.durable import worker as durable_worker
 from rota.durable.worker import RenewedLease
 from rota.errors import Unavailable
-from rota.manage.signals import free_space, prediction_log
+from rota.manage.signals import free_space, platform_readiness, prediction_log
 from rota.manage.signals.alerts import every_open_alert
 from rota.ports.metadata import Batch
 from rota.records.condition import Condition, ProcessReport
@@ -100,6 +100,15 @@ def test_a_release_that_a_process_refuses_is_alerted_until_it_is_served_or_repla
     assert answered(Serving("delay", "serve-0", 1, 1)) == {}
     assert answered(Serving("delay", "serve-0", 1, 1, "revision 2: blob is damaged"), revision=2) == {"release:delay": "warning"}
     assert answered(revision=3) == {}, "another one was delivered"
+
+
+def test_blobs_that_cannot_be_written_are_alerted_until_they_can(platform, worker, monkeypatch):
+    monkeypatch.setattr(platform_readiness, "BLOBS_AGAIN_S", 0.0)
+    place = platform.settings.home / "blobs"
+    place.rename(place.with_name("blobs.moved"))
+    assert alerts(worker) == {"blobs": "critical"}
+    place.with_name("blobs.moved").rename(place)
+    assert alerts(worker) == {}
 
 
 def test_a_damaged_journal_and_a_damaged_table_are_alerted_until_they_are_mended(platform, worker):

@@ -15,6 +15,8 @@ from rota.records.condition import Condition, ProcessReport
 from rota.records.time import Micros
 
 LOOK_AGAIN_S = 5.0
+BLOBS_AGAIN_S = 60.0
+"""Time between two tries of a worker to write a blob, for alerts: each is a request that a bucket charges for."""
 
 
 class PlatformReadiness:
@@ -26,7 +28,8 @@ class PlatformReadiness:
     def __init__(self, home: Path, metadata: Metadata, blobs: Blobs, wall: Clock, check_layout: Callable[[], object]) -> None:
         self._home, self._metadata, self._blobs, self._wall, self._check_layout = home, metadata, blobs, wall, check_layout
         self._lock = threading.Lock()
-        self._looked_s = float("-inf")
+        self._looked_s = self._wrote_s = float("-inf")
+        self._written = Condition("blobs", "well")
         self._found: tuple[Condition, ...] = ()
 
     def conditions(self) -> tuple[Condition, ...]:
@@ -36,6 +39,12 @@ class PlatformReadiness:
                 self._found = (self._of_metadata(), self._of_layout(), self._of_blobs(), free_space(self._home), self._of_workers())
                 self._looked_s = time.monotonic()
             return self._found
+
+    def blobs(self) -> tuple[Condition, ...]:
+        """Whether blobs could be written within the last minute: what of all this nobody else alerts of."""
+        if time.monotonic() - self._wrote_s >= BLOBS_AGAIN_S:
+            self._written, self._wrote_s = self._of_blobs(), time.monotonic()
+        return (self._written,)
 
     def _of_metadata(self) -> Condition:
         return _tried("metadata", lambda: self._metadata.page(ProcessReport, {}, limit=1), "the metadata store does not answer")
@@ -48,7 +57,9 @@ class PlatformReadiness:
             digest = self._blobs.put(f"readiness {self._wall.now_us()}".encode())
             self._blobs.delete(digest)
 
-        return _tried("blobs", write, "the blobs cannot be written")
+        return _tried(
+            "blobs", write, "the blobs cannot be written: nothing is trained, registered or uploaded; look at their place with `rota doctor`"
+        )
 
     def _of_workers(self) -> Condition:
         try:
