@@ -429,13 +429,13 @@ def test_a_large_body_is_read_and_answered_in_parts_as_a_small_one_is(world):
 def test_bodies_that_together_hold_too_much_are_refused_until_others_are_answered(world):
     world.serve()
     app = PredictionApp(world.core, world.poller, limits=RequestLimits(body_bytes=1_000))
-    app._held_bytes = 7_900
+    app._bodies.held_bytes = 7_900
     client = Client(app)
     refused = client("POST", PREDICT, {"rows": [ROW] * 5})
     assert (refused.status, dict(refused.headers)[b"retry-after"]) == (503, b"1")
-    app._held_bytes = 0
+    app._bodies.held_bytes = 0
     assert client("POST", PREDICT, {"rows": [ROW] * 5}).status == 200
-    assert app._held_bytes == 0
+    assert app._bodies.held_bytes == 0
 
 
 def test_a_prediction_past_its_deadline_is_answered_by_504_naming_the_endpoint(world):

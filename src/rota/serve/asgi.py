@@ -24,6 +24,7 @@ import msgspec
 
 from rota.errors import Interrupted, InvalidInput, NotFound, RotaError, Unavailable
 from rota.http_status import status_of
+from rota.records.bodies_in_flight import BodiesInFlight
 from rota.records.json_depth import check_json_depth
 from rota.records.json_faults import unspeakable_number
 from rota.records.limits import shortened
@@ -48,11 +49,8 @@ TRUSTED = PortAccess()
 """Everybody who reaches the port is trusted, under whatever name it is reached."""
 LARGE_BYTES = 64_000
 """A body of more bytes is read away from the event loop."""
-MOST_BODIES = 8
-"""All bodies that are being answered may hold this many times the largest one."""
 THREAD_TURN_S = 0.001
 """How long a thread keeps the interpreter while another waits for it; Python's own 5 ms is what a prediction would wait for a large request."""
-_HELD = "rota.held"
 _RETRY = ((b"retry-after", b"%d" % RETRY_AFTER_S),)
 T = TypeVar("T")
 _JSON = b"application/json"
@@ -130,7 +128,7 @@ class PredictionApp:
         self._max_bytes = limits.body_bytes
         self._max_rows = limits.rows
         self._marks = marks
-        self._held_bytes = 0
+        self._bodies = BodiesInFlight(limits.body_bytes)
         self._batcher = MicroBatcher(core, timeout_s=limits.timeout_s)
 
     @property
@@ -198,7 +196,7 @@ class PredictionApp:
             log.exception("a request failed", extra={"action": "request", "path": scope["path"][:200]})
             reply = _failure(500, "the request failed inside; the process's log says why")
         finally:
-            self._held_bytes -= scope.pop(_HELD, 0)
+            self._bodies.let_go(scope)
         if endpoint in self._core.served:
             self._core.counters.add("rota_requests_total", endpoint=endpoint, status=reply.status)
         return reply
@@ -326,7 +324,6 @@ class PredictionApp:
             self._too_large()
         if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in scope["headers"]):
             raise _Stop(_failure(415, "the body is packed; send it as it is, without Content-Encoding"))
-        self._hold(scope, int(announced))
         chunks, size, more = [], 0, True
         while more:
             message = await receive()
@@ -336,19 +333,9 @@ class PredictionApp:
             size += len(chunks[-1])
             if size > self._max_bytes:
                 self._too_large()
-            self._hold(scope, size)
+            self._bodies.hold(scope, len(chunks[-1]))
             more = message.get("more_body", False)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def _hold(self, scope: Scope, size: int) -> None:
-        """Count the bytes of a request as held until it is answered; raises `Unavailable` when all requests together hold too many."""
-        more = max(size - scope.get(_HELD, 0), 0)
-        if more and self._held_bytes + more > MOST_BODIES * self._max_bytes:
-            raise Unavailable(
-                f"requests of {self._held_bytes} bytes are being answered already; ask again later", limit=MOST_BODIES * self._max_bytes
-            )
-        scope[_HELD] = scope.get(_HELD, 0) + more
-        self._held_bytes += more
 
     def _too_large(self) -> NoReturn:
         reply = _failure(413, f"the body is larger than {self._max_bytes} bytes; send fewer rows, or raise max_request_mb", limit=self._max_bytes)

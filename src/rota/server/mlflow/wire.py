@@ -185,7 +185,7 @@ def error_response(request: Request | None, status: int, message: str) -> Respon
     if status in (404, 405) and request is not None:
         message = absent(request.method, request.url.path)
     code = _OF_STATUS.get(status, "INTERNAL_ERROR" if status >= 500 else "INVALID_PARAMETER_VALUE")
-    headers = {"WWW-Authenticate": 'Basic realm="rota"'} if status == 401 else None
+    headers = {401: {"WWW-Authenticate": 'Basic realm="rota"'}, 503: {"Retry-After": "1"}}.get(status)
     return Response(msgspec.json.encode({"error_code": code, "message": shortened(message)}), status, headers, media_type="application/json")
 
 
