@@ -11,6 +11,9 @@ FEWEST_BYTES_A_SECOND = 1_000
 READ_ON_BYTES = 128_000_000
 READ_ON_S = 30.0
 JSON_DEPTH = 64
+SPARE_PARTS = 10_000
+"""Lists and objects that a JSON body may have beside its rows."""
+TENSORS = 10_000
 BODIES = 8
 """All bodies that one process holds at a time may have this many times max_request_mb."""
 MESSAGE = 2_000
@@ -31,6 +34,8 @@ TABLE = (
     FixedLimit("Slowest sender of a body and slowest reader of an answer", f"{FEWEST_BYTES_A_SECOND:,} bytes a second", "408; closed"),
     FixedLimit("Bodies that one process is being sent or answers at a time, together", f"{BODIES} times max_request_mb", "503, Retry-After"),
     FixedLimit("Lists and objects within each other in a JSON body", f"{JSON_DEPTH}", "422; predictions 400"),
+    FixedLimit("Lists and objects of a JSON body", f"max_request_rows and {SPARE_PARTS:,}", "422; predictions 400"),
+    FixedLimit("Tensors of an inference request; elements of one by its shape, looked at before its data", f"{TENSORS:,}; max_request_rows", "422"),
     FixedLimit("Whole numbers in addresses and bodies", "64 bits", "422"),
     FixedLimit("Characters of a filter; texts of a list in it; conditions; fields of an order", "1,000,000; 10,000; 100; 20", "422"),
     FixedLimit("Experiments that one search of runs names", "10,000", "422"),

@@ -25,7 +25,7 @@ import msgspec
 from rota.errors import Interrupted, InvalidInput, NotFound, RotaError, Unavailable
 from rota.http_status import status_of
 from rota.records.bodies_in_flight import BodiesInFlight
-from rota.records.json_depth import check_json_depth
+from rota.records.json_depth import check_json
 from rota.records.json_faults import unspeakable_number
 from rota.records.limits import shortened
 from rota.rendering import exposition
@@ -71,6 +71,7 @@ _large_decoder = msgspec.json.Decoder(_LargeRequest)
 _rows_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 _row_decoder = msgspec.json.Decoder(dict[str, Any])
 _predict_decoder = msgspec.json.Decoder(PredictRequest)
+_unread_decoder = msgspec.json.Decoder(inference_protocol.UnreadRequest)
 _infer_decoder = msgspec.json.Decoder(inference_protocol.InferRequest)
 _feature_decoder = msgspec.json.Decoder(FeatureRequest)
 
@@ -173,6 +174,7 @@ class PredictionApp:
                     reply = await self._predict(endpoint, await self._body(scope, receive, "POST"))
                 case ("v2", "models", endpoint, "infer"):
                     _stop_if(self._access.lacking(scope, "predict", endpoint))
+                    _stop_if(_binary(scope))
                     reply = await self._infer(endpoint, await self._body(scope, receive, "POST"))
                 case ("get-online-features",) if self._features is not None:
                     _stop_if(self._access.lacking(scope, "features"))
@@ -205,7 +207,7 @@ class PredictionApp:
         if len(body) > LARGE_BYTES:
             checked = await asyncio.to_thread(self._read_large, endpoint, body)
         else:
-            request = _decode(_predict_decoder, body)
+            request = _decode(_predict_decoder, body, self._max_rows)
             checked = self._prepare(endpoint, request.rows, request.ids)
         response = await self._batcher.answer(checked)
         if len(response.predictions) > SLICE_ROWS and not _is_refused(response):
@@ -224,7 +226,7 @@ class PredictionApp:
 
     def _read_large(self, endpoint: str, body: bytes) -> CheckedRequest:
         """A large body read and checked in parts, on a thread: between two parts the loop has its turn."""
-        raw = _decode(_large_decoder, body)
+        raw = _decode(_large_decoder, body, self._max_rows)
         rows = [row for start in range(0, len(raw.rows), SLICE_ROWS) for row in _decoded_rows(raw.rows[start : start + SLICE_ROWS], start)]
         return self._prepare(endpoint, rows, raw.ids)
 
@@ -241,13 +243,18 @@ class PredictionApp:
         return Reply(200, _encode(inference_protocol.response(endpoint, request, response, checked.served)))
 
     def _read_tensors(self, endpoint: str, body: bytes) -> tuple[inference_protocol.InferRequest, CheckedRequest]:
-        request = _decode(_infer_decoder, body)
+        if len(body) > LARGE_BYTES:
+            unread = _decode(_unread_decoder, body, self._max_rows)
+            inference_protocol.check_shapes(unread.inputs, self._max_rows)
+            inference_protocol.check_sizes(unread)
+        request = _decode(_infer_decoder, body, self._max_rows)
+        inference_protocol.check_shapes(request.inputs, self._max_rows)
         served = self._core.served.get(endpoint) or self._not_served(endpoint)
         return request, self._prepare(endpoint, inference_protocol.rows_of(request, served.fields), request.parameters.prediction_ids)
 
     async def _read_features(self, features: FeatureReader, body: bytes) -> Reply:
         """On a thread: the store may be a server elsewhere, and many rows take their time."""
-        return Reply(200, await asyncio.to_thread(lambda: feature_requests.answer(features, _decode(_feature_decoder, body))))
+        return Reply(200, await asyncio.to_thread(lambda: feature_requests.answer(features, _decode(_feature_decoder, body, self._max_rows))))
 
     def _prepare(self, endpoint: str, rows: list[dict[str, Any]], ids: list[str] | None) -> CheckedRequest:
         if endpoint not in self._core.served:
@@ -353,6 +360,13 @@ def _stop_if(refusal: Refusal | None) -> None:
         raise _Stop(Reply(reply.status, reply.body, headers=refusal.headers))
 
 
+def _binary(scope: Scope) -> Refusal | None:
+    """The protocol's extension of tensors as bytes behind the JSON is not spoken here, as the server's metadata says."""
+    if any(name == b"inference-header-content-length" for name, _ in scope["headers"]):
+        return Refusal(415, "tensors as bytes are not read here (GET /v2 names no extension); send the data of each tensor as JSON")
+    return None
+
+
 def _require(method: str, allowed: str, known: bool) -> None:
     if not known:
         raise NotFound("there is nothing at this path; predictions are at POST /v1/endpoints/{name}/predict")
@@ -361,9 +375,9 @@ def _require(method: str, allowed: str, known: bool) -> None:
         raise _Stop(Reply(405, reply.body, headers=((b"allow", allowed.encode()),)))
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes, most_rows: int = USUAL.rows) -> T:
     try:
-        check_json_depth(body)
+        check_json(body, most_rows=most_rows)
     except InvalidInput as error:
         raise _Stop(_failure(400, f"the body is not JSON that is read here: {error}")) from None
     try:

@@ -43,6 +43,7 @@ def answer(reader: FeatureReader, request: FeatureRequest) -> bytes:
     """The body of the response; raises `InvalidInput` and `NotFound` naming what does not fit."""
     rows = max(map(len, request.entities.values()), default=0)
     _bounded(rows, MOST_ROWS, "rows")
+    _bounded(rows * len(request.features), MOST_VALUES, "values")
     response = reader.get_online_features(_asked(request), request.entities, full_feature_names=request.full_feature_names)
     _bounded(len(response) * len(response.names), MOST_VALUES, "values")
     columns = list(response.columns())

@@ -18,7 +18,7 @@ from rota.errors import RotaError
 from rota.http_status import mlflow_code_of
 from rota.manage.repositories import Repositories
 from rota.records.access import Identity
-from rota.records.json_depth import check_json_depth
+from rota.records.json_depth import check_json
 from rota.records.limits import shortened
 from rota.records.time import Micros
 from rota.records.tracking import MAX_KEY, MAX_PARAMETER, MAX_TAG
@@ -248,7 +248,7 @@ async def _read(request: Request, shape: type[A], lists: frozenset[str]) -> A:
         asked = {name: query.getlist(name) if name in lists else query[name] for name in query}
         return _converted(asked | path, shape)
     body = await request.body()
-    check_json_depth(body)
+    check_json(body, most_rows=request.app.state.platform.settings.max_request_rows)
     if b"\\u0000" in body and _NUL.search(body):  # the pattern alone takes 5 ms for 1,000 metrics
         raise invalid("the body holds a NUL character, which not every engine keeps")
     if not path:
