@@ -5,6 +5,8 @@ Each is far above what anybody sends on purpose, and keeps one request from cost
 
 from dataclasses import dataclass
 
+from rota import foreign_archives, found_files
+
 HEADERS = 200
 PIPELINED = 100
 FEWEST_BYTES_A_SECOND = 1_000
@@ -14,6 +16,10 @@ JSON_DEPTH = 64
 SPARE_PARTS = 10_000
 """Lists and objects that a JSON body may have beside its rows."""
 TENSORS = 10_000
+LONGEST_LINE = 16_000_000
+MOST_COLUMNS = 10_000
+ARTIFACT_PATH = 1_024
+ARTIFACT_PART = 255
 BODIES = 8
 """All bodies that one process holds at a time may have this many times max_request_mb."""
 MESSAGE = 2_000
@@ -41,6 +47,28 @@ TABLE = (
     FixedLimit("Experiments that one search of runs names", "10,000", "422"),
     FixedLimit("Characters of a feature expression; its nesting", "10,000; 60", "refused where it is declared"),
     FixedLimit("Size of MLmodel; values that its aliases stand for; characters of a number in it", "1 MB; 100,000; 100", "not servable"),
+    FixedLimit(
+        "Names that a pattern or a folder makes Rota look at; folders within each other in a pattern; pipes, devices and what lies in /proc and /sys",
+        f"{found_files.MOST_NAMES:,}; {found_files.DEEPEST_PATTERN}; none",
+        "refused where it is declared or read",
+    ),
+    FixedLimit(
+        "Bytes of a line of CSV and JSON lines; columns of a file; rows that a Parquet file says it has",
+        f"{LONGEST_LINE:,}; {MOST_COLUMNS:,}; 10,000,000,000",
+        "the file is refused",
+    ),
+    FixedLimit("Characters of an artifact's path; bytes of one part of it", f"{ARTIFACT_PATH:,}; {ARTIFACT_PART}", "422; MLflow 400"),
+    FixedLimit("Files with which a model version is registered; size of one", "1,000; 2 GB", "refused"),
+    FixedLimit(
+        "Entries of an archive (skops models, exported models, releases); characters of a name; folders within each other",
+        f"{foreign_archives.MOST_ENTRIES:,}; {foreign_archives.LONGEST_NAME:,}; {foreign_archives.DEEPEST_NAME}",
+        "not unpacked",
+    ),
+    FixedLimit(
+        "What an archive unpacks to: a model, a release; beyond 100 MB for each byte of it; archives within archives",
+        f"2 GB, 50 MB; {foreign_archives.LARGEST_RATIO}; sparse matrices of skops only",
+        "not unpacked",
+    ),
     FixedLimit("Characters of an error's message; what lies between its beginning and its end is left out", f"{MESSAGE:,}", "cut"),
     FixedLimit(
         "What is read on after a refusal, so that its sender can read the answer", f"{READ_ON_BYTES // 1_000_000} MB, {READ_ON_S:g} seconds", "closed"
