@@ -6,6 +6,7 @@ Each is far above what anybody sends on purpose, and keeps one request from cost
 from dataclasses import dataclass
 
 from rota import foreign_archives, found_files
+from rota.records.text_limits import ENTRIES, NAME, OWN, TAGS
 
 HEADERS = 200
 PIPELINED = 100
@@ -18,6 +19,8 @@ SPARE_PARTS = 10_000
 TENSORS = 10_000
 LONGEST_LINE = 16_000_000
 MOST_COLUMNS = 10_000
+ONLINE_VALUES = 1_000_000
+"""What one request for online features may ask for: a small body can name many rows, and its answer is fifty times as large."""
 ARTIFACT_PATH = 1_024
 ARTIFACT_PART = 255
 BODIES = 8
@@ -42,6 +45,7 @@ TABLE = (
     FixedLimit("Lists and objects within each other in a JSON body", f"{JSON_DEPTH}", "422; predictions 400"),
     FixedLimit("Lists and objects of a JSON body", f"max_request_rows and {SPARE_PARTS:,}", "422; predictions 400"),
     FixedLimit("Tensors of an inference request; elements of one by its shape, looked at before its data", f"{TENSORS:,}; max_request_rows", "422"),
+    FixedLimit("Values that one request for online features asks for (rows times features)", f"{ONLINE_VALUES:,}", "422"),
     FixedLimit("Whole numbers in addresses and bodies", "64 bits", "422"),
     FixedLimit("Characters of a filter; texts of a list in it; conditions; fields of an order", "1,000,000; 10,000; 100; 20", "422"),
     FixedLimit("Experiments that one search of runs names", "10,000", "422"),
@@ -52,6 +56,13 @@ TABLE = (
         f"{found_files.MOST_NAMES:,}; {found_files.DEEPEST_PATTERN}; none",
         "refused where it is declared or read",
     ),
+    FixedLimit(
+        "Characters of a name; of a reason, comment or answer; of a description, note or tag; of a policy",
+        f"{NAME:,}; {OWN.usual:,}; {OWN.longer['description']:,}; {OWN.longer['toml']:,}",
+        "422",
+    ),
+    FixedLimit("Characters of a text of MLflow's API beside what MLflow itself limits", "100,000", "400"),
+    FixedLimit("Entries of a list in a body, if they are no rows; tags", f"{ENTRIES:,}; {TAGS:,}", "422; MLflow 400"),
     FixedLimit(
         "Bytes of a line of CSV and JSON lines; columns of a file; rows that a Parquet file says it has",
         f"{LONGEST_LINE:,}; {MOST_COLUMNS:,}; 10,000,000,000",

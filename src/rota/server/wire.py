@@ -15,6 +15,7 @@ from rota.records.filters import Page
 from rota.records.json_depth import check_json
 from rota.records.json_faults import unspeakable_number
 from rota.records.record import plain
+from rota.records.text_limits import OWN
 from rota.wiring import Platform
 
 T = TypeVar("T")
@@ -40,9 +41,11 @@ async def body_as(request: Request, shape: type[T]) -> T:
     body = await request.body() or b"{}"
     check_json(body, most_rows=platform_of(request).settings.max_request_rows)
     try:
-        return msgspec.json.decode(body, type=shape)
+        asked = msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"the request body does not fit: {unspeakable_number(body) or error}") from error
+    OWN.check(asked)
+    return asked
 
 
 def check_row_count(request: Request, rows: Sized, what: str = "rows") -> None:

@@ -20,6 +20,7 @@ from rota.manage.repositories import Repositories
 from rota.records.access import Identity
 from rota.records.json_depth import check_json
 from rota.records.limits import shortened
+from rota.records.text_limits import MLFLOW
 from rota.records.time import Micros
 from rota.records.tracking import MAX_KEY, MAX_PARAMETER, MAX_TAG
 from rota.server.access.permissions import identity_of, needs
@@ -145,7 +146,7 @@ def route(router: APIRouter, methods: str, path: str, permission: Any) -> Callab
         lists = frozenset(name for name, hint in get_type_hints(shape).items() if get_origin(hint) in (tuple, list))
 
         async def answer(request: Request) -> Response:
-            return await answered(_read(request, shape, lists), lambda asked: handler(call_of(request), asked))
+            return await answered(_read(request, shape, lists), lambda asked: handler(call_of(request), _within_limits(asked)))
 
         answer.__name__ = f"mlflow_{router.prefix.rpartition('/')[2].replace('-', '_')}_{handler.__name__}".replace("__", "_")
         answer.__doc__ = handler.__doc__
@@ -264,6 +265,11 @@ async def _read(request: Request, shape: type[A], lists: frozenset[str]) -> A:
     if not isinstance(asked, dict):
         raise invalid("the body is not a JSON object; send the fields of the request as one")
     return _converted(asked | path, shape)
+
+
+def _within_limits(asked: A) -> A:
+    MLFLOW.check(asked)
+    return asked
 
 
 def _converted(asked: dict[str, Any], shape: type[A]) -> A:
