@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
+from rota import found_files
 from rota.backends.inputs.file_input import FileInput
 from rota.backends.inputs.sql_input import SqlInput
 from rota.backends.storage.s3_bucket import open_bucket
 from rota.errors import InvalidInput, NotFound, Unavailable
-from rota.ports import inputs
 from rota.ports.inputs import WatermarkQuery
 from rota.records.time import parse_time
 
@@ -77,7 +77,7 @@ def test_hostile_patterns_are_refused_before_anything_is_looked_at(tree: Path, p
 
 
 def test_a_pattern_that_would_look_at_everything_is_stopped(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rota.backends.inputs.file_input.MOST", 5)
+    monkeypatch.setattr("rota.found_files.MOST_NAMES", 5)
     with pytest.raises(InvalidInput, match="more than 5 names"):
         FileInput().find("**/*.csv")
 
@@ -330,4 +330,4 @@ def test_a_database_that_goes_away_in_the_middle_is_unavailable(orders: str) -> 
 
 
 def test_the_limit_on_names_is_large_enough_for_a_years_hourly_files() -> None:
-    assert inputs.MOST > 100 * 365 * 24
+    assert found_files.MOST_NAMES > 100 * 365 * 24

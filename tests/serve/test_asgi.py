@@ -223,6 +223,26 @@ def test_a_row_that_the_model_refuses_names_row_field_and_value_and_its_neighbou
     assert (inferred.status, "row 1: field 'x' is -555.0" in inferred.json["error"]) == (422, True)
 
 
+SHAPES = [
+    ([2**40, 2**40], "its shape must be [rows] or [rows, 1]"),
+    ([2**40], "at most 100000 rows are answered at once (max_request_rows)"),
+    ([2**40, 1], "at most 100000 rows are answered at once (max_request_rows)"),
+    ([10**4_000], "at most 100000 rows are answered at once (max_request_rows)"),
+    ([2**32, 2**32, 0], "3 dimensions"),
+    ([1] * 2_000, "2000 dimensions"),
+    ([-1], "shape [-1]"),
+    ([-(2**63), 1], "its shape must be [rows] or [rows, 1]"),
+    ([0], "shape [0] and 1 values"),
+    ([0, 1], "shape [0, 1] and 1 values"),
+    ([], "shape []"),
+    ([True], "got `bool`"),
+    ([1.0], "got `float`"),
+    (["1"], "got `str`"),
+    ([None], "got `null`"),
+    (7, "got `int`"),
+]
+
+
 def infer(x, carrier, **options):
     inputs = [
         {"name": "x", "shape": [len(x)], "datatype": "FP64", "data": x},
@@ -265,6 +285,7 @@ def test_the_inference_protocol_predicts_what_the_other_path_predicts(client, se
         (lambda body: body["inputs"][0].update(datatype="BYTES"), "datatype 'BYTES'"),
         (lambda body: body["inputs"][0].update(data=["1"]), "'x'"),
         (lambda body: body.pop("inputs"), "inputs"),
+        *[(lambda body, shape=shape: body["inputs"][0].update(shape=shape), words) for shape, words in SHAPES],
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(client, served, change, words):
@@ -272,6 +293,38 @@ def test_a_tensor_that_does_not_fit_is_named(client, served, change, words):
     change(body)
     reply = client("POST", "/v2/models/delay/infer", body)
     assert (reply.status, words in reply.json["error"]) == (422, True), reply.body
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (b'{"name":"x","shape":[1],"datatype":"FP64","data":[%s1]}' % (b"7," * 1_000_000), "shape [1] and about 1000001 values"),
+        (b'{"name":"x","shape":[5],"datatype":"FP64","data":[%s[]]}' % (b"[]," * 30_000), "shape [5] and about 30001 values"),
+        (b'{"name":"x","shape":[90000],"datatype":"BYTES","data":["%s"]}' % (b"a" * 90_000), "shape [90000] and about 1 values"),
+        (b'{"name":"x","shape":[1048576,1048576],"datatype":"FP64","data":[%s]}' % (b" " * 90_000), "[rows] or [rows, 1]"),
+        (b",".join([b'{"name":"x","shape":[1],"datatype":"FP64","data":[1]}'] * 10_001), "10001 tensors, at most 10000"),
+        (b'{"name":"x","shape":[1],"datatype":"FP64","data":[%s[]]}' % (b"[]," * 200_000), "lists and objects, at most 110000"),
+    ],
+)
+def test_tensors_of_many_elements_are_refused_before_an_element_is_read(world, monkeypatch, inputs, words):
+    world.serve()
+    client = Client(PredictionApp(world.core, world.poller))
+    monkeypatch.setattr(asgi, "_infer_decoder", None)
+    reply = client("POST", "/v2/models/delay/infer", b'{"inputs":[%s]}' % inputs)
+    assert (reply.status in (400, 422), words in reply.json["error"]) == (True, True), reply.body[:500]
+
+
+def test_tensors_as_bytes_are_refused_by_name(client, served):
+    reply = client("POST", "/v2/models/delay/infer", b'{"inputs":[]}\0\0', headers=((b"inference-header-content-length", b"13"),))
+    assert (reply.status, "send the data of each tensor as JSON" in reply.json["error"]) == (415, True)
+
+
+def test_more_objects_than_rows_are_answered_are_refused_unread(world, monkeypatch):
+    world.serve()
+    client = Client(PredictionApp(world.core, world.poller))
+    monkeypatch.setattr(asgi, "_large_decoder", None)
+    reply = client("POST", PREDICT, b'{"rows":[%s{}]}' % (b"{}," * 200_000))
+    assert (reply.status, "200003 lists and objects, at most 110000" in reply.json["error"]) == (400, True)
 
 
 def test_a_failed_inference_is_a_500_with_its_id(client, served):
@@ -429,13 +482,13 @@ def test_a_large_body_is_read_and_answered_in_parts_as_a_small_one_is(world):
 def test_bodies_that_together_hold_too_much_are_refused_until_others_are_answered(world):
     world.serve()
     app = PredictionApp(world.core, world.poller, limits=RequestLimits(body_bytes=1_000))
-    app._held_bytes = 7_900
+    app._bodies.held_bytes = 7_900
     client = Client(app)
     refused = client("POST", PREDICT, {"rows": [ROW] * 5})
     assert (refused.status, dict(refused.headers)[b"retry-after"]) == (503, b"1")
-    app._held_bytes = 0
+    app._bodies.held_bytes = 0
     assert client("POST", PREDICT, {"rows": [ROW] * 5}).status == 200
-    assert app._held_bytes == 0
+    assert app._bodies.held_bytes == 0
 
 
 def test_a_prediction_past_its_deadline_is_answered_by_504_naming_the_endpoint(world):

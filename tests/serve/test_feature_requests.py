@@ -155,7 +155,7 @@ def test_a_store_that_does_not_answer_is_unavailable(call, world) -> None:
 
 def test_a_small_question_cannot_have_an_answer_without_end(call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_requests, "MOST_ROWS", 100)
-    monkeypatch.setattr(feature_requests, "MOST_VALUES", 150)
+    monkeypatch.setattr(feature_requests, "ONLINE_VALUES", 150)
     assert call({"features": ["stats:rate"], "entities": {"driver": [7] * 100}})[0] == 200
     assert "101 rows" in call({"features": ["stats:rate"], "entities": {"driver": [7] * 101}})[1]["error"]
     assert "160 values" in call({"features": ["stats:rate", "stats:note"], "entities": {"driver": [7] * 80}})[1]["error"]

@@ -4,12 +4,14 @@ import gzip
 import http.client
 import inspect
 import json
+import select
+import socket
 from typing import Any
 
 import pytest
 
 from rota.manage.lineage import audit_search
-from rota.records.json_depth import check_json_depth
+from rota.records.json_depth import check_json
 from rota.records.limits import MESSAGE, shortened
 from rota.server import app as control_plane
 from rota.server.access import permissions as access
@@ -92,8 +94,8 @@ def test_nesting_without_end_is_refused(owner: Any, path: str, body: bytes) -> N
 
 
 def test_brackets_within_texts_are_no_nesting() -> None:
-    check_json_depth(json.dumps({"a": '\\"' + "[" * 1_000, "b": ["{" * 1_000] * 100}).encode())
-    check_json_depth(json.dumps([{"a": [1]}] * 10_000).encode())
+    check_json(json.dumps({"a": '\\"' + "[" * 1_000, "b": ["{" * 1_000] * 100}).encode(), most_rows=100)
+    check_json(json.dumps([{"a": [1]}] * 10_000).encode(), most_rows=10_002)
 
 
 def test_more_rows_than_a_request_may_hold_are_refused(owner: Any, platform: Any, shared: Any) -> None:
@@ -140,3 +142,102 @@ def test_a_refusal_of_its_size_reaches_an_ordinary_client_that_sends_its_body_fi
     answer = connection.getresponse()
     assert (answer.status, "ROTA_MAX_REQUEST_MB" in answer.read().decode()) == (413, True)
     connection.close()
+
+
+def test_bodies_that_together_are_too_many_are_refused_until_others_are_answered(owner: Any) -> None:
+    head = f"POST /v1/clock HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900000\r\nAuthorization: {owner.headers['Authorization']}\r\n\r\n"
+    senders = [socket.create_connection(("127.0.0.1", owner.port), timeout=60) for _ in range(12)]
+    for each in senders:
+        each.sendall(head.encode() + b" " * 899_999)
+    answered: set[socket.socket] = set()
+    while len(answered) < 4:  # of 12 times 0.9 MB only 8 have room in 8 MB
+        found, _, _ = select.select([each for each in senders if each not in answered], [], [], 60)
+        assert found, "nobody was refused"
+        answered |= set(found)
+    for each in senders:
+        if each not in answered:
+            each.sendall(b" ")
+        answer = http.client.HTTPResponse(each)
+        answer.begin()
+        text = answer.read().decode()
+        if each in answered:
+            assert (answer.status, answer.getheader("Retry-After"), "raise max_request_mb" in text) == (503, "1", True)
+        else:
+            assert answer.status == 422  # read whole: it holds spaces only
+        each.close()
+    assert owner.post("/v1/clock", b" " * 900_000).status == 422
+
+
+TAGS = {f"t{n}": "" for n in range(1_001)}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field", "most"),
+    [
+        ("/v1/notes", {"node": "n" * 20_000, "text": "t"}, "node", 10_000),
+        ("/v1/notes", {"node": "n", "text": "t" * 200_000}, "text", 100_000),
+        ("/v1/notes", {"node": "n", "text": "t", "tags": ["a"] * 2_000}, "tags", 1_000),
+        ("/v1/models", {"name": "n" * 1_001}, "name", 1_000),
+        ("/v1/models", {"name": "m", "description": "d" * 100_001}, "description", 100_000),
+        ("/v1/models", {"name": "m", "tags": TAGS}, "tags", 1_000),
+        ("/v1/models", {"name": "m", "tags": {"k": "v" * 100_001}}, "tags", 100_000),
+        ("/v1/models/delay/1/decision", {"decision": "approve", "reason": "r" * 10_001}, "reason", 10_000),
+        ("/v1/tokens", {"holder": "h" * 1_001, "role": "owner", "expires": "1d"}, "holder", 1_000),
+        ("/v1/features/materialize", {"feature_views": ["v"] * 10_001}, "feature_views", 10_000),
+        ("/v1/features/historical", {"features": ["v:f"] * 10_001, "entity_rows": [{}]}, "features", 10_000),
+        ("/v1/holds", {"node": "n", "reason": "r" * 10_001}, "reason", 10_000),
+    ],
+)
+def test_texts_and_lists_beyond_measure_are_refused_by_field_and_limit(owner: Any, path: str, body: Any, field: str, most: int) -> None:
+    answer = owner.post(path, body)
+    assert (answer.status, answer.json()["facts"].get("field")) == (422, field), answer.text[:300]
+    assert f"at most {most} are taken" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("registered-models/create", {"name": "m", "description": "d" * 100_001}, "description"),
+        ("registered-models/create", {"name": "m" * 1_001}, "name"),
+        ("registered-models/create", {"name": "m", "tags": [{"key": f"k{n}", "value": ""} for n in range(1_001)]}, "tags"),
+        ("experiments/create", {"name": "e", "artifact_location": "a" * 100_001}, "artifact_location"),
+        ("runs/create", {"experiment_id": "0", "user_id": "u" * 100_001}, "user_id"),
+    ],
+)
+def test_texts_of_mlflow_beyond_measure_are_refused_in_its_words(owner: Any, path: str, body: Any, field: str) -> None:
+    answer = owner.post(f"/api/2.0/mlflow/{path}", body)
+    assert (answer.status, answer.json().get("error_code"), f"'{field}' has" in answer.text) == (400, "INVALID_PARAMETER_VALUE", True), answer.text[
+        :300
+    ]
+
+
+def test_a_form_is_held_to_the_same_texts(owner: Any) -> None:
+    page = owner.sending(**owner.headers, Accept="text/html").post("/runs/r/cancel", b"reason=" + b"r" * 10_001)
+    assert (page.status, "10001 characters, at most 10000 are taken" in page.text) == (422, True)
+
+
+def test_more_online_values_than_are_answered_are_not_looked_up(owner: Any) -> None:
+    answer = owner.post("/v1/features/online", {"features": ["v:f"] * 2_000, "entity_rows": [{"k": 1}] * 600})
+    assert (answer.status, "asks for 1200000 values, at most 1000000" in answer.text) == (422, True)
+
+
+def test_every_text_and_list_of_a_body_says_how_long_it_may_be(shared: Any) -> None:
+    document = shared.application.openapi()
+    own = [act["requestBody"] for path, acts in document["paths"].items() if path.startswith("/v1/") for act in acts.values() if "requestBody" in act]
+    assert len(own) > 25
+    pending, seen, boundless = [each["content"] for each in own], set[str](), list[Any]()
+    while pending:
+        found = pending.pop()
+        if isinstance(found, list):
+            pending += found
+        elif isinstance(found, dict):
+            name = found.get("$ref", "").rpartition("/")[2]
+            if name and name not in seen:
+                seen.add(name)
+                pending.append(document["components"]["schemas"][name])
+            is_text = found.get("type") == "string" and "enum" not in found and "maxLength" not in found
+            is_list = found.get("type") == "array" and found["items"] != {"type": "object"} and "maxItems" not in found
+            boundless += [found] if is_text or is_list else []
+            pending += found.values()
+    assert len(seen) > 25
+    assert not boundless

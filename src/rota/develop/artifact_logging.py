@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from rota import found_files
 from rota.develop import model_files
 from rota.errors import InvalidInput, NotFound
 from rota.manage.adoption import author_comparison, column_mapping, mlmodel
@@ -33,6 +34,7 @@ def artifact(repositories: Repositories, run: ExperimentRun, name: str | Path, d
         return _kept(repositories, run, _joined(folder, str(name)), [data])
     if not Path(name).is_file():
         raise NotFound(f"there is no file {str(name)!r} to keep as an artifact; give its path, or a name and bytes", path=str(name))
+    found_files.refuse_kernel_files(Path(name))
     return _kept(repositories, run, _joined(folder, Path(name).name), _pieces(Path(name)))
 
 
@@ -40,7 +42,7 @@ def artifacts_below(repositories: Repositories, run: ExperimentRun, directory: P
     """Store every file below a directory under its relative path; when a name cannot be kept, none of them, and every such name is told."""
     if not directory.is_dir():
         raise NotFound(f"there is no directory {str(directory)!r} to keep; give one, or a single file to log_artifact", path=str(directory))
-    found = sorted(path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
+    found = found_files.below(directory)
     named = {_joined(folder, path.relative_to(directory).as_posix()): path for path in found}
     faults = []
     for path in named:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from rota import found_files
 from rota.errors import InvalidInput, NotFound
 from rota.manage.datasets import read as dataset_reading
 from rota.manage.experiments.frame_digest import digest_of, digestible
@@ -44,8 +45,11 @@ def described(data: Any, name: str = "", *, context: str = "") -> RunInput:
 def _file(path: Path, name: str, tags: dict[str, str]) -> RunInput:
     if not path.exists():
         raise NotFound(f"there is no file or folder {str(path)!r} to log as an input", path=str(path))
+    if not path.is_file() and not path.is_dir():
+        raise InvalidInput(f"{str(path)!r} is a pipe, a socket or a device, which may never end; log a file or a folder", path=str(path))
+    found_files.refuse_kernel_files(path)
     total = hashlib.sha256()
-    for each in [path] if path.is_file() else sorted(found for found in path.rglob("*") if found.is_file()):
+    for each in [path] if path.is_file() else found_files.below(path, links=True):
         if each != path:
             total.update(f"{each.relative_to(path).as_posix()} {each.stat().st_size};".encode())
         for piece in _pieces(each):

@@ -9,8 +9,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from rota import foreign_archives
 from rota.durable_files import sync_file
-from rota.errors import Corrupt, InvalidInput
+from rota.errors import InvalidInput
 from rota.manage.experiments import provenance
 from rota.ports.blobs import Blobs
 from rota.records.record import encode
@@ -57,12 +58,10 @@ def unpack(blobs: Blobs, release: PipelineRelease, root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=root))
     try:
-        with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
-            archive.extractall(temporary)  # names were written by `_archive`, below; ZipFile strips absolute and parent parts
+        with foreign_archives.opened(bundle, f"the bundle of release {release.digest}", most_bytes=MAX_BYTES) as archive:
+            archive.extractall(temporary)
         _sync(temporary)
         temporary.rename(target)
-    except zipfile.BadZipFile as error:
-        raise Corrupt(f"the bundle {release.bundle} of release {release.digest} is no archive: {error}", release=release.digest) from error
     except OSError:
         if not target.is_dir():  # else another process was first
             raise
@@ -89,6 +88,8 @@ def _archive(directory: Path) -> bytes:
                     path=str(path),
                 )
             archive.writestr(zipfile.ZipInfo(_name(path, directory), _EPOCH), path.read_bytes())
+        if len(archive.namelist()) > foreign_archives.MOST_ENTRIES:
+            raise InvalidInput(f"the project in {str(directory)!r} has more than {foreign_archives.MOST_ENTRIES} sources; move data out of it")
     return buffer.getvalue()
 
 

@@ -30,7 +30,7 @@ class Files(Protocol):
     - `find` lists what a path or pattern matches, by name: `*`, `?` and `[...]` within one part, `**` for any number of
       directories. Wildcards pass over names that start with "." or "_" (what other tools keep for themselves) and `**`
       follows no links. Nothing found raises `NotFound`; a pattern with a NUL, another scheme than s3://, or so
-      wide that more than MOST entries would be looked at raises `InvalidInput`.
+      wide that more than `found_files.MOST_NAMES` entries would be looked at raises `InvalidInput`.
     - `fetch` gives the file as it was found, on local disk for as long as the block lasts. A file that changed or
       disappeared since raises `Unavailable`, as does storage that does not answer. No error shows a secret. `growing`: a file
       that was only made longer has not changed.
@@ -39,10 +39,6 @@ class Files(Protocol):
     def find(self, pattern: str) -> list[InputFile]: ...
 
     def fetch(self, file: InputFile, *, growing: bool = False) -> AbstractContextManager[Path]: ...
-
-
-MOST = 1_000_000
-"""Entries that one pattern may make `Files.find` look at."""
 
 
 @dataclass(frozen=True, slots=True)

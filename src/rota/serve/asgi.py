@@ -24,7 +24,8 @@ import msgspec
 
 from rota.errors import Interrupted, InvalidInput, NotFound, RotaError, Unavailable
 from rota.http_status import status_of
-from rota.records.json_depth import check_json_depth
+from rota.records.bodies_in_flight import BodiesInFlight
+from rota.records.json_depth import check_json
 from rota.records.json_faults import unspeakable_number
 from rota.records.limits import shortened
 from rota.rendering import exposition
@@ -48,11 +49,8 @@ TRUSTED = PortAccess()
 """Everybody who reaches the port is trusted, under whatever name it is reached."""
 LARGE_BYTES = 64_000
 """A body of more bytes is read away from the event loop."""
-MOST_BODIES = 8
-"""All bodies that are being answered may hold this many times the largest one."""
 THREAD_TURN_S = 0.001
 """How long a thread keeps the interpreter while another waits for it; Python's own 5 ms is what a prediction would wait for a large request."""
-_HELD = "rota.held"
 _RETRY = ((b"retry-after", b"%d" % RETRY_AFTER_S),)
 T = TypeVar("T")
 _JSON = b"application/json"
@@ -73,6 +71,7 @@ _large_decoder = msgspec.json.Decoder(_LargeRequest)
 _rows_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 _row_decoder = msgspec.json.Decoder(dict[str, Any])
 _predict_decoder = msgspec.json.Decoder(PredictRequest)
+_unread_decoder = msgspec.json.Decoder(inference_protocol.UnreadRequest)
 _infer_decoder = msgspec.json.Decoder(inference_protocol.InferRequest)
 _feature_decoder = msgspec.json.Decoder(FeatureRequest)
 
@@ -130,7 +129,7 @@ class PredictionApp:
         self._max_bytes = limits.body_bytes
         self._max_rows = limits.rows
         self._marks = marks
-        self._held_bytes = 0
+        self._bodies = BodiesInFlight(limits.body_bytes)
         self._batcher = MicroBatcher(core, timeout_s=limits.timeout_s)
 
     @property
@@ -175,6 +174,7 @@ class PredictionApp:
                     reply = await self._predict(endpoint, await self._body(scope, receive, "POST"))
                 case ("v2", "models", endpoint, "infer"):
                     _stop_if(self._access.lacking(scope, "predict", endpoint))
+                    _stop_if(_binary(scope))
                     reply = await self._infer(endpoint, await self._body(scope, receive, "POST"))
                 case ("get-online-features",) if self._features is not None:
                     _stop_if(self._access.lacking(scope, "features"))
@@ -198,7 +198,7 @@ class PredictionApp:
             log.exception("a request failed", extra={"action": "request", "path": scope["path"][:200]})
             reply = _failure(500, "the request failed inside; the process's log says why")
         finally:
-            self._held_bytes -= scope.pop(_HELD, 0)
+            self._bodies.let_go(scope)
         if endpoint in self._core.served:
             self._core.counters.add("rota_requests_total", endpoint=endpoint, status=reply.status)
         return reply
@@ -207,7 +207,7 @@ class PredictionApp:
         if len(body) > LARGE_BYTES:
             checked = await asyncio.to_thread(self._read_large, endpoint, body)
         else:
-            request = _decode(_predict_decoder, body)
+            request = _decode(_predict_decoder, body, self._max_rows)
             checked = self._prepare(endpoint, request.rows, request.ids)
         response = await self._batcher.answer(checked)
         if len(response.predictions) > SLICE_ROWS and not _is_refused(response):
@@ -226,7 +226,7 @@ class PredictionApp:
 
     def _read_large(self, endpoint: str, body: bytes) -> CheckedRequest:
         """A large body read and checked in parts, on a thread: between two parts the loop has its turn."""
-        raw = _decode(_large_decoder, body)
+        raw = _decode(_large_decoder, body, self._max_rows)
         rows = [row for start in range(0, len(raw.rows), SLICE_ROWS) for row in _decoded_rows(raw.rows[start : start + SLICE_ROWS], start)]
         return self._prepare(endpoint, rows, raw.ids)
 
@@ -243,13 +243,18 @@ class PredictionApp:
         return Reply(200, _encode(inference_protocol.response(endpoint, request, response, checked.served)))
 
     def _read_tensors(self, endpoint: str, body: bytes) -> tuple[inference_protocol.InferRequest, CheckedRequest]:
-        request = _decode(_infer_decoder, body)
+        if len(body) > LARGE_BYTES:
+            unread = _decode(_unread_decoder, body, self._max_rows)
+            inference_protocol.check_shapes(unread.inputs, self._max_rows)
+            inference_protocol.check_sizes(unread)
+        request = _decode(_infer_decoder, body, self._max_rows)
+        inference_protocol.check_shapes(request.inputs, self._max_rows)
         served = self._core.served.get(endpoint) or self._not_served(endpoint)
         return request, self._prepare(endpoint, inference_protocol.rows_of(request, served.fields), request.parameters.prediction_ids)
 
     async def _read_features(self, features: FeatureReader, body: bytes) -> Reply:
         """On a thread: the store may be a server elsewhere, and many rows take their time."""
-        return Reply(200, await asyncio.to_thread(lambda: feature_requests.answer(features, _decode(_feature_decoder, body))))
+        return Reply(200, await asyncio.to_thread(lambda: feature_requests.answer(features, _decode(_feature_decoder, body, self._max_rows))))
 
     def _prepare(self, endpoint: str, rows: list[dict[str, Any]], ids: list[str] | None) -> CheckedRequest:
         if endpoint not in self._core.served:
@@ -326,7 +331,6 @@ class PredictionApp:
             self._too_large()
         if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in scope["headers"]):
             raise _Stop(_failure(415, "the body is packed; send it as it is, without Content-Encoding"))
-        self._hold(scope, int(announced))
         chunks, size, more = [], 0, True
         while more:
             message = await receive()
@@ -336,19 +340,9 @@ class PredictionApp:
             size += len(chunks[-1])
             if size > self._max_bytes:
                 self._too_large()
-            self._hold(scope, size)
+            self._bodies.hold(scope, len(chunks[-1]))
             more = message.get("more_body", False)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def _hold(self, scope: Scope, size: int) -> None:
-        """Count the bytes of a request as held until it is answered; raises `Unavailable` when all requests together hold too many."""
-        more = max(size - scope.get(_HELD, 0), 0)
-        if more and self._held_bytes + more > MOST_BODIES * self._max_bytes:
-            raise Unavailable(
-                f"requests of {self._held_bytes} bytes are being answered already; ask again later", limit=MOST_BODIES * self._max_bytes
-            )
-        scope[_HELD] = scope.get(_HELD, 0) + more
-        self._held_bytes += more
 
     def _too_large(self) -> NoReturn:
         reply = _failure(413, f"the body is larger than {self._max_bytes} bytes; send fewer rows, or raise max_request_mb", limit=self._max_bytes)
@@ -366,6 +360,13 @@ def _stop_if(refusal: Refusal | None) -> None:
         raise _Stop(Reply(reply.status, reply.body, headers=refusal.headers))
 
 
+def _binary(scope: Scope) -> Refusal | None:
+    """The protocol's extension of tensors as bytes behind the JSON is not spoken here, as the server's metadata says."""
+    if any(name == b"inference-header-content-length" for name, _ in scope["headers"]):
+        return Refusal(415, "tensors as bytes are not read here (GET /v2 names no extension); send the data of each tensor as JSON")
+    return None
+
+
 def _require(method: str, allowed: str, known: bool) -> None:
     if not known:
         raise NotFound("there is nothing at this path; predictions are at POST /v1/endpoints/{name}/predict")
@@ -374,9 +375,9 @@ def _require(method: str, allowed: str, known: bool) -> None:
         raise _Stop(Reply(405, reply.body, headers=((b"allow", allowed.encode()),)))
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes, most_rows: int = USUAL.rows) -> T:
     try:
-        check_json_depth(body)
+        check_json(body, most_rows=most_rows)
     except InvalidInput as error:
         raise _Stop(_failure(400, f"the body is not JSON that is read here: {error}")) from None
     try:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
+from rota import foreign_archives
 from rota.errors import Corrupt, InvalidInput, NotFound
 from rota.manage.models.loading import LoadedModel, assemble
 from rota.manage.models.transformation import matrix
@@ -20,6 +21,8 @@ from rota.ports.models import ModelFormat
 from rota.records.model import ModelBundle, Transformation
 from rota.records.record import decode, digest, encode
 
+LARGEST_MODEL = 2_000_000_000
+"""Bytes of a file that is opened, unpacked."""
 _BUNDLE, _MODEL = "bundle.json", "model"
 
 
@@ -68,11 +71,11 @@ def save(path: Path, blobs: Blobs, bundle: str) -> None:
 def open_file(path: Path, formats: Mapping[str, ModelFormat]) -> EmbeddedModel:
     """The model of a file that `save` wrote; raises `Corrupt` when it is damaged and `Refused` when it does not answer as registered."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with foreign_archives.opened(path, repr(str(path)), most_bytes=LARGEST_MODEL) as archive:
             record, model = archive.read(_BUNDLE), archive.read(_MODEL)
     except FileNotFoundError:
         raise NotFound(f"there is no model file {str(path)!r}; write one with `rota models export`", path=str(path)) from None
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, OSError) as error:
+    except (KeyError, OSError) as error:
         raise Corrupt(f"{str(path)!r} is not a model file: {error}", path=str(path)) from error
     bundle = decode(record, ModelBundle)
     if digest(model) != bundle.blob:

@@ -14,11 +14,10 @@ import msgspec
 
 from rota.errors import InvalidInput
 from rota.manage.features.online.response import OnlineResponse
+from rota.records.limits import ONLINE_VALUES
 from rota.records.time import iso
 
 MOST_ROWS = 100_000
-MOST_VALUES = 1_000_000
-"""What one request may ask for: a small body can name many rows, and its answer is fifty times as large."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -43,8 +42,9 @@ def answer(reader: FeatureReader, request: FeatureRequest) -> bytes:
     """The body of the response; raises `InvalidInput` and `NotFound` naming what does not fit."""
     rows = max(map(len, request.entities.values()), default=0)
     _bounded(rows, MOST_ROWS, "rows")
+    _bounded(rows * len(request.features), ONLINE_VALUES, "values")
     response = reader.get_online_features(_asked(request), request.entities, full_feature_names=request.full_feature_names)
-    _bounded(len(response) * len(response.names), MOST_VALUES, "values")
+    _bounded(len(response) * len(response.names), ONLINE_VALUES, "values")
     columns = list(response.columns())
     times = {id(column.event_times): column.event_times for column in columns}  # features of one view share the list: it is written once
     written = {key: msgspec.Raw(_encode([iso(at_us or 0) for at_us in each])) for key, each in times.items()}

@@ -5,11 +5,12 @@ as the parameter "prediction_ids".
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from rota.errors import InvalidInput
+from rota.records.limits import TENSORS
 from rota.records.schema import Type
 from rota.serve.predicting import PredictResponse
 from rota.serve.scoring import LoadedRelease
@@ -34,6 +35,31 @@ class Tensor(msgspec.Struct, frozen=True):
     parameters: Mapping[str, Any] = {}
 
 
+class UnreadTensor(msgspec.Struct, frozen=True):
+    """The same with its values unread."""
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    data: msgspec.Raw
+
+
+class UnreadRequest(msgspec.Struct, frozen=True):
+    """The body of an inference request of which the values are unread."""
+
+    inputs: tuple[UnreadTensor, ...]
+
+
+class _Shaped(Protocol):
+    """A tensor of either kind."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
 class InferParameters(msgspec.Struct, frozen=True):
     """Request parameters; unknown ones are ignored, as the protocol asks."""
 
@@ -47,6 +73,34 @@ class InferRequest(msgspec.Struct, frozen=True):
     id: str = ""
     parameters: InferParameters = InferParameters()
     outputs: tuple[Mapping[str, Any], ...] = ()
+
+
+def check_shapes(tensors: Sequence[_Shaped], most: int) -> None:
+    """Raise `InvalidInput` for more tensors than a request may have, and naming the first whose shape is no number of rows up to `most`."""
+    if len(tensors) > TENSORS:
+        raise InvalidInput(f"the request has {len(tensors)} tensors, at most {TENSORS} are taken; send one for each field", limit=TENSORS)
+    for tensor in tensors:
+        shape = tensor.shape
+        if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1) or shape[0] < 0:
+            shown = f"{len(shape)} dimensions" if len(shape) > 2 else f"shape {list(shape)}"
+            raise InvalidInput(f"tensor {tensor.name!r} has {shown}; its shape must be [rows] or [rows, 1]", field=tensor.name)
+        if shape[0] > most:
+            raise InvalidInput(
+                f"tensor {tensor.name!r} has shape {list(shape)}, at most {most} rows are answered at once (max_request_rows); send it in parts",
+                field=tensor.name,
+                limit=most,
+            )
+
+
+def check_sizes(request: UnreadRequest) -> None:
+    """Raise `InvalidInput` naming the first tensor whose unread values are more than its shape says, by the commas between them."""
+    for tensor in request.inputs:
+        rows, commas = tensor.shape[0], bytes(tensor.data).count(b",")
+        if commas + 1 < rows or (commas > max(rows - 1, 0) and tensor.datatype != "BYTES"):
+            raise InvalidInput(
+                f"tensor {tensor.name!r} has shape {list(tensor.shape)} and about {commas + 1} values; its shape must be [rows] or [rows, 1]",
+                field=tensor.name,
+            )
 
 
 def rows_of(request: InferRequest, fields: Mapping[str, Type]) -> list[dict[str, Any]]:
@@ -106,7 +160,7 @@ def _meaning(served: LoadedRelease) -> dict[str, Any]:
 
 def _length(tensor: Tensor) -> int:
     rows: Sequence[int] = tensor.shape
-    if len(rows) not in (1, 2) or (len(rows) == 2 and rows[1] != 1) or rows[0] != len(tensor.data):
+    if rows[0] != len(tensor.data):
         raise InvalidInput(
             f"tensor {tensor.name!r} has shape {list(rows)} and {len(tensor.data)} values; its shape must be [rows] or [rows, 1]", field=tensor.name
         )

@@ -8,8 +8,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from rota.records.text_limits import OWN
 from rota.server import mlflow
 from rota.server.access.permissions import body_of, is_open, routes_of
+from rota.server.mlflow.wire import MlflowRequest
 
 REFUSALS = {
     400: "What was sent cannot be read: the request, its length or its JSON",
@@ -54,6 +56,9 @@ def described(app: FastAPI) -> dict[str, Any]:
     made = get_openapi(title=app.title, version="1", routes=app.routes)
     shapes = list({shape for route in routes if (shape := body_of(route)) is not None})
     schemas, components = msgspec.json.schema_components(shapes, ref_template=_REFERENCE)
+    for name in msgspec.json.schema_components([each for each in shapes if not issubclass(each, MlflowRequest)], ref_template=_REFERENCE)[1]:
+        for field, about in components[name].get("properties", {}).items():
+            _bound(field, about)
     by_shape = dict(zip(shapes, schemas, strict=True))
     for route in routes:
         for method in route.methods or ():
@@ -94,6 +99,19 @@ def _add_body(operation: dict[str, Any], method: str, route: APIRoute, shape: ty
         reduced = {name: about for name, about in properties.items() if name not in in_path}
         body = schema if not in_path else {"type": "object", "properties": reduced}
         operation["requestBody"] = {"content": {"application/json": {"schema": body}}}
+
+
+def _bound(field: str, schema: dict[str, Any]) -> None:
+    """Say how long the texts of a field are, and how many entries it has; lists of rows are bounded by max_request_rows."""
+    if schema.get("type") == "string" and "enum" not in schema and OWN.longest(field):
+        schema.setdefault("maxLength", OWN.longest(field))
+    if schema.get("type") == "array" and schema.get("items", {}).get("type") != "object" and OWN.most(field):
+        schema.setdefault("maxItems", OWN.most(field))
+    if schema.get("type") == "object" and "additionalProperties" in schema:
+        schema.setdefault("maxProperties", OWN.most(field))
+    for each in (*schema.get("anyOf", ()), schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(each, dict):
+            _bound(field, each)
 
 
 def _parameter(name: str, schema: dict[str, Any], place: str, *, required: bool = True) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from rota.errors import InvalidInput
 from rota.manage.access import project_view
 from rota.records.access import Identity
 from rota.records.filters import Page
-from rota.records.json_depth import check_json_depth
+from rota.records.json_depth import check_json
 from rota.records.json_faults import unspeakable_number
 from rota.records.record import plain
+from rota.records.text_limits import OWN
 from rota.wiring import Platform
 
 T = TypeVar("T")
@@ -38,11 +39,13 @@ def platform_of(request: Request) -> Platform:
 async def body_as(request: Request, shape: type[T]) -> T:
     """The request's JSON body as a record; `InvalidInput` names the field that does not fit."""
     body = await request.body() or b"{}"
-    check_json_depth(body)
+    check_json(body, most_rows=platform_of(request).settings.max_request_rows)
     try:
-        return msgspec.json.decode(body, type=shape)
+        asked = msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"the request body does not fit: {unspeakable_number(body) or error}") from error
+    OWN.check(asked)
+    return asked
 
 
 def check_row_count(request: Request, rows: Sized, what: str = "rows") -> None:

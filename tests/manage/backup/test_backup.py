@@ -23,6 +23,7 @@ from rota.manage.signals import labels
 from rota.ports.metadata import Batch
 from rota.records.backup import Backup
 from rota.records.model import ModelVersion
+from rota.records.record import digest, encode
 from rota.records.run import Run, RunQuery
 from rota.records.signal import Event, Label
 from rota.records.tracking import DEFAULT_EXPERIMENT, ArtifactFile, ExperimentRun
@@ -167,6 +168,20 @@ def test_a_damaged_manifest_is_no_backup(platform, place):
         backups.verify(place, id=second.id)
     assert backups.verify(place).id == first.id
     assert [bool(each.problem) for each in backups.stored(place)] == [True, False]
+
+
+@pytest.mark.parametrize("leading", ["home/../../escaped", "home//etc/escaped", "journal/../../escaped"])
+def test_a_manifest_whose_files_lead_out_of_the_home_restores_nothing(platform, place, tmp_path, leading):
+    fill(platform)
+    made = backups.make(platform, place)
+    path = Path(place, "manifests", f"{made.id}.json")
+    found = msgspec.json.decode(path.read_bytes())["manifest"]
+    found["files"][0][0] = leading
+    body = encode(found)
+    path.write_bytes(b'{"sha256":"' + digest(body).encode() + b'","manifest":' + body + b"}")
+    with pytest.raises(Corrupt, match="leads elsewhere"):
+        backups.restore(place, Settings(home=tmp_path / "new"), actor="ada", id=made.id)
+    assert not list(tmp_path.rglob("escaped"))
 
 
 def test_bytes_of_an_object_that_no_file_uses_are_verified_too(platform, place):

@@ -6,6 +6,7 @@ loaded answer by numpy and scipy, which check their indices.
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -13,15 +14,31 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from rota import foreign_archives
+from rota.backends.models.envelope import LARGEST
 from rota.backends.models.tree_checks import TreeArrays, check_range, check_tree, refuse
 from rota.errors import Corrupt
 
 _HIGHEST_SPLINE = 20
+_LONGEST_HEADER = 12_000
+_ARCHIVE = b"PK"
+_LARGEST_SCHEMA = 200_000_000
 
 
 def check_archive(archive: zipfile.ZipFile) -> None:
-    """Raise `Corrupt` unless each tree of a skops archive has as many nodes as it says: a tree that lies cannot even be looked at."""
-    for described in _dicts(json.loads(archive.read("schema.json"))):
+    """Raise `Corrupt` unless each array of a skops archive has as many values, and each tree as many nodes, as it says.
+
+    A tree that lies cannot even be looked at. Arrays that are named several times are built as often, and count so often; those of
+    sparse matrices are archives in themselves.
+    """
+    if archive.getinfo("schema.json").file_size > _LARGEST_SCHEMA:
+        raise _damaged(f"its schema has {archive.getinfo('schema.json').file_size} bytes, at most {_LARGEST_SCHEMA} are read")
+    schema = json.loads(archive.read("schema.json"))
+    sizes = {name: _array_bytes(archive, name) for name in archive.namelist() if name != "schema.json"}
+    held = sum(sizes.get(str(described.get("file")), 0) for described in _dicts(schema))
+    if held > LARGEST:
+        raise _damaged(f"its arrays have {held} bytes, at most {LARGEST} are held")
+    for described in _dicts(schema):
         if described.get("__class__") == "Tree" and "__reduce__" in described:
             state = described["content"]["content"]
             count, file = json.loads(state["node_count"]["content"]), state["nodes"]["file"]
@@ -182,10 +199,35 @@ def _dicts(value: Any) -> Iterator[dict[str, Any]]:
             pending.extend(found)
 
 
+def _array_bytes(archive: zipfile.ZipFile, name: str, *, within: bool = False) -> int:
+    """How many bytes an entry has in memory; raises `Corrupt` where its array has another number of values than its header says."""
+    size = archive.getinfo(name).file_size
+    with archive.open(name) as stream:
+        head = stream.read(_LONGEST_HEADER)
+    if head.startswith(_ARCHIVE):
+        if within:
+            raise _damaged(f"its sparse matrix holds another archive, {name}")
+        with foreign_archives.opened(archive.read(name), f"the sparse matrix {name} of the skops model", most_bytes=LARGEST) as inner:
+            return sum(_array_bytes(inner, each, within=True) for each in inner.namelist())
+    if head.startswith(np.lib.format.MAGIC_PREFIX):
+        start = io.BytesIO(head)
+        shape, dtype = _described(start)
+        said = start.tell() + math.prod(shape) * dtype.itemsize
+        if said != size:
+            raise _damaged(f"the array {name} says it has the shape {shape}, which is {said} bytes with its header, and has {size}")
+    return size
+
+
 def _shape(stream: io.BytesIO) -> tuple[int, ...]:
+    return _described(stream)[0]
+
+
+def _described(stream: io.BytesIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that the header of numpy's format says."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return tuple(read(stream)[0])
+    shape, _, dtype = read(stream)
+    return tuple(shape), dtype
 
 
 def _damaged(why: str) -> Corrupt:

@@ -5,14 +5,13 @@ scikit-learn 1.9 hold besides. It lists names, not prefixes: "numpy" or "scipy" 
 """
 
 import importlib.metadata
-import io
-import zipfile
 from typing import Any
 
 import skops.io
 from sklearn.base import BaseEstimator
 from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundException
 
+from rota import foreign_archives
 from rota.backends.models import sklearn_predictor
 from rota.backends.models.envelope import LARGEST, check_size
 from rota.backends.models.sklearn_checks import check_archive, check_estimator
@@ -160,8 +159,5 @@ def _check_types(data: bytes) -> None:
 
 def _check_unpacked(data: bytes) -> None:
     """A small archive may unpack to more than the memory holds."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-        if size > LARGEST:
-            raise Corrupt(f"the skops model unpacks to {size} bytes; it may have {LARGEST}", size=size)
+    with foreign_archives.opened(data, "the skops model", most_bytes=LARGEST) as archive:
         check_archive(archive)

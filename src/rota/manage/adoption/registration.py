@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rota import found_files
 from rota.errors import InvalidInput, NotFound
 from rota.manage.adoption import author_comparison, mlmodel
 from rota.manage.adoption.adopt import LARGEST_MODEL, Adopter
@@ -83,9 +84,7 @@ def register(adopter: Adopter, model: str, offer: Offer, *, actor: str) -> Model
 def of_path(path: Path, *, signature: str = "", example: Path | None = None) -> Offer:
     """The offer of one model file, or of a directory with an MLmodel."""
     if path.is_dir():
-        files: dict[str, bytes | Path] = {
-            str(file.relative_to(path)): file for file in sorted(path.rglob("*")) if file.is_file() and not file.is_symlink()
-        }
+        files: dict[str, bytes | Path] = {str(file.relative_to(path)): file for file in found_files.below(path)}
     elif path.is_file():
         files = {path.name: path}
     else:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 
 from rota.errors import Corrupt, NotFound, Refused
+from rota.foreign_archives import name_fault
 from rota.ports.backup import BackupPlace
 from rota.records.backup import FORMAT, BackedFile, BackupManifest
 from rota.records.record import decode, digest, encode
@@ -26,6 +27,10 @@ def read(place: BackupPlace, id: str) -> BackupManifest:
     if not data.startswith(_HEAD) or data[start - len(_BODY) : start] != _BODY or digest(body).encode() != data[len(_HEAD) : len(_HEAD) + 64]:
         raise Corrupt(f"the manifest of backup {id} in {place} is not what was written; verify and restore another one", id=id)
     found = decode(body, BackupManifest)
+    for file in found.files:
+        for name in (file.path, file.object):
+            if fault := name_fault(name):
+                raise Corrupt(f"the manifest of backup {id} in {place} names {name[:100]!r}, which {fault}; restore another one", id=id)
     if found.format > FORMAT:
         raise Refused(f"backup {id} was made by Rota {found.rota}; this version cannot read its format {found.format}", id=id, format=found.format)
     return found

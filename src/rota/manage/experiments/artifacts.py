@@ -14,12 +14,13 @@ from urllib.parse import unquote
 from rota.errors import InvalidInput, NotFound
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata
+from rota.records.limits import ARTIFACT_PART, ARTIFACT_PATH
 from rota.records.tracking import ArtifactFile, ExperimentRun, LoggedModel
 
 SCHEME = "mlflow-artifacts:/"
-MAX_PATH = 1_024
+MAX_PATH = ARTIFACT_PATH
 """Characters of a path below a root."""
-MAX_PART = 255
+MAX_PART = ARTIFACT_PART
 """Characters of one part of a path: what file systems take, so that every artifact can be downloaded."""
 VERSIONS = "versions"
 """What the roots of registered versions begin with; experiments' ids are numbers."""

@@ -10,7 +10,9 @@ from typing import Any
 from fastapi import HTTPException, Request, Response
 
 from rota import http_origin
+from rota.errors import Unavailable
 from rota.records.access import Identity
+from rota.records.bodies_in_flight import BodiesInFlight
 from rota.server.access.permissions import COOKIE, FORMER_COOKIE
 from rota.settings import Settings
 
@@ -42,6 +44,7 @@ class Guard:
         self._app = app
         self._hosts = http_origin.answered_hosts(settings.host, settings.allowed_hosts)
         self._limit = settings.max_request_mb * 1_000_000
+        self._bodies = BodiesInFlight(self._limit)
         self._open_paths = frozenset(open_paths)
         self._answers = answers
         self._recognise = recognise
@@ -64,7 +67,10 @@ class Guard:
             if identity is None and scope["path"] not in self._open_paths:
                 refused = 401, _unrecognised(request)
         if refused is None:
-            await self._app(scope, receive if _streamed(scope) else self._bounded(receive), send)
+            try:
+                await self._app(scope, receive if _streamed(scope) else self._bounded(scope, receive), send)
+            finally:
+                self._bodies.let_go(scope)
             return
         response = self._refuse(request, *refused)
         if refused[0] == 401:
@@ -101,16 +107,21 @@ class Guard:
             return 415, "the body is packed; send it as it is, without Content-Encoding"
         return None
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """The body, given up as soon as it is larger than allowed: a chunked one announces no length."""
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """The body, given up as soon as it is larger than allowed (a chunked one announces no length) or all bodies together are."""
         size = 0
 
         async def bounded() -> Message:
             nonlocal size
             message = await receive()
-            size += len(message.get("body", b""))
+            piece = len(message.get("body", b""))
+            size += piece
             if size > self._limit:
                 raise HTTPException(413, self._size_message())
+            try:
+                self._bodies.hold(scope, piece)
+            except Unavailable as error:
+                raise HTTPException(503, str(error)) from error
             return message
 
         return bounded

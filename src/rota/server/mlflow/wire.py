@@ -18,8 +18,9 @@ from rota.errors import RotaError
 from rota.http_status import mlflow_code_of
 from rota.manage.repositories import Repositories
 from rota.records.access import Identity
-from rota.records.json_depth import check_json_depth
+from rota.records.json_depth import check_json
 from rota.records.limits import shortened
+from rota.records.text_limits import MLFLOW
 from rota.records.time import Micros
 from rota.records.tracking import MAX_KEY, MAX_PARAMETER, MAX_TAG
 from rota.server.access.permissions import identity_of, needs
@@ -145,7 +146,7 @@ def route(router: APIRouter, methods: str, path: str, permission: Any) -> Callab
         lists = frozenset(name for name, hint in get_type_hints(shape).items() if get_origin(hint) in (tuple, list))
 
         async def answer(request: Request) -> Response:
-            return await answered(_read(request, shape, lists), lambda asked: handler(call_of(request), asked))
+            return await answered(_read(request, shape, lists), lambda asked: handler(call_of(request), _within_limits(asked)))
 
         answer.__name__ = f"mlflow_{router.prefix.rpartition('/')[2].replace('-', '_')}_{handler.__name__}".replace("__", "_")
         answer.__doc__ = handler.__doc__
@@ -185,7 +186,7 @@ def error_response(request: Request | None, status: int, message: str) -> Respon
     if status in (404, 405) and request is not None:
         message = absent(request.method, request.url.path)
     code = _OF_STATUS.get(status, "INTERNAL_ERROR" if status >= 500 else "INVALID_PARAMETER_VALUE")
-    headers = {"WWW-Authenticate": 'Basic realm="rota"'} if status == 401 else None
+    headers = {401: {"WWW-Authenticate": 'Basic realm="rota"'}, 503: {"Retry-After": "1"}}.get(status)
     return Response(msgspec.json.encode({"error_code": code, "message": shortened(message)}), status, headers, media_type="application/json")
 
 
@@ -248,7 +249,7 @@ async def _read(request: Request, shape: type[A], lists: frozenset[str]) -> A:
         asked = {name: query.getlist(name) if name in lists else query[name] for name in query}
         return _converted(asked | path, shape)
     body = await request.body()
-    check_json_depth(body)
+    check_json(body, most_rows=request.app.state.platform.settings.max_request_rows)
     if b"\\u0000" in body and _NUL.search(body):  # the pattern alone takes 5 ms for 1,000 metrics
         raise invalid("the body holds a NUL character, which not every engine keeps")
     if not path:
@@ -264,6 +265,11 @@ async def _read(request: Request, shape: type[A], lists: frozenset[str]) -> A:
     if not isinstance(asked, dict):
         raise invalid("the body is not a JSON object; send the fields of the request as one")
     return _converted(asked | path, shape)
+
+
+def _within_limits(asked: A) -> A:
+    MLFLOW.check(asked)
+    return asked
 
 
 def _converted(asked: dict[str, Any], shape: type[A]) -> A:

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from rota.errors import Conflict, InvalidInput, Refused, RotaError
+from rota.records.text_limits import OWN
 from rota.records.time import iso
 from rota.rendering.html import POLICY, rendered
 from rota.wiring import Platform
@@ -35,7 +36,10 @@ async def form(request: Request) -> dict[str, str]:
         fields = parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=50, errors="strict")
     except ValueError as error:
         raise InvalidInput(f"the form cannot be read: {error}") from None
-    return {name: values[-1] for name, values in fields.items()}
+    found = {name: values[-1] for name, values in fields.items()}
+    for name, text in found.items():
+        OWN.check_text(name, text)
+    return found
 
 
 async def acted(act: Callable[[], object], again: Callable[[RotaError], Response], to: str) -> Response:

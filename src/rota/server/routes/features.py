@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from rota.errors import InvalidInput
 from rota.manage.features.definitions import references, versions
+from rota.records.limits import ONLINE_VALUES
 from rota.records.record import plain
 from rota.server.access.permissions import actor_of, needs
 from rota.server.wire import Number, body_as, check_row_count, listed, platform_of
@@ -59,6 +60,11 @@ async def online(request: Request) -> Response:
     """The newest values, with status and event time of each."""
     asked = await body_as(request, OnlineRequest)
     check_row_count(request, asked.entity_rows)
+    wanted = len(asked.entity_rows) * (1 if isinstance(asked.features, str) else len(asked.features))
+    if wanted > ONLINE_VALUES:
+        raise InvalidInput(
+            f"the request asks for {wanted} values, at most {ONLINE_VALUES} are answered at once; ask in portions", limit=ONLINE_VALUES
+        )
     store = platform_of(request).features
     answer = await run_in_threadpool(store.get_online_features, asked.features, asked.entity_rows, full_feature_names=asked.full_feature_names)
     return _json({"values": answer.to_dict(), "statuses": answer.statuses(), "event_times_us": answer.event_times()})

@@ -16,7 +16,7 @@ from rota.errors import InvalidInput
 from rota.manage.features.rows import csv_records
 from rota.manage.features.rows.column_conversion import RAW_CHARACTERS, Raw, as_json
 from rota.manage.features.rows.csv_records import MOST_QUOTED, Records
-from rota.manage.features.rows.file_look import FileLook
+from rota.manage.features.rows.file_look import FileLook, check_columns
 from rota.records.file_format import FileFormat
 
 
@@ -199,6 +199,7 @@ def _header(text: _Text, wanted: Collection[str] | None, form: FileFormat, look:
     if records.faults:
         raise InvalidInput(f"its header cannot be read: {records.faults[0][0]}")
     names = csv_records.cells(records.text, form.delimiter) or []
+    check_columns(len(names))
     if any("\0" in name for name in names):
         raise InvalidInput("its header holds NUL bytes, as no text in UTF-8 does; give the source its encoding, such as encoding='utf-16'")
     look.names = names

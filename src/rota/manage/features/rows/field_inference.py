@@ -4,7 +4,6 @@ CSV has texts only, so a column is a number where its texts are written as one w
 sign and integers beyond 64 bits are texts, because as numbers they would not come back as they were. In Parquet and JSON lines a text is one.
 """
 
-import glob
 import logging
 import math
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from rota import found_files
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.manage.features.rows import column_conversion, file_cells, file_readers
 from rota.manage.features.rows.column_conversion import Raw
@@ -49,7 +49,7 @@ def inferred_fields(path: str | Path, form: FileFormat = _FORMAT, *, needed: Seq
     """
     if "://" in str(path):
         raise Unavailable(f"the fields of {str(path)!r} are not looked up when it is declared; give them", path=str(path))
-    names = sorted(name for name in glob.iglob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207 - a pattern may be absolute
+    names = sorted(str(file.path) for file in found_files.matching(str(path)))
     if not names:
         raise NotFound(f"no file matches {str(path)!r}; give a CSV, Parquet or JSON lines file, or a glob of them", path=str(path))
     look = FileLook()

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rota.errors import InvalidInput
 from rota.manage.features.rows.column_conversion import Raw
+from rota.records.limits import MOST_COLUMNS
 
 
 def _any(_: Raw) -> bool:
@@ -36,3 +38,9 @@ class FileLook:
         """Note that the text's last bytes were not taken."""
         self.waits = size_bytes
         self.notices.append(why)
+
+
+def check_columns(count: int) -> None:
+    """Raise `InvalidInput` for a file of more columns than one may have."""
+    if count > MOST_COLUMNS:
+        raise InvalidInput(f"it has {count} columns, at most {MOST_COLUMNS} are read; write its facts as rows", limit=MOST_COLUMNS)

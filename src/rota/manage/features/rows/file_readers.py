@@ -14,10 +14,12 @@ from polars.exceptions import PolarsError
 from rota.errors import InvalidInput
 from rota.manage.features.rows import csv_reader, json_lines, text_files
 from rota.manage.features.rows.column_conversion import Raw
-from rota.manage.features.rows.file_look import FileLook
+from rota.manage.features.rows.file_look import FileLook, check_columns
 from rota.records.file_format import FileFormat
 
 CHUNK_ROWS = 100_000
+MOST_ROWS = 10_000_000_000
+"""Rows that a Parquet file may say it has: nulls take no room in it, and each is read."""
 _ENDINGS = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _FORMAT = FileFormat()
 
@@ -51,7 +53,7 @@ def chunks(
         if ending == ".parquet":
             yield from _parquet(path, wanted, rows)
             return
-        text = text_files.until(text_files.pieces(path, form, limit=look.limit), look.stop)
+        text = text_files.lines_bounded(text_files.until(text_files.pieces(path, form, limit=look.limit), look.stop))
         if ending.startswith(".csv"):
             yield from csv_reader.read(text, wanted, rows, form, look)
         else:
@@ -73,6 +75,10 @@ def _ending(path: Path, shown: str) -> str:
 def _parquet(path: Path, wanted: Collection[str] | None, rows: int) -> Iterator[Raw]:
     scan = pl.scan_parquet(path, glob=False)
     there = scan.collect_schema().names()
+    check_columns(len(there))
+    height = scan.select(pl.len()).collect().item()
+    if not 0 <= height <= MOST_ROWS:
+        raise InvalidInput(f"it says that it has {height} rows, at most {MOST_ROWS} are read; write several files", limit=MOST_ROWS)
     chosen = there if wanted is None else [name for name in there if name in wanted]
     if chosen:
         yield from _even(scan.select(chosen).collect_batches(chunk_size=rows, maintain_order=True), rows)

@@ -8,7 +8,7 @@ import msgspec
 import polars as pl
 
 from rota.manage.features.rows.column_conversion import RAW_CHARACTERS, Raw
-from rota.manage.features.rows.file_look import FileLook
+from rota.manage.features.rows.file_look import FileLook, check_columns
 from rota.manage.features.rows.value_columns import column_of
 
 
@@ -71,6 +71,7 @@ def _raw(
     held: list[dict[str, Any]], wanted: Collection[str] | None, faults: dict[int, tuple[str, str]], lines: list[int], end: int, digest: str
 ) -> Raw:
     names = [name for name in dict.fromkeys(name for row in held for name in row) if wanted is None or name in wanted]
+    check_columns(len(names))
     columns = [_column(name, [row.get(name) for row in held]) for name in names]
     frame = pl.DataFrame(columns) if columns else pl.DataFrame({"_": [None] * len(held)})
     return Raw(frame, faults, lines=pl.Series("line", lines, pl.Int64), end=end, digest=digest)

@@ -11,6 +11,7 @@ import polars as pl
 
 from rota.errors import InvalidInput
 from rota.records.file_format import FileFormat
+from rota.records.limits import LONGEST_LINE
 
 PIECE = 1_000_000
 _WIDE_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -62,6 +63,22 @@ def beginnings(path: Path, form: FileFormat, sizes: Collection[int], *, limit: i
         sha.update(piece[begin:])
         read += len(piece)
     return found
+
+
+def lines_bounded(found: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of a text; raises `InvalidInput` where one of its lines is longer than LONGEST_LINE, which readers hold whole."""
+    read = begins = 0
+    for piece in found:
+        end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+        first = min((place for place in (piece.find(b"\n"), piece.find(b"\r")) if place >= 0), default=len(piece))
+        if read + first - begins > LONGEST_LINE:
+            raise InvalidInput(
+                f"the line that begins at byte {begins} has more than {LONGEST_LINE} bytes; if its rows have no line ends, write each on a line",
+                limit=LONGEST_LINE,
+            )
+        begins = begins if end < 0 else read + end + 1
+        read += len(piece)
+        yield piece
 
 
 def until(found: Iterator[bytes], stop: int | None) -> Iterator[bytes]:
