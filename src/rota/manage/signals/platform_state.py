@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from rota.durable.lanes import Queue, waiting
-from rota.errors import Corrupt, RotaError
+from rota.errors import RotaError
 from rota.manage.repositories import Repositories
-from rota.manage.signals import platform_alerts, signal_lag
+from rota.manage.signals import event_reading, platform_alerts, signal_lag
 from rota.manage.signals.signal_lag import SignalLag
 from rota.ports.clock import Clock
 from rota.records.backup import Backup
@@ -136,21 +136,12 @@ class PlatformFigures:
 
     def _counted_runs(self) -> Mapping[str, int]:
         """Ends of runs by status, counted on from the last event that was seen; an event that cannot be read is passed over."""
-        while True:
-            try:
-                events = self.repositories.metadata.events(self._position, limit=_PAGE)
-            except Corrupt as error:
-                if "position" not in error.facts:
-                    raise
-                self._position = int(str(error.facts["position"]))
-                continue
-            for event in events:
-                if event.kind == "run.finished":
-                    status = str(event.body.get("status"))
-                    self._finished[status] = self._finished.get(status, 0) + 1
-                self._position = event.position
-            if not events:
-                return dict(self._finished)
+        for event in event_reading.readable(self.repositories.metadata, self._position, page=_PAGE):
+            if event.kind == "run.finished":
+                status = str(event.body.get("status"))
+                self._finished[status] = self._finished.get(status, 0) + 1
+            self._position = event.position
+        return dict(self._finished)
 
 
 def sizes(home: Path) -> dict[str, int]:
