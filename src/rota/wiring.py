@@ -2,8 +2,6 @@
 
 import copy
 import dataclasses
-import re
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +18,6 @@ from rota.deploy.rollout import RolloutWorkflow
 from rota.develop.spool_recovery import drain
 from rota.durable.worker import Worker
 from rota.durable.workflow import Workflow
-from rota.errors import InvalidInput
 from rota.loop.context import LoopContext
 from rota.loop.event_loop import Loop
 from rota.loop.pipelines import Pipelines
@@ -186,11 +183,8 @@ class Platform:
     @cached_property
     def host(self) -> Host:
         """This machine and home, as its processes and their conditions are named."""
-        s, unusable = self.settings, re.compile(r"[\s@:]")
-        if unusable.search(s.host_name):
-            raise InvalidInput(f"host_name {s.host_name!r} cannot name a host: give a name without spaces, '@' and ':'", setting="host_name")
-        name = s.host_name or unusable.sub("-", socket.gethostname()) or "localhost"
-        return Host(name, str(s.home.resolve()), has_others=bool(s.metadata_url))
+        s = self.settings
+        return Host.of(s.host_name, s.home.resolve(), has_others=bool(s.metadata_url))
 
     @property
     def condition_sources(self) -> Mapping[str, ConditionSource]:

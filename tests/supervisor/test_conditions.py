@@ -133,6 +133,20 @@ def test_two_workers_do_not_take_each_others_alerts_away(platform, worker):
     assert alerts(worker) == {}, "worker-1 has ended in order"
 
 
+def test_a_report_that_goes_through_after_an_outage_raises_no_alert_about_itself(worker, monkeypatch):
+    (report,) = [thread for thread in worker.threads if thread.name == "report"]
+
+    def away() -> bool:
+        raise Unavailable("the disk is full")
+
+    monkeypatch.setattr(report, "work", away)
+    monkeypatch.setattr(report, "rest", worker.stop.set)
+    monkeypatch.setattr(worker.stop, "wait", lambda _: worker.stop.set())
+    report.run()
+    assert report.condition().status == "degraded"
+    assert alerts(worker) == {}
+
+
 def test_an_exchanged_online_store_is_looked_at_before_housekeeping_is_due(platform, worker):
     upkeep = platform.housekeeping.upkeep
     worker._keep_tidy()

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from rota.manage.signals.platform_state import PlatformState
 from rota.manage.signals.silences import is_heard
+from rota.records.platform_state import PlatformState
 from rota.rendering.exposition import MetricFamily, MetricLabels
 
 PUBLIC = frozenset({"status"})

@@ -73,7 +73,9 @@ class _WorkerProcess:
         """How everything is that this process knows of."""
         collected = platform_alerts.collected(self.platform.condition_sources)
         self._whole = collected.whole
-        return [thread.condition() for thread in [*self.threads, *self.executors]] + collected.conditions
+        others = [thread for thread in [*self.threads, *self.executors] if thread.name != "report"]
+        reporting = Condition("thread:report", "well")  # it is what asks; where it fails there is no report, which others see
+        return [*(thread.condition() for thread in others), reporting, *collected.conditions]
 
     def figures(self) -> Mapping[str, float]:
         """Runs by lane, how old the oldest that could go on is, and what this process executes."""

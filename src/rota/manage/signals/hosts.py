@@ -1,10 +1,15 @@
 """Hosts: which of several machines on one metadata store a process and a condition belong to, and how both are named then."""
 
+import re
+import socket
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import msgspec
 
+from rota.errors import InvalidInput
 from rota.records.condition import Condition
 
 OF_ONE_HOST = frozenset(
@@ -25,6 +30,7 @@ OF_ONE_HOST = frozenset(
 )
 """The parts that every host has for itself: what one host finds of its own says nothing of another's."""
 SEPARATOR = "@"
+_UNUSABLE = re.compile(r"[\s@:]")
 
 
 def part_of(name: str) -> str:
@@ -39,6 +45,13 @@ class Host:
     name: str
     home: str
     has_others: bool = False
+
+    @classmethod
+    def of(cls, host_name: str, home: Path, *, has_others: bool) -> Self:
+        """The host of this process: by the name that the settings give it, else by the machine's own."""
+        if _UNUSABLE.search(host_name):
+            raise InvalidInput(f"host_name {host_name!r} cannot name a host: give a name without spaces, '@' and ':'", setting="host_name")
+        return cls(host_name or _UNUSABLE.sub("-", socket.gethostname()) or "localhost", str(home), has_others=has_others)
 
     def process(self, name: str) -> str:
         """The name of one of its processes: "worker-0", or "worker-0@web-1" where other hosts have one too."""
