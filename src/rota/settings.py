@@ -66,6 +66,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             reason="A platform that serves follows the world.",
         ),
     ] = "system"
+    host_name: Annotated[
+        str,
+        SettingDescription(
+            group=HOME,
+            text="Name of this machine among the hosts that share one `metadata_url`: part of the names of its processes and of what they tell of "
+            "themselves, for example `disk@web-1`. Empty: the machine's own name.",
+            reason="Machines have names; containers that are made anew, and two homes on one machine, may want another.",
+        ),
+    ] = ""
     host: Annotated[
         str,
         SettingDescription(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -39,9 +39,13 @@ from rota.manage.models.pickle_signing import ParentVerifiedSeals, PlatformSeals
 from rota.manage.repositories import Repositories
 from rota.manage.retention.expiry import Rules
 from rota.manage.retention.housekeeping import Housekeeping
+from rota.manage.signals import last_backup
 from rota.manage.signals.feedback import Feedback
+from rota.manage.signals.hosts import Host
+from rota.manage.signals.platform_alerts import ConditionSource
 from rota.manage.signals.platform_readiness import PlatformReadiness
 from rota.manage.signals.platform_state import Gauges, PlatformFigures
+from rota.manage.signals.process_reports import Reporter
 from rota.manage.signals.supervisor_file import supervisor_conditions
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import release as releases
@@ -68,8 +72,6 @@ from rota.train.continuous import TrainWorkflow
 
 SPOOL = "spool"
 """The folder of the home in which logged metrics wait to be stored."""
-WHOLE_PARTS = ("child", "supervisor", "model", refused_releases.PART)
-"""The parts of which a source of conditions names everything that is not well: what it does not name is well, or gone."""
 SERVING = "serving"
 """The folder of the home that holds the last good releases."""
 
@@ -173,25 +175,34 @@ class Platform:
             self.loop.position,
             upkeep,
             s.home.resolve(),
+            self.host,
             engines.audit_head_keepers(s),
             int(s.audit_head_s * 1_000_000),
         )
 
+    @cached_property
+    def host(self) -> Host:
+        """This machine and home, as its processes and their conditions are named."""
+        s = self.settings
+        return Host.of(s.host_name, s.home.resolve(), has_others=bool(s.metadata_url))
+
     @property
-    def condition_sources(self) -> Mapping[str, Callable[[], Sequence[Condition]]]:
+    def condition_sources(self) -> Mapping[str, ConditionSource]:
         """Who tells how a part of this platform is, beside a process of itself: workers collect them and alert, doctor and readiness ask them.
 
         A part that is to be watched is a line here. What housekeeping meets (journals, tables, spool, upkeep, the online store, the disk) it
-        tells by itself, when it meets it, and a thread of a process is told of by the process.
+        tells by itself, when it meets it, and here so that other workers know; a thread of a process is told of by the process.
         """
-        home = self.settings.home.resolve()
+        r, home = self.repositories, self.settings.home.resolve()
         return {
-            "supervisor": partial(supervisor_conditions, home),
-            "blobs": self.readiness.blobs,
-            "loop": self.loop.conditions,
-            "releases": partial(refused_releases.conditions, self.repositories.metadata, self.settings.prediction_names),
-            "models": partial(out_of_service.conditions, self.repositories.metadata),
-            "pipelines": partial(triggers.stopped_pipelines, self.repositories, self.settings.environment),
+            "supervisor": ConditionSource(partial(supervisor_conditions, home), ("child", "supervisor")),
+            "blobs": ConditionSource(self.readiness.blobs, ("blobs",)),
+            "loop": ConditionSource(self.loop.conditions, ("record", "schedule")),
+            "releases": ConditionSource(partial(refused_releases.conditions, r.metadata, self.settings.prediction_names), (refused_releases.PART,)),
+            "models": ConditionSource(partial(out_of_service.conditions, r.metadata), ("model",)),
+            "pipelines": ConditionSource(partial(triggers.stopped_pipelines, r, self.settings.environment), ("pipeline",)),
+            "backups": ConditionSource(partial(last_backup.conditions, r.metadata, self.access.wall), ("backup",)),
+            "housekeeping": ConditionSource(lambda: self.housekeeping.conditions),
         }
 
     @cached_property
@@ -209,7 +220,7 @@ class Platform:
         gauges = Gauges(
             lambda: {source: (lag.table_bytes, lag.online_bytes) for source, lag in push_lag.lags(stores).items()},
             lambda: audit_chain.head(r.metadata).position,
-            self.readiness.conditions,
+            lambda: self.host.told(self.readiness.conditions()),
         )
         return PlatformFigures(self.settings.home.resolve(), r, self.access.wall, gauges)
 
@@ -273,11 +284,24 @@ class Processes:
             MATERIALIZE: MaterializeWorkflow(p.feed.materializer),
         }
 
+    def reporter(
+        self,
+        kind: Literal["control plane", "worker", "prediction process"],
+        name: str,
+        conditions: Callable[[], Sequence[Condition]],
+        figures: Callable[[], Mapping[str, float]],
+    ) -> Reporter:
+        """What tells of a process, as it is named among all hosts; it is asked what it knows each time."""
+        p, wall = self.platform, self.platform.access.wall
+        return Reporter(p.repositories.metadata, wall, p.host, p.host.process(name), kind, wall.now_us(), conditions, figures)
+
     def worker(self, name: str, *, workflows: Sequence[str] = (), stopping: threading.Event | None = None) -> Worker:
         """A worker for all workflows, or for some of them; `name` is its name in leases and logs. `stopping` set: it gives its runs back."""
         p = self.platform
         executed = {key: workflow for key, workflow in self.workflows().items() if not workflows or key in workflows}
-        return Worker(name, p.repositories.runs, p.repositories.clock, executed, p.settings.lease_s, stopping=stopping or threading.Event())
+        return Worker(
+            p.host.process(name), p.repositories.runs, p.repositories.clock, executed, p.settings.lease_s, stopping=stopping or threading.Event()
+        )
 
     def prediction_app(self, process: str) -> PredictionApp:
         """The ASGI application of one prediction process."""
@@ -296,7 +320,7 @@ class Processes:
             core,
             model_source,
             clock=r.clock,
-            process=process,
+            process=p.host.process(process),
             poll_s=settings.poll_s,
             waits_for_history=settings.wait_for_history,
         )

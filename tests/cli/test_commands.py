@@ -157,7 +157,6 @@ UNKNOWN = {
     "train nix": "rota apply",
     "plan nix.py": "no project file",
     "down": "rota up",
-    "status": "rota up",
 }
 
 

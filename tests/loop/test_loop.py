@@ -204,11 +204,11 @@ def test_after_enough_runs_without_a_version_the_loop_stops_and_says_so(world):
             end(world, training(world)[0].id, "blocked")
     assert len(training(world)) == 3
     assert all("the last 3 models were refused" in reason for reason in skipped(world))
-    (stopped,) = world.platform.condition_sources["pipelines"]()
+    (stopped,) = world.platform.condition_sources["pipelines"].tell()
     assert (stopped.name, stopped.status) == ("pipeline:ice", "degraded")
     assert "rota train ice" in stopped.message
     assert world.platform.pipelines.start("ice")
-    assert [each.status for each in world.platform.condition_sources["pipelines"]()] == ["well"]  # a person saw to it
+    assert [each.status for each in world.platform.condition_sources["pipelines"].tell()] == ["well"]  # a person saw to it
 
 
 def test_an_alert_during_a_rollout_is_skipped_with_its_reason(world):

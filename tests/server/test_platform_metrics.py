@@ -29,7 +29,9 @@ def busy(platform: Platform) -> Platform:
     prediction_log.append(r.journal, "delay", [Prediction("p9", "delay", now_us - 7_000_000, "m", 1, "stable", 1, "u", {}, {}, 0.5, 1)])
     batch = Batch()
     batch.put(ProcessReport("worker-0", "worker", "host", 1, wall_us, wall_us - 2_000_000))
-    batch.put(ProcessReport("worker-1", "worker", "host", 2, wall_us, wall_us - 90_000_000))
+    batch.put(ProcessReport("worker-1", "worker", "host", 2, wall_us, wall_us - 90_000_000, figures={"resident_bytes": 7e9}))
+    figures = {"resident_bytes": 5e7, "connections": 3.0, "requests_in_flight": 2.0}
+    batch.put(ProcessReport("serve-0", "prediction process", "host", 3, wall_us, wall_us - 2_000_000, figures=figures))
     batch.put(Backup("b1", "/var/backups", wall_us - 70_000_000, "anna", "complete", ended_us=wall_us - 60_000_000))
     batch.put(Backup("b2", "/var/backups", wall_us, "anna", needed_until_us=wall_us + 60_000_000))
     batch.event(Event("run.finished", "train.1", now_us, {"workflow": "train", "subject": "m", "status": "failed"}))
@@ -50,7 +52,10 @@ def total(metric: Any) -> float:
 def test_with_a_token_everything_is_told_by_name(busy: Platform, owner: Any, parsed_metrics: Callable[..., Any]) -> None:
     before = busy.figures._finished["failed"]
     found = parsed_metrics(owner.get("/metrics").text)
-    assert by_label(found["rota_process_up"], "process") == {"worker-0": 1, "worker-1": 0}
+    assert by_label(found["rota_process_up"], "process") == {"worker-0": 1, "worker-1": 0, "serve-0": 1}
+    assert by_label(found["rota_process_resident_bytes"], "process") == {"serve-0": 5e7}, "of those that are there"
+    assert by_label(found["rota_process_connections"], "process") == {"serve-0": 3}
+    assert by_label(found["rota_process_requests_in_flight"], "process") == {"serve-0": 2}
     assert 1 < by_label(found["rota_process_report_age_seconds"], "process")["worker-0"] < 600
     assert by_label(found["rota_queue_runs"], "lane")["decisions"] == 1
     assert by_label(found["rota_queue_oldest_seconds"], "lane")["decisions"] >= 3
@@ -87,7 +92,7 @@ def test_without_a_token_only_totals_are_told(busy: Platform, stranger: Any, par
     found = parsed_metrics(answer.text)
     assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     assert {name for metric in found.values() for _, labels in metric.samples for name, _ in labels} == {"status"}
-    assert total(found["rota_process_up"]) == 1
+    assert total(found["rota_process_up"]) == 2
     assert total(found["rota_process_report_age_seconds"]) >= 90
     assert total(found["rota_queue_runs"]) >= 1
     assert not [name for name in NAMES if f'"{name}' in answer.text]

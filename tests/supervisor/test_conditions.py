@@ -45,6 +45,15 @@ def alerts(worker: _WorkerProcess) -> dict[str, str]:
     return {alert.subject: alert.severity for alert in every_open_alert(worker.platform.repositories.metadata)}
 
 
+def aged(platform: Platform, process: str, *, seconds: float) -> None:
+    """As if the process had reported so much earlier."""
+    report = platform.repositories.metadata.get(ProcessReport, process)
+    assert report is not None
+    batch = Batch()
+    batch.put(msgspec.structs.replace(report, at_us=report.at_us - round(seconds * 1e6)))
+    platform.repositories.metadata.commit(batch)
+
+
 def test_a_sound_home_has_no_alert(worker):
     assert alerts(worker) == {}
     assert {"conditions:supervisor", "conditions:models", "conditions:loop", "conditions:pipelines"} <= {each.name for each in worker.conditions()}
@@ -59,10 +68,10 @@ def test_what_the_supervisor_wrote_is_alerted_until_it_is_over_or_another_superv
     troubles.over("child:server")
     troubles.write(platform.settings.home)
     assert alerts(worker) == {"child:serve-0": "warning"}
+    (platform.settings.home / "run" / "supervisor.json").write_bytes(b"{")
+    assert alerts(worker) == {"child:serve-0": "warning", "conditions:supervisor": "warning"}, "who cannot look does not say that it is over"
     Troubles().write(platform.settings.home)
     assert alerts(worker) == {}
-    (platform.settings.home / "run" / "supervisor.json").write_bytes(b"{")
-    assert alerts(worker) == {"supervisor:conditions": "warning"}
 
 
 def test_a_version_that_ended_processes_is_alerted_until_no_release_names_it(platform, worker):
@@ -150,11 +159,24 @@ def test_two_workers_do_not_take_each_others_alerts_away(platform, worker):
     object.__setattr__(other._reporter, "conditions", lambda: [Condition("thread:loop", "failed", "the loop ended")])
     other._report()
     assert alerts(worker) == {"thread:loop": "critical"}
-    report = platform.repositories.metadata.get(ProcessReport, "worker-1")
-    batch = Batch()
-    batch.put(msgspec.structs.replace(report, at_us=report.at_us - 31_000_000))
-    platform.repositories.metadata.commit(batch)
-    assert alerts(worker) == {}, "worker-1 is gone"
+    aged(platform, "worker-1", seconds=31)
+    assert alerts(worker) == {"thread:loop": "critical"}, "that it is silent does not mend it"
+    other._reporter.leave()
+    assert alerts(worker) == {}, "worker-1 has ended in order"
+
+
+def test_a_report_that_goes_through_after_an_outage_raises_no_alert_about_itself(worker, monkeypatch):
+    (report,) = [thread for thread in worker.threads if thread.name == "report"]
+
+    def away() -> bool:
+        raise Unavailable("the disk is full")
+
+    monkeypatch.setattr(report, "work", away)
+    monkeypatch.setattr(report, "rest", worker.stop.set)
+    monkeypatch.setattr(worker.stop, "wait", lambda _: worker.stop.set())
+    report.run()
+    assert report.condition().status == "degraded"
+    assert alerts(worker) == {}
 
 
 def test_an_exchanged_online_store_is_looked_at_before_housekeeping_is_due(platform, worker):

@@ -8,6 +8,7 @@ import pytest
 from rota.backends.sql.engine import open_engine
 from rota.backends.sql.metadata import SqlMetadata
 from rota.backends.storage.blob_directory import BlobDirectory
+from rota.records.condition import ProcessReport
 
 pytestmark = pytest.mark.slow
 
@@ -36,9 +37,12 @@ def test_a_prediction_process_starts_answers_and_logs_while_its_metadata_is_away
     )
     with urllib.request.urlopen(question, timeout=60) as answer:
         assert json.loads(answer.read())["logged"] is True
+    untold = [line for line in up.logged("unavailable") if line["process"] == "serve-0" and line["of"] == "report"]
+    assert len(untold) <= 2, "one of the process that was killed, one of its successor"
     postgres_server.start()
     metadata = SqlMetadata(open_engine(postgres_server.url))
     put_release(metadata, BlobDirectory(up.home / "blobs"), 2)
+    eventually(lambda: any(each.pid == up.child("serve-0") for each in metadata.find(ProcessReport)), "it tells of itself again")
     metadata.close()
 
     def followed() -> bool:

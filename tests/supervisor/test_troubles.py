@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from rota.errors import Corrupt
 from rota.manage.signals.supervisor_file import supervisor_conditions
 from rota.supervisor.troubles import Troubles
 
@@ -35,8 +36,8 @@ def test_a_home_that_was_never_up_has_none(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"conditions": [{"name": 1}]}', b"\xff\xfe"])
-def test_a_damaged_file_is_a_condition_itself(tmp_path, damage):
+def test_a_damaged_file_says_so_and_not_that_all_is_well(tmp_path, damage):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "supervisor.json").write_bytes(damage)
-    (found,) = supervisor_conditions(tmp_path)
-    assert (found.name, found.status) == ("supervisor:conditions", "degraded")
+    with pytest.raises(Corrupt, match="cannot be read"):
+        supervisor_conditions(tmp_path)

@@ -76,7 +76,7 @@ ENTRIES = (
     CommandEntry("token", "token", PLATFORM, "Who may do what: the owner's token, create, list, revoke, renew, roles, routes."),
     CommandEntry("up", "platform", PLATFORM, "Run the whole platform on this machine."),
     CommandEntry("down", "platform", PLATFORM, "Stop a running platform and wait until its processes are gone."),
-    CommandEntry("status", "platform", PLATFORM, "Processes, clock and waiting work of a running platform."),
+    CommandEntry("status", "status", PLATFORM, "How the platform is: processes, what is not well, queue, lag, disk, last backup."),
     CommandEntry("backup", "backup", PLATFORM, "Back up a running platform into a directory or a bucket: make, list, verify, prune."),
     CommandEntry("restore", "backup", PLATFORM, "Restore a backup into a new home, and into the empty stores that the settings here name."),
     CommandEntry("doctor", "doctor", PLATFORM, "Examine a home: permissions, disk, versions, damage, clock, processes, ports; and say what to do."),

@@ -11,7 +11,7 @@ from rota.errors import NotFound
 from rota.manage.adoption import prediction_import
 from rota.manage.models import endpoints
 from rota.manage.signals import alerts as alerting
-from rota.manage.signals import unheard_alerts
+from rota.manage.signals import platform_alerts, unheard_alerts
 from rota.monitor import status
 from rota.records.record import plain
 from rota.records.release import Endpoint
@@ -28,13 +28,13 @@ OfEndpoint = Annotated[str, typer.Argument(help="Name of the endpoint.")]
 
 @monitor.command()
 def ack(ctx: typer.Context, alert: Annotated[str, typer.Argument(help="Id of an open alert.")], json: show.Json = False) -> None:
-    """Acknowledge an open alert: somebody has seen it.
+    """Acknowledge an open alert: somebody has seen it. One of something that happened once (`event:N`) ends with it.
 
     Example: rota monitor ack flight-delay.performance.auc.1373860800000000
     """
     with opened(ctx, "monitor.act") as platform:
         repositories = platform.repositories
-        seen = alerting.acknowledge(repositories.metadata, alert, actor=platform.identity.name, now_us=repositories.clock.now_us())
+        seen = platform_alerts.acknowledge(repositories.metadata, alert, actor=platform.identity.name, now_us=repositories.clock.now_us())
     show.facts({"alert": seen.id, "status": seen.status, "message": seen.message}, as_json=json, record=seen)
 
 

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from json import loads as decoded
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +18,7 @@ from rota.addresses import published
 from rota.cli import show
 from rota.cli.home import settings_of
 from rota.cli.logs import configure
-from rota.client import Client
-from rota.errors import InvalidInput, Refused, RotaError
-from rota.manage.signals.supervisor_file import supervisor_conditions
+from rota.errors import InvalidInput, RotaError
 from rota.settings import Settings
 from rota.supervisor.processes import Supervisor
 from rota.supervisor.shutdown import end_home
@@ -61,43 +58,6 @@ def down(ctx: typer.Context, json: show.Json = False) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{settings.home.resolve()} is down")
     print("  ended   " + ", ".join(f"{name}{' (killed)' if name in ended.killed else ''}" for name in ended.processes))
-
-
-@commands.command()
-def status(ctx: typer.Context, json: show.Json = False) -> None:
-    """Processes, clock and waiting work of a running platform.
-
-    Example: rota status
-    """
-    settings = settings_of(ctx)
-    ports = published(settings.home)
-    problems = {
-        "control plane": _readiness(settings.host, ports["control"], "/readyz"),
-        "predictions": _readiness(settings.host, ports["prediction"], "/v2/health/ready"),
-        "supervisor": [f"{each.name}: {each.message}" for each in supervisor_conditions(settings.home) if each.status != "well"],
-    }
-    client = Client(settings.home, host=settings.host, patience_s=5.0)
-    try:
-        loop = client.get("/v1/loop")
-        alerts = _open_alerts(client)
-    finally:
-        client.close()
-    if json:
-        show.write_json(ports | loop | {"problems": problems, "alerts": alerts})
-        return
-    children = dict(ports["children"])  # type: ignore[call-overload]
-    named = {
-        "home": settings.home.resolve(),
-        "control plane": f"http://{settings.host}:{ports['control']}",
-        "predictions": f"http://{settings.host}:{ports['prediction']}",
-        "supervisor": f"pid {ports['pid']}",
-        **{name: f"pid {pid}" for name, pid in children.items()},
-        "clock": loop["now"],
-        **{f"{what} is not ready" if what != "supervisor" else "seen by it": "\n".join(found) for what, found in problems.items() if found},
-        "waiting": "\n".join(loop["waiting"]) or "nothing: the loop is at rest",
-        "alerts": "\n".join(f"{each['subject']}: {each['message']}" for each in alerts) or "none about the platform is open",
-    }
-    show.facts(named, as_json=False)
 
 
 @commands.command()
@@ -150,31 +110,6 @@ def _say(settings: Settings, ports: Mapping[str, object]) -> None:
 def _shown_token(settings: Settings) -> str:
     """The owner's token on a screen; in a log, where others may read it, how to get it."""
     return (settings.home / "token").read_text().strip() if sys.stdout.isatty() else "TOKEN (`rota token --show` prints it)"
-
-
-def _open_alerts(client: Client) -> list[dict[str, object]]:
-    """The open alerts about the platform itself, newest first; none for those who may not read alerts."""
-    with contextlib.suppress(Refused):
-        found = client.get("/v1/alerts", status="open")
-        return [{name: each[name] for name in ("subject", "severity", "message")} for each in found if each["kind"] == "platform"]
-    return []
-
-
-def _readiness(host: str, port: object, path: str) -> list[str]:
-    """Why a server says that it is not ready, a sentence each; nothing when it is."""
-    try:
-        connection = http.client.HTTPConnection(host, int(str(port)), timeout=5)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            said = decoded(answer.read())
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return [f"it does not answer ({error})"]
-    if answer.status == 200:
-        return list(said.get("warnings", []))
-    return [each["message"] for each in said.get("reasons", [])] or [str(said.get("error", f"status {answer.status}"))]
 
 
 def _answers(host: str, port: object, path: str) -> bool:

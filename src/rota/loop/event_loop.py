@@ -8,6 +8,7 @@ from rota.errors import Conflict, Corrupt, Unavailable
 from rota.loop import table
 from rota.loop.context import LoopContext
 from rota.loop.schedules import Schedules
+from rota.manage.signals import platform_alerts
 from rota.ports.metadata import Batch, transact
 from rota.records.condition import Condition
 from rota.records.run import OPEN_STATUSES, Run, RunQuery
@@ -27,7 +28,6 @@ class Loop:
         self.context = context
         self.schedules = Schedules(context)
         self._repositories = context.repositories
-        self._skipped: dict[str, Condition] = {}
 
     def advance(self) -> bool:
         """Fire what is due and react to what happened since; False when there was nothing to do."""
@@ -55,15 +55,26 @@ class Loop:
             cursor = following
         return bool(events)
 
-    def conditions(self) -> list[Condition]:
-        """What the loop could not read and went on without."""
-        unread = [Condition(name, "degraded", f"it cannot be read and is left out: {why}") for name, why in self.schedules.unread.items()]
-        return [*self._skipped.values(), *unread]
+    def conditions(self) -> list[Condition] | None:
+        """Every record and schedule that cannot be read and is left out; None before the first look. Events have alerts of their own."""
+        unread = self.schedules.unread
+        if unread is None:
+            return None
+        return [Condition(name, "degraded", f"it cannot be read and is left out: {why}") for name, why in unread.items()]
 
     def _set_apart(self, cursor: Cursor, error: Corrupt) -> bool:
-        """Go on behind an event that cannot be read: it is named in the audit log and by an alert, and holds up no other."""
+        """Go on behind an event that cannot be read: it is named in the audit log and by an alert, and holds up no other.
+
+        Nothing will look at it again, so the alert stays until a person acknowledges it or the event is so old that it is removed.
+        """
         position = int(str(error.facts["position"]))
         batch, now_us = Batch(), self._repositories.clock.now_us()
+        message = (
+            f"{error}; what it would have started was not started: look at what happened at that time and start it by hand, then acknowledge "
+            "this alert (`rota monitor ack`), which ends it"
+        )
+        skipped = Condition(f"{platform_alerts.EVENT}:{position}", "degraded", message, {"position": position})
+        platform_alerts.tell_once(batch, self._repositories.metadata, skipped, now_us=now_us)
         batch.put(Cursor(CONSUMER, position), replacing=cursor if cursor.position else None)
         batch.audit("rota", "loop.skip", f"event:{position}", now_us, error=str(error))
         try:
@@ -71,8 +82,6 @@ class Loop:
         except Conflict:
             return True  # another worker went on already
         logger.error("event set apart: %s", error, extra={"action": "event_set_apart", "event": position})
-        message = f"{error}; what it would have started was not started, look at what happened at that time and start it by hand"
-        self._skipped[f"event:{position}"] = Condition(f"event:{position}", "degraded", message)
         return True
 
     def waiting(self) -> list[str]:

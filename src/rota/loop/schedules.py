@@ -2,7 +2,8 @@
 
 import logging
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from rota.errors import Conflict, Corrupt, InvalidInput
 from rota.loop.context import LoopContext
@@ -33,8 +34,8 @@ class Schedules:
     """Fires what is due; any number of workers may do so at once. Not thread-safe: each thread has its own."""
 
     context: LoopContext
-    unread: dict[str, str] = field(default_factory=dict)
-    """What could not be read when the schedules were looked at last, by its condition's name, and why."""
+    unread: Mapping[str, str] | None = None
+    """What could not be read when the schedules were looked at last, by its condition's name, and why; None before the first look."""
     _looked_us: Micros = 0
     _looked_s: float = float("-inf")
 
@@ -44,26 +45,32 @@ class Schedules:
         if not self._is_time(now_us):
             return False
         fired = False
-        for schedule in self.in_force():
+        schedules, unread = self._read()
+        for schedule in schedules:
             try:
                 fired |= self._fire(schedule, now_us)
             except (Corrupt, InvalidInput) as error:  # one that cannot be read or understood holds up no other
-                self.unread[f"schedule:{schedule.name}"] = str(error)
+                unread[f"schedule:{schedule.name}"] = str(error)
+        self.unread = unread
         return fired
 
     def in_force(self) -> list[Schedule]:
         """Every schedule; monitors first, so that training sees their alerts."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[list[Schedule], dict[str, str]]:
+        """The schedules, and the records of some that cannot be read, by condition, and why."""
         metadata = self.context.repositories.metadata
         damaged = list[Corrupt]()
         watched = [Schedule(f"monitor/{monitor.endpoint.name}", monitor.schedule, 0) for monitor in metadata.find(Monitor, damaged=damaged)]
         deployments = metadata.find(Deployed, {"environment": self.context.environment}, damaged=damaged)
-        self.unread = {f"record:{error.facts['node']}": str(error) for error in damaged}
-        return watched + [
+        trained = [
             Schedule(f"train/{deployed.pipeline}/{number}", trigger.spec, deployed.since_us)
             for deployed in deployments
             for number, trigger in enumerate(deployed.definition.triggers)
             if trigger.kind == "schedule"
         ]
+        return watched + trained, {f"record:{error.facts['node']}": str(error) for error in damaged}
 
     def due(self) -> list[str]:
         """The names of schedules with a tick that has not fired."""

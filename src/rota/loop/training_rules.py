@@ -7,6 +7,7 @@ import msgspec
 
 from rota.errors import Refused
 from rota.loop.context import LoopContext, Reaction
+from rota.manage.signals import event_reading
 from rota.ports.metadata import Batch, Metadata
 from rota.records.release import Endpoint, Rollout
 from rota.records.run import Deployed, Run, RunQuery, Trigger
@@ -145,12 +146,11 @@ def _arrived(metadata: Metadata, pipeline: str, newest: Event, since_us: Micros)
         start = count.start if since_us > count.since_us else 0
         count = ArrivalCount(pipeline, newest.subject, since_us, start, start)
     rows, start, position = count.rows, count.start, count.position
-    while position < newest.position and (events := metadata.events(position)):
-        for event in takewhile(lambda each: each.position <= newest.position, events):
-            if event.at_us <= since_us:
-                start = event.position if start == position else start
-            elif event.kind == "data.arrived" and event.subject == newest.subject:
-                rows += int(event.body["rows"])
-            position = event.position
-        position = max(position, min(events[-1].position, newest.position))
+    fresh = event_reading.readable(metadata, position) if position < newest.position else iter(())
+    for event in takewhile(lambda each: each.position <= newest.position, fresh):
+        if event.at_us <= since_us:
+            start = event.position if start == position else start
+        elif event.kind == "data.arrived" and event.subject == newest.subject:
+            rows += int(event.body["rows"])
+        position = event.position
     return msgspec.structs.replace(count, rows=rows, start=start, position=position)

@@ -36,3 +36,4 @@ class ProcessReport(Record, frozen=True):
     at_us: Micros
     conditions: tuple[Condition, ...] = ()
     figures: Mapping[str, float] = {}
+    home: str = ""

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from rota.manage.signals.platform_state import PlatformState
-from rota.manage.signals.process_reports import is_heard
+from rota.manage.signals.silences import is_heard
+from rota.records.platform_state import PlatformState
 from rota.rendering.exposition import MetricFamily, MetricLabels
 
 PUBLIC = frozenset({"status"})
@@ -16,6 +16,9 @@ def of(state: PlatformState) -> list[MetricFamily]:
     return [
         _gauge("rota_process_up", "1 while the process was heard of within 30 s, else 0.", _by_process(state, up=True)),
         _gauge("rota_process_report_age_seconds", "Time since the process last told of itself.", _by_process(state, up=False), largest=True),
+        _gauge("rota_process_resident_bytes", "Memory of the process that lies in RAM.", _figure(state, "resident_bytes")),
+        _gauge("rota_process_connections", "Open connections of the process.", _figure(state, "connections")),
+        _gauge("rota_process_requests_in_flight", "Requests that the process is answering.", _figure(state, "requests_in_flight")),
         _gauge("rota_queue_runs", "Runs that could go on now, by lane.", _by("lane", state.waiting_runs)),
         _gauge("rota_queue_oldest_seconds", "How long the oldest of them could have gone on.", _by("lane", state.oldest_waiting_s), largest=True),
         MetricFamily.of("rota_runs_finished_total", "counter", "Runs that ended, by status.", _by("status", state.finished_runs)),
@@ -39,6 +42,15 @@ def _gauge(name: str, meaning: str, samples: dict[MetricLabels, float], *, large
 
 def _by(label: str, values: Mapping[str, float]) -> dict[MetricLabels, float]:
     return {((label, name),): value for name, value in values.items()}
+
+
+def _figure(state: PlatformState, figure: str) -> dict[MetricLabels, float]:
+    """A figure of every process that is there and tells it."""
+    return {
+        (("process", each.process), ("kind", each.kind)): each.figures[figure]
+        for each in state.processes
+        if figure in each.figures and is_heard(each, state.at_us)
+    }
 
 
 def _by_process(state: PlatformState, *, up: bool) -> dict[MetricLabels, float]:

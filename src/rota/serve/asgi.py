@@ -38,6 +38,7 @@ from rota.serve.micro_batching import SLICE_ROWS, MicroBatcher
 from rota.serve.port_access import PortAccess, Refusal
 from rota.serve.predicting import Answer, CheckedRequest, PredictionCore, PredictRequest, PredictResponse
 from rota.serve.release_poller import ReleasePoller
+from rota.serve.serving_health import ServingHealth
 
 log = logging.getLogger("rota.serve")
 Scope = MutableMapping[str, Any]
@@ -131,6 +132,7 @@ class PredictionApp:
         self._marks = marks
         self._bodies = BodiesInFlight(limits.body_bytes)
         self._batcher = MicroBatcher(core, timeout_s=limits.timeout_s)
+        self.health = ServingHealth(core, poller)
 
     @property
     def is_ready(self) -> bool:

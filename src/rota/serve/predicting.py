@@ -105,6 +105,10 @@ class PredictionCore:
         """What is served now, by endpoint; an unchanging snapshot."""
         return self._served
 
+    def now_us(self) -> Micros:
+        """What the platform's clock says."""
+        return self._clock.now_us()
+
     def switch(self, endpoint: str, served: LoadedRelease | None) -> None:
         """Serve this from now on (None: nothing); requests under way end with what they began with."""
         with self._switching:

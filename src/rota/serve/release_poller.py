@@ -105,6 +105,8 @@ class ReleasePoller:
         self._was_kept: tuple[dict[str, Release], dict[str, OutOfService]] | None = None
         self._away = ""
         self._failed_looks = 0
+        self.failing = ""
+        """What the last look at the releases failed with, when that is not that the metadata does not answer."""
         self._untold: set[str] = set()
         self._declared: frozenset[str] = frozenset()
         self._stop = threading.Event()
@@ -279,7 +281,8 @@ class ReleasePoller:
             if not self._failed_looks:
                 log.warning("the releases cannot be read, serving what is loaded: %s", error, extra={"action": "follow"})
             self._failed_looks += 1
-        except Exception:  # the thread must live on, or this process would never learn of a release again
+        except Exception as error:  # the thread must live on, or this process would never learn of a release again
+            self.failing = f"{type(error).__name__}: {error}"
             if not self._failed_looks:
                 log.exception("polling releases failed", extra={"action": "follow"})
             self._failed_looks += 1
@@ -287,6 +290,7 @@ class ReleasePoller:
             if self._failed_looks:
                 log.info("the releases are read again", extra={"action": "follow", "failed_looks": self._failed_looks})
             self._failed_looks = 0
+            self.failing = ""
 
     def _newest(self) -> dict[str, Release]:
         newest: dict[str, Release] = {}

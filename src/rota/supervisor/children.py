@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from types import FrameType
 from typing import NoReturn
 
@@ -16,7 +17,7 @@ from rota import wiring
 from rota.addresses import exposed
 from rota.errors import InvalidInput, Unavailable
 from rota.settings import Settings
-from rota.supervisor import connections
+from rota.supervisor import connections, reporting
 from rota.supervisor.http_server import QuietServer
 from rota.supervisor.processes import end_with_supervisor
 from rota.supervisor.socket_handover import HandoverPoint
@@ -61,8 +62,14 @@ def prediction_process(settings: Settings, name: str, *, fd: int = -1, patient: 
         server = QuietServer(
             application, opened=handover.open, is_ready=lambda: application.is_ready, patience_s=patience_s, **connections.limited(settings)
         )
+
+        def figures() -> Mapping[str, float]:
+            return {**application.health.figures(), **reporting.server_figures(server)}
+
+        reporter = platform.processes.reporter("prediction process", name, application.health.conditions, figures)
         try:
-            server.run(sockets=[listener])
+            with reporting.ReportingThread(reporter):
+                server.run(sockets=[listener])
         finally:
             handover.close()
             if stacks is not None:

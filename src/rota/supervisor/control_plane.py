@@ -2,12 +2,14 @@
 
 import logging
 import signal
+from collections.abc import Mapping
 
 from rota import wiring
 from rota.addresses import exposed
+from rota.manage.signals.process_reports import Lasting
 from rota.server import app
 from rota.settings import Settings
-from rota.supervisor import connections
+from rota.supervisor import connections, reporting
 from rota.supervisor.children import EXPOSED, leave, listening_socket
 from rota.supervisor.http_server import QuietServer
 from rota.supervisor.processes import end_with_supervisor
@@ -15,7 +17,7 @@ from rota.supervisor.processes import end_with_supervisor
 logger = logging.getLogger("rota.supervisor")
 
 
-def control_plane(settings: Settings, *, fd: int = -1, lifeline: int = -1) -> None:
+def control_plane(settings: Settings, name: str = "server", *, fd: int = -1, lifeline: int = -1) -> None:
     """Answer the HTTP API and show the pages until told to stop; `fd` is an inherited listening socket, -1 binds the configured port."""
     end_with_supervisor(lifeline)
     signal.signal(signal.SIGTERM, leave)
@@ -23,7 +25,18 @@ def control_plane(settings: Settings, *, fd: int = -1, lifeline: int = -1) -> No
         if exposed(settings):
             logger.warning(EXPOSED, settings.host, extra={"action": "exposed", "host": settings.host})
         platform.feed.pushes.recover()
-        QuietServer(app.create(platform), **connections.limited(settings)).run(sockets=[listening_socket(fd, settings.host, settings.control_port)])
+        application = app.create(platform)
+        server = QuietServer(application, **connections.limited(settings))
+
+        lasting = Lasting()
+
+        def figures() -> Mapping[str, float]:
+            answers = {f"answers_{hundreds}xx": float(application.state.answers[hundreds]) for hundreds in (2, 3, 4, 5)}
+            return {**answers, **reporting.server_figures(server)}
+
+        reporter = platform.processes.reporter("control plane", name, lambda: lasting.of(platform.readiness.conditions()), figures)
+        with reporting.ReportingThread(reporter, settles=True, now_us=platform.repositories.clock.now_us):
+            server.run(sockets=[listening_socket(fd, settings.host, settings.control_port)])
 
 
 def route_table() -> str:

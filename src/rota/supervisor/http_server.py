@@ -60,6 +60,7 @@ class QuietServer(uvicorn.Server):
         )
         super().__init__(config)
         self.server_state = _DatedState()
+        self.in_flight = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -90,10 +91,12 @@ class QuietServer(uvicorn.Server):
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._application(scope, receive, self._held_until_ready(send))
-        elif self._leaving.is_set():
-            await self._application(scope, receive, _closing(send))
-        else:
-            await self._application(scope, receive, send)
+            return
+        self.in_flight += 1
+        try:
+            await self._application(scope, receive, _closing(send) if self._leaving.is_set() else send)
+        finally:
+            self.in_flight -= 1
 
     def _held_until_ready(self, send: Send) -> Send:
         async def held(message: Message) -> None:

@@ -11,17 +11,19 @@ from rota.durable.lanes import LANES, waiting
 from rota.durable.pacing import Pace
 from rota.errors import RotaError
 from rota.manage.signals import platform_alerts
-from rota.manage.signals.process_reports import REPORT_S, Reporter
+from rota.manage.signals.process_reports import REPORT_S
 from rota.records.condition import Condition
 from rota.supervisor.lanes import LaneThreads
 from rota.supervisor.supervised_threads import SupervisedThread
-from rota.wiring import WHOLE_PARTS, Platform
+from rota.wiring import Platform
 
 logger = logging.getLogger("rota.supervisor")
 ONLINE_LOOK_S = 5.0
 """Time between two looks at whether the online store was exchanged."""
 LEAVE_WITHIN_S = 6.0
 """How long runs may take to be parked once the worker is told to stop; then they are given back as they are."""
+LAST_REPORT_S = 0.5
+"""How long a report that is being stored is waited for, before it is removed."""
 GONE_WITHIN_S = 9.0
 """When the process ends at the latest, whatever holds it."""
 
@@ -40,8 +42,9 @@ class _WorkerProcess:
         self.lanes = [LaneThreads(lane) for lane in LANES]
         self._events, self._runs = threading.Event(), threading.Event()
         self._tidy_at = float("-inf")
-        r, wall = platform.repositories, platform.access.wall
-        self._reporter = Reporter(r.metadata, wall, name, "worker", wall.now_us(), self.conditions, self.figures)
+        self._whole: frozenset[str] = frozenset()
+        self._reporter = platform.processes.reporter("worker", name, self.conditions, self.figures)
+        platform.housekeeping.process = self._reporter.process
         poll_s = platform.settings.poll_s
         self._paces = {"loop": Pace(poll_s, self._events), "runs": Pace(poll_s, self._runs)}
         look_s = min(ONLINE_LOOK_S, platform.settings.housekeeping_s)
@@ -55,19 +58,24 @@ class _WorkerProcess:
         ]
 
     def run(self) -> None:
-        for thread in [*self.threads, *self.executors]:
-            thread.start()
+        started = {thread.name: thread.start() for thread in [*self.threads, *self.executors]}
         self.stop.wait()
         faulthandler.dump_traceback_later(GONE_WITHIN_S, exit=True)  # also when a library holds the interpreter's lock
         deadline = time.monotonic() + LEAVE_WITHIN_S
         while self.worker.executing() and time.monotonic() < deadline:
             time.sleep(0.05)
         self.worker.give_back()
+        started["report"].join(LAST_REPORT_S)
+        self._reporter.leave()
         logger.info("worker stops", extra={"action": "worker_stops", "worker": self.name})
 
     def conditions(self) -> list[Condition]:
         """How everything is that this process knows of."""
-        return [thread.condition() for thread in [*self.threads, *self.executors]] + platform_alerts.collected(self.platform.condition_sources)
+        collected = platform_alerts.collected(self.platform.condition_sources)
+        self._whole = collected.whole
+        others = [thread for thread in [*self.threads, *self.executors] if thread.name != "report"]
+        reporting = Condition("thread:report", "well")  # it is what asks; where it fails there is no report, which others see
+        return [*(thread.condition() for thread in others), reporting, *collected.conditions]
 
     def figures(self) -> Mapping[str, float]:
         """Runs by lane, how old the oldest that could go on is, and what this process executes."""
@@ -125,7 +133,7 @@ class _WorkerProcess:
     def _report(self) -> bool:
         """Store what this process says of itself, and settle the alerts about the platform."""
         conditions = self._reporter.report()
-        self._reporter.settle(conditions, whole=WHOLE_PARTS, now_us=self.platform.repositories.clock.now_us())
+        self._reporter.settle(conditions, whole=self._whole, now_us=self.platform.repositories.clock.now_us())
         return False
 
     def _rest(self, seconds: float) -> None:

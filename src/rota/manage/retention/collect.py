@@ -16,6 +16,7 @@ from rota.manage.repositories import Repositories
 from rota.manage.retention import expiry, holds, marking
 from rota.manage.retention.expiry import Expired, Rules
 from rota.manage.retention.marking import DATASETS, Marks
+from rota.manage.signals import event_reading, platform_alerts
 from rota.ports.metadata import Batch
 from rota.records.kinds import node as node_of
 from rota.records.record import Record
@@ -81,7 +82,7 @@ def collect(
     if not dry_run:
         progress(f"removing {len(removals)} records")
         _remove(repositories, expired, actor)
-    removals += _forgotten(repositories, rules, handled, dry_run=dry_run)
+    removals += _forgotten(repositories, rules, handled, actor=actor, dry_run=dry_run)
     progress("marking what is named")
     marks = marking.mark(repositories, rules, expired)
     doomed, kept = _blobs(repositories, marks, wall_us - rules.grace_us, progress)
@@ -156,22 +157,19 @@ def _drop(repositories: Repositories, tables: list[Removal]) -> None:
             repositories.metadata.commit(batch)
 
 
-def _forgotten(repositories: Repositories, rules: Rules, handled: int, *, dry_run: bool) -> list[Removal]:
+def _forgotten(repositories: Repositories, rules: Rules, handled: int, *, actor: str, dry_run: bool) -> list[Removal]:
     """Old events that were reacted to, and old monitor runs that no alert and no hold names; what others rest on is kept for good."""
     metadata, runs = repositories.metadata, repositories.runs
     old_us = repositories.clock.now_us() - round(rules.run_days * DAY_US)
     named = {alert.monitor_run for alert in metadata.find(Alert)} | {node.partition(":")[2] for node in holds.held_nodes(metadata)}
     over = [run.id for run in runs.find(RunQuery("monitor")) if run.status in ENDED and run.created_us < old_us and run.id not in named]
     until, count = 0, 0
-    while events := metadata.events(until, limit=1_000):
-        old = list(itertools.takewhile(lambda event: event.at_us < old_us and event.position <= handled, events))
-        count += len(old)
-        until = old[-1].position if old else until
-        if len(old) < len(events):
-            break
+    for event in itertools.takewhile(lambda event: event.at_us < old_us and event.position <= handled, event_reading.readable(metadata, 0)):
+        until, count = event.position, count + 1
     if not dry_run:
         runs.forget(over)
         metadata.forget_events(until)
+        platform_alerts.forget_events(metadata, until, actor=actor, now_us=repositories.clock.now_us())
     found = [Removal("run", run, "a monitor run that nothing names") for run in over]
     return found + ([Removal("event", f"{count} up to position {until}", "reacted to, and old")] if count else [])
 

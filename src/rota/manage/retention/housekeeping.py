@@ -17,8 +17,9 @@ from rota.manage.lineage import audit_chain
 from rota.manage.repositories import Repositories
 from rota.manage.retention import collect, table_upkeep
 from rota.manage.retention.expiry import Rules
-from rota.manage.signals import drains, platform_alerts
+from rota.manage.signals import drains, platform_alerts, process_reports, silences
 from rota.manage.signals.free_space import free_space
+from rota.manage.signals.hosts import Host
 from rota.ports.clock import Clock
 from rota.records.condition import Condition
 from rota.records.data import Source
@@ -27,7 +28,7 @@ from rota.records.time import HOUR_US, SECOND_US, Micros
 logger = logging.getLogger("rota.manage")
 
 VACUUM_EVERY_US = 900 * SECOND_US
-_PARTS = frozenset({"upkeep", "spool", "journal", "journal damage", "history", "table", "disk"})
+_PARTS = frozenset({"upkeep", "spool", "journal", "journal damage", "history", "table", "disk", "process reports"})
 RESORT_TAIL = 0.1
 """The share of a history that may lie unsorted behind its sorted copy before a worker sorts it anew."""
 
@@ -48,12 +49,17 @@ class Housekeeping:
     handled: Callable[[], int]
     upkeep: Upkeep
     home: Path
+    host: Host
     head_keepers: Sequence[Callable[[int, str, Micros], None]] = ()
     head_every_us: Micros = HOUR_US
     _head_logged_us: Micros = 0
     _vacuumed_us: Micros = 0
     _tables_ill: tuple[Condition, ...] = ()
     _logged: frozenset[str] = frozenset()
+    process: str = ""
+    """The process in which it runs, by the name of its reports: what others report as ill is not well because this one finds it so."""
+    conditions: tuple[Condition, ...] = ()
+    """What the last round found: what is not well, and the online store."""
 
     def run(self) -> tuple[Condition, ...]:
         """Store what killed programs had logged, flush pushed rows and signals into tables, see to what is not online, sort long histories,
@@ -74,9 +80,12 @@ class Housekeeping:
             self._tables_ill = table_upkeep.keep(r, self.rules.grace_us, wall_us=self.wall.now_us()).conditions
             self._vacuumed_us = self.wall.now_us()
         ill += [*self._tables_ill, *([disk] if (disk := free_space(self.home)).status != "well" else [])]
+        self._contained(ill, "process reports", partial(silences.forget, r.metadata, self.wall.now_us()))
         self._log_audit_head()
-        self._settle(ill)
-        return (*ill, *self.upkeep.conditions)
+        self._logged = frozenset(each.name for each in ill)
+        self.conditions = (*self.host.told(ill), *self.upkeep.conditions)
+        self._settle(self.host.told(ill))
+        return self.conditions
 
     def collect_garbage(self, *, actor: str, dry_run: bool = False, progress: collect.Progress = lambda _: None) -> collect.Collection:
         """Remove what retention lets go; what killed programs had logged is stored first, for it may name blobs. Tables are vacuumed behind it."""
@@ -105,8 +114,8 @@ class Housekeeping:
         """Alerts for what is not well, and an end to those of what is well again."""
         r = self.repositories
         with suppress(Conflict):  # another process settled them at the same moment
-            platform_alerts.settle(r.metadata, ill, actor="housekeeping", now_us=r.clock.now_us(), whole=_PARTS)
-        self._logged = frozenset(each.name for each in ill)
+            is_over = self.host.covers(_PARTS, process_reports.ill_elsewhere(r.metadata, self.process))
+            platform_alerts.settle(r.metadata, ill, actor="housekeeping", now_us=r.clock.now_us(), is_over=is_over)
 
     def _log_audit_head(self) -> None:
         """Now and then the log and the places outside are told where the audit log ends; against such a line a cut tail is found."""

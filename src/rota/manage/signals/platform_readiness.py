@@ -2,21 +2,26 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rota.errors import RotaError
 from rota.manage.signals.free_space import free_space
-from rota.manage.signals.process_reports import HEARD_WITHIN_S
+from rota.manage.signals.silences import HEARD_WITHIN_S
 from rota.ports.blobs import Blobs
 from rota.ports.clock import Clock
 from rota.ports.metadata import Metadata
-from rota.records.condition import Condition, ProcessReport
+from rota.records.condition import Condition, ConditionStatus, ProcessReport
 from rota.records.time import Micros
 
 LOOK_AGAIN_S = 5.0
 BLOBS_AGAIN_S = 60.0
 """Time between two tries of a worker to write a blob, for alerts: each is a request that a bucket charges for."""
+_NEEDED: Mapping[str, tuple[ConditionStatus, str]] = {
+    "worker": ("failed", "nothing is trained, released or stored"),
+    "prediction process": ("degraded", "nothing is predicted, unless by those that the metadata store does not hear"),
+}
+"""The kinds of processes beside the control plane; what one that is missing means for it, and for the platform."""
 
 
 class PlatformReadiness:
@@ -36,7 +41,7 @@ class PlatformReadiness:
         """All that were looked at, also those that are well."""
         with self._lock:
             if time.monotonic() - self._looked_s >= LOOK_AGAIN_S:
-                self._found = (self._of_metadata(), self._of_layout(), self._of_blobs(), free_space(self._home), self._of_workers())
+                self._found = (self._of_metadata(), self._of_layout(), self._of_blobs(), free_space(self._home), *self._of_processes())
                 self._looked_s = time.monotonic()
             return self._found
 
@@ -61,22 +66,23 @@ class PlatformReadiness:
             "blobs", write, "the blobs cannot be written: nothing is trained, registered or uploaded; look at their place with `rota doctor`"
         )
 
-    def _of_workers(self) -> Condition:
+    def _of_processes(self) -> tuple[Condition, ...]:
         try:
-            heard = [report.at_us for report in self._metadata.find(ProcessReport) if report.kind == "worker"]
+            reports = self._metadata.find(ProcessReport)
         except RotaError:
-            return Condition("worker", "failed", "whether a worker runs is not known: the metadata store does not answer")
-        return _of_worker(max(heard, default=None), self._wall.now_us())
+            return (Condition("worker", "failed", "whether a worker runs is not known: the metadata store does not answer"),)
+        heard_us = {kind: max((each.at_us for each in reports if each.kind == kind), default=None) for kind in _NEEDED}
+        return tuple(_of_kind(kind, heard_us[kind], self._wall.now_us()) for kind in _NEEDED)
 
 
-def _of_worker(heard_us: Micros | None, now_us: Micros) -> Condition:
+def _of_kind(kind: str, heard_us: Micros | None, now_us: Micros) -> Condition:
+    status, lacking = _NEEDED[kind]
     if heard_us is None:
-        return Condition("worker", "failed", "no worker was ever heard of; nothing is trained, released or stored until one runs")
+        return Condition(kind, status, f"no {kind} is heard of; {lacking} until one runs")
     silent_s = abs(now_us - heard_us) / 1e6  # a report of the future is one of before the clock was set back
     if silent_s > HEARD_WITHIN_S:
-        message = f"no worker was heard of for {silent_s:.0f} s; nothing is trained, released or stored until one runs"
-        return Condition("worker", "failed", message, {"silent_s": round(silent_s)})
-    return Condition("worker", "well")
+        return Condition(kind, status, f"no {kind} was heard of for {silent_s:.0f} s; {lacking} until one runs", {"silent_s": round(silent_s)})
+    return Condition(kind, "well")
 
 
 def _tried(name: str, act: Callable[[], object], message: str) -> Condition:

@@ -1,4 +1,4 @@
-"""How a platform is, in figures: measured now and then, told as metrics, by `rota status` and on pages."""
+"""How a platform is, measured now and then: told as metrics, by `rota status` and on pages."""
 
 import os
 import shutil
@@ -10,48 +10,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from rota.durable.lanes import Queue, waiting
-from rota.errors import Corrupt, RotaError
+from rota.errors import RotaError
 from rota.manage.repositories import Repositories
-from rota.manage.signals import platform_alerts, signal_lag
+from rota.manage.signals import event_reading, platform_alerts, signal_lag
 from rota.manage.signals.signal_lag import SignalLag
 from rota.ports.clock import Clock
 from rota.records.backup import Backup
 from rota.records.condition import Condition, ProcessReport
-from rota.records.record import Record
-from rota.records.time import Micros
+from rota.records.platform_state import PlatformState
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 5.0
 SIZES_AGAIN_S = 60.0
 """To walk a home costs about a second for 100,000 files."""
 _PAGE = 10_000
-
-
-class PlatformState(Record, frozen=True):
-    """The figures of a platform at `at_us`, by the machine's clock. `unmeasured` names parts of which nothing could be told, and why."""
-
-    at_us: Micros
-    processes: tuple[ProcessReport, ...] = ()
-    conditions: tuple[Condition, ...] = ()
-    """Those that are not well."""
-    waiting_runs: Mapping[str, int] = {}
-    """Runs that could go on now, by lane."""
-    oldest_waiting_s: Mapping[str, float] = {}
-    finished_runs: Mapping[str, int] = {}
-    """Runs that ended, by status, of all events that are kept when the process began, and since."""
-    journal_bytes: Mapping[str, int] = {}
-    """Acknowledged bytes that are in no table yet, by stream."""
-    journal_oldest_s: Mapping[str, float] = {}
-    online_behind_bytes: Mapping[str, int] = {}
-    """Pushed bytes that are not online yet, by source."""
-    disk_free_bytes: int | None = None
-    disk_total_bytes: int | None = None
-    home_bytes: Mapping[str, int] = {}
-    """Bytes below the home, by its first folder."""
-    last_backup: Backup | None = None
-    backups_running: int = 0
-    audit_position: int | None = None
-    unmeasured: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +108,12 @@ class PlatformFigures:
 
     def _counted_runs(self) -> Mapping[str, int]:
         """Ends of runs by status, counted on from the last event that was seen; an event that cannot be read is passed over."""
-        while True:
-            try:
-                events = self.repositories.metadata.events(self._position, limit=_PAGE)
-            except Corrupt as error:
-                if "position" not in error.facts:
-                    raise
-                self._position = int(str(error.facts["position"]))
-                continue
-            for event in events:
-                if event.kind == "run.finished":
-                    status = str(event.body.get("status"))
-                    self._finished[status] = self._finished.get(status, 0) + 1
-                self._position = event.position
-            if not events:
-                return dict(self._finished)
+        for event in event_reading.readable(self.repositories.metadata, self._position, page=_PAGE):
+            if event.kind == "run.finished":
+                status = str(event.body.get("status"))
+                self._finished[status] = self._finished.get(status, 0) + 1
+            self._position = event.position
+        return dict(self._finished)
 
 
 def sizes(home: Path) -> dict[str, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from rota.errors import Corrupt
 from rota.records.condition import Condition
 
 FILE = Path("run") / "supervisor.json"
@@ -15,7 +16,7 @@ FILE = Path("run") / "supervisor.json"
 def supervisor_conditions(home: Path) -> list[Condition]:
     """What the supervisor of a home knew of its own state when it last wrote it down; of a home without one, nothing.
 
-    A file that cannot be read is a condition itself.
+    Raises `Corrupt` when the file cannot be read: then nobody knows whether what it told of before is over.
     """
     file = home / FILE
     try:
@@ -25,4 +26,4 @@ def supervisor_conditions(home: Path) -> list[Condition]:
         return []
     except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
         message = f"{file} cannot be read ({type(error).__name__}: {error}); the supervisor writes it again when something changes"
-        return [Condition("supervisor:conditions", "degraded", message)]
+        raise Corrupt(message) from error

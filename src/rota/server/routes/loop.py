@@ -33,9 +33,13 @@ def health() -> dict[str, str]:
 
 @router.get("/readyz", dependencies=OPEN)
 def readiness(request: Request) -> Response:
-    """Whether the control plane can do what it is asked: 200, or 503 with the reasons; names nothing of the platform."""
-    ill = [condition for condition in platform_of(request).readiness.conditions() if condition.status == "failed"]
-    body = msgspec.json.encode({"ready": not ill, "reasons": ill})
+    """Whether the control plane can do what it is asked: 200, or 503 with the reasons; `warnings` keep it from nothing.
+
+    Names nothing of the platform.
+    """
+    conditions = platform_of(request).readiness.conditions()
+    ill, warnings = ([each for each in conditions if each.status == status] for status in ("failed", "degraded"))
+    body = msgspec.json.encode({"ready": not ill, "reasons": ill, "warnings": warnings})
     return Response(body, status_code=503 if ill else 200, media_type="application/json", headers={"Retry-After": "5"} if ill else {})
 
 

@@ -8,8 +8,8 @@ from starlette.concurrency import run_in_threadpool
 
 from rota.errors import NotFound, Refused
 from rota.manage.models import model_versions
-from rota.manage.signals import alerts
 from rota.manage.signals import business_outcomes as outcomes
+from rota.manage.signals import platform_alerts
 from rota.monitor import compare, status
 from rota.records import early_times
 from rota.records.record import plain
@@ -84,8 +84,9 @@ def list_alerts(request: Request, response: Response, endpoint: str = "", status
 
 @router.post("/v1/alerts/{alert}/acknowledge", dependencies=needs("monitor.act"))
 def acknowledge(request: Request, alert: str) -> object:
+    """Somebody has seen an open alert; one of something that happened once ends with it."""
     repositories = platform_of(request).repositories
-    return plain(alerts.acknowledge(repositories.metadata, alert, actor=actor_of(request), now_us=repositories.clock.now_us()))
+    return plain(platform_alerts.acknowledge(repositories.metadata, alert, actor=actor_of(request), now_us=repositories.clock.now_us()))
 
 
 @router.get("/v1/endpoints/{endpoint}/slices", dependencies=needs("monitor.read"))

@@ -13,6 +13,7 @@ from rota.durable.workflow import Context
 from rota.errors import Conflict, RotaError
 from rota.manage.features.materialization.materialize import Materializer
 from rota.manage.signals import platform_alerts
+from rota.manage.signals.hosts import part_of
 from rota.ports.clock import Clock
 from rota.ports.metadata import Metadata
 from rota.ports.online import Online
@@ -68,7 +69,7 @@ class Upkeep:
         self._conditions = (store, *(look.condition for look in found.values()))
         now_us = self.clock.now_us()
         with suppress(Conflict):  # another worker tells of the same
-            platform_alerts.settle(self.metadata, self._conditions, actor="upkeep", now_us=now_us, whole=("online store",))
+            platform_alerts.settle(self.metadata, self._conditions, actor="upkeep", now_us=now_us, is_over=_is_of_store)
         submitted = [source for source in due if self.runs.submit(_run(source, now_us), exclusive=True)]
         self._identity = told.identity
         return submitted
@@ -94,6 +95,10 @@ class Upkeep:
         if behind and source in self._behind:
             return _Look(Condition(name, "degraded", "; ".join(dict.fromkeys(each.problem for each in behind)), evidence), behind=True)
         return _Look(Condition(name, "well"), behind=bool(behind))
+
+
+def _is_of_store(name: str) -> bool:
+    return part_of(name) == "online store"
 
 
 @dataclass(frozen=True, slots=True)
