@@ -121,6 +121,17 @@ def test_a_packed_body_is_refused_by_its_header(owner: Any) -> None:
         assert packed.post("/v1/sources/arrivals/rows", body).status == 415
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"Content-Encoding": "gzip"}, {"Content-Encoding": "identity, deflate"}, {"Content-Encoding": "BR"}, {"Transfer-Encoding": "gzip, chunked"}],
+)
+def test_a_packed_file_is_neither_unpacked_nor_kept_as_it_is(owner: Any, platform: Any, headers: dict[str, str]) -> None:
+    packed = gzip.compress(b" " * 50_000_000)
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed) if "Transfer-Encoding" in headers else packed
+    answer = owner.sending(**owner.headers, **headers).ask("PUT", "/api/2.0/mlflow-artifacts/artifacts/0/x/artifacts/a.txt", body)
+    assert (answer.status, "the body is packed" in answer.json()["message"]) == (415, True)
+
+
 def test_an_error_does_not_echo_what_was_sent_at_length(owner: Any) -> None:
     long = "x" * 900_000
     for path, body in (

@@ -27,7 +27,7 @@ from rota.http_status import status_of
 from rota.records.bodies_in_flight import BodiesInFlight
 from rota.records.json_depth import check_json
 from rota.records.json_faults import unspeakable_number
-from rota.records.limits import shortened
+from rota.records.limits import is_packed, shortened
 from rota.rendering import exposition
 from rota.rendering.exposition import MetricFamily, MetricLabels
 from rota.serve import feature_requests, inference_protocol, port_description
@@ -331,7 +331,7 @@ class PredictionApp:
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not announced.isdigit() or len(announced) > 18 or int(announced) > self._max_bytes:
             self._too_large()
-        if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in scope["headers"]):
+        if any(is_packed(name, value) for name, value in scope["headers"]):
             raise _Stop(_failure(415, "the body is packed; send it as it is, without Content-Encoding"))
         chunks, size, more = [], 0, True
         while more:

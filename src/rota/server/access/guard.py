@@ -13,6 +13,7 @@ from rota import http_origin
 from rota.errors import Unavailable
 from rota.records.access import Identity
 from rota.records.bodies_in_flight import BodiesInFlight
+from rota.records.limits import is_packed
 from rota.server.access.permissions import COOKIE, FORMER_COOKIE
 from rota.settings import Settings
 
@@ -103,7 +104,7 @@ class Guard:
             return 400, "the content-length is no number"
         if int(announced) > self._limit and not _streamed(scope):
             return 413, self._size_message()
-        if request.headers.get("content-encoding", "identity").lower() != "identity" and not _streamed(scope):
+        if any(is_packed(name, value) for name, value in request.headers.raw):
             return 415, "the body is packed; send it as it is, without Content-Encoding"
         return None
 
