@@ -5,6 +5,8 @@ scikit-learn 1.9 hold besides. It lists names, not prefixes: "numpy" or "scipy" 
 """
 
 import importlib.metadata
+import io
+import zipfile
 from typing import Any
 
 import skops.io
@@ -159,5 +161,7 @@ def _check_types(data: bytes) -> None:
 
 def _check_unpacked(data: bytes) -> None:
     """A small archive may unpack to more than the memory holds."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        raise Corrupt("these bytes are no readable skops model (they are no ZIP archive); restore the blob")
     with foreign_archives.opened(data, "the skops model", most_bytes=LARGEST) as archive:
         check_archive(archive)
