@@ -194,11 +194,12 @@ class Platform:
         tells by itself, when it meets it, and here so that other workers know; a thread of a process is told of by the process.
         """
         r, home = self.repositories, self.settings.home.resolve()
+        serving = [self.host.process(name) for name in self.settings.prediction_names]
         return {
             "supervisor": ConditionSource(partial(supervisor_conditions, home), ("child", "supervisor")),
             "blobs": ConditionSource(self.readiness.blobs, ("blobs",)),
             "loop": ConditionSource(self.loop.conditions, ("record", "schedule")),
-            "releases": ConditionSource(partial(refused_releases.conditions, r.metadata, self.settings.prediction_names), (refused_releases.PART,)),
+            "releases": ConditionSource(partial(refused_releases.conditions, r.metadata, serving), (refused_releases.PART,)),
             "models": ConditionSource(partial(out_of_service.conditions, r.metadata), ("model",)),
             "pipelines": ConditionSource(partial(triggers.stopped_pipelines, r, self.settings.environment), ("pipeline",)),
             "backups": ConditionSource(partial(last_backup.conditions, r.metadata, self.access.wall), ("backup",)),

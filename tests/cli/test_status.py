@@ -31,7 +31,11 @@ STATE = PlatformState(
         ProcessReport("serve-0@web-2", "prediction process", "web-2", 14_000, 0, NOW_US - 93_000_000),
         ProcessReport("worker-0@web-1", "worker", "web-1", 12, 0, NOW_US - 5_000_000, (Condition("thread:loop@web-1", "failed", "KeyError"),)),
     ),
-    conditions=(Condition("backup", "degraded", "the backup failed"), Condition("journal:predictions/delay@web-1", "failed", WAY_OUT)),
+    conditions=(
+        Condition("backup", "degraded", "the backup failed"),
+        Condition("journal:predictions/delay@web-1", "failed", WAY_OUT),
+        Condition("thread:loop@web-1", "failed", "KeyError"),
+    ),
     waiting_runs={"decisions": 0, "training": 3},
     oldest_waiting_s={"decisions": 0.0, "training": 200.0},
     finished_runs={"succeeded": 4, "failed": 1},

@@ -133,3 +133,20 @@ def test_the_first_page_says_in_one_line_that_the_platform_is_not_well(busy: Pla
     assert ">journal:predictions/delay</a>" in page
     platform_alerts.settle(busy.repositories.metadata, [Condition("journal:predictions/delay", "well")], actor="test", now_us=2)
     assert "The platform is not well" not in browser.get("/").text
+
+
+def test_what_a_process_reports_is_told_at_once_and_as_it_is_now_while_it_is_there(busy: Platform, owner: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("rota.manage.signals.platform_state.LOOK_AGAIN_S", 0.0)
+    metadata, wall_us = busy.repositories.metadata, busy.access.wall.now_us()
+    platform_alerts.settle(metadata, [Condition("endpoint:delay", "degraded", "view x is not online")], actor="test", now_us=1)
+
+    def told(seconds_ago: int) -> dict[str, str]:
+        batch, ill = Batch(), (Condition("endpoint:delay", "degraded", "view y is not online"), Condition("releases", "failed", "Corrupt"))
+        batch.put(ProcessReport("serve-0", "prediction process", "host", 3, wall_us, wall_us - seconds_ago * 1_000_000, ill))
+        metadata.commit(batch)
+        return {each["name"]: each["message"] for each in owner.get("/v1/platform").json()["conditions"]}
+
+    assert told(1).items() >= {"endpoint:delay": "view y is not online", "releases": "Corrupt"}.items()
+    silent = told(300)
+    assert silent["endpoint:delay"] == "view x is not online"
+    assert "releases" not in silent

@@ -14,7 +14,9 @@ from rota import wiring
 from rota.errors import InvalidInput
 from rota.manage.signals import free_space, prediction_log
 from rota.manage.signals.alerts import every_open_alert
+from rota.ports.metadata import Batch
 from rota.records.condition import ProcessReport
+from rota.records.release import Endpoint, Release, Route, Serving
 from rota.records.signal import Prediction
 from rota.settings import Settings
 from rota.supervisor.troubles import Troubles
@@ -122,6 +124,23 @@ def test_what_both_share_is_well_when_both_find_it_so(hosts: Hosts) -> None:
     assert look(one) == {"table:sources/sales": "critical"}
     assert look(two) == {"table:sources/sales": "critical"}, "the other host reads it, the first one does not"
     part.write_bytes(whole)
+    assert look(one) == {}
+
+
+def test_a_release_that_one_host_refuses_is_told_of_although_the_other_serves_it(hosts: Hosts) -> None:
+    one, two = hosts
+    metadata = one.platform.repositories.metadata
+    batch = Batch()
+    batch.put(Endpoint("delay", "flights"))
+    batch.put(Release("delay", 1, (Route("flights", 1, "0" * 64, "stable", 100),), "", 0))
+    batch.put(Serving("delay", "serve-0@web-1", 0, 1, "revision 1: its bundle is damaged"))
+    batch.put(Serving("delay", "serve-0@web-2", 1, 1, ""))
+    metadata.commit(batch)
+    assert look(one) == {"release:delay": "critical"}
+    assert look(two) == {"release:delay": "critical"}
+    batch = Batch()
+    batch.put(Serving("delay", "serve-0@web-1", 1, 2, ""))
+    metadata.commit(batch)
     assert look(one) == {}
 
 

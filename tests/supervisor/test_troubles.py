@@ -6,6 +6,9 @@ import pytest
 
 from rota.errors import Corrupt
 from rota.manage.signals.supervisor_file import supervisor_conditions
+from rota.settings import Settings
+from rota.supervisor import processes
+from rota.supervisor.processes import Supervisor
 from rota.supervisor.troubles import Troubles
 
 
@@ -41,3 +44,22 @@ def test_a_damaged_file_says_so_and_not_that_all_is_well(tmp_path, damage):
     (tmp_path / "run" / "supervisor.json").write_bytes(damage)
     with pytest.raises(Corrupt, match="cannot be read"):
         supervisor_conditions(tmp_path)
+
+
+def test_a_fault_of_the_supervisors_own_round_is_over_when_a_round_goes_through(tmp_path, monkeypatch):
+    supervisor, rounds = Supervisor(Settings(home=tmp_path)), [OSError("no descriptor is left"), 0.0]
+
+    def tend(_: Supervisor) -> float:
+        found = rounds.pop(0)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(Supervisor, "_tend", tend)
+    monkeypatch.setattr(processes, "TRY_AGAIN_S", 0.0)
+    supervisor._watch()
+    (ill,) = supervisor.troubles.conditions()
+    assert (ill.name, ill.status) == ("supervisor", "degraded")
+    supervisor._watch()
+    (ended,) = supervisor.troubles.conditions()
+    assert ended.status == "well"

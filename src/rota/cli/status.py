@@ -61,9 +61,7 @@ class _Seen:
 
     def conditions(self) -> list[Condition]:
         """Everything that is not well, what failed first."""
-        told = {each.name: each for each in [*self.own, *(self.state.conditions if self.state else ())]}
-        reports = [condition for report in (self.state.processes if self.state else ()) for condition in report.conditions]
-        found = {each.name: each for each in reports} | told
+        found = {each.name: each for each in [*self.own, *(self.state.conditions if self.state else ())]}
         return sorted(found.values(), key=lambda each: (each.status != "failed", each.name))
 
 

@@ -144,6 +144,7 @@ class Supervisor:
         due = time.monotonic() + TRY_AGAIN_S
         with self._minded("supervisor"):
             due = self._tend()
+            self.troubles.over("supervisor")
         fds = [self._wake[0], *(process.pidfd for process in self._processes()), *(child.pulse.fd for child in self.children if child.pulse)]
         if any(process.pidfd < 0 for process in self._processes()):
             due = min(due, time.monotonic() + 0.5)

@@ -14,6 +14,7 @@ from rota.errors import RotaError
 from rota.manage.repositories import Repositories
 from rota.manage.signals import event_reading, platform_alerts, signal_lag
 from rota.manage.signals.signal_lag import SignalLag
+from rota.manage.signals.silences import is_heard
 from rota.ports.clock import Clock
 from rota.records.backup import Backup
 from rota.records.condition import Condition, ProcessReport
@@ -95,10 +96,12 @@ class PlatformFigures:
         )
 
     def _conditions(self) -> list[Condition]:
-        """What is alerted of, and what this process sees by itself, each once."""
-        found = {condition.name: condition for condition in platform_alerts.standing(self.repositories.metadata)}
+        """What is alerted of, what processes that are there report, and what this one sees by itself, each once and as it was seen last."""
+        metadata, now_us = self.repositories.metadata, self.wall.now_us()
+        found = {condition.name: condition for condition in platform_alerts.standing(metadata)}
+        reported = {each.name: each for report in metadata.find(ProcessReport) if is_heard(report, now_us) for each in report.conditions}
         own = {condition.name: condition for condition in self.gauges.conditions() if condition.status != "well"}
-        return sorted((found | own).values(), key=lambda each: each.name)
+        return sorted((found | reported | own).values(), key=lambda each: each.name)
 
     def _home_bytes(self) -> Mapping[str, int]:
         if time.monotonic() - self._sized_s >= SIZES_AGAIN_S:

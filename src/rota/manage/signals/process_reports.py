@@ -17,7 +17,8 @@ from rota.records.condition import Condition, ProcessReport
 from rota.records.time import Micros
 
 REPORT_S = 10.0
-REPORTED_PARTS = frozenset({"conditions", "endpoint", "host name", "prediction log", "releases", "thread"})
+_OF_CONTROL_PLANES = {"blobs", "metadata", "prediction process", "worker"}
+REPORTED_PARTS = frozenset({"conditions", "endpoint", "host name", "prediction log", "releases", "thread", *_OF_CONTROL_PLANES})
 """The parts that processes tell of in their reports and nowhere else: what none of them names is well, or gone with its process."""
 
 
