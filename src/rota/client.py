@@ -25,11 +25,15 @@ from rota.settings import secret
 
 
 class Answers(list[dict[str, Any]]):
-    """One answer a row, in the order of the rows; `warnings` say which features were null or not to be trusted, and why."""
+    """One answer a row, in the order of the rows; `warnings` say which features were null or not to be trusted, and why.
 
-    def __init__(self, answers: Iterable[dict[str, Any]] = (), warnings: Iterable[str] = ()) -> None:
+    `logged` is False when the log could not take them: then no label finds them, and no monitor sees them.
+    """
+
+    def __init__(self, answers: Iterable[dict[str, Any]] = (), warnings: Iterable[str] = (), *, logged: bool = True) -> None:
         super().__init__(answers)
         self.warnings = tuple(warnings)
+        self.logged = logged
 
 
 class Client:
@@ -56,12 +60,12 @@ class Client:
     def predict(self, endpoint: str, rows: Sequence[Mapping[str, Any]], *, ids: Sequence[str] | None = None) -> Answers:
         """One answer a row: `prediction_id`, `answer`, `model`, `version`, and in `missing` which features had no value, and why.
 
-        The list's `warnings` say it in sentences. Missing ids are drawn here, so that a retry keeps them.
+        The list's `warnings` say it in sentences, and its `logged` whether the log took them. Missing ids are drawn here, so that a retry keeps them.
         """
         rows = _listed(rows)
         body = {"rows": rows, "ids": list(ids) if ids is not None else [uuid.uuid4().hex for _ in rows]}
         answered = self._call("prediction", "POST", f"/v1/endpoints/{endpoint}/predict", body)
-        return Answers(answered["predictions"], answered.get("warnings", ()))
+        return Answers(answered["predictions"], answered.get("warnings", ()), logged=answered["logged"])
 
     def push(self, source: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Push rows into a source: online at once, in the offline table soon after. Returns how many were new."""

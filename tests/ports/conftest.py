@@ -1,6 +1,7 @@
 """Fresh stores for each test that asks: on the real PostgreSQL of the tests, and on SQLite as the copy of an empty one."""
 
 import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,18 @@ from rota.backends.sql.engine import open_engine
 @pytest.fixture(autouse=True)
 def _stores_closed(stores_closed: None) -> None:
     """Tests of these folders open stores without a platform that closes them."""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here, which needs root: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rota.backends.inline_compute import InlineCompute
 from rota.backends.local_processes import LocalProcesses
-from rota.errors import Interrupted, Refused
+from rota.errors import Interrupted, Refused, Unavailable
 
 STEPS = """
 import ctypes, os, signal, socket, subprocess, sys, threading, time
@@ -38,6 +39,18 @@ def fork_and_write(arguments):
 def fork_below_python(arguments):
     libc = ctypes.CDLL(None)
     return {"from": "parent" if libc.fork() else "child"}
+def fill_the_disk(arguments):
+    with open(arguments["file"], "wb", buffering=0) as file:
+        while True: file.write(b"0" * 65_536)
+def fill_the_disk_by_numpy(arguments):
+    import numpy
+    numpy.save(arguments["file"], numpy.zeros(8_000_000))
+def fill_the_disk_and_hide_it(arguments):
+    try: fill_the_disk(arguments)
+    except OSError as error: raise RuntimeError("the model could not be written") from error
+def ask_an_engine(arguments):
+    from rota.errors import Unavailable
+    raise Unavailable("the store does not answer")
 def write_into_everything(arguments):
     for descriptor in range(3, 60):
         try: os.write(descriptor, b'{"result": "forged"}\\n' * 10)
@@ -92,6 +105,21 @@ def compute() -> Iterator[LocalProcesses]:
 def project(tmp_path: Path) -> Path:
     (tmp_path / "answer_steps.py").write_text(STEPS)
     return tmp_path
+
+
+@pytest.mark.parametrize("function", ["fill_the_disk", "fill_the_disk_by_numpy", "fill_the_disk_and_hide_it"])
+def test_a_full_disk_says_nothing_of_the_function(compute, project, small_disk, function) -> None:
+    with pytest.raises(Unavailable, match=f"answer_steps:{function} is to be run again: a disk is full") as raised:
+        compute.run(f"answer_steps:{function}", {"file": str(small_disk / "model.npy")}, path=project)
+    assert raised.value.facts["traceback"]
+
+
+def test_an_engine_that_is_away_says_nothing_of_the_function(compute, project) -> None:
+    for each in (compute, InlineCompute()):
+        with pytest.raises(Unavailable, match=r"an engine did not answer .Unavailable: the store does not answer"):
+            each.run("answer_steps:ask_an_engine", {}, path=project)
+        with pytest.raises(Refused):
+            each.run("answer_steps:echo", {}, path=project)
 
 
 def until(condition) -> None:

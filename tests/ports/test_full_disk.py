@@ -1,9 +1,7 @@
 """Every writer of storage on a real file system that is full: it says which, and what a reader trusts is whole."""
 
 import os
-import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -16,18 +14,6 @@ from rota.backends.storage.segment_journal import SegmentJournal
 from rota.errors import Unavailable
 from rota.testing.journal import entries
 from rota.testing.tables import ids_of
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here, which needs root: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def fill(path: Path) -> None:

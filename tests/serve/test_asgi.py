@@ -197,6 +197,9 @@ def test_an_unlogged_answer_says_so(client, served, monkeypatch):
     monkeypatch.setattr(served.journal, "append", full)
     reply = client("POST", PREDICT, {"rows": [ROW]})
     assert (reply.status, reply.json["logged"]) == (200, False)
+    assert reply.json["warnings"] == [
+        "the prediction log could not take these answers, so no label finds them and no monitor sees them; look at the home's disk"
+    ]
     assert 'rota_predictions_unlogged_total{endpoint="delay"} 1' in client("GET", "/metrics", headers=WATCHER).body.decode()
 
 

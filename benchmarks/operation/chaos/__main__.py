@@ -48,6 +48,7 @@ class Part:
     verdict: Verdict = field(default_factory=Verdict)
     probes: int = 0
     refused: int = 0
+    unlogged: int = 0
 
     def report(self) -> dict[str, Any]:
         recovery = [each["whole_after_s"] for each in self.faults]
@@ -58,6 +59,7 @@ class Part:
             "whole again after, seconds": {"median": round(statistics.median(recovery), 2), "worst": round(max(recovery), 2)} if recovery else {},
             "predictions asked once": self.probes,
             "of them not answered": self.refused,
+            "predictions answered as not logged": self.unlogged,
             "not answered by fault": _by_fault(self.faults),
             "acknowledged": self.verdict.acknowledged,
             "lost": {kind: len(keys) for kind, keys in self.verdict.lost.items()},
@@ -128,7 +130,7 @@ def campaign(part: Part, world: World, act: Callable[[random.Random], str], coun
             until(lambda mark=mark: len(load.kept.predictions) > mark or load.broken, "predictions are acknowledged again")
             part.faults.append({"what": what, "whole_after_s": time.monotonic() - began, "refused": len(load.refused) - before})
             print(f"{part.name} {number + 1}/{count}: {what}, whole after {part.faults[-1]['whole_after_s']:.1f} s", file=sys.stderr, flush=True)
-    part.probes, part.refused = load.probes, len(load.refused)
+    part.probes, part.refused, part.unlogged = load.probes, len(load.refused), load.unlogged
     inherited = dict(os.environ)
     os.environ.update({name: value for name, value in world.environment.items() if name.startswith(("ROTA_", "AWS_"))})
     try:

@@ -83,6 +83,7 @@ class Load:
     refused: list[tuple[float, str]] = field(default_factory=list)
     """When a prediction that was asked once and not again was not answered, and why."""
     probes: int = 0
+    unlogged: int = 0
     broken: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -117,8 +118,11 @@ class Load:
     def _predict(self, client: Client, draw: random.Random, turn: int) -> None:
         ids = [f"p{self.seed}-{turn}-{n}" for n in range(draw.randint(1, 5))]
         rows = [{"shop": draw.choice(SHOPS), "amount": draw.lognormvariate(3, 1)} for _ in ids]
-        for answer in client.predict("returns", rows, ids=ids):
-            self.kept.predictions[answer["prediction_id"]] = answer["answer"]
+        answers = client.predict("returns", rows, ids=ids)
+        if not answers.logged:  # the disk is full: answered, and said not to be kept
+            self.unlogged += len(ids)
+            return
+        self.kept.predictions.update({answer["prediction_id"]: answer["answer"] for answer in answers})
         now_us = time.time_ns() // 1_000
         labelled = [each for each in ids if draw.random() < 0.7]
         client.label("returns", [{"prediction_id": each, "value": float(draw.random() < 0.3), "at_us": now_us} for each in labelled])

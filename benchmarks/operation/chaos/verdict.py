@@ -1,5 +1,6 @@
 """What became of everything that was acknowledged: read back from the tables, lost and doubled counted."""
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +10,12 @@ import polars as pl
 from benchmarks.operation.chaos.load import Acknowledged
 
 from rota import wiring
+from rota.manage.features.join.point_in_time import historical
 from rota.manage.signals import business_outcomes, labels, prediction_log
+from rota.records.data import FeatureService
 from rota.records.model import ModelVersion
 from rota.records.run import RunQuery
+from rota.records.time import DAY_US
 from rota.settings import load
 
 
@@ -52,18 +56,36 @@ def examine(home: Path, kept: Acknowledged, *, known: Collection[str] = (), excu
         platform.feed.pushes.recover()
         platform.feed.pushes.flush_all()
         logged = prediction_log.read(r.tables, "returns", 0, 2**62, features=False).filter(pl.col("role") != "shadow")
+        logged = logged.filter(pl.col("error") == "")  # a canary that failed has a row beside the answer that the stable version gave instead
         verdict.count("predictions", kept.predictions, logged["prediction_id"])
         answers = dict(zip(logged["prediction_id"], logged["answer"], strict=True))
         verdict.asked_again = sum(key in answers and answers[key] != answer for key, answer in kept.predictions.items())
         verdict.count("labels", kept.labels, labels.read(r.tables, "returns")["prediction_id"])
         verdict.count("outcomes", kept.outcomes, business_outcomes.read(r.tables, "returns")["prediction_id"])
-        pushed = r.tables.scan("sources/sales").select("id").collect()["id"]
-        verdict.count("pushed rows", {**kept.pushes, **dict.fromkeys(known, 0.0)}, pushed)
+        pushed = r.tables.scan("sources/sales").drop("created_us", "received_us", strict=False).unique().collect()  # one that was pushed again is one
+        verdict.count("pushed rows", {**kept.pushes, **dict.fromkeys(known, 0.0)}, pushed["id"])
+        verdict.strange += _counted_otherwise(platform, pushed)
         runs = [run.id for run in r.runs.find(RunQuery(workflow="train"))]
         verdict.count("trainings", kept.runs, runs)
         versions: Counter[str] = Counter(each.run for each in platform.repositories.metadata.find(ModelVersion))
         verdict.doubled["model versions of one training"] = sorted(run for run, count in versions.items() if run and count > 1)
         verdict.strange += [f"run {run.id} failed: {run.error[-300:]}" for run in r.runs.find() if run.status == "failed"]
+    return _without_excused(verdict, excused)
+
+
+def _counted_otherwise(platform: wiring.Platform, pushed: pl.DataFrame) -> list[str]:
+    """Shops of which the features count another number of sales than there are ids within the window."""
+    now_us = time.time_ns() // 1_000
+    service = FeatureService("counted", [platform.features.get_feature_view("recent")])
+    shops = sorted(pushed["shop"].unique().to_list())
+    found = historical(platform.repositories.tables, service, pl.DataFrame({"shop": shops, "t": now_us}), timestamp="t")
+    inside = pushed.filter(pl.col("known_at") > now_us - 30 * DAY_US)
+    wanted = {shop: inside.filter(shop=shop)["id"].n_unique() for shop in shops}
+    counted = dict(zip(found["shop"], found["recent__count_30d"], strict=True))
+    return [f"shop {shop}: {wanted[shop]} sales, and the feature counts {counted[shop]}" for shop in shops if counted[shop] != wanted[shop]]
+
+
+def _without_excused(verdict: Verdict, excused: Sequence[bytes]) -> Verdict:
     for keys in verdict.lost.values():
         gone = [key for key in keys if any(key.encode() in held for held in excused)]
         verdict.excused += len(gone)

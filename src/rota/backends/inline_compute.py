@@ -1,7 +1,9 @@
 """Compute inside the calling process: the reference, for tests and debuggers. Nothing is isolated and no time-out is kept."""
 
+import errno
 import importlib
 import json
+import re
 import sys
 import threading
 import traceback
@@ -10,9 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rota.errors import InvalidInput, Refused
+from rota.errors import InvalidInput, Refused, Unavailable
 
 _TRACEBACK_LINES = 20
+_DEEPEST = 20
+_NO_ROOM = re.compile(
+    r"No space left on device|Not enough free space|os error (28|122)\b|Disk quota exceeded|\d+ requested and \d+ written|database or disk is full"
+)
+"""How engines and libraries say that a disk is full where they keep no errno."""
 
 
 class InlineCompute:
@@ -55,26 +62,46 @@ def to_json(what: str, value: Any) -> str:
 
 
 def run_function(function: str, arguments: Mapping[str, Any]) -> str:
-    """JSON of what the function returned; whatever it raises comes as `Refused` with type, message and traceback tail."""
+    """JSON of what the function returned; whatever it raises comes as `Refused` with type, message and traceback tail, and as `Unavailable`
+    where a disk was full or an engine away: that says nothing of the function."""
     module, _, name = function.partition(":")
     try:
         result = getattr(importlib.import_module(module), name)(arguments)
     except (Exception, SystemExit) as error:
-        raise refused(function, **failure(error)) from error
+        raise raised(function, **failure(error)) from error
     try:
         return to_json(f"the result of {function}, a {type(result).__name__},", result)
     except InvalidInput as error:
-        raise refused(function, "TypeError", str(error), "") from error
+        raise raised(function, "TypeError", str(error), "") from error
 
 
-def refused(function: str, type_: str, message: str, tail: str) -> Refused:
-    """The error for a function that raised."""
-    return Refused(f"{function} raised {type_}: {message}\n{tail}".rstrip(), function=function, type=type_, error=message, traceback=tail)
+def raised(function: str, type_: str, message: str, tail: str, away: str = "") -> Refused | Unavailable:
+    """The error for a function that raised; `away` is what it could not do without."""
+    facts = {"function": function, "type": type_, "error": message, "traceback": tail}
+    if away:
+        return Unavailable(f"{function} is to be run again: {away} ({type_}: {message})", away=away, **facts)
+    return Refused(f"{function} raised {type_}: {message}\n{tail}".rstrip(), **facts)
 
 
 def failure(error: BaseException) -> dict[str, str]:
-    """What `refused` is told of an exception: type, message and the last lines of its traceback."""
-    return {"type_": type(error).__name__, "message": str(error), "tail": _tail(error)}
+    """What `raised` is told of an exception: type, message, the last lines of its traceback, and whether a disk or an engine is to blame."""
+    return {"type_": type(error).__name__, "message": str(error), "tail": _tail(error), "away": _away(error)}
+
+
+def _away(error: BaseException) -> str:
+    """Why the function may do better later: somewhere below the exception a disk was full, or an engine did not answer."""
+    below: BaseException | None = error
+    for _ in range(_DEEPEST):
+        if below is None:
+            break
+        if isinstance(below, OSError) and below.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "a disk is full, make room"
+        if _NO_ROOM.search(str(below)[-2_000:]):
+            return "a disk is full, make room"
+        if isinstance(below, Unavailable):
+            return "an engine did not answer"
+        below = below.__cause__ or below.__context__
+    return ""
 
 
 def _tail(error: BaseException) -> str:

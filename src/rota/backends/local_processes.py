@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rota.backends.inline_compute import check_function, refused, to_json
+from rota.backends.inline_compute import check_function, raised, to_json
 from rota.backends.process_tree import below, end_below, signal_below
 from rota.backends.step_process import HEADER, LARGEST_ANSWER
 from rota.errors import Interrupted, Refused, Unavailable
@@ -86,7 +86,7 @@ class LocalProcesses:
         if answer.get("stale"):
             answer = self._ask(self._start(key), call)
         if "error" in answer:
-            raise refused(function, **answer["error"])
+            raise raised(function, **answer["error"])
         return answer["result"]
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from rota.backends.inline_compute import failure, run_function
 from rota.backends.process_tree import become_reaper, die_with_parent, end_below
-from rota.errors import Refused
+from rota.errors import Refused, Unavailable
 
 HEADER = struct.Struct(">16sQ")
 """The id of a request and the length of what follows; an answer carries the id of its request."""
@@ -145,9 +145,10 @@ def _answer(request: Mapping[str, Any], imported: "_ImportedFiles") -> str:
 def _called(function: str, arguments: Mapping[str, Any]) -> str:
     try:
         result = run_function(function, arguments)
-    except Refused as error:
+    except (Refused, Unavailable) as error:
         facts = error.facts
-        return f'"error": {json.dumps({"type_": facts["type"], "message": facts["error"], "tail": facts["traceback"]})}'
+        told = {"type_": facts["type"], "message": facts["error"], "tail": facts["traceback"], "away": facts.get("away", "")}
+        return f'"error": {json.dumps(told)}'
     except BaseException as error:  # noqa: BLE001  # nothing that users' code raises (a Rust library's panic) is a death
         return f'"error": {json.dumps(failure(error))}'
     if len(result) > LARGEST_ANSWER:

@@ -158,11 +158,12 @@ class PredictionCore:
         self._count(served, scores, (self._timer() - start) / 1e9, len(requests))
         if served.shadows:
             self._offer_to_shadows(served, lookup, ids, units)
-        remaining, answers = iter(given), map(_answer, ids, given)
-        return [
-            PredictResponse(tuple(islice(answers, len(request.rows))), logged, feature_warnings(list(islice(remaining, len(request.rows)))))
-            for request in requests
-        ]
+        remaining, answers, unlogged = iter(given), map(_answer, ids, given), () if logged else (_UNLOGGED,)
+        responses = []
+        for request in requests:
+            own, scored = tuple(islice(answers, len(request.rows))), list(islice(remaining, len(request.rows)))
+            responses.append(PredictResponse(own, logged, feature_warnings(scored) + unlogged))
+        return responses
 
     def _log(self, served: LoadedRelease, scores: Sequence[tuple[int, Score]], lookup: Lookup, ids: Sequence[str], units: Sequence[str]) -> bool:
         release = served.release
@@ -275,6 +276,7 @@ def feature_warnings(scores: Sequence[Score]) -> tuple[str, ...]:
     return tuple(found)
 
 
+_UNLOGGED = "the prediction log could not take these answers, so no label finds them and no monitor sees them; look at the home's disk"
 _WHY = {
     "NOT_FOUND": "nothing is stored of the entity",
     "OUTSIDE_MAX_AGE": "the newest row of the entity is older than the ttl of the view",
