@@ -93,10 +93,14 @@ def test_no_body_makes_the_process_fail(app: PredictionApp, path: str, body: Any
         (PATHS[0], b'{"rows":[{"x":-Infinity,"carrier":"a"}]}', "row 0: field 'x' is infinite"),
         (PATHS[0], b'{"rows":[{"x":1e400,"carrier":"a"}]}', "row 0: field 'x' is infinite"),
         (PATHS[1], b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP64","data":[1,NaN]}]}', "row 1: field 'x' is NaN"),
-        (PATHS[0], b'{"rows":' + b"[" * 100_000, "more than 64 deep"),
+        (PATHS[0], b'{"rows":' + b"[" * 100_000, "the JSON body has 100001 lists and objects, at most 10003"),
         (PATHS[0], b'{"rows":[{"x":' + b"[" * 70 + b"]" * 70 + b"}]}", "more than 64 deep"),
         (PATHS[0], json.dumps({"rows": [{"x": 1.0, "carrier": "a"}] * 4}).encode(), "4 rows, at most 3"),
-        (PATHS[1], json.dumps({"inputs": [{"name": "x", "shape": [4], "datatype": "FP64", "data": [1.0] * 4}]}).encode(), "4 rows, at most 3"),
+        (
+            PATHS[1],
+            json.dumps({"inputs": [{"name": "x", "shape": [4], "datatype": "FP64", "data": [1.0] * 4}]}).encode(),
+            "has shape [4], at most 3 rows",
+        ),
         (PATHS[0], json.dumps({"rows": [{"x": "y" * 1_000_000, "carrier": "a"}]}).encode(), "row 0: field 'x'"),
     ],
 )
