@@ -211,7 +211,7 @@ class Supervisor:
         if child.failures <= len(BACKOFF_S) or child.deaths % 100 == 0:
             facts = {"child": child.name, "exit": exit_code, "restart_in_s": wait_s, "deaths": child.deaths}
             logger.warning("child died", extra={"action": "child_died", **facts})
-        looping = f" for the {child.failures}th time in a row" if child.failures > 1 else ""
+        looping = f" {child.failures} times in a row" if child.failures > 1 else ""
         self.troubles.seen(
             f"child:{child.name}",
             f"{child.name} {'hung and ' if hung_on else ''}{how(exit_code)}{looping}; it is started again every {wait_s:g} s, its log says why",
