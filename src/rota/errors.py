@@ -13,6 +13,10 @@ RotaError
 A class exists because a caller acts differently on it. HTTP status codes stand in `rota.http_status`, not here.
 """
 
+import errno
+import re
+from collections.abc import Iterator
+
 
 class RotaError(Exception):
     """Base of all errors of Rota; `facts` carries the names and values of the message as fields."""
@@ -57,3 +61,26 @@ class LostLease(RotaError):
 def is_engine_panic(error: BaseException) -> bool:
     """Whether an engine written in Rust gave up in the middle of its work: PyO3 raises that past `except Exception`."""
     return type(error).__name__ == "PanicException"
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = re.compile(
+    r"No space left on device|Not enough free space|os error (28|122)\b|Disk quota exceeded|\d+ requested and \d+ written|database or disk is full"
+)
+"""How engines and libraries say that a disk is full where they keep no errno."""
+_DEEPEST = 20
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what lies below it, the last cause last."""
+    below: BaseException | None = error
+    for _ in range(_DEEPEST):
+        if below is None:
+            return
+        yield below
+        below = below.__cause__ or below.__context__
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error, or one below it, says that a disk took no more."""
+    return any((isinstance(each, OSError) and each.errno in _FULL) or _NO_ROOM.search(str(each)[-2_000:]) is not None for each in causes(error))

@@ -1,5 +1,6 @@
 """Durable runs: abandoned, taken over, parked, refused, killed; each finished step happened once."""
 
+import errno
 import logging
 import os
 import signal
@@ -247,6 +248,26 @@ def test_an_engine_that_did_not_answer_is_asked_again_and_nothing_is_committed_t
     assert (world.run.status, world.run.result) == ("succeeded", 3)
     assert world.paused == list(RETRY_AFTER_S[:2])
     assert world.subjects() == ["a"]
+
+
+@pytest.mark.parametrize("where", ["in a step", "beside the steps"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OSError("1697 requested and 496 written")], ids=["os", "numpy"])
+def test_a_full_disk_is_waited_for_and_never_a_verdict(world, where, error):
+    full = [True]
+
+    def work(todo):
+        if full[0]:
+            raise RuntimeError("the rows were not written") from error
+        return effect(todo, "a")
+
+    worker = world.worker(lambda context, _: context.step("a", work) if where == "in a step" else work(StepWork(context.run, 0)))
+    assert worker.work_once()
+    assert (world.run.status, world.run.attempts) == ("parked", 1)
+    assert "a disk is full" in world.run.waiting_for
+    full[0] = False
+    world.seconds.pass_by(30)
+    assert worker.work_once()
+    assert (world.run.status, world.run.result) == ("succeeded", "a")
 
 
 @pytest.mark.parametrize("where", ["in a step", "beside the steps"])

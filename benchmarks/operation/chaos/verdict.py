@@ -15,7 +15,7 @@ from rota.manage.signals import business_outcomes, labels, prediction_log
 from rota.records.data import FeatureService
 from rota.records.model import ModelVersion
 from rota.records.run import RunQuery
-from rota.records.time import DAY_US
+from rota.records.time import DAY_US, micros
 from rota.settings import load
 
 
@@ -75,11 +75,11 @@ def examine(home: Path, kept: Acknowledged, *, known: Collection[str] = (), excu
 
 def _counted_otherwise(platform: wiring.Platform, pushed: pl.DataFrame) -> list[str]:
     """Shops of which the features count another number of sales than there are ids within the window."""
-    now_us = time.time_ns() // 1_000
-    service = FeatureService("counted", [platform.features.get_feature_view("recent")])
+    now_us, view = time.time_ns() // 1_000, platform.features.get_feature_view("recent")
+    service, hop_us = FeatureService("counted", [view]), micros(view.hop)
     shops = sorted(pushed["shop"].unique().to_list())
     found = historical(platform.repositories.tables, service, pl.DataFrame({"shop": shops, "t": now_us}), timestamp="t")
-    inside = pushed.filter(pl.col("known_at") > now_us - 30 * DAY_US)
+    inside = pushed.filter(pl.col("known_at") >= (now_us - 30 * DAY_US) // hop_us * hop_us)
     wanted = {shop: inside.filter(shop=shop)["id"].n_unique() for shop in shops}
     counted = dict(zip(found["shop"], found["recent__count_30d"], strict=True))
     return [f"shop {shop}: {wanted[shop]} sales, and the feature counts {counted[shop]}" for shop in shops if counted[shop] != wanted[shop]]

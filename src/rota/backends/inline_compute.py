@@ -1,9 +1,7 @@
 """Compute inside the calling process: the reference, for tests and debuggers. Nothing is isolated and no time-out is kept."""
 
-import errno
 import importlib
 import json
-import re
 import sys
 import threading
 import traceback
@@ -12,14 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rota.errors import InvalidInput, Refused, Unavailable
+from rota.errors import InvalidInput, Refused, Unavailable, causes, is_full_disk
 
 _TRACEBACK_LINES = 20
-_DEEPEST = 20
-_NO_ROOM = re.compile(
-    r"No space left on device|Not enough free space|os error (28|122)\b|Disk quota exceeded|\d+ requested and \d+ written|database or disk is full"
-)
-"""How engines and libraries say that a disk is full where they keep no errno."""
 
 
 class InlineCompute:
@@ -90,18 +83,9 @@ def failure(error: BaseException) -> dict[str, str]:
 
 def _away(error: BaseException) -> str:
     """Why the function may do better later: somewhere below the exception a disk was full, or an engine did not answer."""
-    below: BaseException | None = error
-    for _ in range(_DEEPEST):
-        if below is None:
-            break
-        if isinstance(below, OSError) and below.errno in (errno.ENOSPC, errno.EDQUOT):
-            return "a disk is full, make room"
-        if _NO_ROOM.search(str(below)[-2_000:]):
-            return "a disk is full, make room"
-        if isinstance(below, Unavailable):
-            return "an engine did not answer"
-        below = below.__cause__ or below.__context__
-    return ""
+    if is_full_disk(error):
+        return "a disk is full, make room"
+    return "an engine did not answer" if any(isinstance(each, Unavailable) for each in causes(error)) else ""
 
 
 def _tail(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rota.durable.workflow import Blocked, Context, Parked, Workflow, plain_result
-from rota.errors import LostLease, RotaError, Unavailable
+from rota.errors import LostLease, RotaError, Unavailable, is_full_disk
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch
 from rota.ports.runs import Runs
@@ -175,6 +175,9 @@ class Worker:
             logger.error("run failed", extra={"action": "run_failed", "run": run.id, "error": str(error)})
             self._finish(lease, "failed", error=f"{type(error).__name__}: {error}")
         except Exception as error:
+            if is_full_disk(error):
+                self._park(lease, Parked(0, outage=f"a disk is full, make room ({type(error).__name__}: {error})"))
+                return
             logger.exception("run failed", extra={"action": "run_failed", "run": run.id})
             self._finish(lease, "failed", error="".join(traceback.format_exception(error)[-3:]))
         else:

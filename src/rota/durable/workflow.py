@@ -28,7 +28,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from rota.errors import Interrupted, InvalidInput, LostLease, Refused, Unavailable
+from rota.errors import Interrupted, InvalidInput, LostLease, Refused, RotaError, Unavailable, is_full_disk
 from rota.ports.clock import Clock
 from rota.ports.metadata import Batch, transact
 from rota.ports.runs import Runs
@@ -173,7 +173,12 @@ class Context:
     def _attempt(self, work: Callable[[StepWork], Any]) -> tuple[StepWork, Any]:
         """Each attempt starts with an empty batch: what a failed one had collected must not be committed twice."""
         todo = StepWork(self.run, self._clock.now_us(), stopped=self._hold.stopped)
-        return todo, plain_result(work(todo))
+        try:
+            return todo, plain_result(work(todo))
+        except Exception as error:
+            if isinstance(error, RotaError) or not is_full_disk(error):
+                raise
+            raise Unavailable(f"a disk is full ({type(error).__name__}: {error}); make room, and the step is done again", run=self.run.id) from error
 
     def _answered(self, act: Callable[[], T]) -> T:
         """The one place that asks an engine again which did not answer; when it stays away the run is parked, whatever catches exceptions."""
