@@ -107,6 +107,14 @@ def test_a_third_slower_is_found_and_as_quick_is_cleared():
     assert cleared[0] == "pass"
 
 
+def test_a_stable_version_that_became_quick_does_not_keep_a_quick_candidate_from_passing():
+    """It began cold: its old percentile is exceeded by nobody any more."""
+    random = np.random.default_rng(3)
+    cold, warm = arm(random, 400, 10.0).with_columns(at_us=pl.int_range(400, dtype=pl.Int64)), arm(random, 2_000, 1.0)
+    assert judge.judged_latency(latency_p95(ratio=5), arm(random, 700, 1.0), pl.concat([cold, warm]))[0] == "pass"
+    assert judge.judged_latency(latency_p95(ratio=5), arm(random, 700, 200.0), pl.concat([cold, warm]))[0] == "fail"
+
+
 def test_one_answer_in_a_hundred_that_takes_ten_times_as_long_is_no_slower_95th_percentile():
     candidate = pl.DataFrame({"period": 0, "at_us": range(4_000), "latency_us": [10_000 if n % 100 == 0 else 1_000 for n in range(4_000)]})
     stable = pl.DataFrame({"period": 0, "at_us": range(4_000), "latency_us": [1_000] * 4_000})

@@ -111,10 +111,20 @@ def _latency(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckR
 
 def judged_latency(analysis: Analysis, candidate: pl.DataFrame, stable: pl.DataFrame) -> tuple[Judgement, sequential.Interval]:
     """The outcome on the columns `period`, `at_us` and `latency_us` of both arms, and the candidate's share of slow answers with its bounds,
-    where the stable version's is SLOW. A percentile is that of the stable answers before, so what is held against it does not choose it."""
-    found = count_evidence.rate_ratio(_slow_counts(candidate, stable, analysis.bound), alpha=ALPHA)
+    where the stable version's is SLOW. A percentile is that of the stable answers before, so what is held against it does not choose it.
+
+    Where the stable version has become so quick that it exceeds its old percentile no more, counts say nothing: then the share of candidate
+    answers above `bound` times the least favourable percentile clears a candidate, by a test of its own that gets half of the error.
+    """
+    counts = _slow_counts(candidate, stable, analysis.bound)
+    found = count_evidence.rate_ratio(counts, alpha=ALPHA)
     interval = sequential.Interval(SLOW * found.estimate, SLOW * found.lower, SLOW * found.upper, candidate.height)
-    return "fail" if found.lower > 1 else "pass" if found.upper <= 1 else "inconclusive", interval
+    if found.lower > 1:
+        return "fail", interval
+    level = sequential.Level(ALPHA / 2, ROWS_TUNED_FOR, "upper")
+    share = sequential.share_slower(candidate["latency_us"].to_numpy(), stable["latency_us"].to_numpy(), ratio=analysis.bound, level=level)
+    is_fine = share.upper <= SLOW or count_evidence.log_evidence(counts, 1.0, "below") >= math.log(2 / ALPHA)
+    return "pass" if is_fine else "inconclusive", interval
 
 
 def _counts(candidate: pl.DataFrame, stable: pl.DataFrame, hit: pl.Expr, stable_hit: pl.Expr, *by: str) -> list[ArmCounts]:

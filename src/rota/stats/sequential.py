@@ -71,6 +71,29 @@ def paired_difference(candidate: ArrayLike, stable: ArrayLike, level: Level = Le
     return mean_interval(float(differences.mean()), float(differences.std()), len(differences), level)
 
 
+def share_slower(candidate: ArrayLike, stable: ArrayLike, *, ratio: float, quantile: float = 0.95, level: Level = Level()) -> Interval:
+    """Share of candidate latencies above `ratio` times the stable 95th percentile; p95 is worse than allowed iff it exceeds 0.05.
+
+    The stable percentile is itself uncertain: half of alpha goes to a confidence sequence of it (the values whose empirical
+    share above stays within the half width of 1 - quantile, as in Howard and Ramdas, 2022), half to the candidate's share
+    above its least favourable end. So lower > 0.05 proves a slow candidate, upper < 0.05 a fast enough one.
+    """
+    slow, usual = np.asarray(candidate, dtype=np.float64), np.asarray(stable, dtype=np.float64)
+    n = len(slow)
+    if min(n, len(usual)) < LEAST_ROWS:
+        return Interval(math.nan, 0.0, 1.0, n)
+    half = Level(level.alpha / 2, level.tuned_for, level.side)
+    tail = 1 - quantile
+    width = math.sqrt(tail * quantile) * half_width(len(usual), half)
+    estimate = float(np.mean(slow > ratio * np.quantile(usual, quantile)))
+    lower, upper = 0.0, 1.0
+    if level.side != "upper" and width < tail:
+        lower = max(0.0, _share_above(slow, ratio * float(np.quantile(usual, quantile + width, method="higher")), half).lower)
+    if level.side != "lower" and width < quantile:
+        upper = min(1.0, _share_above(slow, ratio * float(np.quantile(usual, quantile - width, method="lower")), half).upper)
+    return Interval(estimate, lower, upper, n)
+
+
 def e_process(differences: ArrayLike) -> NDArray[np.float64]:
     """Evidence, slice by slice, that paired differences (champion's loss minus challenger's) tend above zero.
 
@@ -100,3 +123,9 @@ def _rho_squared(level: Level) -> float:
     """The rho that makes the sequence narrowest at `tuned_for` rows (Waudby-Smith et al., 2021, appendix B.2); one-sided with 2 alpha."""
     doubled = -2 * math.log(min(level.alpha * (1 if level.side == "both" else 2), 0.999))
     return (doubled + math.log(doubled + 1)) / level.tuned_for
+
+
+def _share_above(values: NDArray[np.float64], threshold: float, level: Level) -> Interval:
+    hits, n = int(np.sum(values > threshold)), len(values)
+    smooth = (hits + 1) / (n + 2)
+    return mean_interval(hits / n, math.sqrt(smooth * (1 - smooth)), n, level)
