@@ -24,6 +24,8 @@ from rota.errors import RotaError
 
 HOLD_LOOK_S = 1.0
 """How often a writer looks whether all are to wait, and so how long whoever asks for it waits before."""
+SETTLED_S = 2.0
+"""How long most commits take that began before."""
 LONGEST_HOLD_S = 30.0
 """How long a writer waits at the most."""
 _DROPPED, _LIFE = "_dropped", "_life-"
@@ -190,7 +192,7 @@ class _Hold:
     def placed(self) -> Iterator[None]:
         self._bucket.write(_HOLD, secrets.token_hex(16).encode())
         try:
-            time.sleep(HOLD_LOOK_S + _HOLD_PAUSE_S)  # until every writer has looked
+            time.sleep(HOLD_LOOK_S + SETTLED_S)  # until every writer has looked, and what was under way is done
             yield
         finally:
             self._bucket.delete(_HOLD)
