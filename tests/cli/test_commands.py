@@ -196,7 +196,14 @@ def test_parity_of_no_prediction_could_not_be_judged(home):
     shown, parsed = home.rota("features", "parity", "delay"), home.rota("features", "parity", "delay", "--json")
     assert (shown.exit_code, parsed.exit_code) == (1, 1)
     assert "could not compare" in shown.output
-    assert json.loads(parsed.stdout) == {"state": "could not", "outcome": "inconclusive", "predictions": 0, "not_compared": 0, "differences": []}
+    assert json.loads(parsed.stdout) == {
+        "state": "could not",
+        "outcome": "inconclusive",
+        "predictions": 0,
+        "not_compared": 0,
+        "left_out": 0,
+        "differences": [],
+    }
 
 
 @pytest.mark.parametrize("words", LISTS)

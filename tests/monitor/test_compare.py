@@ -29,6 +29,7 @@ def test_a_version_compared_with_itself_answers_the_same_and_features_are_the_sa
     found = compare.check_parity(repositories, world.platform.feed.pushes, "ice", rows=100)
     assert (found.differing, found.cells, found.outcome, found.not_compared) == ([], 2 * found.rows, "pass", 0)
     assert found.rows >= 100
+    assert found.left_out == 480 - found.rows
     batch = Batch()
     batch.remove(version)
     repositories.metadata.commit(batch)

@@ -319,10 +319,11 @@ def parity(
         if platform.repositories.metadata.get(Endpoint, endpoint) is None:
             raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
         found = check_parity(platform.repositories, platform.feed.pushes, endpoint, rows=limit, newest=True)
-    left_out = f"; {found.not_compared} of versions that are no longer registered are not compared" if found.not_compared else ""
+    left_out = f", the newest; {found.left_out} older ones were not looked at (--limit)" if found.left_out else ""
+    left_out += f"; {found.not_compared} of versions that are no longer registered are not compared" if found.not_compared else ""
     if json:
         state = {"inconclusive": "could not", "fail": "different"}.get(found.outcome, "equal")
-        told = {"state": state, "outcome": found.outcome, "predictions": found.rows, "not_compared": found.not_compared}
+        told = {"state": state, "outcome": found.outcome, "predictions": found.rows, "not_compared": found.not_compared, "left_out": found.left_out}
         show.write_json(told | {"differences": found.differing})
     elif found.outcome == "inconclusive":
         print(f"could not compare: endpoint {endpoint!r} has no answered prediction in its log{left_out}; `rota predict {endpoint}` makes one")

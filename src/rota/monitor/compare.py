@@ -45,12 +45,16 @@ def counts(repositories: Repositories, endpoint: str) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class ParityCheck:
-    """How many predictions and cells were recomputed, the cells that differ (see `join.parity`), and the predictions that no known version made."""
+    """How many predictions and cells were recomputed, and the cells that differ (see `join.parity`).
+
+    `not_compared` predictions were made by versions that are gone; `left_out` ones of the log were not looked at, because fewer were asked for.
+    """
 
     rows: int
     cells: int
     differing: list[dict[str, Any]]
     not_compared: int
+    left_out: int
 
     @property
     def outcome(self) -> Judgement:
@@ -81,7 +85,7 @@ def check_parity(repositories: Repositories, pushes: Pushes, endpoint: str, *, r
         differing += parity(repositories.tables, service, _as_served(service, part), materialized=times).to_dicts()
         compared += part.height
         cells += part.height * len(service.feature_names)
-    return ParityCheck(compared, cells, differing, sample.height - compared)
+    return ParityCheck(compared, cells, differing, sample.height - compared, logged.height - sample.height)
 
 
 def _as_served(service: FeatureService, logged: pl.DataFrame) -> pl.DataFrame:

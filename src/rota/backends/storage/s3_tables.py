@@ -5,6 +5,7 @@ object PREFIX/<table>/_dropped/k; from then on that life is over, for every proc
 middle of it finds out before it acknowledges anything. What the life held is deleted afterwards.
 """
 
+import logging
 import secrets
 import threading
 import time
@@ -28,6 +29,7 @@ SETTLED_S = 2.0
 """How long most commits take that began before."""
 LONGEST_HOLD_S = 30.0
 """How long a writer waits at the most."""
+logger = logging.getLogger("rota.storage")
 _DROPPED, _LIFE = "_dropped", "_life-"
 _HOLD, _HOLD_PAUSE_S = "_hold", 0.05
 
@@ -184,6 +186,7 @@ class _Hold:
             while (name := self._bucket.read(_HOLD)) not in (None, self._over):
                 if time.monotonic() >= until_s:
                     self._over = name or b""
+                    logger.warning("writers were asked to wait for longer than %g s and go on", LONGEST_HOLD_S, extra={"action": "hold_over"})
                     break
                 time.sleep(_HOLD_PAUSE_S)
             self._looked_s = time.monotonic()

@@ -130,5 +130,11 @@ def check_parity(request: Request, endpoint: str, rows: Number = compare.PARITY_
     found = compare.check_parity(platform.repositories, platform.feed.pushes, endpoint, rows=rows)
     if not found.rows and not found.not_compared:
         raise NotFound(f"endpoint {endpoint!r} has no logged predictions yet", endpoint=endpoint)
-    told = {"different": len(found.differing), "outcome": found.outcome, "not_compared": found.not_compared, "examples": found.differing[:10]}
+    told = {
+        "different": len(found.differing),
+        "outcome": found.outcome,
+        "not_compared": found.not_compared,
+        "left_out": found.left_out,
+        "examples": found.differing[:10],
+    }
     return {"rows": found.rows, "cells": found.cells} | told
