@@ -11,7 +11,7 @@ import pytest
 
 from rota.records.release import Route
 from rota.serve.call_marks import CallMarks, Limits
-from rota.supervisor.socket_handover import HandoverPoint, ask_listener, refuse_new
+from rota.supervisor.socket_handover import HandoverPoint, ask_listener, ask_ping, refuse_new
 from rota.supervisor.watchdog import Pulse, Watchdog
 
 
@@ -65,6 +65,21 @@ def test_a_loop_that_stands_still_is_dumped_once_and_then_killed(home):
         assert [watchdog.look(pulse, now) for now in (0.0, 29.0, 30.5, 30.6, 31.5)] == ["moves", "moves", "dump", "dumps", "kill"]
         go_on.set()
         pulse.close()
+
+
+def test_a_question_that_the_loop_never_comes_to_is_closed_with_the_process(home):
+    with process(home) as (loop, _):
+        loop.call_soon_threadsafe(loop.stop)
+        while loop.is_running():
+            time.sleep(0.001)
+        question = ask_ping(home, "serve-0", os.getpid())
+        time.sleep(0.05)
+    with question:
+        assert question.recv(100) == b""
+    for thread in threading.enumerate():
+        if thread.name == "socket-handover":
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 def test_nobody_is_blamed_for_the_time_in_which_the_supervisor_stood_still(home):

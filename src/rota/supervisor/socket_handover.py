@@ -40,6 +40,9 @@ class HandoverPoint:
         self._state = state
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = threading.Event()
+        self._bound_to: socket.socket | None = None
+        self._waiting: set[socket.socket] = set()
+        """Who waits for the event loop to answer: it may end before it comes to them."""
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer from now on; `loop` is the one whose moving is asked for."""
@@ -50,14 +53,21 @@ class HandoverPoint:
         """Nobody shall find this process any more."""
         self._closed.set()
         (self._folder / self._file).unlink(missing_ok=True)
+        if self._bound_to is not None:
+            with contextlib.suppress(OSError):  # it is closed already
+                self._bound_to.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept()
+        for connection in list(self._waiting):
+            self._end(connection)
 
     def _answer_all(self) -> None:
         while not self._closed.is_set():
             try:
-                with self._bound() as asked:
+                with self._bound() as self._bound_to:
                     while not self._closed.is_set():
-                        self._answer(asked.accept()[0])
+                        self._answer(self._bound_to.accept()[0])
             except OSError as error:  # a full disk has no room for the file; predictions go on without it
+                if self._closed.is_set():
+                    return
                 logger.warning("no supervisor can find this process: %s", error, extra={"action": "handover"})
                 self._closed.wait(BIND_AGAIN_S)
 
@@ -76,15 +86,22 @@ class HandoverPoint:
             if question == _LISTENER:
                 socket.send_fds(connection, [_LISTENER], [self._listener.fileno()])
             elif question == _PING and self._loop is not None:
+                self._waiting.add(connection)
                 self._loop.call_soon_threadsafe(self._pong, connection)
-                return
+                if not self._closed.is_set():
+                    return
         except (OSError, RuntimeError):  # the asker left, the listener is closed, or the loop has ended
             logger.debug("a question was not answered", extra={"action": "handover"})
-        connection.close()
+        self._end(connection)
 
     def _pong(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
+        with contextlib.suppress(OSError):
             connection.send(json.dumps(dict(self._state())).encode())
+        self._end(connection)
+
+    def _end(self, connection: socket.socket) -> None:
+        self._waiting.discard(connection)
+        connection.close()
 
 
 def ask_ping(home: Path, name: str, pid: int) -> socket.socket:
