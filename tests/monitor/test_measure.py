@@ -3,6 +3,8 @@
 import polars as pl
 import pytest
 
+from rota.manage.signals import typed_values
+from rota.manage.signals.label_domain import DeclaredProblem
 from rota.monitor import measure
 from rota.records.schema import Bins
 from rota.records.time import DAY_US
@@ -13,11 +15,14 @@ SCHEMA = {"number": pl.Int64, "answer": pl.Float64, "label": pl.Float64, "latenc
 
 def frame(rows):
     ids = pl.Series([f"p{n}" for n in range(len(rows))], dtype=pl.String)
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(ids.alias("prediction_id"), pl.lit("").alias("error"))
+    made = pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(ids.alias("prediction_id"), pl.lit("").alias("error"))
+    columns = {name: kind for noun in ("answer", "label") for name, kind in typed_values.columns(noun).items() if name not in SCHEMA}
+    known = pl.when(pl.col("label").is_not_null()).then(0).alias("label_at_us")
+    return made.with_columns(known, pl.lit(1.0).alias("label_weight"), *(pl.lit(None, kind).alias(name) for name, kind in columns.items()))
 
 
 def day(rows, problem="classification"):
-    return measure.day_slice("delay", 0, frame(rows), BINS, run="m1", problem=problem)
+    return measure.day_slice("delay", 0, frame(rows), BINS, run="m1", problem=DeclaredProblem(problem))
 
 
 def test_a_day_is_counted_and_measured():
@@ -66,14 +71,20 @@ def test_failed_predictions_are_counted_once_and_only_where_nobody_answered():
         [(1, 0.8, None, 1_000, 0.5, "a"), (2, None, None, 9_000, 0.5, "a"), (2, None, 1.0, 9_000, 0.5, "a"), (2, None, 1.0, 9_000, 0.5, "a")]
     )
     rows = rows.with_columns(pl.Series("prediction_id", ["p0", "p0", "p1", "p1"]), pl.Series("error", ["", "broken", "broken", "broken"]))
-    found = measure.day_slice("delay", 0, rows, BINS, run="m1", problem="classification")
+    found = measure.day_slice("delay", 0, rows, BINS, run="m1", problem=DeclaredProblem("classification"))
     assert (found.rows, found.labelled, found.counts["v__x"]) == (1, 0, (0, 1, 0, 0))
     assert (found.efficiency["answers"], found.efficiency["failed"], found.efficiency["latency_p95_ms"]) == (1.0, 1.0, 1.0)
 
 
 def test_a_slice_measured_again_counts_its_revisions_only_when_something_changed():
     rows = frame([*ROWS, (1, 0.5, None, 1_000, 0.5, "a")])
-    first = measure.day_slice("delay", 0, rows, BINS, run="m1", problem="classification")
-    assert measure.with_newer_labels(first, rows, run="m2", problem="classification", now_us=9) is first
-    again = measure.with_newer_labels(first, rows.with_columns(pl.lit(1.0).alias("label")), run="m2", problem="classification", now_us=9)
+    first = measure.day_slice("delay", 0, rows, BINS, run="m1", problem=DeclaredProblem("classification"))
+    assert measure.with_newer_labels(first, rows, run="m2", problem=DeclaredProblem("classification"), now_us=9) is first
+    again = measure.with_newer_labels(
+        first,
+        rows.with_columns(pl.lit(1.0).alias("label"), pl.lit(0).alias("label_at_us")),
+        run="m2",
+        problem=DeclaredProblem("classification"),
+        now_us=9,
+    )
     assert (again.labelled, again.revisions, again.revised_us, again.run, again.counts) == (4, 1, 9, "m2", first.counts)

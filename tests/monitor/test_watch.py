@@ -153,7 +153,7 @@ def test_labels_known_after_seven_days_count_for_every_day(served):
 
 def test_a_label_beyond_zero_and_one_is_refused_at_the_door_and_one_that_is_stored_already_is_set_apart(served):
     ids = served.live()
-    with pytest.raises(InvalidInput, match=r"label 1: value 2 of prediction .* is outside \{0, 1\}; endpoint 'ice' serves a classification"):
+    with pytest.raises(InvalidInput, match=r"label 1: value of prediction .*: 2.0 is outside \{0, 1\}.*[Ee]ndpoint 'ice' serves a classification"):
         served.platform.signals.label("ice", [{"prediction_id": ids[0], "value": 1.0}, {"prediction_id": ids[1], "value": 2.0}])
     now_us = served.clock.now_us()
     labels.append(served.platform.repositories.journal, "ice", [Label(ids[0], 2.0, now_us)], now_us)  # as an older release took it

@@ -14,13 +14,16 @@ import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
-from rota.manage.signals import labels, prediction_log
+from rota.manage.signals import label_domain, labels, prediction_log
+from rota.manage.signals.label_domain import DeclaredProblem
+from rota.problems import registry
 from rota.records.check import CheckResult, CheckState, Judgement
+from rota.records.model import ModelBundle, ModelVersion
+from rota.records.record import decode
 from rota.records.release import Analysis, Endpoint, Release, Rollout
 from rota.records.time import HOUR_US, Micros
 from rota.stats import count_evidence, sequential
 from rota.stats.count_evidence import ArmCounts
-from rota.stats.losses import LOSSES
 
 ALPHA = 0.05
 ROWS_TUNED_FOR = 2_000
@@ -42,6 +45,8 @@ def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *,
         pl.col("model") == rollout.model
     )
     rows = rows.with_columns(_period(repositories, rollout, now_us))
+    for loss in {analysis.metric for analysis in endpoint.rollout.analysis if analysis.kind == "metric"}:
+        rows = rows.hstack([_losses(repositories, rollout, rows, loss)])
     return [_ANALYSES[analysis.kind](analysis, rows, rollout) for analysis in endpoint.rollout.analysis] or [_answers(rows, rollout)]
 
 
@@ -162,8 +167,6 @@ def _metric(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckRe
 
     An hour is one observation: the rows of an hour share their weather, and what makes an hour hard for both cancels.
     """
-    if analysis.metric not in LOSSES:
-        raise InvalidInput(f"analysis metric {analysis.metric!r} is unknown; a rollout can be judged by {sorted(LOSSES)}", metric=analysis.metric)
     hourly = paired_hours(rows, rollout, analysis.metric)
     differences = hourly["difference"].to_numpy()
     level = sequential.Level(ALPHA / 2, SLICES_TUNED_FOR)
@@ -177,15 +180,39 @@ def _metric(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckRe
 
 
 def paired_hours(rows: pl.DataFrame, rollout: Rollout, loss: str) -> pl.DataFrame:
-    """Columns `hour`, `rows`, `difference`: mean loss of the candidate's shadow minus stable's, for each hour with labels."""
-    answered = rows.filter((pl.col("error") == "") & pl.col("label").is_not_null())
+    """Columns `hour`, `rows`, `difference`: mean loss of the candidate's shadow minus stable's, for each hour with labels.
+
+    `rows` have the column of losses that `_losses` makes.
+    """
+    lost = pl.col(_column(loss))
+    answered = rows.filter((pl.col("error") == "") & lost.is_not_null())
     shadow = answered.filter((pl.col("role") == "shadow") & (pl.col("number") == rollout.candidate))
     stable = answered.filter((pl.col("role") == "stable") & (pl.col("number") == rollout.champion))
-    pairs = stable.join(shadow.select("prediction_id", candidate="answer"), on="prediction_id", how="inner")
-    of = LOSSES[loss].of
-    difference = of(pl.col("candidate"), pl.col("label")) - of(pl.col("answer"), pl.col("label"))
+    pairs = stable.join(shadow.select("prediction_id", candidate=lost), on="prediction_id", how="inner")
+    difference = pl.col("candidate") - lost
     hour = (pl.col("at_us") // HOUR_US).alias("hour")
     return pairs.select(hour, difference.alias("difference")).group_by("hour").agg(pl.len().alias("rows"), pl.col("difference").mean()).sort("hour")
+
+
+def _losses(repositories: Repositories, rollout: Rollout, rows: pl.DataFrame, loss: str) -> pl.Series:
+    """The loss of each row's answer by the problem that its version declares; null without a label that the problem allows, and of other versions."""
+    if loss not in registry.loss_names():
+        raise InvalidInput(f"analysis metric {loss!r} is unknown; a rollout can be judged by {registry.loss_names()}", metric=loss)
+    found = np.full(rows.height, np.nan)
+    placed = rows.with_row_index("place").filter(pl.col("error") == "")
+    for number in (rollout.candidate, rollout.champion):
+        version = repositories.metadata.get(ModelVersion, rollout.model, number)
+        known = DeclaredProblem(registry.loss_problems(loss)[0])  # of a version whose bundle is gone
+        if version is not None and version.bundle and repositories.blobs.exists(version.bundle):
+            known = label_domain.of_bundle(decode(repositories.blobs.get(version.bundle), ModelBundle))
+        measured, scored = label_domain.measured(placed.filter(pl.col("number") == number), known)
+        if loss in known.kind.losses:
+            found[measured["place"].to_numpy()] = known.kind.losses[loss](scored)
+    return pl.Series(_column(loss), found).fill_nan(None)
+
+
+def _column(loss: str) -> str:
+    return f"loss {loss}"
 
 
 def _arms(rows: pl.DataFrame, rollout: Rollout) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -15,6 +15,7 @@ from rota.manage.datasets.schema_inference import as_model_sees
 from rota.manage.datasets.slice_checks import Baseline
 from rota.manage.signals.alerts import Breach
 from rota.monitor import measure
+from rota.problems import registry
 from rota.records.check import CheckResult, CheckState
 from rota.records.record import plain
 from rota.records.run import Problem
@@ -28,8 +29,6 @@ SCHEMA: AlertKind = "schema_skew"
 FAULT: AlertKind = "distribution_skew"
 PERFORMANCE: AlertKind = "performance"
 TRAFFIC = "traffic"
-MEASURED_BY: Mapping[Problem, str] = {"classification": "brier", "regression": "rmse"}
-"""The metric by which a slice's performance shows of which problem it was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,8 @@ def faulty_days(alerts: Collection[Alert]) -> dict[str, frozenset[Micros]]:
 
 def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Problem) -> Checked:
     """Does the endpoint err more than the difficulty of its rows explains? Judged on the days with enough labels."""
-    measured = [s for s in served if MEASURED_BY[problem] in s.performance.get(measure.ALL, {})]
+    kind = registry.problem_type(problem)
+    measured = [s for s in served if kind.always in s.performance.get(measure.ALL, {})]
     days = [s for s in measured if s.performance[measure.ALL]["labelled"] >= concept_drift.LEAST_LABELLED]
     series = [s.performance[measure.ALL]["excess"] for s in days]
     recent, reference = series[-concept_drift.RECENT_DAYS :], series[: -concept_drift.RECENT_DAYS][-monitor.reference_days :]
@@ -102,7 +102,7 @@ def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Pr
         state: CheckState = "learning" if days and days[-1] is measured[-1] else "cannot"
         return Checked((CheckResult(PERFORMANCE, "inconclusive", f"could not be judged: {missing}{note}", "", missing, state, rows=rows),))
     message = (
-        f"excess {'Brier loss' if problem == 'classification' else 'squared error'} {verdict.excess:+.4f} above usual in the newest "
+        f"excess {kind.excess_name} {verdict.excess:+.4f} above usual in the newest "
         f"{concept_drift.NEWEST_DAYS} labelled days, up to {iso(days[-1].start_us)[:10]} (t {verdict.t:.1f} of {verdict.t_needed:.1f}, "
         f"evidence {verdict.evidence:.0f} of {verdict.evidence_needed:.0f}){note}"
     )

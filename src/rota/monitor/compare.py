@@ -1,9 +1,10 @@
 """Looking back over the log: what was answered, month by month, beside what another version would have answered."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput, NotFound
@@ -14,14 +15,13 @@ from rota.manage.features.materialization.push import Pushes
 from rota.manage.models import loading, transformation
 from rota.manage.repositories import Repositories
 from rota.manage.signals import label_domain, labels, prediction_log
+from rota.manage.signals.label_domain import DeclaredProblem
 from rota.ports.models import ModelFormat
 from rota.records.check import Judgement
 from rota.records.data import FeatureService
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode
-from rota.records.run import Problem
 from rota.records.time import Micros
-from rota.stats.metrics import evaluate
 
 PARITY_ROWS = 20_000
 
@@ -32,15 +32,15 @@ def by_month(repositories: Repositories, formats: Mapping[str, ModelFormat], end
     loaded = loading.load(repositories.blobs, formats, other.bundle, name=other.model)
     seen = prediction_log.with_features(rows, loaded.bundle.features.feature_names)
     again = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, seen))
-    rows = rows.with_columns(pl.Series("again", again), pl.col("day").str.slice(0, 7).alias("month"))
+    rows = rows.with_row_index("place").with_columns(pl.col("day").str.slice(0, 7).alias("month"))
     months = [(str(key[0]), part) for key, part in rows.partition_by("month", as_dict=True, maintain_order=True).items()]
-    return [_compared(loaded.bundle.problem, name, part) for name, part in [*months, ("all", rows)]]
+    return [_compared(label_domain.of_bundle(loaded.bundle), name, part, again) for name, part in [*months, ("all", rows)]]
 
 
 def counts(repositories: Repositories, endpoint: str) -> dict[str, int]:
     """Distinct predictions that were answered, and how many of them have a label: nothing acknowledged may be missing here."""
     rows = _answered(repositories, endpoint)
-    return {"predictions": rows.height, "labels": int(rows["label"].is_not_null().sum())}
+    return {"predictions": rows.height, "labels": int(rows["label_at_us"].count())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _as_served(service: FeatureService, logged: pl.DataFrame) -> pl.DataFrame:
 
 
 def _labelled(repositories: Repositories, endpoint: str) -> pl.DataFrame:
-    rows = _answered(repositories, endpoint).filter(pl.col("label").is_not_null())
+    rows = _answered(repositories, endpoint).filter(pl.col("label_at_us").is_not_null())
     if rows.is_empty():
         raise NotFound(f"endpoint {endpoint!r} has no labelled predictions yet; report labels first", endpoint=endpoint)
     return rows
@@ -110,11 +110,11 @@ def _answered(repositories: Repositories, endpoint: str) -> pl.DataFrame:
     return rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).unique("prediction_id", keep="first", maintain_order=True)
 
 
-def _compared(problem: Problem, month: str, rows: pl.DataFrame) -> dict[str, Any]:
+def _compared(problem: DeclaredProblem, month: str, rows: pl.DataFrame, again: np.ndarray) -> dict[str, Any]:
     """Metrics of the declared problem on the rows whose label and answer it allows; how many others were set apart."""
-    measured = rows.filter(label_domain.allowed(problem))
-    truth, given, again = (measured[name].to_numpy() for name in ("label", "answer", "again"))
-    found = {"served": evaluate(problem, truth, given), "other": evaluate(problem, truth, again)}
+    measured, served = label_domain.measured(rows, problem)
+    other = replace(served, answers=again[measured["place"].to_numpy()])
+    found = {"served": problem.kind.evaluate(served), "other": problem.kind.evaluate(other)}
     return {"month": month, "rows": measured.height, "set_apart": rows.height - measured.height, **found}
 
 

@@ -2,46 +2,46 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 from msgspec.structs import replace
 
 from rota.manage.signals import label_domain
-from rota.records.run import Problem
+from rota.manage.signals.label_domain import DeclaredProblem
+from rota.problems.problem_type import ScoredRows
 from rota.records.schema import Bins
 from rota.records.signal import MonitorSlice
 from rota.records.time import DAY_US, Micros
 from rota.stats.bins import count
-from rota.stats.concept_drift import excess_loss
-from rota.stats.metrics import evaluate
 
 ALL = "all"
 
 
-def day_slice(endpoint: str, day: Micros, rows: pl.DataFrame, bins: Sequence[Bins], *, run: str, problem: Problem) -> MonitorSlice:
+def day_slice(endpoint: str, day: Micros, rows: pl.DataFrame, bins: Sequence[Bins], *, run: str, problem: DeclaredProblem) -> MonitorSlice:
     """The slice of a day out of its rows as callers got them; performance under "all" and under each version's number.
 
     Failed predictions count in the efficiency only: nothing is known of their answers.
     """
     given = answered(rows)
-    measured, set_apart = _labelled(given, problem)
+    measured, set_apart, performance = performances(given, problem)
     return MonitorSlice(
         endpoint=endpoint,
         start_us=day,
         end_us=day + DAY_US,
         rows=given.height,
-        labelled=measured.height,
+        labelled=measured,
         counts={b.name: tuple(count(b, _column(given, b)).tolist()) for b in bins},
-        performance=performances(measured, problem),
+        performance=performance,
         efficiency=efficiency(rows),
         run=run,
         set_apart=set_apart,
     )
 
 
-def with_newer_labels(slice_: MonitorSlice, rows: pl.DataFrame, *, run: str, problem: Problem, now_us: Micros) -> MonitorSlice:
+def with_newer_labels(slice_: MonitorSlice, rows: pl.DataFrame, *, run: str, problem: DeclaredProblem, now_us: Micros) -> MonitorSlice:
     """The slice measured again with the labels known now, itself when they change nothing; what was counted of the features stays."""
-    measured, set_apart = _labelled(answered(rows), problem)
-    again = replace(slice_, labelled=measured.height, set_apart=set_apart, performance=performances(measured, problem))
+    measured, set_apart, performance = performances(answered(rows), problem)
+    again = replace(slice_, labelled=measured, set_apart=set_apart, performance=performance)
     return slice_ if again == slice_ else replace(again, run=run, revisions=slice_.revisions + 1, revised_us=now_us)
 
 
@@ -50,18 +50,22 @@ def answered(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("error") == "")
 
 
-def performances(labelled: pl.DataFrame, problem: Problem) -> dict[str, dict[str, float]]:
-    """Performance on the labelled rows, of all versions together and of each."""
-    versions = sorted(labelled["number"].unique().to_list())
-    groups = {ALL: labelled} | {str(number): labelled.filter(pl.col("number") == number) for number in versions}
-    return {name: performance(group, problem) for name, group in groups.items() if group.height}
+def performances(rows: pl.DataFrame, problem: DeclaredProblem) -> tuple[int, int, dict[str, dict[str, float]]]:
+    """How many answered rows are measured, how many labelled ones are set apart because their label or answer is outside of the problem's
+    domain, and the performance of all versions together and of each."""
+    labelled = int(rows["label_at_us"].count())
+    measured, scored = label_domain.measured(rows, problem)
+    numbers = measured["number"].to_numpy()
+    groups = {ALL: scored} | {str(number): scored.where(numbers == number) for number in sorted(set(numbers.tolist()))}
+    found = {name: performance(group, problem) for name, group in groups.items() if len(group)}
+    return measured.height, labelled - measured.height, found
 
 
-def performance(labelled: pl.DataFrame, problem: Problem) -> dict[str, float]:
+def performance(scored: ScoredRows, problem: DeclaredProblem) -> dict[str, float]:
     """The problem's metrics of labelled rows, their number, and the mean excess loss that concept drift shows in."""
-    truth, answers = labelled["label"].to_numpy(), labelled["answer"].to_numpy()
-    excess = excess_loss(answers, truth) if problem == "classification" else (answers - truth) ** 2
-    return {**evaluate(problem, truth, answers), "labelled": float(labelled.height), "excess": float(excess.mean())}
+    kind = problem.kind
+    excess = kind.excess(scored)
+    return {**kind.evaluate(scored), "labelled": float(len(scored)), "excess": float(np.average(excess, weights=scored.weights))}
 
 
 def efficiency(rows: pl.DataFrame) -> dict[str, float]:
@@ -73,13 +77,6 @@ def efficiency(rows: pl.DataFrame) -> dict[str, float]:
         return counts
     latency = given["latency_us"] / 1_000
     return {**counts, "latency_p50_ms": float(latency.quantile(0.5) or 0), "latency_p95_ms": float(latency.quantile(0.95) or 0)}
-
-
-def _labelled(rows: pl.DataFrame, problem: Problem) -> tuple[pl.DataFrame, int]:
-    """The rows to measure, and how many labelled ones are set apart because their label or answer is outside of the problem's domain."""
-    known = rows.filter(pl.col("label").is_not_null())
-    inside = known.filter(label_domain.allowed(problem))
-    return inside, known.height - inside.height
 
 
 def _column(rows: pl.DataFrame, bins: Bins) -> pl.Series:

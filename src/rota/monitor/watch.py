@@ -21,6 +21,7 @@ from rota.manage.features.writer import Feed
 from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
 from rota.manage.signals import alerts, business_outcomes, label_domain, labels, prediction_log
+from rota.manage.signals.label_domain import DeclaredProblem
 from rota.monitor import breaches, late_labels, measure, status
 from rota.monitor.breaches import Checked
 from rota.monitor.slice_history import SliceHistory
@@ -28,7 +29,6 @@ from rota.ports.metadata import Metadata
 from rota.records.check import CheckResult
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode, plain
-from rota.records.run import Problem
 from rota.records.schema import Schema
 from rota.records.signal import Alert, Cursor, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
@@ -151,7 +151,7 @@ class MonitorWorkflow:
         traffic = breaches.of_traffic(newest, complete=daily_slices.day_of(work.now_us) - DAY_US)
         if not served and (missing := self._unlearnt(monitor, endpoint, work.now_us)):
             others.append(CheckResult(status.BASELINE, "inconclusive", f"nothing is compared yet: {missing}", "", missing, "learning"))
-        found = breaches.of_performance(monitor, served, self._problem(monitor, None))
+        found = breaches.of_performance(monitor, served, self._problem(monitor, None).problem)
         raised = self._settle(work, endpoint, found, _performed(found.results), "no longer seen")
         return {"alerts": raised, "day": iso(newest.start_us)[:10] if newest else "", "checks": plain([traffic, *others, *found.results])}
 
@@ -171,19 +171,19 @@ class MonitorWorkflow:
             raise NotFound(f"model {model!r} has no schema yet; the first training run freezes one, `rota models baseline` too", model=model)
         return monitor, found
 
-    def _problem(self, monitor: Monitor, rows: pl.DataFrame | None) -> Problem:
+    def _problem(self, monitor: Monitor, rows: pl.DataFrame | None) -> DeclaredProblem:
         """The problem that the model declares. Where no version has a bundle, what was measured first decides, and stays."""
         metadata = self.repositories.metadata
-        declared = label_domain.declared_problem(metadata, self.repositories.blobs, monitor.endpoint.model)
+        declared = label_domain.declared(metadata, self.repositories.blobs, monitor.endpoint.model)
         if declared is not None:
             return declared
         measured = [s for s in self._served(monitor.endpoint.name) if measure.ALL in s.performance]
         if measured:
-            return "classification" if "brier" in measured[0].performance[measure.ALL] else "regression"
-        known = rows.filter(pl.col("label").is_not_null() & (pl.col("error") == "")) if rows is not None else None
+            return _CLASSIFICATION if "brier" in measured[0].performance[measure.ALL] else _REGRESSION
+        known = rows.filter(pl.col("label_at_us").is_not_null() & (pl.col("error") == "")) if rows is not None else None
         if known is None or known.is_empty():
-            return "classification"
-        return "classification" if known.select(label_domain.allowed("classification").all()).item() else "regression"
+            return _CLASSIFICATION
+        return _CLASSIFICATION if label_domain.measured(known, _CLASSIFICATION)[0].height == known.height else _REGRESSION
 
     def _unlearnt(self, monitor: Monitor, endpoint: str, now_us: Micros) -> str:
         """How far the days reach that are taken for normal where nothing else says what is; "" for a model with a schema."""
@@ -216,6 +216,9 @@ class MonitorWorkflow:
         champion = model_aliases.aliased_version(self.repositories.metadata, monitor.endpoint.model)
         if champion is not None:
             work.batch.link(node, [f"model_version:{champion.id}"], work.now_us)
+
+
+_CLASSIFICATION, _REGRESSION = DeclaredProblem("classification"), DeclaredProblem("regression")
 
 
 def _found_well(results: Sequence[CheckResult], schema: Schema) -> Callable[[Alert], bool]:

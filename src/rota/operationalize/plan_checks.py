@@ -18,6 +18,7 @@ from rota.errors import InvalidInput
 from rota.manage.datasets import build as datasets
 from rota.manage.features.expressions import compiler
 from rota.manage.models import cron, strategies
+from rota.problems import registry
 from rota.records.data import Expression, FeatureService, FeatureView, Source
 from rota.records.dataset import Dataset, DatasetDefinition, TimeSplit
 from rota.records.record import Record, check_name, plain
@@ -26,7 +27,6 @@ from rota.records.run import Gate, Problem, TrainingPipeline, Trigger
 from rota.records.signal import AlertKind, Monitor
 from rota.records.time import micros
 from rota.stats import concept_drift, drift, schema_validation
-from rota.stats.metrics import METRICS
 
 _TRIGGERS = ("schedule", "new_data", "alert")
 
@@ -109,8 +109,13 @@ def _not_finite(path: str, value: Any) -> Iterator[tuple[str, float]]:
 def _pipeline(pipeline: TrainingPipeline) -> Iterator[str]:
     yield from _dataset(pipeline.name, pipeline.dataset)
     yield from _training_function(pipeline)
-    for number, gate in enumerate(pipeline.gates):
-        yield from (f"gates[{number}] {fault}" for fault in _gate(gate, pipeline.problem))
+    if pipeline.problem not in registry.PROBLEMS:
+        known = ", ".join(f"{name} ({kind.summary})" for name, kind in registry.PROBLEMS.items())
+        yield f"problem = {pipeline.problem!r} is unknown; known are {known}"
+    else:
+        yield from _label(pipeline)
+        for number, gate in enumerate(pipeline.gates):
+            yield from (f"gates[{number}] {fault}" for fault in _gate(gate, pipeline.problem))
     for number, trigger in enumerate(pipeline.triggers):
         yield from (f"triggers[{number}] {fault}" for fault in _trigger(trigger))
     for number, trigger in enumerate(pipeline.triggers):
@@ -135,11 +140,11 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
 
 
 def _gate(gate: Gate, problem: Problem) -> Iterator[str]:
-    known = METRICS.get(gate.metric)
-    if known is None or known.problem != problem:
-        of = "is unknown" if known is None else f"belongs to {known.problem}"
-        usable = [name for name, metric in METRICS.items() if metric.problem == problem]
-        yield f"{gate.kind}: the metric {gate.metric!r} {of}; a {problem} is measured by {usable}"
+    known = registry.metric(problem, gate.metric)
+    if known is None:
+        others = [name for name, kind in registry.PROBLEMS.items() if gate.metric in kind.metrics]
+        of = f"belongs to {', '.join(others)}" if others else "is unknown"
+        yield f"{gate.kind}: the metric {gate.metric!r} {of}; a {problem} is measured by {list(registry.PROBLEMS[problem].metrics)}"
         return
     right = "at_least" if known.higher_is_better else "at_most"
     if gate.word and gate.word != right:
@@ -154,6 +159,21 @@ def _gate(gate: Gate, problem: Problem) -> Iterator[str]:
         yield f"champion {gate.metric}: its margin {gate.bound:g} can {never}; {gate.metric} lies between {known.lowest:g} and {known.highest:g}"
     if gate.kind == "slice" and gate.min_rows < 1:
         yield f"slice {gate.metric}: min_rows = {gate.min_rows}; give at least 1"
+
+
+def _label(pipeline: TrainingPipeline) -> Iterator[str]:
+    """A label must be such as the problem has: texts name classes."""
+    definition, kind = pipeline.dataset, registry.PROBLEMS[pipeline.problem]
+    try:
+        is_text = datasets.label_type(definition) == "string"
+    except InvalidInput:
+        return  # what is wrong with it is told otherwise
+    if is_text and not kind.label.fits("text"):
+        texts = [name for name, each in registry.PROBLEMS.items() if each.label.fits("text")]
+        text = definition.label.text
+        yield f"label: {text!r} is a text, and a {pipeline.problem} has {kind.label.allowed} for labels; texts are labels of {', '.join(texts)}"
+    if definition.targets and kind.needs_outputs == "never":
+        yield f"label: it has the targets {list(definition.targets)}, and a {pipeline.problem} is {kind.summary}"
 
 
 def _dataset(name: str, definition: DatasetDefinition) -> Iterator[str]:

@@ -11,8 +11,9 @@ from rota.records.schema import Type
 
 
 class Predictor(Protocol):
-    """A loaded model. `predict` takes a float64 matrix (rows, columns), NaN = null, and returns float64 (rows,):
-    the probability of class 1, or the predicted value. Thread-safe; the same matrix gives the same answer."""
+    """A loaded model. `predict` takes a float64 matrix (rows, columns), NaN = null, and returns float64 (rows,) where an answer is one number
+    (the probability of the second of two classes, a value, a score), (rows, outputs) where it is several, an object array (rows,) for texts
+    and other values. Thread-safe; the same matrix gives the same answer."""
 
     def predict(self, matrix: np.ndarray) -> np.ndarray: ...
 
@@ -23,7 +24,8 @@ class ModelInputs:
 
     `width` 0 and empty `names` mean that the bytes do not say. `texts` holds the texts that the model knows in a column of
     texts, whose matrix cells are their positions (`len` of them: a text it does not know). `problem` is None when the bytes do not say.
-    `classes` are the two classes by name where the model has names for them: it answers the probability of the second. `unread` says of
+    `classes` are the two classes by name where the model has names for them: it answers the probability of the second. `outputs` names
+    the numbers of an answer of several (classes, targets, levels), in their order; empty: an answer is one number. `unread` says of
     a column why the texts in it cannot be known. `thresholds` and `sentinels` are numbers at which answers may change, to probe with.
     """
 
@@ -32,6 +34,7 @@ class ModelInputs:
     texts: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     problem: Problem | None = None
     classes: tuple[str, ...] = field(default=(), compare=False)
+    outputs: tuple[str, ...] = field(default=(), compare=False)
     unread: Mapping[int, str] = field(default_factory=dict, compare=False)
     thresholds: Mapping[int, tuple[float, ...]] = field(default_factory=dict, compare=False)
     sentinels: tuple[float, ...] = field(default=(), compare=False)
@@ -53,7 +56,7 @@ class AuthorRows:
 class AuthorModel(Protocol):
     """A fitted object of a framework, asked by the methods that its author calls: the oracle of what Rota serves of it.
 
-    `answers` gives float64 (rows,), the probability of the second class or the value; it raises whatever the framework raises.
+    `answers` gives what a `Predictor` of it gives; it raises whatever the framework raises.
     """
 
     inputs: ModelInputs

@@ -50,10 +50,11 @@ Split = TimeSplit | RandomSplit | GroupSplit
 class DatasetDefinition(Record, frozen=True):
     """A task's data: features joined to labelled rows.
 
-    Label rows come from the source `labels`; `timestamp` is the column with the moment at which the prediction would have
-    been made, and a row takes part once its source row is known (source timestamp <= the build's time) and its label is
-    not null. `window` is how far back the dataset reaches. `filter` is a SQL condition over the label source's fields that
-    rows must meet: a row for which it is false or null takes no part. `checks` are SQL conditions over the same fields that
+    Label rows come from the source `labels`; `label` is a number, a condition, a text that names a class, or several targets by name
+    (`{"height": rota.sql("height"), ...}`, kept in `targets`; `label` is then the first). `timestamp` is the column with the moment at
+    which the prediction would have been made, and a row takes part once its source row is known (source timestamp <= the build's time)
+    and its label is not null. `window` is how far back the dataset reaches. `filter` is a SQL condition over the label source's fields
+    that rows must meet: a row for which it is false or null takes no part. `checks` are SQL conditions over the same fields that
     healthy rows meet; rows that break one stay, and count against the version's consistency (null breaks nothing, as in SQL's CHECK).
     """
 
@@ -65,8 +66,13 @@ class DatasetDefinition(Record, frozen=True):
     split: Split = TimeSplit()
     filter: str = ""
     checks: Sequence[str] = ()
+    targets: Mapping[str, Feature] = {}
 
     def __post_init__(self) -> None:
+        if isinstance(self.label, Mapping):
+            _check_targets(self.label)
+            msgspec.structs.force_setattr(self, "targets", dict(self.label))
+            msgspec.structs.force_setattr(self, "label", next(iter(self.label.values())))
         msgspec.structs.force_setattr(self, "checks", tuple(self.checks))
         if self.labels.fields and self.labels.fields.get(self.timestamp) != "timestamp":
             raise InvalidInput(f"label source {self.labels.name!r} has no timestamp field {self.timestamp!r}", source=self.labels.name)
@@ -121,6 +127,13 @@ class DatasetVersion(Record, frozen=True):
     @property
     def id(self) -> str:
         return f"{self.name}@{self.number}"
+
+
+def _check_targets(targets: Mapping[str, Feature]) -> None:
+    if len(targets) < 2:
+        raise InvalidInput(f"a label of several targets names {sorted(targets)}; for one target give its expression: label=rota.sql(...)")
+    for name in targets:
+        check_name("target", name)
 
 
 def _check_share(test: float) -> None:

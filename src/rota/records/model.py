@@ -15,6 +15,8 @@ VersionStatus = Literal["registered", "in_review", "changes_requested", "approve
 RiskCategory = Literal["business", "legal", "ethical"]
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+SHOWN_OUTPUTS = 10
+"""Names of outputs that a sentence lists."""
 MAX_APPROVALS = 20
 """How many people a policy may demand at most."""
 
@@ -63,13 +65,17 @@ class RegistrationParity(Record, frozen=True):
         return told + (apart if self.narrow_difference else "")
 
 
+GoldenAnswer = float | tuple[float | None, ...] | str
+"""The answer to a golden row as a predictor gives it: a number, numbers (None: NaN), or the JSON of anything else."""
+
+
 class ModelBundle(Record, frozen=True):
     """Everything a prediction process needs, by digest: model bytes, transformation, features, golden rows.
 
     Golden rows are transformed matrix rows with the answers the model gave at registration; a process that cannot
     reproduce them to `tolerance` (absolute, and relative to answers beyond 1) refuses the bundle. `seal` signs model and blob
     where the bytes run code when they are loaded. `classes` names the two classes where the model has names for them; an answer
-    is the probability of the second.
+    is the probability of the second. `outputs` names the numbers of an answer that has several: classes, targets, levels.
     """
 
     model: str
@@ -79,11 +85,17 @@ class ModelBundle(Record, frozen=True):
     features: FeatureService
     transformation: Transformation
     golden_rows: tuple[tuple[float | None, ...], ...]
-    golden_answers: tuple[float, ...]
+    golden_answers: tuple[GoldenAnswer, ...]
     dependencies: Mapping[str, str] = {}
     seal: str = ""
     tolerance: float = 1e-9
     classes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the problem's forms are asked with: the outputs, or the two classes of which the second is answered."""
+        return self.outputs or self.classes
 
 
 class RegisteredModel(Record, frozen=True):
@@ -105,8 +117,8 @@ class ModelVersion(Record, frozen=True):
     What describes it may change (status, description, tags, owner), each time with an audit entry; what it is never does. A version
     with an empty `bundle` cannot be served, `unservable` says why. `artifacts` is the root of its files when it came from
     a tracked run, `source` the URI it was registered from; `signature` is a JSON text in MLflow's form; `input_example` and
-    `requirements` are blobs. `seal` signs a bundle that is kept as pickle. `classes` are those of its bundle; `parity` compares what is
-    served of it with the author's own object.
+    `requirements` are blobs. `seal` signs a bundle that is kept as pickle. `classes`, `outputs` and
+    `problem` are those of its bundle; `parity` compares what is served of it with the author's own object.
     """
 
     model: str
@@ -138,6 +150,8 @@ class ModelVersion(Record, frozen=True):
     registered_by: str = ""
     classes: tuple[str, ...] = ()
     parity: RegistrationParity | None = None
+    outputs: tuple[str, ...] = ()
+    problem: Problem = ""
 
     @property
     def id(self) -> str:
@@ -145,8 +159,17 @@ class ModelVersion(Record, frozen=True):
 
     @property
     def answer(self) -> str:
-        """What an answer of this version means, where its classes have names of their own: the probability of which."""
-        return f"the probability of {self.classes[-1]!r} (the other class is {self.classes[0]!r})" if self.classes else ""
+        """What an answer of this version means, where its classes or outputs have names: the probability of which, a number for which."""
+        if self.classes:
+            return f"the probability of {self.classes[-1]!r} (the other class is {self.classes[0]!r})"
+        if not self.outputs:
+            return ""
+        named = ", ".join(map(repr, self.outputs[:SHOWN_OUTPUTS])) + (
+            f" and {len(self.outputs) - SHOWN_OUTPUTS} more" * (len(self.outputs) > SHOWN_OUTPUTS)
+        )
+        return (
+            f"the likeliest of the classes {named}, with the probability of each" if self.problem == "multiclass" else f"a number for each of {named}"
+        )
 
     @property
     def approval_status(self) -> str:

@@ -11,7 +11,8 @@ from rota.records.dataset import DatasetDefinition
 from rota.records.record import Record, check_name
 from rota.records.time import Micros, micros
 
-Problem = Literal["classification", "regression"]
+Problem = str
+"""The name of a problem type, one of `rota.problems`."""
 RunStatus = Literal["queued", "running", "parked", "succeeded", "blocked", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset({"succeeded", "blocked", "failed", "cancelled"})
 

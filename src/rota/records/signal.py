@@ -123,6 +123,7 @@ class MonitorSlice(Record, frozen=True):
 class Prediction(Record, frozen=True):
     """One row of the prediction log. `features` is what the model saw before transformation; `role` is the route's.
 
+    `answer` is None where `error` says why, else a number, a text, a mapping of names to numbers, a list of numbers or any JSON.
     `missing` says of stored features why they had no value, or none to be trusted: a status of the online read (NOT_FOUND,
     OUTSIDE_MAX_AGE, HISTORY_NOT_ONLINE).
     """
@@ -137,18 +138,24 @@ class Prediction(Record, frozen=True):
     unit: str
     request: Mapping[str, Any]
     features: Mapping[str, Any]
-    answer: float | None
+    answer: Any
     latency_us: int
     error: str = ""
     missing: Mapping[str, str] = {}
 
 
-class Label(Record, frozen=True):
-    """The truth about a prediction, known at `at_us`; a later label for the same prediction replaces it."""
+class Label(Record, frozen=True, omit_defaults=True):
+    """The truth about a prediction, known at `at_us`; a later label for the same prediction replaces it, one that names some outputs only these.
+
+    `value` is a number, a text, a mapping of names to numbers, a list of numbers or any JSON, as the problem says. `withdrawn`: it was a
+    mistake, and nothing is known any more. `weight` is how much the row counts in metrics.
+    """
 
     prediction_id: str
-    value: float
+    value: Any
     at_us: Micros
+    weight: float = 1.0
+    withdrawn: bool = False
 
 
 class Outcome(Record, frozen=True):

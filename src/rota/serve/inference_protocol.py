@@ -1,4 +1,5 @@
-"""Open Inference Protocol v2: one tensor for each request field in, one FP64 tensor "answer" out.
+"""Open Inference Protocol v2: one tensor for each request field in; out comes one FP64 tensor "answer", of shape [rows] or [rows, outputs], or
+of several classes BYTES "class" and FP64 "probabilities" [rows, classes].
 
 Timestamps travel as INT64 microseconds or as BYTES with an ISO 8601 text; a null is a JSON null. Ids are given and returned
 as the parameter "prediction_ids".
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from rota.errors import InvalidInput
+from rota.problems import forms, registry
 from rota.records.limits import TENSORS
 from rota.records.schema import Type
 from rota.serve.predicting import PredictResponse
@@ -120,12 +122,11 @@ def rows_of(request: InferRequest, fields: Mapping[str, Type]) -> list[dict[str,
 def response(name: str, request: InferRequest, predicted: PredictResponse, served: LoadedRelease) -> dict[str, Any]:
     """The body of an inference response."""
     versions = {answer.version for answer in predicted.predictions} or {served.stable.route.number}
-    rows = len(predicted.predictions)
     return {
         "model_name": name,
         "model_version": str(versions.pop() if len(versions) == 1 else served.stable.route.number),
         "id": request.id,
-        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [rows], "data": [answer.answer for answer in predicted.predictions]}],
+        "outputs": _outputs(served, [answer.answer for answer in predicted.predictions]),
         "parameters": {
             "prediction_ids": [answer.prediction_id for answer in predicted.predictions],
             "versions": [answer.version for answer in predicted.predictions],
@@ -143,7 +144,10 @@ def model_metadata(name: str, served: LoadedRelease) -> dict[str, Any]:
         "versions": [str(number) for number in numbers],
         "platform": f"rota_{served.stable.model.bundle.format}",
         "inputs": [{"name": field, "datatype": DATATYPES[kind][0], "shape": [-1]} for field, kind in served.fields.items()],
-        "outputs": [{"name": "answer", "datatype": "FP64", "shape": [-1], "parameters": _meaning(served)}],
+        "outputs": [
+            {"name": tensor["name"], "datatype": tensor["datatype"], "shape": [-1, *tensor["shape"][1:]], "parameters": _meaning(served)}
+            for tensor in _outputs(served, [])
+        ],
     }
 
 
@@ -155,7 +159,33 @@ def server_metadata(version: str) -> dict[str, Any]:
 def _meaning(served: LoadedRelease) -> dict[str, Any]:
     """What the answer is: a value, or a probability and of which class where the classes have names."""
     bundle = served.stable.model.bundle
+    if bundle.outputs:
+        return {"problem": bundle.problem, "outputs": list(bundle.outputs)}
     return {"problem": bundle.problem} | ({"classes": list(bundle.classes), "probability_of": bundle.classes[-1]} if bundle.classes else {})
+
+
+def _outputs(served: LoadedRelease, answers: Sequence[Any]) -> list[dict[str, Any]]:
+    """Answers as tensors; a row that failed has nulls."""
+    bundle = served.stable.model.bundle
+    form, names, rows = registry.problem_type(bundle.problem).answer, bundle.outputs, len(answers)
+    if form is forms.CLASS:
+        classes = [None if answer is None else answer["class"] for answer in answers]
+        cells = [None if answer is None else answer["probabilities"].get(name) for answer in answers for name in names]
+        return [_tensor("class", "BYTES", [rows], classes), _tensor("probabilities", "FP64", [rows, len(names)], cells)]
+    if names:
+        cells = [None if answer is None else answer.get(name) for answer in answers for name in names]
+        return [_tensor("answer", "FP64", [rows, len(names)], cells)]
+    if form in (forms.TEXT, forms.ANY_JSON):
+        texts = [answer if answer is None or isinstance(answer, str) else _json(answer).decode() for answer in answers]
+        return [_tensor("answer", "BYTES", [rows], texts)]
+    return [_tensor("answer", "FP64", [rows], list(answers))]
+
+
+def _tensor(name: str, datatype: str, shape: list[int], data: list[Any]) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape, "data": data}
+
+
+_json = msgspec.json.Encoder().encode
 
 
 def _length(tensor: Tensor) -> int:

@@ -40,14 +40,15 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the caller gets for one row; `answer` is None when `error` says why. `refused`: the model does not take the row, whatever serves it.
+    """What the caller gets for one row; `answer` is None when `error` says why, else as the problem of the model has it: a number, or of
+    several outputs a mapping of names, or the class with its probabilities. `refused`: the model does not take the row, whatever serves it.
 
     `missing` says why stored features had no value, or none to be trusted: NOT_FOUND (nothing is stored of the entity), OUTSIDE_MAX_AGE
     (its row is older than the ttl), HISTORY_NOT_ONLINE (see `warnings` of the response).
     """
 
     prediction_id: str
-    answer: float | None
+    answer: Any
     model: str
     version: int
     role: str

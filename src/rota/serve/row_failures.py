@@ -11,6 +11,7 @@ import numpy as np
 
 from rota.errors import InvalidInput, Refused
 from rota.manage.models.loading import LoadedModel
+from rota.problems import registry
 
 MOST_CALLS = 128
 """Calls of the model for one failed batch; rows that were not answered by then keep the batch's error."""
@@ -20,9 +21,9 @@ Failure = tuple[str, bool]
 """What went wrong, and whether the model refused the row (else it is the model that failed)."""
 
 
-def one_by_one(model: LoadedModel, vectors: Sequence[Mapping[str, Any]], failed: Exception) -> list[float | Failure]:
+def one_by_one(model: LoadedModel, vectors: Sequence[Mapping[str, Any]], failed: Exception) -> list[Any | Failure]:
     """An answer for each row, or what went wrong with it, after the whole batch failed with `failed`."""
-    found: list[float | Failure] = [_failure(failed)] * len(vectors)
+    found: list[Any | Failure] = [_failure(failed)] * len(vectors)
     if len(vectors) == 1:
         return found
     middle = len(vectors) // 2
@@ -46,13 +47,20 @@ def one_by_one(model: LoadedModel, vectors: Sequence[Mapping[str, Any]], failed:
     return found
 
 
-def answered(model: LoadedModel, vectors: Sequence[Mapping[str, Any]]) -> list[float]:
-    """The model's answers to feature vectors; raises what it raises."""
-    answers = model.predictor.predict(model.transformer.matrix(vectors))
-    if answers.shape != (len(vectors),):
-        raise Refused(f"the model gave answers of shape {answers.shape} for {len(vectors)} rows")
-    plain: list[float] = np.asarray(answers, dtype=np.float64).tolist()
-    return plain
+def answered(model: LoadedModel, vectors: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The model's answers to feature vectors as callers get them, or a failure for a row whose numbers are none; raises what the model raises."""
+    answers, outputs = model.predictor.predict(model.transformer.matrix(vectors)), model.bundle.outputs
+    if answers.shape != ((len(vectors), len(outputs)) if outputs else (len(vectors),)):
+        raise Refused(f"the model gave answers of shape {answers.shape} for {len(vectors)} rows{(outputs and f' of {len(outputs)} outputs') or ''}")
+    if not outputs and answers.dtype != object:
+        plain: list[Any] = np.asarray(answers, dtype=np.float64).tolist()
+        return plain
+    found = registry.problem_type(model.bundle.problem).answer.plain(outputs, answers)
+    if answers.dtype != object and not np.isfinite(answers).all():
+        for place in np.flatnonzero(~np.isfinite(answers).all(axis=1)):
+            column = int(np.flatnonzero(~np.isfinite(answers[place]))[0])
+            found[place] = (f"the model answered {answers[place, column]} for {outputs[column]!r}", False)
+    return found
 
 
 def blamed(model: LoadedModel, vector: Mapping[str, Any], row: int, error: str) -> str:

@@ -88,7 +88,7 @@ class Score:
     """
 
     scored_by: LoadedRoute
-    answer: float | None
+    answer: Any
     error: str
     refused: bool
     features: Mapping[str, Any]
@@ -143,7 +143,7 @@ def score(loaded: LoadedRoute, lookup: Lookup, positions: Sequence[int], stable:
     missing: Sequence[Mapping[str, str]] = [_NOTHING] * len(positions)
     warnings: tuple[str, ...] = ()
     facts = {"action": "score", "model": loaded.route.model, "version": loaded.route.number, "role": loaded.route.role}
-    found: Sequence[float | Failure]
+    found: Sequence[Any | Failure]
     try:
         if loaded is not stable and loaded.fields != stable.fields:
             check_rows([lookup.rows[position] for position in positions], loaded.fields)
@@ -198,9 +198,7 @@ def _reported(problem: Exception, facts: Mapping[str, Any]) -> Failure:
     return f"{type(problem).__name__}: {problem}", False
 
 
-def _told(
-    model: LoadedModel, vectors: Sequence[Mapping[str, Any]], positions: Sequence[int], found: Sequence[float | Failure]
-) -> list[float | Failure]:
+def _told(model: LoadedModel, vectors: Sequence[Mapping[str, Any]], positions: Sequence[int], found: Sequence[Any | Failure]) -> list[Any | Failure]:
     """Refusals with row, field and value, those of the first rows: finding the field costs calls of the model."""
     told, left = list(found), MOST_BLAMED
     for place, each in enumerate(found):
@@ -214,8 +212,8 @@ def _loaded_route(route: Route, model: LoadedModel, source: Vectors) -> LoadedRo
     return LoadedRoute(route, model, source, model.bundle.features.request_fields)
 
 
-def _finite(found: float | Failure) -> tuple[float | None, str, bool]:
+def _finite(found: Any | Failure) -> tuple[Any, str, bool]:
     """An answer, its error, and whether the model refused the row; an answer that is no number is none."""
     if isinstance(found, tuple):
         return None, found[0][:LONGEST_ERROR], found[1]
-    return (found, "", False) if math.isfinite(found) else (None, f"the model answered {found}", False)
+    return (found, "", False) if type(found) is not float or math.isfinite(found) else (None, f"the model answered {found}", False)

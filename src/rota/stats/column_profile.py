@@ -48,7 +48,12 @@ class Groups:
 
 
 def groups(test: pl.Series, label: pl.Series) -> Groups:
-    """The groups of a dataset's rows: each value of a label with at most 5 distinct ones, else its lower, middle and upper third."""
+    """The groups of a dataset's rows: each value of a label with at most 5 distinct ones, else its lower, middle and upper third.
+
+    Of a text with more values the most frequent ones are groups, and all others are one.
+    """
+    if label.dtype == pl.String:
+        return _groups_of_texts(test, label)
     values = label.to_numpy()
     distinct = np.unique(values)
     if len(distinct) <= CLASSES:
@@ -57,6 +62,15 @@ def groups(test: pl.Series, label: pl.Series) -> Groups:
     low, high = np.quantile(values, (1 / 3, 2 / 3), method="inverted_cdf")
     names = (f"label to {low:.4g}", f"to {high:.4g}", "above")
     return Groups(test.to_numpy().astype(np.int64), np.searchsorted(np.array([low, high]), values, side="left").astype(np.int64), names)
+
+
+def _groups_of_texts(test: pl.Series, label: pl.Series) -> Groups:
+    ranked = label.value_counts(name="count").sort(["count", label.name], descending=[True, False])[label.name].to_list()
+    shown = sorted(ranked if len(ranked) <= CLASSES else ranked[: CLASSES - 1])
+    names = tuple(f"label {shortened(text)}" for text in shown) + (("other labels",) if len(ranked) > len(shown) else ())
+    places = {text: place for place, text in enumerate(shown)}
+    codes = np.array([places.get(text, len(shown)) for text in label.to_list()], dtype=np.int64)
+    return Groups(test.to_numpy().astype(np.int64), codes, names)
 
 
 def column_profile(name: str, role: Role, type: Type, values: pl.Series, by: Groups) -> ColumnProfile:

@@ -1,49 +1,16 @@
-"""Metrics of a model on labelled rows: plain functions of (truth, answers), and the table of their names.
+"""Metrics of a model on labelled rows: plain functions of (truth, answers); `rota.problems` has the tables of their names.
 
 `truth` is 0/1 and `answers` the probability of 1 for classification; both are numbers for regression. A metric that is not
-defined on the rows at hand (no rows, AUC with one class) is NaN, and `evaluate` leaves it out.
+defined on the rows at hand (no rows, AUC with one class) is NaN.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from rota.errors import InvalidInput
-from rota.records.run import Problem
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 LOG_LOSS_CLIP = 1e-15
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A metric's function, the problem it belongs to, which direction is better, and between which ends its values lie."""
-
-    function: Callable[[Floats, Floats], float]
-    problem: Problem
-    higher_is_better: bool
-    lowest: float = 0.0
-    highest: float = 1.0
-
-    @property
-    def best(self) -> float:
-        return self.highest if self.higher_is_better else self.lowest
-
-
-def evaluate(problem: Problem, truth: ArrayLike, answers: ArrayLike) -> dict[str, float]:
-    """Every metric of the problem that is defined on these rows.
-
-    Raises `InvalidInput` when the columns differ in length or hold NaN, and for a class other than 0 and 1.
-
-    >>> evaluate("regression", [1.0, 2.0], [1.0, 3.0])["mae"]
-    0.5
-    """
-    true, given = _checked(problem, truth, answers)
-    values = {name: metric.function(true, given) for name, metric in METRICS.items() if metric.problem == problem}
-    return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def roc_auc(truth: Floats, answers: Floats) -> float:
@@ -109,36 +76,8 @@ def r2(truth: Floats, answers: Floats) -> float:
     return 1 - float(np.sum((answers - truth) ** 2)) / spread if spread else math.nan
 
 
-METRICS: dict[str, Metric] = {
-    "roc_auc": Metric(roc_auc, "classification", True),
-    "average_precision": Metric(average_precision, "classification", True),
-    "log_loss": Metric(log_loss, "classification", False, highest=math.inf),
-    "brier": Metric(brier, "classification", False),
-    "accuracy": Metric(accuracy, "classification", True),
-    "expected_calibration_error": Metric(expected_calibration_error, "classification", False),
-    "rmse": Metric(rmse, "regression", False, highest=math.inf),
-    "mae": Metric(mae, "regression", False, highest=math.inf),
-    "r2": Metric(r2, "regression", True, lowest=-math.inf),
-}
-
-
 def _average_ranks(values: Floats) -> Floats:
     """Ranks from 1; equal values share the mean of their ranks."""
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(sizes)
     return np.asarray((last - (sizes - 1) / 2)[group], dtype=np.float64)
-
-
-def _checked(problem: Problem, truth: ArrayLike, answers: ArrayLike) -> tuple[Floats, Floats]:
-    true, given = np.asarray(truth, dtype=np.float64), np.asarray(answers, dtype=np.float64)
-    if true.shape != given.shape or true.ndim != 1:
-        raise InvalidInput(f"truth has shape {true.shape} and answers {given.shape}; give two columns of the same length")
-    if np.isnan(true).any() or np.isnan(given).any():
-        missing = int((np.isnan(true) | np.isnan(given)).sum())
-        raise InvalidInput(f"{missing} of {len(true)} rows have no truth or no answer; drop them before the metrics", rows=len(true), missing=missing)
-    if problem == "classification":
-        if not np.isin(true, (0.0, 1.0)).all():
-            raise InvalidInput("a classification's truth holds values other than 0 and 1; declare the problem as 'regression' or map the label")
-        if len(given) and not (given.min() >= 0 and given.max() <= 1):
-            raise InvalidInput(f"answers lie in {given.min():g}..{given.max():g}; a classification answers with probabilities in 0..1")
-    return true, given

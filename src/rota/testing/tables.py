@@ -46,6 +46,19 @@ class TablesContract(EngineContract):
         assert stored.schema == special.schema
         assert stored.sort("id").equals(special.sort("id"), null_equal=True)
 
+    def test_lists_come_back_with_their_nulls_and_empty_ones(self, tables: Tables) -> None:
+        rows = pl.DataFrame(
+            {"id": [1, 2, 3], "names": [["é", None], [], None], "values": [[0.5, None, float("inf")], None, []]},
+            schema={"id": pl.Int64, "names": pl.List(pl.String), "values": pl.List(pl.Float64)},
+        )
+        tables.append("lists", rows)
+        tables.append("lists", rows.select(pl.col("id") + 3))
+        tables.compact("lists")
+        stored = tables.scan("lists").collect()
+        assert stored.schema == rows.schema
+        assert stored.filter(pl.col("id") < 4).sort("id").equals(rows, null_equal=True)
+        assert stored.filter(pl.col("id") > 3)["names"].null_count() == 3
+
     def test_an_older_version_stays_what_it_was(self, tables: Tables) -> None:
         tables.append("flights", flights(1, 2))
         older = tables.scan("flights")
@@ -75,7 +88,9 @@ class TablesContract(EngineContract):
             tables.append("flights", pl.DataFrame({"id": [2], "at_us": [value]}))
         assert tables.version("flights") == 0
 
-    @pytest.mark.parametrize("dtype", [pl.Int32, pl.UInt64, pl.Datetime("us"), pl.Date, pl.Categorical, pl.List(pl.Int64), pl.Null])
+    @pytest.mark.parametrize(
+        "dtype", [pl.Int32, pl.UInt64, pl.Datetime("us"), pl.Date, pl.Categorical, pl.List(pl.Date), pl.List(pl.List(pl.Int64)), pl.Null]
+    )
     def test_a_type_that_is_not_stored_is_refused_by_name(self, tables: Tables, dtype: Any) -> None:
         with pytest.raises(InvalidInput, match="strange"):
             tables.append("flights", pl.DataFrame({"strange": pl.Series([None], dtype=dtype)}))

@@ -28,14 +28,15 @@ from rota.manage.repositories import Repositories
 from rota.manage.signals import alerts
 from rota.ports.compute import Compute
 from rota.ports.models import ModelFormat
+from rota.problems import registry
+from rota.problems.problem_type import ProblemType, ScoredRows
 from rota.records import check
 from rota.records.check import CheckResult
 from rota.records.dataset import DatasetVersion
 from rota.records.model import ModelVersion, RegistrationParity, Transformation
 from rota.records.record import decode, encode, plain
 from rota.records.release import Endpoint
-from rota.records.run import Deployed, Evaluation, PipelineRelease
-from rota.stats import metrics
+from rota.records.run import Deployed, Evaluation, PipelineRelease, TrainingPipeline
 from rota.train import data_gate, fitting, gates
 
 GOLDEN_ROWS = 32
@@ -138,7 +139,7 @@ class TrainWorkflow:
             raise NotFound(f"pipeline release {deployed.release} is unknown; apply the project again", release=deployed.release)
         fitted = decode(blobs.get(blob), Transformation)
         rows = self._rows(dataset, test=False)
-        x, y = transformation.matrix(fitted, rows), rows[datasets.LABEL].to_numpy()
+        x, y = transformation.matrix(fitted, rows), fitting.targets(datasets.labels(rows, deployed.definition.dataset))
         categorical = tuple(i for i, column in enumerate(fitted.columns) if column.type == "string")
         columns = tuple(column.name for column in fitted.columns)
         with tempfile.TemporaryDirectory(prefix="rota-train-", dir=self.temporary()) as name:
@@ -150,6 +151,7 @@ class TrainWorkflow:
                 "folder": str(folder),
                 "out": str(out),
                 "parameters": dict(deployed.definition.parameters),
+                "problem": deployed.definition.problem,
                 "pickle": pickle_signing.is_allowed(self.repositories.metadata, deployed.pipeline),
             }
             try:
@@ -172,10 +174,11 @@ class TrainWorkflow:
             golden=x[np.linspace(0, len(x) - 1, GOLDEN_ROWS, dtype=int)],
             dependencies=made["libraries"],
             classes=tuple(made["classes"]) if deployed.definition.problem == "classification" else (),
+            outputs=_outputs(deployed.definition, made["outputs"]),
         )
         digest = packing.pack(blobs, self.formats, ingredients, model)
         work.made(f"bundle:{digest}")
-        told = {name: made[name] for name in ("format", "libraries", "classes", "parity")}
+        told = {name: made[name] for name in ("format", "libraries", "classes", "outputs", "parity")}
         return {"bundle": digest, "rows": len(x), **told}
 
     def _evaluate(self, work: StepWork, deployed: Deployed, dataset: DatasetVersion, bundle: str) -> dict[str, Any]:
@@ -198,11 +201,13 @@ class TrainWorkflow:
                 f"{model} needs the features {missing}, which dataset {dataset.name}@{dataset.number} does not have; give the new model a new name"
             )
         answers = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, rows))
-        truth = rows[datasets.LABEL].to_numpy()
-        problem = deployed.definition.problem
+        problem, names = deployed.definition.problem, loaded.bundle.names
+        truth = registry.truth_of(problem, names, datasets.labels(rows, deployed.definition.dataset))
+        scored = registry.checked(problem, truth, answers, outputs=names)
         columns = sorted({gate.column for gate in deployed.definition.gates if gate.column})
-        slices = {column: _by_slice(problem, rows[column], truth, answers) for column in columns}
-        return Evaluation(model, f"{dataset.name}@{dataset.number}", rows.height, metrics.evaluate(problem, truth, answers), slices)
+        kind = registry.problem_type(problem)
+        slices = {column: _by_slice(kind, rows[column], scored) for column in columns}
+        return Evaluation(model, f"{dataset.name}@{dataset.number}", rows.height, kind.evaluate(scored), slices)
 
     def _validate_model(self, deployed: Deployed, scored: Mapping[str, Any]) -> dict[str, Any]:
         candidate = msgspec.convert(scored["candidate"], Evaluation)
@@ -232,6 +237,8 @@ class TrainWorkflow:
             evaluation=scored["evaluation"],
             trigger=work.run.trigger,
             classes=tuple(trained.get("classes", ())),
+            outputs=_outputs(deployed.definition, trained.get("outputs", ())),
+            problem=deployed.definition.problem,
             parity=msgspec.convert(trained["parity"], RegistrationParity) if "parity" in trained else None,
         )
         model_versions.register(work.batch, self.repositories.metadata, version)
@@ -254,6 +261,17 @@ class TrainWorkflow:
         return datasets.read(self.repositories.tables, dataset).filter(pl.col(datasets.TEST) == test)
 
 
+def _outputs(definition: TrainingPipeline, outputs: Sequence[str]) -> tuple[str, ...]:
+    """The names of what a model answers: those of the targets that it was trained on where it has as many."""
+    targets = tuple(definition.dataset.targets)
+    if targets and len(outputs) != len(targets):
+        raise InvalidInput(
+            f"the dataset of {definition.name!r} has the targets {list(targets)}, and the model that was trained answers {len(outputs) or 1} a row; "
+            "train it on every column of data.train.y"
+        )
+    return targets or tuple(outputs)
+
+
 def _first(checks: Sequence[CheckResult]) -> list[CheckResult]:
     """The checks of a first dataset, out of which the schema was made: it cannot break what was inferred from it."""
     missing = "this first dataset became the schema; the next is held against it"
@@ -263,9 +281,9 @@ def _first(checks: Sequence[CheckResult]) -> list[CheckResult]:
     return [*schema, *(c for c in checks if c.check != "schema")]
 
 
-def _by_slice(problem: Any, values: pl.Series, truth: np.ndarray, answers: np.ndarray) -> dict[str, dict[str, float]]:
+def _by_slice(kind: ProblemType, values: pl.Series, scored: ScoredRows) -> dict[str, dict[str, float]]:
     found = {}
     for value in values.drop_nulls().unique().sort().to_list():
         inside = (values == value).fill_null(False).to_numpy()
-        found[str(value)] = {"rows": float(inside.sum()), **metrics.evaluate(problem, truth[inside], answers[inside])}
+        found[str(value)] = {"rows": float(inside.sum()), **kind.evaluate(scored.where(inside))}
     return found

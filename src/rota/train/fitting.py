@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.models import model_keeping, parity, probe_rows
+from rota.manage.models.parity import AuthorAnswers
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.model import RegistrationParity
 from rota.records.record import plain
@@ -21,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """`x`: float64 (rows, columns), NaN = null; `y`: float64 (rows,)."""
+    """`x`: float64 (rows, columns), NaN = null; `y`: float64 (rows,), (rows, targets) of several targets, or texts (rows,)."""
 
     x: np.ndarray
     y: np.ndarray
@@ -67,12 +69,13 @@ def fit(arguments: Mapping[str, Any], formats: Mapping[str, ModelFormat]) -> dic
         format_, kept = model_keeping.servable(model, formats, allowed=bool(arguments.get("pickle")))
     except InvalidInput as error:
         raise InvalidInput(f"training function {arguments['train']!r} returned a model that cannot be served: {error}", **error.facts) from error
-    parity, classes = _compared(format_, model, kept, data)
+    parity, truth = _compared(format_, model, kept, data, str(arguments.get("problem", "")))
     Path(arguments["out"]).write_bytes(kept)
-    return {"format": format_.name, "libraries": format_.libraries(), "classes": classes, "parity": plain(parity)}
+    told = {"classes": truth.classes, "outputs": truth.outputs, "problem": truth.problem}
+    return {"format": format_.name, "libraries": format_.libraries(), "parity": plain(parity), **told}
 
 
-def _compared(format_: ModelFormat, model: Any, kept: bytes, data: TrainingData) -> tuple[RegistrationParity, tuple[str, ...]]:
+def _compared(format_: ModelFormat, model: Any, kept: bytes, data: TrainingData, problem: str) -> tuple[RegistrationParity, AuthorAnswers]:
     """The kept bytes beside the model itself, on training rows and on rows made to probe it."""
     opened = format_.unlocked("", kept, "") if isinstance(format_, SealedFormat) else format_
     author, x = opened.author(model), data.train.x
@@ -87,13 +90,20 @@ def _compared(format_: ModelFormat, model: Any, kept: bytes, data: TrainingData)
     def served(cells: Sequence[Sequence[Any]]) -> np.ndarray:
         return predictor.predict(np.array(cells, dtype=np.float64))
 
-    return parity.compare(truth, served, tolerance=format_.tolerance), truth.classes
+    return parity.compare(truth, served, tolerance=format_.tolerance, problem=problem or None), truth
 
 
 def _codes(data: TrainingData) -> dict[int, tuple[float, ...]]:
     """The codes of a categorical column, with that of a text which training never saw."""
     most = {column: np.nanmax(data.train.x[:, column], initial=-1) for column in data.categorical} if len(data.train.x) else {}
     return {column: tuple(np.arange(code + 2.0)) for column, code in most.items()}
+
+
+def targets(labels: pl.Series) -> np.ndarray:
+    """The labels of training rows as a training function gets them: float64 (rows,), (rows, targets) of several, or texts (rows,)."""
+    if labels.dtype == pl.List:
+        return np.array(labels.to_list(), dtype=np.float64)
+    return labels.to_numpy().astype(str) if labels.dtype == pl.String else labels.cast(pl.Float64).to_numpy()
 
 
 def save(folder: Path, data: TrainingData) -> None:

@@ -5,9 +5,10 @@ What a gate cannot judge is inconclusive and refuses the candidate, with what is
 
 from collections.abc import Mapping, Sequence
 
+from rota.problems import registry
+from rota.problems.problem_type import Metric
 from rota.records.check import CheckResult
 from rota.records.run import Evaluation, Gate
-from rota.stats.metrics import METRICS
 
 NULL = "null"
 """How rows without a value of the slice column are named among what was not judged."""
@@ -15,7 +16,7 @@ NULL = "null"
 
 def judge(gates: Sequence[Gate], candidate: Evaluation, champion: Evaluation | None) -> list[CheckResult]:
     """One result a gate. The champion's evaluation must be of the same rows; without a champion its gates are inconclusive."""
-    return [_unknown(gate) if gate.metric not in METRICS else _GATES[gate.kind](gate, candidate, champion) for gate in gates]
+    return [_unknown(gate) if registry.metric_of_any(gate.metric) is None else _GATES[gate.kind](gate, candidate, champion) for gate in gates]
 
 
 def refusal(gates: Sequence[Gate], results: Sequence[CheckResult], *, first: bool) -> str:
@@ -29,8 +30,14 @@ def _refuses(gate: Gate, result: CheckResult, *, first: bool) -> bool:
     return not result.passed
 
 
+def _metric(gate: Gate) -> Metric:
+    known = registry.metric_of_any(gate.metric)
+    assert known is not None  # `judge` asked
+    return known
+
+
 def _unknown(gate: Gate) -> CheckResult:
-    return CheckResult(gate.metric, "fail", f"metric {gate.metric!r} is unknown; known are {sorted(METRICS)}")
+    return CheckResult(gate.metric, "fail", f"metric {gate.metric!r} is unknown; known are {registry.metric_names()}")
 
 
 def _threshold(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> CheckResult:
@@ -46,7 +53,7 @@ def _champion(gate: Gate, candidate: Evaluation, champion: Evaluation | None) ->
     if gate.metric not in candidate.metrics or gate.metric not in champion.metrics:
         return _undefined(name, gate.metric, candidate.rows)
     ours, theirs = candidate.metrics[gate.metric], champion.metrics[gate.metric]
-    worse = (theirs - ours) if METRICS[gate.metric].higher_is_better else (ours - theirs)
+    worse = (theirs - ours) if _metric(gate).higher_is_better else (ours - theirs)
     passed = worse <= gate.bound
     sign = "not worse" if passed else "worse"
     message = f"{gate.metric}: champion {theirs:.4f}, candidate {ours:.4f}: {sign} (margin {gate.bound:g})"
@@ -62,7 +69,7 @@ def _slices(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> CheckRes
         missing = f"no slice with {gate.min_rows} rows{left and f'; there are {left}'}"
         message = f'{name} could not be judged: {missing} (lower min_rows, or let it pass with per_slice(..., unjudged="pass"))'
         return _inconclusive(name, message, missing, subject=gate.column or "")
-    higher = METRICS[gate.metric].higher_is_better
+    higher = _metric(gate).higher_is_better
     worst = (min if higher else max)(slices, key=lambda value: slices[value][gate.metric])
     label = f"{gate.metric} of worst {gate.column} {worst!r} ({len(slices)} slices{left and f'; not judged: {left}'})"
     return _bound(gate, label, slices[worst], name=name, rows=int(slices[worst]["rows"]))
@@ -90,7 +97,7 @@ def _bound(gate: Gate, label: str, metrics: Mapping[str, float], *, rows: int, n
     if gate.metric not in metrics:
         return _undefined(name or gate.metric, gate.metric, rows)
     value = metrics[gate.metric]
-    higher = METRICS[gate.metric].higher_is_better
+    higher = _metric(gate).higher_is_better
     passed = value >= gate.bound if higher else value <= gate.bound
     message = f"{label} {value:.4f}, needed {'at least' if higher else 'at most'} {gate.bound:g}"
     return CheckResult(name or gate.metric, "pass" if passed else "fail", message, observed=value, bound=gate.bound, rows=rows)

@@ -342,9 +342,7 @@ REFUSED: Mapping[str, tuple[Case, str]] = {
     "one-class machine": (lambda: (OneClassSVM(), of("x", "size"), None), "is an outlier detector"),
     "clusters": (lambda: (KMeans(2, n_init=1), of("x", "size"), None), "is a clusterer"),
     "clusters behind a scaler": (lambda: (make_pipeline(StandardScaler(), KMeans(2, n_init=1)), of("x", "size"), None), "is a clusterer"),
-    "three classes": (lambda: (logistic(), of("x", "size"), DATA["size"] % 3), "knows 3 classes"),
     "labels": (lambda: (MultiOutputClassifier(logistic()), of("x", "size"), np.c_[BINARY, 1 - BINARY]), "answers 2 labels a row"),
-    "two values": (lambda: (RandomForestRegressor(4), of("x", "size"), np.c_[VALUE, VALUE]), "answers 2 numbers a row"),
     "hard vote": (lambda: (VotingClassifier([("a", logistic())]), of("x", "size"), BINARY), "gives no probabilities"),
     "words": (
         lambda: (make_pipeline(TfidfVectorizer(), logistic()), DATA["plan"], BINARY),

@@ -129,7 +129,7 @@ def test_an_unknown_dataset_says_which_there_are(platform):
         ({"filter": "nix > 3"}, r"dataset 'late', filter: .*no column 'nix'"),
         ({"filter": "'; DROP TABLE"}, r"dataset 'late', filter: .*not SQL"),
         ({"checks": ["delay + 1"]}, r"check 'delay \+ 1' is float"),
-        ({"label": Feature("origin")}, r"label 'origin' is a text"),
+        ({"label": {"a": Feature("origin"), "b": Feature("delay")}}, r"label 'origin' is a text"),
         ({"label": Feature("airport__last")}, r"label: .*no column"),
         ({"split": RandomSplit(0.3, by="nix")}, r"no field of label source"),
     ],

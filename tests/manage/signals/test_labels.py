@@ -81,7 +81,10 @@ reports = st.lists(st.tuples(st.sampled_from(["p0", "p1", "p2"]), st.integers(0,
 def test_known_labels_are_those_of_the_rule(reported, moment, own):
     tables = MemoryTables()
     if reported:
-        tables.append("labels/delay", pl.DataFrame(reported, schema=dict(labels.COLUMNS), orient="row"))
+        tables.append(
+            "labels/delay",
+            pl.DataFrame(reported, schema=["prediction_id", "value", "at_us", "received_us"], orient="row").cast({"value": pl.Float64}),
+        )
 
     def counting(until):
         known = {}

@@ -44,7 +44,7 @@ def everything(tables, **options):
 def test_a_logged_prediction_reads_back_with_a_typed_column_for_each_feature(journal, tables):
     prediction_log.append(journal, "delay", [prediction("p1", f__x=2, f__flag=True, f__text="é", f__null=None)])
     assert prediction_log.flush(journal, tables, "delay") == 1
-    row = everything(tables).row(0, named=True)
+    row = {name: value for name, value in everything(tables).row(0, named=True).items() if not name.startswith("answer_")}
     assert row == {
         "prediction_id": "p1",
         "at_us": NOON_US,

@@ -91,7 +91,7 @@ class LightGBMFormat:
         names = tuple(header.get("feature_names", "").split(" "))
         named = () if names == tuple(f"Column_{i}" for i in range(len(names))) else names
         problem = "classification" if header.get("objective", "").startswith("binary") else "regression"
-        return ModelInputs(len(names), named, _texts(text), problem, thresholds=_thresholds(text))  # type: ignore[arg-type]
+        return ModelInputs(len(names), named, _texts(text), problem, thresholds=_thresholds(text))
 
     def held(self, data: bytes) -> Any:
         text = _unsealed(data).decode()

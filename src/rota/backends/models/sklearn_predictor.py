@@ -11,6 +11,7 @@ from rota.backends.models import author_frames, sklearn_columns
 from rota.backends.models.sklearn_columns import ColumnReading
 from rota.errors import InvalidInput
 from rota.ports.models import AuthorRows, ModelInputs
+from rota.problems.forms import class_name
 
 UNSEEN = "\x00unseen"
 """What an encoder is given for a text that is none of its categories."""
@@ -36,7 +37,7 @@ class EstimatorPredictor:
                 part.n_jobs = None
             _select_by_place(part)
         self._model = model
-        self._classifies = is_classifier(model)
+        self._outputs = len(self.inputs.outputs)
         self._texts = {column: np.array([*texts, UNSEEN], dtype=object) for column, texts in self.inputs.texts.items()}
         self._none = sorted(reading.none)
 
@@ -44,14 +45,14 @@ class EstimatorPredictor:
         if matrix.ndim != 2:
             raise InvalidInput(f"the matrix has shape {matrix.shape}; the model needs (rows, columns)", shape=matrix.shape)
         if not matrix.shape[0]:
-            return np.empty(0)
+            return np.empty((0, self._outputs) if self._outputs else 0)
         try:
             given = self._objects(matrix) if self._texts or self._none else matrix
-            answers = self._model.predict_proba(given)[:, 1] if self._classifies else self._model.predict(given)
+            answers = _asked(self._model, given)
         except (ValueError, TypeError, IndexError) as error:
             told = str(error).replace(repr(UNSEEN), "a text that it does not know")
             raise InvalidInput(f"the {type(self._model).__name__} cannot predict {matrix.shape[0]} rows: {told}", shape=matrix.shape) from error
-        return _one_number(self._model, answers, matrix.shape[0])
+        return _numbers(self._model, answers, matrix.shape[0], self._outputs)
 
     def _objects(self, matrix: np.ndarray) -> np.ndarray:
         """The matrix with texts for their codes, and a null as the fitted model learnt it: NaN, or None."""
@@ -77,12 +78,11 @@ class EstimatorAuthor:
 
     def answers(self, rows: AuthorRows) -> np.ndarray:
         given = author_frames.frame(rows, self._names, none=self._none) if self._names else author_frames.array(rows, none=self._none)
-        answers = self._model.predict_proba(given)[:, 1] if is_classifier(self._model) else self._model.predict(given)
-        return _one_number(self._model, answers, len(rows.cells))
+        return _numbers(self._model, _asked(self._model, given), len(rows.cells), len(self.inputs.outputs))
 
 
 def check_answers(model: Any) -> None:
-    """Only models that give one number a row can be served: binary classifiers with probabilities, and regressors."""
+    """Classifiers with probabilities and regressors can be served."""
     name = type(model).__name__
     if is_classifier(model):
         if not hasattr(model, "predict_proba"):
@@ -93,9 +93,13 @@ def check_answers(model: Any) -> None:
         if classes is None:
             raise InvalidInput(f"the {name} is not fitted; call fit before it is registered", model=name)
         if isinstance(classes, list):
-            raise InvalidInput(f"the {name} answers {len(classes)} labels a row; only binary classifiers and regressors are served", model=name)
-        if len(classes) != 2:
-            raise InvalidInput(f"the {name} knows {len(classes)} classes; only binary classifiers and regressors are served", model=name)
+            raise InvalidInput(
+                f"the {name} answers {len(classes)} labels a row with classes of their own; train a model for each label, or a MultiOutputClassifier "
+                "of labels that are 0 or 1",
+                model=name,
+            )
+        if len(classes) < 2:
+            raise InvalidInput(f"the {name} knows {len(classes)} class, so it has nothing to tell apart; give it rows of two", model=name)
     elif not is_regressor(model):
         kind = _KINDS.get(get_tags(model).estimator_type or "", "")
         if kind or type(model).__module__.startswith(_OWN):
@@ -107,8 +111,20 @@ def describe(model: Any) -> ModelInputs:
     """What a fitted estimator says of its columns."""
     names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
     reading = _reading(model)
-    problem, classes = ("classification", author_frames.class_names(model)) if is_classifier(model) else ("regression", ())
-    return ModelInputs(_width(model), names, reading.known_texts, problem, classes=classes, unread=reading.untold, sentinels=_sentinels(model))  # type: ignore[arg-type]
+    problem, classes, outputs = answer_names(model)
+    return ModelInputs(
+        _width(model), names, reading.known_texts, problem, classes=classes, unread=reading.untold, sentinels=_sentinels(model), outputs=outputs
+    )
+
+
+def answer_names(model: Any) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The problem that a fitted estimator solves, the names of its two classes where they have any, and of its outputs where it has several."""
+    if not is_classifier(model):
+        return "regression", (), tuple(f"y{place}" for place in range(_targets(model)) if _targets(model) > 1)
+    classes = getattr(model, "classes_", ())
+    if isinstance(classes, list) or len(classes) <= 2:
+        return "classification", author_frames.class_names(model), ()
+    return "multiclass", (), tuple(class_name(each) for each in classes)
 
 
 def served_part(model: Any) -> Any:
@@ -144,11 +160,36 @@ def _learnt_none(model: Any) -> bool:
     return False
 
 
-def _one_number(model: Any, answers: Any, rows: int) -> np.ndarray:
+def _asked(model: Any, given: Any) -> Any:
+    """What the estimator answers: a classifier the probability of its second class, or of each where it knows more."""
+    if not is_classifier(model):
+        return model.predict(given)
+    answers = model.predict_proba(given)
+    return answers[:, 1] if answers.shape[1] == 2 else answers
+
+
+def _numbers(model: Any, answers: Any, rows: int, outputs: int) -> np.ndarray:
     found = np.asarray(answers, dtype=np.float64)
-    if found.size != rows:
-        raise InvalidInput(f"the {type(model).__name__} answers {found.size // max(rows, 1)} numbers a row; only models with one are served")
-    return np.ascontiguousarray(found).reshape(rows)
+    if found.size != rows * max(outputs, 1):
+        raise InvalidInput(
+            f"the {type(model).__name__} answers {found.size // max(rows, 1)} numbers a row, and {max(outputs, 1)} are expected of it",
+            model=str(type(model)),
+        )
+    return np.ascontiguousarray(found).reshape((rows, outputs) if outputs else rows)
+
+
+def _targets(model: Any) -> int:
+    """How many numbers a regressor answers: asked of what it learnt, or of the last part of a pipeline."""
+    for part in (model, getattr(model, "regressor_", None), *(step for _, step in reversed(getattr(model, "steps", ())))):
+        for name in ("n_outputs_", "n_targets_"):
+            if isinstance(found := getattr(part, name, None), int | np.integer):
+                return int(found)
+        if isinstance(estimators := getattr(part, "estimators_", None), list) and "MultiOutput" in type(part).__name__:
+            return len(estimators)
+        coefficients = getattr(part, "coef_", None)
+        if isinstance(coefficients, np.ndarray) and coefficients.ndim == 2:
+            return int(coefficients.shape[0])
+    return 1
 
 
 def _select_by_place(part: Any) -> None:

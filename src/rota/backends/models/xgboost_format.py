@@ -78,7 +78,7 @@ class XGBoostFormat:
             width,
             tuple(learner["feature_names"]),
             texts,
-            problem,  # type: ignore[arg-type]
+            problem,
             thresholds=_thresholds(learner),
             sentinels=(float(missing),) if missing else (),
         )

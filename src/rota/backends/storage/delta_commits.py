@@ -32,7 +32,9 @@ COMMIT_ID = "rota.commit"
 TYPES: Mapping[str, pl.DataType] = {
     "long": pl.Int64(), "double": pl.Float64(), "float": pl.Float32(), "string": pl.String(), "boolean": pl.Boolean(),
 }  # fmt: skip
-_DELTA_TYPES = {kind: name for name, kind in TYPES.items()}
+_DELTA_TYPES: Mapping[pl.DataType, Any] = {kind: name for name, kind in TYPES.items()} | {
+    pl.List(kind): {"type": "array", "elementType": name, "containsNull": True} for name, kind in TYPES.items()
+}
 _CRC = "rota.crc32"
 _INDEXED = 32
 """Columns with statistics and characters of a text in them, as Delta's default."""
@@ -119,7 +121,9 @@ def statistics(rows: pl.DataFrame) -> Row:
     found: Row = {"numRecords": rows.height, "minValues": {}, "maxValues": {}, "nullCount": {}}
     first = rows.select(rows.columns[:_INDEXED])
     found["nullCount"] = first.null_count().row(0, named=True)
-    bounded = first.select(column for column in first.iter_columns() if column.dtype != pl.Boolean and column.null_count() < rows.height)
+    bounded = first.select(
+        column for column in first.iter_columns() if column.dtype not in (pl.Boolean, pl.List) and column.null_count() < rows.height
+    )
     if not bounded.width:
         return found
     floats = bounded.select(pl.selectors.float().is_finite().all())

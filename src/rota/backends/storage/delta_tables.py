@@ -45,7 +45,7 @@ class DeltaTables:
 
     A batch's sequence is kept as a Delta application transaction, in the commit that holds its rows. Data files and commits are
     checked when a process uses them first. Columns are Int64, Float64, Float32,
-    String and Boolean; a Delta table with others, with deletion vectors or with mapped column names is refused by name.
+    String, Boolean and lists of one of them; a Delta table with others, with deletion vectors or with mapped column names is refused by name.
     """
 
     def __init__(self, place: Path | Place) -> None:
@@ -312,7 +312,9 @@ def _check_features(table: str, delta: DeltaTable) -> None:
 def _stored_types(table: str, delta: DeltaTable) -> dict[str, pl.DataType]:
     types = {}
     for field in delta.schema().fields:
-        type_ = TYPES.get(getattr(field.type, "type", ""))
+        element = getattr(field.type, "element_type", None)
+        scalar = TYPES.get(getattr(field.type if element is None else element, "type", ""))
+        type_ = scalar if scalar is None or element is None else pl.List(scalar)
         if type_ is None:
             raise InvalidInput(f"column {field.name!r} of table {table!r} has the Delta type {field.type}, which Rota does not store", table=table)
         types[field.name] = type_

@@ -117,7 +117,7 @@ class Adopter:
             return msgspec.structs.replace(described, unservable=found.unservable), ""
         bundle = self._bundle(version, found, data)
         digest = self.repositories.blobs.put(encode(bundle))
-        told = {"classes": found.classes, "parity": found.parity}
+        told = {"classes": found.classes, "outputs": found.outputs, "problem": found.problem, "parity": found.parity}
         return msgspec.structs.replace(described, bundle=digest, format=bundle.format, seal=bundle.seal, unservable="", **told), digest
 
     def _described(self, version: ModelVersion, files: Mapping[str, ArtifactFile]) -> Foreign:
@@ -191,6 +191,7 @@ class Adopter:
             seal=format_.sealed(version.model, data) if isinstance(format_, SealedFormat) else "",
             tolerance=format_.tolerance,
             classes=converted.classes,
+            outputs=converted.outputs,
         )
 
     def _pins(self, foreign: Foreign, files: Mapping[str, ArtifactFile]) -> dict[str, str]:

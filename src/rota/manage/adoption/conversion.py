@@ -14,11 +14,12 @@ import numpy as np
 from rota.errors import InvalidInput, RotaError
 from rota.manage.adoption import author_comparison, column_mapping, mlmodel
 from rota.manage.adoption.mlmodel import Column, Signature
-from rota.manage.models import loading
+from rota.manage.models import golden_answers, loading
 from rota.manage.models.parity import AuthorAnswers
 from rota.ports.models import ModelFormat, SealedFormat
+from rota.problems import registry
 from rota.records.data import FeatureService
-from rota.records.model import RegistrationParity, Transformation
+from rota.records.model import GoldenAnswer, RegistrationParity, Transformation
 from rota.records.record import Record, decode
 from rota.records.run import Problem
 
@@ -32,10 +33,11 @@ class Converted(Record, frozen=True):
     features: FeatureService | None = None
     transformation: Transformation = Transformation(())
     golden_rows: tuple[tuple[float | None, ...], ...] = ()
-    golden_answers: tuple[float, ...] = ()
+    golden_answers: tuple[GoldenAnswer, ...] = ()
     dependencies: Mapping[str, str] = {}
     classes: tuple[str, ...] = ()
     parity: RegistrationParity = RegistrationParity()
+    outputs: tuple[str, ...] = ()
 
 
 class ConversionRequest(Record, frozen=True):
@@ -77,10 +79,10 @@ def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> 
     matrix = column_mapping.golden(found, rows)
     predictor = opened.loads(data)
     answers = predictor.predict(matrix)
-    if answers.shape != (len(matrix),) or not np.isfinite(answers).all():
-        raise InvalidInput(f"the model answered {answers[:3]} ... to {len(matrix)} rows; it must give one finite number a row")
     recorded = _recorded(folder / order.author, found.columns) if order.author else None
     problem = order.problem or (recorded.problem if recorded else None) or inputs.problem or "regression"
+    outputs = (recorded.outputs if recorded else ()) or inputs.outputs
+    _check_answers(problem, outputs, answers, len(matrix))
     parity = author_comparison.compared(opened, data, found, rows, predictor, recorded=recorded, problem=problem)
     Path(order.out).write_bytes(data)
     return Converted(
@@ -89,11 +91,24 @@ def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> 
         features=found.features,
         transformation=found.transformation,
         golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in matrix),
-        golden_answers=tuple(map(float, answers)),
+        golden_answers=golden_answers.kept(answers),
         dependencies=_dependencies(order, opened),
         classes=((recorded.classes if recorded else ()) or inputs.classes) if problem == "classification" else (),
         parity=parity,
+        outputs=outputs,
     )
+
+
+def _check_answers(problem: Problem, outputs: tuple[str, ...], answers: np.ndarray, rows: int) -> None:
+    """Golden rows must be answered as the problem answers: finite numbers, one or as many as there are outputs."""
+    kind = registry.problem_type(problem)
+    wanted = (rows, len(outputs)) if outputs else (rows,)
+    finite = answers.dtype == object or np.isfinite(answers).all()
+    if answers.shape != wanted or not finite or not kind.takes(outputs):
+        raise InvalidInput(
+            f"the model answered {answers[:3].tolist()} ... to {rows} rows; a {problem} gives "
+            f"{'one finite number' if kind.needs_outputs == 'never' else 'finite numbers, one for each output,'} a row"
+        )
 
 
 def _recorded(file: Path, columns: Sequence[Column]) -> AuthorAnswers | None:

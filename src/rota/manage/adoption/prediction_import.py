@@ -21,10 +21,10 @@ from rota.manage.features.rows import column_conversion
 from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
 from rota.manage.signals import label_domain, labels, prediction_log
+from rota.manage.signals.label_domain import DeclaredProblem
 from rota.records.model import ModelBundle
 from rota.records.record import decode
 from rota.records.release import Endpoint
-from rota.records.run import Problem
 from rota.records.signal import Label, Prediction
 from rota.records.time import Micros
 
@@ -54,7 +54,7 @@ def take(repositories: Repositories, endpoint: str, file: Path, columns: Columns
     rows = list(_predictions(table, seen, columns, _ids(table, file), (found, version.number if version else 0)))
     now_us = repositories.clock.now_us()
     truths = [] if columns.label not in table.columns else _labels(table[columns.label], rows, now_us)
-    label_domain.check(_problem(repositories, found), truths, endpoint=endpoint)  # before anything of the file is taken
+    truths = label_domain.checked(_problem(repositories, found), truths, endpoint=endpoint)  # before anything of the file is taken
     for start in range(0, len(rows), BATCH_ROWS):
         prediction_log.append(repositories.journal, endpoint, rows[start : start + BATCH_ROWS], sync=sync)
     if truths:
@@ -73,13 +73,13 @@ def take_labels(repositories: Repositories, endpoint: str, file: Path, *, sync: 
     named = zip(table[ID], values, strict=True)
     given = [Label(str(name), float(value), now_us) for name, value in named if name is not None and _is_finite(value)]
     found = repositories.metadata.get(Endpoint, endpoint)
-    label_domain.check(_problem(repositories, found) if found is not None else None, given, endpoint=endpoint)
+    given = label_domain.checked(_problem(repositories, found) if found is not None else None, given, endpoint=endpoint)
     labels.append(repositories.journal, endpoint, given, now_us, sync=sync)
     return len(given)
 
 
-def _problem(repositories: Repositories, endpoint: Endpoint) -> Problem | None:
-    return label_domain.declared_problem(repositories.metadata, repositories.blobs, endpoint.model)
+def _problem(repositories: Repositories, endpoint: Endpoint) -> DeclaredProblem | None:
+    return label_domain.declared(repositories.metadata, repositories.blobs, endpoint.model)
 
 
 def _check(table: pl.DataFrame, file: Path, columns: Columns) -> None:

@@ -13,7 +13,7 @@ from rota.manage.features.join import point_in_time
 from rota.manage.features.rows import source_table
 from rota.ports.metadata import Metadata
 from rota.ports.tables import Tables
-from rota.records.data import Expression
+from rota.records.data import Expression, Feature, Source
 from rota.records.dataset import DatasetDefinition, DatasetVersion, GroupSplit, RandomSplit, TimeSplit
 from rota.records.record import check_name
 from rota.records.schema import Type
@@ -58,7 +58,8 @@ def build(tables: Tables, name: str, number: int, definition: DatasetDefinition,
     """Join labels and features as known at `now_us` and store the rows; doing it again gives the same rows, digest and table.
 
     Columns: `at_us` (when the prediction would have been made), the label source's own columns, one column a feature,
-    `label` (float), `is_test` and `row`, the place in the order by time and source id.
+    `label` (a number, or a text; of several targets the first, and each in `label.<name>`), `is_test` and `row`, the place in the
+    order by time and source id.
     """
     check(name, definition)
     spine = labelled_rows(tables, definition, now_us=now_us)
@@ -105,18 +106,19 @@ def check(name: str, definition: DatasetDefinition) -> None:
             raise InvalidInput(
                 f'dataset {name!r}: its {what} {text!r} is {kind}, not a condition; compare something, as in "delay > 0"', dataset=name
             )
-    kind = _type_of(name, "label", definition.label.expression, fields)
-    if kind in ("string", "timestamp"):
-        raise InvalidInput(
-            f"dataset {name!r}: its label {definition.label.text!r} is a {'text' if kind == 'string' else 'time'}; "
-            "a label is a number or a condition, as in \"status = 'late'\"",
-            dataset=name,
-        )
-    if definition.label.aggregation:
-        raise InvalidInput(
-            f"dataset {name!r}: its label is the {definition.label.aggregation} of a window; a label is read from its own row, so give rota.sql(...)",
-            dataset=name,
-        )
+    for label in definition.targets.values() or [definition.label]:
+        kind = _type_of(name, "label", label.expression, fields)
+        if kind == "timestamp" or (kind == "string" and definition.targets):
+            raise InvalidInput(
+                f"dataset {name!r}: its label {label.text!r} is a {'text' if kind == 'string' else 'time'}; "
+                f"{'each of several targets' if definition.targets else 'a label'} is a number or a condition, as in \"status = 'late'\"",
+                dataset=name,
+            )
+        if label.aggregation:
+            raise InvalidInput(
+                f"dataset {name!r}: its label is the {label.aggregation} of a window; a label is read from its own row, so give rota.sql(...)",
+                dataset=name,
+            )
     if not isinstance(definition.split, TimeSplit):
         splits.identity(definition.split, definition.labels, dataset=name)
 
@@ -142,15 +144,34 @@ def labelled_rows(tables: Tables, definition: DatasetDefinition, *, now_us: Micr
     source = definition.labels
     if tables.version(f"sources/{source.name}") is None:
         return pl.DataFrame({AT: [], LABEL: []}, schema={AT: pl.Int64, LABEL: pl.Float64})
-    label = compiler.column(definition.label.expression, source.fields).cast(pl.Float64).fill_nan(None)
+    labels = [_label(each, source).alias(f"{LABEL}.{name}") for name, each in definition.targets.items()]
     rows = source_table.current(source_table.known(source_table.stored(tables, source), now_us), source)
     at = pl.col(definition.timestamp)
     rows = rows.filter((pl.col(source.timestamp_field) <= now_us) & (at > now_us - micros(definition.window)) & (at <= now_us))
     if definition.filter:
         rows = rows.filter(compiler.column(definition.filter, source.fields))
-    rows = rows.with_columns(at.alias(AT), label.alias(LABEL)).filter(pl.col(LABEL).is_not_null())
+    rows = rows.with_columns(at.alias(AT), _label(definition.label, source).alias(LABEL), *labels).filter(pl.col(LABEL).is_not_null())
     order = [source.id_field] if source.id_field else rows.columns  # tables promise no order, so ties need one
     return rows.sort([AT, *order], maintain_order=True)
+
+
+def label_type(definition: DatasetDefinition) -> Type:
+    """What the label of a definition is: "string" for the name of a class, else a number."""
+    return "string" if compiler.check(definition.label.expression, definition.labels.fields) == "string" else "float"
+
+
+def labels(rows: pl.DataFrame, definition: DatasetDefinition) -> pl.Series:
+    """The labels of a dataset's rows: numbers, texts, or of several targets a list of numbers in their order, null where one is not known."""
+    if not definition.targets:
+        return rows[LABEL]
+    return rows.select(pl.concat_list(f"{LABEL}.{name}" for name in definition.targets).alias(LABEL))[LABEL]
+
+
+def _label(label: Feature, source: Source) -> pl.Expr:
+    column = compiler.column(label.expression, source.fields)
+    if compiler.check(label.expression, source.fields) == "string":
+        return column
+    return column.cast(pl.Float64).fill_nan(None)
 
 
 def source_names(definition: DatasetDefinition) -> list[str]:

@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 
 from rota.errors import NotFound
-from rota.manage.datasets.build import AT, LABEL, TEST
+from rota.manage.datasets.build import AT, LABEL, TEST, label_type
 from rota.manage.features.expressions import compiler
 from rota.ports.blobs import Blobs
 from rota.records.dataset import DatasetDefinition, DatasetVersion
@@ -66,7 +66,9 @@ def columns_of(rows: pl.DataFrame, definition: DatasetDefinition) -> list[tuple[
     """Name, role and type of a dataset's columns, features first; the columns of bookkeeping are left out."""
     features: list[tuple[str, Role, Type]] = [(name, "feature", _type(rows.schema[name])) for name in definition.features.feature_names]
     fields: list[tuple[str, Role, Type]] = [(name, "field", kind) for name, kind in definition.labels.fields.items()]
-    own: list[tuple[str, Role, Type]] = [(LABEL, "label", "float"), (AT, "time", "timestamp")]
+    targets: list[tuple[str, Role, Type]] = [(f"{LABEL}.{name}", "label", "float") for name in definition.targets]
+    label: tuple[str, Role, Type] = (LABEL, "label", label_type(definition))
+    own: list[tuple[str, Role, Type]] = [label, *targets, (AT, "time", "timestamp")]
     taken = {name for name, _, _ in features + own}
     return [*features, *own, *(each for each in fields if each[0] not in taken)]
 

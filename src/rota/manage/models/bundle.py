@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from rota.manage.models import loading
+from rota.manage.models import golden_answers, loading
 from rota.ports.blobs import Blobs
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.data import FeatureService
@@ -27,6 +27,7 @@ class Ingredients:
     golden: np.ndarray
     dependencies: Mapping[str, str]
     classes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredients, data: bytes) -> str:
@@ -48,7 +49,8 @@ def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredie
         seal=found.sealed(ingredients.model, data) if isinstance(found, SealedFormat) else "",
         tolerance=found.tolerance,
         classes=ingredients.classes,
+        outputs=ingredients.outputs,
     )
     predictor = loading.opened(formats, bundle, data).loads(data)
-    answers = tuple(float(answer) for answer in predictor.predict(ingredients.golden))
+    answers = golden_answers.kept(predictor.predict(ingredients.golden))
     return blobs.put(encode(msgspec.structs.replace(bundle, golden_answers=answers)))

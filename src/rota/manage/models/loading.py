@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from rota.errors import Refused, RotaError
+from rota.manage.models import golden_answers
 from rota.manage.models.transformation import RowsTransformer
 from rota.ports.models import ModelFormat, Predictor, SealedFormat
 from rota.records.model import ModelBundle
@@ -143,13 +144,8 @@ def _hint(others: list[str]) -> str:
 def _check_golden_rows(bundle: ModelBundle, predictor: Predictor, digest: str) -> None:
     if not bundle.golden_rows:
         return
-    expected = np.array(bundle.golden_answers, dtype=np.float64)
-    answers = predictor.predict(np.array(bundle.golden_rows, dtype=np.float64))
-    right = (
-        np.abs(answers - expected) <= bundle.tolerance * np.maximum(1.0, np.abs(expected))
-        if answers.shape == expected.shape
-        else np.zeros(1, dtype=bool)
-    )
+    expected = bundle.golden_answers
+    right = golden_answers.same(expected, predictor.predict(np.array(bundle.golden_rows, dtype=np.float64)), bundle.tolerance)
     if not right.all():
         raise Refused(
             f"model {bundle.model!r} (bundle {digest[:12]}) does not answer its golden rows as at registration: "

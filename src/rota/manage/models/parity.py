@@ -4,6 +4,7 @@ Both are given the same rows. A row that the author's object answers by an error
 the served path refuses, unless it is a row of the author's own example. Two different answers refuse the model, with the rows.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,17 +12,22 @@ from typing import Any
 import numpy as np
 
 from rota.errors import InvalidInput
-from rota.manage.models import probe_rows
+from rota.manage.models import golden_answers, probe_rows
 from rota.ports.models import AuthorModel, AuthorRows, ModelInputs
-from rota.records.model import RegistrationParity
+from rota.problems import registry
+from rota.records.model import GoldenAnswer, RegistrationParity
 from rota.records.record import Record
 from rota.records.run import Problem
 from rota.records.schema import Type
 
 Ask = Callable[[Sequence[Sequence[Any]]], np.ndarray]
-"""Answers to rows, float64 (rows,)."""
+"""Answers to rows, as a `Predictor` gives them."""
+Answer = GoldenAnswer | None
+"""One answer: a number, numbers, the JSON of anything else, or None where it was refused."""
 SHOWN = 3
 """Rows that a refusal shows."""
+MOST_NUMBERS = 6
+"""Numbers of one answer that a refusal shows."""
 NARROW = 1e-4
 """Answers to float32 and float64 that are nearer than this differ by rounding alone, and are not told."""
 MOST_CALLS = 300
@@ -39,12 +45,13 @@ class AuthorAnswers(Record, frozen=True):
     names: tuple[str, ...]
     types: tuple[Type, ...]
     rows: tuple[tuple[Any, ...], ...]
-    answers: tuple[float | None, ...]
+    answers: tuple[Answer, ...]
     examples: int = 0
     problem: Problem | None = None
     classes: tuple[str, ...] = ()
     error: str = ""
     narrow_difference: float = 0.0
+    outputs: tuple[str, ...] = ()
 
 
 def ask(author: AuthorModel, name: str, rows: AuthorRows, *, examples: int = 0) -> AuthorAnswers:
@@ -57,7 +64,7 @@ def ask(author: AuthorModel, name: str, rows: AuthorRows, *, examples: int = 0) 
     inputs: ModelInputs = author.inputs
     cells = tuple(map(tuple, rows.cells))
     narrow = _narrow_difference(asked, [row for row, answer in zip(cells, answers, strict=True) if answer is not None])
-    return AuthorAnswers(name, rows.names, rows.types, cells, tuple(answers), examples, inputs.problem, inputs.classes, error, narrow)
+    return AuthorAnswers(name, rows.names, rows.types, cells, tuple(answers), examples, inputs.problem, inputs.classes, error, narrow, inputs.outputs)
 
 
 def _narrow_difference(asked: Callable[..., np.ndarray], cells: Sequence[Sequence[Any]]) -> float:
@@ -66,7 +73,9 @@ def _narrow_difference(asked: Callable[..., np.ndarray], cells: Sequence[Sequenc
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wide, narrow = (np.asarray(asked(held, narrow=each), dtype=np.float64) for each in (False, True))
+            wide, narrow = (np.asarray(asked(held, narrow=each)) for each in (False, True))
+            if wide.dtype == object:
+                return 0.0
     except Exception:  # noqa: BLE001 - what it answers in its usual form was asked before
         return 0.0
     apart = np.abs(wide - narrow) / np.maximum(1.0, np.abs(wide))
@@ -80,19 +89,18 @@ def compare(truth: AuthorAnswers, served: Ask, *, tolerance: float, problem: Pro
     """
     asked = [place for place, own in enumerate(truth.answers) if own is not None]
     found, error = _each(served, [truth.rows[place] for place in asked], (InvalidInput,))
-    answers: list[float | None] = [None] * len(truth.rows)
+    answers: list[Answer] = [None] * len(truth.rows)
     for place, answer in zip(asked, found, strict=True):
         answers[place] = answer
     both = [place for place, pair in enumerate(zip(truth.answers, answers, strict=True)) if None not in pair]
     unanswered = [place for place, own in enumerate(truth.answers) if own is not None and answers[place] is None]
     if unanswered and unanswered[0] < truth.examples:
         raise InvalidInput(f"the model is not served as its author's {truth.author} answers: row {unanswered[0]} of its example is refused: {error}")
-    apart = {place: _distance(truth.answers[place], answers[place]) for place in both}
+    apart = {place: golden_answers.difference(truth.answers[place], answers[place]) for place in both}
     wrong = [place for place in both if apart[place] > tolerance]
     if wrong:
         raise InvalidInput(_different(truth, answers, wrong, len(both)), rows=len(wrong))
-    if (problem or truth.problem) == "classification":
-        _check_probabilities(truth, both)
+    _check_allowed(truth, both, problem or truth.problem or "")
     return RegistrationParity(
         compared=len(both),
         refused=sum(own is None for own in truth.answers),
@@ -111,9 +119,9 @@ def named(model: Any) -> str:
     return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
 
 
-def _each(asked: Ask, cells: Sequence[Sequence[Any]], refusals: tuple[type[Exception], ...]) -> tuple[list[float | None], str]:
+def _each(asked: Ask, cells: Sequence[Sequence[Any]], refusals: tuple[type[Exception], ...]) -> tuple[list[Answer], str]:
     """An answer for each row, None where it was refused; a batch that fails is asked in halves."""
-    answers: list[float | None] = [None] * len(cells)
+    answers: list[Answer] = [None] * len(cells)
     plain = [place for place, row in enumerate(cells) if not _is_rare(row)]
     rare = sorted(set(range(len(cells))) - set(plain))
     pending, calls, error = [rare, plain], 0, ""
@@ -132,8 +140,8 @@ def _each(asked: Ask, cells: Sequence[Sequence[Any]], refusals: tuple[type[Excep
                 middle = len(places) // 2
                 pending += [places[middle:], places[:middle]]
             continue
-        for place, answer in zip(places, np.asarray(found, dtype=np.float64).tolist(), strict=True):
-            answers[place] = answer if np.isfinite(answer) else None
+        for place, answer in zip(places, golden_answers.kept(np.asarray(found)), strict=True):
+            answers[place] = answer if _is_whole(answer) else None
     return answers, error
 
 
@@ -142,16 +150,24 @@ def _is_rare(row: Sequence[Any]) -> bool:
     return any(cell is None or cell == probe_rows.UNSEEN for cell in row)
 
 
-def _distance(own: float | None, served: float | None) -> float:
-    assert own is not None
-    assert served is not None
-    return abs(own - served) / max(1.0, abs(own))
+def _is_whole(answer: GoldenAnswer) -> bool:
+    """Whether every number of an answer is finite."""
+    if isinstance(answer, tuple):
+        return all(cell is not None and math.isfinite(cell) for cell in answer)
+    return isinstance(answer, str) or math.isfinite(answer)
 
 
-def _different(truth: AuthorAnswers, answers: Sequence[float | None], wrong: Sequence[int], compared: int) -> str:
+def _shown(answer: Answer) -> str:
+    if isinstance(answer, tuple):
+        cells = ["nan" if cell is None else f"{cell:.6g}" for cell in answer[:MOST_NUMBERS]]
+        return f"[{', '.join(cells)}{', ...' if len(answer) > MOST_NUMBERS else ''}]"
+    return f"{answer:.6g}" if isinstance(answer, float) else str(answer)[:100]
+
+
+def _different(truth: AuthorAnswers, answers: Sequence[Answer], wrong: Sequence[int], compared: int) -> str:
     shown = "; ".join(
-        f"{dict(zip(truth.names, truth.rows[place], strict=True))}: the author's {truth.author} answers {truth.answers[place]:.6g}, "
-        f"served would be {answers[place]:.6g}"
+        f"{dict(zip(truth.names, truth.rows[place], strict=True))}: the author's {truth.author} answers {_shown(truth.answers[place])}, "
+        f"served would be {_shown(answers[place])}"
         for place in wrong[:SHOWN]
     )
     return (
@@ -160,10 +176,24 @@ def _different(truth: AuthorAnswers, answers: Sequence[float | None], wrong: Seq
     )
 
 
-def _check_probabilities(truth: AuthorAnswers, both: Sequence[int]) -> None:
-    beyond = [place for place in both if not 0 <= (truth.answers[place] or 0.0) <= 1]
-    if beyond:
+def _check_allowed(truth: AuthorAnswers, both: Sequence[int], problem: str) -> None:
+    """What the author's object answers must be what the problem's answers are: as many numbers, and probabilities where these are asked for."""
+    given = [truth.answers[place] for place in both]
+    if not given or not problem:
+        return
+    kind, outputs = registry.problem_type(problem), truth.outputs
+    several = [answer for answer in given if isinstance(answer, tuple)]
+    if not kind.takes(outputs) or any(isinstance(answer, tuple) != bool(outputs) for answer in given):
+        seen = f"{len(several[0])} numbers" if several else "one value"
+        raise InvalidInput(f"the model is registered as a {kind.name} ({kind.summary}), and its {truth.author} answers {seen} a row{_hint(several)}")
+    if isinstance(given[0], str):
+        return
+    wrong = kind.answer.wrong(outputs, np.array(given, dtype=np.float64))
+    if wrong:
         raise InvalidInput(
-            f"the model is registered as a classifier and its {truth.author} answers {truth.answers[beyond[0]]:.6g}, which is no probability; "
-            "register a model with probabilities, or as a regression"
+            f"the model is registered as a classifier and its {truth.author} answers {wrong}; register a model with probabilities, or as a regression"
         )
+
+
+def _hint(several: Sequence[Any]) -> str:
+    return '; say which problem it solves: problem="multiclass", or "regression" for several targets' if several else ""

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 from rota.errors import InvalidInput
 from rota.manage.models.registered_models import endpoints
 from rota.ports.metadata import Metadata
+from rota.problems import registry
 from rota.records.release import Analysis, Canary
 from rota.records.run import Problem
 from rota.records.time import HOUR_US, Micros, micros
 from rota.stats import sequential
-from rota.stats.losses import LOSSES, names
 
 
 def chosen(declared: Canary, delivery: Canary | None) -> Canary:
@@ -72,11 +72,12 @@ def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None) -
         yield f"{field}: ratio = {analysis.bound:g} must be positive; 1.2 allows a fifth more"
     if analysis.kind != "metric":
         return
-    loss = LOSSES.get(analysis.metric)
-    if loss is None:
-        yield f"{field}: the metric {analysis.metric!r} is unknown; a rollout can be judged by {sorted(LOSSES)}"
-    elif problem not in (None, loss.problem):
-        yield f"{field}: {analysis.metric!r} is a loss of {loss.problem}, and the model's problem is {problem}; use {names(problem)}"
+    known = registry.loss_problems(analysis.metric)
+    if not known:
+        yield f"{field}: the metric {analysis.metric!r} is unknown; a rollout can be judged by {registry.loss_names()}"
+    elif problem is not None and problem in registry.PROBLEMS and problem not in known:
+        usable = list(registry.PROBLEMS[problem].losses)
+        yield f"{field}: {analysis.metric!r} is a loss of {', '.join(known)}, and the model's problem is {problem}; use {usable}"
 
 
 def _duration_faults(strategy: Canary) -> Iterator[str]:

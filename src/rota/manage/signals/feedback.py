@@ -17,18 +17,17 @@ class Feedback:
         self._repositories = repositories
         self._sync = sync
         self._endpoints: set[str] = set()
-        self._regressions: set[str] = set()
+        self._numeric: set[str] = set()
 
     def label(self, endpoint: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Accept labels, all or none, and return how many; rows have `prediction_id`, `value` and `at_us` or `at` (default: now).
 
         Raises `NotFound` for an unknown endpoint and `InvalidInput` naming the row that does not fit, or whose value is not one that the
-        endpoint's problem allows: a classification's labels are 0 and 1.
+        endpoint's problem allows: a classification's labels are 0 and 1, or the names of its classes.
         """
         self._check_known(endpoint)
         now_us = self._repositories.clock.now_us()
-        accepted = labels.from_rows(rows, now_us)
-        self._check_allowed(endpoint, accepted)
+        accepted = self._in_form(endpoint, labels.from_rows(rows, now_us))
         if accepted:
             labels.append(self._repositories.journal, endpoint, accepted, now_us, sync=self._sync)
         return len(accepted)
@@ -46,16 +45,16 @@ class Feedback:
             business_outcomes.append(self._repositories.journal, endpoint, accepted, now_us, sync=self._sync)
         return len(accepted)
 
-    def _check_allowed(self, endpoint: str, accepted: Sequence[Label]) -> None:
-        """Labels of 0 and 1 suit every problem; for others the problem is looked up, unless it is known to take any number."""
-        if endpoint in self._regressions or all(label.value in (0.0, 1.0) for label in accepted):
-            return
+    def _in_form(self, endpoint: str, reported: Sequence[Label]) -> Sequence[Label]:
+        """Labels as the endpoint's problem keeps them; those of 0 and 1 suit one that is known to take numbers, for others it is looked up."""
+        if endpoint in self._numeric and all(label.value in (0.0, 1.0) for label in reported):
+            return reported
         metadata, blobs = self._repositories.metadata, self._repositories.blobs
         found = metadata.get(Endpoint, endpoint)
-        problem = label_domain.declared_problem(metadata, blobs, found.model) if found is not None else None
-        label_domain.check(problem, accepted, endpoint=endpoint)
-        if problem == "regression":
-            self._regressions.add(endpoint)
+        known = label_domain.declared(metadata, blobs, found.model) if found is not None else None
+        if known is not None and known.kind.label.fits(1.0) and known.kind.needs_outputs == "never":
+            self._numeric.add(endpoint)
+        return label_domain.checked(known, reported, endpoint=endpoint)
 
     def _check_known(self, endpoint: str) -> None:
         """Metadata is asked about a name until it is known: endpoints are never deleted, so a known one stays known."""

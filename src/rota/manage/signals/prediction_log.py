@@ -2,7 +2,8 @@
 
 A prediction process appends one journal entry for each batch of requests before it answers them; `flush` moves entries into
 the table `predictions/<endpoint>`, where monitoring, the judge of rollouts and lineage read them. Rows of the table:
-`COLUMNS`, then one column for each feature, Float64 for numbers, bools and timestamps, String for texts. `missing` is JSON, or "" where
+`COLUMNS`, then one column for each feature, Float64 for numbers, bools and timestamps, String for texts. An answer lies in the columns that
+`typed_values` says. `missing` is JSON, or "" where
 every stored feature had a value; it is null in rows of before it was kept.
 """
 
@@ -14,13 +15,15 @@ import msgspec
 import polars as pl
 
 from rota.errors import Corrupt, NotFound
+from rota.manage.signals import typed_values
 from rota.manage.signals.signal_stream import SignalStream, TableSchema
+from rota.manage.signals.typed_values import ValueColumns
 from rota.ports.journal import Journal
 from rota.ports.tables import Tables
 from rota.records.signal import Prediction
 from rota.records.time import Micros
 
-COLUMNS: Mapping[str, type[pl.DataType]] = {
+COLUMNS: Mapping[str, type[pl.DataType] | pl.DataType] = {
     "prediction_id": pl.String,
     "at_us": pl.Int64,
     "day": pl.String,
@@ -29,14 +32,19 @@ COLUMNS: Mapping[str, type[pl.DataType]] = {
     "role": pl.String,
     "revision": pl.Int64,
     "unit": pl.String,
-    "answer": pl.Float64,
+    **typed_values.columns("answer"),
     "latency_us": pl.Int64,
     "error": pl.String,
     "request": pl.String,
     "missing": pl.String,
 }
-FORMAT = 1
-"""Version of a journal entry. To change it: raise it, and let `_decoded` read the old form until every journal is drained."""
+FORMAT, NUMBERS = 2, 1
+"""Versions of a journal entry; one whose answers are numbers is written, and read by older releases, as the version before.
+
+To change it: raise it, and let `_decoded` read the old form until every journal is drained."""
+
+
+_ANSWER = typed_values.columns("answer")
 
 
 class _LoggedRow(msgspec.Struct, array_like=True, frozen=True):
@@ -47,7 +55,7 @@ class _LoggedRow(msgspec.Struct, array_like=True, frozen=True):
     role: str
     revision: int
     unit: str
-    answer: float | None
+    answer: Any
     latency_us: int
     error: str
     request: str
@@ -79,6 +87,7 @@ class _LogCodec:
 
     def encode(self, signals: Sequence[Prediction], _received_us: Micros) -> bytes:
         names: dict[tuple[str, ...], int] = {}
+        format_ = NUMBERS if all(p.answer is None or type(p.answer) is float for p in signals) else FORMAT
         rows = [
             (
                 p.prediction_id,
@@ -88,7 +97,7 @@ class _LogCodec:
                 p.role,
                 p.revision,
                 p.unit,
-                p.answer,
+                p.answer if format_ == NUMBERS else typed_values.bounded(p.answer),
                 p.latency_us,
                 p.error,
                 _json.encode(p.request).decode(),
@@ -98,15 +107,17 @@ class _LogCodec:
             )
             for p in signals
         ]
-        return _encoder.encode((FORMAT, tuple(names), rows))
+        return _encoder.encode((format_, tuple(names), rows))
 
     def frame(self, payloads: Sequence[bytes], stored_schema: Callable[[], TableSchema]) -> pl.DataFrame:
         entries = [_decoded(payload) for payload in payloads]
         rows = [row for entry in entries for row in entry.rows]
-        fixed = {name: [getattr(row, name) for row in rows] for name in COLUMNS if name != "day"}
+        plain = {name: kind for name, kind in COLUMNS.items() if name != "day" and name not in _ANSWER}
+        fixed = {name: [getattr(row, name) for row in rows] for name in plain}
         day = pl.from_epoch("at_us", "us").dt.strftime("%Y-%m-%d").alias("day")
-        frame = pl.DataFrame(fixed, schema={name: kind for name, kind in COLUMNS.items() if name != "day"}).with_columns(day)
-        return frame.select(list(COLUMNS)).hstack(_feature_columns(entries, len(rows), stored_schema()))
+        frame = pl.DataFrame(fixed, schema=plain).with_columns(day).hstack(typed_values.frame("answer", [row.answer for row in rows]))
+        known = typed_values.without_unused(frame.select(list(COLUMNS)), list(_ANSWER)[1:])
+        return known.hstack(_feature_columns(entries, len(rows), stored_schema()))
 
 
 STREAM = SignalStream(
@@ -206,9 +217,9 @@ def _decoded(payload: bytes) -> _LogEntry:
         entry = _decoder.decode(payload)
     except msgspec.DecodeError as error:
         raise Corrupt(f"an entry of the prediction log cannot be read: {error}") from error
-    if entry.format != FORMAT:
+    if entry.format not in (NUMBERS, FORMAT):
         raise Corrupt(
-            f"an entry of the prediction log has format {entry.format}, this version reads {FORMAT}; flush it with the version that wrote it"
+            f"an entry of the prediction log has format {entry.format}, this version reads up to {FORMAT}; flush it with the version that wrote it"
         )
     return entry
 
@@ -250,8 +261,9 @@ def _column(name: str, kind: pl.DataType, schema: TableSchema) -> str:
 
 
 def _prediction(table: str, row: dict[str, Any]) -> Prediction:
-    fixed = {name: row.pop(name, None) for name in COLUMNS}
+    answer = typed_values.joined(ValueColumns(*(row.pop(name, None) for name in _ANSWER)))
+    fixed = {name: row.pop(name, None) for name in COLUMNS if name not in _ANSWER}
     fixed.pop("day")
     request = msgspec.json.decode(fixed.pop("request"))
     missing = msgspec.json.decode(fixed.pop("missing") or "{}")
-    return Prediction(endpoint=table.removeprefix(f"{STREAM.folder}/"), request=request, features=row, missing=missing, **fixed)
+    return Prediction(endpoint=table.removeprefix(f"{STREAM.folder}/"), request=request, features=row, answer=answer, missing=missing, **fixed)

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from rota.errors import InvalidInput
 from rota.records.time import LAST_US, Micros
-from rota.records.values import coerce, measured, shown
+from rota.records.values import coerce, measured, plain, shown
 
 LONGEST_ID = 200
 
@@ -32,6 +32,29 @@ class ReportedRow:
         if not math.isfinite(number) or abs(number) > largest:
             within = "finite number" if largest == math.inf else f"number within ±{largest:g}"
             raise InvalidInput(f"{self.name}: value {number} is not a {within}; leave out what is not known", position=self._position)
+        return number
+
+    def any_value(self) -> Any:
+        """The value as it was given: a number (a bool is 0 or 1), a text, a list or a mapping. Raises `InvalidInput` for null and infinite."""
+        given = plain(self.given("value"))
+        if isinstance(given, Mapping | list | tuple):
+            return given
+        if isinstance(given, str):
+            try:
+                measured(given)
+            except InvalidInput:
+                return given
+        return self.value()
+
+    def weight(self) -> float:
+        """How much the row counts: a finite number above 0."""
+        given = self.given("weight")
+        try:
+            number = measured(given)
+        except InvalidInput as error:
+            self._unfit(f"weight {error}", error)
+        if number is None or not 0 < number < math.inf:
+            self._unfit(f"weight {given!r} is no number above 0")
         return number
 
     def prediction_id(self) -> str:

@@ -13,6 +13,7 @@ import msgspec
 import polars as pl
 
 from rota.errors import Corrupt, InvalidInput
+from rota.manage.signals import typed_values
 from rota.manage.signals.exactly_once import drain
 from rota.ports.journal import Journal
 from rota.ports.tables import Tables
@@ -22,7 +23,7 @@ from rota.records.time import Micros
 S = TypeVar("S")
 S_contra = TypeVar("S_contra", contravariant=True)
 R = TypeVar("R", bound=Record)
-Columns = Mapping[str, type[pl.DataType]]
+Columns = Mapping[str, type[pl.DataType] | pl.DataType]
 TableSchema = Mapping[str, pl.DataType]
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -102,10 +103,10 @@ class SignalStream(Generic[S]):
         name = self.table(endpoint)
         if tables.version(name) is None:
             return pl.LazyFrame(schema={column: self.columns[column] for column in columns or self.columns})
-        if columns is None:
-            return tables.scan(name)
         there = set(tables.scan(name).collect_schema().names())  # a column that came later is null in a table of before
-        lacking = [pl.lit(None, dtype=self.columns[column]).alias(column) for column in columns if column not in there]
+        lacking = [pl.lit(None, dtype=self.columns[column]).alias(column) for column in columns or self.columns if column not in there]
+        if columns is None:
+            return tables.scan(name).with_columns(lacking)
         if not lacking:
             return tables.scan(name, columns=columns)
         return tables.scan(name, columns=[column for column in columns if column in there]).with_columns(lacking).select(columns)
@@ -116,11 +117,19 @@ class SignalStream(Generic[S]):
 
 
 class ReceivedEntries(Generic[R]):
-    """An entry is (received_us, records): reports that came in one request. A row is a record's fields and `received_us`."""
+    """An entry is (received_us, records): reports that came in one request. A row is a record's fields and `received_us`.
 
-    def __init__(self, record: type[R], columns: Columns, *, noun: str) -> None:
+    The columns of a field named in `typed` are those of `typed_values`. A table has an `optional` column from the first row on in which the
+    field has another value than its default; before, and in other rows, it is null.
+    """
+
+    def __init__(self, record: type[R], columns: Columns, *, noun: str, typed: str = "", optional: tuple[str, ...] = ()) -> None:
         self._columns = columns
         self._noun = noun
+        self._typed = typed
+        self._optional = optional
+        fields = dict(zip(record.__struct_fields__[::-1], record.__struct_defaults__[::-1], strict=False))
+        self._defaults = {name: fields[name] for name in optional}
         self._decoder = msgspec.msgpack.Decoder(tuple[Micros, tuple[record, ...]])  # type: ignore[valid-type]
 
     def encode(self, signals: Sequence[R], received_us: Micros) -> bytes:
@@ -131,8 +140,15 @@ class ReceivedEntries(Generic[R]):
             entries = [self._decoder.decode(payload) for payload in payloads]
         except msgspec.DecodeError as error:
             raise Corrupt(f"an entry of the {self._noun} journal cannot be read: {error}") from error
-        rows = [(*msgspec.structs.astuple(record), received_us) for received_us, records in entries for record in records]
-        return pl.DataFrame(rows, schema=self._columns, orient="row")
+        rows = [{**msgspec.structs.asdict(record), "received_us": received_us} for received_us, records in entries for record in records]
+        if not self._typed:
+            return pl.DataFrame(rows, schema=self._columns, orient="row")
+        for row in rows:
+            row.update({name: None for name, default in self._defaults.items() if row[name] == default})
+        values = typed_values.frame(self._typed, [row.pop(self._typed) for row in rows])
+        others = {name: kind for name, kind in self._columns.items() if name not in values.columns}
+        whole = pl.DataFrame(rows, schema=others, orient="row").hstack(values).select(list(self._columns))
+        return typed_values.without_unused(whole, [*values.columns[1:], *self._optional])
 
 
 @lru_cache(maxsize=4_096)

@@ -1,0 +1,109 @@
+"""Answers and labels in the columns of their tables: a number, a text, numbers by name, a list of numbers, or the JSON of anything else.
+
+A value lies in one column where it is a number or a text, so that engines read it as one. `{"class": ..., "probabilities": {...}}` is a text (the
+class) with numbers by name. Of an answer with many classes only the likeliest are kept (MOST_CLASSES, KEPT_CLASSES).
+"""
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+import polars as pl
+
+MOST_CLASSES = 100
+"""Classes up to which the probability of each is kept."""
+KEPT_CLASSES = 20
+"""Beyond, the probabilities of so many likeliest ones are."""
+_json = msgspec.json.Encoder(order="deterministic")
+
+
+class ValueColumns(NamedTuple):
+    """One value, in the columns of its kind; the others are None."""
+
+    number: float | None = None
+    text: str | None = None
+    names: list[str] | None = None
+    values: list[float | None] | None = None
+    json: str | None = None
+
+
+def columns(noun: str) -> dict[str, Any]:
+    """The columns of a value called `noun` with their types; the number has its name."""
+    kinds: dict[str, Any] = {"text": pl.String(), "names": pl.List(pl.String()), "values": pl.List(pl.Float64()), "json": pl.String()}
+    return {noun: pl.Float64(), **{f"{noun}_{name}": kind for name, kind in kinds.items()}}
+
+
+def split(value: Any) -> ValueColumns:
+    """A plain value in its columns."""
+    if value is None or _is_number(value):
+        return ValueColumns(None if value is None else float(value))
+    if isinstance(value, str):
+        return ValueColumns(text=value)
+    if isinstance(value, Mapping):
+        if _is_class(value):
+            named = value["probabilities"]
+            return ValueColumns(text=value["class"], names=list(named), values=list(named.values()))
+        if value and all(isinstance(name, str) and (each is None or _is_number(each)) for name, each in value.items()):
+            return ValueColumns(names=list(value), values=[None if each is None else float(each) for each in value.values()])
+    elif value and isinstance(value, list | tuple) and all(map(_is_number, value)):
+        return ValueColumns(values=[float(each) for each in value])
+    return ValueColumns(json=_json.encode(value).decode())
+
+
+def joined(found: ValueColumns) -> Any:
+    """The plain value of its columns."""
+    number, text, names, values, json = found
+    if names is not None:
+        named = dict(zip(names, values or (), strict=True))
+        return named if text is None else {"class": text, "probabilities": named}
+    if values is not None:
+        return list(values)
+    if json is not None:
+        return msgspec.json.decode(json)
+    return number if text is None else text
+
+
+def frame(noun: str, values: Sequence[Any]) -> pl.DataFrame:
+    """Plain values as their columns; numbers alone are the common case."""
+    kinds = columns(noun)
+    if all(value is None or type(value) is float for value in values):
+        nothing = [pl.lit(None, kind).alias(name) for name, kind in kinds.items() if name != noun]
+        return pl.DataFrame({noun: pl.Series(values, dtype=pl.Float64)}).with_columns(nothing)
+    parts = zip(*map(split, values), strict=True)
+    return pl.DataFrame([pl.Series(name, list(part), dtype=kind) for (name, kind), part in zip(kinds.items(), parts, strict=True)])
+
+
+def without_unused(frame: pl.DataFrame, optional: Iterable[str]) -> pl.DataFrame:
+    """The frame without those of its optional columns that are null in each row: a table has them from the first value on."""
+    return frame.drop(name for name in optional if name in frame.columns and frame[name].null_count() == frame.height)
+
+
+def are_numbers(rows: pl.DataFrame, noun: str) -> bool:
+    """Whether the values of rows are numbers only, or not there."""
+    return all(rows[name].null_count() == rows.height for name in list(columns(noun))[1:])
+
+
+def of(rows: pl.DataFrame, noun: str) -> list[Any]:
+    """The plain values of rows with the columns of `noun`."""
+    if are_numbers(rows, noun):
+        return rows[noun].to_list()
+    names = list(columns(noun))
+    return [joined(ValueColumns(*row)) for row in rows.select(names).iter_rows()]
+
+
+def bounded(answer: Any) -> Any:
+    """An answer as the log keeps it: of many classes the likeliest."""
+    if type(answer) is not dict or not _is_class(answer) or len(answer["probabilities"]) <= MOST_CLASSES:
+        return answer
+    likeliest = heapq.nlargest(KEPT_CLASSES, answer["probabilities"].items(), key=itemgetter(1))
+    return {"class": answer["class"], "probabilities": dict(likeliest)}
+
+
+def _is_class(value: Mapping[str, Any]) -> bool:
+    return len(value) == 2 and isinstance(value.get("class"), str) and isinstance(value.get("probabilities"), Mapping)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

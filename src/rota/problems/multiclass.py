@@ -1,0 +1,56 @@
+"""Classification with three classes or more: an answer is the likeliest class with the probability of each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rota.problems import forms
+from rota.problems.problem_type import Floats, Metric, Outputs, ProblemType, ScoredRows
+from rota.records.run import at_least, at_most
+from rota.stats import multiclass_metrics as metrics
+
+
+def squared(rows: ScoredRows) -> Floats:
+    """The Brier loss of each row over all classes, in 0..2; a class that the model does not know costs the whole of its answer."""
+    return metrics.brier_of_rows(rows.truth, rows.answers)
+
+
+def log_loss(rows: ScoredRows) -> Floats:
+    """The negative log-likelihood of each row's class."""
+    return metrics.log_loss_of_rows(rows.truth, rows.answers)
+
+
+def _excess(rows: ScoredRows) -> Floats:
+    """The Brier loss minus what the answer itself promises: with probabilities p it expects sum p (1 - p), which a calibrated model loses."""
+    return np.asarray(squared(rows) - (rows.answers * (1 - rows.answers)).sum(axis=1), dtype=np.float64)
+
+
+def _drift(outputs: Outputs, answers: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+    named = np.array(outputs, dtype=object)
+    return {"answer.class": named[answers.argmax(axis=1)], "answer.confidence": answers.max(axis=1)}
+
+
+MULTICLASS = ProblemType(
+    name="multiclass",
+    summary="one of several classes; the answer is the likeliest class with the probability of each",
+    answer=forms.CLASS,
+    label=forms.CLASS_LABEL,
+    metrics={
+        "accuracy": Metric(lambda rows: metrics.accuracy(rows.truth, rows.answers), True),
+        "balanced_accuracy": Metric(lambda rows: metrics.balanced_accuracy(rows.truth, rows.answers), True),
+        "f1_macro": Metric(lambda rows: metrics.f1_macro(rows.truth, rows.answers), True),
+        "log_loss": Metric(lambda rows: metrics.log_loss(rows.truth, rows.answers), False, highest=np.inf),
+        "brier": Metric(lambda rows: metrics.brier(rows.truth, rows.answers), False, highest=2.0),
+        "roc_auc_ovr": Metric(lambda rows: metrics.roc_auc_ovr(rows.truth, rows.answers), True),
+    },
+    losses={"brier": squared, "log_loss": log_loss},
+    excess=_excess,
+    excess_name="Brier loss",
+    drift=_drift,
+    main_metric="log_loss",
+    always="balanced_accuracy",
+    gates=(at_least("balanced_accuracy", 0.5), at_most("log_loss", 2.0)),
+    needs_outputs="always",
+)

@@ -1,0 +1,146 @@
+"""ProblemType: everything that the rest of Rota asks of a kind of problem, in one table; `ScoredRows` is what its metrics are given."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rota.records.run import Gate
+
+Floats = NDArray[np.float64]
+Outputs = tuple[str, ...]
+"""Names of the numbers of one answer: classes, targets, levels. Empty: an answer is one number, or no number."""
+
+
+def as_matrix(array: NDArray[Any]) -> NDArray[Any]:
+    """An array of (rows,) as (rows, 1); one of (rows, outputs) as it is."""
+    return array[:, None] if array.ndim == 1 else array
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRows:
+    """Labelled rows with what a model answered to them, as the forms of the problem make arrays of them.
+
+    `answers` is float64 (rows,) or (rows, outputs), for texts and other values an object array (rows,). `truth` is what the problem's
+    label form gives: (rows,) or (rows, outputs), NaN where that part is not known yet. `weights` and `groups` are (rows,), where there are any.
+    """
+
+    truth: NDArray[Any]
+    answers: NDArray[Any]
+    outputs: Outputs = ()
+    weights: Floats | None = None
+    groups: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def where(self, chosen: NDArray[np.bool_]) -> "ScoredRows":
+        """The rows that are true in a mask."""
+        return ScoredRows(
+            self.truth[chosen],
+            self.answers[chosen],
+            self.outputs,
+            None if self.weights is None else self.weights[chosen],
+            None if self.groups is None else self.groups[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric's function of scored rows (NaN: not defined on them), which direction is better, and between which ends its values lie."""
+
+    function: Callable[[ScoredRows], float]
+    higher_is_better: bool
+    lowest: float = 0.0
+    highest: float = 1.0
+
+    @property
+    def best(self) -> float:
+        return self.highest if self.higher_is_better else self.lowest
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """How an answer looks to its caller, in the prediction log, and to metrics.
+
+    `plain` makes of a predictor's array the answers of its rows, as a caller gets them and the log keeps them: a number, a text, a mapping
+    of names to numbers, a list of numbers or any JSON. `array` is the inverse, of values that it `fits`. `wrong` says of an array what no
+    answer may be ("": nothing): it is asked of what an author's object answered.
+    """
+
+    name: str
+    plain: Callable[[Outputs, NDArray[Any]], list[Any]]
+    array: Callable[[Outputs, Sequence[Any]], NDArray[Any]]
+    fits: Callable[[Any], bool]
+    wrong: Callable[[Outputs, NDArray[Any]], str] = lambda _outputs, _answers: ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelForm:
+    """How a label looks: `check` gives the label in its kept form or raises `InvalidInput` (saying what is allowed), `array` the truth of metrics
+    out of labels that it `fits`.
+
+    `allowed` says in words what a label may be. `is_partial`: a label may name some outputs now and others later.
+    """
+
+    name: str
+    allowed: str
+    check: Callable[[Outputs, Any], Any]
+    array: Callable[[Outputs, Sequence[Any]], NDArray[Any]]
+    fits: Callable[[Any], bool]
+    is_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of problem.
+
+    `metrics` are by name; `losses` give one loss a row, smaller is better, the first is the one by which champion and challenger are
+    compared unless another is named. `excess` is the loss corrected for how hard the row was: 0 in the mean while the model is calibrated,
+    or the plain loss where nothing is known of the difficulty (`excess_name` names it for people). `drift` gives of the answers the columns
+    in which a shift of them would show, floats or texts. `gates` are what a pipeline of this kind may start from. `slices` says which
+    slices of the rows make sense. `always` is a metric that is defined on any row: performance without it was measured by another problem.
+    """
+
+    name: str
+    summary: str
+    answer: AnswerForm
+    label: LabelForm
+    metrics: Mapping[str, Metric]
+    losses: Mapping[str, Callable[[ScoredRows], Floats]]
+    excess: Callable[[ScoredRows], Floats]
+    excess_name: str
+    drift: Callable[[Outputs, NDArray[Any]], Mapping[str, NDArray[Any]]]
+    main_metric: str
+    always: str
+    gates: tuple[Gate, ...] = ()
+    slices: str = "a column of few values: a category, a region, a customer group"
+    domain: Callable[[ScoredRows], NDArray[np.bool_]] = lambda rows: np.ones(len(rows), dtype=bool)
+    """A mask of the rows whose numbers lie where the problem has them, besides being finite."""
+    needs_outputs: Literal["never", "always", "maybe"] = "never"
+    """Whether its answers are several numbers: a classifier of many classes always, a regression of one or several targets maybe."""
+
+    def takes(self, outputs: Outputs) -> bool:
+        """Whether answers of these outputs (none: one number) are such as the problem has."""
+        return self.needs_outputs == "maybe" or bool(outputs) == (self.needs_outputs == "always")
+
+    def allowed(self, rows: ScoredRows) -> NDArray[np.bool_]:
+        """A mask (rows,): whose truth and answer are such as the problem allows; of several outputs some may not be known yet."""
+        if rows.answers.dtype == object:
+            return np.ones(len(rows), dtype=bool)
+        known, given = as_matrix(np.isfinite(rows.truth)), as_matrix(np.isfinite(rows.answers))
+        right = given.all(axis=1) & (known.any(axis=1) if self.label.is_partial else known.all(axis=1))
+        return np.asarray(right & self.domain(rows), dtype=bool)
+
+    @property
+    def loss(self) -> str:
+        """The loss by which champion and challenger are compared unless another is named."""
+        return next(iter(self.losses), "")
+
+    def evaluate(self, rows: ScoredRows) -> dict[str, float]:
+        """Every metric that is defined on these rows."""
+        values = {name: metric.function(rows) for name, metric in self.metrics.items()}
+        return {name: value for name, value in values.items() if not math.isnan(value)}

@@ -1,0 +1,215 @@
+"""Every kind of model goes the whole way: trained by a pipeline, gated, registered, served, labelled, monitored, alerted on and retrained.
+
+The data are tables that scikit-learn ships; each has one row a prediction, drawn with replacement day by day.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import datasets
+
+from rota.records.model import ModelBundle
+from rota.records.record import decode
+from rota.records.run import RunQuery
+from rota.records.signal import MonitorSlice
+from rota.records.time import DAY_US, HOUR_US
+
+ROWS_A_DAY = 40
+DAYS = 46
+"""Labelled days before a performance alarm can be raised, and some."""
+PROJECT = """
+import rota
+import numpy as np
+{imports}
+
+rows = rota.Source(
+    "rows",
+    fields={{"id": "string", "asked_at": "timestamp", "known_at": "timestamp", {fields}, {labels}}},
+    timestamp_field="known_at",
+    id_field="id",
+)
+request = rota.OnDemandFeatureView("request", inputs={{{fields}}}, features={{{features}}})
+features = rota.FeatureService("kind", [request])
+
+
+@rota.step
+def train(data: rota.TrainingData):
+{train}
+
+
+pipeline = rota.TrainingPipeline(
+    "kind",
+    train=train,
+    problem="{problem}",
+    dataset=rota.DatasetDefinition(features, labels=rows, label={label}, timestamp="asked_at", window="20d", split=rota.TimeSplit(test="4d")),
+    gates=[{gates}],
+)
+policy = rota.ReleasePolicy("kind", "automatic")
+endpoint = rota.Endpoint("kind", model="kind", rollout=rota.Canary(shadow="2d", steps=[50], hold="1d", analysis=[rota.error_rate(margin=0.2)]))
+monitor = rota.Monitor(endpoint, schedule="0 1 * * *", expected_days_between_false_alarms=30)
+"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of model on one table: how it is trained and gated, and how its rule is flipped."""
+
+    problem: str
+    table: Callable[[], tuple[np.ndarray, list[Any]]]
+    imports: str
+    train: str
+    gates: str
+    label: str = 'rota.sql("label")'
+    label_fields: str = '"label": "float"'
+    flipped: Callable[[Any], Any] = lambda label: label
+    labels_of: Callable[[Any], dict[str, Any]] = lambda label: {"label": label}
+
+
+def wine() -> tuple[np.ndarray, list[Any]]:
+    found = datasets.load_wine()
+    return found.data[:, :6], [str(found.target_names[each]) for each in found.target]
+
+
+def cancer() -> tuple[np.ndarray, list[Any]]:
+    found = datasets.load_breast_cancer()
+    return found.data[:, :6], [float(each) for each in found.target]
+
+
+def diabetes() -> tuple[np.ndarray, list[Any]]:
+    found = datasets.load_diabetes()
+    return found.data, [float(each) for each in found.target]
+
+
+NEXT_CLASS = {"class_0": "class_1", "class_1": "class_2", "class_2": "class_0"}
+KINDS = {
+    "logistic regression": Kind(
+        "classification",
+        cancer,
+        "from sklearn import linear_model, pipeline as steps, preprocessing",
+        "steps.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression())",
+        'rota.at_least("roc_auc", 0.9)',
+        flipped=lambda label: 1.0 - label,
+    ),
+    "random forest of three classes": Kind(
+        "multiclass",
+        wine,
+        "from sklearn.ensemble import RandomForestClassifier",
+        "RandomForestClassifier(20, random_state=0)",
+        'rota.at_least("balanced_accuracy", 0.9), rota.at_most("log_loss", 0.5)',
+        label_fields='"label": "string"',
+        flipped=NEXT_CLASS.__getitem__,
+    ),
+    "ridge": Kind(
+        "regression",
+        diabetes,
+        "from sklearn.linear_model import Ridge",
+        "Ridge(0.1)",
+        'rota.at_least("r2", 0.3)',
+        flipped=lambda label: 350.0 - label,
+    ),
+}
+
+
+@dataclass
+class Traffic:
+    """The world of the loop's tests with one kind of model in it: history, then days of questions and truths."""
+
+    world: Any
+    kind: Kind
+    day: int = 0
+    flipped: bool = False
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
+
+    def __post_init__(self) -> None:
+        self.x, self.y = self.kind.table()
+        self.names = [f"x{place}" for place in range(self.x.shape[1])]
+
+    def rows(self, number: int) -> Iterator[tuple[dict[str, float], Any]]:
+        for place in self.random.integers(0, len(self.y), number):
+            label = self.y[place]
+            yield dict(zip(self.names, self.x[place].tolist(), strict=True)), self.kind.flipped(label) if self.flipped else label
+
+    def history(self, days: int) -> None:
+        begin = self.world.clock.now_us()
+        for day in range(days):
+            asked = begin + day * DAY_US
+            made = [
+                {"id": f"h{day}.{i}", "asked_at": asked + i, "known_at": asked + HOUR_US, **row, **self.kind.labels_of(label)}
+                for i, (row, label) in enumerate(self.rows(ROWS_A_DAY))
+            ]
+            self.world.clock.advance(begin + (day + 1) * DAY_US)
+            self.world.platform.features.push("rows", made)
+
+    def live(self) -> list[Any]:
+        """A day: questions, truths the same evening, the monitor after midnight."""
+        start = self.world.clock.now_us() // DAY_US * DAY_US
+        self.world.clock.advance(start + 12 * HOUR_US)
+        asked = list(self.rows(ROWS_A_DAY))
+        names = [f"d{self.day}.{i}" for i in range(ROWS_A_DAY)]
+        found = self.world.core.predict("kind", [row for row, _ in asked], names).predictions
+        now = self.world.clock.now_us()
+        made = [
+            {"id": name, "asked_at": now, "known_at": now + HOUR_US, **row, **self.kind.labels_of(label)}
+            for name, (row, label) in zip(names, asked, strict=True)
+        ]
+        self.world.clock.advance(now + HOUR_US)
+        self.world.platform.features.push("rows", made)
+        self.world.platform.signals.label("kind", [{"prediction_id": n, "value": label} for n, (_, label) in zip(names, asked, strict=True)])
+        self.day += 1
+        self.world.clock.advance(start + DAY_US + 90 * 60_000_000)
+        self.world.settle()
+        return list(found)
+
+    def train(self) -> Any:
+        run_id = self.world.platform.pipelines.start("kind")
+        self.world.settle()
+        return self.world.platform.repositories.runs.get(run_id)
+
+    def slices(self) -> list[MonitorSlice]:
+        return self.world.metadata.find(MonitorSlice, {"endpoint": "kind"}, order="start_us")
+
+
+def project(kind: Kind, columns: int) -> str:
+    fields = ", ".join(f'"x{place}": "float"' for place in range(columns))
+    features = ", ".join(f'"x{place}": rota.sql("x{place}")' for place in range(columns))
+    body = kind.train if "\n" in kind.train else f"model = {kind.train}\nreturn model.fit(data.train.x, data.train.y)"
+    return PROJECT.format(
+        imports=kind.imports, fields=fields, features=features, labels=kind.label_fields, label=kind.label, problem=kind.problem,
+        gates=kind.gates, train="\n".join(f"    {line}" for line in body.splitlines()),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_kind_of_model_goes_the_whole_way(world: Any, tmp_path: Path, name: str) -> None:
+    kind = KINDS[name]
+    traffic = Traffic(world, kind)
+    (tmp_path / "kinds").mkdir()
+    (tmp_path / "kinds" / "project.py").write_text(project(kind, traffic.x.shape[1]))
+    world.platform.projects.apply(tmp_path / "kinds" / "project.py")
+    traffic.history(20)
+    run = traffic.train()
+    assert run.status == "succeeded", run.error
+    assert world.core.served["kind"].stable.route.number == 1
+    for _ in range(DAYS):
+        answers = traffic.live()
+        assert not [each.error for each in answers if each.error]
+    assert {alert.kind for alert in world.alerts() if alert.endpoint == "kind"} <= {"drift"}
+    newest = traffic.slices()[-1]
+    assert newest.labelled == ROWS_A_DAY
+    assert newest.set_apart == 0
+    traffic.flipped = True
+    while not [a for a in world.alerts() if (a.endpoint, a.kind) == ("kind", "performance")] and traffic.day < DAYS + 10:
+        traffic.live()
+    (alarm,) = [a for a in world.alerts() if (a.endpoint, a.kind) == ("kind", "performance")]
+    assert "errs more than its rows are hard" in alarm.message
+    for _ in range(20):
+        traffic.live()
+    run = traffic.train()
+    assert run.status == "succeeded", run.error
+    assert [each.status for each in world.platform.repositories.runs.find(RunQuery("train", "kind"))] == ["succeeded", "succeeded"]
+    bundle = decode(world.platform.repositories.blobs.get(world.versions()[-1].bundle), ModelBundle)
+    assert bundle.problem == kind.problem
