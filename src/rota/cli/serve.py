@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +35,7 @@ def predict(
     """Ask a running endpoint, for one row or a whole file.
 
     Prints one JSON object a row: prediction_id, answer, model, version, and in `missing` the features that had no value and why; warnings
-    go to standard error.
+    go to standard error. In a .csv file an answer of several numbers has a column for each, answer.NAME, beside the class that is likeliest.
 
     Example: rota predict flight-delay --input flights.parquet --output answers.parquet
     """
@@ -57,11 +58,23 @@ def predict(
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if output is not None:
-        rows.write(output, answers)
+        rows.write(output, [_flat(answer) for answer in answers] if output.suffix == ".csv" else answers)
         print(f"{len(answers)} answers in {output}")
         return
     for answer in answers:
         print(jsonlib.dumps(answer))
+
+
+def _flat(answered: Mapping[str, Any]) -> dict[str, Any]:
+    """An answered row with plain cells only: numbers by name in columns answer.NAME, anything else that is nested as JSON."""
+    answer, others = answered.get("answer"), {name: value for name, value in answered.items() if name != "answer"}
+    named = answer if isinstance(answer, dict) else {}
+    if isinstance(named.get("probabilities"), dict):
+        answer, named = named["class"], named["probabilities"]
+    elif named:
+        answer = None
+    cells = others | {"answer": answer} | {f"answer.{name}": value for name, value in named.items()}
+    return {name: jsonlib.dumps(value) if isinstance(value, dict | list) else value for name, value in cells.items()}
 
 
 @endpoints.command("list")

@@ -110,7 +110,7 @@ def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Pr
     if not verdict.alarm:
         return Checked((result,))
     told = f"{monitor.endpoint.name} errs more than its rows are hard: {message}"
-    return Checked((result,), (Breach(PERFORMANCE, "brier", "critical", told, _plain_verdict(verdict)),))
+    return Checked((result,), (Breach(PERFORMANCE, kind.loss, "critical", told, _plain_verdict(verdict)),))
 
 
 def of_traffic(newest: MonitorSlice | None, *, complete: Micros) -> CheckResult:

@@ -6,11 +6,12 @@ file's content and its place, so taking the same file twice changes nothing.
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput, NotFound
@@ -22,6 +23,7 @@ from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
 from rota.manage.signals import label_domain, labels, prediction_log
 from rota.manage.signals.label_domain import DeclaredProblem
+from rota.problems import registry
 from rota.records.model import ModelBundle
 from rota.records.record import decode
 from rota.records.release import Endpoint
@@ -35,7 +37,10 @@ LONGEST_ID = 128
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of the file say when, what was answered and (where known) what was true; the others are what the model saw."""
+    """Which columns of the file say when, what was answered and (where known) what was true; the others are what the model saw.
+
+    An answer of several numbers has a column for each, `<answer>.<output>`, as `rota predict --output FILE.csv` writes them.
+    """
 
     timestamp: str = "at"
     answer: str = "answer"
@@ -48,13 +53,14 @@ def take(repositories: Repositories, endpoint: str, file: Path, columns: Columns
     if found is None:
         raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints create {endpoint} --model MODEL` declares one", endpoint=endpoint)
     table = schema_inference.file_table(file, texts=(ID,)).collect()
-    _check(table, file, columns)
+    problem = _problem(repositories, found)
+    answers = _answers(table, file, columns, problem)
     version = model_aliases.aliased_version(repositories.metadata, found.model)
     seen = _features(repositories, version.bundle if version else "", table, columns)
-    rows = list(_predictions(table, seen, columns, _ids(table, file), (found, version.number if version else 0)))
+    rows = list(_predictions(table, seen, columns, zip(_ids(table, file), answers, strict=True), (found, version.number if version else 0)))
     now_us = repositories.clock.now_us()
     truths = [] if columns.label not in table.columns else _labels(table[columns.label], rows, now_us)
-    truths = label_domain.checked(_problem(repositories, found), truths, endpoint=endpoint)  # before anything of the file is taken
+    truths = label_domain.checked(problem, truths, endpoint=endpoint)  # before anything of the file is taken
     for start in range(0, len(rows), BATCH_ROWS):
         prediction_log.append(repositories.journal, endpoint, rows[start : start + BATCH_ROWS], sync=sync)
     if truths:
@@ -69,9 +75,8 @@ def take_labels(repositories: Repositories, endpoint: str, file: Path, *, sync: 
     if missing:
         raise InvalidInput(f"{file} lacks the columns {missing}; a label has {ID} and value", columns=missing)
     now_us = repositories.clock.now_us()
-    values = column_conversion.measured(table["value"], what=str(file))
-    named = zip(table[ID], values, strict=True)
-    given = [Label(str(name), float(value), now_us) for name, value in named if name is not None and _is_finite(value)]
+    values = _truths(table["value"], str(file))
+    given = [Label(str(name), value, now_us) for name, value in zip(table[ID], values, strict=True) if name is not None and value is not None]
     found = repositories.metadata.get(Endpoint, endpoint)
     given = label_domain.checked(_problem(repositories, found) if found is not None else None, given, endpoint=endpoint)
     labels.append(repositories.journal, endpoint, given, now_us, sync=sync)
@@ -82,19 +87,30 @@ def _problem(repositories: Repositories, endpoint: Endpoint) -> DeclaredProblem 
     return label_domain.declared(repositories.metadata, repositories.blobs, endpoint.model)
 
 
-def _check(table: pl.DataFrame, file: Path, columns: Columns) -> None:
-    missing = [name for name in (columns.timestamp, columns.answer) if name not in table.columns]
+def _answers(table: pl.DataFrame, file: Path, columns: Columns, problem: DeclaredProblem | None) -> list[Any]:
+    """The answers of the rows as the problem of the model has them (unknown: numbers), None for a row that was answered with nothing."""
+    kind = problem.kind if problem is not None else registry.problem_type("regression")
+    outputs = problem.names if problem is not None and kind.needs_outputs != "never" else ()
+    names = [f"{columns.answer}.{name}" for name in outputs] or [columns.answer]
+    missing = [name for name in (columns.timestamp, *names) if name not in table.columns]
     if missing:
         raise InvalidInput(f"{file} lacks the columns {missing}; it has {table.columns[:50]}: name them by --timestamp and --answer", columns=missing)
-    if not table[columns.answer].dtype.is_numeric():
-        raise InvalidInput(f"column {columns.answer!r} of {file} is {table[columns.answer].dtype}; an answer is a number", column=columns.answer)
     if table.is_empty():
         raise InvalidInput(f"{file} holds no predictions", file=str(file))
+    if not outputs and not kind.answer.fits(1.0):
+        return [cell if kind.answer.fits(cell) else None for cell in table[columns.answer]]
+    for name in names:
+        if not table[name].dtype.is_numeric():
+            raise InvalidInput(f"column {name!r} of {file} is {table[name].dtype}; an answer is a number", column=name)
+    cells = table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+    whole = np.isfinite(cells).all(axis=1)
+    plain = kind.answer.plain(outputs, cells if outputs else cells[:, 0])
+    return [answer if good else None for answer, good in zip(plain, whole, strict=True)]
 
 
 def _features(repositories: Repositories, bundle: str, table: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     """What the model saw: by its own request view where it is known, else the file's columns as they are."""
-    known = {ID, columns.timestamp, columns.answer, columns.label}
+    known = {ID, columns.timestamp, columns.label, *(name for name in table.columns if name.partition(".")[0] == columns.answer)}
     if bundle:
         service = decode(repositories.blobs.get(bundle), ModelBundle).features
         if not service.stored_views:
@@ -105,17 +121,17 @@ def _features(repositories: Repositories, bundle: str, table: pl.DataFrame, colu
     return schema_inference.as_model_sees(given).rename(lambda name: name if "__" in name else f"{VIEW}__{name}")
 
 
-def _predictions(table: pl.DataFrame, seen: pl.DataFrame, columns: Columns, ids: Sequence[str], of: tuple[Endpoint, int]) -> Iterator[Prediction]:
+def _predictions(
+    table: pl.DataFrame, seen: pl.DataFrame, columns: Columns, answered: Iterable[tuple[str, Any]], of: tuple[Endpoint, int]
+) -> Iterator[Prediction]:
     endpoint, number = of
     moments = column_conversion.conform(table, {columns.timestamp: "timestamp"}, what="the predictions")[columns.timestamp]
-    answers = table[columns.answer].cast(pl.Float64)
-    for name, at_us, answer, row in zip(ids, moments, answers, seen.iter_rows(named=True), strict=True):
+    for (name, answer), at_us, row in zip(answered, moments, seen.iter_rows(named=True), strict=True):
         if at_us is None:
             raise InvalidInput(f"prediction {name!r} has no {columns.timestamp!r}; every prediction has its moment", column=columns.timestamp)
-        good = _is_finite(answer)
         request = {column.partition("__")[2]: value for column, value in row.items()}
-        error = "" if good else "it was answered with nothing"
-        yield Prediction(name, endpoint.name, at_us, endpoint.model, number, "stable", 0, name, request, row, answer if good else None, 0, error)
+        error = "it was answered with nothing" if answer is None else ""
+        yield Prediction(name, endpoint.name, at_us, endpoint.model, number, "stable", 0, name, request, row, answer, 0, error)
 
 
 def _ids(table: pl.DataFrame, file: Path) -> list[str]:
@@ -131,8 +147,20 @@ def _ids(table: pl.DataFrame, file: Path) -> list[str]:
 
 
 def _labels(values: pl.Series, rows: Sequence[Prediction], now_us: Micros) -> list[Label]:
-    known = column_conversion.measured(values, what="the predictions")
-    return [Label(row.prediction_id, float(value), now_us) for row, value in zip(rows, known, strict=True) if _is_finite(value)]
+    known = zip(rows, _truths(values, "the predictions"), strict=True)
+    return [Label(row.prediction_id, value, now_us) for row, value in known if value is not None]
+
+
+def _truths(values: pl.Series, what: str) -> list[Any]:
+    """A column of labels: texts that are no numbers name classes; None where nothing is known."""
+    if values.dtype == pl.String:
+        cells = values.to_list()
+        try:
+            numbers = column_conversion.measured(values, what=what)
+        except InvalidInput:
+            return [cell or None for cell in cells]
+        return [float(number) if _is_finite(number) else None for number in numbers]
+    return [float(value) if _is_finite(value) else None for value in column_conversion.measured(values, what=what)]
 
 
 def _is_finite(value: Any) -> bool:

@@ -8,7 +8,7 @@ from rota.errors import Corrupt, NotFound
 from rota.manage.features.definitions import versions
 from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
-from rota.manage.signals import prediction_log
+from rota.manage.signals import prediction_log, typed_values
 from rota.ports.metadata import Metadata
 from rota.records.data import FeatureView
 from rota.records.dataset import DatasetVersion
@@ -46,7 +46,7 @@ def prediction_chain(repositories: Repositories, prediction_id: str) -> list[Lin
 
 
 def _prediction_link(prediction: Prediction) -> Link:
-    answer = "no answer" if prediction.answer is None else f"answered {prediction.answer:.4f}"
+    answer = "no answer" if prediction.answer is None else f"answered {typed_values.shown(prediction.answer)}"
     return Link(f"prediction:{prediction.prediction_id}", f"{answer} at {iso(prediction.at_us)} as {prediction.role}", plain(prediction))
 
 

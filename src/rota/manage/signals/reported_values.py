@@ -37,14 +37,7 @@ class ReportedRow:
     def any_value(self) -> Any:
         """The value as it was given: a number (a bool is 0 or 1), a text, a list or a mapping. Raises `InvalidInput` for null and infinite."""
         given = plain(self.given("value"))
-        if isinstance(given, Mapping | list | tuple):
-            return given
-        if isinstance(given, str):
-            try:
-                measured(given)
-            except InvalidInput:
-                return given
-        return self.value()
+        return given if isinstance(given, str | Mapping | list | tuple) else self.value()
 
     def weight(self) -> float:
         """How much the row counts: a finite number above 0."""

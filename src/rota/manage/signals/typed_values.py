@@ -16,6 +16,8 @@ MOST_CLASSES = 100
 """Classes up to which the probability of each is kept."""
 KEPT_CLASSES = 20
 """Beyond, the probabilities of so many likeliest ones are."""
+SHOWN, SHOWN_CHARS = 4, 80
+"""Numbers of a value, and characters of a text, that people are shown in a line."""
 _json = msgspec.json.Encoder(order="deterministic")
 
 
@@ -91,6 +93,20 @@ def of(rows: pl.DataFrame, noun: str) -> list[Any]:
         return rows[noun].to_list()
     names = list(columns(noun))
     return [joined(ValueColumns(*row)) for row in rows.select(names).iter_rows()]
+
+
+def shown(value: Any) -> str:
+    """A value for people, in a few characters: the class with its probability, the first of several numbers."""
+    if _is_number(value):
+        return f"{value:.4f}"
+    if isinstance(value, Mapping) and _is_class(value):
+        probability = value["probabilities"].get(value["class"])
+        return str(value["class"]) + (f" ({probability:.4f})" if probability is not None else "")
+    if isinstance(value, Mapping):
+        told = [f"{name} {each:.4f}" if _is_number(each) else f"{name} {each}" for name, each in list(value.items())[:SHOWN]]
+        return ", ".join(told) + (f", and {len(value) - SHOWN} more" if len(value) > SHOWN else "")
+    text = value if isinstance(value, str) else _json.encode(value).decode()
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
 
 
 def bounded(answer: Any) -> Any:
