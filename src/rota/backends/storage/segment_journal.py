@@ -132,7 +132,7 @@ class SegmentJournal:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             size = os.fstat(descriptor).st_size
-            if not _is_file(descriptor, path):
+            if not _is_same(os.fstat(descriptor), path):
                 return False
             if end > size and self._damage.get(path, "").startswith("it has"):  # what is left of it was read before it was cut short
                 self._set_apart(path)
@@ -197,7 +197,7 @@ class _Writer:
         self._segment_bytes = segment_bytes
         self._lock = threading.Lock()
         self._descriptor = -1
-        self._name = ""
+        self._name, self._path = "", self._folder
         self._size = 0
 
     def append(self, data: bytes, sync: bool) -> tuple[str, int]:
@@ -223,10 +223,10 @@ class _Writer:
 
     def _gone(self) -> str:
         """What somebody did to the open segment, so that nothing may be written there any more."""
-        written, path = os.fstat(self._descriptor), self._folder / self._name
+        written = os.fstat(self._descriptor)
         if written.st_size != self._size:
             return f"it had {self._size} bytes, and somebody changed it to {written.st_size} while it was written"
-        if written.st_nlink and _is_file(self._descriptor, path):
+        if written.st_nlink and _is_same(written, self._path):
             return ""
         return f"somebody removed or moved it while it was written, with {self._size} bytes of entries"
 
@@ -271,10 +271,10 @@ class _Writer:
             path = self._folder / self._name
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_file(descriptor, path):
+            if _is_same(os.fstat(descriptor), path):
                 break
             os.close(descriptor)  # another process took the still empty segment for an abandoned one and dropped it
-        self._descriptor, self._size = descriptor, 0
+        self._descriptor, self._size, self._path = descriptor, 0, path
         sync_directory(self._folder)
 
     def _leave(self) -> None:
@@ -393,14 +393,15 @@ def _drop_empty(path: Path) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             first = _Entries(descriptor, 0, os.fstat(descriptor).st_size, 1)
-            if _is_file(descriptor, path) and not first.payloads and not first.damaged:
+            if _is_same(os.fstat(descriptor), path) and not first.payloads and not first.damaged:
                 path.unlink()
         finally:
             os.close(descriptor)
 
 
-def _is_file(descriptor: int, path: Path) -> bool:
+def _is_same(opened: os.stat_result, path: Path) -> bool:
+    """Whether the file that was opened still lies there."""
     try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+        return os.path.samestat(opened, path.stat())
     except FileNotFoundError:
         return False
