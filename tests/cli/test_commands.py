@@ -285,6 +285,27 @@ def test_a_rollback_returns_to_the_champion_before_and_says_why(home):
         assert "complaints" in [entry.body.get("reason") for entry in platform.repositories.metadata.audit()]
 
 
+def test_a_rollout_is_listed_while_it_waits_and_held_and_obeys_its_verbs(home):
+    assert home.rota("deploy", "delay@1").exit_code == 0
+    (waiting,) = [each for each in json.loads(home.rota("rollout", "list", "--json").stdout) if each["id"] == "rollout.delay.1"]
+    assert waiting["state"] in ("waiting", "promoted")
+    with home.open() as platform:
+        batch = Batch()
+        batch.put(Rollout("rollout.delay.2", "delay", "delay", 2, 1, "canary", 1, NOON_US, held_us=NOON_US, missing="error rate: 4 of about 90 rows"))
+        platform.repositories.metadata.commit(batch)
+        platform.repositories.runs.submit(Run("rollout.delay.2", "rollout", "delay", {"model": "delay", "number": 2, "endpoint": "delay"}, NOON_US))
+    assert "canary, held" in home.rota("rollout", "list").stdout
+    shown = home.rota("rollout", "show", "rollout.delay.2").stdout
+    assert "held undecided since" in shown
+    assert "error rate: 4 of about 90 rows" in shown
+    refused = home.rota("rollout", "undo", "rollout.delay.2", "--reason", "r")
+    assert "undo is for one that is promoted; this one can promote, abort, pause, resume" in refused.stderr
+    refused = home.rota("rollout", "promote", "rollout.delay.2", "--reason", "r")
+    assert "needs an approved version" in refused.stderr
+    assert "goes on" in home.rota("rollout", "resume", "rollout.delay.2").stdout
+    assert json.loads(home.rota("rollout", "abort", "rollout.delay.2", "--reason", "r", "--json").stdout)["commands"][-1]["verb"] == "abort"
+
+
 @pytest.mark.parametrize("words", ["runs list --experiment trees", "runs search", "models list", "monitor alerts --limit 1"])
 @pytest.mark.parametrize("json", [False, True])
 def test_a_list_that_was_cut_off_says_so_beside_its_answer(home, words, json):

@@ -10,7 +10,9 @@ from rota.records.record import Record, check_name
 from rota.records.time import Micros, micros
 
 Role = Literal["stable", "canary", "shadow"]
-RolloutState = Literal["shadow", "canary", "promoted", "rolled_back"]
+RolloutState = Literal["waiting", "shadow", "canary", "promoted", "rolled_back"]
+RolloutPhase = Literal["waiting", "progressing", "paused", "held", "promoted", "rolled_back"]
+OnInconclusive = Literal["hold", "promote", "roll_back"]
 
 
 class Analysis(Record, frozen=True):
@@ -31,9 +33,13 @@ class Analysis(Record, frozen=True):
 class Canary(Record, frozen=True):
     """Progressive delivery: shadow first, then growing shares of traffic, each held and judged before the next.
 
-    `steps` are percent of traffic, none deliver at once; `shadow` is how long the candidate only mirrors (0s: not at all); an
-    inconclusive judgement extends a hold up to `patience` holds, then rolls back. Without an `analysis` a step passes once the
-    candidate answered a request.
+    `steps` are percent of traffic, none deliver at once; `shadow` is how long the candidate only mirrors (0s: not at all). Without an
+    `analysis` a step passes once the candidate answered a request.
+
+    What the data cannot decide yet is no verdict: the step is held on and judged again. After `max_duration` since the start, pauses left
+    out, `on_inconclusive` says what becomes of a candidate that is still undecided: "hold" keeps the split, raises an alert that says what
+    is missing, and goes on looking; "promote" delivers it; "roll_back" takes it back. `max_duration` "" is six times what the stages
+    take together, two days at least. `patience` is the older word: an undecided step is held so many times more, then rolled back.
     """
 
     steps: Sequence[int] = (5, 25, 50)
@@ -41,12 +47,14 @@ class Canary(Record, frozen=True):
     shadow: str = "0s"
     analysis: Sequence[Analysis] = ()
     unit: str = ""
-    patience: int = 5
+    patience: int | None = None
+    on_inconclusive: OnInconclusive = "hold"
+    max_duration: str = ""
 
     def __post_init__(self) -> None:
         for field in ("steps", "analysis"):
             msgspec.structs.force_setattr(self, field, tuple(getattr(self, field)))
-        micros(self.hold), micros(self.shadow)
+        micros(self.hold), micros(self.shadow), micros(self.max_duration or "0s")
         if list(self.steps) != sorted(set(self.steps)) or any(not 0 < step < 100 for step in self.steps):
             raise InvalidInput(f"canary steps {list(self.steps)} must grow and lie between 1 and 99 percent", steps=list(self.steps))
 
@@ -113,7 +121,7 @@ class OutOfService(Record, frozen=True):
     reason: str = ""
 
 
-RolloutVerb = Literal["pause", "resume", "abort"]
+RolloutVerb = Literal["promote", "abort", "pause", "resume"]
 
 
 class RolloutCommand(Record, frozen=True):
@@ -126,7 +134,11 @@ class RolloutCommand(Record, frozen=True):
 
 
 class Rollout(Record, frozen=True):
-    """The progressive delivery of one version; `history` holds each judged step, `commands` what people asked of it, in order."""
+    """The progressive delivery of one version; `history` holds each judged step, `commands` what people asked of it, in order.
+
+    `strategy` is the one that it began with (None: begun by an older release, which read the endpoint's each time); `held_us` is since when
+    it is held because its time is over and the data have not decided; `missing` is what the last judgement still waits for.
+    """
 
     id: str
     endpoint: str
@@ -140,6 +152,16 @@ class Rollout(Record, frozen=True):
     reason: str = ""
     history: tuple[Mapping[str, Any], ...] = ()
     commands: tuple[RolloutCommand, ...] = ()
+    strategy: Canary | None = None
+    held_us: Micros | None = None
+    missing: str = ""
+
+    @property
+    def phase(self) -> RolloutPhase:
+        """Where it stands for those who may ask something of it; see `rota.deploy.rollout_states`."""
+        if self.state in ("waiting", "promoted", "rolled_back"):
+            return self.state
+        return "paused" if self.paused else "held" if self.held_us is not None else "progressing"
 
     @property
     def paused(self) -> RolloutCommand | None:

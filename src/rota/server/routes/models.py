@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from rota.deploy.releases import current_release
+from rota.deploy.waiting import waiting
 from rota.errors import NotFound
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.manage.governance import alias_moves, readiness, version_comparison
@@ -224,10 +225,12 @@ def endpoint(request: Request, name: str) -> dict[str, object]:
 
 @router.get("/v1/rollouts", dependencies=needs("model.read"))
 def rollouts(request: Request, response: Response, endpoint: str = "", after: str = "", limit: Number = 1_000) -> list[object]:
-    """A page of rollouts, newest first."""
+    """A page of rollouts, newest first; on the first page those that wait for their turn before all others."""
     where = {"endpoint": endpoint} if endpoint else None
-    metadata = platform_of(request).repositories.metadata
-    return paged(response, metadata.page(Rollout, where, order="-started_us", after=after, limit=limit))
+    r = platform_of(request).repositories
+    page = r.metadata.page(Rollout, where, order="-started_us", after=after, limit=limit)
+    first = [] if after else waiting(r.metadata, r.runs, endpoint)
+    return paged(response, filters.Page([*first, *page.items], page.next))
 
 
 async def _move(request: Request, model: str, alias: str) -> object:
