@@ -43,6 +43,8 @@ from rota.records.time import HOUR_US, Micros, iso
 
 logger = logging.getLogger("rota.deploy")
 
+STRATEGY = "strategy"
+"""Who pauses a rollout at a step that waits for a person."""
 KEPT_LOOKS = 20
 """Looks at an undecided stage that are kept whole in its rollout."""
 
@@ -209,17 +211,23 @@ class RolloutWorkflow:
         routes = [_route(champion, "stable", 100 - weight)]
         if weight:
             routes.append(_route(version, "canary", weight))
-        routes.append(_route(version, "shadow", 0))
-        release = self._release(work, endpoint, tuple(routes))
+        if stage.is_mirrored:
+            routes.append(_route(version, "shadow", 0))
+        before = current_release(self.repositories.metadata, endpoint.name)
+        is_there = before is not None and before.rollout == work.run.id and before.routes == tuple(routes)
+        release = before if before is not None and is_there else self._release(work, endpoint, tuple(routes))
         rollout = self._rollout(work)
-        work.batch.put(msgspec.structs.replace(rollout, state=stage.state, step=stage.number), replacing=rollout)
+        commands = rollout.commands
+        if stage.waits:
+            commands += (RolloutCommand("pause", STRATEGY, f"step {stage.number} waits until somebody resumes", work.now_us),)
+        work.batch.put(msgspec.structs.replace(rollout, state=stage.state, step=stage.number, commands=commands), replacing=rollout)
         _announce(work, endpoint, stage.state, f"version {version.number} gets {weight} % of the traffic")
         return {"at_us": work.now_us, "release": plain(release)}
 
     def _judge(self, work: StepWork, *, endpoint: Endpoint, stage: Stage, seen: Mapping[str, Any], commands: TakenCommands) -> dict[str, Any]:
         """Judge a stage; while prediction processes do not serve it, nothing that the log holds can speak for it, only against it."""
         rollout = self._rollout(work)
-        verdicts = judge.examine(self.repositories, endpoint, rollout, now_us=work.now_us)
+        verdicts = self._verdicts(endpoint, rollout, stage, now_us=work.now_us)
         if not seen["converged"]:
             verdicts.append(_unconverged(seen, self.prediction_processes))
         outcome, reason = combined(verdicts)
@@ -232,6 +240,12 @@ class RolloutWorkflow:
         undecided_us = work.now_us - max(rollout.started_us, commands.renewed_us) - commands.paused_us
         is_over = rollout.held_us is None and undecided_us >= delivery_stages.longest_us(endpoint.rollout)
         return {"outcome": outcome, "reason": reason, "at_us": work.now_us, "is_over": is_over, "was_held": rollout.held_us is not None}
+
+    def _verdicts(self, endpoint: Endpoint, rollout: Rollout, stage: Stage, *, now_us: Micros) -> list[CheckResult]:
+        if not stage.is_judged:
+            return [CheckResult("hold", "pass", "held as long as its step says; nothing is judged in it")]
+        strategy = msgspec.structs.replace(endpoint.rollout, analysis=stage.analyses or endpoint.rollout.analysis)
+        return judge.examine(self.repositories, msgspec.structs.replace(endpoint, rollout=strategy), rollout, now_us=now_us)
 
     def _promote(self, context: Context, endpoint: Endpoint, version: ModelVersion, reason: str) -> dict[str, Any]:
         def work_(work: StepWork) -> dict[str, Any]:

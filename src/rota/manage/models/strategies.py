@@ -11,7 +11,7 @@ from rota.manage.models import delivery_stages
 from rota.manage.models.registered_models import endpoints
 from rota.ports.metadata import Metadata
 from rota.problems import registry
-from rota.records.release import Analysis, Canary
+from rota.records.release import Analysis, Canary, DeliveryStep
 from rota.records.run import Problem
 from rota.records.time import HOUR_US, micros
 from rota.stats import sequential
@@ -54,7 +54,7 @@ def faults(strategy: Canary, problem: Problem | None, *, at_once: bool = False) 
     found += _end_faults(strategy)
     if found:
         return found
-    if not delivery_stages.stages(strategy):
+    if not any(stage.is_judged for stage in delivery_stages.stages(strategy)):
         asked = [analysis.kind for analysis in strategy.analysis]
         return [f"analysis {asked} is never asked: there are no steps and no shadow; add a step, or leave the analysis out"] * bool(
             asked and not at_once
@@ -86,8 +86,18 @@ def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None) -
 
 
 def _duration_faults(strategy: Canary) -> Iterator[str]:
-    if strategy.steps and micros(strategy.hold) < 1 and strategy.analysis:
+    short = any(not isinstance(step, DeliveryStep) for step in strategy.steps)
+    if short and micros(strategy.hold) < 1 and strategy.analysis:
         yield f"hold = {strategy.hold!r}: each step would be judged before it had any traffic"
+    elif any(stage.is_judged and not stage.hold_us and not stage.waits for stage in delivery_stages.stages(strategy)):
+        yield 'an analysis step has no pause before it: it would be judged before it had any traffic; write pause("30m"), analysis()'
+    if strategy.strategy == "canary":
+        return
+    if strategy.steps:
+        there = ", ".join(map(str, strategy.steps))
+        yield f"strategy = {strategy.strategy!r} has no steps, and {there} are there; leave them out, or deliver as a canary"
+    if not micros(strategy.shadow):
+        yield f"strategy = {strategy.strategy!r} mirrors the candidate for shadow = {strategy.shadow!r}; give it some time"
 
 
 def _end_faults(strategy: Canary) -> Iterator[str]:
