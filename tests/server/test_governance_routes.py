@@ -143,6 +143,13 @@ def test_a_rollout_under_way_is_paused_resumed_and_aborted_by_the_operator(platf
     assert good(people["olga"].post(f"{path}/abort", {"reason": "enough"}))["commands"][-1]["actor"] == "olga"
 
 
+def test_a_plan_is_read_by_whoever_may_read_models(people):
+    found = good(people["anna"].get("/v1/endpoints/delay/rollout-plan"))
+    assert (found["endpoint"], found["decides"]) == ("delay", True)
+    assert good(people["anna"].get("/v1/endpoints/delay/rollout-plan?model=delay@1"))["needs"] == []
+    assert people["anna"].get("/v1/endpoints/nix/rollout-plan").status == 404
+
+
 def test_a_rollout_that_ended_is_retried_and_a_promotion_undone_by_the_operator(platform, people):
     batch = Batch()
     batch.put(Rollout("rollout.delay.1", "delay", "delay", 1, 0, "rolled_back", 1, NOON_US, NOON_US, "more errors"))

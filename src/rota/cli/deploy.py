@@ -1,17 +1,18 @@
 """Process 4 on the command line: deliver a version, watch its rollout, go back."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from rota.cli import lists, show
 from rota.cli.opening import opened
-from rota.deploy import rollout_states
+from rota.deploy import rollout_plan, rollout_states
 from rota.manage.models import model_versions
 from rota.records import check
 from rota.records.release import Rollout
 
-HELP = """Progressive deliveries and their verdicts: list, show, promote, abort, pause, resume, retry, undo.
+HELP = """Rollouts and their verdicts: plan, list, show, promote, abort, pause, resume, retry, undo.
 
 What each verb does in each state; a verb is refused in a state that is not named:
 
@@ -145,6 +146,54 @@ def _command(ctx: typer.Context, rollout: str, verb: str, reason: str, *, as_jso
 _TOLD = {"promote": "is being promoted", "abort": "is being aborted", "resume": "goes on", "undo": "replaced", "retry": "is delivered again"}
 
 
+@rollout.command()
+def plan(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help="A model, or a version with the delivery that its reviewer chose.")],
+    endpoint: Annotated[str, typer.Argument(help="Name of the endpoint.")],
+    json: show.Json = False,
+) -> None:
+    """Tell how long a rollout takes to decide, by the endpoint's traffic and labels of the last days.
+
+    Exits with 1 when it would be undecided when its time is over, and says what would decide.
+
+    Example: rota rollout plan flight-delay flight-delay
+    """
+    with opened(ctx, "model.read") as platform:
+        found = platform.deliveries.plan(model, endpoint)
+    if json:
+        show.write_json(rollout_plan.as_plain(found))
+    else:
+        _print_plan(found)
+    if not found.decides:
+        raise typer.Exit(1)
+
+
+def _print_plan(found: rollout_plan.RolloutPlan) -> None:
+    seen = found.traffic
+    labels = f"{seen.labelled:.0%}, nine in ten after {rollout_plan.duration(seen.label_delay_hours)}" if seen.labelled else "none"
+    facts = {
+        "endpoint": found.endpoint,
+        "traffic": f"{seen.rows_an_hour:,.1f} predictions an hour in the last {seen.days:.1f} days, {seen.error_rate:.2%} failed",
+        "labels": labels,
+    }
+    show.facts(facts, as_json=False)
+    print()
+    columns: dict[str, Callable[[rollout_plan.Need], object]] = {
+        "stage": lambda n: n.stage,
+        "analysis": lambda n: n.analysis,
+        "counts": lambda n: n.counted,
+        "an hour": lambda n: f"{n.an_hour:,.1f}",
+        "an equal one passes at": lambda n: f"{n.clears:,}" if n.clears else "never",
+        "a bad one is found at": lambda n: f"{n.finds:,}" if n.finds else "",
+        "takes": lambda n: f"{'at least ' if n.is_least else ''}{rollout_plan.duration(n.hours)}",
+        "note": lambda n: n.note,
+    }
+    show.listing(found.needs, columns, as_json=False, empty="nothing is judged: no analysis is declared, a step passes once the candidate answered")
+    print()
+    print(rollout_plan.told(found))
+
+
 @rollout.command("show")
 def show_(ctx: typer.Context, rollout: RolloutId, json: show.Json = False) -> None:
     """Show a rollout: each judged step with the figures of its verdicts.
@@ -167,8 +216,9 @@ def show_(ctx: typer.Context, rollout: RolloutId, json: show.Json = False) -> No
         "ended": show.when(found.ended_us),
         "reason": found.reason,
         "still needed": found.missing,
+        "expected": str(found.plan.get("message", "")),
     }
-    show.facts({name: value for name, value in named.items() if value or name != "still needed"}, as_json=json, record=found)
+    show.facts({name: value for name, value in named.items() if value or name not in ("still needed", "expected")}, as_json=json, record=found)
     if json:
         return
     print()

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from rota.deploy import releases, rollout_commands, rollout_states, withdrawal
-from rota.errors import NotFound, Refused
+from rota.deploy import releases, rollout_commands, rollout_plan, rollout_states, withdrawal
+from rota.deploy.rollout_plan import RolloutPlan
+from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.governance import readiness
-from rota.manage.models import model_versions, out_of_service, registered_models
+from rota.manage.models import model_versions, out_of_service, registered_models, strategies
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
@@ -63,6 +64,26 @@ class Deliveries:
         found = rollout_commands.give(self.repositories, rollout, wanted, actor=actor, reason=reason)
         return Asked(rollout, rollout_states.state_of(self.repositories.metadata, found), found)
 
+    def plan(self, model: str, endpoint: str) -> RolloutPlan:
+        """How long a rollout to an endpoint takes to decide, by the traffic that it has: of a model by the endpoint's strategy, of one of its
+        versions ("MODEL@VERSION") by the one that its reviewer chose."""
+        metadata, now_us = self.repositories.metadata, self.repositories.clock.now_us()
+        found = self._endpoint(endpoint)
+        strategy, name = found.rollout, model
+        if "@" in model:
+            version = model_versions.resolve(metadata, model)
+            chosen = readiness.readiness(metadata, version, now_us=now_us).delivery
+            strategy, name = strategies.chosen(strategy, chosen), version.model
+        if name != found.model:
+            raise InvalidInput(f"endpoint {endpoint!r} predicts with {found.model!r}, not with {name!r}", endpoint=endpoint, model=name)
+        return rollout_plan.of_endpoint(self.repositories, msgspec.structs.replace(found, rollout=strategy), now_us=now_us)
+
+    def _endpoint(self, name: str) -> Endpoint:
+        found = self.repositories.metadata.get(Endpoint, name)
+        if found is None:
+            raise NotFound(f"there is no endpoint {name!r}; `rota endpoints list` shows them", endpoint=name)
+        return found
+
     def _retry(self, rollout: str, *, actor: str, reason: str) -> Run:
         """Deliver the version of a rollout that ended once more, with the strategy of today, as a rollout of its own."""
         r = self.repositories
@@ -86,12 +107,8 @@ class Deliveries:
 
     def roll_back(self, endpoint: str, *, actor: str, reason: str) -> Release:
         """Return an endpoint at once to its previous champion; see `releases.roll_back`."""
-        metadata = self.repositories.metadata
-        found = metadata.get(Endpoint, endpoint)
-        if found is None:
-            raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
         now_us = self.repositories.clock.now_us()
-        return releases.roll_back(metadata, found, actor=actor, reason=reason, now_us=now_us)
+        return releases.roll_back(self.repositories.metadata, self._endpoint(endpoint), actor=actor, reason=reason, now_us=now_us)
 
 
 def rollout_run(endpoint: Endpoint, version: ModelVersion, *, now_us: Micros, trigger: str = "", delivery: Mapping[str, Any] | None = None) -> Run:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from rota.deploy import judge, rollout_commands, turns, undecided
+from rota.deploy import judge, rollout_commands, rollout_plan, turns, undecided
 from rota.deploy.releases import await_convergence, current_release, next_release
 from rota.deploy.rollout_commands import TakenCommands
 from rota.durable.workflow import Context, StepWork
@@ -130,10 +130,12 @@ class RolloutWorkflow:
         stages = delivery_stages.stages(endpoint.rollout) if champion else []
         first = stages[0].state if stages else "canary"
         strategy = endpoint.rollout
-        work.batch.put(Rollout(work.run.id, endpoint.name, version.model, version.number, number, first, 0, work.now_us, strategy=strategy))
+        plan = rollout_plan.of_endpoint(self.repositories, endpoint, now_us=work.now_us) if stages else None
+        rollout = Rollout(work.run.id, endpoint.name, version.model, version.number, number, first, 0, work.now_us, strategy=strategy)
+        work.batch.put(msgspec.structs.replace(rollout, plan=rollout_plan.as_plain(plan) if plan else {}))
         work.used(f"model_version:{version.id}", *(readiness.approval_node(approval) for approval in released.approvals))
         work.made(f"rollout:{work.run.id}")
-        _announce(work, endpoint, first, f"version {version.number} begins")
+        _announce(work, endpoint, first, f"version {version.number} begins{f'; {rollout_plan.told(plan)}' if plan else ''}")
         return {"champion": number, "strategy": plain(strategy)}
 
     def _stage(self, commands: TakenCommands, endpoint: Endpoint, version: ModelVersion, stage: Stage) -> End | None:

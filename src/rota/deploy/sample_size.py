@@ -7,6 +7,7 @@ decided by then with probability POWER at least; `benchmarks/rollouts/plan.py` h
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from statistics import NormalDist
 
 from rota.deploy.decision_rules import ALPHA, SLICES_TUNED_FOR, SLOW, judged_errors, judged_slow
@@ -20,6 +21,7 @@ MOST = 1_000_000_000
 """Rows beyond which an analysis never decides."""
 
 
+@lru_cache(maxsize=1_024)
 def to_clear_errors(analysis: Analysis, *, rate: float, times: float) -> int | None:
     """Predictions of a candidate that fails as often as the stable version, share `rate` of it, until it passes; None: never.
 
@@ -28,12 +30,14 @@ def to_clear_errors(analysis: Analysis, *, rate: float, times: float) -> int | N
     return _least(lambda rows: _errors(analysis, rows, rate, rate, times, unfavourable=1) == "pass")
 
 
+@lru_cache(maxsize=1_024)
 def to_find_errors(analysis: Analysis, *, rate: float, times: float, factor: float = 2.0) -> int | None:
     """Predictions of a candidate that fails `factor` times as often as is allowed, until it fails its analysis; None: never."""
     bad = min(1.0, factor * max(analysis.ratio * rate + analysis.bound, rate))
     return _least(lambda rows: _errors(analysis, rows, bad, rate, times, unfavourable=-1) == "fail")
 
 
+@lru_cache(maxsize=1_024)
 def to_clear_latency(*, slow: float, times: float) -> int | None:
     """Answers of a candidate that is as quick as the stable version until it passes; None: never.
 
@@ -42,11 +46,13 @@ def to_clear_latency(*, slow: float, times: float) -> int | None:
     return _least(lambda rows: judged_slow([_counts(rows, slow, SLOW, times, unfavourable=1)]) == "pass")
 
 
+@lru_cache(maxsize=1_024)
 def to_find_latency(*, slow: float, times: float) -> int | None:
     """Answers of a candidate of which the share `slow` takes longer than is allowed, until it fails its analysis; None: never."""
     return _least(lambda rows: judged_slow([_counts(rows, slow, SLOW, times, unfavourable=-1)]) == "fail")
 
 
+@lru_cache(maxsize=1_024)
 def to_clear_loss(analysis: Analysis, *, spread: float) -> int | None:
     """Hours with labels until a candidate passes that is as good as the stable version; `spread` is the standard deviation of the differences."""
     z = NormalDist().inv_cdf(POWER)

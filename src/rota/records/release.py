@@ -166,7 +166,8 @@ class Rollout(Record, frozen=True):
     """The progressive delivery of one version; `history` holds each judged step, `commands` what people asked of it, in order.
 
     `strategy` is the one that it began with (None: begun by an older release, which read the endpoint's each time); `held_us` is since when
-    it is held because its time is over and the data have not decided; `missing` is what the last judgement still waits for.
+    it is held because its time is over and the data have not decided; `missing` is what the last judgement still waits for;
+    `plan` is what its start expected it to take.
     """
 
     id: str
@@ -184,6 +185,7 @@ class Rollout(Record, frozen=True):
     strategy: Canary | None = None
     held_us: Micros | None = None
     missing: str = ""
+    plan: Mapping[str, Any] = {}
 
     @property
     def phase(self) -> RolloutPhase:

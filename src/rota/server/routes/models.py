@@ -6,6 +6,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from rota.deploy import rollout_plan
 from rota.deploy.releases import current_release
 from rota.deploy.waiting import waiting
 from rota.errors import NotFound
@@ -221,6 +222,14 @@ def endpoint(request: Request, name: str) -> dict[str, object]:
     if found is None:
         raise NotFound(f"there is no endpoint {name!r}; known are {[e.name for e in metadata.find(Endpoint)]}", endpoint=name)
     return {"endpoint": plain(found), "release": plain(current_release(metadata, name))}
+
+
+@router.get("/v1/endpoints/{name}/rollout-plan", dependencies=needs("model.read"))
+def rollout_plan_of(request: Request, name: str, model: str = "") -> dict[str, object]:
+    """How long a rollout to the endpoint takes to decide, by its traffic and labels of the last days; of `model`, or of a version "MODEL@VERSION"."""
+    platform = platform_of(request)
+    found = platform.repositories.metadata.get(Endpoint, name)
+    return rollout_plan.as_plain(platform.deliveries.plan(model or (found.model if found is not None else ""), name))
 
 
 @router.get("/v1/rollouts", dependencies=needs("model.read"))
