@@ -13,7 +13,8 @@ import argparse
 import numpy as np
 import polars as pl
 
-from rota.deploy.judge import judged_errors, judged_latency
+from rota.deploy.decision_rules import judged_errors
+from rota.deploy.judge import judged_latency
 from rota.records.release import error_rate, latency_p95
 from rota.stats.count_evidence import ArmCounts
 

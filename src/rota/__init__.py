@@ -57,9 +57,15 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.project import UseCase as UseCase
     from rota.records.release import Canary as Canary
     from rota.records.release import Endpoint as Endpoint
+    from rota.records.release import analysis as analysis
+    from rota.records.release import blue_green as blue_green
     from rota.records.release import error_rate as error_rate
     from rota.records.release import latency_p95 as latency_p95
     from rota.records.release import metric as metric
+    from rota.records.release import pause as pause
+    from rota.records.release import set_mirror as set_mirror
+    from rota.records.release import set_weight as set_weight
+    from rota.records.release import shadow as shadow
     from rota.records.run import RetryPolicy as RetryPolicy
     from rota.records.run import TrainingPipeline as TrainingPipeline
     from rota.records.run import at_least as at_least
@@ -127,7 +133,13 @@ _HOMES: Mapping[str, str] = {
     "count": "rota.records.data",
     "current_run": "rota.develop.tracking",
     "cron": "rota.records.run",
+    "analysis": "rota.records.release",
+    "blue_green": "rota.records.release",
     "error_rate": "rota.records.release",
+    "pause": "rota.records.release",
+    "set_mirror": "rota.records.release",
+    "set_weight": "rota.records.release",
+    "shadow": "rota.records.release",
     "latency_p95": "rota.records.release",
     "load": "rota.programs",
     "mean": "rota.records.data",

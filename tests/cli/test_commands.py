@@ -6,13 +6,14 @@ import re
 import sqlite3
 from contextlib import closing
 
+import msgspec
 import polars as pl
 import pytest
 
 from rota.cli.app import ENTRIES, load
 from rota.ports.metadata import Batch
 from rota.records.model import Alias
-from rota.records.release import Rollout
+from rota.records.release import Canary, Endpoint, Rollout, error_rate
 from rota.records.run import Run, RunQuery
 from rota.testing.story import NOON_US, alert, version
 
@@ -283,6 +284,41 @@ def test_a_rollback_returns_to_the_champion_before_and_says_why(home):
     with home.open() as platform:
         assert platform.repositories.metadata.get(Alias, "delay", "champion").number == 1
         assert "complaints" in [entry.body.get("reason") for entry in platform.repositories.metadata.audit()]
+
+
+def test_a_rollout_is_listed_while_it_waits_and_held_and_obeys_its_verbs(home):
+    assert home.rota("deploy", "delay@1").exit_code == 0
+    (waiting,) = [each for each in json.loads(home.rota("rollout", "list", "--json").stdout) if each["id"] == "rollout.delay.1"]
+    assert waiting["state"] in ("waiting", "promoted")
+    with home.open() as platform:
+        batch = Batch()
+        batch.put(Rollout("rollout.delay.2", "delay", "delay", 2, 1, "canary", 1, NOON_US, held_us=NOON_US, missing="error rate: 4 of about 90 rows"))
+        platform.repositories.metadata.commit(batch)
+        platform.repositories.runs.submit(Run("rollout.delay.2", "rollout", "delay", {"model": "delay", "number": 2, "endpoint": "delay"}, NOON_US))
+    assert "canary, held" in home.rota("rollout", "list").stdout
+    shown = home.rota("rollout", "show", "rollout.delay.2").stdout
+    assert "held undecided since" in shown
+    assert "error rate: 4 of about 90 rows" in shown
+    refused = home.rota("rollout", "undo", "rollout.delay.2", "--reason", "r")
+    assert "undo is for one that is promoted; this one can promote, abort, pause, resume" in refused.stderr
+    refused = home.rota("rollout", "promote", "rollout.delay.2", "--reason", "r")
+    assert "needs an approved version" in refused.stderr
+    assert "goes on" in home.rota("rollout", "resume", "rollout.delay.2").stdout
+    assert json.loads(home.rota("rollout", "abort", "rollout.delay.2", "--reason", "r", "--json").stdout)["commands"][-1]["verb"] == "abort"
+
+
+def test_a_plan_says_how_long_a_rollout_takes_and_exits_with_1_where_it_does_not_decide(home):
+    with home.open() as platform:
+        strategy = Canary(steps=[50], analysis=[error_rate(margin=0.01)])
+        batch = Batch()
+        batch.put(msgspec.structs.replace(platform.repositories.metadata.get(Endpoint, "delay"), rollout=strategy))
+        platform.repositories.metadata.commit(batch)
+    result = home.rota("rollout", "plan", "delay@1", "delay", "--json")
+    found = json.loads(result.stdout)
+    assert (found["decides"], [each["analysis"] for each in found["needs"]], result.exit_code) == (False, ["error_rate"], 1)
+    shown = home.rota("rollout", "plan", "delay", "delay")
+    assert "undecided when its 48.0 h are over" in " ".join(shown.stdout.split())
+    assert "there is no endpoint 'nix'" in home.rota("rollout", "plan", "delay", "nix").stderr
 
 
 @pytest.mark.parametrize("words", ["runs list --experiment trees", "runs search", "models list", "monitor alerts --limit 1"])

@@ -101,10 +101,10 @@ def test_a_process_that_refuses_the_candidate_rolls_it_back_at_once(place):
 
 
 def test_a_rollout_that_breaks_leaves_no_traffic_with_the_candidate(place):
-    place.start()
-    place.work()
     broken = Canary(shadow="1h", steps=[10, 50], hold="2h", analysis=[metric("roc_auc", margin=0.1)])
     place.store(Endpoint("delay", "delay", broken))
+    place.start()
+    place.work()
     place.work(1)
     assert place.rollout().state == "rolled_back"
     assert "the rollout broke: InvalidInput" in place.rollout().reason

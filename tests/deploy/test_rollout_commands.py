@@ -105,7 +105,7 @@ def test_a_wake_up_that_was_lost_is_made_up_for_when_the_hold_ends_or_somebody_a
 @pytest.mark.parametrize(
     ("verb", "reason", "error", "why"),
     [
-        ("promote", "r", InvalidInput, "it can pause, resume, abort"),
+        ("promote", " ", InvalidInput, "no reason"),
         ("abort", " ", InvalidInput, "no reason"),
         ("pause", "", InvalidInput, "no reason"),
         ("resume", "", Refused, "is not paused"),

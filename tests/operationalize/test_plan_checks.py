@@ -97,8 +97,8 @@ NEVER = [
     ('pipeline(dataset=dataset(window="7d", split=rota.TimeSplit(test="7d")))', r"test='7d'\) of window = '7d' leaves no rows for training"),
     ('pipeline(dataset=dataset(split=rota.TimeSplit(test="0s")))', r"leaves no rows for the test"),
     ('rota.Dataset("late", dataset(split=rota.GroupSplit(by="tail")))', r"split by 'tail', which is no field"),
-    ("endpoint(analysis=LOSS)", r"at least 30 hours with labels, but hold = '30m' with patience = 5 gives up after 3 hours"),
-    ('endpoint(shadow="2h", hold="9d", analysis=LOSS)', r"shadow = '2h' with patience = 5 gives up after 12 hours"),
+    ("endpoint(patience=5, analysis=LOSS)", r"at least 30 hours with labels, but hold = '30m' with patience = 5 gives up after 3 hours"),
+    ('endpoint(shadow="2h", hold="9d", patience=5, analysis=LOSS)', r"shadow = '2h' with patience = 5 gives up after 12 hours"),
     ("endpoint(steps=[], analysis=LOSS)", r"is never asked: there are no steps and no shadow"),
     (
         'endpoint(shadow="2d", analysis=[rota.metric("roc_auc", margin=0.1)])',
@@ -111,6 +111,16 @@ NEVER = [
     ("endpoint(analysis=[rota.latency_p95(ratio=0)])", r"ratio = 0 must be positive"),
     ('endpoint(hold="0s", analysis=[rota.latency_p95()])', r"judged before it had any traffic"),
     ("endpoint(patience=-1)", r"patience = -1"),
+    ('endpoint(patience=2, max_duration="1d")', r"patience = 2 rolls back .* leave patience out"),
+    ('endpoint(patience=2, on_inconclusive="promote")', r"patience = 2 rolls back .* leave patience out"),
+    ('endpoint(max_duration="1h")', r"max_duration = '1h' is over before its stages are"),
+    ('endpoint(max_duration="soon")', r"duration 'soon' is not a number and a unit"),
+    ('endpoint(on_inconclusive="wait")', r"on_inconclusive: invalid enum value 'wait'"),
+    (
+        'endpoint(max_duration="20h", on_inconclusive="roll_back", analysis=LOSS)',
+        r"max_duration = '20h' gives up after 20 hours, so every version would be rolled back",
+    ),
+    ('endpoint(max_duration="20h", on_inconclusive="promote", analysis=LOSS)', r"so every version would be promoted unjudged"),
     ("rota.Monitor(endpoint(), reference_days=20)", r"reference_days = 20 could never judge drift"),
     ("rota.Monitor(endpoint(), gap_days=-1)", r"gap_days = -1"),
     ('rota.Monitor(endpoint(), schedule="0 3 31 2 *")', r"schedule: cron expression"),
@@ -122,7 +132,7 @@ NEVER = [
     ('pipeline(gates=[rota.at_least("roc_auc", "0.5")])', r"gates\[0\].bound: expected `float`, got `str`"),
     ('pipeline(gates=[rota.per_slice("origin", "roc_auc", 0.5, min_rows="many")])', r"gates\[0\].min_rows: expected `int`, got `str`"),
     ('pipeline(dataset=dataset(split="7d"))', r"dataset.split: expected `object`, got `str`"),
-    ("endpoint(patience=2.5)", r"rollout.patience: expected `int`, got `float`"),
+    ("endpoint(patience=2.5)", r"rollout.patience: expected `int | null`, got `float`"),
     ('endpoint(analysis=["error_rate"])', r"rollout.analysis\[0\]: expected `object`, got `str`"),
     ('rota.ReleasePolicy("late", "auto")', r"level: invalid enum value 'auto'"),
     ('pipeline(gates=rota.at_least("roc_auc", 0.5))', r"project.py', line 22, cannot be imported: TypeError: 'Gate' object is not iterable"),
@@ -195,7 +205,8 @@ def test_a_module_that_the_release_does_not_hold_is_refused(tmp_path):
 def test_a_delivery_that_could_only_be_rolled_back_is_no_choice():
     endpoint = Canary(shadow="2d", analysis=[metric("log_loss", margin=0.01)])
     assert strategies.faults(endpoint, "classification") == []
-    quick = strategies.chosen(endpoint, Canary(steps=[50], hold="1h"))
+    assert strategies.faults(strategies.chosen(endpoint, Canary(steps=[50], hold="1h")), None) == [], "it waits for its hours"
+    quick = strategies.chosen(endpoint, Canary(steps=[50], hold="1h", patience=5))
     assert "gives up after 6 hours" in strategies.faults(quick, None)[0]
     assert strategies.faults(strategies.chosen(endpoint, Canary(steps=[])), None, at_once=True) == []
 

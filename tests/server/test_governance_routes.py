@@ -134,13 +134,35 @@ def test_a_rollout_under_way_is_paused_resumed_and_aborted_by_the_operator(platf
     platform.repositories.runs.submit(Run("rollout.delay.2", "rollout", "delay", {}, NOON_US))
     path = "/v1/rollouts/rollout.delay.2"
     assert people["anna"].post(f"{path}/abort", {"reason": "r"}).status == 403
-    assert people["olga"].post(f"{path}/promote", {"reason": "r"}).status in {404, 422}
+    assert people["olga"].post(f"{path}/dance", {"reason": "r"}).status in {404, 422}
     assert people["olga"].post(f"{path}/resume", {}).status == 403
     assert people["olga"].post("/v1/rollouts/none/abort", {"reason": "r"}).status == 404
     assert [each["verb"] for each in good(people["olga"].post(f"{path}/pause", {"reason": "late labels"}))["commands"]] == ["pause"]
     assert [each["verb"] for each in good(people["olga"].post(f"{path}/resume", {}))["commands"]] == ["pause", "resume"]
     assert people["olga"].post(f"{path}/abort", {}).status == 422
     assert good(people["olga"].post(f"{path}/abort", {"reason": "enough"}))["commands"][-1]["actor"] == "olga"
+
+
+def test_a_plan_is_read_by_whoever_may_read_models(people):
+    found = good(people["anna"].get("/v1/endpoints/delay/rollout-plan"))
+    assert (found["endpoint"], found["decides"]) == ("delay", True)
+    assert good(people["anna"].get("/v1/endpoints/delay/rollout-plan?model=delay@1"))["needs"] == []
+    assert people["anna"].get("/v1/endpoints/nix/rollout-plan").status == 404
+
+
+def test_a_rollout_that_ended_is_retried_and_a_promotion_undone_by_the_operator(platform, people):
+    batch = Batch()
+    batch.put(Rollout("rollout.delay.1", "delay", "delay", 1, 0, "rolled_back", 1, NOON_US, NOON_US, "more errors"))
+    platform.repositories.metadata.commit(batch)
+    platform.repositories.runs.submit(Run("rollout.delay.1", "rollout", "delay", {"endpoint": "delay", "model": "delay", "number": 1}, NOON_US))
+    path = "/v1/rollouts/rollout.delay.1"
+    assert people["anna"].post(f"{path}/retry", {"reason": "r"}).status == 403
+    assert people["olga"].post(f"{path}/retry", {}).status == 422
+    refused = people["olga"].post(f"{path}/undo", {"reason": "r"})
+    assert (refused.status, "undo is for one that is promoted; this one can retry" in refused.text) == (403, True)
+    assert good(people["olga"].post(f"{path}/retry", {"reason": "it was the gateway"})) == {"runs": ["rollout.delay.1.retry-1"]}
+    listed = good(people["anna"].get("/v1/rollouts?endpoint=delay"))
+    assert (listed[0]["id"], listed[0]["state"]) == ("rollout.delay.1.retry-1", "waiting")
 
 
 @pytest.mark.parametrize(

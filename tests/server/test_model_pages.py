@@ -2,6 +2,7 @@
 
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 
 from rota.manage.access import tokens
@@ -391,6 +392,26 @@ def test_an_operator_pauses_resumes_and_aborts_a_rollout_on_the_page_of_its_endp
     assert send(olga, f"/rollouts/{rollout.id}", verb="abort", reason="enough").status == 303
     assert [each.verb for each in platform.repositories.metadata.get(Rollout, rollout.id).commands] == ["pause", "resume", "abort"]
     assert send(olga, "/rollouts/rollout.delay.9", verb="abort", reason="r").status == 404
+
+
+def test_a_held_rollout_says_on_its_page_what_is_still_needed_and_offers_the_three_ways_out(platform: Platform, visitors):
+    held = msgspec.structs.replace(under_way(platform), held_us=NOON_US + 5, missing="error rate: 40 of about 900 predictions of the <candidate>")
+    put(platform, held)
+    shown = visitors["olga"].get("/endpoints/delay").text
+    assert "still needed: error rate: 40 of about 900 predictions of the &lt;candidate&gt;" in shown
+    assert [f'value="{verb}"' in shown for verb in ("promote", "abort", "resume")] == [True] * 3
+    assert "Wait on" in shown
+    assert send(visitors["olga"], f"/rollouts/{held.id}", verb="resume").status == 303
+
+
+def test_a_rollout_that_ended_is_retried_on_its_page(platform: Platform, visitors):
+    arguments = {"endpoint": "delay", "model": "delay", "number": 1}
+    put(platform, Rollout("rollout.delay.1", "delay", "delay", 1, 0, "rolled_back", 1, NOON_US, NOON_US, "more errors"))
+    platform.repositories.runs.submit(Run("rollout.delay.1", "rollout", "delay", arguments, NOON_US))
+    shown = visitors["olga"].get("/endpoints/delay").text
+    assert ('value="retry"' in shown, 'value="undo"' in shown, 'value="abort"' in shown) == (True, False, False)
+    assert send(visitors["olga"], "/rollouts/rollout.delay.1", verb="retry", reason="it was the gateway").status == 303
+    assert "waiting" in visitors["olga"].get("/endpoints/delay").text
 
 
 def test_who_may_not_release_sees_no_form_and_is_refused(platform: Platform, visitors):

@@ -217,7 +217,9 @@ def _delivery(platform: Platform, model: str, *, steps: str, hold: str, shadow: 
         wanted = [int(step) for step in steps.split(",")] if steps else base.steps
     except ValueError:
         raise InvalidInput(f"--steps {steps!r} is not a list of percents; write for example 5,25,50") from None
-    return msgspec.structs.replace(base, steps=wanted, hold=hold or base.hold, shadow=shadow or base.shadow)
+    return msgspec.structs.replace(
+        base, strategy="canary" if steps else base.strategy, steps=wanted, hold=hold or base.hold, shadow=shadow or base.shadow
+    )
 
 
 def _evidence_lines(known: dict[str, Any]) -> dict[str, object]:

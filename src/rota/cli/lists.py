@@ -6,6 +6,7 @@ import typer
 
 from rota.cli import show
 from rota.cli.reading import reading
+from rota.deploy.waiting import waiting
 from rota.develop import run_search
 from rota.manage.experiments.input_tracking import untracked
 from rota.records.filters import Page, Query, View
@@ -114,21 +115,22 @@ def list_rollouts(
     limit: show.Limit = 50,
     json: show.Json = False,
 ) -> None:
-    """List rollouts, newest first.
+    """List rollouts, newest first, those that wait for their turn before all others.
 
     Example: rota rollout list --endpoint flight-delay
     """
     with reading(ctx, "model.read") as stores:
         where = {"endpoint": endpoint} if endpoint else None
         found = stores.metadata.page(Rollout, where, order="-started_us", limit=limit)
+        found = Page([*waiting(stores.metadata, stores.runs, endpoint), *found.items], found.next)
     columns = {
         "rollout": lambda r: r.id,
-        "state": lambda r: f"{r.state}, paused" if r.paused else r.state,
+        "state": lambda r: f"{r.state}, {r.phase}" if r.phase in ("paused", "held") else r.state,
         "candidate": lambda r: f"{r.model}@{r.candidate}",
         "champion": lambda r: r.champion or "none",
         "started": lambda r: show.when(r.started_us),
         "ended": lambda r: show.when(r.ended_us),
-        "reason": lambda r: r.reason,
+        "reason or what is missing": lambda r: r.reason or r.missing or ("waits for its turn" if r.state == "waiting" else ""),
     }
     show.listing(found, columns, as_json=json, empty="no rollout yet; approving a version starts one, or `rota deploy MODEL@VERSION`")
 

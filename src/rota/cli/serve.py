@@ -124,7 +124,7 @@ def create(
         r = platform.repositories
         wanted = Endpoint(name, model, declaring.strategy(steps=steps, hold=hold, shadow=shadow, unit=unit))
         made = declaring.create(r.metadata, wanted, actor=platform.identity.name, now_us=r.clock.now_us())
-    show.facts({"endpoint": made.name, "model": made.model, "steps": list(made.rollout.steps)}, as_json=json, record=made)
+    show.facts({"endpoint": made.name, "model": made.model, "steps": ", ".join(map(str, made.rollout.steps))}, as_json=json, record=made)
 
 
 def split(release: Release | None) -> str:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from rota.deploy import undecided
 from rota.deploy.releases import current_release, next_release
 from rota.manage.models import model_aliases
 from rota.manage.repositories import Repositories
@@ -22,7 +23,8 @@ def compensation(repositories: Repositories, run: Run, *, now_us: Micros) -> Bat
     if rollout is None or rollout.ended_us is not None:
         return batch
     reason = f"its run ended as {run.status}{run.error and f': {run.error}'}"
-    ended = msgspec.structs.replace(rollout, state="rolled_back", ended_us=now_us, reason=reason)
+    over = undecided.go_on(batch, metadata, rollout, actor="rota", reason=reason, now_us=now_us)
+    ended = msgspec.structs.replace(over, state="rolled_back", ended_us=now_us, reason=reason, missing="")
     batch.put(ended, replacing=rollout)
     batch.audit("rota", "rollout.rollback", rollout.id, now_us, version=rollout.candidate, to=rollout.champion, reason=reason)
     body = {"endpoint": rollout.endpoint, "state": "rolled_back", "message": f"version {rollout.candidate}: {reason}", "at": iso(now_us)}

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
-from rota.deploy import releases, rollout_commands, withdrawal
-from rota.errors import NotFound, Refused
+import msgspec
+
+from rota.deploy import releases, rollout_commands, rollout_plan, rollout_states, withdrawal
+from rota.deploy.rollout_plan import RolloutPlan
+from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.governance import readiness
-from rota.manage.models import model_versions, out_of_service, registered_models
+from rota.manage.models import model_versions, out_of_service, registered_models, strategies
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
@@ -15,6 +19,25 @@ from rota.records.record import plain
 from rota.records.release import Endpoint, OutOfService, Release, Rollout
 from rota.records.run import Run
 from rota.records.time import Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of a verb: the state that the rollout has now or is about to have, and what the verb made."""
+
+    id: str
+    becomes: rollout_states.State
+    rollout: Rollout | None = None
+    retried: str = ""
+    release: Release | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A delivery of a version that was delivered before: the rollout that ended, and why it is tried again."""
+
+    rollout: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +51,55 @@ class Deliveries:
         version = model_versions.live(self.repositories.metadata, model, number)
         return [run.id for run in deliver(self.repositories, version, actor=actor, endpoint=endpoint)]
 
-    def command(self, rollout: str, verb: str, *, actor: str, reason: str = "") -> Rollout:
-        """Pause, resume or abort a rollout under way; see `rollout_commands.give`."""
-        return rollout_commands.give(self.repositories, rollout, verb, actor=actor, reason=reason)
+    def command(self, rollout: str, verb: str, *, actor: str, reason: str = "") -> Asked:
+        """Promote, abort, pause, resume, retry or undo a rollout: what its state allows; see `rollout_states`.
+
+        Raises `InvalidInput` for an unknown verb or one without its reason, `NotFound` for an unknown rollout, `Refused` for a state without it.
+        """
+        wanted = rollout_states.verb_of(verb)
+        if wanted == "retry":
+            return Asked(rollout, "waiting", retried=self._retry(rollout, actor=actor, reason=reason).id)
+        if wanted == "undo":
+            return Asked(rollout, "replaced", release=self._undo(rollout, actor=actor, reason=reason))
+        found = rollout_commands.give(self.repositories, rollout, wanted, actor=actor, reason=reason)
+        return Asked(rollout, rollout_states.state_of(self.repositories.metadata, found), found)
+
+    def plan(self, model: str, endpoint: str) -> RolloutPlan:
+        """How long a rollout to an endpoint takes to decide, by the traffic that it has: of a model by the endpoint's strategy, of one of its
+        versions ("MODEL@VERSION") by the one that its reviewer chose."""
+        metadata, now_us = self.repositories.metadata, self.repositories.clock.now_us()
+        found = self._endpoint(endpoint)
+        strategy, name = found.rollout, model
+        if "@" in model:
+            version = model_versions.resolve(metadata, model)
+            chosen = readiness.readiness(metadata, version, now_us=now_us).delivery
+            strategy, name = strategies.chosen(strategy, chosen), version.model
+        if name != found.model:
+            raise InvalidInput(f"endpoint {endpoint!r} predicts with {found.model!r}, not with {name!r}", endpoint=endpoint, model=name)
+        return rollout_plan.of_endpoint(self.repositories, msgspec.structs.replace(found, rollout=strategy), now_us=now_us)
+
+    def _endpoint(self, name: str) -> Endpoint:
+        found = self.repositories.metadata.get(Endpoint, name)
+        if found is None:
+            raise NotFound(f"there is no endpoint {name!r}; `rota endpoints list` shows them", endpoint=name)
+        return found
+
+    def _retry(self, rollout: str, *, actor: str, reason: str) -> Run:
+        """Deliver the version of a rollout that ended once more, with the strategy of today, as a rollout of its own."""
+        r = self.repositories
+        found = rollout_states.standing(r, rollout)
+        rollout_states.check(found, "retry", reason)
+        assert found.run is not None
+        arguments = found.run.arguments
+        version = model_versions.live(r.metadata, str(arguments["model"]), int(arguments["number"]))
+        return deliver(r, version, actor=actor, endpoint=str(arguments["endpoint"]), again=Again(rollout, reason))[0]
+
+    def _undo(self, rollout: str, *, actor: str, reason: str) -> Release:
+        """Return the endpoint of a promoted rollout to the champion that it replaced."""
+        found = rollout_states.standing(self.repositories, rollout)
+        rollout_states.check(found, "undo", reason)
+        assert found.rollout is not None
+        return self.roll_back(found.rollout.endpoint, actor=actor, reason=reason)
 
     def return_to_service(self, model: str, number: int, *, actor: str, reason: str) -> tuple[OutOfService, list[Release]]:
         """Let a version that is out of service be served again; see `withdrawal.return_to_service`."""
@@ -38,18 +107,14 @@ class Deliveries:
 
     def roll_back(self, endpoint: str, *, actor: str, reason: str) -> Release:
         """Return an endpoint at once to its previous champion; see `releases.roll_back`."""
-        metadata = self.repositories.metadata
-        found = metadata.get(Endpoint, endpoint)
-        if found is None:
-            raise NotFound(f"there is no endpoint {endpoint!r}; `rota endpoints list` shows them", endpoint=endpoint)
         now_us = self.repositories.clock.now_us()
-        return releases.roll_back(metadata, found, actor=actor, reason=reason, now_us=now_us)
+        return releases.roll_back(self.repositories.metadata, self._endpoint(endpoint), actor=actor, reason=reason, now_us=now_us)
 
 
 def rollout_run(endpoint: Endpoint, version: ModelVersion, *, now_us: Micros, trigger: str = "", delivery: Mapping[str, Any] | None = None) -> Run:
     """The run that delivers a version to an endpoint, by its strategy or by `delivery` (a Canary as plain values).
 
-    Its id makes delivering the same version twice impossible.
+    Its id makes delivering the same version twice by accident impossible; a retry has an id of its own.
     """
     arguments: dict[str, Any] = {"endpoint": endpoint.name, "model": version.model, "number": version.number}
     if delivery:
@@ -57,8 +122,10 @@ def rollout_run(endpoint: Endpoint, version: ModelVersion, *, now_us: Micros, tr
     return Run(f"rollout.{endpoint.name}.{version.number}", "rollout", endpoint.name, arguments, now_us, trigger or f"approval:{version.id}")
 
 
-def deliver(repositories: Repositories, version: ModelVersion, *, actor: str, endpoint: str = "") -> list[Run]:
+def deliver(repositories: Repositories, version: ModelVersion, *, actor: str, endpoint: str = "", again: Again | None = None) -> list[Run]:
     """Start the rollouts of a version that may be released, on its endpoints or one of them, the way its reviewer chose.
+
+    With `again` it is a retry: a rollout more of what was delivered before.
 
     Raises `Refused` for a version that is not approved, cannot be served, or was delivered before; `NotFound` when there is no
     such endpoint.
@@ -73,15 +140,26 @@ def deliver(repositories: Repositories, version: ModelVersion, *, actor: str, en
         raise NotFound(f"model {version.model!r} has no endpoint{f' {endpoint!r}' if endpoint else ''}; declare one in the project and `rota apply`")
     delivery = plain(approval.delivery) if approval.delivery else None
     runs = [rollout_run(each, version, now_us=now_us, trigger=f"person:{actor}", delivery=delivery) for each in targets]
-    started = [run for run in runs if repositories.runs.submit(run, _delivered(version, run, actor=actor))]
+    if again is not None:
+        runs = [_renamed(repositories, run) for run in runs]
+    started = [run for run in runs if repositories.runs.submit(run, _delivered(version, run, actor=actor, again=again))]
     if not started:
         raise Refused(
-            f"{version.id} was delivered before, by {runs[0].id}; a version is delivered once, `rota rollback` returns to an earlier champion"
+            f"{version.id} was delivered before, by {runs[0].id}; `rota rollout retry {runs[0].id} --reason ...` delivers it once more when that "
+            "has ended without it, `rota rollback` returns to an earlier champion"
         )
     return started
 
 
-def _delivered(version: ModelVersion, run: Run, *, actor: str) -> Batch:
+def _renamed(repositories: Repositories, run: Run) -> Run:
+    """The run under the first id that no earlier try has."""
+    tries = (f"{run.id}.retry-{number}" for number in count(1))
+    return msgspec.structs.replace(run, id=next(each for each in tries if repositories.runs.get(each) is None))
+
+
+def _delivered(version: ModelVersion, run: Run, *, actor: str, again: Again | None) -> Batch:
     batch = Batch()
     batch.audit(actor, "version.deliver", version.id, run.created_us, run=run.id, endpoint=run.subject)
+    if again is not None:
+        batch.audit(actor, "rollout.retry", again.rollout, run.created_us, run=run.id, reason=again.reason)
     return batch

@@ -7,11 +7,14 @@ cannot decide yet is `inconclusive`, with what is missing. Errors and slow answe
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import polars as pl
 
+from rota.deploy import sample_size
+from rota.deploy.decision_rules import ALPHA, ROWS_TUNED_FOR, SLICES_TUNED_FOR, SLOW, judged_errors, judged_loss, judged_slow
 from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
 from rota.manage.signals import label_domain, labels, prediction_log
@@ -25,13 +28,11 @@ from rota.records.time import HOUR_US, Micros
 from rota.stats import count_evidence, sequential
 from rota.stats.count_evidence import ArmCounts
 
-ALPHA = 0.05
-ROWS_TUNED_FOR = 2_000
-SLICES_TUNED_FOR = 72
 LEAST_ROWS = 30
+HOURS_FOR_SPREAD = 10
+"""Hours from which on their differences tell how far they spread."""
 FIRST_BLOCK, BLOCKS_GROW = 40, 1.5
 """Answers of the stable version after which its 95th percentile is taken for the first time, and how much later each next time."""
-SLOW = 0.05
 
 
 def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *, now_us: Micros) -> list[CheckResult]:
@@ -69,7 +70,9 @@ def _answers(rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
         return CheckResult("answers", "fail", f"version {rollout.candidate} failed all of {candidate.height} predictions", rows=candidate.height)
     missing = f"none of {candidate.height} predictions was answered" if candidate.height else "no prediction reached it"
     message = f"version {rollout.candidate} could not be judged: {missing} (a strategy without steps delivers without a canary)"
-    return CheckResult("answers", "inconclusive", message, "", missing, "learning", rows=candidate.height)
+    return CheckResult(
+        "answers", "inconclusive", message, "", missing, "learning", rows=candidate.height, seen=0, needed=1, counted="answers of the candidate"
+    )
 
 
 def _error_rate(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
@@ -80,22 +83,9 @@ def _error_rate(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> Che
     outcome, interval = judged_errors(analysis, ArmCounts(hits, tried, misses, asked), _counts(candidate, stable, failed, failed))
     limit = f"allowed {analysis.bound:g}" if analysis.ratio == 1 else f"allowed {analysis.ratio:g} times that plus {analysis.bound:g}"
     text = f"error rate {_share(arms[0])} against {_share(arms[1])}"
-    return _result(analysis, interval, text, outcome=outcome, allowed=limit, bound=analysis.bound, missing=_few(tried, asked, "predictions"))
-
-
-def judged_errors(analysis: Analysis, total: ArmCounts, periods: Sequence[ArmCounts]) -> tuple[Judgement, sequential.Interval]:
-    """The outcome on errors by now, and the difference from what `ratio` alone allows, with its bounds.
-
-    Two tests share ALPHA: one of counts, which is sharp where errors are rare and gets most of it, and one of the difference, which also tells
-    where the stable version never fails. For the counts the allowed difference is a multiple of the stable version's rate as it was seen.
-    """
-    interval = count_evidence.share_difference(periods, sequential.Level(ALPHA / 5, ROWS_TUNED_FOR), ratio=analysis.ratio)
-    most = analysis.ratio + analysis.bound * (total.stable_rows + 2) / (total.stable_hits + 1)
-    worse = interval.lower > analysis.bound or count_evidence.log_evidence(periods, most, "above") >= _ENOUGH
-    fine = interval.upper <= analysis.bound or count_evidence.log_evidence(periods, most, "below") >= _ENOUGH
-    if worse == fine or (worse and total.candidate_hits < analysis.at_least):
-        return "inconclusive", interval
-    return "fail" if worse else "pass", interval
+    result = _result(analysis, interval, text, outcome=outcome, allowed=limit, bound=analysis.bound, missing=_few(tried, asked, "predictions"))
+    usual, times = (misses + 0.5) / (asked + 1), _times(tried, asked)
+    return _with_need(result, tried, "predictions of the candidate", lambda: times and sample_size.to_clear_errors(analysis, rate=usual, times=times))
 
 
 def _latency(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
@@ -111,7 +101,10 @@ def _latency(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckR
     text = f"latency p95 {p95[0]:.2f} ms against {p95[1]:.2f} ms"
     if np.isfinite(interval.estimate):
         text += f", {interval.estimate:.1%} slower than {analysis.bound:g} times that"
-    return _result(analysis, interval, text, outcome="inconclusive" if missing else outcome, allowed=f"allowed {SLOW:g}", bound=SLOW, missing=missing)
+    shown = "inconclusive" if missing else outcome
+    result = _result(analysis, interval, text, outcome=shown, allowed=f"allowed {SLOW:g}", bound=SLOW, missing=missing)
+    times, slow = _times(timed.height, stable.height), _share_beyond(stable["latency_us"], analysis.bound)
+    return _with_need(result, timed.height, "answers of the candidate", lambda: times and sample_size.to_clear_latency(slow=slow, times=times))
 
 
 def judged_latency(analysis: Analysis, candidate: pl.DataFrame, stable: pl.DataFrame) -> tuple[Judgement, sequential.Interval]:
@@ -122,14 +115,13 @@ def judged_latency(analysis: Analysis, candidate: pl.DataFrame, stable: pl.DataF
     answers above `bound` times the least favourable percentile clears a candidate, by a test of its own that gets half of the error.
     """
     counts = _slow_counts(candidate, stable, analysis.bound)
-    found = count_evidence.rate_ratio(counts, alpha=ALPHA)
+    outcome, found = judged_slow(counts), count_evidence.rate_ratio(counts, alpha=ALPHA)
     interval = sequential.Interval(SLOW * found.estimate, SLOW * found.lower, SLOW * found.upper, candidate.height)
-    if found.lower > 1:
-        return "fail", interval
+    if outcome != "inconclusive":
+        return outcome, interval
     level = sequential.Level(ALPHA / 2, ROWS_TUNED_FOR, "upper")
     share = sequential.share_slower(candidate["latency_us"].to_numpy(), stable["latency_us"].to_numpy(), ratio=analysis.bound, level=level)
-    is_fine = share.upper <= SLOW or count_evidence.log_evidence(counts, 1.0, "below") >= math.log(2 / ALPHA)
-    return "pass" if is_fine else "inconclusive", interval
+    return "pass" if share.upper <= SLOW else "inconclusive", interval
 
 
 def _counts(candidate: pl.DataFrame, stable: pl.DataFrame, hit: pl.Expr, stable_hit: pl.Expr, *by: str) -> list[ArmCounts]:
@@ -175,8 +167,10 @@ def _metric(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckRe
     estimate = f"{interval.estimate:+.4f}" if interval.n else "not known yet"
     text = f"{analysis.metric} {estimate} against stable on the same {paired} predictions in {interval.n} hours"
     missing = "" if interval.n >= LEAST_ROWS else f"{interval.n} hours with labels of predictions that both versions made, {LEAST_ROWS} needed"
-    outcome: Judgement = "fail" if interval.lower > analysis.bound else "pass" if interval.upper <= analysis.bound else "inconclusive"
-    return _result(analysis, interval, text, outcome=outcome, allowed=f"allowed {analysis.bound:g}", bound=analysis.bound, missing=missing)
+    outcome = judged_loss(analysis.bound, interval)
+    result = _result(analysis, interval, text, outcome=outcome, allowed=f"allowed {analysis.bound:g}", bound=analysis.bound, missing=missing)
+    spread = float(differences.std()) if len(differences) >= HOURS_FOR_SPREAD else 0.0
+    return _with_need(result, interval.n, "hours with labels", lambda: sample_size.to_clear_loss(analysis, spread=spread))
 
 
 def paired_hours(rows: pl.DataFrame, rollout: Rollout, loss: str) -> pl.DataFrame:
@@ -222,6 +216,25 @@ def _arms(rows: pl.DataFrame, rollout: Rollout) -> tuple[pl.DataFrame, pl.DataFr
     return candidate.unique("prediction_id", keep="first", maintain_order=True), stable
 
 
+def _with_need(result: CheckResult, seen: int, counted: str, needed: Callable[[], int | float | None]) -> CheckResult:
+    """The result, and where it is inconclusive how much of what it counts there is, and how much tells an equal candidate."""
+    if result.outcome != "inconclusive":
+        return result
+    need = needed()
+    return msgspec.structs.replace(result, seen=seen, needed=max(int(need), LEAST_ROWS) if need else None, counted=counted)
+
+
+def _times(candidate: int, stable: int) -> float:
+    """Rows of the stable version to one of the candidate's; 0 where one of them has none."""
+    return stable / candidate if candidate else 0.0
+
+
+def _share_beyond(latency_us: pl.Series, ratio: float) -> float:
+    """The share of latencies above `ratio` times their own 95th percentile."""
+    limit = ratio * float(latency_us.quantile(1 - SLOW) or 0)
+    return float((latency_us > limit).sum()) / len(latency_us) if len(latency_us) else 0.0
+
+
 def _few(candidate: int, stable: int, what: str) -> str:
     """What is missing for a comparison of two arms; "" when both have enough."""
     return "" if min(candidate, stable) >= LEAST_ROWS else f"{candidate} {what} of the candidate and {stable} of stable, {LEAST_ROWS} needed of each"
@@ -244,6 +257,5 @@ def _share(arm: tuple[int, int]) -> str:
     return f"{arm[0]}/{arm[1]}"
 
 
-_ENOUGH = math.log(1 / (ALPHA - ALPHA / 5))
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _ANALYSES = {"error_rate": _error_rate, "latency_p95": _latency, "metric": _metric}

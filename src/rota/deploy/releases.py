@@ -10,7 +10,7 @@ from rota.ports.metadata import Batch, Metadata
 from rota.records.model import CHAMPION, Alias
 from rota.records.release import Endpoint, Release, Rollout, Route, Serving
 from rota.records.signal import Event
-from rota.records.time import Micros
+from rota.records.time import Micros, iso
 
 CONVERGE_S = 30.0
 """How long a rollout waits for prediction processes to serve a release."""
@@ -66,6 +66,15 @@ def roll_back(metadata: Metadata, endpoint: Endpoint, *, actor: str, reason: str
     champions = [rollout.champion for rollout in rollouts if rollout.state == "promoted" and rollout.champion]
     versions = (model_versions.get(metadata, endpoint.model, number) for number in champions)
     version = next((each for each in versions if each.bundle not in out), None)
+    stable = next(route.number for route in current.routes if route.role == "stable")
+    champion = metadata.get(Alias, endpoint.model, CHAMPION)
+    if version is not None and version.number == stable and champion is not None and champion.number == stable:
+        raise Refused(
+            f"a rollback of endpoint {endpoint.name!r} would move nothing: it serves version {stable}, the champion before the last promotion, "
+            f"since {iso(current.since_us)} ({current.rollout}); `rota rollout retry` delivers another version",
+            endpoint=endpoint.name,
+            version=stable,
+        )
     if version is None:
         others = " that is in service" if champions else ""
         raise NotFound(f"endpoint {endpoint.name!r} never had another champion{others} to return to", endpoint=endpoint.name)

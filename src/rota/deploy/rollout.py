@@ -7,37 +7,54 @@
 (canary, pass)            -> canary         next step
 (canary, pass, last step) -> promoted       100 %, alias champion moves
 (any,    fail, or broken) -> rolled_back    0 %
-(any,    inconclusive)    -> same           one more hold, up to `patience`, then rolled_back
+(any,    inconclusive)    -> same           held on and judged again
+(any,    inconclusive, `max_duration` over) what `on_inconclusive` says: held with an alert and judged on, promoted, or rolled_back
+(held,   later delivery)  -> rolled_back    0 %, superseded by name
 (any,    pause)           -> same           the split stays and nothing is judged until resume; the hold goes on where it stopped
+(any,    promote)         -> promoted       100 %, by a person
 (any,    abort)           -> rolled_back    0 %
 
 A stage is inconclusive, whatever the log says for it, while its prediction processes do not serve it.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from rota.deploy import judge, turns
+from rota.deploy import judge, rollout_commands, rollout_plan, turns, undecided
 from rota.deploy.releases import await_convergence, current_release, next_release
 from rota.deploy.rollout_commands import TakenCommands
 from rota.durable.workflow import Context, StepWork
 from rota.errors import LostLease, NotFound, Refused, Unavailable
 from rota.manage.governance import readiness
-from rota.manage.models import model_aliases, model_versions, out_of_service, strategies
+from rota.manage.models import delivery_stages, model_aliases, model_versions, out_of_service, strategies
+from rota.manage.models.delivery_stages import Stage
 from rota.manage.repositories import Repositories
-from rota.records.check import CheckResult, combined
+from rota.records.check import CheckResult, combined, waiting_for
 from rota.records.model import CHAMPION, Alias, ModelVersion
 from rota.records.record import plain
-from rota.records.release import Canary, Endpoint, Release, Rollout, RolloutState, Route
+from rota.records.release import Canary, Endpoint, Release, Rollout, RolloutCommand, RolloutState, Route
 from rota.records.signal import Event
-from rota.records.time import HOUR_US, Micros, iso, micros
+from rota.records.time import HOUR_US, Micros, iso
 
 logger = logging.getLogger("rota.deploy")
+
+STRATEGY = "strategy"
+"""Who pauses a rollout at a step that waits for a person."""
+KEPT_LOOKS = 20
+"""Looks at an undecided stage that are kept whole in its rollout."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a rollout ends, and why."""
+
+    state: Literal["promoted", "rolled_back"]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +72,26 @@ class RolloutWorkflow:
         begun = context.step("start", lambda work: self._start(work, endpoint, version))
         if begun["champion"] == 0:
             return self._promote(context, endpoint, version, "first version, nothing to compare with")
+        if "strategy" in begun:
+            endpoint = msgspec.structs.replace(endpoint, rollout=msgspec.convert(begun["strategy"], Canary))
         try:
-            reason = self._stages(context, endpoint, version)
+            end = self._stages(context, endpoint, version)
         except (LostLease, Unavailable):  # another worker's turn, or an engine that is away: neither is a verdict
             raise
         except Exception as error:  # a candidate that cannot be judged must not keep its share of the traffic
             logger.exception("rollout broke", extra={"action": "rollout_broke", "run": context.run.id})
-            reason = f"the rollout broke: {type(error).__name__}: {error}"
-        if reason:
-            return self._roll_back(context, endpoint, version, reason)
-        return self._promote(context, endpoint, version, "every step passed")
+            end = End("rolled_back", f"the rollout broke: {type(error).__name__}: {error}")
+        if end.state == "rolled_back":
+            return self._roll_back(context, endpoint, version, end.reason)
+        return self._promote(context, endpoint, version, end.reason)
 
-    def _stages(self, context: Context, endpoint: Endpoint, version: ModelVersion) -> str:
-        """Walk through the stages; the reason to roll back, or "" when all passed."""
+    def _stages(self, context: Context, endpoint: Endpoint, version: ModelVersion) -> End:
+        """Walk through the stages until one ends the rollout or all have passed."""
         commands = TakenCommands(context, self.repositories.metadata)
-        for number, (state, weight, hold_us) in enumerate(_stages(endpoint)):
-            if reason := self._stage(commands, endpoint, version, (number, state, weight, hold_us)):
-                return reason
-        return ""
+        for stage in delivery_stages.stages(endpoint.rollout):
+            if end := self._stage(commands, endpoint, version, stage):
+                return end
+        return End("promoted", "every step passed")
 
     def _endpoint(self, name: str) -> Endpoint:
         endpoint = self.repositories.metadata.get(Endpoint, name)
@@ -84,12 +103,17 @@ class RolloutWorkflow:
         """One rollout an endpoint, in the order of delivery: a later one waits until the one before it has ended, and is woken then."""
         look = 0
         while True:
-            seen = context.step(f"look {look}", lambda work: {"busy": turns.before(self.repositories, work.run), "at_us": work.now_us})
+            seen = context.step(f"look {look}", self._look_before)
             if not seen["busy"]:
                 return
             ended = turns.signal_of(seen["busy"])
             context.sleep_unless(seen["at_us"] + HOUR_US, ended, partial(self._signalled, context.run.id, ended))
             look += 1
+
+    def _look_before(self, work: StepWork) -> dict[str, Any]:
+        busy = turns.before(self.repositories, work.run)
+        turns.supersede(self.repositories, busy, work.run)
+        return {"busy": busy, "at_us": work.now_us}
 
     def _signalled(self, run_id: str, signal: str) -> Any:
         return self.repositories.runs.signals(run_id).get(signal)
@@ -103,65 +127,127 @@ class RolloutWorkflow:
         champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
         number = champion.number if champion else 0
         turns.check_not_superseded(self.repositories.metadata, work.run, version)
-        stages = _stages(endpoint) if champion else []
-        first = stages[0][0] if stages else "canary"
-        work.batch.put(Rollout(work.run.id, endpoint.name, version.model, version.number, number, first, 0, work.now_us))
+        stages = delivery_stages.stages(endpoint.rollout) if champion else []
+        first = stages[0].state if stages else "canary"
+        strategy = endpoint.rollout
+        plan = rollout_plan.of_endpoint(self.repositories, endpoint, now_us=work.now_us) if stages else None
+        rollout = Rollout(work.run.id, endpoint.name, version.model, version.number, number, first, 0, work.now_us, strategy=strategy)
+        work.batch.put(msgspec.structs.replace(rollout, plan=rollout_plan.as_plain(plan) if plan else {}))
         work.used(f"model_version:{version.id}", *(readiness.approval_node(approval) for approval in released.approvals))
         work.made(f"rollout:{work.run.id}")
-        _announce(work, endpoint, first, f"version {version.number} begins")
-        return {"champion": number}
+        _announce(work, endpoint, first, f"version {version.number} begins{f'; {rollout_plan.told(plan)}' if plan else ''}")
+        return {"champion": number, "strategy": plain(strategy)}
 
-    def _stage(self, commands: TakenCommands, endpoint: Endpoint, version: ModelVersion, stage: tuple[int, RolloutState, int, Micros]) -> str:
-        """Set the traffic, hold, judge; the reason to roll back, or "" to go on."""
-        context = commands.context
-        number, state, weight, hold_us = stage
-        label = f"{number} {state} {weight}%"
+    def _stage(self, commands: TakenCommands, endpoint: Endpoint, version: ModelVersion, stage: Stage) -> End | None:
+        """Set the traffic, hold, judge, as often as it takes; how the rollout ends, or None to go on."""
+        context, label, strategy = commands.context, stage.label, endpoint.rollout
         set_at = context.step(f"traffic {label}", lambda work: self._set_traffic(work, endpoint, version, stage))
         seen = context.step(f"converged {label}", lambda _: self._converged(set_at["release"]))
         if seen["refused"]:
-            return str(seen["refused"])
-        for hold in range(endpoint.rollout.patience + 1):
-            if aborted := commands.hold_until(set_at["at_us"] + hold_us * (hold + 1)):
-                return aborted
+            return End("rolled_back", str(seen["refused"]))
+        hold, judge_us = 0, set_at["at_us"] + stage.hold_us
+        while True:
+            command = commands.hold_until(judge_us)
+            if command is not None and command.verb == "resume":
+                commands.renew(command.at_us)
+                context.step(f"waits on {label} {commands.taken}", partial(self._wait_on, command=command))
+                judge_us = command.at_us + stage.hold_us
+                continue
+            if command is not None:
+                return End("promoted" if command.verb == "promote" else "rolled_back", rollout_commands.told(command))
             if not seen["converged"]:
                 seen = context.step(f"converged {label} hold {hold}", lambda _: self._converged(set_at["release"]))
             if seen["refused"]:
-                return str(seen["refused"])
-            outcome = context.step(f"judge {label} hold {hold}", partial(self._judge, endpoint=endpoint, label=label, seen=seen))
-            if outcome["outcome"] == "fail":
-                return str(outcome["reason"])
+                return End("rolled_back", str(seen["refused"]))
+            judged = partial(self._judge, endpoint=endpoint, stage=stage, seen=seen, commands=commands)
+            outcome = context.step(f"judge {label} hold {hold}", judged)
             if outcome["outcome"] == "pass":
-                return ""
-        return f"still inconclusive after {endpoint.rollout.patience + 1} holds of {label}, so not judged: {outcome['reason']}"
+                if outcome.get("was_held"):
+                    commands.renew(outcome["at_us"])
+                return None
+            if end := self._decided(context, endpoint, f"{label} hold {hold}", outcome):
+                return end
+            hold, judge_us = hold + 1, _next_look(strategy, stage, set_at["at_us"], outcome, hold)
+
+    def _decided(self, context: Context, endpoint: Endpoint, look: str, outcome: Mapping[str, Any]) -> End | None:
+        """How a look that did not pass ends the rollout, or None to hold the stage on."""
+        strategy, reason = endpoint.rollout, str(outcome["reason"])
+        label, _, hold = look.rpartition(" hold ")
+        if outcome["outcome"] == "fail":
+            return End("rolled_back", reason)
+        if strategy.patience is not None and int(hold) >= strategy.patience:
+            return End("rolled_back", f"still inconclusive after {int(hold) + 1} holds of {label}, so not judged: {reason}")
+        return self._undecided(context, endpoint, look, reason) if strategy.patience is None and outcome.get("is_over") else None
+
+    def _undecided(self, context: Context, endpoint: Endpoint, label: str, reason: str) -> End | None:
+        """What the strategy wants of a candidate that is undecided when its time is over; None to hold it."""
+        strategy = endpoint.rollout
+        why = f"still undecided after {undecided.duration(delivery_stages.longest_us(strategy))}, so not judged: {reason}"
+        if strategy.on_inconclusive == "promote":
+            return End("promoted", f"{why} (on_inconclusive = 'promote')")
+        if strategy.on_inconclusive == "roll_back":
+            return End("rolled_back", why)
+        done = context.step(f"held {label}", lambda work: self._hold(work, endpoint))
+        return End("rolled_back", str(done["superseded"])) if done["superseded"] else None
+
+    def _hold(self, work: StepWork, endpoint: Endpoint) -> dict[str, Any]:
+        if behind := turns.behind(self.repositories, work.run):
+            return {"superseded": turns.superseded_by(behind)}
+        held = undecided.hold(work.batch, self.repositories.metadata, self._rollout(work), endpoint.rollout, now_us=work.now_us)
+        _announce(work, endpoint, held.state, undecided.told(held, endpoint.rollout))
+        return {"superseded": ""}
+
+    def _wait_on(self, work: StepWork, *, command: RolloutCommand) -> None:
+        rollout, reason = self._rollout(work), f"{command.actor} lets it wait on"
+        going = undecided.go_on(work.batch, self.repositories.metadata, rollout, actor=command.actor, reason=reason, now_us=work.now_us)
+        if going != rollout:
+            work.batch.put(going, replacing=rollout)
 
     def _converged(self, release: Mapping[str, Any]) -> dict[str, Any]:
         return await_convergence(self.repositories.metadata, release, self.prediction_processes)
 
-    def _set_traffic(self, work: StepWork, endpoint: Endpoint, version: ModelVersion, stage: tuple[int, RolloutState, int, Micros]) -> dict[str, Any]:
-        number, state, weight, _ = stage
+    def _set_traffic(self, work: StepWork, endpoint: Endpoint, version: ModelVersion, stage: Stage) -> dict[str, Any]:
+        weight = stage.weight
         champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
         assert champion is not None
         routes = [_route(champion, "stable", 100 - weight)]
         if weight:
             routes.append(_route(version, "canary", weight))
-        routes.append(_route(version, "shadow", 0))
-        release = self._release(work, endpoint, tuple(routes))
+        if stage.is_mirrored:
+            routes.append(_route(version, "shadow", 0))
+        before = current_release(self.repositories.metadata, endpoint.name)
+        is_there = before is not None and before.rollout == work.run.id and before.routes == tuple(routes)
+        release = before if before is not None and is_there else self._release(work, endpoint, tuple(routes))
         rollout = self._rollout(work)
-        work.batch.put(msgspec.structs.replace(rollout, state=state, step=number), replacing=rollout)
-        _announce(work, endpoint, state, f"version {version.number} gets {weight} % of the traffic")
+        commands = rollout.commands
+        if stage.waits:
+            commands += (RolloutCommand("pause", STRATEGY, f"step {stage.number} waits until somebody resumes", work.now_us),)
+        work.batch.put(msgspec.structs.replace(rollout, state=stage.state, step=stage.number, commands=commands), replacing=rollout)
+        _announce(work, endpoint, stage.state, f"version {version.number} gets {weight} % of the traffic")
         return {"at_us": work.now_us, "release": plain(release)}
 
-    def _judge(self, work: StepWork, *, endpoint: Endpoint, label: str, seen: Mapping[str, Any]) -> dict[str, Any]:
+    def _judge(self, work: StepWork, *, endpoint: Endpoint, stage: Stage, seen: Mapping[str, Any], commands: TakenCommands) -> dict[str, Any]:
         """Judge a stage; while prediction processes do not serve it, nothing that the log holds can speak for it, only against it."""
         rollout = self._rollout(work)
-        verdicts = judge.examine(self.repositories, endpoint, rollout, now_us=work.now_us)
+        verdicts = self._verdicts(endpoint, rollout, stage, now_us=work.now_us)
         if not seen["converged"]:
             verdicts.append(_unconverged(seen, self.prediction_processes))
         outcome, reason = combined(verdicts)
-        entry = {"at_us": work.now_us, "stage": label, "outcome": outcome, "verdicts": [plain(verdict) for verdict in verdicts]}
-        work.batch.put(msgspec.structs.replace(rollout, history=(*rollout.history, entry)), replacing=rollout)
-        work.batch.audit("judge", f"rollout.{outcome}", work.run.id, work.now_us, stage=label, reason=reason)
-        return {"outcome": outcome, "reason": reason}
+        entry = {"at_us": work.now_us, "stage": stage.label, "outcome": outcome, "verdicts": [plain(verdict) for verdict in verdicts]}
+        judged = msgspec.structs.replace(rollout, history=_with_entry(rollout.history, entry), missing=waiting_for(verdicts))
+        if outcome == "pass" and rollout.held_us is not None:
+            judged = undecided.go_on(work.batch, self.repositories.metadata, judged, actor=work.run.id, reason=reason, now_us=work.now_us)
+        work.batch.put(judged, replacing=rollout)
+        work.batch.audit("judge", f"rollout.{outcome}", work.run.id, work.now_us, stage=stage.label, reason=reason)
+        undecided_us = work.now_us - max(rollout.started_us, commands.renewed_us) - commands.paused_us
+        is_over = rollout.held_us is None and undecided_us >= delivery_stages.longest_us(endpoint.rollout)
+        return {"outcome": outcome, "reason": reason, "at_us": work.now_us, "is_over": is_over, "was_held": rollout.held_us is not None}
+
+    def _verdicts(self, endpoint: Endpoint, rollout: Rollout, stage: Stage, *, now_us: Micros) -> list[CheckResult]:
+        if not stage.is_judged:
+            return [CheckResult("hold", "pass", "held as long as its step says; nothing is judged in it")]
+        strategy = msgspec.structs.replace(endpoint.rollout, analysis=stage.analyses or endpoint.rollout.analysis)
+        return judge.examine(self.repositories, msgspec.structs.replace(endpoint, rollout=strategy), rollout, now_us=now_us)
 
     def _promote(self, context: Context, endpoint: Endpoint, version: ModelVersion, reason: str) -> dict[str, Any]:
         def work_(work: StepWork) -> dict[str, Any]:
@@ -207,7 +293,8 @@ class RolloutWorkflow:
 
     def _end(self, work: StepWork, endpoint: Endpoint, state: RolloutState, reason: str) -> None:
         rollout = self._rollout(work)
-        ended = msgspec.structs.replace(rollout, state=state, ended_us=work.now_us, reason=reason)
+        over = undecided.go_on(work.batch, self.repositories.metadata, rollout, actor=work.run.id, reason=reason, now_us=work.now_us)
+        ended = msgspec.structs.replace(over, state=state, ended_us=work.now_us, reason=reason, missing="")
         work.batch.put(ended, replacing=rollout)
         _announce(work, endpoint, state, f"version {rollout.candidate}: {reason}")
 
@@ -217,6 +304,14 @@ def delivered(endpoint: Endpoint, delivery: Mapping[str, Any] | None) -> Endpoin
     if not delivery:
         return endpoint
     return msgspec.structs.replace(endpoint, rollout=strategies.chosen(endpoint.rollout, msgspec.convert(delivery, Canary)))
+
+
+def _next_look(strategy: Canary, stage: Stage, set_us: Micros, outcome: Mapping[str, Any], hold: int) -> Micros:
+    """When an undecided stage is judged again; one begun by an older release, or with `patience`, at each hold."""
+    if strategy.patience is not None or "at_us" not in outcome:
+        return set_us + stage.hold_us * (hold + 2)
+    at_us = int(outcome["at_us"])
+    return at_us + delivery_stages.wait_us(stage, at_us - set_us)
 
 
 def _unconverged(seen: Mapping[str, Any], processes: int) -> CheckResult:
@@ -240,12 +335,12 @@ def _verdicts(rollout: Rollout) -> dict[str, Any]:
     return {"rollout": rollout.id, "steps": {str(step["stage"]): dict(step) for step in rollout.history}}
 
 
-def _stages(endpoint: Endpoint) -> list[tuple[RolloutState, int, Micros]]:
-    """(state, percent, hold) of each stage in order."""
-    strategy = endpoint.rollout
-    shadow_us = micros(strategy.shadow)
-    stages: list[tuple[RolloutState, int, Micros]] = [("shadow", 0, shadow_us)] if shadow_us else []
-    return stages + [("canary", weight, micros(strategy.hold)) for weight in strategy.steps]
+def _with_entry(history: Sequence[Mapping[str, Any]], entry: dict[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The history with one entry more; a stage that stays undecided for long keeps its first looks and the last, which counts those left out."""
+    looks = [each for each in history if each["stage"] == entry["stage"]]
+    if entry["outcome"] == "inconclusive" and len(looks) > KEPT_LOOKS:
+        return (*history[:-1], entry | {"left_out": history[-1].get("left_out", 0) + 1})
+    return (*history, entry)
 
 
 def _route(version: ModelVersion, role: Any, weight: int) -> Route:

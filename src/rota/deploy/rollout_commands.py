@@ -1,47 +1,63 @@
-"""What people ask of a rollout under way: pause, resume, abort; and how the rollout takes it while it holds a stage.
+"""What people ask of a rollout under way: promote, abort, pause, resume; and how the rollout takes it while it holds a stage.
 
 (asked, rollout)       -> becomes                         traffic of the candidate
-pause,  going on       -> paused                          as it is, judged no more
-resume, paused         -> going on                        as it is; the hold goes on for the time that was left of it
+promote, any           -> promoted                        100 %, whatever was judged
 abort,  any            -> rolled_back                     0 %
+pause,  going on, held -> paused                          as it is, judged no more
+resume, paused         -> what it was                     as it is; the hold goes on for the time that was left of it
+resume, held           -> going on                        as it is, for another `max_duration`
 again,  what it is     -> unchanged, and woken once more
 """
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
+from rota.deploy import rollout_states
 from rota.durable.workflow import FOREVER, Context
-from rota.errors import InvalidInput, NotFound, Refused
+from rota.errors import Refused
+from rota.manage.governance import readiness
+from rota.manage.models import model_versions, out_of_service
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.release import Rollout, RolloutCommand, RolloutVerb
-from rota.records.run import OPEN_STATUSES
 from rota.records.signal import Event
 from rota.records.time import Micros, iso
 
 
 @dataclass(slots=True)
 class TakenCommands:
-    """The commands of a rollout in the order in which its run takes them, each once, between the judgements of its stages."""
+    """The commands of a rollout in the order in which its run takes them, each once, between the judgements of its stages.
+
+    `renewed_us` is since when the time counts that a candidate may be undecided (0: the start), `paused_us` how much of it was paused.
+    """
 
     context: Context
     metadata: Metadata
     taken: int = 0
+    renewed_us: Micros = 0
+    paused_us: Micros = 0
 
-    def hold_until(self, at_us: Micros) -> str:
-        """Hold the stage until the moment, longer by each pause; why to end it before, or "" when the moment has come."""
+    def hold_until(self, at_us: Micros) -> RolloutCommand | None:
+        """Hold the stage until the moment, longer by each pause; the command that ends it before, or None when the moment has come.
+
+        That is an abort, a promotion, or the resumption of a rollout that is held.
+        """
         while (command := self._next(at_us)) is not None:
-            if command.verb == "abort":
-                return _aborted(command)
-            if command.verb == "pause":
-                ended = self._next(FOREVER)
-                if ended is None or ended.verb == "abort":
-                    return _aborted(ended or command)
-                at_us += ended.at_us - command.at_us
-        return ""
+            if command.verb != "pause":
+                return command
+            ended = self._next(FOREVER)
+            if ended is None or ended.verb != "resume":
+                return ended or command
+            at_us += ended.at_us - command.at_us
+            self.paused_us += ended.at_us - command.at_us
+        return None
+
+    def renew(self, at_us: Micros) -> None:
+        """Count from this moment how long the candidate is undecided."""
+        self.renewed_us, self.paused_us = at_us, 0
 
     def _next(self, until_us: Micros) -> RolloutCommand | None:
         found = self.context.sleep_unless(until_us, _signal(self.taken), self._look)
@@ -55,17 +71,13 @@ class TakenCommands:
         return rollout.commands[self.taken] if rollout is not None and self.taken < len(rollout.commands) else None
 
 
-def give(repositories: Repositories, rollout: str, verb: str, *, actor: str, reason: str) -> Rollout:
+def give(repositories: Repositories, rollout: str, verb: RolloutVerb, *, actor: str, reason: str) -> Rollout:
     """Ask something of a rollout under way and wake it; the rollout as it then stands. A rollout that is paused can be asked to pause again.
 
-    Raises `InvalidInput` for another verb or an abort or a pause without a reason, `NotFound` for an unknown rollout and `Refused` for one
-    that has ended, has not begun, or cannot be resumed because it is not paused.
+    Raises `InvalidInput` for a verb without the reason that it needs, `NotFound` for an unknown rollout and `Refused` in a state that does not
+    have the verb (`rollout_states`), or for the promotion of a version that may not be released.
     """
-    if verb not in get_args(RolloutVerb):
-        raise InvalidInput(f"a rollout cannot {verb!r}; it can {', '.join(get_args(RolloutVerb))}", verb=verb)
-    if verb != "resume" and not reason.strip():
-        raise InvalidInput(f"{verb} of rollout {rollout!r} has no reason; say why, others will read it", rollout=rollout)
-    command = RolloutCommand(msgspec.convert(verb, RolloutVerb), actor, reason, repositories.clock.now_us())
+    command = RolloutCommand(verb, actor, reason, repositories.clock.now_us())
     asked = transact(partial(_store, repositories, rollout, command))
     repositories.runs.signal(rollout, _signal(len(asked.commands) - 1), {"verb": verb})
     return asked
@@ -73,13 +85,18 @@ def give(repositories: Repositories, rollout: str, verb: str, *, actor: str, rea
 
 def _store(repositories: Repositories, rollout: str, command: RolloutCommand) -> Rollout:
     """The rollout with the command as its newest, or unchanged where it was asked for the same before."""
-    found = _under_way(repositories, rollout)
-    if found.commands and found.commands[-1].verb == command.verb:
-        return found
-    if found.commands and found.commands[-1].verb == "abort":
-        raise Refused(f"rollout {rollout!r} is being aborted ({found.commands[-1].reason}); it cannot {command.verb} any more", rollout=rollout)
-    if command.verb == "resume" and not found.paused:
-        raise Refused(f"rollout {rollout!r} is not paused, so there is nothing to resume", rollout=rollout)
+    standing = rollout_states.standing(repositories, rollout)
+    found = standing.rollout
+    if found is not None and found.ended_us is None and found.commands:
+        last = found.commands[-1]
+        if last.verb == command.verb and command.verb != "resume":
+            return found
+        if last.verb in ("abort", "promote"):
+            raise Refused(f"rollout {rollout!r} {_ENDING[last.verb]} ({last.reason}); it cannot {command.verb} any more", rollout=rollout)
+    rollout_states.check(standing, command.verb, command.reason)
+    assert found is not None
+    if command.verb == "promote":
+        _check_promotable(repositories, found, now_us=command.at_us)
     asked = msgspec.structs.replace(found, commands=(*found.commands, command))
     batch = Batch()
     batch.put(asked, replacing=found)
@@ -91,22 +108,21 @@ def _store(repositories: Repositories, rollout: str, command: RolloutCommand) ->
     return asked
 
 
-def _under_way(repositories: Repositories, rollout: str) -> Rollout:
-    found = repositories.metadata.get(Rollout, rollout)
-    if found is None:
-        run = repositories.runs.get(rollout)
-        if run is None or run.workflow != "rollout":
-            raise NotFound(f"there is no rollout {rollout!r}; `rota rollout list` shows them", rollout=rollout)
-        waits = "waits for its turn" if run.status in OPEN_STATUSES else f"never began ({run.status}: {run.error})"
-        raise Refused(f"rollout {rollout!r} {waits}; `rota runs cancel {rollout}` ends one that has not begun", rollout=rollout)
-    if found.ended_us is not None:
-        raise Refused(f"rollout {rollout!r} ended at {iso(found.ended_us)} as {found.state}: {found.reason}", rollout=rollout)
-    return found
+def _check_promotable(repositories: Repositories, rollout: Rollout, *, now_us: Micros) -> None:
+    """A person may leave out the rest of the judgement, not the gates of the version."""
+    version = model_versions.get(repositories.metadata, rollout.model, rollout.candidate)
+    readiness.check_ready(repositories.metadata, version, f"the promotion of {rollout.id}", now_us=now_us)
+    out_of_service.check(repositories.metadata, version)
 
 
-def _aborted(command: RolloutCommand) -> str:
-    return f"aborted by {command.actor}: {command.reason}"
+def told(command: RolloutCommand) -> str:
+    """Why a rollout ended that was asked to."""
+    return f"{_ENDED.get(command.verb, command.verb)} by {command.actor}: {command.reason}"
 
 
 def _signal(number: int) -> str:
     return f"command {number}"
+
+
+_ENDING = {"abort": "is being aborted", "promote": "is being promoted"}
+_ENDED = {"abort": "aborted", "promote": "promoted", "pause": "paused"}

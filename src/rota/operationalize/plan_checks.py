@@ -135,7 +135,7 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
         yield from _said(cron.check, trigger.spec, "")
     elif trigger.kind == "new_data" and trigger.rows < 1:
         yield f"new_data: rows = {trigger.rows}; give at least 1"
-    elif trigger.kind == "alert" and trigger.spec not in (kinds := [kind for kind in get_args(AlertKind) if kind != "platform"]):
+    elif trigger.kind == "alert" and trigger.spec not in (kinds := [kind for kind in get_args(AlertKind) if kind not in ("platform", "rollout")]):
         yield f"on_alert: no alert of an endpoint has the kind {trigger.spec!r}; the kinds are {kinds}"
 
 

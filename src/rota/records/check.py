@@ -19,7 +19,8 @@ class CheckResult(Record, frozen=True):
     `check` is what was asked, `subject` about what (a feature, a slice column, a metric; "" = the whole), `message` the sentence a
     person reads. `missing` says what an inconclusive check lacks. `state` says whether the check sees: `watching` it does,
     `learning` what it lacks comes with time ("16 of 30 reference days"), `cannot` it does not come by itself. `observed` lies
-    between `lower` and `upper` where an interval is known, and is held against `bound`; `rows` were looked at.
+    between `lower` and `upper` where an interval is known, and is held against `bound`; `rows` were looked at. Where it is known how much
+    a decision takes, an inconclusive check has `seen` so many of what is `counted`, of about `needed` (None: no number decides).
     """
 
     check: str
@@ -33,6 +34,9 @@ class CheckResult(Record, frozen=True):
     upper: float | None = None
     bound: float | None = None
     rows: int = 0
+    seen: int | None = None
+    needed: int | None = None
+    counted: str = ""
 
     @property
     def passed(self) -> bool:
@@ -66,6 +70,23 @@ def from_stored(found: Mapping[str, Any]) -> CheckResult:
 def unjudged(results: Sequence[CheckResult]) -> list[str]:
     """What could not be judged, one text for each check that is inconclusive: its subject and what is missing."""
     return [f"{_name(result)}: {result.missing or result.message}" for result in results if result.outcome == "inconclusive"]
+
+
+def still_needed(result: CheckResult) -> str:
+    """How many rows an inconclusive check still waits for, as a text; "" where that is not known."""
+    if result.outcome != "inconclusive" or result.seen is None:
+        return ""
+    if result.needed is None:
+        return result.missing
+    if result.seen < result.needed:
+        return f"{result.seen:,} of about {result.needed:,} {result.counted}, {result.needed - result.seen:,} still needed"
+    return f"{result.seen:,} {result.counted}, of which about {result.needed:,} decide on an equal one: this one lies near what is allowed"
+
+
+def waiting_for(results: Sequence[CheckResult]) -> str:
+    """What a judgement that is inconclusive waits for, each check by its name; "" when none is."""
+    texts = [f"{_name(result)}: {still_needed(result) or result.missing}" for result in results if result.outcome == "inconclusive"]
+    return "; ".join(texts)
 
 
 def _name(result: CheckResult) -> str:

@@ -10,7 +10,10 @@ from rota.records.record import Record, check_name
 from rota.records.time import Micros, micros
 
 Role = Literal["stable", "canary", "shadow"]
-RolloutState = Literal["shadow", "canary", "promoted", "rolled_back"]
+RolloutState = Literal["waiting", "shadow", "canary", "promoted", "rolled_back"]
+RolloutPhase = Literal["waiting", "progressing", "paused", "held", "promoted", "rolled_back"]
+OnInconclusive = Literal["hold", "promote", "roll_back"]
+Strategy = Literal["canary", "blue_green", "shadow"]
 
 
 class Analysis(Record, frozen=True):
@@ -28,27 +31,61 @@ class Analysis(Record, frozen=True):
     at_least: int = 0
 
 
+class DeliveryStep(Record, frozen=True):
+    """One step of a strategy in Argo Rollouts' words, made by `set_weight`, `set_mirror`, `pause` and `analysis`.
+
+    set_weight: `weight` percent of the traffic for the candidate. set_mirror: whether it is mirrored beside that. pause: hold for `duration`, ""
+    until a person resumes. analysis: judge, by the strategy's analyses unless the step has its own.
+    """
+
+    kind: Literal["set_weight", "set_mirror", "pause", "analysis"]
+    weight: int = 0
+    mirror: bool = True
+    duration: str = ""
+    analyses: Sequence[Analysis] = ()
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "analyses", tuple(self.analyses))
+        micros(self.duration or "0s")
+        if not 0 <= self.weight < 100:
+            raise InvalidInput(f"set_weight({self.weight}): percent of the traffic, from 0 to 99; what passed every step is promoted to 100")
+
+    def __str__(self) -> str:
+        said = {"set_weight": str(self.weight), "set_mirror": "" if self.mirror else "off", "pause": self.duration}
+        return f"{self.kind}({said.get(self.kind) or ', '.join(each.kind for each in self.analyses)})"
+
+
 class Canary(Record, frozen=True):
     """Progressive delivery: shadow first, then growing shares of traffic, each held and judged before the next.
 
-    `steps` are percent of traffic, none deliver at once; `shadow` is how long the candidate only mirrors (0s: not at all); an
-    inconclusive judgement extends a hold up to `patience` holds, then rolls back. Without an `analysis` a step passes once the
-    candidate answered a request.
+    `steps` are percent of traffic, each held for `hold` and judged, none deliver at once; `shadow` is how long the candidate only mirrors (0s: not
+    at all). This is the short form: a step may also be one of Argo Rollouts' (`set_weight`, `set_mirror`, `pause`, `analysis`), and
+    `strategy` "blue_green" and "shadow" are what `blue_green` and `shadow` make. Without an `analysis` a judged step passes once the candidate
+    answered a request.
+
+    What the data cannot decide yet is no verdict: the step is held on and judged again. After `max_duration` since the start, pauses left
+    out, `on_inconclusive` says what becomes of a candidate that is still undecided: "hold" keeps the split, raises an alert that says what
+    is missing, and goes on looking; "promote" delivers it; "roll_back" takes it back. `max_duration` "" is six times what the stages
+    take together, two days at least. `patience` is the older word: an undecided step is held so many times more, then rolled back.
     """
 
-    steps: Sequence[int] = (5, 25, 50)
+    steps: Sequence[int | DeliveryStep] = (5, 25, 50)
     hold: str = "30m"
     shadow: str = "0s"
     analysis: Sequence[Analysis] = ()
     unit: str = ""
-    patience: int = 5
+    patience: int | None = None
+    on_inconclusive: OnInconclusive = "hold"
+    max_duration: str = ""
+    strategy: Strategy = "canary"
 
     def __post_init__(self) -> None:
         for field in ("steps", "analysis"):
             msgspec.structs.force_setattr(self, field, tuple(getattr(self, field)))
-        micros(self.hold), micros(self.shadow)
-        if list(self.steps) != sorted(set(self.steps)) or any(not 0 < step < 100 for step in self.steps):
-            raise InvalidInput(f"canary steps {list(self.steps)} must grow and lie between 1 and 99 percent", steps=list(self.steps))
+        micros(self.hold), micros(self.shadow), micros(self.max_duration or "0s")
+        weights = [step for step in self.steps if not isinstance(step, DeliveryStep)]
+        if weights != sorted(set(weights)) or any(not 0 < weight < 100 for weight in weights):
+            raise InvalidInput(f"canary steps {weights} must grow and lie between 1 and 99 percent", steps=weights)
 
 
 class Endpoint(Record, frozen=True):
@@ -113,7 +150,7 @@ class OutOfService(Record, frozen=True):
     reason: str = ""
 
 
-RolloutVerb = Literal["pause", "resume", "abort"]
+RolloutVerb = Literal["promote", "abort", "pause", "resume"]
 
 
 class RolloutCommand(Record, frozen=True):
@@ -126,7 +163,12 @@ class RolloutCommand(Record, frozen=True):
 
 
 class Rollout(Record, frozen=True):
-    """The progressive delivery of one version; `history` holds each judged step, `commands` what people asked of it, in order."""
+    """The progressive delivery of one version; `history` holds each judged step, `commands` what people asked of it, in order.
+
+    `strategy` is the one that it began with (None: begun by an older release, which read the endpoint's each time); `held_us` is since when
+    it is held because its time is over and the data have not decided; `missing` is what the last judgement still waits for;
+    `plan` is what its start expected it to take.
+    """
 
     id: str
     endpoint: str
@@ -140,6 +182,17 @@ class Rollout(Record, frozen=True):
     reason: str = ""
     history: tuple[Mapping[str, Any], ...] = ()
     commands: tuple[RolloutCommand, ...] = ()
+    strategy: Canary | None = None
+    held_us: Micros | None = None
+    missing: str = ""
+    plan: Mapping[str, Any] = {}
+
+    @property
+    def phase(self) -> RolloutPhase:
+        """Where it stands for those who may ask something of it; see `rota.deploy.rollout_states`."""
+        if self.state in ("waiting", "promoted", "rolled_back"):
+            return self.state
+        return "paused" if self.paused else "held" if self.held_us is not None else "progressing"
 
     @property
     def paused(self) -> RolloutCommand | None:
@@ -164,3 +217,36 @@ def latency_p95(*, ratio: float = 1.2) -> Analysis:
 def metric(name: str, *, margin: float) -> Analysis:
     """The candidate's loss ("log_loss" or "brier") may be worse than the stable one's by at most `margin`."""
     return Analysis("metric", margin, name)
+
+
+def set_weight(percent: int) -> DeliveryStep:
+    """Give the candidate this share of the traffic, from 0 to 99 percent."""
+    return DeliveryStep("set_weight", weight=percent)
+
+
+def set_mirror(on: bool = True) -> DeliveryStep:
+    """Let the candidate answer the same requests without being heard, or no longer; it is mirrored until told otherwise."""
+    return DeliveryStep("set_mirror", mirror=on)
+
+
+def pause(duration: str = "") -> DeliveryStep:
+    """Hold the split for a duration; without one until a person resumes (or promotes, or aborts)."""
+    return DeliveryStep("pause", duration=duration)
+
+
+def analysis(*analyses: Analysis) -> DeliveryStep:
+    """Judge everything since the rollout began, by these analyses, or without any by those of the strategy."""
+    return DeliveryStep("analysis", analyses=analyses)
+
+
+def blue_green(*, preview: str, analysis: Sequence[Analysis] = (), **options: Any) -> Canary:
+    """A preview without traffic, mirrored and judged, then one switch of all traffic. `options` are those of a `Canary` without steps.
+
+    The version before stays known to the endpoint: `rota rollout undo` switches back at once.
+    """
+    return Canary(strategy="blue_green", steps=(), shadow=preview, analysis=analysis, **options)
+
+
+def shadow(duration: str, *, analysis: Sequence[Analysis] = (), **options: Any) -> Canary:
+    """Mirror and judge a candidate, which never answers by itself: when it passed it waits, mirrored, for a person's promote or abort."""
+    return Canary(strategy="shadow", steps=(), shadow=duration, analysis=analysis, **options)

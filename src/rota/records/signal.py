@@ -24,7 +24,7 @@ EventKind = Literal[
     "alert.raised",
     "alert.lasting",
 ]
-AlertKind = Literal["schema_skew", "distribution_skew", "drift", "concept_drift", "performance", "efficiency", "gate", "platform"]
+AlertKind = Literal["schema_skew", "distribution_skew", "drift", "concept_drift", "performance", "efficiency", "gate", "rollout", "platform"]
 
 
 class Event(Record, frozen=True):
@@ -61,7 +61,8 @@ class AuditEntry(Record, frozen=True):
 class Alert(Record, frozen=True):
     """A breach seen by a monitor: one alert per endpoint, kind and subject as long as it lasts.
 
-    One of kind "platform" has endpoint "": a part of the platform itself is not well; `subject` is the condition's name.
+    One of kind "rollout" is about the rollout `subject`, which is held because the data did not decide in time. One of kind "platform" has
+    endpoint "": a part of the platform itself is not well; `subject` is the condition's name.
     """
 
     id: str

@@ -7,20 +7,27 @@ from itertools import chain
 from msgspec.structs import replace
 
 from rota.errors import InvalidInput
+from rota.manage.models import delivery_stages
 from rota.manage.models.registered_models import endpoints
 from rota.ports.metadata import Metadata
 from rota.problems import registry
-from rota.records.release import Analysis, Canary
+from rota.records.release import Analysis, Canary, DeliveryStep
 from rota.records.run import Problem
-from rota.records.time import HOUR_US, Micros, micros
+from rota.records.time import HOUR_US, micros
 from rota.stats import sequential
 
 
 def chosen(declared: Canary, delivery: Canary | None) -> Canary:
-    """The strategy that the reviewer chose; analyses and the unit of traffic are the declared ones unless the review names others."""
+    """The strategy that the reviewer chose.
+
+    Analyses, the unit of traffic and what ends an undecided rollout are the declared ones unless the review names others.
+    """
     if delivery is None:
         return declared
-    return replace(delivery, analysis=delivery.analysis or declared.analysis, unit=delivery.unit or declared.unit)
+    wanted = replace(delivery, analysis=delivery.analysis or declared.analysis, unit=delivery.unit or declared.unit)
+    if delivery.patience is None and not delivery.max_duration and delivery.on_inconclusive == "hold":
+        wanted = replace(wanted, patience=declared.patience, max_duration=declared.max_duration, on_inconclusive=declared.on_inconclusive)
+    return wanted
 
 
 def check_delivery(metadata: Metadata, model: str, delivery: Canary) -> None:
@@ -44,17 +51,15 @@ def faults(strategy: Canary, problem: Problem | None, *, at_once: bool = False) 
         if pairs.count((kind, name)) > 1
     ]
     found += _duration_faults(strategy)
-    if strategy.patience < 0:
-        found.append(f"patience = {strategy.patience} is negative; 0 rolls back at the first hold that decides nothing")
+    found += _end_faults(strategy)
     if found:
         return found
-    first_us = _first_hold_us(strategy)
-    if not first_us:
+    if not any(stage.is_judged for stage in delivery_stages.stages(strategy)):
         asked = [analysis.kind for analysis in strategy.analysis]
         return [f"analysis {asked} is never asked: there are no steps and no shadow; add a step, or leave the analysis out"] * bool(
             asked and not at_once
         )
-    return list(_hour_faults(strategy, first_us))
+    return list(_hour_faults(strategy))
 
 
 def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None) -> Iterator[str]:
@@ -81,25 +86,48 @@ def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None) -
 
 
 def _duration_faults(strategy: Canary) -> Iterator[str]:
-    if strategy.steps and micros(strategy.hold) < 1 and strategy.analysis:
+    short = any(not isinstance(step, DeliveryStep) for step in strategy.steps)
+    if short and micros(strategy.hold) < 1 and strategy.analysis:
         yield f"hold = {strategy.hold!r}: each step would be judged before it had any traffic"
+    elif any(stage.is_judged and not stage.hold_us and not stage.waits for stage in delivery_stages.stages(strategy)):
+        yield 'an analysis step has no pause before it: it would be judged before it had any traffic; write pause("30m"), analysis()'
+    if strategy.strategy == "canary":
+        return
+    if strategy.steps:
+        there = ", ".join(map(str, strategy.steps))
+        yield f"strategy = {strategy.strategy!r} has no steps, and {there} are there; leave them out, or deliver as a canary"
+    if not micros(strategy.shadow):
+        yield f"strategy = {strategy.strategy!r} mirrors the candidate for shadow = {strategy.shadow!r}; give it some time"
 
 
-def _first_hold_us(strategy: Canary) -> Micros:
-    """How long a candidate has, patience included, before the first stage must have passed; 0 when nothing is held."""
-    shadow_us = micros(strategy.shadow)
-    hold_us = shadow_us or (micros(strategy.hold) if strategy.steps else 0)
-    return hold_us * (strategy.patience + 1)
+def _end_faults(strategy: Canary) -> Iterator[str]:
+    """What is said twice, or wrongly, of how an undecided rollout ends."""
+    if strategy.patience is not None and strategy.patience < 0:
+        yield f"patience = {strategy.patience} is negative; 0 rolls back at the first hold that decides nothing"
+    elif strategy.patience is not None and (strategy.max_duration or strategy.on_inconclusive != "hold"):
+        yield (
+            f"patience = {strategy.patience} rolls back what is undecided after so many holds, and max_duration = {strategy.max_duration!r} with "
+            f'on_inconclusive = {strategy.on_inconclusive!r} say something else; leave patience out (max_duration="1d", on_inconclusive="roll_back")'
+        )
+    if strategy.max_duration and micros(strategy.max_duration) < sum(stage.hold_us for stage in delivery_stages.stages(strategy)):
+        yield f"max_duration = {strategy.max_duration!r} is over before its stages are: shadow and holds take longer together"
 
 
-def _hour_faults(strategy: Canary, first_us: Micros) -> Iterator[str]:
-    """A loss is compared hour by hour and says nothing below so many hours: the first stage must last as long."""
-    hours = first_us / HOUR_US
-    stage = f"shadow = {strategy.shadow!r}" if micros(strategy.shadow) else f"hold = {strategy.hold!r}"
+def _hour_faults(strategy: Canary) -> Iterator[str]:
+    """A loss is compared hour by hour and says nothing below so many hours: what ends by itself must last as long."""
+    if strategy.patience is not None:
+        stage = f"shadow = {strategy.shadow!r}" if micros(strategy.shadow) else f"hold = {strategy.hold!r}"
+        longest = f"{stage} with patience = {strategy.patience}"
+        hours = delivery_stages.stages(strategy)[0].hold_us * (strategy.patience + 1) / HOUR_US
+        end, way_out = "rolled back", 'hold longer, for example shadow="2d"'
+    else:
+        longest, hours = f"max_duration = {strategy.max_duration!r}", delivery_stages.longest_us(strategy) / HOUR_US
+        end, way_out = "promoted unjudged" if strategy.on_inconclusive == "promote" else "rolled back", 'allow more, for example max_duration="7d"'
+    if strategy.on_inconclusive == "hold" and strategy.patience is None:
+        return  # it waits for its hours; an alert says so
     for analysis in strategy.analysis:
         if analysis.kind == "metric" and hours < sequential.LEAST_ROWS:
             yield (
-                f"metric {analysis.metric!r} is judged on at least {sequential.LEAST_ROWS} hours with labels, but {stage} with patience = "
-                f"{strategy.patience} gives up after {hours:g} hours, so every version would be rolled back; "
-                'hold longer, for example shadow="2d"'
+                f"metric {analysis.metric!r} is judged on at least {sequential.LEAST_ROWS} hours with labels, but {longest} gives up after "
+                f"{hours:g} hours, so every version would be {end}; {way_out}"
             )

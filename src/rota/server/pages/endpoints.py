@@ -6,6 +6,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 
 from rota.deploy.releases import current_release
+from rota.deploy.waiting import waiting
 from rota.errors import NotFound, RotaError
 from rota.http_status import status_of
 from rota.manage.signals import unheard_alerts
@@ -32,7 +33,7 @@ def endpoint(request: Request, name: str) -> Response:
 
 @router.post("/rollouts/{rollout}", dependencies=needs("model.release"))
 async def command_rollout(request: Request, rollout: str) -> Response:
-    """Pause, resume or abort a rollout, and go back to its endpoint; what stands in the way is said above its rollouts."""
+    """Promote, abort, pause, resume, retry or undo a rollout, and go back to its endpoint; what stands in the way is said above its rollouts."""
     platform, given = platform_of(request), await form(request)
     name = _endpoint_of(platform.repositories.metadata, rollout)
     act = partial(platform.deliveries.command, rollout, given.get("verb", ""), actor=actor_of(request), reason=given.get("reason", ""))
@@ -55,7 +56,8 @@ def _endpoint(request: Request, name: str, problem: RotaError | None = None) -> 
     slices = metadata.page(MonitorSlice, {"endpoint": name}, order="-start_us", limit=SHOWN_DAYS).items[::-1]
     alerts = metadata.find(Alert, {"endpoint": name}, order="-raised_us")
     drawn = [(metric, chart) for metric in line_charts.METRICS if (chart := line_charts.performance(slices, metric, alerts)) is not None]
-    rollouts = metadata.find(Rollout, {"endpoint": name}, order="-started_us")
+    begun = metadata.find(Rollout, {"endpoint": name}, order="-started_us")
+    rollouts = [*waiting(metadata, platform.repositories.runs, name), *begun]
     seen = status.of_endpoint(platform.repositories, name)
     shown = page(
         "endpoint.html",

@@ -184,7 +184,9 @@ def _delivery(repositories: Repositories, model: str, given: dict[str, str]) -> 
         steps = [int(step) for step in chosen["steps"].split(",")] if "steps" in chosen else base.steps
     except ValueError:
         raise InvalidInput(f"steps {chosen['steps'][:100]!r} are no list of percents; write for example 5,25,50") from None
-    return msgspec.structs.replace(base, steps=steps, hold=chosen.get("hold", base.hold), shadow=chosen.get("shadow", base.shadow))
+    strategy = "canary" if "steps" in chosen else base.strategy
+    hold, shadow = chosen.get("hold", base.hold), chosen.get("shadow", base.shadow)
+    return msgspec.structs.replace(base, strategy=strategy, steps=steps, hold=hold, shadow=shadow)
 
 
 async def _acted(request: Request, model: str, number: int, given: dict[str, str], act: Callable[[], object]) -> Response:

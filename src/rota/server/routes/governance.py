@@ -6,6 +6,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
+from rota.deploy.rollout_states import Verb
 from rota.manage.governance import decisions, evidence, policies, readiness, risk
 from rota.manage.models import model_versions, registered_models
 from rota.records.record import plain
@@ -58,7 +59,7 @@ class ReturnReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RolloutReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why a rollout pauses or ends; to resume one needs none."""
+    """Why something is asked of a rollout; to resume one needs no reason."""
 
     reason: str = ""
 
@@ -158,11 +159,13 @@ async def rollback(request: Request, name: str) -> object:
 
 
 @router.post("/v1/rollouts/{rollout}/{verb}", dependencies=needs("model.release", takes=RolloutReason))
-async def command_rollout(request: Request, rollout: str, verb: Literal["pause", "resume", "abort"]) -> object:
-    """Pause, resume or abort a rollout under way."""
+async def command_rollout(request: Request, rollout: str, verb: Verb) -> object:
+    """Promote, abort, pause or resume a rollout under way (the answer is the rollout), retry one that ended (`runs`: what delivers its version again)
+    or undo a promotion (the answer is the release that serves the version before)."""
     why = await body_as(request, RolloutReason)
     command = platform_of(request).deliveries.command
-    return plain(await run_in_threadpool(command, rollout, verb, actor=actor_of(request), reason=why.reason))
+    asked = await run_in_threadpool(command, rollout, verb, actor=actor_of(request), reason=why.reason)
+    return plain(asked.rollout or asked.release) if not asked.retried else {"runs": [asked.retried]}
 
 
 def _act(request: Request) -> dict[str, Any]:

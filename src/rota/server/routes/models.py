@@ -6,7 +6,9 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from rota.deploy import rollout_plan
 from rota.deploy.releases import current_release
+from rota.deploy.waiting import waiting
 from rota.errors import NotFound
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.manage.governance import alias_moves, readiness, version_comparison
@@ -222,12 +224,22 @@ def endpoint(request: Request, name: str) -> dict[str, object]:
     return {"endpoint": plain(found), "release": plain(current_release(metadata, name))}
 
 
+@router.get("/v1/endpoints/{name}/rollout-plan", dependencies=needs("model.read"))
+def rollout_plan_of(request: Request, name: str, model: str = "") -> dict[str, object]:
+    """How long a rollout to the endpoint takes to decide, by its traffic and labels of the last days; of `model`, or of a version "MODEL@VERSION"."""
+    platform = platform_of(request)
+    found = platform.repositories.metadata.get(Endpoint, name)
+    return rollout_plan.as_plain(platform.deliveries.plan(model or (found.model if found is not None else ""), name))
+
+
 @router.get("/v1/rollouts", dependencies=needs("model.read"))
 def rollouts(request: Request, response: Response, endpoint: str = "", after: str = "", limit: Number = 1_000) -> list[object]:
-    """A page of rollouts, newest first."""
+    """A page of rollouts, newest first; on the first page those that wait for their turn before all others."""
     where = {"endpoint": endpoint} if endpoint else None
-    metadata = platform_of(request).repositories.metadata
-    return paged(response, metadata.page(Rollout, where, order="-started_us", after=after, limit=limit))
+    r = platform_of(request).repositories
+    page = r.metadata.page(Rollout, where, order="-started_us", after=after, limit=limit)
+    first = [] if after else waiting(r.metadata, r.runs, endpoint)
+    return paged(response, filters.Page([*first, *page.items], page.next))
 
 
 async def _move(request: Request, model: str, alias: str) -> object:
