@@ -1,5 +1,7 @@
 """A worker at rest asks for no runs, and gives freed memory back; what becomes due it meets at the next look."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +90,27 @@ def test_a_run_of_another_worker_is_asked_for_until_it_is_over(platform: Platfor
     platform.repositories.runs.claim("other", platform.repositories.clock.now_us(), lease_s=60)
     assert [worker._claim() for _ in range(5)] == [False] * 5
     assert len(claims) == 5, "its lease may end at any time"
+
+
+def test_what_was_freed_between_blocks_that_are_used_goes_back() -> None:
+    program = """
+import ctypes
+from rota.manage.signals.process_reports import resident_bytes
+from rota.supervisor import freed_memory
+freed_memory.keep_few_arenas()
+c = ctypes.CDLL(None)
+c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+blocks = [c.malloc(100_000) for _ in range(1_000)]
+for block in blocks:
+    ctypes.memset(block, 1, 100_000)
+for block in blocks[:-1]:
+    c.free(block)
+kept = resident_bytes()
+freed_memory.give_back()
+print(kept - resident_bytes())
+"""
+    freed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert float(freed) > 90_000_000
 
 
 def test_each_report_gives_freed_memory_back(worker: _WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> None:

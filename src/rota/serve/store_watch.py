@@ -6,7 +6,7 @@ A look reads the store's mark and the owner's token, which costs some microsecon
 import logging
 import threading
 
-from rota.errors import Unavailable
+from rota.errors import RotaError
 from rota.ports.metadata import Metadata
 from rota.serve.prediction_tokens import PredictionTokens
 
@@ -43,7 +43,7 @@ class StoreWatch:
         is_asked = self._tokens is not None and self._tokens.look()
         try:
             mark = self._metadata.mark()
-        except Unavailable as error:
+        except RotaError as error:  # the poller meets it too, and tells
             mark = str(error)
         if mark != self._mark:
             self._mark = mark

@@ -133,7 +133,7 @@ class CommitCounter:
                 self._connection, self._belongs = self._file.connect(), belongs
                 self._opened += 1
             try:
-                count = self._connection.execute("PRAGMA data_version").fetchone()[0]
+                count = self._connection.execute("PRAGMA data_version").fetchall()[0][0]  # all: a statement that is not over holds a snapshot
             except sqlite3.Error:
                 self._connection = None
                 raise
