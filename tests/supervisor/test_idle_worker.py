@@ -113,6 +113,30 @@ print(kept - resident_bytes())
     assert float(freed) > 90_000_000
 
 
+@pytest.mark.parametrize(("begin", "most"), [("freed_memory.keep_few_arenas()", 2), ("", 64)])
+def test_threads_of_a_process_share_a_few_arenas(begin: str, most: int) -> None:
+    program = f"""
+import ctypes, threading
+from rota.supervisor import freed_memory
+{begin}
+c, met = ctypes.CDLL(None), threading.Barrier(17)
+def use():
+    for _ in range(100):
+        c.malloc(2_000)
+    met.wait(60)
+    met.wait(60)
+for _ in range(16):
+    threading.Thread(target=use, daemon=True).start()
+met.wait(60)
+starts = [int(line.split("-")[0], 16) for line in open("/proc/self/maps") if " rw-p 00000000 00:00 0" in line]
+print(1 + sum(start % 2**26 == 0 for start in starts))
+met.wait(60)
+"""
+    arenas = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+    assert 1 <= arenas <= most
+    assert begin or arenas > 2, "otherwise there are more"
+
+
 def test_each_report_gives_freed_memory_back(worker: _WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     given = list[int]()
     monkeypatch.setattr(freed_memory, "give_back", lambda: given.append(1))
