@@ -112,6 +112,11 @@ def test_declaring_features_loads_the_records_and_no_engine():
     assert loaded_by(f"import rota; {names}") <= {"rota", "msgspec", "typing_extensions"}
 
 
+def test_the_supervisor_loads_no_engine_and_no_model():
+    heavy = {"polars", "numpy", "deltalake", "sqlalchemy", "sqlglot", "fastapi", "uvicorn", "pydantic", "lmdb"}
+    assert not loaded_by("import rota.cli.platform, rota.supervisor.processes") & heavy
+
+
 def test_asking_for_the_names_and_the_version_loads_nothing():
     assert loaded_by("import rota; dir(rota), rota.__version__, hasattr(rota, 'no_such_name')") == {"rota"}
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -50,6 +51,17 @@ def compute() -> Iterator[LocalProcesses]:
     processes = LocalProcesses()
     yield processes
     processes.close()
+
+
+def test_a_child_without_work_ends_and_the_next_run_starts_another(tmp_path: Path) -> None:
+    compute = LocalProcesses(idle_s=0.0)
+    path = write(tmp_path / "code", "import os\ndef pid(_):\n    return os.getpid()\n")
+    pid = compute.run("user_code:pid", {}, path=path)
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(60)
+    assert not psutil.pid_exists(pid)
+    assert compute.run("user_code:pid", {}, path=path) != pid
+    compute.close()
 
 
 def write(folder: Path, text: str) -> Path:

@@ -252,3 +252,15 @@ def test_nothing_is_committed_into_a_file_that_was_removed_or_exchanged_while_it
     moved(file, "aside.db", file.name)
     store(metadata, alias("at last"))
     assert [each.alias for each in SqlMetadata(file).find(Alias)] == ["at last", "before"]
+
+
+def test_the_mark_is_another_one_when_the_file_was_exchanged(file: Path, tmp_path: Path) -> None:
+    metadata = SqlMetadata(file)
+    store(metadata, alias())
+    before = metadata.mark()
+    other = tmp_path / "other.db"
+    SqlMetadata(other).close()
+    metadata.close()
+    other.replace(file)
+    assert metadata.mark() != before
+    metadata.close()

@@ -15,8 +15,9 @@ from rota.errors import Unavailable
 from rota.manage.signals import alerts
 from rota.ports.metadata import Batch
 from rota.records.release import OutOfService, Route, Serving
-from rota.serve import call_marks
-from rota.serve.call_marks import CallMarks, Limits, ModelEnd, barred
+from rota.serve import call_marks, model_ends
+from rota.serve.call_marks import CallMarks, Limits, barred
+from rota.serve.model_ends import ModelEnd
 from rota.serve.predicting import PredictionCore
 from rota.serve.release_cache import ReleaseCache
 from rota.serve.release_poller import ReleasePoller
@@ -110,6 +111,26 @@ def test_a_call_that_does_not_end_is_noted_and_ends_the_process(world, tmp_path:
     assert (end.model, end.number, end.endpoint, end.cause) == ("flights", 1, "delay", "hung")
 
 
+def test_without_a_call_under_way_the_watch_looks_seldom_and_misses_none_of_a_calls_time(world, tmp_path: Path) -> None:
+    waits, ended = [], []
+    marks = CallMarks(tmp_path, "serve-0", world.clock.now_us, Limits(ends=1, hung_s=60.0), end_process=lambda: ended.append(sum(waits)))
+
+    class Stop:
+        def wait(self, seconds: float) -> bool:
+            waits.append(seconds)
+            if len(waits) == 5:
+                marks._set(marks._slot(), call_marks._names(world.route(1), "delay"))
+            return len(waits) == 200
+
+    marks._stop = Stop()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(call_marks.time, "monotonic", lambda: sum(waits))
+        patched.setattr(call_marks.time, "monotonic_ns", lambda: int((sum(waits) - 9.0) * 1e9))  # the call began right after a look
+        marks._watch()
+    assert waits[:6] == [1.0, 10.0, 10.0, 10.0, 10.0, 1.0]
+    assert ended == [41.0 - 9.0 + 61.0]
+
+
 @pytest.fixture
 def marks(world, tmp_path: Path):
     found = CallMarks(tmp_path, "host-0", world.clock.now_us, Limits(ends=1))
@@ -120,7 +141,7 @@ def marks(world, tmp_path: Path):
 
 def end(marks: CallMarks, world, number: int) -> None:
     route = world.route(number)
-    marks._note(call_marks._Called(route.bundle, "flights", number, "delay"), "Segmentation fault")
+    marks._note(model_ends.Called(route.bundle, "flights", number, "delay"), "Segmentation fault")
 
 
 def answer(world) -> float:
@@ -231,7 +252,7 @@ def test_a_process_killed_for_silence_blames_the_last_call_that_is_as_old_as_the
     marks = CallMarks(tmp_path, "serve-0", lambda: 7)
     now_s = [100.0]
     monkeypatch.setattr(call_marks.time, "monotonic_ns", lambda: int(now_s[0] * 1e9))
-    assert call_marks.blame_hung(tmp_path, "serve-0", silent_s=20, now_us=1) is None
+    assert model_ends.blame_hung(tmp_path, "serve-0", silent_s=20, now_us=1) is None
     gone_on = threading.Barrier(4)
     for number, at_s in ((1, 40.0), (2, 75.0), (3, 99.0)):  # one that waits for the interpreter, the one that holds it, one just begun
         now_s[0], begun = at_s, threading.Event()
@@ -244,11 +265,11 @@ def test_a_process_killed_for_silence_blames_the_last_call_that_is_as_old_as_the
         threading.Thread(target=call).start()
         assert begun.wait(60)
     now_s[0] = 100.0
-    end = call_marks.blame_hung(tmp_path, "serve-0", silent_s=20, now_us=1)
+    end = model_ends.blame_hung(tmp_path, "serve-0", silent_s=20, now_us=1)
     gone_on.wait(60)
     assert end == ModelEnd("bundle2", "flights", 2, "delay", "serve-0", "hung", 1)
     assert list(CallMarks(tmp_path, "serve-1", lambda: 7, Limits(ends=1)).out_of_service()) == ["bundle2"]
-    assert call_marks.blame_hung(tmp_path, "serve-9", silent_s=20, now_us=1) is None
+    assert model_ends.blame_hung(tmp_path, "serve-9", silent_s=20, now_us=1) is None
 
 
 def test_a_successor_of_the_same_name_neither_ends_nor_loses_its_files_to_a_predecessor_that_is_still_leaving(tmp_path):

@@ -29,6 +29,8 @@ from rota.backends.step_process import HEADER, LARGEST_ANSWER
 from rota.errors import Interrupted, Refused, Unavailable
 
 _MAX_IDLE = 4
+IDLE_S = 60.0
+"""How long a child is kept warm: longer than from one step of a run to the next. It holds the libraries that its functions have loaded."""
 _MODULE = "rota.backends.step_process"
 _ASK_S = 0.2
 """Time between two looks at whether the caller wants the function stopped."""
@@ -59,11 +61,12 @@ class LocalProcesses:
     """Compute (port) on this machine. At most one idle child is kept per `path` and four in all, the least recently used ends first.
 
     A warm child keeps its imports, so a second run starts at once; when a file it imported from `path` has changed, a new
-    child takes over. `python` must be able to import rota.
+    child takes over, and after `idle_s` seconds without a run it ends. `python` must be able to import rota.
     """
 
-    def __init__(self, *, python: str = sys.executable) -> None:
+    def __init__(self, *, python: str = sys.executable, idle_s: float = IDLE_S) -> None:
         self._python = python
+        self._idle_s = idle_s
         self._lock = threading.Lock()
         self._idle: OrderedDict[str, _Child] = OrderedDict()
         self._busy: set[_Child] = set()
@@ -95,6 +98,7 @@ class LocalProcesses:
             idle, busy = list(self._idle.values()), list(self._busy)
             self._idle.clear()
         for child in idle:
+            child.idle.cancel()
             child.end()
         for child in busy:
             child.kill()
@@ -123,6 +127,8 @@ class LocalProcesses:
     def _take(self, key: str) -> "_Child":
         with self._lock:
             child = self._idle.pop(key, None)
+            if child is not None:
+                child.idle.cancel()
             if child is not None and child.alive():
                 self._busy.add(child)
                 return child
@@ -149,10 +155,22 @@ class LocalProcesses:
                 ended.append(child)
             else:
                 self._idle[child.key] = child
+                child.idle = threading.Timer(self._idle_s, self._end_idle, (child,))
+                child.idle.daemon = True
+                child.idle.start()
             if len(self._idle) > _MAX_IDLE:
                 ended.append(self._idle.popitem(last=False)[1])
         for old in ended:
+            old.idle.cancel()
             old.end()
+
+    def _end_idle(self, child: "_Child") -> None:
+        """End a child that nobody has taken since it was given back."""
+        with self._lock:
+            if self._idle.get(child.key) is not child or child.idle is not threading.current_thread():
+                return
+            del self._idle[child.key]
+        child.end()
 
 
 class _Child:
@@ -160,6 +178,7 @@ class _Child:
 
     def __init__(self, python: str, key: str) -> None:
         self.key = key
+        self.idle = threading.Timer(0, lambda: None)
         self._ended = False
         self._socket, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()

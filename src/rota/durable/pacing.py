@@ -35,8 +35,8 @@ class Pacing:
 class Pace:
     """The waits of one thread that a bell can wake: `bell` set, it looks at once, and again quickly."""
 
-    def __init__(self, poll_s: float, bell: threading.Event, *, timer: Callable[[], float] = time.monotonic) -> None:
-        self._pacing, self._bell = Pacing(poll_s, timer=timer), bell
+    def __init__(self, poll_s: float, bell: threading.Event, *, slow_s: float = 1.0, timer: Callable[[], float] = time.monotonic) -> None:
+        self._pacing, self._bell = Pacing(poll_s, slow_s=slow_s, timer=timer), bell
 
     def wait(self) -> None:
         """Sleep after a look that found nothing."""

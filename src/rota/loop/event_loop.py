@@ -28,6 +28,7 @@ class Loop:
         self.context = context
         self.schedules = Schedules(context)
         self._repositories = context.repositories
+        self._read_at = ""
 
     def advance(self) -> bool:
         """Fire what is due and react to what happened since; False when there was nothing to do."""
@@ -41,8 +42,11 @@ class Loop:
         return cursor.position if cursor else 0
 
     def react(self) -> bool:
-        """Handle every new event in order."""
+        """Handle every new event in order. Where nothing was committed since there was none, nothing is read."""
         metadata = self._repositories.metadata
+        mark = metadata.mark()
+        if mark == self._read_at:
+            return False
         cursor = metadata.get(Cursor, CONSUMER) or Cursor(CONSUMER, 0)
         try:
             events = metadata.events(cursor.position)
@@ -53,6 +57,8 @@ class Loop:
             if not self._handle(event, cursor, following):
                 return True
             cursor = following
+        if not events:
+            self._read_at = mark
         return bool(events)
 
     def conditions(self) -> list[Condition] | None:

@@ -16,6 +16,7 @@ from rota.records.time import SECOND_US, Micros, iso
 logger = logging.getLogger("rota.loop")
 
 LOOK_S = 0.5
+_NEVER = 2**63
 CLOCK_JUMP_S = 60
 """How far a stored tick may lie ahead of now before it says that the clock was set back: hosts' clocks differ by less."""
 
@@ -38,20 +39,23 @@ class Schedules:
     """What could not be read when the schedules were looked at last, by its condition's name, and why; None before the first look."""
     _looked_us: Micros = 0
     _looked_s: float = float("-inf")
+    _read_at: str = ""
+    _next_us: Micros = 0
 
     def fire(self) -> bool:
         """Turn each due schedule into one event; ticks that were missed coalesce into the newest. False when nothing was due."""
-        now_us = self.context.repositories.clock.now_us()
-        if not self._is_time(now_us):
+        now_us, mark = self.context.repositories.clock.now_us(), self.context.repositories.metadata.mark()
+        if not self._is_time(now_us, mark):
             return False
-        fired = False
+        fired, nexts = False, [_NEVER]
         schedules, unread = self._read()
         for schedule in schedules:
             try:
                 fired |= self._fire(schedule, now_us)
+                nexts.append(cron.next_tick(schedule.cron, after_us=now_us))
             except (Corrupt, InvalidInput) as error:  # one that cannot be read or understood holds up no other
                 unread[f"schedule:{schedule.name}"] = str(error)
-        self.unread = unread
+        self.unread, self._read_at, self._next_us = unread, mark, min(nexts)
         return fired
 
     def in_force(self) -> list[Schedule]:
@@ -77,8 +81,13 @@ class Schedules:
         now_us = self.context.repositories.clock.now_us()
         return [schedule.name for schedule in self.in_force() if self._tick(schedule, now_us) is not None]
 
-    def _is_time(self, now_us: Micros) -> bool:
-        """Whether to look at the schedules: at most each LOOK_S of real time, unless the clock has jumped."""
+    def _is_time(self, now_us: Micros, mark: str) -> bool:
+        """Whether to look at the schedules: when something was committed, when one is due, or the clock was set back.
+
+        At most each LOOK_S of real time, unless the clock has jumped.
+        """
+        if mark == self._read_at and self._looked_us <= now_us < self._next_us:
+            return False
         real_s = time.monotonic()
         if 0 <= now_us - self._looked_us < LOOK_S * SECOND_US and real_s - self._looked_s < LOOK_S:
             return False

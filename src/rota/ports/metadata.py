@@ -88,6 +88,8 @@ class Metadata(Protocol):
       read, and for the newest few. `after` is the `next` of the page before with the same kind, `where` and `order` (a token of
       another list raises `InvalidInput`); a full walk gives each record that was there all the while once, whatever is added or
       removed meanwhile, as long as its own `order` field is not changed.
+    - `mark` is cheap, for who looks often: while two marks of one handle are equal, nothing was committed between them by anybody; where runs
+      or tracked runs lie in the same database, to them neither. They may differ although nothing was.
     - A number that does not fit into 64 bits, asked for or as a position, raises `InvalidInput`.
     - Thread-safe; several processes may use one store; a busy store is waited for, then `Unavailable`.
     """
@@ -111,6 +113,8 @@ class Metadata(Protocol):
     def edges(self, nodes: Collection[str], direction: Literal["causes", "effects"]) -> list[Edge]: ...
 
     def audit(self, after: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]: ...
+
+    def mark(self) -> str: ...
 
     def close(self) -> None: ...
 

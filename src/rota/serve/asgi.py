@@ -39,6 +39,7 @@ from rota.serve.port_access import PortAccess, Refusal
 from rota.serve.predicting import Answer, CheckedRequest, PredictionCore, PredictRequest, PredictResponse
 from rota.serve.release_poller import ReleasePoller
 from rota.serve.serving_health import ServingHealth
+from rota.serve.store_watch import StoreWatch
 
 log = logging.getLogger("rota.serve")
 Scope = MutableMapping[str, Any]
@@ -50,6 +51,8 @@ TRUSTED = PortAccess()
 """Everybody who reaches the port is trusted, under whatever name it is reached."""
 LARGE_BYTES = 64_000
 """A body of more bytes is read away from the event loop."""
+WATCHED_S = 5.0
+"""Time between two polls at the least where a watch tells of each commit: what changes without one is an online store that was exchanged."""
 THREAD_TURN_S = 0.001
 """How long a thread keeps the interpreter while another waits for it; Python's own 5 ms is what a prediction would wait for a large request."""
 _RETRY = ((b"retry-after", b"%d" % RETRY_AFTER_S),)
@@ -130,6 +133,7 @@ class PredictionApp:
         self._max_bytes = limits.body_bytes
         self._max_rows = limits.rows
         self._marks = marks
+        self._watch = StoreWatch(poller.metadata, access.tokens, poller.woken)
         self._bodies = BodiesInFlight(limits.body_bytes)
         self._batcher = MicroBatcher(core, timeout_s=limits.timeout_s)
         self.health = ServingHealth(core, poller)
@@ -149,17 +153,15 @@ class PredictionApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        if self._access.tokens is not None:
-            await asyncio.to_thread(self._access.tokens.start)
+        await asyncio.to_thread(self._watch.start)
         sys.setswitchinterval(THREAD_TURN_S)
         if self._marks is not None:
             self._marks.start()
-        await asyncio.to_thread(self._poller.start)
+        await asyncio.to_thread(self._poller.start, slow_s=WATCHED_S)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await asyncio.to_thread(self._poller.stop)
-        if self._access.tokens is not None:
-            await asyncio.to_thread(self._access.tokens.stop)
+        await asyncio.to_thread(self._watch.stop)
         await asyncio.to_thread(self._core.close)
         if self._marks is not None:
             self._marks.close()

@@ -30,6 +30,7 @@ from rota.manage.models.loading import LoadedModel
 from rota.ports.models import Predictor
 from rota.records.release import OutOfService, Route
 from rota.records.time import Micros
+from rota.serve.model_ends import ENDS, HEAD, NAMES, SIZE, Called, ModelEnd, append, calls_in, decoded
 
 log = logging.getLogger("rota.serve")
 EXIT_HUNG = 86
@@ -37,10 +38,9 @@ EXIT_HUNG = 86
 FINISH_S = 4.0
 """How long a process that ends itself goes on answering what does not wait for the hung call."""
 LOOK_S = 1.0
-ENDS = "model_ends.jsonl"
-"""The file of HOME/run in which each end is a line."""
-_SLOTS, _SIZE, _NAMES = 256, 1_024, 1_000
-_HEAD = struct.Struct("<QQ")  # since when (ns of the steady clock; 0: no call), the thread
+IDLE_LOOKS = 6
+"""How often it is looked whether a call is under way, within the time after which one counts as endless."""
+_SLOTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +50,6 @@ class Limits:
     ends: int = 2
     within_us: Micros = 600_000_000
     hung_s: float = 60.0
-
-
-class ModelEnd(msgspec.Struct, frozen=True):
-    """One end of a process by a version: `cause` is a signal in words, or "hung"."""
-
-    bundle: str
-    model: str
-    number: int
-    endpoint: str
-    process: str
-    cause: str
-    at_us: Micros
-
-
-class _Called(msgspec.Struct, frozen=True):
-    bundle: str
-    model: str
-    number: int
-    endpoint: str
 
 
 def _end_process() -> None:
@@ -139,7 +120,7 @@ class CallMarks:
         with suppress(FileNotFoundError):
             now = self._ends.stat()
             if (now.st_mtime_ns, now.st_size) != self._seen:
-                self._read = tuple(_decoded(self._ends.read_bytes()))
+                self._read = tuple(decoded(self._ends.read_bytes()))
                 self._seen = (now.st_mtime_ns, now.st_size)
         counted = [end for end in self._read if end.at_us > returned.get(end.bundle, -1)]
         return {bundle: _as_record(end) for bundle, end in barred(counted, self.limits).items()} if counted else {}
@@ -149,13 +130,13 @@ class CallMarks:
             found: int = self._slots.at
         except AttributeError:
             ident = threading.get_ident()
-            found = self._slots.at = (self._free.pop() if self._free else 0) * _SIZE
-            self._slots.owner = _Returned(self._free, found // _SIZE)
-            _HEAD.pack_into(self._map, found, 0, ident)
+            found = self._slots.at = (self._free.pop() if self._free else 0) * SIZE
+            self._slots.owner = _Returned(self._free, found // SIZE)
+            HEAD.pack_into(self._map, found, 0, ident)
         return found
 
     def _set(self, slot: int, names: bytes) -> None:
-        self._map[slot + 16 : slot + 16 + _NAMES] = names
+        self._map[slot + 16 : slot + 16 + NAMES] = names
         _SINCE.pack_into(self._map, slot, time.monotonic_ns())
 
     def _blame_predecessor(self) -> None:
@@ -166,31 +147,32 @@ class CallMarks:
             if not signalled:
                 return
             thread = re.search(r"Current thread 0x([0-9a-f]+)", told)
-            calls = list(_active(self._file.read_bytes()))
+            calls = list(calls_in(self._file.read_bytes()))
             blamed = [called for called, ident, _ in calls if thread and ident == int(thread[1], 16)]
             if not thread and len(calls) == 1:  # a thread of a library's own, in the only call that there was
                 blamed = [calls[0][0]]
             for called in blamed:
                 self._note(called, signalled[1])
 
-    def _note(self, called: _Called, cause: str) -> None:
+    def _note(self, called: Called, cause: str) -> None:
         end = ModelEnd(called.bundle, called.model, called.number, called.endpoint, self.process, cause, self.now_us())
         log.error(
             "version %d of model %s ended prediction process %s (%s)",
             called.number, called.model, self.process, cause,
             extra={"action": "model_end", "model": called.model, "version": called.number, "endpoint": called.endpoint},
         )  # fmt: skip
-        _append(self._ends, end)
+        append(self._ends, end)
 
     def _watch(self) -> None:
         """Time counts only while this process runs: what was stopped, or slept with the machine, does not hang."""
         spent: dict[tuple[int, int], float] = {}
-        before = time.monotonic()
-        while not self._stop.wait(LOOK_S):
+        before, wait_s = time.monotonic(), LOOK_S
+        while not self._stop.wait(wait_s):
             now = time.monotonic()
-            ran, before = min(now - before, 2 * LOOK_S), now
-            active = list(_active(self._map[:]))
-            spent = {(ident, since): spent.get((ident, since), 0.0) + ran for _, ident, since in active}
+            ran, before = min(now - before, 2 * wait_s), now
+            active = list(calls_in(self._map[:]))
+            spent = {(ident, since): spent.get((ident, since), 0.0) + min(ran, now - since / 1e9) for _, ident, since in active}
+            wait_s = LOOK_S if active else max(LOOK_S, self.limits.hung_s / IDLE_LOOKS)
             hung = [(called, spent[ident, since]) for called, ident, since in active if spent[ident, since] > self.limits.hung_s]
             if hung:
                 self._note(max(hung, key=lambda each: each[1])[0], "hung")
@@ -243,57 +225,13 @@ def barred(ends: Sequence[ModelEnd], limits: Limits) -> dict[str, ModelEnd]:
     return found
 
 
-def blame_hung(folder: Path, process: str, *, silent_s: float, now_us: Micros) -> ModelEnd | None:
-    """Note which version a process hung in that answers nobody for `silent_s` seconds and is about to be killed; None when it called none.
-
-    Of the calls that are as old as the silence it is the last one: what holds the interpreter lets no other begin, and a call that blocks the
-    event loop alone is older than those that other threads go on with. `folder` is HOME/run; asked before a successor begins.
-    """
-    try:
-        marks = (folder / f"{process}.calling").read_bytes()
-    except OSError:
-        return None
-    latest_ns = time.monotonic_ns() - int(silent_s * 0.5e9)  # the question that got no answer may have been asked while the call began
-    calls = [(since, called) for called, _, since in _active(marks) if since <= latest_ns]
-    if not calls:
-        return None
-    called = max(calls, key=lambda call: call[0])[1]
-    end = ModelEnd(called.bundle, called.model, called.number, called.endpoint, process, "hung", now_us)
-    _append(folder / ENDS, end)
-    return end
-
-
 def _as_record(end: ModelEnd) -> OutOfService:
     return OutOfService(end.bundle, end.model, end.number, end.endpoint, end.process, end.cause, end.at_us)
 
 
-def _append(ends: Path, end: ModelEnd) -> None:
-    out = os.open(ends, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(out, msgspec.json.encode(end) + b"\n")
-        os.fsync(out)
-    finally:
-        os.close(out)
-
-
 def _names(route: Route, endpoint: str) -> bytes:
-    text = msgspec.json.encode(_Called(route.bundle, route.model, route.number, endpoint))
-    return (text if len(text) <= _NAMES else b"").ljust(_NAMES, b"\0")
-
-
-def _active(marks: bytes) -> Iterator[tuple[_Called, int, int]]:
-    """The calls under way: which version, in which thread, since when."""
-    for at in range(0, len(marks) - _SIZE + 1, _SIZE):
-        since, ident = _HEAD.unpack_from(marks, at)
-        if since:
-            with suppress(msgspec.DecodeError):
-                yield msgspec.json.decode(marks[at + 16 : at + 16 + _NAMES].rstrip(b"\0"), type=_Called), ident, since
-
-
-def _decoded(lines: bytes) -> Iterator[ModelEnd]:
-    for line in lines.splitlines():
-        with suppress(msgspec.DecodeError):  # half a line of a process that was killed while it wrote
-            yield msgspec.json.decode(line, type=ModelEnd)
+    text = msgspec.json.encode(Called(route.bundle, route.model, route.number, endpoint))
+    return (text if len(text) <= NAMES else b"").ljust(NAMES, b"\0")
 
 
 def _mapped(file: Path) -> mmap.mmap:
@@ -301,8 +239,8 @@ def _mapped(file: Path) -> mmap.mmap:
     try:
         file.unlink(missing_ok=True)  # a predecessor that is still leaving has the file mapped: cut short under it, its next mark would end it
         with file.open("x+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, _SLOTS * _SIZE)
-            return mmap.mmap(opened.fileno(), _SLOTS * _SIZE)
+            os.posix_fallocate(opened.fileno(), 0, _SLOTS * SIZE)
+            return mmap.mmap(opened.fileno(), _SLOTS * SIZE)
     except OSError as error:
         log.warning("a crash will not tell which model made it: %s cannot be made (%s)", file, error.strerror, extra={"action": "marks"})
-        return mmap.mmap(-1, _SLOTS * _SIZE)
+        return mmap.mmap(-1, _SLOTS * SIZE)

@@ -1,11 +1,10 @@
-"""The tokens that the prediction port knows: hashes in memory, read again every half second, kept in a file for when metadata is away.
+"""The tokens that the prediction port knows: hashes in memory, read again when something was committed, kept in a file for when metadata is away.
 
 A request costs one SHA-256 and one look into a dict: it never asks a store. A revoked token opens nothing within a second; while
 metadata does not answer, also after a restart, the last hashes that were read go on. The owner's token is read from its file.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +20,6 @@ from rota.records.release import Endpoint
 from rota.records.time import Micros
 
 log = logging.getLogger("rota.serve")
-LOOK_S = 0.5
 
 
 class KnownToken(Record, frozen=True):
@@ -61,36 +59,33 @@ class TokenSource:
 
 
 class PredictionTokens:
-    """Recognises tokens in memory; `start` keeps it at what the store holds. Thread-safe."""
+    """Recognises tokens in memory; each `look` brings it to what the store holds. Looks are one thread's; the rest is thread-safe."""
 
-    def __init__(self, source: TokenSource, *, look_s: float = LOOK_S) -> None:
+    def __init__(self, source: TokenSource) -> None:
         self._source = source
-        self._look_s = look_s
         self._known = KnownTokens({})
         self._away = False
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._read_at: tuple[str, str] | None = None
+        self._is_asked = False
 
-    def start(self) -> None:
-        """Look now and from now on."""
-        self.look()
-        self._thread = threading.Thread(target=self._run, name="rota-tokens", daemon=True)
-        self._thread.start()
+    def look(self) -> bool:
+        """Read the tokens again if anything was committed since; while the store does not answer, those that were read last go on.
 
-    def stop(self) -> None:
-        """Look no more; what is known stays."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def look(self) -> None:
-        """Read the tokens again; while the store does not answer, those that were read last go on."""
+        Returns whether anybody has shown a token since the last look.
+        """
+        is_asked, self._is_asked = self._is_asked, False
         try:
-            fresh = self._read()
+            self._refresh()
         except Unavailable as error:
             self._go_on(error)
+        return is_asked
+
+    def _refresh(self) -> None:
+        read_at = (self._source.metadata.mark(), self._owner_secret())
+        if read_at == self._read_at:
             return
-        self._away = False
+        fresh = self._read(read_at[1])
+        self._away, self._read_at = False, read_at
         if fresh != self._known:
             self._known = fresh
             if self._source.cache is not None:
@@ -98,6 +93,7 @@ class PredictionTokens:
 
     def find(self, secret: str) -> KnownToken | None:
         """The token of a secret, or None when it opens nothing now; asks no store."""
+        self._is_asked = True
         found = self._known.tokens.get(tokens.hash_of(secret)) if secret else None
         if found is None or (found.expires_us is not None and found.expires_us <= self._source.wall.now_us()):
             return None
@@ -109,19 +105,12 @@ class PredictionTokens:
             return False
         return not (token.project and endpoint) or self._known.projects.get(endpoint) == token.project
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._look_s):
-            try:
-                self.look()
-            except Exception:  # the thread must live on, or a revoked token would open this port for ever
-                log.exception("reading tokens failed", extra={"action": "tokens"})
-
-    def _read(self) -> KnownTokens:
+    def _read(self, owner_secret: str) -> KnownTokens:
         source, now_us = self._source, self._source.wall.now_us()
         valid = [t for t in source.metadata.find(AccessToken) if tokens.state(t, now_us) == "valid" and t.environment in ("", source.environment)]
         known = {token.hash: KnownToken(token.holder, token.role, token.expires_us, token.project, token.endpoint) for token in valid}
-        if secret := self._owner_secret():
-            known[tokens.hash_of(secret)] = KnownToken(tokens.OWNER.name, tokens.OWNER.role)
+        if owner_secret:
+            known[tokens.hash_of(owner_secret)] = KnownToken(tokens.OWNER.name, tokens.OWNER.role)
         limited = any(token.project for token in valid)
         return KnownTokens(known, _projects(source.metadata) if limited else {})
 

@@ -37,6 +37,8 @@ from rota.serve.release_cache import ReleaseCache
 from rota.serve.scoring import LoadedRelease, Vectors
 
 log = logging.getLogger("rota.serve")
+AGAIN_S = 1.0
+"""Time between two polls at most while something is to be tried again."""
 WAIT_S = 0.5
 """After how long a release that waits for the history of its features is looked at again."""
 
@@ -84,6 +86,7 @@ class ReleasePoller:
     ) -> None:
         self._core = core
         self._model_source = model_source
+        self.metadata = model_source.metadata
         self._clock = clock
         self._process = process
         self._poll_s = poll_s
@@ -109,6 +112,8 @@ class ReleasePoller:
         """What the last look at the releases failed with, when that is not that the metadata does not answer."""
         self._untold: set[str] = set()
         self._declared: frozenset[str] = frozenset()
+        self.woken = threading.Event()
+        """Set: it polls at once."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -146,15 +151,16 @@ class ReleasePoller:
         """Those of the problems that make the process, or one endpoint, not ready."""
         return self.problems(endpoint) if self._waits_for_history else ()
 
-    def start(self) -> None:
-        """Poll from now on; the first poll is over when this returns, whether it succeeded or not."""
+    def start(self, *, slow_s: float = 1.0) -> None:
+        """Poll from now on, at least every `slow_s` seconds; the first poll is over when this returns, whether it succeeded or not."""
         self._look()
-        self._thread = threading.Thread(target=self._run, name="rota-poller", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(slow_s,), name="rota-poller", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop polling; what is served stays."""
         self._stop.set()
+        self.woken.set()
         if self._thread is not None:
             self._thread.join()
 
@@ -268,11 +274,15 @@ class ReleasePoller:
             else:
                 self._alerted.add(end)
 
-    def _run(self) -> None:
-        pacing, before = Pacing(self._poll_s), self._core.served
-        while not self._stop.wait(pacing.after(self._core.served is not before or not self.ready)):
+    def _run(self, slow_s: float) -> None:
+        pacing, before = Pacing(self._poll_s, slow_s=slow_s, timer=self._timer), self._core.served
+        while not self._stop.is_set():
+            wait_s = pacing.after(self._core.served is not before or not self.ready)
+            self.woken.wait(min(wait_s, AGAIN_S) if self._failed or self._untold or self._failed_looks else wait_s)
+            self.woken.clear()
             before = self._core.served
-            self._look()
+            if not self._stop.is_set():
+                self._look()
 
     def _look(self) -> None:
         try:

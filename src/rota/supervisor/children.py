@@ -17,7 +17,7 @@ from rota import wiring
 from rota.addresses import exposed
 from rota.errors import InvalidInput, Unavailable
 from rota.settings import Settings
-from rota.supervisor import connections, reporting
+from rota.supervisor import connections, freed_memory, reporting
 from rota.supervisor.http_server import QuietServer
 from rota.supervisor.processes import end_with_supervisor
 from rota.supervisor.socket_handover import HandoverPoint
@@ -33,6 +33,7 @@ UNGUARDED = "OTHER MACHINES CAN REACH THESE PREDICTIONS (host %s): they ask for 
 
 def worker(settings: Settings, name: str, *, lifeline: int = -1) -> None:
     """React to events and execute runs until told to stop."""
+    freed_memory.keep_few_arenas()
     end_with_supervisor(lifeline)
     stop = threading.Event()
     for received in (signal.SIGTERM, signal.SIGINT):
@@ -50,6 +51,7 @@ def prediction_process(settings: Settings, name: str, *, fd: int = -1, patient: 
     It does not end with its supervisor: whoever starts the home again finds it, and its socket, by a `HandoverPoint`. A `patient` one accepts
     nothing before it is ready, because others answer on the same socket; any other waits for that a moment only.
     """
+    freed_memory.keep_few_arenas()
     signal.signal(signal.SIGTERM, leave)
     stacks = write_stack_on_signal(settings.home, name)
     if exposed(settings):

@@ -9,7 +9,7 @@ from rota.addresses import exposed
 from rota.manage.signals.process_reports import Lasting
 from rota.server import app
 from rota.settings import Settings
-from rota.supervisor import connections, reporting
+from rota.supervisor import connections, freed_memory, reporting
 from rota.supervisor.children import EXPOSED, leave, listening_socket
 from rota.supervisor.http_server import QuietServer
 from rota.supervisor.processes import end_with_supervisor
@@ -19,6 +19,7 @@ logger = logging.getLogger("rota.supervisor")
 
 def control_plane(settings: Settings, name: str = "server", *, fd: int = -1, lifeline: int = -1) -> None:
     """Answer the HTTP API and show the pages until told to stop; `fd` is an inherited listening socket, -1 binds the configured port."""
+    freed_memory.keep_few_arenas()
     end_with_supervisor(lifeline)
     signal.signal(signal.SIGTERM, leave)
     with wiring.opened(settings) as platform:

@@ -25,6 +25,12 @@ class LaneThreads:
             return self._busy < self.lane.threads
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being executed."""
+        with self._lock:
+            return self._busy == 0
+
+    @property
     def busy(self) -> int:
         """How many runs are being executed."""
         with self._lock:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rota.manage.signals.process_reports import REPORT_S, Reporter
+from rota.supervisor import freed_memory
 from rota.supervisor.http_server import QuietServer
 from rota.supervisor.supervised_threads import SupervisedThread
 
@@ -42,6 +43,7 @@ class ReportingThread:
         self._stop.wait(self._every_s)
 
     def _report(self) -> bool:
+        freed_memory.give_back()
         conditions = self._reporter.report()
         if self._settles:
             self._reporter.settle(conditions, whole=(), now_us=self._now_us())

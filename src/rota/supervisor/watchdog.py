@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from rota.serve import call_marks
+from rota.serve import model_ends
 from rota.supervisor.socket_handover import FOLDER, ask_ping
 
 ASKED_TIMES = 3
@@ -95,7 +95,7 @@ class Watchdog:
     def _blamed(self, pulse: Pulse) -> str:
         """The version that it hung in, which counts as one of its ends; a full disk must not save the process."""
         try:
-            end = call_marks.blame_hung(self.home / FOLDER, pulse.name, silent_s=self.silent_s, now_us=time.time_ns() // 1_000)
+            end = model_ends.blame_hung(self.home / FOLDER, pulse.name, silent_s=self.silent_s, now_us=time.time_ns() // 1_000)
         except OSError:
             return ""
         return f"version {end.number} of model {end.model} on endpoint {end.endpoint}" if end is not None else ""

@@ -4,7 +4,7 @@ import faulthandler
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from rota.durable.lanes import LANES, waiting
@@ -13,11 +13,17 @@ from rota.errors import RotaError
 from rota.manage.signals import platform_alerts
 from rota.manage.signals.process_reports import REPORT_S
 from rota.records.condition import Condition
+from rota.records.run import OPEN_STATUSES, RunQuery
+from rota.supervisor import freed_memory
 from rota.supervisor.lanes import LaneThreads
 from rota.supervisor.supervised_threads import SupervisedThread
 from rota.wiring import Platform
 
 logger = logging.getLogger("rota.supervisor")
+SLOW_S = 2.0
+"""Time between two looks at events, schedules and open runs when nothing has happened for a while."""
+NO_RUN_S = 30.0
+"""Time between two looks at runs where none can become due, should the thread that looks at events wake nobody."""
 ONLINE_LOOK_S = 5.0
 """Time between two looks at whether the online store was exchanged."""
 LEAVE_WITHIN_S = 6.0
@@ -26,6 +32,8 @@ LAST_REPORT_S = 0.5
 """How long a report that is being stored is waited for, before it is removed."""
 GONE_WITHIN_S = 9.0
 """When the process ends at the latest, whatever holds it."""
+_NEVER = 2**63
+_OPEN = RunQuery(statuses=OPEN_STATUSES)
 
 
 def run_worker(platform: Platform, name: str, stop: threading.Event) -> None:
@@ -46,9 +54,14 @@ class _WorkerProcess:
         self._reporter = platform.processes.reporter("worker", name, self.conditions, self.figures)
         platform.housekeeping.process = self._reporter.process
         poll_s = platform.settings.poll_s
-        self._paces = {"loop": Pace(poll_s, self._events), "runs": Pace(poll_s, self._runs)}
+        self._paces = {"loop": Pace(poll_s, self._events, slow_s=SLOW_S), "runs": Pace(poll_s, self._runs, slow_s=SLOW_S)}
+        self._no_run_due: tuple[str, int, int] | None = None  # mark of the store, and between which moments no run becomes due by time alone
         look_s = min(ONLINE_LOOK_S, platform.settings.housekeeping_s)
-        rests = {"housekeeping": partial(self._rest, look_s), "report": partial(self._rest, REPORT_S)}
+        rests: dict[str, Callable[[], None]] = {
+            "runs": self._rest_from_runs,
+            "housekeeping": partial(self._rest, look_s),
+            "report": partial(self._rest, REPORT_S),
+        }
         works = {"loop": self._react, "runs": self._claim, "housekeeping": self._keep_tidy, "report": self._report}
         self.threads = [SupervisedThread(name, work, rests.get(name) or self._paces[name].wait, stop) for name, work in works.items()]
         self.executors = [
@@ -90,18 +103,36 @@ class _WorkerProcess:
         acted = self.platform.loop.advance()
         if acted:
             self._paces["loop"].worked()
+        if acted or (self._no_run_due is not None and not self._is_no_run_due()):
             self._runs.set()
         return acted
 
     def _claim(self) -> bool:
-        """Give the oldest run of the lanes that have a thread free to its lane."""
+        """Give the oldest run of the lanes that have a thread free to its lane. Nothing is read while no run can have become due."""
+        if self._is_no_run_due():
+            return False
+        self._no_run_due, mark, now_us = None, self.platform.repositories.metadata.mark(), self.platform.repositories.clock.now_us()
         free = [workflow for lane in self.lanes if lane.is_free for workflow in lane.lane.workflows]
         lease = self.worker.claim(free) if free else None
         if lease is None:
+            if all(lane.is_idle for lane in self.lanes):
+                self._no_run_due = (mark, now_us, self._next_due_us())
             return False
         next(lane for lane in self.lanes if lease.run.workflow in lane.lane.workflows).give(lease)
         self._paces["runs"].worked()
         return True
+
+    def _is_no_run_due(self) -> bool:
+        """Whether nothing was committed since no run was due, and neither has the time come nor the clock been set back."""
+        known = self._no_run_due
+        if known is None:
+            return False
+        mark, from_us, until_us = known
+        return from_us <= self.platform.repositories.clock.now_us() < until_us and self.platform.repositories.metadata.mark() == mark
+
+    def _next_due_us(self) -> int:
+        """When the first open run wakes by the platform's clock; one that waits for a lease or an engine may go on at any time."""
+        return min((run.wake_us if run.status == "parked" else 0 for run in self.platform.repositories.runs.find(_OPEN)), default=_NEVER)
 
     def _execute_next(self, lane: LaneThreads) -> bool:
         return lane.execute_next(self.worker.execute, self._executed)
@@ -131,10 +162,19 @@ class _WorkerProcess:
             return False
 
     def _report(self) -> bool:
-        """Store what this process says of itself, and settle the alerts about the platform."""
+        """Store what this process says of itself, and settle the alerts about the platform; memory that runs have freed goes back before."""
+        freed_memory.give_back()
         conditions = self._reporter.report()
         self._reporter.settle(conditions, whole=self._whole, now_us=self.platform.repositories.clock.now_us())
         return False
+
+    def _rest_from_runs(self) -> None:
+        """While no run can become due, the loop's look wakes this thread when that is over."""
+        if self._is_no_run_due():
+            self._runs.wait(NO_RUN_S)
+            self._runs.clear()
+        else:
+            self._paces["runs"].wait()
 
     def _rest(self, seconds: float) -> None:
         self.stop.wait(seconds)

@@ -408,6 +408,21 @@ class MetadataContract(ListsContract):
         metadata.commit(Batch())
         assert metadata.events(0) == []
 
+    def test_the_mark_changes_with_each_commit_of_any_handle_and_with_nothing_else(
+        self, metadata: Metadata, reopened: Callable[[], Metadata]
+    ) -> None:
+        other = reopened()
+        marks = [metadata.mark()]
+        for number, handle in enumerate((metadata, other, metadata), 1):
+            store(handle, alias(number=number))
+            metadata.get(Alias, "flights", "champion")
+            metadata.find(Alias)
+            metadata.events(0)
+            marks += [metadata.mark(), metadata.mark()]
+        assert marks[1::2] == marks[2::2]
+        assert len(set(marks)) == 4
+        other.close()
+
     def test_a_second_handle_sees_what_was_committed(self, metadata: Metadata, reopened: Callable[[], Metadata]) -> None:
         batch = Batch()
         batch.put(alias())

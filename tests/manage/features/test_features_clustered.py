@@ -224,6 +224,23 @@ def test_compact_copies_for_the_views_that_are_registered() -> None:
     assert [each.keys for each in compact(tables, metadata, source, sizes=MIDDLE)] == [("shop",), ("shop", "till")]
 
 
+def test_a_small_source_is_counted_once_for_each_version_by_who_asks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata, tables, small = MemoryMetadata(), MemoryTables(), dict[str, tuple[int, int]]()
+    tables.append("sources/sales", many_rows(10))
+    registry.register(metadata, tables, [service])
+    scans = list[str]()
+    scan = tables.scan
+    monkeypatch.setattr(tables, "scan", lambda table, **options: scans.append(table) or scan(table, **options))
+    first = compact(tables, metadata, source, small=small)
+    counted = len(scans)
+    assert compact(tables, metadata, source, small=small) == first
+    assert len(scans) == counted > 0
+    tables.append("sources/sales", many_rows(10, start=10))
+    assert [each.tail_rows for each in compact(tables, metadata, source, small=small)] == [20, 20]
+    tables.append("sources/sales", many_rows(300, start=20))
+    assert all(each.written for each in compact(tables, metadata, source, sizes=MIDDLE, small=small))
+
+
 def test_a_copy_made_with_another_hash_is_not_read_but_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = MemoryTables()
     tables.append("sources/sales", many_rows(300))

@@ -44,6 +44,7 @@ class MemoryMetadata:
         self._forgotten = 0
         self._edges: dict[tuple[str, str], Edge] = {}
         self._audit: list[tuple[str, str]] = []
+        self._commits = 0
 
     def get(self, kind: type[R], *key: str | int) -> R | None:
         row_kind = kind_of(kind)
@@ -99,6 +100,7 @@ class MemoryMetadata:
                 audit.append(chained(entry, len(audit) + 1, audit[-1][1] if audit else ""))
             self._records, self._edges, self._audit = records, edges, audit
             self._events.extend(events)
+            self._commits += 1
 
     def events(self, after: int, *, limit: int = 1_000) -> list[Event]:
         with self.lock:
@@ -111,6 +113,7 @@ class MemoryMetadata:
             count = min(max(checked_position(until) - self._forgotten, 0), len(self._events))
             self._events = self._events[count:]
             self._forgotten += count
+            self._commits += 1
         return count
 
     def edges(self, nodes: Collection[str], direction: Literal["causes", "effects"]) -> list[Edge]:
@@ -124,6 +127,10 @@ class MemoryMetadata:
         with self.lock:
             rows = self._audit[start : start + checked_limit(limit)]
         return [msgspec.structs.replace(decode(body, AuditEntry), hash=hash_) for body, hash_ in rows]
+
+    def mark(self) -> str:
+        with self.lock:
+            return str(self._commits)
 
     def close(self) -> None:
         """Nothing is held."""

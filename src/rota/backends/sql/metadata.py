@@ -25,8 +25,9 @@ from rota.backends.shared.stored_form import (
     values_of,
 )
 from rota.backends.sql.engine import open_engine, reading, write
-from rota.backends.sql.postgresql import lock
+from rota.backends.sql.postgresql import commit_mark, lock
 from rota.backends.sql.schema import KIND_TABLES, audit, edges, events
+from rota.backends.sql.sqlite import CommitCounter
 from rota.errors import Conflict, Corrupt
 from rota.ports.metadata import Anything, Batch, Put
 from rota.records.filters import Page
@@ -43,6 +44,7 @@ class SqlMetadata:
 
     def __init__(self, engine: Engine | str | Path) -> None:
         self.engine = engine if isinstance(engine, Engine) else open_engine(engine)
+        self._counter = CommitCounter(self.engine) if self.engine.dialect.name == "sqlite" else None
 
     def get(self, kind: type[R], *key: str | int) -> R | None:
         row_kind = kind_of(kind)
@@ -114,8 +116,16 @@ class SqlMetadata:
             rows = connection.execute(query).all()
         return [msgspec.structs.replace(decode(row.body, AuditEntry), hash=row.hash) for row in rows]
 
+    def mark(self) -> str:
+        if self._counter is not None:
+            return self._counter.read()
+        with reading(self.engine) as connection:
+            return commit_mark(connection)
+
     def close(self) -> None:
         """Give the connections back; a later call opens new ones."""
+        if self._counter is not None:
+            self._counter.close()
         self.engine.dispose()
 
 

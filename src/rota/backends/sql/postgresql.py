@@ -54,6 +54,11 @@ def lock_for(connection: Connection, thing: str) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:thing, :rota))"), {"thing": thing, "rota": _ROTA})
 
 
+def commit_mark(connection: Connection) -> str:
+    """The transactions that this one sees: the same text for as long as none ended that wrote something, in any database of the server."""
+    return str(connection.scalar(text("SELECT txid_current_snapshot()::text")))
+
+
 def check_encoding(connection: Connection) -> None:
     """Every text must fit; raises `InvalidInput` for a database of another encoding."""
     encoding = connection.scalar(text("SHOW server_encoding"))

@@ -7,6 +7,7 @@ file is the one at the path: SQLite itself goes on to commit into a file that wa
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -93,22 +94,57 @@ class _File:
         connection.isolation_level = None  # SQLAlchemy's BEGIN is ours, see _begin
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 67108864")  # bytes the log keeps after a burst
-        record.info["process"], record.info["file"] = os.getpid(), self._identity()
+        record.info["process"], record.info["file"] = os.getpid(), self.identity()
 
     def check(self, connection: sqlite3.Connection, record: Any, proxy: Any) -> None:
         """A connection must not cross a fork, and not outlive its file; SQLAlchemy opens a new one after this error."""
         if record.info["process"] != os.getpid():
             record.dbapi_connection = proxy.dbapi_connection = None
             raise exc.DisconnectionError(f"connection {connection!r} belongs to another process")
-        if record.info["file"] != self._identity():
+        if record.info["file"] != self.identity():
             raise exc.DisconnectionError(f"connection {connection!r} belongs to a file that was removed or exchanged")
 
-    def _identity(self) -> tuple[int, int] | None:
+    def identity(self) -> tuple[int, int] | None:
+        """Which file lies at the path now."""
         try:
             found = self.path.stat()
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+
+class CommitCounter:
+    """Tells by a connection of its own, which writes nothing, whether others have committed: SQLite counts that. Thread-safe."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._file = _File(Path(str(engine.url.database)).absolute())
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._belongs: tuple[int, tuple[int, int] | None] | None = None
+        self._opened = 0
+
+    def read(self) -> str:
+        """Another text after each commit; also when the file was exchanged, and in a fork, for counts of two connections say nothing together."""
+        with self._lock, translated(self._engine):
+            belongs = os.getpid(), self._file.identity()
+            if self._connection is None or belongs != self._belongs:
+                self._connection = None
+                self._connection, self._belongs = self._file.connect(), belongs
+                self._opened += 1
+            try:
+                count = self._connection.execute("PRAGMA data_version").fetchall()[0][0]  # all: a statement that is not over holds a snapshot
+            except sqlite3.Error:
+                self._connection = None
+                raise
+        return f"{belongs[0]}.{self._opened}.{count}"
+
+    def close(self) -> None:
+        """Close the connection; a later call opens a new one."""
+        with self._lock:
+            if self._connection is not None and self._belongs is not None and self._belongs[0] == os.getpid():
+                self._connection.close()
+            self._connection = None
 
 
 def _begin(connection: Connection) -> None:

@@ -111,6 +111,9 @@ class ScopedMetadata:
     def forget_events(self, until: int) -> int:
         raise Refused(f"a token of project {self._project!r} forgets no events: they belong to all projects", until=until)
 
+    def mark(self) -> str:
+        return self._metadata.mark()
+
     def close(self) -> None:
         self._metadata.close()
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -56,6 +56,8 @@ class Housekeeping:
     _vacuumed_us: Micros = 0
     _tables_ill: tuple[Condition, ...] = ()
     _logged: frozenset[str] = frozenset()
+    _streams_read: set[str] = field(default_factory=set)
+    _small: compaction.SmallTables = field(default_factory=dict)
     process: str = ""
     """The process in which it runs, by the name of its reports: what others report as ill is not well because this one finds it so."""
     conditions: tuple[Condition, ...] = ()
@@ -71,11 +73,12 @@ class Housekeeping:
         r = self.repositories
         ill: list[Condition] = []
         self._contained(ill, "upkeep", self.upkeep.submit)
-        ill += drains.drain_all(r)
+        ill += drains.drain_all(r, self._streams_read)
         self._contained(ill, "spool", self.drain_spool)
         self._contained(ill, "journal:push", self.feed.pushes.flush_all)
         for source in r.metadata.find(Source):
-            self._contained(ill, f"history:{source.name}", partial(compaction.compact, r.tables, r.metadata, source, least_tail=RESORT_TAIL))
+            sort = partial(compaction.compact, r.tables, r.metadata, source, least_tail=RESORT_TAIL, small=self._small)
+            self._contained(ill, f"history:{source.name}", sort)
         if abs(self.wall.now_us() - self._vacuumed_us) >= VACUUM_EVERY_US:  # also where the clock was set back
             self._tables_ill = table_upkeep.keep(r, self.rules.grace_us, wall_us=self.wall.now_us()).conditions
             self._vacuumed_us = self.wall.now_us()

@@ -12,14 +12,20 @@ logger = logging.getLogger("rota.manage")
 STREAMS = (prediction_log.STREAM, labels.STREAM, business_outcomes.STREAM)
 
 
-def drain_all(repositories: Repositories) -> tuple[Condition, ...]:
-    """Carry what is acknowledged into the tables; returns the streams that are not well, and why."""
-    conditions = []
+def drain_all(repositories: Repositories, read: set[str] | None = None) -> tuple[Condition, ...]:
+    """Carry what is acknowledged into the tables; returns the streams that are not well, and why.
+
+    `read` are the streams that this process has read from the beginning before, by which it met what is damaged in them, and becomes those
+    that it has: of them nothing is read while every entry is in the table.
+    """
+    conditions, read = [], set[str]() if read is None else read
     for stream in STREAMS:
         for endpoint in stream.endpoints(repositories.journal):
             name = stream.table(endpoint)
             try:
-                stream.flush(repositories.journal, repositories.tables, endpoint)
+                if name not in read or not _dropped_where_carried(repositories, name):
+                    stream.flush(repositories.journal, repositories.tables, endpoint)
+                read.add(name)
             except BaseException as error:
                 if not isinstance(error, Exception) and not is_engine_panic(error):
                     raise
@@ -27,6 +33,16 @@ def drain_all(repositories: Repositories) -> tuple[Condition, ...]:
                 logger.debug("%s", message, extra={"action": "drain", "stream": name})  # the condition's alert tells it once
                 conditions.append(Condition(f"journal:{name}", "failed", message, {"stream": name}))
     return (*conditions, *damage(repositories))
+
+
+def _dropped_where_carried(repositories: Repositories, name: str) -> bool:
+    """Whether every entry of a stream is in its table; then segments that nobody writes any more are dropped."""
+    segments = repositories.journal.segments(name)
+    if any(repositories.tables.sequence(name, segment) != size for segment, size in segments.items()):
+        return False
+    for segment, size in segments.items():
+        repositories.journal.drop(name, segment, size)
+    return True
 
 
 def damage(repositories: Repositories) -> tuple[Condition, ...]:

@@ -23,6 +23,8 @@ from rota.records.time import DAY_US, HOUR_US, Micros
 
 Progress = Callable[[str, int, int], None]
 """Called with the copy's name, buckets done and buckets in all."""
+SmallTables = dict[str, tuple[int, int]]
+"""Version and rows of tables that were too small to be sorted when they were counted, by the prefix of their copies."""
 _PLACE = "_place"
 _MARKS_US = (0, 1, HOUR_US, DAY_US, 7 * DAY_US)
 _KEPT = 2
@@ -61,16 +63,19 @@ def compact(
     least_tail: float = 0.0,
     sizes: Sizes = DEFAULT_SIZES,
     progress: Progress = lambda *_: None,
+    small: SmallTables | None = None,
 ) -> list[Compaction]:
     """Make or renew the copies of a source, one for each set of join keys that a view over it uses.
 
     A copy is renewed when more rows than the share `least_tail` of those it covers came after it; 0.1 suits a caller that
-    asks all the time. Reads the source once for every `sizes.memory` rows, and holds besides them only the times of replaced
+    asks all the time, and keeps `small`: a version that it counted before is not counted again.
+
+    Reads the source once for every `sizes.memory` rows, and holds besides them only the times of replaced
     rows; an entity with more rows than that is held whole. Safe to kill, to repeat and to run twice at once.
     """
     views = registry.views_of(metadata, source.name)
     keys = {layout_of(view).keys for view in views if set(view.join_keys) <= set(source.fields)}
-    return cluster(tables, source, sorted(keys), least_tail=least_tail, sizes=sizes, progress=progress)
+    return cluster(tables, source, sorted(keys), least_tail=least_tail, sizes=sizes, progress=progress, small=small)
 
 
 def cluster(
@@ -81,15 +86,16 @@ def cluster(
     least_tail: float = 0.0,
     sizes: Sizes = DEFAULT_SIZES,
     progress: Progress = lambda *_: None,
+    small: SmallTables | None = None,
 ) -> list[Compaction]:
     """As `compact`, for the given sets of join keys; copies for other ones are dropped."""
     layouts = [Layout(source, each) for each in keys]
-    made = [_renew(tables, layout, least_tail, sizes, progress) for layout in layouts]
+    made = [_renew(tables, layout, least_tail, sizes, progress, {} if small is None else small) for layout in layouts]
     _drop_all(tables, source, keeping=[layout.prefix for layout in layouts])
     return made
 
 
-def _renew(tables: Tables, layout: Layout, least_tail: float, sizes: Sizes, progress: Progress) -> Compaction:
+def _renew(tables: Tables, layout: Layout, least_tail: float, sizes: Sizes, progress: Progress, small: SmallTables) -> Compaction:
     try:
         existing = layout.copies(tables)
     except row_history.UNREADABLE as error:
@@ -109,8 +115,12 @@ def _renew(tables: Tables, layout: Layout, least_tail: float, sizes: Sizes, prog
         tail = row_history.tail(tables, layout.source, copy, version)
         if tail is not None and tail.rows <= least_tail * copy.rows:
             return Compaction(layout.keys, copy.rows, copy.buckets, tail.rows, written=False)
+    counted, rows = small.get(layout.prefix, (-1, 0))
+    if counted == version:
+        return Compaction(layout.keys, 0, 0, rows, written=False)
     plan = _planned(tables, layout, version, sizes)
     if plan.rows < sizes.smallest:
+        small[layout.prefix] = (version, plan.rows)
         return Compaction(layout.keys, 0, 0, plan.rows, written=False)
     copy = _written(tables, layout, plan, sizes, progress)
     taken = _put_in_force(tables, layout, copy)

@@ -18,6 +18,7 @@ import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -76,9 +77,8 @@ class Layout:
     @property
     def prefix(self) -> str:
         """Names everything that the rows' places follow from; Polars promises its hash for one version of it only."""
-        probe = pl.DataFrame({"number": [1], "text": ["rota"]}).select(pl.all().hash(_SEED)).row(0)
         kinds = [(key, self.source.fields[key]) for key in self.keys]
-        follows_from = [FORMAT, kinds, self.source.timestamp_field, self.source.id_field, pl.__version__, platform.machine(), probe]
+        follows_from = [FORMAT, kinds, self.source.timestamp_field, self.source.id_field, pl.__version__, platform.machine(), _hashes()]
         return f"history/{self.source.name}/{digest(encode(follows_from))[:16]}"
 
     @property
@@ -101,6 +101,12 @@ class Layout:
         if tables.version(pointer) is None:
             return []
         return [decode(text, Copy) for text in tables.scan(pointer).sort("number").collect()["copy"]]
+
+
+@cache
+def _hashes() -> tuple[int, ...]:
+    """What Polars makes of two known values: another text for another hash."""
+    return pl.DataFrame({"number": [1], "text": ["rota"]}).select(pl.all().hash(_SEED)).row(0)
 
 
 def give_up(tables: Tables, layout: Layout, reason: str) -> None:
