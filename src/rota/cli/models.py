@@ -12,7 +12,6 @@ from rota.manage.access import tokens
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.manage.governance import alias_moves, evidence, readiness, version_comparison
 from rota.manage.models import model_search, model_versions, registered_models
-from rota.problems import registry
 from rota.records.access import Permission
 from rota.records.filters import Query
 from rota.records.model import Alias, Approval
@@ -89,7 +88,6 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
         show.write_json({"version": plain(found), "approvals": [plain(approval) for approval in approvals], **told})
         return
     named = {name: value for name, value in plain(found).items() if name not in _SHOWN_APART and value}
-    named |= {"problem": f"{found.problem} ({registry.PROBLEMS[found.problem].summary})"} if found.problem in registry.PROBLEMS else {}
     named |= {"an answer is": found.answer} if found.answer else {}
     named |= {"parity": found.parity.sentence} if found.parity else {}
     named |= {"aliases": ", ".join(aliases), "may be released": "; ".join(standing.missing) or "yes", "created": show.when(found.created_us)}

@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rota.problems import registry
 from rota.records.signal import Alert, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
 
-METRICS = tuple(dict.fromkeys(["roc_auc", "log_loss", "rmse", "mae", *(kind.main_metric for kind in registry.PROBLEMS.values())]))
+METRICS = ("roc_auc", "log_loss", "rmse", "mae")
 """The metrics that lists and charts show, where a problem has them; a version's own page shows all."""
 ALL = "all"
 WIDTH, HEIGHT = 960, 240
