@@ -78,7 +78,15 @@ def execute(arguments: list[str], folder: Path, block: Block) -> str:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", pytest.param("docs/features.md", marks=pytest.mark.slow), "docs/experiments.md", "docs/sources.md", "docs/backup.md"]
+    "document",
+    [
+        "README.md",
+        pytest.param("docs/features.md", marks=pytest.mark.slow),
+        "docs/experiments.md",
+        "docs/sources.md",
+        "docs/backup.md",
+        "docs/answers.md",
+    ],
 )
 def test_the_document_does_what_it_says(root, tmp_path, document):
     text = (root / document).read_text()

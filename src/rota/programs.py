@@ -18,10 +18,11 @@ from rota import engines, record_engines
 from rota.develop import reproduction, run_search, tuning
 from rota.develop.tracker_stores import TrackerConfig
 from rota.develop.tracking import TrackedRun, Tracker, current_run
-from rota.errors import InvalidInput
+from rota.errors import InvalidInput, Refused
 from rota.manage.datasets import read as dataset_reading
 from rota.manage.features.definitions.registration import PlannedChange
 from rota.manage.features.store import Store
+from rota.manage.models import loading, model_versions
 from rota.records.model import ModelVersion
 from rota.records.run import Problem
 from rota.serve.embedded import EmbeddedModel, open_file
@@ -126,9 +127,22 @@ def tune(
         return tuning.tune(run, tuner, objective, trials=trials, direction=direction, progress=progress)
 
 
-def load(path: str | Path) -> EmbeddedModel:
-    """The model of a file written by `rota models export`, ready to predict inside this program without a server."""
-    return open_file(Path(path), engines.installed_formats())
+def load(model: str | Path, *, home: str | Path | None = None) -> EmbeddedModel:
+    """A model ready to predict inside this program without a server: "churn@3" or "churn@champion" of a home, or a file of `rota models export`.
+
+    Raises `NotFound` for a version, an alias or a file that is not there, `Refused` for a version that cannot be served.
+
+    >>> rota.load("churn@champion").predict(rows)       # doctest: +SKIP
+    """
+    if isinstance(model, Path) or "@" not in model or Path(model).exists():
+        return open_file(Path(model), engines.installed_formats())
+    with opened(_settings(home)) as platform:
+        r = platform.repositories
+        found = model_versions.resolve(r.metadata, model)
+        version = model_versions.live(r.metadata, found.model, found.number)
+        if not version.bundle:
+            raise Refused(f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}", version=version.id)
+        return EmbeddedModel(loading.load(r.blobs, platform.formats, version.bundle, name=version.model))
 
 
 def register_model(  # noqa: PLR0913 - what users may say of a version, each by its name

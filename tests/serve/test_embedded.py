@@ -28,6 +28,12 @@ def test_frames_of_any_library_and_rows_give_the_same_answers(model):
     assert model.features == ("request__x", "request__carrier")
 
 
+def test_a_feature_that_is_a_field_of_the_request_may_have_its_name(model):
+    frame = pl.DataFrame({"carrier": ["UA", "new", None], "x": [1.0, 1.0, None]})
+    for data in (frame, frame.to_dicts(), frame.to_pandas(), frame.with_columns(request__x=pl.col("x"), x=pl.lit(99.0))):
+        assert model.predict(data).tolist() == ANSWERS
+
+
 def test_a_missing_feature_is_named(model):
     for data in (pl.DataFrame({"request__x": [1.0]}), [{"request__x": 1.0}], pd.DataFrame({"request__x": [1.0]})):
         with pytest.raises(InvalidInput, match="request__carrier"):

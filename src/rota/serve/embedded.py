@@ -5,7 +5,7 @@ The file is a ZIP archive, stored and not compressed, of `bundle.json` (the Mode
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +18,10 @@ from rota.manage.models.loading import LoadedModel, assemble
 from rota.manage.models.transformation import matrix
 from rota.ports.blobs import Blobs
 from rota.ports.models import ModelFormat
-from rota.records.model import ModelBundle, Transformation
+from rota.problems import registry
+from rota.records.model import ModelBundle
 from rota.records.record import decode, digest, encode
+from rota.serve import row_failures
 
 LARGEST_MODEL = 2_000_000_000
 """Bytes of a file that is opened, unpacked."""
@@ -40,22 +42,46 @@ class EmbeddedModel:
 
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
+        self._fields = row_failures.plain_fields(model.bundle)
 
     @property
     def features(self) -> tuple[str, ...]:
         """The feature names it needs, in the order of the model's matrix."""
         return tuple(column.name for column in self.model.bundle.transformation.columns)
 
-    def predict(self, data: Frame | Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Float64 answers, one for each row: the probability of class 1, or the predicted value.
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the numbers of one answer, in the order of `predict`'s columns; none where an answer is one number."""
+        return self.model.bundle.outputs
 
-        `data` is a frame with a column for each feature (others are ignored) or a sequence of mappings from feature to value.
+    def answers(self, data: Frame | Sequence[Mapping[str, Any]]) -> list[Any]:
+        """The answers as an endpoint gives them: a number, the class with its probabilities, numbers by name, a text or other JSON."""
+        bundle = self.model.bundle
+        found: list[Any] = registry.problem_type(bundle.problem).answer.plain(bundle.outputs, self.predict(data))
+        return found
+
+    def predict(self, data: Frame | Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """Answers as an array: float64 (rows,) of the probability of the second class, or of the value; (rows, outputs) where there are several.
+
+        `data` is a frame with a column for each feature (others are ignored) or a sequence of mappings from feature to value. A feature that
+        is a field of the request as it is may be given by the field's name.
         """
         if isinstance(data, Sequence):
-            return self.model.predictor.predict(self.model.transformer.matrix(data))
+            return self.model.predictor.predict(self.model.transformer.matrix([self._by_feature(row) for row in data]))
         transformation = self.model.bundle.transformation
-        frame = data if isinstance(data, pl.DataFrame) else _polars(data, transformation)
-        return self.model.predictor.predict(matrix(transformation, frame))
+        given = {name: self._named(name, data.columns) for name in self.features}
+        frame = data if isinstance(data, pl.DataFrame) else _polars(data, list(dict.fromkeys(given.values())))
+        named = frame.select(pl.col(own).alias(name) for name, own in given.items() if own in frame.columns)
+        return self.model.predictor.predict(matrix(transformation, named))
+
+    def _by_feature(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        lacking = [name for name in self.features if name not in row and self._fields.get(name) in row]
+        return {**row, **{name: row[self._fields[name]] for name in lacking}} if lacking else row
+
+    def _named(self, feature: str, columns: Collection[str]) -> str:
+        """The column that holds a feature: its own, or that of the field which it is."""
+        field = self._fields.get(feature, feature)
+        return field if feature not in columns and field in columns else feature
 
 
 def save(path: Path, blobs: Blobs, bundle: str) -> None:
@@ -85,13 +111,13 @@ def open_file(path: Path, formats: Mapping[str, ModelFormat]) -> EmbeddedModel:
     return EmbeddedModel(assemble(bundle, model, formats, digest(encode(bundle))))
 
 
-def _polars(data: Frame, transformation: Transformation) -> pl.DataFrame:
+def _polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
     """The needed columns of another library's frame; its missing values (None, NaN, NaT, NA) become null."""
     present = set(data.columns)
-    missing = [column.name for column in transformation.columns if column.name not in present]
+    missing = [name for name in names if name not in present]
     if missing:
         raise InvalidInput(f"the frame has no columns {missing}, which the model needs", features=missing)
-    return pl.DataFrame([pl.Series(column.name, [_value(value) for value in data[column.name]]) for column in transformation.columns])
+    return pl.DataFrame([pl.Series(name, [_value(value) for value in data[name]]) for name in names])
 
 
 def _value(value: Any) -> Any:

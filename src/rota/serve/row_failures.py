@@ -12,6 +12,7 @@ import numpy as np
 from rota.errors import InvalidInput, Refused
 from rota.manage.models.loading import LoadedModel
 from rota.problems import registry
+from rota.records.model import ModelBundle
 
 MOST_CALLS = 128
 """Calls of the model for one failed batch; rows that were not answered by then keep the batch's error."""
@@ -69,7 +70,8 @@ def blamed(model: LoadedModel, vector: Mapping[str, Any], row: int, error: str) 
     if feature is None:
         return f"row {row}: {error}"
     value = vector[feature]
-    return f"row {row}: field {_field(model, feature)!r} is {'null' if value is None else repr(value)}, which the model does not take: {error}"
+    field = plain_fields(model.bundle).get(feature, feature)
+    return f"row {row}: field {field!r} is {'null' if value is None else repr(value)}, which the model does not take: {error}"
 
 
 def _feature(model: LoadedModel, vector: Mapping[str, Any]) -> str | None:
@@ -91,14 +93,15 @@ def _feature(model: LoadedModel, vector: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _field(model: LoadedModel, feature: str) -> str:
-    """The request's field that a feature is, or the feature's own name."""
-    for view in model.bundle.features.request_views:
+def plain_fields(bundle: ModelBundle) -> dict[str, str]:
+    """The features that are a field of the request as it is, with that field."""
+    found = {}
+    for view in bundle.features.request_views:
         for name, expression in view.features.items():
-            if f"{view.name}__{name}" == feature:
-                plain = expression.text.strip('"').replace('""', '"')
-                return plain if plain in model.bundle.features.request_fields else feature
-    return feature
+            plain = expression.text.strip('"').replace('""', '"')
+            if plain in bundle.features.request_fields:
+                found[f"{view.name}__{name}"] = plain
+    return found
 
 
 def _failure(error: Exception) -> Failure:
