@@ -30,7 +30,7 @@ def test_frames_of_any_library_and_rows_give_the_same_answers(model):
 
 def test_a_feature_that_is_a_field_of_the_request_may_have_its_name(model):
     frame = pl.DataFrame({"carrier": ["UA", "new", None], "x": [1.0, 1.0, None]})
-    for data in (frame, frame.to_dicts(), frame.to_pandas(), frame.with_columns(request__x=pl.col("x"), x=pl.lit(99.0))):
+    for data in (frame, frame.to_dicts(), pd.DataFrame(frame.to_dict(as_series=False)), frame.with_columns(request__x=pl.col("x"), x=pl.lit(99.0))):
         assert model.predict(data).tolist() == ANSWERS
 
 
