@@ -16,6 +16,7 @@ from rota.manage.datasets.slice_checks import Baseline
 from rota.manage.signals.alerts import Breach
 from rota.monitor import measure
 from rota.problems import registry
+from rota.problems.problem_type import ProblemType
 from rota.records.check import CheckResult, CheckState
 from rota.records.record import plain
 from rota.records.run import Problem
@@ -90,7 +91,8 @@ def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Pr
     """Does the endpoint err more than the difficulty of its rows explains? Judged on the days with enough labels."""
     kind = registry.problem_type(problem)
     measured = [s for s in served if kind.always in s.performance.get(measure.ALL, {})]
-    days = [s for s in measured if s.performance[measure.ALL]["labelled"] >= concept_drift.LEAST_LABELLED]
+    judged = [s for s in measured if "excess" in s.performance[measure.ALL]]
+    days = [s for s in judged if s.performance[measure.ALL]["labelled"] >= concept_drift.LEAST_LABELLED]
     series = [s.performance[measure.ALL]["excess"] for s in days]
     recent, reference = series[-concept_drift.RECENT_DAYS :], series[: -concept_drift.RECENT_DAYS][-monitor.reference_days :]
     verdict = concept_drift.performance_alarm(reference, recent, days_between_false_alarms=monitor.expected_days_between_false_alarms)
@@ -98,7 +100,7 @@ def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Pr
     note = f"; {apart} labelled rows set apart, whose label or answer a {problem} does not allow" if apart else ""
     rows = int(sum(s.performance[measure.ALL]["labelled"] for s in days[-concept_drift.RECENT_DAYS :]))
     if verdict.state == "learning":
-        missing = _unlabelled(served, len(days))
+        missing = _unlabelled(served, len(days)) + _undefined(kind, len(measured) - len(judged))
         state: CheckState = "learning" if days and days[-1] is measured[-1] else "cannot"
         return Checked((CheckResult(PERFORMANCE, "inconclusive", f"could not be judged: {missing}{note}", "", missing, state, rows=rows),))
     message = (
@@ -124,6 +126,11 @@ def of_traffic(newest: MonitorSlice | None, *, complete: Micros) -> CheckResult:
         missing = f"none of {failed} predictions of {iso(newest.start_us)[:10]} was answered"
         return CheckResult(TRAFFIC, "inconclusive", f"nothing could be seen: {missing}", "", missing, "cannot", rows=failed)
     return CheckResult(TRAFFIC, "pass", f"{newest.rows} answered and {failed} failed predictions on {iso(newest.start_us)[:10]}", rows=newest.rows)
+
+
+def _undefined(kind: ProblemType, days: int) -> str:
+    """What is wrong with labelled days on which the loss is not defined."""
+    return f"; on {days} labelled days no {kind.excess_name} of a {kind.name} is defined ({kind.undefined})" if days else ""
 
 
 def _unlabelled(served: Sequence[MonitorSlice], days: int) -> str:

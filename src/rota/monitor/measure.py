@@ -12,6 +12,7 @@ from rota.problems.problem_type import ScoredRows
 from rota.records.schema import Bins
 from rota.records.signal import MonitorSlice
 from rota.records.time import DAY_US, Micros
+from rota.stats import weighting
 from rota.stats.bins import count
 
 ALL = "all"
@@ -62,10 +63,12 @@ def performances(rows: pl.DataFrame, problem: DeclaredProblem) -> tuple[int, int
 
 
 def performance(scored: ScoredRows, problem: DeclaredProblem) -> dict[str, float]:
-    """The problem's metrics of labelled rows, their number, and the mean excess loss that concept drift shows in."""
+    """The problem's metrics of labelled rows, their number, and the mean excess loss that concept drift shows in, where it is defined."""
     kind = problem.kind
     excess = kind.excess(scored)
-    return {**kind.evaluate(scored), "labelled": float(len(scored)), "excess": float(np.average(excess, weights=scored.weights))}
+    known = ~np.isnan(excess)
+    found = {**kind.evaluate(scored), "labelled": float(len(scored))}
+    return found | ({"excess": weighting.mean(excess[known], weighting.chosen(scored.weights, known))} if known.any() else {})
 
 
 def efficiency(rows: pl.DataFrame) -> dict[str, float]:

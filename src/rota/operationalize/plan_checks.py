@@ -172,7 +172,7 @@ def _label(pipeline: TrainingPipeline) -> Iterator[str]:
         texts = [name for name, each in registry.PROBLEMS.items() if each.label.fits("text")]
         text = definition.label.text
         yield f"label: {text!r} is a text, and a {pipeline.problem} has {kind.label.allowed} for labels; texts are labels of {', '.join(texts)}"
-    if definition.targets and kind.needs_outputs == "never":
+    if definition.targets and not (kind.label.fits(dict.fromkeys(definition.targets, 1.0)) and kind.takes(tuple(definition.targets))):
         yield f"label: it has the targets {list(definition.targets)}, and a {pipeline.problem} is {kind.summary}"
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rota.errors import InvalidInput
 from rota.problems import forms
-from rota.problems.problem_type import Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows
+from rota.problems.problem_type import Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows, of_columns
 from rota.records.run import at_least, at_most
 from rota.records.values import measured
 from rota.stats import concept_drift, metrics
@@ -55,12 +55,12 @@ CLASSIFICATION = ProblemType(
     answer=forms.PROBABILITY,
     label=LabelForm("0 or 1", "{0, 1} and the names of the two classes", _label, _truth, forms.is_number_or_text),
     metrics={
-        "roc_auc": Metric(lambda rows: metrics.roc_auc(rows.truth, rows.answers), True),
-        "average_precision": Metric(lambda rows: metrics.average_precision(rows.truth, rows.answers), True),
-        "log_loss": Metric(lambda rows: metrics.log_loss(rows.truth, rows.answers), False, highest=np.inf),
-        "brier": Metric(lambda rows: metrics.brier(rows.truth, rows.answers), False),
-        "accuracy": Metric(lambda rows: metrics.accuracy(rows.truth, rows.answers), True),
-        "expected_calibration_error": Metric(lambda rows: metrics.expected_calibration_error(rows.truth, rows.answers), False),
+        "roc_auc": Metric(of_columns(metrics.roc_auc), True),
+        "average_precision": Metric(of_columns(metrics.average_precision), True),
+        "log_loss": Metric(of_columns(metrics.log_loss), False, highest=np.inf),
+        "brier": Metric(of_columns(metrics.brier), False),
+        "accuracy": Metric(of_columns(metrics.accuracy), True),
+        "expected_calibration_error": Metric(of_columns(metrics.expected_calibration_error), False),
     },
     losses={"brier": squared, "log_loss": log_loss},
     excess=lambda rows: concept_drift.excess_loss(rows.answers, rows.truth),

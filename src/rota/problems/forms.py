@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -142,8 +143,19 @@ def _probabilities(outputs: Outputs, values: Sequence[Any]) -> Floats:
     return found
 
 
-def _lists(_outputs: Outputs, values: Sequence[Any]) -> Floats:
-    return np.array(values, dtype=np.float64).reshape(len(values), -1)
+def lists(_outputs: Outputs, values: Sequence[Any]) -> Floats:
+    """Lists of numbers as float64 (rows, numbers); one of another length than most is NaN."""
+    lengths = Counter(map(len, values))
+    usual = lengths.most_common(1)[0][0] if lengths else 0
+    unknown = [_UNKNOWN] * usual
+    return np.array([value if len(value) == usual else unknown for value in values], dtype=np.float64).reshape(len(values), usual)
+
+
+def list_label(outputs: Outputs, value: Any) -> list[float]:
+    """A label that is a list of finite numbers."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or not value:
+        raise InvalidInput(f"{str(value)[:100]!r} is no list of numbers")
+    return [number_label(outputs, each) for each in value]
 
 
 def _measured(value: Any) -> float:
@@ -189,7 +201,7 @@ PROBABILITY = AnswerForm("a probability", _numbers, one_number, is_number, wrong
 NAMED_NUMBERS = AnswerForm("a number for each name", _named, by_name, is_named)
 NAMED_PROBABILITIES = AnswerForm("a probability for each name", _named, by_name, is_named, wrong_probabilities)
 CLASS = AnswerForm("the likeliest class and the probability of each", _with_class, _probabilities, _is_class, wrong_sums)
-NUMBER_LIST = AnswerForm("a list of numbers", _numbers, _lists, _is_list)
+NUMBER_LIST = AnswerForm("a list of numbers", _numbers, lists, _is_list, is_list=True)
 TEXT = AnswerForm("a text", _numbers, objects, _is_text)
 ANY_JSON = AnswerForm("any JSON", _numbers, objects, _is_there)
 
@@ -198,5 +210,6 @@ CLASS_LABEL = LabelForm("a class", "the names of the classes", class_label, clas
 NAMED_NUMBERS_LABEL = LabelForm(
     "a number for each name", "numbers by the names of the outputs", named_numbers_label, by_name, is_named, is_partial=True
 )
+LIST_LABEL = LabelForm("a list of numbers", "lists of finite numbers, as long as an answer", list_label, lists, _is_list)
 TEXT_LABEL = LabelForm("a text", "texts", text_label, objects, _is_text)
 JSON_LABEL = LabelForm("any JSON", "any JSON", json_label, objects, _is_there)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rota.problems import forms
-from rota.problems.problem_type import Floats, Metric, Outputs, ProblemType, ScoredRows
+from rota.problems.problem_type import Floats, Metric, Outputs, ProblemType, ScoredRows, of_columns
 from rota.records.run import at_least, at_most
 from rota.stats import multiclass_metrics as metrics
 
@@ -38,12 +38,12 @@ MULTICLASS = ProblemType(
     answer=forms.CLASS,
     label=forms.CLASS_LABEL,
     metrics={
-        "accuracy": Metric(lambda rows: metrics.accuracy(rows.truth, rows.answers), True),
-        "balanced_accuracy": Metric(lambda rows: metrics.balanced_accuracy(rows.truth, rows.answers), True),
-        "f1_macro": Metric(lambda rows: metrics.f1_macro(rows.truth, rows.answers), True),
-        "log_loss": Metric(lambda rows: metrics.log_loss(rows.truth, rows.answers), False, highest=np.inf),
-        "brier": Metric(lambda rows: metrics.brier(rows.truth, rows.answers), False, highest=2.0),
-        "roc_auc_ovr": Metric(lambda rows: metrics.roc_auc_ovr(rows.truth, rows.answers), True),
+        "accuracy": Metric(of_columns(metrics.accuracy), True),
+        "balanced_accuracy": Metric(of_columns(metrics.balanced_accuracy), True),
+        "f1_macro": Metric(of_columns(metrics.f1_macro), True),
+        "log_loss": Metric(of_columns(metrics.log_loss), False, highest=np.inf),
+        "brier": Metric(of_columns(metrics.brier), False, highest=2.0),
+        "roc_auc_ovr": Metric(of_columns(metrics.roc_auc_ovr), True),
     },
     losses={"brier": squared, "log_loss": log_loss},
     excess=_excess,

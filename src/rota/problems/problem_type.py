@@ -62,13 +62,18 @@ class Metric:
         return self.highest if self.higher_is_better else self.lowest
 
 
+def of_columns(function: Callable[[Any, Any, Floats | None], float]) -> Callable[[ScoredRows], float]:
+    """A function of truth, answers and weights as one of scored rows."""
+    return lambda rows: function(rows.truth, rows.answers, rows.weights)
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
     """How an answer looks to its caller, in the prediction log, and to metrics.
 
     `plain` makes of a predictor's array the answers of its rows, as a caller gets them and the log keeps them: a number, a text, a mapping
     of names to numbers, a list of numbers or any JSON. `array` is the inverse, of values that it `fits`. `wrong` says of an array what no
-    answer may be ("": nothing): it is asked of what an author's object answered.
+    answer may be ("": nothing): it is asked of what an author's object answered. `is_list`: an array is (rows, numbers) without names.
     """
 
     name: str
@@ -76,6 +81,7 @@ class AnswerForm:
     array: Callable[[Outputs, Sequence[Any]], NDArray[Any]]
     fits: Callable[[Any], bool]
     wrong: Callable[[Outputs, NDArray[Any]], str] = lambda _outputs, _answers: ""
+    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +104,12 @@ class LabelForm:
 class ProblemType:
     """One kind of problem.
 
-    `metrics` are by name; `losses` give one loss a row, smaller is better, the first is the one by which champion and challenger are
-    compared unless another is named. `excess` is the loss corrected for how hard the row was: 0 in the mean while the model is calibrated,
-    or the plain loss where nothing is known of the difficulty (`excess_name` names it for people). `drift` gives of the answers the columns
-    in which a shift of them would show, floats or texts. `gates` are what a pipeline of this kind may start from. `slices` says which
-    slices of the rows make sense. `always` is a metric that is defined on any row: performance without it was measured by another problem.
+    `metrics` are by name; `losses` give one loss a row, smaller is better, NaN where it is not defined; the first is the one by which
+    champion and challenger are compared unless another is named. `excess` is the loss corrected for how hard the row was: 0 in the mean
+    while the model is calibrated, or the plain loss where nothing is known of the difficulty (`excess_name` names it for people). `drift`
+    gives of the answers the columns in which a shift of them would show, floats or texts. `gates` are what a pipeline of this kind may
+    start from. `slices` says which slices of the rows make sense. `always` is a metric that is defined on any row: performance without it
+    was measured by another problem ("labelled", the number of rows, where there is no such metric).
     """
 
     name: str
@@ -120,6 +127,10 @@ class ProblemType:
     slices: str = "a column of few values: a category, a region, a customer group"
     domain: Callable[[ScoredRows], NDArray[np.bool_]] = lambda rows: np.ones(len(rows), dtype=bool)
     """A mask of the rows whose numbers lie where the problem has them, besides being finite."""
+    undefined: str = "too few rows"
+    """When the excess of labelled rows is NaN, in words."""
+    targets: Callable[[Outputs], Outputs] = lambda outputs: outputs
+    """The names of the truth's numbers, where it has several: those of the answer, unless an answer has several for each."""
     needs_outputs: Literal["never", "always", "maybe"] = "never"
     """Whether its answers are several numbers: a classifier of many classes always, a regression of one or several targets maybe."""
 
@@ -130,7 +141,7 @@ class ProblemType:
     def allowed(self, rows: ScoredRows) -> NDArray[np.bool_]:
         """A mask (rows,): whose truth and answer are such as the problem allows; of several outputs some may not be known yet."""
         if rows.answers.dtype == object:
-            return np.ones(len(rows), dtype=bool)
+            return np.array([left is not None and right is not None for left, right in zip(rows.truth, rows.answers, strict=True)], dtype=bool)
         known, given = as_matrix(np.isfinite(rows.truth)), as_matrix(np.isfinite(rows.answers))
         right = given.all(axis=1) & (known.any(axis=1) if self.label.is_partial else known.all(axis=1))
         return np.asarray(right & self.domain(rows), dtype=bool)

@@ -11,6 +11,7 @@ from rota.problems import forms
 from rota.problems.problem_type import AnswerForm, Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows
 from rota.records.run import at_least
 from rota.stats import metrics
+from rota.stats.weighting import chosen, mean_of_known
 
 
 def _plain(outputs: Outputs, array: NDArray[Any]) -> list[Any]:
@@ -28,14 +29,14 @@ def _label(outputs: Outputs, value: Any) -> Any:
     return forms.named_numbers_label(outputs, value) if outputs else forms.number_label(outputs, value)
 
 
-def of_targets(metric: Callable[[Floats, Floats], float]) -> Callable[[ScoredRows], float]:
+def of_targets(metric: Callable[[Floats, Floats, Floats | None], float]) -> Callable[[ScoredRows], float]:
     """A metric of one target, or its plain mean over several; each is measured on the rows whose truth of it is known."""
 
     def measured(rows: ScoredRows) -> float:
         if rows.truth.ndim == 1:
-            return metric(rows.truth, rows.answers)
-        known = ~np.isnan(rows.truth)
-        each = [metric(rows.truth[known[:, place], place], rows.answers[known[:, place], place]) for place in range(rows.truth.shape[1])]
+            return metric(rows.truth, rows.answers, rows.weights)
+        known = ~np.isnan(rows.truth).T
+        each = [metric(rows.truth[where, place], rows.answers[where, place], chosen(rows.weights, where)) for place, where in enumerate(known)]
         defined = [value for value in each if not math.isnan(value)]
         return float(np.mean(defined)) if defined else math.nan
 
@@ -45,23 +46,18 @@ def of_targets(metric: Callable[[Floats, Floats], float]) -> Callable[[ScoredRow
 def squared(rows: ScoredRows) -> Floats:
     """The squared error of each row; of several targets the mean over those that are known."""
     found = (rows.answers - rows.truth) ** 2
-    return np.asarray(found if found.ndim == 1 else _mean_of_known(found), dtype=np.float64)
+    return np.asarray(found if found.ndim == 1 else mean_of_known(found), dtype=np.float64)
 
 
 def absolute(rows: ScoredRows) -> Floats:
     """The absolute error of each row; of several targets the mean over those that are known."""
     found = np.abs(rows.answers - rows.truth)
-    return np.asarray(found if found.ndim == 1 else _mean_of_known(found), dtype=np.float64)
+    return np.asarray(found if found.ndim == 1 else mean_of_known(found), dtype=np.float64)
 
 
 def drift_of_numbers(outputs: Outputs, answers: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
     """Each number of the answers."""
     return {f"answer.{name}": answers[:, place] for place, name in enumerate(outputs)} if outputs else {"answer": answers}
-
-
-def _mean_of_known(errors: Floats) -> Floats:
-    known = (~np.isnan(errors)).sum(axis=1)
-    return np.asarray(np.nansum(errors, axis=1) / np.maximum(known, 1), dtype=np.float64)
 
 
 def _fits(value: Any) -> bool:

@@ -1,7 +1,8 @@
-"""Metrics of a model on labelled rows: plain functions of (truth, answers); `rota.problems` has the tables of their names.
+"""Metrics of a model on labelled rows: plain functions of (truth, answers, weights); `rota.problems` has the tables of their names.
 
-`truth` is 0/1 and `answers` the probability of 1 for classification; both are numbers for regression. A metric that is not
-defined on the rows at hand (no rows, AUC with one class) is NaN.
+`truth` is 0/1 and `answers` the probability of 1 (for `roc_auc` and `average_precision` any score) for classification; both are numbers for
+regression. `weights` (rows,) count a row so many times as scikit-learn's `sample_weight` does; None: each once. A metric that is not
+defined on the rows at hand (no rows, AUC with one class, weights that are all 0) is NaN.
 """
 
 import math
@@ -9,75 +10,93 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from rota.stats.weighting import mean
+
 Floats = NDArray[np.float64]
 LOG_LOSS_CLIP = 1e-15
 
 
-def roc_auc(truth: Floats, answers: Floats) -> float:
+def roc_auc(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Area under the ROC curve = the share of (positive, negative) pairs in the right order, ties half (Mann and Whitney, 1947)."""
-    positives = float(truth.sum())
-    negatives = len(truth) - positives
-    if not positives or not negatives:
+    positive = truth == 1
+    if weights is not None:
+        return _weighted_roc_auc(positive, answers, weights)
+    above, below = np.sort(answers[positive]), np.sort(answers[~positive])
+    if not len(above) or not len(below):
         return math.nan
-    rank_sum = float(_average_ranks(answers)[truth == 1].sum())
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+    if len(above) <= len(below):
+        right = float(np.searchsorted(below, above, "left").sum(dtype=np.float64) + np.searchsorted(below, above, "right").sum(dtype=np.float64))
+        return right / 2 / len(above) / len(below)
+    wrong = float(np.searchsorted(above, below, "left").sum(dtype=np.float64) + np.searchsorted(above, below, "right").sum(dtype=np.float64))
+    return 1 - wrong / 2 / len(above) / len(below)
 
 
-def average_precision(truth: Floats, answers: Floats) -> float:
+def average_precision(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Sum of precision times the recall gained at each distinct answer, without interpolation."""
-    if not truth.sum():
-        return math.nan
     order = np.argsort(-answers, kind="stable")
-    last_of_tie = np.append(np.flatnonzero(np.diff(answers[order])), len(order) - 1)
-    found = np.cumsum(truth[order])[last_of_tie]
-    return float(np.sum(np.diff(found, prepend=0.0) * found / (last_of_tie + 1)) / found[-1])
-
-
-def log_loss(truth: Floats, answers: Floats) -> float:
-    """Mean negative log-likelihood; answers are clipped 1e-15 away from 0 and 1, so one certain mistake costs 34.5, not infinity."""
-    if not len(truth):
+    counted = np.ones(len(truth)) if weights is None else weights[order]
+    hits = truth[order] * counted
+    if not hits.sum():
         return math.nan
+    last_of_tie = np.append(np.flatnonzero(np.diff(answers[order])), len(order) - 1)
+    found, seen = np.cumsum(hits)[last_of_tie], np.cumsum(counted)[last_of_tie]
+    precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
+    return float(np.sum(np.diff(found, prepend=0.0) * precision) / found[-1])
+
+
+def log_loss(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
+    """Mean negative log-likelihood; answers are clipped 1e-15 away from 0 and 1, so one certain mistake costs 34.5, not infinity."""
     clipped = np.clip(answers, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
-    return float(-np.mean(np.where(truth == 1, np.log(clipped), np.log1p(-clipped))))
+    return mean(-np.where(truth == 1, np.log(clipped), np.log1p(-clipped)), weights)
 
 
-def brier(truth: Floats, answers: Floats) -> float:
+def brier(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean squared difference of probability and outcome (Brier, 1950)."""
-    return float(np.mean((answers - truth) ** 2)) if len(truth) else math.nan
+    return mean((answers - truth) ** 2, weights)
 
 
-def accuracy(truth: Floats, answers: Floats) -> float:
+def accuracy(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Share of rows on the right side of 0.5; exactly 0.5 answers 1."""
-    return float(np.mean((answers >= 0.5) == (truth == 1))) if len(truth) else math.nan
+    return mean((answers >= 0.5) == (truth == 1), weights)
 
 
-def expected_calibration_error(truth: Floats, answers: Floats, *, bins: int = 10) -> float:
+def expected_calibration_error(truth: Floats, answers: Floats, weights: Floats | None = None, *, bins: int = 10) -> float:
     """Mean |mean answer - share of positives| over equal-width bins, weighted by rows (Naeini, Cooper and Hauskrecht, 2015)."""
-    if not len(truth):
+    counted = float(len(truth)) if weights is None else float(weights.sum())
+    if not counted:
         return math.nan
     place = np.minimum((answers * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(place, weights=answers - truth, minlength=bins)
-    return float(np.abs(gap).sum() / len(truth))
+    off = answers - truth
+    gap = np.bincount(place, weights=off if weights is None else off * weights, minlength=bins)
+    return float(np.abs(gap).sum() / counted)
 
 
-def rmse(truth: Floats, answers: Floats) -> float:
+def rmse(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Root of the mean squared error."""
-    return math.sqrt(np.mean((answers - truth) ** 2)) if len(truth) else math.nan
+    return math.sqrt(mean((answers - truth) ** 2, weights))
 
 
-def mae(truth: Floats, answers: Floats) -> float:
+def mae(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean absolute error."""
-    return float(np.mean(np.abs(answers - truth))) if len(truth) else math.nan
+    return mean(np.abs(answers - truth), weights)
 
 
-def r2(truth: Floats, answers: Floats) -> float:
+def r2(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Share of the variance explained; undefined when the truth does not vary."""
-    spread = float(np.sum((truth - truth.mean()) ** 2)) if len(truth) else 0.0
-    return 1 - float(np.sum((answers - truth) ** 2)) / spread if spread else math.nan
+    if not len(truth) or truth.min() == truth.max():
+        return math.nan
+    spread = mean((truth - mean(truth, weights)) ** 2, weights)
+    return 1 - mean((answers - truth) ** 2, weights) / spread if spread else math.nan
 
 
-def _average_ranks(values: Floats) -> Floats:
-    """Ranks from 1; equal values share the mean of their ranks."""
-    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(sizes)
-    return np.asarray((last - (sizes - 1) / 2)[group], dtype=np.float64)
+def _weighted_roc_auc(positive: NDArray[np.bool_], answers: Floats, weights: Floats) -> float:
+    """Each pair counts by the product of its weights."""
+    order = np.argsort(answers, kind="stable")
+    above, below = np.where(positive, weights, 0.0)[order], np.where(positive, 0.0, weights)[order]
+    if not above.sum() or not below.sum():
+        return math.nan
+    last_of_tie = np.append(np.flatnonzero(np.diff(answers[order])), len(order) - 1)
+    reached = np.cumsum(below)[last_of_tie]
+    gained = np.diff(np.cumsum(above)[last_of_tie], prepend=0.0)
+    passed = reached - np.diff(reached, prepend=0.0) / 2
+    return float(np.sum(gained * passed) / above.sum() / below.sum())

@@ -1,7 +1,7 @@
 """Metrics of classifiers with several classes.
 
-`truth` is (rows,) positions of classes, -1 for one that the model does not know, `answers` (rows, classes) their probabilities. They agree
-with scikit-learn's functions of the same names where those are defined. Nothing is defined without rows (NaN).
+`truth` is (rows,) positions of classes, -1 for one that the model does not know, `answers` (rows, classes) their probabilities, `weights`
+(rows,) or None. They agree with scikit-learn's functions of the same names where those are defined. Nothing is defined without rows (NaN).
 """
 
 import math
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rota.stats.metrics import LOG_LOSS_CLIP, roc_auc
+from rota.stats.weighting import mean
 
 Floats = NDArray[np.float64]
 
 
 def brier_of_rows(truth: Floats, answers: Floats) -> Floats:
     """Squared distance of the probabilities to the class that was true, in 0..2 (Brier, 1950); an unknown class has probability 0."""
-    squares = (answers**2).sum(axis=1)
+    squares = np.einsum("ij,ij->i", answers, answers)
     return np.asarray(squares + 1 - 2 * _of_truth(truth, answers), dtype=np.float64)
 
 
@@ -25,45 +26,51 @@ def log_loss_of_rows(truth: Floats, answers: Floats) -> Floats:
     return np.asarray(-np.log(np.clip(_of_truth(truth, answers), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)), dtype=np.float64)
 
 
-def brier(truth: Floats, answers: Floats) -> float:
+def brier(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean of `brier_of_rows`."""
-    return float(brier_of_rows(truth, answers).mean()) if len(truth) else math.nan
+    return mean(brier_of_rows(truth, answers), weights)
 
 
-def log_loss(truth: Floats, answers: Floats) -> float:
+def log_loss(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean of `log_loss_of_rows`."""
-    return float(log_loss_of_rows(truth, answers).mean()) if len(truth) else math.nan
+    return mean(log_loss_of_rows(truth, answers), weights)
 
 
-def accuracy(truth: Floats, answers: Floats) -> float:
+def accuracy(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Share of rows whose likeliest class was true; of equal probabilities the first counts."""
-    return float((answers.argmax(axis=1) == truth).mean()) if len(truth) else math.nan
+    return mean(answers.argmax(axis=1) == truth, weights) if len(truth) else math.nan
 
 
-def balanced_accuracy(truth: Floats, answers: Floats) -> float:
+def balanced_accuracy(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean recall over the classes that occur in the truth."""
-    if not len(truth):
-        return math.nan
-    hits = answers.argmax(axis=1) == truth
-    return float(np.mean([hits[truth == each].mean() for each in np.unique(truth)]))
+    counts = confusion(truth, answers, weights)
+    in_truth = counts.sum(axis=1)
+    occurs = in_truth > 0
+    return float(np.mean(np.diagonal(counts)[occurs] / in_truth[occurs])) if occurs.any() else math.nan
 
 
-def f1_macro(truth: Floats, answers: Floats) -> float:
+def f1_macro(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean F1 over the classes that occur in the truth or are answered; a class without a hit counts 0."""
-    if not len(truth):
-        return math.nan
-    answered = answers.argmax(axis=1)
-    scores = []
-    for each in np.union1d(truth, answered):
-        hits = float(((answered == each) & (truth == each)).sum())
-        scores.append(2 * hits / float((answered == each).sum() + (truth == each).sum()))
-    return float(np.mean(scores))
+    counts = confusion(truth, answers, weights)
+    both = counts.sum(axis=0) + counts.sum(axis=1)
+    occurs = both > 0
+    return float(np.mean(2 * np.diagonal(counts)[occurs] / both[occurs])) if occurs.any() else math.nan
 
 
-def roc_auc_ovr(truth: Floats, answers: Floats) -> float:
+def roc_auc_ovr(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean area under the ROC curve of each class against the rest; not defined unless each class occurs, and another one."""
-    areas = [roc_auc((truth == place).astype(np.float64), answers[:, place]) for place in range(answers.shape[1])]
+    areas = [roc_auc(truth == place, answers[:, place], weights) for place in range(answers.shape[1])]
     return math.nan if not areas or np.isnan(areas).any() else float(np.mean(areas))
+
+
+def confusion(truth: Floats, answers: Floats, weights: Floats | None = None) -> Floats:
+    """Rows by true class and by likeliest class, (classes + 1, classes + 1); the last line is of classes that the model does not know."""
+    classes = answers.shape[1] + 1
+    if not len(truth):
+        return np.zeros((classes, classes))
+    known = truth.astype(np.int64)
+    cells = np.where(known < 0, classes - 1, known) * classes + answers.argmax(axis=1)
+    return np.asarray(np.bincount(cells, weights, minlength=classes * classes), dtype=np.float64).reshape(classes, classes)
 
 
 def _of_truth(truth: Floats, answers: Floats) -> Floats:

@@ -262,8 +262,10 @@ class TrainWorkflow:
 
 
 def _outputs(definition: TrainingPipeline, outputs: Sequence[str]) -> tuple[str, ...]:
-    """The names of what a model answers: those of the targets that it was trained on where it has as many."""
+    """The names of what a model answers: those of the targets that it was trained on where it has as many, its own where these speak of them."""
     targets = tuple(definition.dataset.targets)
+    if targets and registry.problem_type(definition.problem).targets(tuple(outputs)) == targets:
+        return tuple(outputs)
     if targets and len(outputs) != len(targets):
         raise InvalidInput(
             f"the dataset of {definition.name!r} has the targets {list(targets)}, and the model that was trained answers {len(outputs) or 1} a row; "

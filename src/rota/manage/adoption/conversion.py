@@ -102,7 +102,7 @@ def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> 
 def _check_answers(problem: Problem, outputs: tuple[str, ...], answers: np.ndarray, rows: int) -> None:
     """Golden rows must be answered as the problem answers: finite numbers, one or as many as there are outputs."""
     kind = registry.problem_type(problem)
-    wanted = (rows, len(outputs)) if outputs else (rows,)
+    wanted = (rows, *answers.shape[1:2]) if kind.answer.is_list else (rows, len(outputs)) if outputs else (rows,)
     finite = answers.dtype == object or np.isfinite(answers).all()
     if answers.shape != wanted or not finite or not kind.takes(outputs):
         raise InvalidInput(

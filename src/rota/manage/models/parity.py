@@ -183,16 +183,15 @@ def _check_allowed(truth: AuthorAnswers, both: Sequence[int], problem: str) -> N
         return
     kind, outputs = registry.problem_type(problem), truth.outputs
     several = [answer for answer in given if isinstance(answer, tuple)]
-    if not kind.takes(outputs) or any(isinstance(answer, tuple) != bool(outputs) for answer in given):
+    if not kind.takes(outputs) or any(isinstance(answer, tuple) != (bool(outputs) or kind.answer.is_list) for answer in given):
         seen = f"{len(several[0])} numbers" if several else "one value"
         raise InvalidInput(f"the model is registered as a {kind.name} ({kind.summary}), and its {truth.author} answers {seen} a row{_hint(several)}")
     if isinstance(given[0], str):
         return
     wrong = kind.answer.wrong(outputs, np.array(given, dtype=np.float64))
     if wrong:
-        raise InvalidInput(
-            f"the model is registered as a classifier and its {truth.author} answers {wrong}; register a model with probabilities, or as a regression"
-        )
+        way_out = "; register a model with probabilities, or as a regression" if "probabilit" in kind.answer.name else ""
+        raise InvalidInput(f"the model is registered as a {kind.name} and its {truth.author} answers {wrong}{way_out}")
 
 
 def _hint(several: Sequence[Any]) -> str:
