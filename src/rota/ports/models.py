@@ -13,7 +13,8 @@ from rota.records.schema import Type
 class Predictor(Protocol):
     """A loaded model. `predict` takes a float64 matrix (rows, columns), NaN = null, and returns float64 (rows,) where an answer is one number
     (the probability of the second of two classes, a value, a score), (rows, outputs) where it is several, an object array (rows,) for texts
-    and other values. Thread-safe; the same matrix gives the same answer."""
+    and other values. Thread-safe; the same matrix gives the same answer. A model with `ModelInputs.free_texts` is given an object matrix of
+    floats and texts."""
 
     def predict(self, matrix: np.ndarray) -> np.ndarray: ...
 
@@ -26,7 +27,9 @@ class ModelInputs:
     texts, whose matrix cells are their positions (`len` of them: a text it does not know). `problem` is None when the bytes do not say.
     `classes` are the two classes by name where the model has names for them: it answers the probability of the second. `outputs` names
     the numbers of an answer of several (classes, targets, levels), in their order; empty: an answer is one number. `unread` says of
-    a column why the texts in it cannot be known. `thresholds` and `sentinels` are numbers at which answers may change, to probe with.
+    a column why the texts in it cannot be known. `free_texts` are columns whose texts are read as they are (words, no categories), with
+    words to probe with: a predictor takes a matrix of objects then, with the text itself there, None = null. `thresholds` and `sentinels`
+    are numbers at which answers may change, to probe with.
     """
 
     width: int = 0
@@ -38,6 +41,7 @@ class ModelInputs:
     unread: Mapping[int, str] = field(default_factory=dict, compare=False)
     thresholds: Mapping[int, tuple[float, ...]] = field(default_factory=dict, compare=False)
     sentinels: tuple[float, ...] = field(default=(), compare=False)
+    free_texts: Mapping[int, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

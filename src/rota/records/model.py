@@ -22,17 +22,26 @@ MAX_APPROVALS = 20
 
 
 class TransformedColumn(Record, frozen=True):
-    """How one feature becomes one column of the model's matrix: a number as it is, or a text as its vocabulary's index."""
+    """How one feature becomes one column of the model's matrix: a number as it is, a text as its vocabulary's index, or `raw` as itself."""
 
     name: str
     type: Type
     vocabulary: tuple[str, ...] = ()
+    raw: bool = False
 
 
 class Transformation(Record, frozen=True):
-    """The fitted preprocessing shared by training and serving: float64 matrix, null = NaN, unseen text = len(vocabulary)."""
+    """The fitted preprocessing shared by training and serving: float64 matrix, null = NaN, unseen text = len(vocabulary).
+
+    With a raw column it is a matrix of objects: floats, and in raw columns texts, null = None.
+    """
 
     columns: tuple[TransformedColumn, ...]
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether any text comes to the model as it is."""
+        return any(column.raw for column in self.columns)
 
 
 class RegistrationParity(Record, frozen=True):
@@ -67,6 +76,8 @@ class RegistrationParity(Record, frozen=True):
 
 GoldenAnswer = float | tuple[float | None, ...] | str
 """The answer to a golden row as a predictor gives it: a number, numbers (None: NaN), or the JSON of anything else."""
+GoldenRow = tuple[float | str | None, ...]
+"""One row of the model's matrix: numbers (None: null), and texts where the model reads them as they are."""
 
 
 class ModelBundle(Record, frozen=True):
@@ -84,7 +95,7 @@ class ModelBundle(Record, frozen=True):
     problem: Problem
     features: FeatureService
     transformation: Transformation
-    golden_rows: tuple[tuple[float | None, ...], ...]
+    golden_rows: tuple[GoldenRow, ...]
     golden_answers: tuple[GoldenAnswer, ...]
     dependencies: Mapping[str, str] = {}
     seal: str = ""

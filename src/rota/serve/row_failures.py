@@ -11,6 +11,7 @@ import numpy as np
 
 from rota.errors import InvalidInput, Refused
 from rota.manage.models.loading import LoadedModel
+from rota.manage.models.transformation import matrix_of_golden
 from rota.problems import registry
 from rota.records.model import ModelBundle
 
@@ -78,7 +79,7 @@ def _feature(model: LoadedModel, vector: Mapping[str, Any]) -> str | None:
     if not model.bundle.golden_rows:
         return None
     row = model.transformer.matrix([vector])
-    golden = np.array(model.bundle.golden_rows[0], dtype=np.float64)
+    golden = matrix_of_golden(model.bundle.transformation, model.bundle.golden_rows[:1])[0]
     columns = [column.name for column in model.bundle.transformation.columns]
     for place, name in enumerate(columns[:MOST_FIELDS]):
         if row[0, place] == golden[place]:

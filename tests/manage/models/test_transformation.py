@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rota.errors import InvalidInput
-from rota.manage.models.transformation import RowsTransformer, fit, matrix
+from rota.manage.models.transformation import RowsTransformer, fit, golden, matrix, matrix_of_golden, of_model
+from rota.ports.models import ModelInputs
 from rota.records.model import Transformation, TransformedColumn
 from rota.records.record import decode, encode
 from rota.records.time import from_datetime
@@ -36,6 +37,27 @@ def test_offline_and_online_agree_cell_for_cell(seen, rows):
     assert offline.dtype == online.dtype == np.float64
     assert offline.shape == online.shape == (len(rows), 5)
     np.testing.assert_array_equal(offline, online)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=30))
+def test_a_text_that_a_model_reads_as_it_is_stays_one_offline_online_and_as_a_golden_row(rows):
+    fitted = fit(TYPES, pl.DataFrame(rows, schema=SCHEMA))
+    raw = Transformation(tuple(of_model(each, place, ModelInputs(free_texts={4: ()})) for place, each in enumerate(fitted.columns)))
+    offline, online = matrix(raw, pl.DataFrame(rows, schema=SCHEMA)), RowsTransformer(raw).matrix(rows)
+    assert offline.dtype == online.dtype == object
+    assert online[:, 4].tolist() == offline[:, 4].tolist() == [row["s"] for row in rows]
+    np.testing.assert_array_equal(online[:, :4].astype(float), matrix(fitted, pl.DataFrame(rows, schema=SCHEMA))[:, :4])
+    again = matrix_of_golden(raw, golden(online))
+    np.testing.assert_array_equal(again[:, :4].astype(float), online[:, :4].astype(float))
+    assert again[:, 4].tolist() == online[:, 4].tolist()
+
+
+def test_a_model_reads_its_own_texts_or_those_of_training_where_it_says_nothing():
+    column = TransformedColumn("s", "string", ("seen", "in training"))
+    assert of_model(column, 0, ModelInputs(texts={0: ("its", "own")})).vocabulary == ("its", "own")
+    assert of_model(column, 1, ModelInputs(texts={0: ("its", "own")})) == column
+    with pytest.raises(InvalidInput, match="'s' should be of type 'string' but is 3"):
+        RowsTransformer(Transformation((TransformedColumn("s", "string", raw=True),))).matrix([{"s": 3}])
 
 
 def test_every_type_becomes_the_number_that_was_promised():

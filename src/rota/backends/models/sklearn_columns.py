@@ -13,17 +13,22 @@ import numpy as np
 Columns = Sequence[int | None]
 """The places in the model's input that a step's columns are, None for one that a step made."""
 _WRAPPED = ("best_estimator_", "estimator_", "regressor_", "classifier_", "_preprocessor")
+_VECTORIZERS = frozenset({"CountVectorizer", "HashingVectorizer", "TfidfVectorizer"})
+MOST_WORDS = 64
+"""Words of a vectorizer that are kept to probe with."""
 _TELLS_TEXTS = "an encoder with categories (OneHotEncoder, OrdinalEncoder, TargetEncoder)"
 
 
 @dataclass(slots=True)
 class ColumnReading:
-    """What was learnt of columns: the texts that encoders know, the columns whose nulls were None or NaN, and steps that tell nothing."""
+    """What was learnt of columns: the texts that encoders know, the columns whose nulls were None or NaN, steps that tell nothing,
+    and the columns whose texts are read word by word, with some of the words."""
 
     texts: dict[int, list[str]] = field(default_factory=dict)
     none: set[int] = field(default_factory=set)
     nan: set[int] = field(default_factory=set)
     untold: dict[int, str] = field(default_factory=dict)
+    words: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def known_texts(self) -> dict[int, tuple[str, ...]]:
@@ -36,6 +41,20 @@ def read(model: Any, width: int) -> ColumnReading:
     reading = ColumnReading()
     _follow(model, list(range(max(width, 1))), type(model).__name__, reading)  # what reads texts as they are does not know its width
     return reading
+
+
+def is_given_texts(part: Any) -> bool:
+    """Whether an estimator was fitted on texts alone, a sequence of them in place of columns."""
+    if hasattr(part, "steps"):
+        return next((is_given_texts(each) for _, each in part.steps if each is not None and each != "passthrough"), False)
+    if hasattr(part, "transformer_list"):
+        return any(is_given_texts(each) for _, each in part.transformer_list)
+    return _reads_words(part) or any(is_given_texts(each) for each, _ in _wrapped(part, [0]))
+
+
+def _reads_words(part: Any) -> bool:
+    """Whether a step makes columns of the words in a text."""
+    return type(part).__name__ in _VECTORIZERS and type(part).__module__.startswith("sklearn.")
 
 
 def _follow(part: Any, columns: Columns, step: str, reading: ColumnReading) -> Columns | None:
@@ -70,6 +89,10 @@ def _through(steps: Sequence[tuple[str, Any]], columns: Columns, reading: Column
 def _single(part: Any, columns: Columns, step: str, reading: ColumnReading) -> Columns | None:
     """A step by itself: an imputer or a function that changes nothing keeps the columns, an encoder says what it learnt of them."""
     kind = type(part).__name__
+    if _reads_words(part):
+        learnt = getattr(part, "vocabulary_", {})
+        reading.words.update((column, reading.words.get(column, tuple(map(str, learnt))[:MOST_WORDS])) for column in columns if column is not None)
+        return None
     if kind == "FunctionTransformer" and part.func is None:
         return columns
     if kind == "SimpleImputer" and hasattr(part, "statistics_"):

@@ -1,4 +1,4 @@
-"""Predict with a scikit-learn estimator from Rota's matrix: columns by position, texts by their index in the encoder's categories."""
+"""Predict with a scikit-learn estimator from Rota's matrix: columns by position, texts by their index in the encoder's categories, or as they are."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -38,8 +38,12 @@ class EstimatorPredictor:
             _select_by_place(part)
         self._model = model
         self._outputs = len(self.inputs.outputs)
-        self._texts = {column: np.array([*texts, UNSEEN], dtype=object) for column, texts in self.inputs.texts.items()}
+        self._words = sorted(self.inputs.free_texts)
+        self._texts = {
+            column: np.array([*texts, UNSEEN], dtype=object) for column, texts in self.inputs.texts.items() if column not in self.inputs.free_texts
+        }
         self._none = sorted(reading.none)
+        self._alone = sklearn_columns.is_given_texts(model)
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         if matrix.ndim != 2:
@@ -47,7 +51,7 @@ class EstimatorPredictor:
         if not matrix.shape[0]:
             return np.empty((0, self._outputs) if self._outputs else 0)
         try:
-            given = self._objects(matrix) if self._texts or self._none else matrix
+            given = self._objects(matrix) if self._texts or self._none or self._words else matrix
             answers = _asked(self._model, given)
         except (ValueError, TypeError, IndexError) as error:
             told = str(error).replace(repr(UNSEEN), "a text that it does not know")
@@ -58,12 +62,16 @@ class EstimatorPredictor:
         """The matrix with texts for their codes, and a null as the fitted model learnt it: NaN, or None."""
         given = matrix.astype(object)
         for column, texts in self._texts.items():
-            codes = matrix[:, column]
+            codes = matrix[:, column].astype(np.float64)
             known = ~np.isnan(codes)
             given[known, column] = texts[np.minimum(codes[known], len(texts) - 1).astype(int)]
         for column in self._none:
-            given[np.isnan(matrix[:, column]), column] = None
-        return given
+            if column not in self._words:
+                given[np.isnan(matrix[:, column].astype(np.float64)), column] = None
+        for column in self._words:
+            if column not in self._none:
+                given[np.array([cell is None for cell in given[:, column]], dtype=bool), column] = np.nan
+        return given[:, 0] if self._alone else given
 
 
 class EstimatorAuthor:
@@ -75,9 +83,11 @@ class EstimatorAuthor:
         self._names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
         reading = _reading(model)
         self._none = reading.none if reading.nan else {*range(self.inputs.width)} if _learnt_none(model) else set()
+        self._alone = sklearn_columns.is_given_texts(model)
 
     def answers(self, rows: AuthorRows) -> np.ndarray:
         given = author_frames.frame(rows, self._names, none=self._none) if self._names else author_frames.array(rows, none=self._none)
+        given = given[:, 0] if self._alone and not self._names else given
         return _numbers(self._model, _asked(self._model, given), len(rows.cells), len(self.inputs.outputs))
 
 
@@ -113,7 +123,15 @@ def describe(model: Any) -> ModelInputs:
     reading = _reading(model)
     problem, classes, outputs = answer_names(model)
     return ModelInputs(
-        _width(model), names, reading.known_texts, problem, classes=classes, unread=reading.untold, sentinels=_sentinels(model), outputs=outputs
+        _width(model),
+        names,
+        reading.known_texts,
+        problem,
+        classes=classes,
+        unread=reading.untold,
+        sentinels=_sentinels(model),
+        outputs=outputs,
+        free_texts=reading.words,
     )
 
 
@@ -134,6 +152,8 @@ def served_part(model: Any) -> Any:
 
 
 def _width(model: Any) -> int:
+    if sklearn_columns.is_given_texts(model):
+        return 1
     try:
         return int(getattr(model, "n_features_in_", 0) or len(getattr(model, "feature_names_in_", ())))
     except AttributeError:  # scikit-learn's wrappers ask what they hold, which may have none

@@ -69,9 +69,9 @@ def recorded(format_: ModelFormat, model: Any, signature: str, example: Sequence
 
 
 def own_columns(inputs: ModelInputs) -> tuple[tuple[str, ...], tuple[Type, ...]]:
-    """The columns by a model's own word: texts where an encoder knows texts, else numbers."""
+    """The columns by a model's own word: texts where it knows texts or reads them as they are, else numbers."""
     names = inputs.names or tuple(f"x{place}" for place in range(inputs.width))
-    types: tuple[Type, ...] = tuple("string" if place in inputs.texts else "float" for place in range(len(names)))
+    types: tuple[Type, ...] = tuple("string" if place in inputs.texts or place in inputs.free_texts else "float" for place in range(len(names)))
     return names, types
 
 

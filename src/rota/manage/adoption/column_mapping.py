@@ -1,7 +1,7 @@
 """Map a foreign model's signature to what Rota serves: request columns, features, and the model's matrix.
 
-Numbers go into the matrix as they are. A text becomes its place among the texts that the model's own encoder learnt, so a
-column of texts can be served exactly when the model says which texts it knows.
+Numbers go into the matrix as they are. A text becomes its place among the texts that the model's own encoder learnt, and goes in
+as itself where the model reads words; any other column of texts cannot be served.
 """
 
 import re
@@ -13,6 +13,7 @@ import numpy as np
 
 from rota.errors import InvalidInput
 from rota.manage.adoption.mlmodel import Column, Signature
+from rota.manage.models import transformation
 from rota.manage.models.transformation import RowsTransformer
 from rota.ports.models import ModelInputs
 from rota.records.data import Feature, FeatureService, OnDemandFeatureView
@@ -22,6 +23,8 @@ from rota.records.values import coerce
 
 VIEW = "request"
 GOLDEN_ROWS = 32
+WORDS = ("yes", "no", "a text of some words", "another one, with 2 numbers and 1 comma")
+"""Texts of golden rows where there is no example and the model reads texts as they are."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -41,14 +44,14 @@ def served(model: str, signature: Signature | None, inputs: ModelInputs) -> Serv
     for place, column in enumerate(columns):
         if column.type == "timestamp":
             raise InvalidInput(f"column {column.name!r} is a time, which models take in no common form; give the model numbers", column=column.name)
-        if column.type == "string" and place not in inputs.texts:
+        if column.type == "string" and place not in inputs.texts and place not in inputs.free_texts:
             why = inputs.unread.get(place) or "put an encoder with categories (OneHotEncoder, OrdinalEncoder) into the pipeline that is logged"
             raise InvalidInput(f"column {column.name!r} is a text, and nothing in the model says which texts it knows: {why}", column=column.name)
     sql = {name: Feature('"' + column.name.replace('"', '""') + '"') for name, column in zip(names, columns, strict=True)}
     view = OnDemandFeatureView(VIEW, {column.name: column.type for column in columns}, sql)
     kinds: list[Type] = ["string" if column.type == "string" else "float" for column in columns]
     cells = tuple(
-        TransformedColumn(f"{VIEW}__{name}", kind, inputs.texts[place] if kind == "string" else ())
+        transformation.of_model(TransformedColumn(f"{VIEW}__{name}", kind), place, inputs)
         for place, (name, kind) in enumerate(zip(names, kinds, strict=True))
     )
     return ServedColumns(columns, FeatureService(model, [view]), Transformation(cells))
@@ -68,7 +71,7 @@ def _columns(signature: Signature | None, inputs: ModelInputs) -> tuple[Column, 
             raise InvalidInput("it has no signature and does not say how many columns it reads; log it with an input_example")
         _check_width(asked, width)
         names = inputs.names or tuple(f"x{i}" for i in range(asked))
-        return tuple(Column(name, "string" if i in inputs.texts else "float") for i, name in enumerate(names))
+        return tuple(Column(name, "string" if i in inputs.texts or i in inputs.free_texts else "float") for i, name in enumerate(names))
     columns = signature.columns
     _check_width(len(columns), width)
     by_name = {column.name: column for column in columns}
@@ -124,7 +127,7 @@ def _drawn(served_columns: ServedColumns) -> list[dict[str, Any]]:
 def _value(kind: Type, cell: TransformedColumn, random: np.random.Generator) -> Any:
     match kind:
         case "string":
-            return str(random.choice(cell.vocabulary))
+            return str(random.choice(cell.vocabulary or WORDS))
         case "bool":
             return bool(random.integers(2))
         case "int":

@@ -14,12 +14,12 @@ import numpy as np
 from rota.errors import InvalidInput, RotaError
 from rota.manage.adoption import author_comparison, column_mapping, mlmodel
 from rota.manage.adoption.mlmodel import Column, Signature
-from rota.manage.models import golden_answers, loading
+from rota.manage.models import golden_answers, loading, transformation
 from rota.manage.models.parity import AuthorAnswers
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.problems import registry
 from rota.records.data import FeatureService
-from rota.records.model import GoldenAnswer, RegistrationParity, Transformation
+from rota.records.model import GoldenAnswer, GoldenRow, RegistrationParity, Transformation
 from rota.records.record import Record, decode
 from rota.records.run import Problem
 
@@ -32,7 +32,7 @@ class Converted(Record, frozen=True):
     problem: Problem = "regression"
     features: FeatureService | None = None
     transformation: Transformation = Transformation(())
-    golden_rows: tuple[tuple[float | None, ...], ...] = ()
+    golden_rows: tuple[GoldenRow, ...] = ()
     golden_answers: tuple[GoldenAnswer, ...] = ()
     dependencies: Mapping[str, str] = {}
     classes: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> 
         problem=problem,
         features=found.features,
         transformation=found.transformation,
-        golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in matrix),
+        golden_rows=transformation.golden(matrix),
         golden_answers=golden_answers.kept(answers),
         dependencies=_dependencies(order, opened),
         classes=((recorded.classes if recorded else ()) or inputs.classes) if problem == "classification" else (),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from rota.manage.models import golden_answers, loading
+from rota.manage.models import golden_answers, loading, transformation
 from rota.ports.blobs import Blobs
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.data import FeatureService
@@ -43,7 +43,7 @@ def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredie
         problem=ingredients.problem,
         features=ingredients.features,
         transformation=ingredients.transformation,
-        golden_rows=tuple(tuple(None if np.isnan(cell) else float(cell) for cell in row) for row in ingredients.golden),
+        golden_rows=transformation.golden(ingredients.golden),
         golden_answers=(),
         dependencies=ingredients.dependencies,
         seal=found.sealed(ingredients.model, data) if isinstance(found, SealedFormat) else "",

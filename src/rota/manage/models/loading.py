@@ -12,7 +12,7 @@ import numpy as np
 
 from rota.errors import Refused, RotaError
 from rota.manage.models import golden_answers
-from rota.manage.models.transformation import RowsTransformer
+from rota.manage.models.transformation import RowsTransformer, matrix_of_golden
 from rota.ports.models import ModelFormat, Predictor, SealedFormat
 from rota.records.model import ModelBundle
 from rota.records.record import decode
@@ -145,7 +145,7 @@ def _check_golden_rows(bundle: ModelBundle, predictor: Predictor, digest: str) -
     if not bundle.golden_rows:
         return
     expected = bundle.golden_answers
-    right = golden_answers.same(expected, predictor.predict(np.array(bundle.golden_rows, dtype=np.float64)), bundle.tolerance)
+    right = golden_answers.same(expected, predictor.predict(matrix_of_golden(bundle.transformation, bundle.golden_rows)), bundle.tolerance)
     if not right.all():
         raise Refused(
             f"model {bundle.model!r} (bundle {digest[:12]}) does not answer its golden rows as at registration: "
@@ -161,7 +161,7 @@ def _warm_up(bundle: ModelBundle, predictor: Predictor) -> float:
     row = bundle.golden_rows[0] if bundle.golden_rows else (None,) * len(bundle.transformation.columns)
     shortest = float("inf")
     for rows in WARM_UP_ROWS:
-        matrix = np.array([row] * rows, dtype=np.float64)
+        matrix = matrix_of_golden(bundle.transformation, [row] * rows)
         start = time.perf_counter()
         predictor.predict(matrix)
         if rows == 1:

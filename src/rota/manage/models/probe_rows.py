@@ -16,6 +16,10 @@ from rota.records.schema import Type
 
 UNSEEN = "a text that no row held"
 NUMBERS = (0.0, -1.0, 1.0, 0.5, 1e6, -1e6, -999.0, 9999.0)
+FREE_TEXTS = ("", " ", "Two WORDS", "two words, two", "\u00e9t\u00e9 \u6570\u5b57 42\n")
+"""Texts for a column that is read word by word."""
+WORDS = 4
+"""Words of the model's own that are put into one text."""
 MOST_TEXTS = 60
 """Texts of a column that are tried one by one; the others are drawn at random."""
 MOST_THRESHOLDS = 12
@@ -73,6 +77,9 @@ def _values(kind: Type, place: int, inputs: ModelInputs) -> Iterator[Any]:
     match kind:
         case "string":
             yield from inputs.texts.get(place, ())[:MOST_TEXTS]
+            if place in inputs.free_texts:
+                words = inputs.free_texts[place][:MOST_TEXTS]
+                yield from (*words, *(" ".join(words[start : start + WORDS]) for start in range(0, len(words), WORDS)), *FREE_TEXTS)
             yield UNSEEN
         case "bool":
             yield from (True, False)

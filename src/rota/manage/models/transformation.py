@@ -1,9 +1,11 @@
 """The fitted transformation: features become the model's float64 matrix, offline from a frame and online from rows alike.
 
 A null is NaN, a bool is 0 or 1, a timestamp its microseconds, a text its index in the vocabulary seen in training, and a
-text never seen there is len(vocabulary). Offline and online agree cell for cell, which the tests hold over drawn data.
+text never seen there is len(vocabulary); a model that reads words is given a matrix of objects with the text itself. Offline and online
+agree cell for cell, which the tests hold over drawn data.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput
-from rota.records.model import Transformation, TransformedColumn
+from rota.ports.models import ModelInputs
+from rota.records.model import GoldenRow, Transformation, TransformedColumn
 from rota.records.schema import Type
 from rota.records.time import from_datetime
 
@@ -28,11 +31,40 @@ def fit(service_types: Mapping[str, Type], frame: pl.DataFrame) -> Transformatio
 
 
 def matrix(transformation: Transformation, frame: pl.DataFrame) -> np.ndarray:
-    """Float64 matrix (rows, columns) of a frame that holds every feature; raises `InvalidInput` for a missing or foreign column."""
-    cells = np.empty((frame.height, len(transformation.columns)), dtype=np.float64)
+    """Matrix (rows, columns) of a frame that holds every feature; raises `InvalidInput` for a missing or foreign column."""
+    cells = np.empty((frame.height, len(transformation.columns)), dtype=object if transformation.has_texts else np.float64)
     for index, column in enumerate(transformation.columns):
+        if column.raw:
+            cells[:, index] = _text(column.name, _series(frame, column.name)).to_numpy()
+            continue
         cells[:, index] = _numbers(column, _series(frame, column.name)).cast(pl.Float64).fill_null(float("nan")).to_numpy()
     return cells
+
+
+def golden(matrix: np.ndarray) -> tuple[GoldenRow, ...]:
+    """Rows of a matrix as a bundle keeps them."""
+    return tuple(tuple(None if isinstance(cell, float) and math.isnan(cell) else cell for cell in row) for row in matrix.tolist())
+
+
+def matrix_of_golden(transformation: Transformation, rows: Sequence[GoldenRow]) -> np.ndarray:
+    """The matrix of a bundle's golden rows: float64, or objects where the model reads texts as they are."""
+    if not transformation.has_texts:
+        return np.array(rows, dtype=np.float64)
+    nulls = [None if column.raw else float("nan") for column in transformation.columns]
+    cells = [[null if cell is None else cell for cell, null in zip(row, nulls, strict=True)] for row in rows]
+    return np.array(cells, dtype=object).reshape(len(rows), len(nulls))
+
+
+def of_model(column: TransformedColumn, place: int, inputs: ModelInputs) -> TransformedColumn:
+    """A column as the model reads it at a place: with the texts that the model knows there, or as it is where the model reads words.
+
+    A text of which the model says nothing keeps the vocabulary it has.
+    """
+    if column.type != "string":
+        return column
+    if place in inputs.free_texts:
+        return TransformedColumn(column.name, column.type, raw=True)
+    return TransformedColumn(column.name, column.type, inputs.texts.get(place, column.vocabulary))
 
 
 class RowsTransformer:
@@ -40,16 +72,17 @@ class RowsTransformer:
 
     def __init__(self, transformation: Transformation) -> None:
         self._columns = tuple((column.name, _cell(column)) for column in transformation.columns)
+        self._dtype: type = object if transformation.has_texts else np.float64
 
     def matrix(self, vectors: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Float64 matrix (rows, columns) of online feature vectors; raises `InvalidInput` naming the feature that is missing or has another type."""
+        """Matrix (rows, columns) of online feature vectors; raises `InvalidInput` naming the feature that is missing or has another type."""
         try:
             cells = [[cell(vector[name]) for name, cell in self._columns] for vector in vectors]
         except KeyError as error:
             raise InvalidInput(
                 f"a feature vector lacks the feature {error.args[0]!r}, which the model's transformation needs", feature=error.args[0]
             ) from None
-        return np.array(cells, dtype=np.float64).reshape(len(vectors), len(self._columns))
+        return np.array(cells, dtype=self._dtype).reshape(len(vectors), len(self._columns))
 
 
 def _vocabulary(frame: pl.DataFrame, name: str) -> tuple[str, ...]:
@@ -83,7 +116,7 @@ def _text(name: str, series: pl.Series) -> pl.Series:
     return series.cast(pl.String)
 
 
-def _cell(column: TransformedColumn) -> Callable[[Any], float]:
+def _cell(column: TransformedColumn) -> Callable[[Any], Any]:
     nan = float("nan")
     codes = {text: float(code) for code, text in enumerate(column.vocabulary)}
     unseen = float(len(codes))
@@ -104,7 +137,12 @@ def _cell(column: TransformedColumn) -> Callable[[Any], float]:
             raise _foreign(column.name, column.type, value)
         return float(value)
 
-    return text if column.type == "string" else number
+    def raw(value: Any) -> str | None:
+        if value is not None and not isinstance(value, str):
+            raise _foreign(column.name, column.type, value)
+        return value
+
+    return raw if column.raw else text if column.type == "string" else number
 
 
 def _foreign(name: str, expected: Type, seen: object) -> InvalidInput:
