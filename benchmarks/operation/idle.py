@@ -47,16 +47,17 @@ def measured(home: Path, seconds: float) -> dict[str, dict[str, float]]:
     ports = published(home)
     processes = {"supervisor": int(str(ports["pid"])), **dict(ports["children"])}  # type: ignore[call-overload]
     groups = {name: [pid] if name == "supervisor" else family(pid) for name, pid in processes.items()}
-    before = {name: (sum(map(cpu_s, pids)), sum(map(wakeups, pids))) for name, pids in groups.items()}
+    before = {pid: (cpu_s(pid), wakeups(pid)) for pids in groups.values() for pid in pids}
     time.sleep(seconds)
     found = {}
-    for name, pids in groups.items():
-        cpu, woken = sum(map(cpu_s, pids)), sum(map(wakeups, pids))
+    for name, all_pids in groups.items():
+        pids = [pid for pid in all_pids if Path(f"/proc/{pid}").exists()]  # a warm child may have ended
+        cpu, woken = sum(cpu_s(pid) - before[pid][0] for pid in pids), sum(wakeups(pid) - before[pid][1] for pid in pids)
         found[name] = {
             "processes": len(pids),
             "pss_mb": round(sum(map(pss_mb, pids)), 1),
-            "cpu_percent": round(100 * (cpu - before[name][0]) / seconds, 2),
-            "wakeups_per_s": round((woken - before[name][1]) / seconds, 2),
+            "cpu_percent": round(100 * cpu / seconds, 2),
+            "wakeups_per_s": round(woken / seconds, 2),
         }
     found["together"] = {key: round(sum(each[key] for each in found.values()), 2) for key in ("processes", "pss_mb", "cpu_percent", "wakeups_per_s")}
     return found

@@ -9,6 +9,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from rota.backends.memory.tables import MemoryTables
+from rota.backends.storage import delta_tables
 from rota.backends.storage.delta_tables import DeltaTables
 from rota.errors import Corrupt, InvalidInput
 from rota.testing.tables import TablesContract, flights, ids_of
@@ -155,3 +156,16 @@ def test_a_full_disk_is_unavailable_and_the_old_version_stays(tmp_path: Path) ->
     assert "the file size limit is reached" in said[0]
     assert "file system" in said[0]
     assert said[-2:] == ["['_delta_log', '_rota.lock', 'part']", "0 1"]
+
+
+def test_how_far_a_writer_came_is_looked_up_once_for_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables, looked = DeltaTables(tmp_path), list[str]()
+    look = delta_tables._sequence
+    monkeypatch.setattr(delta_tables, "_sequence", lambda delta, writer: looked.append(writer) or look(delta, writer))
+    tables.append("log/a", pl.DataFrame({"x": [1]}), batch=("w", 3))
+    looked.clear()
+    assert [tables.sequence("log/a", "w") for _ in range(10)] == [3] * 10
+    assert tables.sequence("log/a", "other") == -1
+    assert looked == ["w", "other"]
+    DeltaTables(tmp_path).append("log/a", pl.DataFrame({"x": [2]}), batch=("w", 5))
+    assert tables.sequence("log/a", "w") == 5

@@ -7,7 +7,7 @@ the table is read again before the next try, so that a batch which has come in m
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -33,11 +33,15 @@ _EXISTS = "A table already exists"
 
 @dataclass(slots=True)
 class _Known:
-    """A table as it was read last: never written through, so that a scan of it stays what it was. `files`: sizes of its data files."""
+    """A table as it was read last: never written through, so that a scan of it stays what it was.
+
+    `files`: sizes of its data files. `sequences`: those of writers that were asked for, which deltalake looks up on threads of its own.
+    """
 
     life: Life
     delta: DeltaTable
     files: dict[str, int] | None = None
+    sequences: dict[str, int] = field(default_factory=dict)
 
 
 class DeltaTables:
@@ -91,7 +95,11 @@ class DeltaTables:
 
     def sequence(self, table: str, writer: str) -> int:
         known = self._read(table)
-        return -1 if known is None else _sequence(known.delta, writer)
+        if known is None:
+            return -1
+        if writer not in known.sequences:
+            known.sequences[writer] = _sequence(known.delta, writer)
+        return known.sequences[writer]
 
     def compact(self, table: str) -> int:
         self._existing(table)
@@ -311,11 +319,11 @@ def _check_features(table: str, delta: DeltaTable) -> None:
 
 def _stored_types(table: str, delta: DeltaTable) -> dict[str, pl.DataType]:
     types = {}
-    for field in delta.schema().fields:
-        element = getattr(field.type, "element_type", None)
-        scalar = TYPES.get(getattr(field.type if element is None else element, "type", ""))
+    for column in delta.schema().fields:
+        element = getattr(column.type, "element_type", None)
+        scalar = TYPES.get(getattr(column.type if element is None else element, "type", ""))
         type_ = scalar if scalar is None or element is None else pl.List(scalar)
         if type_ is None:
-            raise InvalidInput(f"column {field.name!r} of table {table!r} has the Delta type {field.type}, which Rota does not store", table=table)
-        types[field.name] = type_
+            raise InvalidInput(f"column {column.name!r} of table {table!r} has the Delta type {column.type}, which Rota does not store", table=table)
+        types[column.name] = type_
     return types
