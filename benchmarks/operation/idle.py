@@ -6,12 +6,13 @@
 
 The platform must be up, and nobody else may ask it meanwhile.
 PSS shares what several processes share (/proc/PID/smaps_rollup); a wake-up is a voluntary
-context switch of any thread (/proc/PID/task/*/status). Linux only.
+context switch of any thread that lives at the end (/proc/PID/task/*/status). Linux only.
 """
 
 import argparse
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from rota.addresses import published
@@ -29,9 +30,13 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def wakeups(pid: int) -> int:
-    files = Path(f"/proc/{pid}/task").glob("*/status")
-    return sum(int(line.split()[1]) for file in files for line in file.read_text().splitlines() if line.startswith("voluntary_ctxt"))
+def wakeups(pid: int) -> dict[str, int]:
+    """Of each thread that lives, by its number."""
+    found = {}
+    for file in Path(f"/proc/{pid}/task").glob("*/status"):
+        with suppress(OSError):  # the thread has just ended
+            found[file.parent.name] = next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith("voluntary_ctxt"))
+    return found
 
 
 def family(pid: int) -> list[int]:
@@ -52,7 +57,8 @@ def measured(home: Path, seconds: float) -> dict[str, dict[str, float]]:
     found = {}
     for name, all_pids in groups.items():
         pids = [pid for pid in all_pids if Path(f"/proc/{pid}").exists()]  # a warm child may have ended
-        cpu, woken = sum(cpu_s(pid) - before[pid][0] for pid in pids), sum(wakeups(pid) - before[pid][1] for pid in pids)
+        cpu = sum(cpu_s(pid) - before[pid][0] for pid in pids)
+        woken = sum(count - before[pid][1].get(thread, 0) for pid in pids for thread, count in wakeups(pid).items())
         found[name] = {
             "processes": len(pids),
             "pss_mb": round(sum(map(pss_mb, pids)), 1),
