@@ -35,7 +35,8 @@ def test_every_decision_comes_out_as_it_was_also_after_everything_went_on(place,
     assert place.rollout().state == ("rolled_back" if errors else "promoted")
     place.ask(9_000, number=2, errors=9_000, at_us=place.clock.now_us() + 1)
     found = explained(place)
-    assert found.agrees, [decision for decision in found.decisions if not decision.agrees]
+    assert found.agrees
+    assert [decision for decision in found.decisions if not decision.is_exact] == []
     assert [(each.stage, each.stored.check, each.again is None) for each in found.decisions][:3] == [
         ("0 shadow 0%", "error_rate", False),
         ("0 shadow 0%", "latency_p95", False),
@@ -54,6 +55,15 @@ def test_a_decision_whose_figures_were_changed_does_not_come_out(place):
     assert not found.agrees
     assert [each.agrees for each in found.decisions][:2] == [False, True]
     assert rollout_explanation.as_plain(found)["decisions"][0]["again"]["outcome"] == "pass"
+
+
+def test_what_was_logged_at_the_very_moment_of_a_look_moves_its_figures_and_is_told(place):
+    through(place)
+    place.ask(1, at_us=place.rollout().history[-1]["at_us"])
+    found = explained(place)
+    assert found.agrees
+    assert [(each.stage, each.is_exact) for each in found.decisions if not each.is_exact] == [("3 canary 50%", False)]
+    assert "the figures of 1 moved" in found.notes[0]
 
 
 def test_what_cannot_be_explained_says_so(place):

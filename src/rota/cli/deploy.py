@@ -218,7 +218,7 @@ def _print_explanation(found: rollout_explanation.RolloutExplanation) -> None:
         "stage": lambda d: d.stage,
         "analysis": lambda d: " ".join(filter(None, (d.stored.check, d.stored.subject))),
         "stored": lambda d: d.stored.outcome,
-        "again": lambda d: "as stored" if d.again is None else d.again.outcome if d.agrees else f"{d.again.outcome}: {d.again.message}",
+        "again": lambda d: "as stored" if d.again is None else d.again.outcome if d.is_exact else f"{d.again.outcome}: {d.again.message}",
         "verdict": lambda d: d.stored.message,
     }
     show.listing(found.decisions, columns, as_json=False, empty="nothing was judged yet")

@@ -30,7 +30,12 @@ class Decision:
 
     @property
     def agrees(self) -> bool:
-        """Whether the look decides today as it decided then, on the same figures."""
+        """Whether the look decides today as it decided then."""
+        return self.again is None or self.again.outcome == self.stored.outcome
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it does so on the same figures; they differ by what was logged at the very moment of the look, after it."""
         return self.again is None or (self.again.outcome, self.again.message) == (self.stored.outcome, self.stored.message)
 
 
@@ -65,6 +70,8 @@ def explain(repositories: Repositories, rollout: str) -> RolloutExplanation:
     if left_out := sum(int(entry.get("left_out", 0)) for entry in found.history):
         notes.append(f"{left_out} looks of a long wait, all inconclusive, were not kept")
     decisions = [each for entry in found.history for each in _again(repositories, endpoint, found, strategy, entry)]
+    if moved := sum(each.agrees and not each.is_exact for each in decisions):
+        notes.append(f"the figures of {moved} moved and its outcome did not: something was logged at the very moment of the look, after it")
     return RolloutExplanation(found, tuple(decisions), tuple(notes))
 
 
@@ -75,6 +82,7 @@ def as_plain(found: RolloutExplanation) -> dict[str, Any]:
             "at_us": each.at_us,
             "stage": each.stage,
             "agrees": each.agrees,
+            "is_exact": each.is_exact,
             "stored": msgspec.to_builtins(each.stored),
             "again": msgspec.to_builtins(each.again),
         }
