@@ -307,6 +307,25 @@ def test_a_rollout_is_listed_while_it_waits_and_held_and_obeys_its_verbs(home):
     assert json.loads(home.rota("rollout", "abort", "rollout.delay.2", "--reason", "r", "--json").stdout)["commands"][-1]["verb"] == "abort"
 
 
+def test_a_rollout_is_explained_and_exits_with_1_where_a_decision_does_not_come_out(home):
+    verdict = {"check": "answers", "outcome": "pass", "message": "version 2 answered 9 of 9 predictions", "rows": 9}
+    entry = {"at_us": NOON_US, "stage": "0 canary 50%", "outcome": "pass", "verdicts": [verdict]}
+    rollout = Rollout("rollout.delay.2", "delay", "delay", 2, 1, "promoted", 1, NOON_US, NOON_US, "r", strategy=Canary(steps=[50]))
+    with home.open() as platform:
+        batch = Batch()
+        batch.put(rollout)
+        platform.repositories.metadata.commit(batch)
+    result = home.rota("rollout", "explain", "rollout.delay.2")
+    assert (result.exit_code, "every decision comes out as it was" in result.stdout) == (0, True)
+    with home.open() as platform:
+        batch = Batch()
+        batch.put(msgspec.structs.replace(rollout, history=(entry,)))
+        platform.repositories.metadata.commit(batch)
+    result = home.rota("rollout", "explain", "rollout.delay.2", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["decisions"][0]["agrees"]) == (1, False)
+    assert "rota rollout list" in home.rota("rollout", "explain", "nix").stderr
+
+
 def test_a_plan_says_how_long_a_rollout_takes_and_exits_with_1_where_it_does_not_decide(home):
     with home.open() as platform:
         strategy = Canary(steps=[50], analysis=[error_rate(margin=0.01)])

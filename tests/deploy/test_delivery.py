@@ -27,9 +27,9 @@ def promoted(place):
     """Walk the whole rollout of version 2 with healthy figures."""
     place.start()
     place.work()
-    place.ask(3_000)
-    place.ask(3_000, number=2, role="canary")
     for hours in (1, 2, 2):
+        place.ask(3_000)
+        place.ask(3_000, number=2, role="canary")
         place.work(hours)
     assert place.rollout().state == "promoted"
 

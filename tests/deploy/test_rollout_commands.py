@@ -54,6 +54,7 @@ def test_an_abort_returns_the_traffic_at_once_and_not_when_the_stage_is_over(pla
 
 def test_a_paused_rollout_keeps_its_split_is_not_judged_and_holds_the_rest_after_it_is_resumed(place):
     begun(place)
+    healthy(place)
     place.work(0.5)
     ask(place, "pause")
     judged = len(place.rollout().history)
@@ -68,6 +69,7 @@ def test_a_paused_rollout_keeps_its_split_is_not_judged_and_holds_the_rest_after
     place.work(0.1)
     assert len(place.rollout().history) == judged + 1
     assert split(place)[1] == (2, "canary", 50)
+    healthy(place)
     place.work(2)
     assert place.rollout().state == "promoted"
 

@@ -8,12 +8,13 @@ from rota.deploy.decision_rules import judged_errors
 from rota.deploy.delivery import Deliveries
 from rota.deploy.endpoint_traffic import Traffic
 from rota.errors import InvalidInput
-from rota.records.release import Canary, Endpoint, error_rate, latency_p95, metric, pause, set_mirror, set_weight
+from rota.records.record import decode, encode
+from rota.records.release import Canary, Endpoint, Rollout, error_rate, latency_p95, metric, pause, set_mirror, set_weight
 from rota.records.time import DAY_US, HOUR_US
 from rota.stats.count_evidence import ArmCounts
 from rota.testing.story import approval
 
-BUSY = Traffic(7, 6_000, 0.005, {1.2: 0.02}, 0.2, 24, 0.8, 2.0)
+BUSY = Traffic(7, 6_000, 0.005, {"1.2": 0.02}, 0.2, 24, 0.8, 2.0)
 ERRORS = error_rate(margin=0.01)
 
 
@@ -56,7 +57,7 @@ def test_a_plan_says_for_each_stage_and_analysis_how_many_rows_and_how_long():
 
 
 def test_a_quiet_endpoint_is_told_what_would_decide():
-    slow = Traffic(7, 60, 0.005, {1.2: 0.02}, 0.2, 24)
+    slow = Traffic(7, 60, 0.005, {"1.2": 0.02}, 0.2, 24)
     found = planned(Canary(steps=[5], hold="30m", analysis=[error_rate(margin=0.004)], max_duration="1d"), slow)
     assert not found.decides
     assert found.ways_out[0].startswith('max_duration="')
@@ -105,16 +106,18 @@ def test_the_traffic_of_an_endpoint_is_what_its_log_holds(place):
     place.ask(100, role="shadow", number=2, at_us=now - HOUR_US)
     seen = endpoint_traffic.observed(place.repositories, "delay", [1.2], now_us=now)
     assert (seen.days, seen.rows_an_hour, seen.error_rate) == (pytest.approx(10 / 24), 100, 0.04)
-    assert seen.slow == {1.2: 0.0}
+    assert seen.slow == {"1.2": 0.0}
     assert (seen.labelled, seen.label_delay_hours, seen.hours_a_day) == (pytest.approx(0.06), pytest.approx(3), 24)
     assert endpoint_traffic.observed(place.repositories, "empty", [1.2], now_us=now).rows_an_hour == 0
 
 
 def test_a_rollout_keeps_the_plan_that_its_start_made(place):
+    place.store(Endpoint("delay", "delay", Canary(shadow="1h", steps=[50], analysis=[ERRORS, latency_p95(ratio=1.25)])))
     place.ask(300, at_us=place.clock.now_us() - HOUR_US)
     place.start()
     place.work()
     assert place.rollout().plan["decides"] is True
+    assert decode(encode(place.rollout()), Rollout) == place.rollout(), "as every store but the one in memory keeps it"
     (begins,) = [each.body["message"] for each in place.metadata.events(0) if "begins" in each.body.get("message", "")]
     assert "an equal candidate is expected to pass after about" in begins
 

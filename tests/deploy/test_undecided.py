@@ -206,6 +206,7 @@ def test_a_run_of_the_release_before_is_finished_by_the_strategy_of_its_endpoint
     healthy(place)
     place.work(2)
     assert split(place)[1] == (2, "canary", 50)
+    healthy(place)
     place.work(2)
     assert place.rollout().state == "promoted"
 

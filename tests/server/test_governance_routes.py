@@ -9,7 +9,7 @@ from rota.manage.access import tokens
 from rota.manage.experiments import artifacts
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
-from rota.records.release import OutOfService, Release, Rollout
+from rota.records.release import Canary, OutOfService, Release, Rollout
 from rota.records.run import Run, RunQuery
 from rota.records.tracking import ExperimentRun
 from rota.testing.story import NOON_US
@@ -148,6 +148,18 @@ def test_a_plan_is_read_by_whoever_may_read_models(people):
     assert (found["endpoint"], found["decides"]) == ("delay", True)
     assert good(people["anna"].get("/v1/endpoints/delay/rollout-plan?model=delay@1"))["needs"] == []
     assert people["anna"].get("/v1/endpoints/nix/rollout-plan").status == 404
+
+
+def test_the_decisions_of_a_rollout_are_computed_again_for_whoever_may_read_models(platform, people):
+    batch = Batch()
+    verdict = {"check": "answers", "outcome": "pass", "message": "version 1 answered 9 of 9 predictions", "rows": 9}
+    entry = {"at_us": NOON_US, "stage": "0 canary 50%", "outcome": "pass", "verdicts": [verdict]}
+    strategy = Canary(steps=[50])
+    batch.put(Rollout("rollout.delay.1", "delay", "delay", 1, 0, "promoted", 1, NOON_US, NOON_US, "r", history=(entry,), strategy=strategy))
+    platform.repositories.metadata.commit(batch)
+    found = good(people["anna"].get("/v1/rollouts/rollout.delay.1/explanation"))
+    assert (found["agrees"], found["decisions"][0]["stored"]["outcome"], found["decisions"][0]["again"]["outcome"]) == (False, "pass", "inconclusive")
+    assert people["anna"].get("/v1/rollouts/nix/explanation").status == 404
 
 
 def test_a_rollout_that_ended_is_retried_and_a_promotion_undone_by_the_operator(platform, people):

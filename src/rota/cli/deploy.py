@@ -7,12 +7,12 @@ import typer
 
 from rota.cli import lists, show
 from rota.cli.opening import opened
-from rota.deploy import rollout_plan, rollout_states
+from rota.deploy import rollout_explanation, rollout_plan, rollout_states
 from rota.manage.models import model_versions
 from rota.records import check
 from rota.records.release import Rollout
 
-HELP = """Rollouts and their verdicts: plan, list, show, promote, abort, pause, resume, retry, undo.
+HELP = """Rollouts and their verdicts: plan, list, show, explain, promote, abort, pause, resume, retry, undo.
 
 What each verb does in each state; a verb is refused in a state that is not named:
 
@@ -192,6 +192,43 @@ def _print_plan(found: rollout_plan.RolloutPlan) -> None:
     show.listing(found.needs, columns, as_json=False, empty="nothing is judged: no analysis is declared, a step passes once the candidate answered")
     print()
     print(rollout_plan.told(found))
+
+
+@rollout.command()
+def explain(ctx: typer.Context, rollout: RolloutId, json: show.Json = False) -> None:
+    """Compute each decision of a rollout again from the log and the labels of its time, beside what was stored.
+
+    Exits with 1 when a decision comes out differently.
+
+    Example: rota rollout explain rollout.flight-delay.2
+    """
+    with opened(ctx, "model.read") as platform:
+        found = platform.deliveries.explain(rollout)
+    if json:
+        show.write_json(rollout_explanation.as_plain(found))
+    else:
+        _print_explanation(found)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+def _print_explanation(found: rollout_explanation.RolloutExplanation) -> None:
+    columns: dict[str, Callable[[rollout_explanation.Decision], object]] = {
+        "at": lambda d: show.when(d.at_us),
+        "stage": lambda d: d.stage,
+        "analysis": lambda d: " ".join(filter(None, (d.stored.check, d.stored.subject))),
+        "stored": lambda d: d.stored.outcome,
+        "again": lambda d: "as stored" if d.again is None else d.again.outcome if d.is_exact else f"{d.again.outcome}: {d.again.message}",
+        "verdict": lambda d: d.stored.message,
+    }
+    show.listing(found.decisions, columns, as_json=False, empty="nothing was judged yet")
+    for command in found.rollout.commands:
+        print(f"{show.when(command.at_us)} {command.verb} by {command.actor}{command.reason and f': {command.reason}'}")
+    ended = (
+        f"{found.rollout.state}: {found.rollout.reason}" if found.rollout.ended_us is not None else f"{found.rollout.phase} {found.rollout.missing}"
+    )
+    print("\n".join([ended.strip(), *found.notes]))
+    print("every decision comes out as it was" if found.agrees else "not every decision comes out as it was")
 
 
 @rollout.command("show")

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from rota.deploy import releases, rollout_commands, rollout_plan, rollout_states, withdrawal
+from rota.deploy import releases, rollout_commands, rollout_explanation, rollout_plan, rollout_states, withdrawal
+from rota.deploy.rollout_explanation import RolloutExplanation
 from rota.deploy.rollout_plan import RolloutPlan
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.governance import readiness
@@ -77,6 +78,10 @@ class Deliveries:
         if name != found.model:
             raise InvalidInput(f"endpoint {endpoint!r} predicts with {found.model!r}, not with {name!r}", endpoint=endpoint, model=name)
         return rollout_plan.of_endpoint(self.repositories, msgspec.structs.replace(found, rollout=strategy), now_us=now_us)
+
+    def explain(self, rollout: str) -> RolloutExplanation:
+        """Each decision of a rollout computed again from what was stored; see `rollout_explanation`."""
+        return rollout_explanation.explain(self.repositories, rollout)
 
     def _endpoint(self, name: str) -> Endpoint:
         found = self.repositories.metadata.get(Endpoint, name)

@@ -31,7 +31,7 @@ class Traffic:
     days: float
     rows_an_hour: float
     error_rate: float = 0.0
-    slow: Mapping[float, float] = field(default_factory=dict)
+    slow: Mapping[str, float] = field(default_factory=dict)
     bad_slow: float = 0.0
     hours_a_day: float = 0.0
     labelled: float = 0.0
@@ -68,14 +68,19 @@ def observed(repositories: Repositories, endpoint: str, ratios: Sequence[float],
     )
 
 
-def _slow(answered: pl.LazyFrame, ratios: Sequence[float]) -> tuple[dict[float, float], float]:
+def multiple(ratio: float) -> str:
+    """A multiple of the 95th percentile as a name, which JSON needs."""
+    return f"{ratio:g}"
+
+
+def _slow(answered: pl.LazyFrame, ratios: Sequence[float]) -> tuple[dict[str, float], float]:
     taken = pl.col("latency_us")
     p95 = answered.select(taken.quantile(1 - SLOW)).collect().item()
     if p95 is None:
         return {}, 0.0
     shares = [(taken > ratio * p95).mean().alias(str(number)) for number, ratio in enumerate(ratios)]
     *found, bad = answered.select(*shares, (taken > p95 / BAD_ANSWERS).mean().alias("bad")).collect().row(0)
-    return dict(zip(ratios, map(float, found), strict=True)), float(bad)
+    return {multiple(ratio): float(share) for ratio, share in zip(ratios, found, strict=True)}, float(bad)
 
 
 def _labels(repositories: Repositories, endpoint: str, rows: pl.LazyFrame) -> tuple[float, float | None]:

@@ -35,27 +35,41 @@ FIRST_BLOCK, BLOCKS_GROW = 40, 1.5
 """Answers of the stable version after which its 95th percentile is taken for the first time, and how much later each next time."""
 
 
-def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *, now_us: Micros) -> list[CheckResult]:
+def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *, now_us: Micros, revision: int | None = None) -> list[CheckResult]:
     """The result of each analysis of the endpoint's strategy on the log since the rollout began; without any, whether the candidate answers.
 
-    Asked again for an earlier moment it sees what it saw then: predictions made and labels received by that moment.
+    Where all passed and no prediction reached it since the split of now was set, that is inconclusive beside them. Asked again for an earlier
+    moment, and the `revision` of the release of then, it sees what it saw: predictions made and labels received by that moment.
     """
     prediction_log.flush(repositories.journal, repositories.tables, endpoint.name)
     labels.flush(repositories.journal, repositories.tables, endpoint.name)
     rows = labels.joined(repositories.tables, endpoint.name, rollout.started_us, now_us + 1, known_until_us=now_us, features=False).filter(
         pl.col("model") == rollout.model
     )
-    rows = rows.with_columns(_period(repositories, rollout, now_us))
+    begins = _splits(repositories, rollout, now_us, revision)
+    rows = rows.with_columns(sum((pl.col("at_us") >= since_us for since_us in begins), pl.lit(0)).cast(pl.Int64).alias("period"))
     for loss in {analysis.metric for analysis in endpoint.rollout.analysis if analysis.kind == "metric"}:
         rows = rows.hstack([_losses(repositories, rollout, rows, loss)])
-    return [_ANALYSES[analysis.kind](analysis, rows, rollout) for analysis in endpoint.rollout.analysis] or [_answers(rows, rollout)]
+    results = [_ANALYSES[analysis.kind](analysis, rows, rollout) for analysis in endpoint.rollout.analysis] or [_answers(rows, rollout)]
+    if all(result.passed for result in results):
+        results += _unreached(rows.filter(pl.col("period") == len(begins)), rollout)
+    return results
 
 
-def _period(repositories: Repositories, rollout: Rollout, now_us: Micros) -> pl.Expr:
-    """The column `period`: which of the rollout's releases, each with a split of its own, was there when a prediction was made."""
+def _splits(repositories: Repositories, rollout: Rollout, now_us: Micros, revision: int | None) -> list[Micros]:
+    """When the rollout's releases began, each with a split of its own: the period of a prediction is how many had begun before it."""
     releases = repositories.metadata.find(Release, {"endpoint": rollout.endpoint})
-    begins = sorted(release.since_us for release in releases if release.rollout == rollout.id and release.since_us <= now_us)
-    return sum((pl.col("at_us") >= since_us for since_us in begins), pl.lit(0)).cast(pl.Int64).alias("period")
+    own = (release for release in releases if release.rollout == rollout.id and release.since_us <= now_us)
+    return sorted(release.since_us for release in own if revision is None or release.revision <= revision)
+
+
+def _unreached(newest: pl.DataFrame, rollout: Rollout) -> list[CheckResult]:
+    """That no prediction reached the candidate in this step, if none did: what earlier steps saw does not speak for this one."""
+    if not newest.filter(pl.col("number") == rollout.candidate).is_empty():
+        return []
+    missing = f"no prediction reached version {rollout.candidate} since this step began"
+    result = CheckResult("traffic", "inconclusive", f"not judged: {missing}", "", missing, "learning")
+    return [msgspec.structs.replace(result, seen=0, needed=1, counted="predictions of the candidate in this step")]
 
 
 def _answers(rows: pl.DataFrame, rollout: Rollout) -> CheckResult:

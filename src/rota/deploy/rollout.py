@@ -233,7 +233,9 @@ class RolloutWorkflow:
         if not seen["converged"]:
             verdicts.append(_unconverged(seen, self.prediction_processes))
         outcome, reason = combined(verdicts)
+        release = current_release(self.repositories.metadata, endpoint.name)
         entry = {"at_us": work.now_us, "stage": stage.label, "outcome": outcome, "verdicts": [plain(verdict) for verdict in verdicts]}
+        entry["revision"] = release.revision if release is not None else 0
         judged = msgspec.structs.replace(rollout, history=_with_entry(rollout.history, entry), missing=waiting_for(verdicts))
         if outcome == "pass" and rollout.held_us is not None:
             judged = undecided.go_on(work.batch, self.repositories.metadata, judged, actor=work.run.id, reason=reason, now_us=work.now_us)

@@ -142,7 +142,7 @@ def _need(stage: Stage, analysis: Analysis, traffic: Traffic) -> Need:
         clears = sample_size.to_clear_errors(analysis, rate=traffic.error_rate, times=times)
         finds = sample_size.to_find_errors(analysis, rate=traffic.error_rate, times=times, factor=TIMES_ALLOWED)
     else:
-        clears = sample_size.to_clear_latency(slow=traffic.slow.get(analysis.bound, 0.0), times=times)
+        clears = sample_size.to_clear_latency(slow=traffic.slow.get(endpoint_traffic.multiple(analysis.bound), 0.0), times=times)
         finds = sample_size.to_find_latency(slow=traffic.bad_slow, times=times)
     note = "" if clears else "it allows nothing beyond what the stable version has, so an equal candidate is never told from a worse one"
     hours = clears / an_hour if clears else None

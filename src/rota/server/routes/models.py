@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from rota.deploy import rollout_plan
+from rota.deploy import rollout_explanation, rollout_plan
 from rota.deploy.releases import current_release
 from rota.deploy.waiting import waiting
 from rota.errors import NotFound
@@ -240,6 +240,12 @@ def rollouts(request: Request, response: Response, endpoint: str = "", after: st
     page = r.metadata.page(Rollout, where, order="-started_us", after=after, limit=limit)
     first = [] if after else waiting(r.metadata, r.runs, endpoint)
     return paged(response, filters.Page([*first, *page.items], page.next))
+
+
+@router.get("/v1/rollouts/{rollout}/explanation", dependencies=needs("model.read"))
+def explain_rollout(request: Request, rollout: str) -> dict[str, object]:
+    """Each decision of a rollout, computed again from the log and the labels of its time, beside what was stored."""
+    return rollout_explanation.as_plain(platform_of(request).deliveries.explain(rollout))
 
 
 async def _move(request: Request, model: str, alias: str) -> object:
