@@ -24,6 +24,18 @@ service = rota.FeatureService("late", [delays])
 def train(data, rounds=10):
     return data
 
+@rota.metric(higher_is_better=True, lowest=0, highest=1)
+def profit(truth, answers):
+    return 0.5
+
+@rota.metric(higher_is_better=False)
+def brier(truth, answers):
+    return 0.5
+
+@rota.metric(higher_is_better=False)
+def three(truth, answers, weights):
+    return 0.5
+
 class Trainer:
     pass
 
@@ -109,6 +121,15 @@ NEVER = [
     ("endpoint(analysis=[rota.error_rate(ratio=0.5)])", r"ratio = 0.5 is how many times as often it may fail"),
     ("endpoint(analysis=[rota.error_rate(at_least=-1)])", r"at_least = -1 is a number of failures"),
     ("endpoint(analysis=[rota.latency_p95(ratio=0)])", r"ratio = 0 must be positive"),
+    ('pipeline(gates=[rota.at_least("profit", 0.5)])', r"the metric 'profit' is unknown"),
+    ('pipeline(metrics=[profit], gates=[rota.at_most("profit", 0.5)])', r"profit is better when it is larger; write at_least"),
+    ('pipeline(metrics=[profit], gates=[rota.at_least("profit", 2)])', r"its bound 2 can never be met; the best that profit can be is 1"),
+    ("pipeline(metrics=[profit, profit])", r"metrics\[1\]: 'profit' is there twice"),
+    ("pipeline(metrics=[brier])", r"metrics\[0\]: 'brier' is the name of a metric of Rota's"),
+    ("pipeline(metrics=[three])", r"takes 3 parameters"),
+    ('pipeline(metrics=[{"name": "profit", "function": "nowhere:f", "higher_is_better": True}])', r"'nowhere:f' cannot be imported"),
+    ("pipeline(metrics=[train])", r"is no metric; write @rota.metric"),
+    ('pipeline(problem="quantiles", dataset=dataset(label={"a": rota.sql("delay"), "b": rota.sql("delay")}))', r"label: it has the targets"),
     ('endpoint(hold="0s", analysis=[rota.latency_p95()])', r"judged before it had any traffic"),
     ("endpoint(patience=-1)", r"patience = -1"),
     ('endpoint(patience=2, max_duration="1d")', r"patience = 2 rolls back .* leave patience out"),
@@ -135,7 +156,7 @@ NEVER = [
     ("endpoint(patience=2.5)", r"rollout.patience: expected `int | null`, got `float`"),
     ('endpoint(analysis=["error_rate"])', r"rollout.analysis\[0\]: expected `object`, got `str`"),
     ('rota.ReleasePolicy("late", "auto")', r"level: invalid enum value 'auto'"),
-    ('pipeline(gates=rota.at_least("roc_auc", 0.5))', r"project.py', line 22, cannot be imported: TypeError: 'Gate' object is not iterable"),
+    ('pipeline(gates=rota.at_least("roc_auc", 0.5))', r"project.py', line 34, cannot be imported: TypeError: 'Gate' object is not iterable"),
     ('pipeline(dataset=dataset(label=rota.mean("delay", window="3h")))', r"its label is the mean of a window"),
     ('pipeline(dataset=dataset(label=rota.sql("at")))', r"its label 'at' is a time"),
     ('pipeline(dataset=dataset(label=rota.sql("true")))', r"its label 'true' reads no column"),

@@ -114,8 +114,9 @@ def _pipeline(pipeline: TrainingPipeline) -> Iterator[str]:
         yield f"problem = {pipeline.problem!r} is unknown; known are {known}"
     else:
         yield from _label(pipeline)
+        yield from _own_metrics(pipeline)
         for number, gate in enumerate(pipeline.gates):
-            yield from (f"gates[{number}] {fault}" for fault in _gate(gate, pipeline.problem))
+            yield from (f"gates[{number}] {fault}" for fault in _gate(gate, pipeline))
     for number, trigger in enumerate(pipeline.triggers):
         yield from (f"triggers[{number}] {fault}" for fault in _trigger(trigger))
     for number, trigger in enumerate(pipeline.triggers):
@@ -139,12 +140,30 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
         yield f"on_alert: no alert of an endpoint has the kind {trigger.spec!r}; the kinds are {kinds}"
 
 
-def _gate(gate: Gate, problem: Problem) -> Iterator[str]:
-    known = registry.metric(problem, gate.metric)
+def _own_metrics(pipeline: TrainingPipeline) -> Iterator[str]:
+    """A worker imports the functions by their text, and calls each with two columns, or with the rows."""
+    for number, own in enumerate(pipeline.metrics):
+        if registry.metric_of_any(own.name) is not None:
+            yield f"metrics[{number}]: {own.name!r} is the name of a metric of Rota's; give the function another"
+        if any(own.name == other.name for other in pipeline.metrics[:number]):
+            yield f"metrics[{number}]: {own.name!r} is there twice; keep one"
+        module, _, name = own.function.partition(":")
+        try:
+            parameters = len(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything, and the plan has to say what
+            yield f"metrics[{number}] = {own.function!r} cannot be imported: {type(error).__name__}: {error}"
+            continue
+        if parameters not in (1, 2):
+            yield f"metrics[{number}] = {own.function!r} takes {parameters} parameters; it is called with (truth, answers), or with the scored rows"
+
+
+def _gate(gate: Gate, pipeline: TrainingPipeline) -> Iterator[str]:
+    problem, own = pipeline.problem, {each.name: registry.own_metric(each) for each in pipeline.metrics}
+    known = registry.metric(problem, gate.metric) or own.get(gate.metric)
     if known is None:
         others = [name for name, kind in registry.PROBLEMS.items() if gate.metric in kind.metrics]
         of = f"belongs to {', '.join(others)}" if others else "is unknown"
-        yield f"{gate.kind}: the metric {gate.metric!r} {of}; a {problem} is measured by {list(registry.PROBLEMS[problem].metrics)}"
+        yield f"{gate.kind}: the metric {gate.metric!r} {of}; a {problem} is measured by {[*registry.PROBLEMS[problem].metrics, *own]}"
         return
     right = "at_least" if known.higher_is_better else "at_most"
     if gate.word and gate.word != right:

@@ -39,12 +39,16 @@ class ScoredRows:
 
     def where(self, chosen: NDArray[np.bool_]) -> "ScoredRows":
         """The rows that are true in a mask."""
+        return self.at(np.flatnonzero(chosen))
+
+    def at(self, places: NDArray[np.int64]) -> "ScoredRows":
+        """The rows at these places, in their order and as often as they are named."""
         return ScoredRows(
-            self.truth[chosen],
-            self.answers[chosen],
+            self.truth[places],
+            self.answers[places],
             self.outputs,
-            None if self.weights is None else self.weights[chosen],
-            None if self.groups is None else self.groups[chosen],
+            None if self.weights is None else self.weights[places],
+            None if self.groups is None else self.groups[places],
         )
 
 

@@ -1,5 +1,6 @@
 """The known problem types by name; a new one is a file of this room and a line here (CONTRIBUTING.md says how)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,7 @@ from rota.problems.quantiles import QUANTILES
 from rota.problems.ranking import RANKING
 from rota.problems.regression import REGRESSION
 from rota.problems.text import TEXT
+from rota.records.own_metric import OwnMetric
 
 PROBLEMS: Mapping[str, ProblemType] = {
     each.name: each
@@ -57,6 +59,11 @@ def problem_type(name: str) -> ProblemType:
 def metric(problem: str, name: str) -> Metric | None:
     """A metric of a problem; None for one that is not among its own."""
     return problem_type(problem).metrics.get(name)
+
+
+def own_metric(own: OwnMetric) -> Metric:
+    """A team's own metric among the others: its direction and ends. Its function is called where the project can be imported, and NaN here."""
+    return Metric(lambda _rows: math.nan, own.higher_is_better, *own.ends)
 
 
 def metric_of_any(name: str) -> Metric | None:

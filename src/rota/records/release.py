@@ -1,14 +1,17 @@
 """Nouns of model deployment and serving: endpoints, releases with their traffic split, rollouts and their verdicts."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, TypeVar, overload
 
 import msgspec
 
 from rota.errors import InvalidInput
+from rota.records import own_metric
 from rota.records.record import Record, check_name
 from rota.records.time import Micros, micros
 
+F = TypeVar("F", bound=Callable[..., Any])
 Role = Literal["stable", "canary", "shadow"]
 RolloutState = Literal["waiting", "shadow", "canary", "promoted", "rolled_back"]
 RolloutPhase = Literal["waiting", "progressing", "paused", "held", "promoted", "rolled_back"]
@@ -214,9 +217,41 @@ def latency_p95(*, ratio: float = 1.2) -> Analysis:
     return Analysis("latency_p95", ratio)
 
 
-def metric(name: str, *, margin: float) -> Analysis:
-    """The candidate's loss ("log_loss" or "brier") may be worse than the stable one's by at most `margin`."""
-    return Analysis("metric", margin, name)
+@overload
+def metric(name: str, *, margin: float) -> Analysis: ...
+
+
+@overload
+def metric(*, higher_is_better: bool, lowest: float | None = None, highest: float | None = None) -> Callable[[F], F]: ...
+
+
+def metric(
+    name: str = "",
+    *,
+    margin: float | None = None,
+    higher_is_better: bool | None = None,
+    lowest: float | None = None,
+    highest: float | None = None,
+) -> Any:
+    """With a name an analysis of a rollout: the candidate's loss (one of its problem's) may be worse than the stable one's by at most `margin`.
+
+    Without one, above a function, a metric of a team's own: which direction is better, and between which ends its values lie. The function
+    takes `(truth, answers)`, arrays of one row a prediction, or one `rota.problems.problem_type.ScoredRows`, and gives a number, NaN where it is
+    not defined. `rota.TrainingPipeline(..., metrics=[it])` measures every candidate by it, and its gates may name it.
+
+    >>> @metric(higher_is_better=False, lowest=0)
+    ... def worst_miss(truth, answers):
+    ...     return abs(truth - answers).max()
+    """
+    if name:
+        if margin is None or not (higher_is_better is lowest is highest is None):
+            raise InvalidInput(f"metric({name!r}) is an analysis of a rollout: give its margin, and nothing else", metric=name)
+        return Analysis("metric", margin, name)
+    if higher_is_better is None or margin is not None:
+        raise InvalidInput(
+            "write @rota.metric(higher_is_better=True) above a function, or rota.metric(name, margin=...) for an analysis of a rollout"
+        )
+    return partial(own_metric.marked, higher_is_better=higher_is_better, lowest=lowest, highest=highest)
 
 
 def set_weight(percent: int) -> DeliveryStep:

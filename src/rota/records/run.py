@@ -7,7 +7,9 @@ from typing import Any, Literal
 import msgspec
 
 from rota.errors import InvalidInput
+from rota.records import own_metric
 from rota.records.dataset import DatasetDefinition
+from rota.records.own_metric import OwnMetric
 from rota.records.record import Record, check_name
 from rota.records.time import Micros, micros
 
@@ -62,7 +64,8 @@ class RetryPolicy(Record, frozen=True):
 class TrainingPipeline(Record, frozen=True):
     """A declared continuous-training pipeline: the fixed graph STEPS around the project's own training function.
 
-    `train` is given as the function itself or as "module:name" and is kept as this text, by which a worker imports it.
+    `train` is given as the function itself or as "module:name" and is kept as this text, by which a worker imports it. `metrics` are
+    functions of the project's own (`@rota.metric`), kept as `OwnMetric`, which gates may name besides the metrics of the problem.
     """
 
     name: str
@@ -75,6 +78,7 @@ class TrainingPipeline(Record, frozen=True):
     max_runs_per_week: int = 14
     give_up_after: int = 5
     retry: RetryPolicy = RetryPolicy()
+    metrics: Sequence[Any] = ()
 
     STEPS = ("ingest", "validate_data", "transform", "train", "evaluate", "validate_model", "register")
 
@@ -83,6 +87,7 @@ class TrainingPipeline(Record, frozen=True):
         msgspec.structs.force_setattr(self, "train", _reference(self.name, self.train))
         for field in ("gates", "triggers"):
             msgspec.structs.force_setattr(self, field, tuple(getattr(self, field)))
+        msgspec.structs.force_setattr(self, "metrics", tuple(map(_own_metric, self.metrics)))
         for gate in self.gates:
             if gate.kind == "slice" and gate.column not in self.dataset.labels.fields:
                 raise InvalidInput(f"pipeline {self.name!r}: slice column {gate.column!r} is no field of the label source", pipeline=self.name)
@@ -233,6 +238,11 @@ def per_slice(column: str, metric: str, bound: float, *, min_rows: int = 200, un
     When no slice has so many, the gate could not judge, which refuses the candidate; `unjudged="pass"` lets it through.
     """
     return Gate("slice", metric, bound, column=column, min_rows=min_rows, unjudged=unjudged)
+
+
+def _own_metric(metric: Any) -> OwnMetric:
+    """What a pipeline is given: a function that is a metric, a record of it, or this as it was stored."""
+    return msgspec.convert(metric, OwnMetric) if isinstance(metric, Mapping) else own_metric.of(metric)
 
 
 def _reference(pipeline: str, function: object) -> str:

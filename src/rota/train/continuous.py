@@ -38,6 +38,7 @@ from rota.records.record import decode, encode, plain
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, Evaluation, PipelineRelease, TrainingPipeline
 from rota.train import data_gate, fitting, gates
+from rota.train.own_metrics import MetricCalls
 
 GOLDEN_ROWS = 32
 
@@ -134,9 +135,7 @@ class TrainWorkflow:
     def _train(self, work: StepWork, deployed: Deployed, dataset: DatasetVersion, blob: str) -> dict[str, Any]:
         """Call the project's training function in a process of its own and keep the model as a bundle."""
         blobs = self.repositories.blobs
-        release = self.repositories.metadata.get(PipelineRelease, deployed.release)
-        if release is None:
-            raise NotFound(f"pipeline release {deployed.release} is unknown; apply the project again", release=deployed.release)
+        release = self._release(deployed)
         fitted = decode(blobs.get(blob), Transformation)
         rows = self._rows(dataset, test=False)
         x, y = transformation.matrix(fitted, rows), fitting.targets(datasets.labels(rows, deployed.definition.dataset))
@@ -185,20 +184,21 @@ class TrainWorkflow:
         """Score candidate and champion on the same test rows."""
         rows = self._rows(dataset, test=True)
         champion = model_aliases.aliased_version(self.repositories.metadata, deployed.pipeline)
-        scored = {"candidate": self._score(deployed, dataset, rows, f"candidate of {work.run.id}", bundle)}
+        calls = MetricCalls(self.compute, self.release_tree(self._release(deployed)), self.timeout_s, work.stopped, self.temporary())
+        scored = {"candidate": self._score(deployed, dataset, rows, _Scored(f"candidate of {work.run.id}", bundle), calls)}
         if champion is not None:
             work.used(f"model_version:{champion.id}")
-            scored["champion"] = self._score(deployed, dataset, rows, champion.id, champion.bundle)
+            scored["champion"] = self._score(deployed, dataset, rows, _Scored(champion.id, champion.bundle), calls)
         blob = self.repositories.blobs.put(encode(scored))
         work.made(f"evaluation:{blob}")
         return {"evaluation": blob, **{name: plain(evaluation) for name, evaluation in scored.items()}}
 
-    def _score(self, deployed: Deployed, dataset: DatasetVersion, rows: pl.DataFrame, model: str, bundle: str) -> Evaluation:
-        loaded = loading.load(self.repositories.blobs, self.formats, bundle, name=deployed.pipeline)
+    def _score(self, deployed: Deployed, dataset: DatasetVersion, rows: pl.DataFrame, model: "_Scored", calls: MetricCalls) -> Evaluation:
+        loaded = loading.load(self.repositories.blobs, self.formats, model.bundle, name=deployed.pipeline)
         missing = [c.name for c in loaded.bundle.transformation.columns if c.name not in rows.columns]
         if missing:
             raise InvalidInput(
-                f"{model} needs the features {missing}, which dataset {dataset.name}@{dataset.number} does not have; give the new model a new name"
+                f"{model.name} needs the features {missing}, which dataset {dataset.name}@{dataset.number} lacks; give the new model a new name"
             )
         answers = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, rows))
         problem, names = deployed.definition.problem, loaded.bundle.names
@@ -206,13 +206,20 @@ class TrainWorkflow:
         scored = registry.checked(problem, truth, answers, outputs=names)
         columns = sorted({gate.column for gate in deployed.definition.gates if gate.column})
         kind = registry.problem_type(problem)
-        slices = {column: _by_slice(kind, rows[column], scored) for column in columns}
-        return Evaluation(model, f"{dataset.name}@{dataset.number}", rows.height, kind.evaluate(scored), slices)
+        whole, parts = calls.measured(deployed.definition.metrics, scored, {column: rows[column] for column in columns})
+        slices = {column: _by_slice(kind, rows[column], scored, parts.get(column, {})) for column in columns}
+        return Evaluation(model.name, f"{dataset.name}@{dataset.number}", rows.height, kind.evaluate(scored) | whole, slices)
+
+    def _release(self, deployed: Deployed) -> PipelineRelease:
+        release = self.repositories.metadata.get(PipelineRelease, deployed.release)
+        if release is None:
+            raise NotFound(f"pipeline release {deployed.release} is unknown; apply the project again", release=deployed.release)
+        return release
 
     def _validate_model(self, deployed: Deployed, scored: Mapping[str, Any]) -> dict[str, Any]:
         candidate = msgspec.convert(scored["candidate"], Evaluation)
         champion = msgspec.convert(scored["champion"], Evaluation) if "champion" in scored else None
-        results = gates.judge(deployed.definition.gates, candidate, champion)
+        results = gates.judge(deployed.definition.gates, candidate, champion, own=deployed.definition.metrics)
         refused = gates.refusal(deployed.definition.gates, results, first=champion is None)
         return {
             "refused": refused,
@@ -261,6 +268,14 @@ class TrainWorkflow:
         return datasets.read(self.repositories.tables, dataset).filter(pl.col(datasets.TEST) == test)
 
 
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """What an evaluation calls the model, and its bundle."""
+
+    name: str
+    bundle: str
+
+
 def _outputs(definition: TrainingPipeline, outputs: Sequence[str]) -> tuple[str, ...]:
     """The names of what a model answers: those of the targets that it was trained on where it has as many, its own where these speak of them."""
     targets = tuple(definition.dataset.targets)
@@ -283,9 +298,9 @@ def _first(checks: Sequence[CheckResult]) -> list[CheckResult]:
     return [*schema, *(c for c in checks if c.check != "schema")]
 
 
-def _by_slice(kind: ProblemType, values: pl.Series, scored: ScoredRows) -> dict[str, dict[str, float]]:
+def _by_slice(kind: ProblemType, values: pl.Series, scored: ScoredRows, own: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     found = {}
     for value in values.drop_nulls().unique().sort().to_list():
         inside = (values == value).fill_null(False).to_numpy()
-        found[str(value)] = {"rows": float(inside.sum()), **kind.evaluate(scored.where(inside))}
+        found[str(value)] = {"rows": float(inside.sum()), **kind.evaluate(scored.where(inside)), **own.get(str(value), {})}
     return found

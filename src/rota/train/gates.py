@@ -5,18 +5,24 @@ What a gate cannot judge is inconclusive and refuses the candidate, with what is
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from rota.problems import registry
-from rota.problems.problem_type import Metric
 from rota.records.check import CheckResult
+from rota.records.own_metric import OwnMetric
 from rota.records.run import Evaluation, Gate
 
 NULL = "null"
 """How rows without a value of the slice column are named among what was not judged."""
 
 
-def judge(gates: Sequence[Gate], candidate: Evaluation, champion: Evaluation | None) -> list[CheckResult]:
-    """One result a gate. The champion's evaluation must be of the same rows; without a champion its gates are inconclusive."""
-    return [_unknown(gate) if registry.metric_of_any(gate.metric) is None else _GATES[gate.kind](gate, candidate, champion) for gate in gates]
+def judge(gates: Sequence[Gate], candidate: Evaluation, champion: Evaluation | None, *, own: Sequence[OwnMetric] = ()) -> list[CheckResult]:
+    """One result a gate. The champion's evaluation must be of the same rows; without a champion its gates are inconclusive.
+
+    `own` are the metrics of the team's own that the gates may name.
+    """
+    directions = {metric.name: metric.higher_is_better for metric in own}
+    return [_judged(gate, directions, candidate, champion) for gate in gates]
 
 
 def refusal(gates: Sequence[Gate], results: Sequence[CheckResult], *, first: bool) -> str:
@@ -30,14 +36,18 @@ def _refuses(gate: Gate, result: CheckResult, *, first: bool) -> bool:
     return not result.passed
 
 
-def _metric(gate: Gate) -> Metric:
+def _judged(gate: Gate, directions: Mapping[str, bool], candidate: Evaluation, champion: Evaluation | None) -> CheckResult:
+    """The result of a gate, whose word becomes the direction of its metric."""
     known = registry.metric_of_any(gate.metric)
-    assert known is not None  # `judge` asked
-    return known
+    if known is None and gate.metric not in directions:
+        names = [*registry.metric_names(), *directions]
+        return CheckResult(gate.metric, "fail", f"metric {gate.metric!r} is unknown; known are {names}")
+    higher = known.higher_is_better if known is not None else directions[gate.metric]
+    return _GATES[gate.kind](msgspec.structs.replace(gate, word="at_least" if higher else "at_most"), candidate, champion)
 
 
-def _unknown(gate: Gate) -> CheckResult:
-    return CheckResult(gate.metric, "fail", f"metric {gate.metric!r} is unknown; known are {registry.metric_names()}")
+def _is_higher_better(gate: Gate) -> bool:
+    return gate.word == "at_least"
 
 
 def _threshold(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> CheckResult:
@@ -53,7 +63,7 @@ def _champion(gate: Gate, candidate: Evaluation, champion: Evaluation | None) ->
     if gate.metric not in candidate.metrics or gate.metric not in champion.metrics:
         return _undefined(name, gate.metric, candidate.rows)
     ours, theirs = candidate.metrics[gate.metric], champion.metrics[gate.metric]
-    worse = (theirs - ours) if _metric(gate).higher_is_better else (ours - theirs)
+    worse = (theirs - ours) if _is_higher_better(gate) else (ours - theirs)
     passed = worse <= gate.bound
     sign = "not worse" if passed else "worse"
     message = f"{gate.metric}: champion {theirs:.4f}, candidate {ours:.4f}: {sign} (margin {gate.bound:g})"
@@ -69,7 +79,7 @@ def _slices(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> CheckRes
         missing = f"no slice with {gate.min_rows} rows{left and f'; there are {left}'}"
         message = f'{name} could not be judged: {missing} (lower min_rows, or let it pass with per_slice(..., unjudged="pass"))'
         return _inconclusive(name, message, missing, subject=gate.column or "")
-    higher = _metric(gate).higher_is_better
+    higher = _is_higher_better(gate)
     worst = (min if higher else max)(slices, key=lambda value: slices[value][gate.metric])
     label = f"{gate.metric} of worst {gate.column} {worst!r} ({len(slices)} slices{left and f'; not judged: {left}'})"
     return _bound(gate, label, slices[worst], name=name, rows=int(slices[worst]["rows"]))
@@ -97,7 +107,7 @@ def _bound(gate: Gate, label: str, metrics: Mapping[str, float], *, rows: int, n
     if gate.metric not in metrics:
         return _undefined(name or gate.metric, gate.metric, rows)
     value = metrics[gate.metric]
-    higher = _metric(gate).higher_is_better
+    higher = _is_higher_better(gate)
     passed = value >= gate.bound if higher else value <= gate.bound
     message = f"{label} {value:.4f}, needed {'at least' if higher else 'at most'} {gate.bound:g}"
     return CheckResult(name or gate.metric, "pass" if passed else "fail", message, observed=value, bound=gate.bound, rows=rows)
