@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from rota.errors import InvalidInput
+from rota.records.data import Feature
 from rota.records.dataset import DatasetDefinition
 from rota.records.record import Record, check_name
 from rota.records.time import Micros, micros
@@ -63,6 +64,10 @@ class TrainingPipeline(Record, frozen=True):
     """A declared continuous-training pipeline: the fixed graph STEPS around the project's own training function.
 
     `train` is given as the function itself or as "module:name" and is kept as this text, by which a worker imports it.
+    `weight` is the weight of a row, a column or SQL expression over the label source's fields (`rota.sql("amount")`, or its text): it reaches the
+    training function and counts in the evaluation. `group` is a field of the label source by which rows belong together (a query whose
+    documents are ranked, a patient). `validation` is held out of the training rows by time, for early stopping: a share (0.1: the newest
+    tenth), or a length such as "7d"; None holds nothing out.
     """
 
     name: str
@@ -75,6 +80,9 @@ class TrainingPipeline(Record, frozen=True):
     max_runs_per_week: int = 14
     give_up_after: int = 5
     retry: RetryPolicy = RetryPolicy()
+    weight: Feature | None = None
+    group: str = ""
+    validation: float | str | None = None
 
     STEPS = ("ingest", "validate_data", "transform", "train", "evaluate", "validate_model", "register")
 
@@ -83,6 +91,14 @@ class TrainingPipeline(Record, frozen=True):
         msgspec.structs.force_setattr(self, "train", _reference(self.name, self.train))
         for field in ("gates", "triggers"):
             msgspec.structs.force_setattr(self, field, tuple(getattr(self, field)))
+        if isinstance(self.weight, str):
+            msgspec.structs.force_setattr(self, "weight", Feature(self.weight))
+        if self.group and self.group not in self.dataset.labels.fields:
+            raise InvalidInput(
+                f"pipeline {self.name!r}: group {self.group!r} is no field of the label source; its fields are {sorted(self.dataset.labels.fields)}",
+                pipeline=self.name,
+            )
+        _check_validation(self.name, self.validation)
         for gate in self.gates:
             if gate.kind == "slice" and gate.column not in self.dataset.labels.fields:
                 raise InvalidInput(f"pipeline {self.name!r}: slice column {gate.column!r} is no field of the label source", pipeline=self.name)
@@ -233,6 +249,16 @@ def per_slice(column: str, metric: str, bound: float, *, min_rows: int = 200, un
     When no slice has so many, the gate could not judge, which refuses the candidate; `unjudged="pass"` lets it through.
     """
     return Gate("slice", metric, bound, column=column, min_rows=min_rows, unjudged=unjudged)
+
+
+def _check_validation(pipeline: str, validation: object) -> None:
+    if validation is None or (isinstance(validation, str) and micros(validation) > 0):
+        return
+    if isinstance(validation, bool | str) or not isinstance(validation, int | float) or not 0 < validation < 1:
+        raise InvalidInput(
+            f'pipeline {pipeline!r}: validation = {validation!r}; give a share of the training rows between 0 and 1, or a length such as "7d"',
+            pipeline=pipeline,
+        )
 
 
 def _reference(pipeline: str, function: object) -> str:
