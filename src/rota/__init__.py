@@ -79,9 +79,9 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.signal import Monitor as Monitor
     from rota.settings import Settings as Settings
     from rota.supervisor.running import up as up
-    from rota.train.fitting import Rows as Rows
-    from rota.train.fitting import TrainingData as TrainingData
     from rota.train.fitting import step as step
+    from rota.train.training_data import Rows as Rows
+    from rota.train.training_data import TrainingData as TrainingData
 
     __version__: str
 
@@ -119,11 +119,11 @@ _HOMES: Mapping[str, str] = {
     "Settings": "rota.settings",
     "Source": "rota.records.data",
     "TimeSplit": "rota.records.dataset",
-    "TrainingData": "rota.train.fitting",
+    "TrainingData": "rota.train.training_data",
     "TrainingPipeline": "rota.records.run",
     "Unavailable": "rota.errors",
     "UseCase": "rota.records.project",
-    "Rows": "rota.train.fitting",
+    "Rows": "rota.train.training_data",
     "Trial": "rota.develop.tuning",
     "tune": "rota.programs",
     "apply": "rota.programs",

@@ -1,11 +1,14 @@
 """The user's step: called with a matrix, kept by the first format that accepts the model, clear when none does."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from rota.errors import InvalidInput
+from rota.manage.models import transformation
 from rota.ports.models import ModelInputs
-from rota.train import fitting
+from rota.train import fitting, handoff
+from rota.train.training_data import Rows, TrainingData
 
 
 class Length:
@@ -63,8 +66,9 @@ def train_badly(data):
 
 @pytest.fixture
 def fit(tmp_path):
-    x = np.array([[1.0, np.nan], [2.0, 0.0], [3.0, 1.0]])
-    fitting.save(tmp_path, fitting.TrainingData(fitting.Rows(x, np.array([0.0, 1.0, 1.0])), ("a", "b"), (1,)))
+    frame = pl.DataFrame({"a": [1.0, 2.0, 3.0], "b": [None, "u", "v"]})
+    fitted = transformation.fit({"a": "float", "b": "string"}, frame)
+    handoff.save(tmp_path, TrainingData(Rows(frame=frame, y=np.array([0.0, 1.0, 1.0]))), fitted)
 
     def call(function, *, more=0.0, **parameters):
         arguments = {"train": fitting.reference(function), "folder": str(tmp_path), "out": str(tmp_path / "model"), "parameters": parameters}

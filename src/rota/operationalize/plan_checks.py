@@ -109,6 +109,7 @@ def _not_finite(path: str, value: Any) -> Iterator[tuple[str, float]]:
 def _pipeline(pipeline: TrainingPipeline) -> Iterator[str]:
     yield from _dataset(pipeline.name, pipeline.dataset)
     yield from _training_function(pipeline)
+    yield from _weight(pipeline)
     if pipeline.problem not in registry.PROBLEMS:
         known = ", ".join(f"{name} ({kind.summary})" for name, kind in registry.PROBLEMS.items())
         yield f"problem = {pipeline.problem!r} is unknown; known are {known}"
@@ -178,6 +179,22 @@ def _gate(gate: Gate, pipeline: TrainingPipeline) -> Iterator[str]:
         yield f"champion {gate.metric}: its margin {gate.bound:g} can {never}; {gate.metric} lies between {known.lowest:g} and {known.highest:g}"
     if gate.kind == "slice" and gate.min_rows < 1:
         yield f"slice {gate.metric}: min_rows = {gate.min_rows}; give at least 1"
+
+
+def _weight(pipeline: TrainingPipeline) -> Iterator[str]:
+    """A weight is a number that is read from the label's own row."""
+    if pipeline.weight is None:
+        return
+    text = pipeline.weight.text
+    try:
+        kind = compiler.check(pipeline.weight.expression, pipeline.dataset.labels.fields)
+    except InvalidInput as error:
+        yield f"weight: {error}"
+        return
+    if kind in ("string", "timestamp"):
+        yield f'weight: {text!r} is a {"text" if kind == "string" else "time"}; a weight is a number, as in "amount" or "coalesce(weight, 1)"'
+    if pipeline.weight.aggregation:
+        yield f"weight: {text!r} is the {pipeline.weight.aggregation} of a window; a weight is read from its own row, so give rota.sql(...)"
 
 
 def _label(pipeline: TrainingPipeline) -> Iterator[str]:

@@ -8,6 +8,7 @@ import msgspec
 
 from rota.errors import InvalidInput
 from rota.records import own_metric
+from rota.records.data import Feature
 from rota.records.dataset import DatasetDefinition
 from rota.records.own_metric import OwnMetric
 from rota.records.record import Record, check_name
@@ -66,6 +67,10 @@ class TrainingPipeline(Record, frozen=True):
 
     `train` is given as the function itself or as "module:name" and is kept as this text, by which a worker imports it. `metrics` are
     functions of the project's own (`@rota.metric`), kept as `OwnMetric`, which gates may name besides the metrics of the problem.
+    `weight` is the weight of a row, a column or SQL expression over the label source's fields (`rota.sql("amount")`, or its text): it reaches the
+    training function and counts in the evaluation. `group` is a field of the label source by which rows belong together (a query whose
+    documents are ranked, a patient). `validation` is held out of the training rows by time, for early stopping: a share (0.1: the newest
+    tenth), or a length such as "7d"; None holds nothing out.
     """
 
     name: str
@@ -79,6 +84,9 @@ class TrainingPipeline(Record, frozen=True):
     give_up_after: int = 5
     retry: RetryPolicy = RetryPolicy()
     metrics: Sequence[Any] = ()
+    weight: Feature | None = None
+    group: str = ""
+    validation: float | str | None = None
 
     STEPS = ("ingest", "validate_data", "transform", "train", "evaluate", "validate_model", "register")
 
@@ -88,6 +96,14 @@ class TrainingPipeline(Record, frozen=True):
         for field in ("gates", "triggers"):
             msgspec.structs.force_setattr(self, field, tuple(getattr(self, field)))
         msgspec.structs.force_setattr(self, "metrics", tuple(map(_own_metric, self.metrics)))
+        if isinstance(self.weight, str):
+            msgspec.structs.force_setattr(self, "weight", Feature(self.weight))
+        if self.group and self.group not in self.dataset.labels.fields:
+            raise InvalidInput(
+                f"pipeline {self.name!r}: group {self.group!r} is no field of the label source; its fields are {sorted(self.dataset.labels.fields)}",
+                pipeline=self.name,
+            )
+        _check_validation(self.name, self.validation)
         for gate in self.gates:
             if gate.kind == "slice" and gate.column not in self.dataset.labels.fields:
                 raise InvalidInput(f"pipeline {self.name!r}: slice column {gate.column!r} is no field of the label source", pipeline=self.name)
@@ -243,6 +259,16 @@ def per_slice(column: str, metric: str, bound: float, *, min_rows: int = 200, un
 def _own_metric(metric: Any) -> OwnMetric:
     """What a pipeline is given: a function that is a metric, a record of it, or this as it was stored."""
     return msgspec.convert(metric, OwnMetric) if isinstance(metric, Mapping) else own_metric.of(metric)
+
+
+def _check_validation(pipeline: str, validation: object) -> None:
+    if validation is None or (isinstance(validation, str) and micros(validation) > 0):
+        return
+    if isinstance(validation, bool | str) or not isinstance(validation, int | float) or not 0 < validation < 1:
+        raise InvalidInput(
+            f'pipeline {pipeline!r}: validation = {validation!r}; give a share of the training rows between 0 and 1, or a length such as "7d"',
+            pipeline=pipeline,
+        )
 
 
 def _reference(pipeline: str, function: object) -> str:

@@ -7,7 +7,7 @@ refuses ends the run as blocked with its reason, leaving no version behind.
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from rota.records.model import ModelVersion, RegistrationParity, Transformation
 from rota.records.record import decode, encode, plain
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, Evaluation, PipelineRelease, TrainingPipeline
-from rota.train import data_gate, fitting, gates
+from rota.train import data_gate, gates, handoff, training_rows
 from rota.train.own_metrics import MetricCalls
 
 GOLDEN_ROWS = 32
@@ -125,7 +125,7 @@ class TrainWorkflow:
 
     def _transform(self, work: StepWork, dataset: DatasetVersion, deployed: Deployed) -> dict[str, Any]:
         """Fit the transformation on the training rows only."""
-        rows = self._rows(dataset, test=False)
+        rows = training_rows.parts(deployed.definition, self._rows(dataset, test=False)).train
         names = deployed.definition.dataset.features.feature_names
         fitted = transformation.fit(datasets.feature_types(rows, names), rows)
         blob = self.repositories.blobs.put(encode(fitted))
@@ -137,13 +137,10 @@ class TrainWorkflow:
         blobs = self.repositories.blobs
         release = self._release(deployed)
         fitted = decode(blobs.get(blob), Transformation)
-        rows = self._rows(dataset, test=False)
-        x, y = transformation.matrix(fitted, rows), fitting.targets(datasets.labels(rows, deployed.definition.dataset))
-        categorical = tuple(i for i, column in enumerate(fitted.columns) if column.type == "string")
-        columns = tuple(column.name for column in fitted.columns)
+        parts = training_rows.parts(deployed.definition, self._rows(dataset, test=False))
         with tempfile.TemporaryDirectory(prefix="rota-train-", dir=self.temporary()) as name:
             folder = Path(name)
-            fitting.save(folder, fitting.TrainingData(fitting.Rows(x, y), columns, categorical))
+            handoff.save(folder, training_rows.data(deployed.definition, parts), fitted)
             out = folder / "model"
             arguments = {
                 "train": deployed.definition.train,
@@ -159,18 +156,21 @@ class TrainWorkflow:
             except Interrupted as error:
                 raise Interrupted(f"training function {deployed.definition.train!r}: {error}", **error.facts) from error
             except Refused as error:
-                empty = [name for name, cells in zip(columns, x.T, strict=True) if np.isnan(cells).all()]
+                empty = [each.name for each in parts.train.select(column.name for column in fitted.columns) if each.null_count() == len(each)]
                 if not empty:
                     raise
-                raise Refused(f"{error}\nfeatures that are null in each of the {len(x)} training rows: {empty}", **error.facts) from error
+                seen = f"{error}\nfeatures that are null in each of the {parts.train.height} training rows: {empty}"
+                raise Refused(seen, **error.facts) from error
             model = out.read_bytes()
+        columns = msgspec.convert(made["transformation"], Transformation)
+        chosen = parts.train[np.linspace(0, parts.train.height - 1, GOLDEN_ROWS, dtype=int)]
         ingredients = packing.Ingredients(
             model=deployed.pipeline,
             format=made["format"],
             problem=deployed.definition.problem,
             features=deployed.definition.dataset.features,
-            transformation=fitted,
-            golden=x[np.linspace(0, len(x) - 1, GOLDEN_ROWS, dtype=int)],
+            transformation=columns,
+            golden=transformation.matrix(columns, chosen),
             dependencies=made["libraries"],
             classes=tuple(made["classes"]) if deployed.definition.problem == "classification" else (),
             outputs=_outputs(deployed.definition, made["outputs"]),
@@ -178,7 +178,7 @@ class TrainWorkflow:
         digest = packing.pack(blobs, self.formats, ingredients, model)
         work.made(f"bundle:{digest}")
         told = {name: made[name] for name in ("format", "libraries", "classes", "outputs", "parity")}
-        return {"bundle": digest, "rows": len(x), **told}
+        return {"bundle": digest, "rows": parts.train.height, **told}
 
     def _evaluate(self, work: StepWork, deployed: Deployed, dataset: DatasetVersion, bundle: str) -> dict[str, Any]:
         """Score candidate and champion on the same test rows."""
@@ -203,7 +203,8 @@ class TrainWorkflow:
         answers = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, rows))
         problem, names = deployed.definition.problem, loaded.bundle.names
         truth = registry.truth_of(problem, names, datasets.labels(rows, deployed.definition.dataset))
-        scored = registry.checked(problem, truth, answers, outputs=names)
+        weights, groups = training_rows.weights(deployed.definition, rows), training_rows.groups(deployed.definition, rows)
+        scored = replace(registry.checked(problem, truth, answers, outputs=names), weights=weights, groups=groups)
         columns = sorted({gate.column for gate in deployed.definition.gates if gate.column})
         kind = registry.problem_type(problem)
         whole, parts = calls.measured(deployed.definition.metrics, scored, {column: rows[column] for column in columns})

@@ -1,41 +1,27 @@
-"""The user's own step: a training function that is called in a process of its own, with a matrix and nothing to wire."""
+"""The user's own step: a training function that is called in a process of its own, with its data and nothing to wire."""
 
 import importlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput
-from rota.manage.models import model_keeping, parity, probe_rows
+from rota.manage.models import model_keeping, parity, probe_rows, transformation
 from rota.manage.models.parity import AuthorAnswers
-from rota.ports.models import ModelFormat, SealedFormat
-from rota.records.model import RegistrationParity
+from rota.manage.models.transformation import RowsTransformer
+from rota.ports.models import AuthorModel, ModelFormat, Predictor, SealedFormat
+from rota.records.model import RegistrationParity, Transformation, TransformedColumn
 from rota.records.record import plain
 from rota.records.schema import Type
+from rota.train import handoff, model_columns
+from rota.train.training_data import TrainingData
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """`x`: float64 (rows, columns), NaN = null; `y`: float64 (rows,), (rows, targets) of several targets, or texts (rows,)."""
-
-    x: np.ndarray
-    y: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """What a training function gets: the training rows, the columns' names, and which columns hold category codes."""
-
-    train: Rows
-    columns: tuple[str, ...]
-    categorical: tuple[int, ...]
 
 
 def step(function: F) -> F:
@@ -53,61 +39,82 @@ def reference(function: Callable[..., Any]) -> str:
 def fit(arguments: Mapping[str, Any], formats: Mapping[str, ModelFormat]) -> dict[str, Any]:
     """Call the training function named in the arguments and write the fitted model's bytes to `out`.
 
-    `folder` holds x.npy, y.npy and columns.json as `save` wrote them; "pickle" says whether the model may be kept so. Returns the
-    format's name, its libraries, the model's classes, and how the kept bytes answer beside the model itself; raises `InvalidInput`
-    with rows that they answer differently.
+    `folder` holds what `handoff.save` wrote; "pickle" says whether the model may be kept so. Returns the format's name, its libraries, the
+    columns that the model reads (a `Transformation`), its classes, and how the kept bytes answer beside the model itself; raises
+    `InvalidInput` with rows that they answer differently.
     """
-    folder = Path(arguments["folder"])
-    columns = json.loads((folder / "columns.json").read_text())
-    data = TrainingData(
-        Rows(np.load(folder / "x.npy", mmap_mode="r"), np.load(folder / "y.npy")), tuple(columns["names"]), tuple(columns["categorical"])
-    )
+    data, fitted = handoff.load(Path(arguments["folder"]))
     module, _, name = str(arguments["train"]).partition(":")
     function = getattr(importlib.import_module(module), name)
     model = function(data, **arguments["parameters"])
     try:
         format_, kept = model_keeping.servable(model, formats, allowed=bool(arguments.get("pickle")))
+        opened = format_.unlocked("", kept, "") if isinstance(format_, SealedFormat) else format_
+        author = opened.author(model)
+        columns = model_columns.read(author.inputs, fitted)
     except InvalidInput as error:
         raise InvalidInput(f"training function {arguments['train']!r} returned a model that cannot be served: {error}", **error.facts) from error
-    parity, truth = _compared(format_, model, kept, data, str(arguments.get("problem", "")))
+    trained = FittedModel(author, parity.named(model), opened.loads(kept), columns)
+    parity_, truth = _compared(trained, data, opened.tolerance, str(arguments.get("problem", "")))
     Path(arguments["out"]).write_bytes(kept)
     told = {"classes": truth.classes, "outputs": truth.outputs, "problem": truth.problem}
-    return {"format": format_.name, "libraries": format_.libraries(), "parity": plain(parity), **told}
+    return {"format": format_.name, "libraries": format_.libraries(), "transformation": plain(columns), "parity": plain(parity_), **told}
 
 
-def _compared(format_: ModelFormat, model: Any, kept: bytes, data: TrainingData, problem: str) -> tuple[RegistrationParity, AuthorAnswers]:
-    """The kept bytes beside the model itself, on training rows and on rows made to probe it."""
-    opened = format_.unlocked("", kept, "") if isinstance(format_, SealedFormat) else format_
-    author, x = opened.author(model), data.train.x
-    chosen = x[np.linspace(0, len(x) - 1, min(len(x), probe_rows.MOST_EXAMPLES), dtype=int)] if len(x) else x
-    examples = [[None if np.isnan(cell) else float(cell) for cell in row] for row in chosen]
-    kinds: list[Type] = ["float"] * len(data.columns)
-    inputs = replace(author.inputs, texts={}, thresholds={**author.inputs.thresholds, **_codes(data)})
-    rows = probe_rows.rows(probe_rows.columns(data.columns, kinds, inputs, examples), examples)
-    truth = parity.ask(author, parity.named(model), rows, examples=len(examples))
-    predictor = opened.loads(kept)
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """A fitted model by its author's name, as its author asks it and as it is served, and the columns that it reads."""
+
+    author: AuthorModel
+    name: str
+    predictor: Predictor
+    columns: Transformation
+
+
+def _compared(trained: FittedModel, data: TrainingData, tolerance: float, problem: str) -> tuple[RegistrationParity, AuthorAnswers]:
+    """The kept bytes beside the model itself, on training rows and on rows made to probe it.
+
+    Texts that the model knows or reads as they are come to both as texts; of any other text it was given the codes, and is given them here.
+    """
+    inputs, columns = trained.author.inputs, trained.columns.columns
+    coded = [place for place, column in enumerate(columns) if column.type == "string" and not model_columns.is_text(inputs, place)]
+    asked = Transformation(tuple(msgspec.structs.replace(column, type="float") if place in coded else column for place, column in enumerate(columns)))
+    frame = data.train.frame
+    chosen = frame[np.linspace(0, frame.height - 1, min(frame.height, probe_rows.MOST_EXAMPLES), dtype=int)] if frame.height else frame
+    examples = _examples(trained, coded, chosen)
+    kinds = tuple(_kind(column, frame.schema[column.name], named=bool(inputs.names)) for column in asked.columns)
+    codes = {place: tuple(np.arange(len(columns[place].vocabulary) + 1.0)) for place in coded}
+    probed = replace(inputs, thresholds={**inputs.thresholds, **codes})
+    names = tuple(column.name for column in columns)
+    rows = probe_rows.rows(probe_rows.columns(names, kinds, probed, examples), examples)
+    truth = parity.ask(trained.author, trained.name, rows, examples=len(examples))
+    transformer = RowsTransformer(asked)
 
     def served(cells: Sequence[Sequence[Any]]) -> np.ndarray:
-        return predictor.predict(np.array(cells, dtype=np.float64))
+        return trained.predictor.predict(transformer.matrix([dict(zip(names, row, strict=True)) for row in cells]))
 
-    return parity.compare(truth, served, tolerance=format_.tolerance, problem=problem or None), truth
-
-
-def _codes(data: TrainingData) -> dict[int, tuple[float, ...]]:
-    """The codes of a categorical column, with that of a text which training never saw."""
-    most = {column: np.nanmax(data.train.x[:, column], initial=-1) for column in data.categorical} if len(data.train.x) else {}
-    return {column: tuple(np.arange(code + 2.0)) for column, code in most.items()}
+    found = parity.compare(truth, served, tolerance=tolerance, problem=problem or None)
+    unread = [f"{columns[place].name!r}: {inputs.unread[place]}" for place in coded if place in inputs.unread]
+    if not found.compared and unread:
+        raise InvalidInput(f"the model answers no row that holds codes for texts, and nothing in it says which texts it knows ({'; '.join(unread)})")
+    return found, truth
 
 
-def targets(labels: pl.Series) -> np.ndarray:
-    """The labels of training rows as a training function gets them: float64 (rows,), (rows, targets) of several, or texts (rows,)."""
-    if labels.dtype == pl.List:
-        return np.array(labels.to_list(), dtype=np.float64)
-    return labels.to_numpy().astype(str) if labels.dtype == pl.String else labels.cast(pl.Float64).to_numpy()
+def _examples(trained: FittedModel, coded: Sequence[int], frame: pl.DataFrame) -> list[list[Any]]:
+    """Rows of a frame as the model's author has them: values as they are, codes of texts whose codes it was given, moments as numbers."""
+    numbers = transformation.matrix(Transformation(tuple(msgspec.structs.replace(column, raw=False) for column in trained.columns.columns)), frame)
+    cells = []
+    for place, column in enumerate(trained.columns.columns):
+        as_numbers = place in coded or isinstance(frame.schema[column.name], pl.Datetime)
+        values = numbers[:, place].tolist() if as_numbers else frame[column.name].to_list()
+        cells.append([None if isinstance(value, float) and np.isnan(value) else value for value in values])
+    return [list(row) for row in zip(*cells, strict=True)]
 
 
-def save(folder: Path, data: TrainingData) -> None:
-    """Write what `fit` reads."""
-    np.save(folder / "x.npy", data.train.x)
-    np.save(folder / "y.npy", data.train.y)
-    (folder / "columns.json").write_text(json.dumps({"names": data.columns, "categorical": data.categorical}))
+def _kind(column: TransformedColumn, dtype: pl.DataType, *, named: bool) -> Type:
+    """The type of a column for the model's author: those of the frame where it was fitted on one with names, numbers where on a matrix."""
+    if column.type == "string":
+        return "string"
+    if named and dtype == pl.Boolean:
+        return "bool"
+    return "int" if named and dtype.is_integer() else "float"
