@@ -54,6 +54,7 @@ check: $(VENV)/.dev
 # The pages that are generated from the code; a test holds them equal.
 docs: $(VENV)/.dev
 	$(BIN)/rota settings --markdown > docs/settings.md
+	$(BIN)/python benchmarks/house/problems.py
 	$(BIN)/python benchmarks/house/glossary.py
 
 # Small faults in a copy of what decides, drawn at random: do the tests notice? MUTANTS="--sample 200 --only judge" is handed on.

@@ -3,8 +3,10 @@
 import msgspec
 import pytest
 
+from rota.manage.governance import cards
 from rota.ports.metadata import Batch
-from rota.records.dataset import DatasetVersion
+from rota.records.dataset import DatasetVersion, TimeSplit
+from rota.records.record import decode
 from rota.records.run import Deployed, RunQuery
 
 
@@ -24,6 +26,20 @@ def test_a_run_leaves_a_version_with_its_data_code_and_statistics_in_the_lineage
     assert {"dataset_version", "statistics", "transformation", "bundle", "evaluation", "model_version"} <= effects
     causes = {edge.cause.partition(":")[0] for edge in world.metadata.edges([f"run:{run.id}"], "causes")}
     assert {"source", "schema", "pipeline_release"} <= causes
+
+
+def test_a_candidate_of_several_days_has_intervals_of_its_metrics(world):
+    """They stand in the evaluation beside the metrics that gates saw; of a champion that is scored again there are none."""
+    before = world.metadata.get(Deployed, "ice", "prod").definition.dataset
+    redeploy(world, dataset=msgspec.structs.replace(before, window="9d", split=TimeSplit(test="6d")))
+    world.history(9)
+    assert world.train().status == "succeeded"
+    (version,) = world.versions()
+    found = decode(world.platform.repositories.blobs.get(version.evaluation), dict)["candidate"]
+    low, high = found["intervals"]["roc_auc"]
+    assert low < version.metrics["roc_auc"] < high < low + 0.2
+    card = cards.card(world.platform.repositories, version)
+    assert "roc_auc (95 %)" in str(card)
 
 
 def test_without_rows_the_run_fails_and_says_what_to_do(world):

@@ -198,13 +198,18 @@ class Lease(Record, frozen=True):
 
 
 class Evaluation(Record, frozen=True):
-    """Metrics of a model on one dataset version's test rows, whole and by slice."""
+    """Metrics of a model on one dataset version's test rows, whole and by slice.
+
+    `intervals` are the two bounds between which a metric lies with 95 %, by the bootstrap over the days of the rows; empty for a champion that
+    was scored again, with fewer than four days, and for metrics of a team's own.
+    """
 
     model: str
     dataset: str
     rows: int
     metrics: Mapping[str, float]
     slices: Mapping[str, Mapping[str, Mapping[str, float]]] = {}
+    intervals: Mapping[str, tuple[float, float]] = {}
 
 
 def cron(expression: str, *, cooldown: str = "0s") -> Trigger:

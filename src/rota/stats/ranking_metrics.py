@@ -56,7 +56,7 @@ def ndcg_of_group(relevance: Floats, scores: Floats, *, most: int | None = None)
     if most is not None:
         discounts[most:] = 0
     best = float(np.sort(relevance)[::-1] @ discounts)
-    return _gain(relevance, scores, discounts) / best if best else 0.0
+    return min(_gain(relevance, scores, discounts) / best, 1.0) if best else 0.0
 
 
 def _gain(relevance: Floats, scores: Floats, discounts: Floats) -> float:

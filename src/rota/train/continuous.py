@@ -29,6 +29,7 @@ from rota.manage.signals import alerts
 from rota.ports.compute import Compute
 from rota.ports.models import ModelFormat
 from rota.problems import registry
+from rota.problems.intervals import metric_intervals
 from rota.problems.problem_type import ProblemType, ScoredRows
 from rota.records import check
 from rota.records.check import CheckResult
@@ -41,6 +42,8 @@ from rota.train import data_gate, gates, handoff, training_rows
 from rota.train.own_metrics import MetricCalls
 
 GOLDEN_ROWS = 32
+DRAWS = 100
+"""Of the bootstrap behind the intervals of a candidate's metrics: each measures up to 100,000 rows once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,7 @@ class TrainWorkflow:
         rows = self._rows(dataset, test=True)
         champion = model_aliases.aliased_version(self.repositories.metadata, deployed.pipeline)
         calls = MetricCalls(self.compute, self.release_tree(self._release(deployed)), self.timeout_s, work.stopped, self.temporary())
-        scored = {"candidate": self._score(deployed, dataset, rows, _Scored(f"candidate of {work.run.id}", bundle), calls)}
+        scored = {"candidate": self._score(deployed, dataset, rows, _Scored(f"candidate of {work.run.id}", bundle, is_new=True), calls)}
         if champion is not None:
             work.used(f"model_version:{champion.id}")
             scored["champion"] = self._score(deployed, dataset, rows, _Scored(champion.id, champion.bundle), calls)
@@ -209,7 +212,8 @@ class TrainWorkflow:
         kind = registry.problem_type(problem)
         whole, parts = calls.measured(deployed.definition.metrics, scored, {column: rows[column] for column in columns})
         slices = {column: _by_slice(kind, rows[column], scored, parts.get(column, {})) for column in columns}
-        return Evaluation(model.name, f"{dataset.name}@{dataset.number}", rows.height, kind.evaluate(scored) | whole, slices)
+        bounds = metric_intervals(kind, scored, moments_us=rows[datasets.AT].to_numpy(), draws=DRAWS) if model.is_new else {}
+        return Evaluation(model.name, f"{dataset.name}@{dataset.number}", rows.height, kind.evaluate(scored) | whole, slices, bounds)
 
     def _release(self, deployed: Deployed) -> PipelineRelease:
         release = self.repositories.metadata.get(PipelineRelease, deployed.release)
@@ -271,10 +275,11 @@ class TrainWorkflow:
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """What an evaluation calls the model, and its bundle."""
+    """What an evaluation calls the model, its bundle, and whether it is the candidate, whose metrics get intervals."""
 
     name: str
     bundle: str
+    is_new: bool = False
 
 
 def _outputs(definition: TrainingPipeline, outputs: Sequence[str]) -> tuple[str, ...]:

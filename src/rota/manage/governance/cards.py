@@ -181,7 +181,10 @@ def _features(known: Explanation) -> list[Grid]:
 
 def _offline(known: Explanation) -> dict[str, object]:
     facts: dict[str, object] = dict(known.version.metrics)
-    if rows := (known.evaluation.get("candidate") or {}).get("rows"):
+    candidate = known.evaluation.get("candidate") or {}
+    for name, (low, high) in (candidate.get("intervals") or {}).items():
+        facts[f"{name} (95 %)"] = f"{shown(low)} to {shown(high)}"
+    if rows := candidate.get("rows"):
         facts["test rows"] = rows
     return facts | {f"gate {gate.check}": f"{check.WORDS[gate.outcome]}: {gate.message}" for gate in known.gates}
 
