@@ -161,7 +161,8 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
     """Register the next version of a model, made when it is new: what a tracked run kept under `artifact`, or a fitted `model`.
 
     A fitted model of any framework that is installed is given with `input_example`, rows (dicts, or a table) of the columns that it reads, in
-    their order; the version answers requests of these columns. Only with a fitted model: `signature` (MLflow's JSON) and
+    their order; the version answers requests of these columns. Either way the version says at once, by `unservable`, why it could not be served.
+    Only with a fitted model: `signature` (MLflow's JSON) and
     `problem` ("classification" or "regression").
 
     >>> rota.register_model("churn", run=run.id, artifact="model")       # doctest: +SKIP
@@ -174,7 +175,8 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
     with opened(_settings(home)) as platform:
         actor = getpass.getuser()
         if run:
-            return platform.models.register_run(name, run=run, artifact=artifact, description=description, tags=tags, actor=actor)
+            made = platform.models.register_run(name, run=run, artifact=artifact, description=description, tags=tags, actor=actor)
+            return platform.models.adopter.adopt(name, made.number, actor=actor)
         return platform.models.register_fitted(
             name,
             model,

@@ -140,10 +140,11 @@ class TrainWorkflow:
         blobs = self.repositories.blobs
         release = self._release(deployed)
         fitted = decode(blobs.get(blob), Transformation)
-        parts = training_rows.parts(deployed.definition, self._rows(dataset, test=False))
+        data = training_rows.data(deployed.definition, self.repositories.tables.scan(dataset.table, version=dataset.table_version))
         with tempfile.TemporaryDirectory(prefix="rota-train-", dir=self.temporary()) as name:
             folder = Path(name)
-            handoff.save(folder, training_rows.data(deployed.definition, parts), fitted)
+            handoff.save(folder, data, fitted)
+            frame = handoff.load(folder)[0].train.frame
             out = folder / "model"
             arguments = {
                 "train": deployed.definition.train,
@@ -159,21 +160,21 @@ class TrainWorkflow:
             except Interrupted as error:
                 raise Interrupted(f"training function {deployed.definition.train!r}: {error}", **error.facts) from error
             except Refused as error:
-                empty = [each.name for each in parts.train.select(column.name for column in fitted.columns) if each.null_count() == len(each)]
+                empty = [each.name for each in frame if each.null_count() == len(each)]
                 if not empty:
                     raise
-                seen = f"{error}\nfeatures that are null in each of the {parts.train.height} training rows: {empty}"
+                seen = f"{error}\nfeatures that are null in each of the {frame.height} training rows: {empty}"
                 raise Refused(seen, **error.facts) from error
             model = out.read_bytes()
-        columns = msgspec.convert(made["transformation"], Transformation)
-        chosen = parts.train[np.linspace(0, parts.train.height - 1, GOLDEN_ROWS, dtype=int)]
+            columns = msgspec.convert(made["transformation"], Transformation)
+            golden = transformation.matrix(columns, frame[np.linspace(0, frame.height - 1, GOLDEN_ROWS, dtype=int)])
         ingredients = packing.Ingredients(
             model=deployed.pipeline,
             format=made["format"],
             problem=deployed.definition.problem,
             features=deployed.definition.dataset.features,
             transformation=columns,
-            golden=transformation.matrix(columns, chosen),
+            golden=golden,
             dependencies=made["libraries"],
             classes=tuple(made["classes"]) if deployed.definition.problem == "classification" else (),
             outputs=_outputs(deployed.definition, made["outputs"]),
@@ -181,7 +182,7 @@ class TrainWorkflow:
         digest = packing.pack(blobs, self.formats, ingredients, model)
         work.made(f"bundle:{digest}")
         told = {name: made[name] for name in ("format", "libraries", "classes", "outputs", "parity")}
-        return {"bundle": digest, "rows": parts.train.height, **told}
+        return {"bundle": digest, "rows": frame.height, **told}
 
     def _evaluate(self, work: StepWork, deployed: Deployed, dataset: DatasetVersion, bundle: str) -> dict[str, Any]:
         """Score candidate and champion on the same test rows."""

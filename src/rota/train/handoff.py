@@ -42,7 +42,7 @@ def load(folder: Path) -> tuple[TrainingData, Transformation]:
 def _write(folder: Path, rows: Rows) -> None:
     """Nothing is compressed, so that the other process reads it where it lies."""
     folder.mkdir()
-    rows.frame.write_ipc(folder / _FRAME, compression="uncompressed")
+    rows.write_frame(folder / _FRAME)
     np.save(folder / _TRUTH, rows.y)
     if rows.weight is not None:
         np.save(folder / _WEIGHTS, rows.weight)

@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Rows:
         x: np.ndarray | None = None,
         y: Any = (),
         *,
-        frame: pl.DataFrame | None = None,
+        frame: pl.DataFrame | pl.LazyFrame | None = None,
         weight: np.ndarray | None = None,
         group: np.ndarray | None = None,
     ) -> None:
@@ -59,7 +60,7 @@ class Rows:
     @cached_property
     def frame(self) -> pl.DataFrame:
         if self._frame is not None:
-            return self._frame
+            return self._frame.collect() if isinstance(self._frame, pl.LazyFrame) else self._frame
         names = self._names or [f"x{place}" for place in range(self.x.shape[1])]
         return pl.DataFrame(self.x, schema=list(names)).fill_nan(None)
 
@@ -81,6 +82,13 @@ class Rows:
     def to_torch(self) -> Any:
         """The matrix `x` as a float32 tensor (rows, columns), NaN = null. Needs torch."""
         return _library("torch", "to_torch()").from_numpy(np.ascontiguousarray(self.x, dtype=np.float32))
+
+    def write_frame(self, file: Path) -> None:
+        """Write the frame as an Arrow file, uncompressed, so that another process maps it; one that was not read yet is written as it is read."""
+        if isinstance(self._frame, pl.LazyFrame):
+            self._frame.sink_ipc(file, compression="uncompressed")
+        else:
+            self.frame.write_ipc(file, compression="uncompressed")
 
     def with_matrix_of(self, matrix: Callable[[pl.DataFrame], np.ndarray]) -> "Rows":
         """These rows, whose matrix is made of the frame in this way."""

@@ -12,7 +12,7 @@ from rota.manage.datasets import build as datasets
 from rota.manage.features.definitions import catalog
 from rota.manage.features.expressions import compiler
 from rota.records.run import TrainingPipeline
-from rota.records.time import micros
+from rota.records.time import Micros, micros
 from rota.train.training_data import Rows, TrainingData
 
 _MOMENT = pl.Datetime("us", "UTC")
@@ -20,10 +20,11 @@ _MOMENT = pl.Datetime("us", "UTC")
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The rows that a model is fitted on, and those held out of them by time (None: the pipeline holds none out)."""
+    """The rows that a model is fitted on, and those held out of them by time from a moment on (None: the pipeline holds none out)."""
 
     train: pl.DataFrame
     validation: pl.DataFrame | None = None
+    validation_from_us: Micros = 0
 
 
 def parts(definition: TrainingPipeline, rows: pl.DataFrame) -> Parts:
@@ -45,20 +46,35 @@ def parts(definition: TrainingPipeline, rows: pl.DataFrame) -> Parts:
     if not definition.validation:
         return Parts(rows)
     begins = rows.select(first)[datasets.AT]
-    held = begins >= _validation_from(definition.validation, begins)
+    from_us = _validation_from(definition.validation, begins)
+    held = begins >= from_us
     if held.sum() in (0, rows.height):
         raise InvalidInput(
             f"pipeline {definition.name!r}: validation = {definition.validation!r} holds out {held.sum()} of {rows.height} training rows; both sides "
             "need rows, so hold out another part",
             pipeline=definition.name,
         )
-    return Parts(rows.filter(~held), rows.filter(held))
+    return Parts(rows.filter(~held), rows.filter(held), from_us)
 
 
-def data(definition: TrainingPipeline, divided: Parts) -> TrainingData:
-    """What a training function gets of these rows."""
-    validation = None if divided.validation is None else _rows(definition, divided.validation)
-    return TrainingData(_rows(definition, divided.train), validation=validation, target=target(definition))
+def data(definition: TrainingPipeline, scan: pl.LazyFrame) -> TrainingData:
+    """What a training function gets of a dataset version's rows, whose features are read when they are asked for, where their order allows it."""
+    names = definition.dataset.features.feature_names
+    training = scan.filter(~pl.col(datasets.TEST))
+    narrow = training.select(pl.exclude(names)).collect()
+    if definition.group or not narrow[datasets.ROW].is_sorted():
+        divided = parts(definition, training.collect().sort(datasets.ROW))
+        train, validation = divided.train.lazy(), None if divided.validation is None else divided.validation.lazy()
+    else:
+        divided, at = parts(definition, narrow), pl.col(datasets.AT)
+        train = training if divided.validation is None else training.filter(at < divided.validation_from_us)
+        validation = None if divided.validation is None else training.filter(at >= divided.validation_from_us)
+    return TrainingData(
+        _rows(definition, divided.train, train),
+        tuple(names),
+        validation=None if divided.validation is None or validation is None else _rows(definition, divided.validation, validation),
+        target=target(definition),
+    )
 
 
 def weights(definition: TrainingPipeline, rows: pl.DataFrame) -> NDArray[np.float64] | None:
@@ -91,7 +107,7 @@ def labels(definition: TrainingPipeline, rows: pl.DataFrame) -> NDArray[Any]:
     return found.to_numpy().astype(str) if found.dtype == pl.String else found.cast(pl.Float64).to_numpy()
 
 
-def features(definition: TrainingPipeline, rows: pl.DataFrame) -> pl.DataFrame:
+def features(definition: TrainingPipeline, rows: pl.LazyFrame) -> pl.LazyFrame:
     """A column for each feature with its values as they are; moments, which datasets keep as microseconds, as Datetime in UTC."""
     service = definition.dataset.features
     moments = {
@@ -105,8 +121,8 @@ def target(definition: TrainingPipeline) -> str | tuple[str, ...]:
     return tuple(f"{datasets.LABEL}.{name}" for name in definition.dataset.targets) or datasets.LABEL
 
 
-def _rows(definition: TrainingPipeline, part: pl.DataFrame) -> Rows:
-    return Rows(frame=features(definition, part), y=labels(definition, part), weight=weights(definition, part), group=groups(definition, part))
+def _rows(definition: TrainingPipeline, part: pl.DataFrame, whole: pl.LazyFrame) -> Rows:
+    return Rows(frame=features(definition, whole), y=labels(definition, part), weight=weights(definition, part), group=groups(definition, part))
 
 
 def _validation_from(validation: float | str, begins: pl.Series) -> int:
