@@ -23,12 +23,15 @@ import pandas as pd
 import skops.io
 import xgboost
 from skl2onnx import to_onnx
-from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.cluster import KMeans
+from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsRegressor
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.neighbors import KNeighborsRegressor, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer, StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import SVC, OneClassSVM
+from sklearn.tree import DecisionTreeClassifier
 
 from rota.backends.models import envelope, lightgbm_format
 from rota.backends.models.onnx_format import OnnxFormat
@@ -56,6 +59,7 @@ def lightgbm_play() -> Play:
     texts = [
         lightgbm.train(options, lightgbm.Dataset(matrix, binary, categorical_feature=[2]), 2),
         lightgbm.train({**options, "objective": "regression", "linear_tree": True}, lightgbm.Dataset(matrix, binary), 2),
+        lightgbm.train({**options, "objective": "multiclass", "num_class": 3}, lightgbm.Dataset(matrix, np.arange(300) % 3), 2),
     ]
     short = [text.model_to_string().partition("\nfeature_importances")[0].encode() for text in texts]
     return lightgbm_format.LightGBMFormat(), short, _numbers_of_a_text, lambda file: lightgbm_format._sealed(file.decode())
@@ -67,7 +71,9 @@ def xgboost_play() -> Play:
     frame = pd.DataFrame({"a": matrix[:, 0], "b": matrix[:, 1], "c": pd.Categorical(np.array(list("pqrstu"))[matrix[:, 2].astype(int)])})
     trees = xgboost.XGBClassifier(n_estimators=2, max_depth=3, enable_categorical=True, max_cat_to_onehot=1, n_jobs=1).fit(frame, binary)
     dart = xgboost.XGBRegressor(n_estimators=2, max_depth=2, booster="dart", n_jobs=1).fit(matrix, binary)
-    files = [bytes(model.get_booster().save_raw(kind)) for model in (trees, dart) for kind in ("ubj", "json")]
+    classes = xgboost.XGBClassifier(n_estimators=2, max_depth=2, n_jobs=1).fit(matrix, np.arange(300) % 3)
+    vectors = xgboost.XGBRegressor(n_estimators=2, max_depth=3, n_jobs=1, multi_strategy="multi_output_tree").fit(matrix, matrix[:, :2])
+    files = [bytes(model.get_booster().save_raw(kind)) for model in (trees, dart, classes, vectors) for kind in ("ubj", "json")]
     return XGBoostFormat(), files, _numbers_of_json, lambda file: envelope.wrapped("rota-xgboost", file)
 
 
@@ -82,9 +88,23 @@ def skops_play() -> Play:
         KNeighborsRegressor(algorithm="ball_tree"),
         make_pipeline(SplineTransformer(), KNeighborsRegressor(algorithm="brute")),
         SVC(),
+        KMeans(3, n_init=1),
+        IsolationForest(n_estimators=3, max_features=2, random_state=0),
+        LocalOutlierFactor(novelty=True),
+        OneClassSVM(),
+        MultiOutputClassifier(DecisionTreeClassifier(max_depth=2)),
         make_pipeline(SplineTransformer(), GradientBoostingRegressor(n_estimators=1)),
     ]
-    return SkopsFormat(), [skops.io.dumps(model.fit(matrix, binary)) for model in models if not isinstance(model, SVC)], _members_of_an_archive, bytes
+    return (
+        SkopsFormat(),
+        [skops.io.dumps(model.fit(matrix, _target(model, binary))) for model in models if not isinstance(model, SVC)],
+        _members_of_an_archive,
+        bytes,
+    )
+
+
+def _target(model: Any, binary: np.ndarray) -> np.ndarray:
+    return np.column_stack([binary, 1 - binary]) if isinstance(model, MultiOutputClassifier) else binary
 
 
 def onnx_play() -> Play:
@@ -95,7 +115,9 @@ def onnx_play() -> Play:
         make_pipeline(StandardScaler(), GradientBoostingRegressor(n_estimators=2, random_state=0)),
         make_pipeline(StandardScaler(), LogisticRegression()),
     ]
-    files = [to_onnx(model.fit(matrix, binary), matrix[:1].astype(np.float32), target_opset=17).SerializeToString() for model in models]
+    classes = RandomForestClassifier(2, max_depth=3, random_state=0).fit(matrix, np.arange(300) % 3)
+    fitted = [*(model.fit(matrix, binary) for model in models), classes]
+    files = [to_onnx(model, matrix[:1].astype(np.float32), target_opset=17).SerializeToString() for model in fitted]
     return OnnxFormat(), files, _attributes_of_nodes, lambda file: envelope.wrapped("rota-onnx", file)
 
 

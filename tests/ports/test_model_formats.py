@@ -62,7 +62,13 @@ class TestLightGBMFormat(ModelFormatContract):
         early = lightgbm.early_stopping(2, verbose=False)
         stopped = lightgbm.train(options, lightgbm.Dataset(matrix, binary), 15, [wrong], callbacks=[early], keep_training_booster=True)
         assert 0 < stopped.best_iteration < stopped.current_iteration()
+        three = quick(lightgbm.LGBMClassifier).fit(matrix, np.arange(len(matrix)) % 3)
+        counts = quick(lightgbm.LGBMRegressor, objective="poisson").fit(matrix, binary)
+        ranker = quick(lightgbm.LGBMRanker).fit(matrix, binary, group=[len(matrix) // 2] * 2)
         return [
+            (three, matrix, three.predict_proba(matrix)),
+            (counts, matrix, counts.predict(matrix)),
+            (ranker, matrix, ranker.predict(matrix)),
             (classifier, matrix, classifier.predict_proba(matrix)[:, 1]),
             (regressor, matrix, regressor.predict(matrix)),
             (booster, matrix, booster.predict(matrix)),
@@ -89,13 +95,16 @@ class TestSkopsFormat(ModelFormatContract):
         ]
         regressors = [make_pipeline(SimpleImputer(), LinearRegression()), HistGradientBoostingRegressor(max_iter=10)]
         fitted: Fitted = [(model.fit(matrix, binary), matrix, model.predict_proba(matrix)[:, 1]) for model in classifiers]
-        return fitted + [(model.fit(matrix, value), matrix, model.predict(matrix)) for model in regressors]
+        fitted += [(model.fit(matrix, value), matrix, model.predict(matrix)) for model in regressors]
+        three = RandomForestClassifier(5, random_state=0).fit(matrix, np.arange(len(matrix)) % 3)
+        two = make_pipeline(SimpleImputer(), LinearRegression()).fit(matrix, np.column_stack([value, -value]))
+        return [*fitted, (three, matrix, three.predict_proba(matrix)), (two, matrix, two.predict(matrix))]
 
 
-def test_lightgbm_refuses_a_multiclass_and_an_unfitted_model() -> None:
+def test_lightgbm_refuses_classes_that_do_not_add_up_and_an_unfitted_model() -> None:
     matrix, _, _ = data()
-    with pytest.raises(InvalidInput, match="multiclass"):
-        LightGBMFormat().dumps(quick(lightgbm.LGBMClassifier).fit(matrix, np.arange(len(matrix)) % 3))
+    with pytest.raises(InvalidInput, match="do not add up to 1; train it with objective='multiclass'"):
+        LightGBMFormat().dumps(quick(lightgbm.LGBMClassifier, objective="multiclassova").fit(matrix, np.arange(len(matrix)) % 3))
     with pytest.raises(InvalidInput, match="not fitted"):
         LightGBMFormat().dumps(lightgbm.LGBMRegressor())
 
@@ -161,8 +170,6 @@ def test_serving_lightgbm_does_not_import_its_python_package() -> None:
 
 def test_skops_refuses_what_gives_no_probability_of_one_class() -> None:
     matrix, binary, _ = data(nulls=False)
-    with pytest.raises(InvalidInput, match="3 classes"):
-        SkopsFormat().dumps(LogisticRegression().fit(matrix, np.arange(len(matrix)) % 3))
     with pytest.raises(InvalidInput, match="predict_proba"):
         SkopsFormat().dumps(LinearSVC().fit(matrix, binary))
     with pytest.raises(InvalidInput, match="not fitted"):

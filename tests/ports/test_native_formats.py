@@ -68,7 +68,10 @@ class TestOnnxFormat(ModelFormatContract):
         maps = to_onnx(classifier, row, target_opset=17)
         plain = to_onnx(classifier, row, target_opset=17, options={"zipmap": False})
         trees = to_onnx(RandomForestClassifier(5, max_depth=4, random_state=0).fit(matrix, binary), row, target_opset=17)
-        return [(model, matrix, oracle(model, matrix)) for model in (plain, maps, linear, trees)]
+        three = RandomForestClassifier(5, max_depth=4, random_state=0).fit(matrix, np.array(list("cab"))[np.arange(len(matrix)) % 3])
+        kept = [to_onnx(three, row, target_opset=17, options={"zipmap": zipmap}) for zipmap in (True, False)]
+        two = to_onnx(LinearRegression().fit(matrix, np.column_stack([value, -value, value])), row, target_opset=17)
+        return [(model, matrix, oracle(model, matrix)) for model in (plain, maps, linear, trees, *kept, two)]
 
 
 def oracle(model: onnx.ModelProto, matrix: np.ndarray) -> np.ndarray:
@@ -78,9 +81,9 @@ def oracle(model: onnx.ModelProto, matrix: np.ndarray) -> np.ndarray:
     given = matrix.astype(np.float64 if wanted.type == "tensor(double)" else np.float32)
     answers = session.run(None, {wanted.name: given})[-1]
     if isinstance(answers, list):
-        return np.array([row[1] for row in answers], dtype=np.float64)
+        answers = [[row[key] for key in sorted(row)] for row in answers]
     answers = np.asarray(answers, dtype=np.float64)
-    return answers[:, -1]
+    return answers if answers.shape[1] > 2 else answers[:, -1]
 
 
 class TestXGBoostFormat(ModelFormatContract):
@@ -100,7 +103,17 @@ class TestXGBoostFormat(ModelFormatContract):
             matrix, value, eval_set=[(matrix[:50], -value[:50])], verbose=False
         )
         assert stopped.best_iteration < 49
+        three = xgboost.XGBClassifier(**booster_options()).fit(matrix, np.arange(300) % 3)
+        softmax = xgboost.XGBClassifier(**booster_options(objective="multi:softmax")).fit(matrix, np.arange(300) % 3)
+        several = [
+            xgboost.XGBRegressor(**booster_options(**options)).fit(matrix, np.column_stack([value, -value]))
+            for options in ({}, {"multi_strategy": "multi_output_tree"}, {"booster": "dart"})
+        ]
+        levels = xgboost.XGBRegressor(**booster_options(objective="reg:quantileerror", quantile_alpha=[0.1, 0.9])).fit(matrix, value)
+        ranker = xgboost.XGBRanker(**booster_options()).fit(matrix, binary, group=[150, 150])
         return [
+            *((model, matrix, model.predict_proba(matrix)) for model in (three, softmax)),
+            *((model, matrix, model.predict(matrix)) for model in (*several, levels, ranker)),
             (classifier, matrix, classifier.predict_proba(matrix)[:, 1]),
             (regressor, matrix, regressor.predict(matrix)),
             (booster, matrix, booster.predict(xgboost.DMatrix(matrix))),
@@ -253,8 +266,11 @@ def test_a_pickle_holds_the_classes_of_a_project_and_names_a_module_that_is_miss
 
 def test_xgboost_refuses_what_gives_no_probability_of_one_class() -> None:
     matrix, binary, _ = data(90)
-    with pytest.raises(InvalidInput, match="3 outputs"):
-        XGBoostFormat().dumps(xgboost.XGBClassifier(**booster_options(n_estimators=2)).fit(matrix, np.arange(90) % 3))
+    softmax = xgboost.train({"objective": "multi:softmax", "num_class": 3, "nthread": 1}, xgboost.DMatrix(matrix, np.arange(90) % 3), 2)
+    with pytest.raises(InvalidInput, match=r"set_param.*multi:softprob"):
+        XGBoostFormat().dumps(softmax)
+    softmax.set_param("objective", "multi:softprob")
+    assert XGBoostFormat().loads(XGBoostFormat().dumps(softmax)).predict(matrix).shape == (90, 3)
     with pytest.raises(InvalidInput, match="logitraw"):
         XGBoostFormat().dumps(xgboost.train({"objective": "binary:logitraw", "nthread": 1}, xgboost.DMatrix(matrix, binary), 2))
     with pytest.raises(InvalidInput, match="not fitted"):
@@ -300,18 +316,13 @@ def graph(output: Any, node: Any, *, initializer: Any = (), inputs: Any = None) 
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def test_onnx_refuses_what_gives_no_single_number_a_row() -> None:
+def test_onnx_refuses_what_gives_no_numbers_for_each_row() -> None:
     def answering(shape: Any, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
         value = helper.make_tensor_value_info("y", kind, shape)
         return graph(value, helper.make_node("Cast", ["x"], ["y"], to=kind))
 
     with pytest.raises(InvalidInput, match="no numbers to serve"):
         OnnxFormat().dumps(answering(["n", 2], TensorProto.INT64))
-    three = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])]
-    with pytest.raises(InvalidInput, match="3 numbers a row"):
-        OnnxFormat().dumps(
-            graph(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3]), helper.make_node("Identity", ["x"], ["y"]), inputs=three)
-        )
     fixed = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])]
     with pytest.raises(InvalidInput, match="cannot predict 3 rows"):
         OnnxFormat().dumps(
@@ -322,6 +333,36 @@ def test_onnx_refuses_what_gives_no_single_number_a_row() -> None:
         OnnxFormat().dumps(
             graph(helper.make_tensor_value_info("y", TensorProto.STRING, ["n", 1]), helper.make_node("Identity", ["x"], ["y"]), inputs=text)
         )
+
+
+def test_onnx_names_classes_as_the_graph_does_and_two_numbers_are_read_as_the_problem_says() -> None:
+    matrix, binary, value = data(60)
+    row = matrix.astype(np.float32)[:1]
+    named = np.array(["no", "yes"])[binary]
+    for zipmap in (True, False):
+        three = LogisticRegression().fit(matrix, np.array(["ten", "one", "two"])[np.arange(60) % 3])
+        kept = OnnxFormat().dumps(to_onnx(three, row, target_opset=17, options={"zipmap": zipmap}))
+        found = OnnxFormat().describe(kept)
+        assert (found.problem, found.outputs) == ("multiclass", ("one", "ten", "two"))
+        np.testing.assert_allclose(OnnxFormat().loads(kept).predict(matrix), three.predict_proba(matrix), atol=1e-6)
+        two = OnnxFormat().describe(OnnxFormat().dumps(to_onnx(LogisticRegression().fit(matrix, named), row, options={"zipmap": zipmap})))
+        assert (two.problem, two.classes, two.outputs) == ("classification", ("no", "yes"), ())
+    both = OnnxFormat().dumps(to_onnx(LinearRegression().fit(matrix, np.column_stack([value, -value])), row, target_opset=17))
+    assert (OnnxFormat().describe(both).problem, OnnxFormat().loads(both).predict(matrix).shape) == ("classification", (60,))
+    as_targets = OnnxFormat().read_as("regression")
+    assert (as_targets.describe(both).problem, as_targets.describe(both).outputs) == ("regression", ("y0", "y1"))
+    np.testing.assert_allclose(as_targets.loads(both).predict(matrix), np.column_stack([value, -value]), atol=0.5)
+    assert OnnxFormat().read_as("embedding").describe(both).outputs == ()
+
+
+def test_onnx_takes_several_outputs_of_a_number_each_by_their_names() -> None:
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1]) for name in ("low", "high")]
+    nodes = [helper.make_node("ReduceMin", ["x"], ["low"], axes=[1]), helper.make_node("ReduceMax", ["x"], ["high"], axes=[1])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])]
+    made = helper.make_model(helper.make_graph(nodes, "g", inputs, outputs), opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    kept = OnnxFormat().dumps(made)
+    assert OnnxFormat().describe(kept).outputs == ("low", "high")
+    np.testing.assert_array_equal(OnnxFormat().loads(kept).predict(np.array([[7.0, 2.5], [1.0, 3.0]])), [[2.5, 7.0], [1.0, 3.0]])
 
 
 def test_onnx_takes_an_input_for_each_column_in_their_order() -> None:

@@ -115,6 +115,16 @@ class SealedFormat(Protocol):
     def unlocked(self, model: str, data: bytes, seal: str, *, signed_for: str = "") -> ModelFormat: ...
 
 
+@runtime_checkable
+class AmbiguousFormat(Protocol):
+    """A format some of whose objects can be read in two ways: two numbers may be the probabilities of two classes, or two targets.
+
+    `read_as` gives the format that reads and asks such an object as one of a problem; what an object says of itself comes after it.
+    """
+
+    def read_as(self, problem: Problem) -> ModelFormat: ...
+
+
 class Seals(Protocol):
     """Signs and recognises what may be loaded although it executes code; `Refused` when it may not."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from rota.errors import InvalidInput
-from rota.manage.models import model_keeping, parity, probe_rows, transformation
+from rota.manage.models import loading, model_keeping, parity, probe_rows, transformation
 from rota.manage.models.parity import AuthorAnswers
 from rota.manage.models.transformation import RowsTransformer
 from rota.ports.models import AuthorModel, ModelFormat, Predictor, SealedFormat
@@ -49,7 +49,7 @@ def fit(arguments: Mapping[str, Any], formats: Mapping[str, ModelFormat]) -> dic
     model = function(data, **arguments["parameters"])
     try:
         format_, kept = model_keeping.servable(model, formats, allowed=bool(arguments.get("pickle")))
-        opened = format_.unlocked("", kept, "") if isinstance(format_, SealedFormat) else format_
+        opened = loading.reading(format_.unlocked("", kept, "") if isinstance(format_, SealedFormat) else format_, arguments.get("problem"))
         author = opened.author(model)
         columns = model_columns.read(author.inputs, fitted)
     except InvalidInput as error:
@@ -87,7 +87,7 @@ def _compared(trained: FittedModel, data: TrainingData, tolerance: float, proble
     probed = replace(inputs, thresholds={**inputs.thresholds, **codes})
     names = tuple(column.name for column in columns)
     rows = probe_rows.rows(probe_rows.columns(names, kinds, probed, examples), examples)
-    truth = parity.ask(trained.author, trained.name, rows, examples=len(examples))
+    truth = parity.named_by(parity.ask(trained.author, trained.name, rows, examples=len(examples)), problem or None)
     transformer = RowsTransformer(asked)
 
     def served(cells: Sequence[Sequence[Any]]) -> np.ndarray:

@@ -16,7 +16,6 @@ import xgboost
 from onnx import TensorProto, helper
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -24,7 +23,6 @@ from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
-    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
     StackingClassifier,
@@ -37,7 +35,6 @@ from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import (
@@ -50,7 +47,7 @@ from sklearn.preprocessing import (
     StandardScaler,
     TargetEncoder,
 )
-from sklearn.svm import SVC, OneClassSVM
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from rota.backends.inline_compute import InlineCompute
@@ -375,13 +372,7 @@ def test_what_is_served_is_what_the_object_answers_and_the_version_says_so(platf
 
 
 REFUSED: Mapping[str, tuple[Case, str]] = {
-    "outlier detector": (lambda: (IsolationForest(n_estimators=4), of("x", "size"), None), "is an outlier detector"),
-    "one-class machine": (lambda: (OneClassSVM(), of("x", "size"), None), "is an outlier detector"),
-    "clusters": (lambda: (KMeans(2, n_init=1), of("x", "size"), None), "is a clusterer"),
-    "clusters behind a scaler": (lambda: (make_pipeline(StandardScaler(), KMeans(2, n_init=1)), of("x", "size"), None), "is a clusterer"),
-    "labels": (lambda: (MultiOutputClassifier(logistic()), of("x", "size"), np.c_[BINARY, 1 - BINARY]), "answers 2 labels a row"),
     "hard vote": (lambda: (VotingClassifier([("a", logistic())]), of("x", "size"), BINARY), "gives no probabilities"),
-    "lightgbm that ranks": (lambda: (lightgbm.LGBMRegressor(**LGB, objective="lambdarank"), of("x", "size"), BINARY), "ranks"),
     "xgboost on letters beyond ASCII": (
         lambda: (
             xgboost.XGBClassifier(**XGB, enable_categorical=True),
@@ -401,12 +392,7 @@ REFUSED: Mapping[str, tuple[Case, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_served_is_refused_saying_what_it_is(platform: Adopter, name: str) -> None:
     case, reason = REFUSED[name]
-    model, target = case()[0], case()[2]
-    if name == "lightgbm that ranks":
-        model = lightgbm.LGBMRanker(**LGB).fit(case()[1], target, group=[N]).booster_
-    else:
-        model, _ = fitted(case)
-    frame = case()[1]
+    model, frame = fitted(case)
     rows = requests(frame)
     try:
         told = register(platform, model, rows[:20]).unservable

@@ -7,12 +7,14 @@ learnt None. Needs pandas only for frames.
 import importlib
 import importlib.util
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from rota.errors import InvalidInput
-from rota.ports.models import AuthorRows
+from rota.ports.models import AuthorRows, ModelInputs
+from rota.problems.forms import class_name
 
 _FLOATS = {False: "float64", True: "float32"}
 
@@ -63,6 +65,16 @@ def class_names(model: Any) -> tuple[str, ...]:
     if not isinstance(classes, np.ndarray) or classes.shape != (2,) or [*classes] == [0, 1]:
         return ()
     return tuple(str(each) for each in classes)
+
+
+def with_classes(inputs: ModelInputs, model: Any) -> ModelInputs:
+    """What a booster says of itself, with what its scikit-learn wrapper knows: that it classifies, and how its classes are called."""
+    classes = getattr(model, "classes_", None)
+    if not hasattr(model, "predict_proba"):
+        return inputs
+    if inputs.problem == "multiclass" and isinstance(classes, np.ndarray) and classes.shape == (len(inputs.outputs),):
+        return replace(inputs, outputs=tuple(class_name(each) for each in classes))
+    return inputs if inputs.outputs else replace(inputs, problem="classification", classes=class_names(model))
 
 
 def positions(cells: np.ndarray, values: np.ndarray) -> np.ndarray:

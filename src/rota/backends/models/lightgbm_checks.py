@@ -26,6 +26,8 @@ _TYPES = {**_LEAVES, **_SPLITS, **_OTHERS}
 _NEEDED = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
 _CATEGORICAL, _MISSING_KINDS = 1, 3
 _LARGEST = 2**31 - 1
+_MOST_OUTPUTS = 10_000
+_MULTICLASS = re.compile(r"multiclass(?:ova)? num_class:([0-9]{1,9})(?: sigmoid:[0-9.eE+-]+)?")
 
 
 def check_text(text: str) -> None:
@@ -35,7 +37,7 @@ def check_text(text: str) -> None:
     start = text.find("\nTree=") + 1
     header = _header(text[:start] if start else text)
     columns, outputs = _whole(header, "max_feature_idx") + 1, _whole(header, "num_tree_per_iteration", 1)
-    if columns < 1 or outputs < 1 or _whole(header, "num_class", 1) != outputs or (outputs == 1) == header.get("objective", "").startswith("multi"):
+    if columns < 1 or not 1 <= outputs <= _MOST_OUTPUTS or _whole(header, "num_class", 1) != outputs or not _is_for(header, outputs):
         shown = {name: header.get(name) for name in ("max_feature_idx", "num_tree_per_iteration", "num_class", "objective")}
         raise _damaged(f"its header does not fit together: {shown}")
     places = []
@@ -45,6 +47,14 @@ def check_text(text: str) -> None:
     if len(places) % outputs:
         raise _damaged(f"it has {len(places)} trees for {outputs} outputs")
     _check_sizes(header, places, start)
+
+
+def _is_for(header: Mapping[str, str], outputs: int) -> bool:
+    """Whether the objective makes answers of so many outputs: that of classes has a number of its own, by which the library walks the answers."""
+    objective = header.get("objective", "")
+    if match := _MULTICLASS.fullmatch(objective):
+        return outputs > 1 and int(match[1]) == outputs
+    return not objective.startswith("multi") and "num_class" not in objective and (outputs == 1 or not objective)
 
 
 def _blocks(text: str, start: int) -> Iterator[tuple[int, list[str]]]:
@@ -85,7 +95,8 @@ def _check_block(tree: str, lines: list[str], columns: int) -> None:
     if leaves < 1 or "leaf_value" not in values:
         raise Corrupt(f"{tree}: it has {leaves} leaves and {len(values.get('leaf_value', ()))} values of leaves; restore the file", tree=tree)
     for name in _LEAVES.keys() & values.keys():
-        check_length(tree, name, values[name], leaves)
+        if leaves > 1 or len(values[name]) or name == "leaf_value":  # LightGBM writes no weight of the only leaf, and reads none
+            check_length(tree, name, values[name], leaves)
     if leaves > 1:
         for name in (*_NEEDED, *(_SPLITS.keys() & values.keys())):
             check_length(tree, name, values.get(name, ()), leaves - 1)

@@ -14,7 +14,6 @@ import json
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,15 @@ from rota.backends.models.envelope import check_size
 from rota.backends.models.lightgbm_checks import check_text
 from rota.errors import Corrupt, InvalidInput, RotaError, Unavailable
 from rota.ports.models import AuthorRows, ModelInputs
+from rota.problems import output_names
 
-_TYPES = {"Booster", "LGBMClassifier", "LGBMRegressor"}
-_ARCHIVED = frozenset({"collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"})
+_TYPES = {"Booster", "LGBMClassifier", "LGBMRanker", "LGBMRegressor"}
+_ARCHIVED = frozenset({"collections.OrderedDict", "lightgbm.basic.Booster", *(f"lightgbm.sklearn.{name}" for name in _TYPES - {"Booster"})})
+_PROBLEMS = {
+    "binary": "classification", "multiclass": "multiclass", "lambdarank": "ranking", "rank_xendcg": "ranking", "poisson": "count",
+    "gamma": "positive", "tweedie": "positive",
+}  # fmt: skip
+"""Problems by objectives; every other objective is a regression's."""
 _SEAL = "rota_sha256="
 _FLOAT64, _NORMAL, _ROW_MAJOR, _ALL = 1, 0, 1, -1  # C_API_DTYPE_FLOAT64, C_API_PREDICT_NORMAL, row-major, every iteration
 _PARAMETERS = b"num_threads=1"
@@ -39,7 +44,7 @@ if importlib.util.find_spec("lightgbm") is None:
 
 
 class LightGBMFormat:
-    """ModelFormat (port) for binary and regression boosters, as Booster or scikit-learn wrapper.
+    """ModelFormat (port) for boosters of any objective that the library knows, as Booster or scikit-learn wrapper.
 
     The bytes are LightGBM's model text with one more header line, the SHA-256 of the rest; LightGBM itself reads them too.
     """
@@ -52,11 +57,6 @@ class LightGBMFormat:
 
     def dumps(self, model: Any) -> bytes:
         booster = model if hasattr(type(model), "model_to_string") else _fitted_booster(model)
-        outputs = booster.num_model_per_iteration()
-        if outputs != 1:
-            raise InvalidInput(
-                f"the LightGBM model has {outputs} outputs a row (multiclass); only binary and regression models are served", outputs=outputs
-            )
         text = booster.model_to_string()
         _check_categories(text)
         _check_objective(_header(text))
@@ -70,14 +70,10 @@ class LightGBMFormat:
         try:
             text = file.decode()
             check_text(text)
-            header = _header(text)
-            outputs = int(header.get("num_tree_per_iteration", "1"))
-            if outputs != 1:
-                raise InvalidInput(f"the LightGBM model has {outputs} outputs a row (multiclass); only binary and regression models are served")
             LightGBMPredictor(file)
         except (Corrupt, UnicodeDecodeError) as error:
             raise InvalidInput(f"this is no LightGBM model: {error}", **getattr(error, "facts", {})) from error
-        _check_objective(header)
+        _check_objective(_header(text))
         _check_categories(text)
         return _sealed("\n".join(line for line in text.split("\n") if not line.startswith(_SEAL)))
 
@@ -90,8 +86,7 @@ class LightGBMFormat:
         header = _header(text)
         names = tuple(header.get("feature_names", "").split(" "))
         named = () if names == tuple(f"Column_{i}" for i in range(len(names))) else names
-        problem = "classification" if header.get("objective", "").startswith("binary") else "regression"
-        return ModelInputs(len(names), named, _texts(text), problem, thresholds=_thresholds(text))
+        return ModelInputs(len(names), named, _texts(text), _problem(header), thresholds=_thresholds(text), outputs=_outputs(header))
 
     def held(self, data: bytes) -> Any:
         text = _unsealed(data).decode()
@@ -116,9 +111,7 @@ class LightGBMAuthor:
 
     def __init__(self, model: Any, inputs: ModelInputs, categories: Mapping[int, Sequence[Any]]) -> None:
         self._categories = categories
-        self.inputs = replace(
-            inputs, problem="classification" if hasattr(model, "predict_proba") else inputs.problem, classes=author_frames.class_names(model)
-        )
+        self.inputs = author_frames.with_classes(inputs, model)
         self._model = model
 
     def answers(self, rows: AuthorRows) -> np.ndarray:
@@ -126,7 +119,9 @@ class LightGBMAuthor:
         given = author_frames.frame(rows, self.inputs.names, categories=self._categories) if framed else author_frames.array(rows)
         if hasattr(self._model, "predict_proba"):
             answers = np.asarray(self._model.predict_proba(given), dtype=np.float64)
-            return answers[:, 1] if answers.ndim == 2 else answers  # an objective of the author's own gives one number
+            return (
+                answers[:, 1] if answers.shape[1:] == (2,) and not self.inputs.outputs else answers
+            )  # an objective of the author's own gives one number
         return np.asarray(self._model.predict(given), dtype=np.float64)
 
 
@@ -152,8 +147,9 @@ class LightGBMPredictor:
         self.columns = columns.value
         outputs = ctypes.c_int()
         _check(library.LGBM_BoosterGetNumClasses(handle, ctypes.byref(outputs)))
-        if outputs.value != 1 or any(column >= self.columns for column in _categories(decoded)):
-            raise Corrupt(f"the LightGBM model has {outputs.value} outputs a row, or categories of a column that it does not have; restore its blob")
+        self._shape = (outputs.value,) if outputs.value > 1 else ()
+        if any(column >= self.columns for column in _categories(decoded)):
+            raise Corrupt("the LightGBM model has categories of a column that it does not have; restore its blob")
         self._known = {column: len(texts) for column, texts in _texts(decoded).items()}
         self._coded = {column: np.array(each, dtype=np.float64) for column, each in _categories(decoded).items() if column not in self._known}
         self._threads = threading.local()
@@ -169,7 +165,7 @@ class LightGBMPredictor:
                 matrix[:, column] = positions(matrix[:, column], values)
         if matrix.shape[0] == 1:
             return self._one_row().predict(matrix)
-        answers = np.empty(matrix.shape[0])
+        answers = np.empty((matrix.shape[0], *self._shape))
         if matrix.shape[0]:
             self._predict_many(np.ascontiguousarray(matrix, dtype=np.float64), answers)
         return answers
@@ -185,14 +181,14 @@ class LightGBMPredictor:
         try:
             found: _OneRow = self._threads.one_row
         except AttributeError:
-            found = self._threads.one_row = _OneRow(self._booster, self.columns)
+            found = self._threads.one_row = _OneRow(self._booster, self.columns, self._shape)
         return found
 
 
 class _OneRow:
     """One thread's prepared single-row call, with its own input and output buffers; freed with the thread or the model."""
 
-    def __init__(self, booster: ctypes.c_void_p, columns: int) -> None:
+    def __init__(self, booster: ctypes.c_void_p, columns: int, shape: tuple[int, ...]) -> None:
         library, config = _library(), ctypes.c_void_p()
         _check(
             library.LGBM_BoosterPredictForMatSingleRowFastInit(
@@ -202,7 +198,7 @@ class _OneRow:
         weakref.finalize(self, library.LGBM_FastConfigFree, config)
         self._booster = booster  # outlives what was prepared for it
         self._row = np.empty((1, columns))
-        self._answer = np.empty(1)
+        self._answer = np.empty((1, *shape))
         self._length = ctypes.c_int64()
         self._call = library.LGBM_BoosterPredictForMatSingleRowFast
         self._arguments = (
@@ -260,8 +256,23 @@ def _check_categories(text: str) -> None:
 
 def _check_objective(header: Mapping[str, str]) -> None:
     objective = header.get("objective", "").partition(" ")[0]
-    if objective.startswith(("lambdarank", "rank_")):
-        raise InvalidInput(f"the LightGBM model ranks ({objective!r}); only binary classifiers and regressors are served", objective=objective)
+    if objective == "multiclassova":
+        raise InvalidInput(
+            "the LightGBM model answers each class by itself (multiclassova), and these numbers do not add up to 1; "
+            "train it with objective='multiclass'",
+            objective=objective,
+        )
+
+
+def _problem(header: Mapping[str, str]) -> str:
+    """The problem that an objective solves; one of the author's own gives plain numbers."""
+    return _PROBLEMS.get(header.get("objective", "").partition(" ")[0], "regression")
+
+
+def _outputs(header: Mapping[str, str]) -> tuple[str, ...]:
+    """The numbers of the classes, where there are several; LightGBM keeps no other names of them."""
+    outputs = int(header.get("num_tree_per_iteration", "1"))
+    return output_names.numbered(_problem(header), outputs)
 
 
 def _thresholds(text: str) -> dict[int, tuple[float, ...]]:

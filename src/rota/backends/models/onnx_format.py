@@ -1,8 +1,8 @@
 """ONNX models, predicted by onnxruntime on one thread.
 
-Any model that a converter or an exporter wrote is taken when it answers one number a row: the probability of class 1 (an output
-of two columns, or of maps by class, as skl2onnx writes them) or the predicted value (an output of one column). Weights in other
-files are refused: onnxruntime would read the paths that the model names.
+Any model that a converter or an exporter wrote is taken when it answers numbers: probabilities of classes (an output of columns, or of maps
+by class, as skl2onnx writes them) or values (an output of columns, or several outputs). Weights in other files are refused: onnxruntime
+would read the paths that the model names.
 """
 
 import importlib.metadata
@@ -15,24 +15,28 @@ import onnx
 import onnxruntime
 from onnx.external_data_helper import uses_external_data
 
-from rota.backends.models import author_frames, onnx_checks
+from rota.backends.models import author_frames, onnx_answers, onnx_checks
 from rota.backends.models.envelope import bare, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import AuthorRows, ModelInputs
 
 _MAGIC = "rota-onnx"
 _NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
-_FLOATS = ("tensor(float)", "tensor(double)")
-_MAPS = ("seq(map(int64,tensor(float)))", "seq(map(int64,tensor(double)))")
 _PROBE_ROWS = 3
 _PROBE_ROWS_OF_PARTS = (1, 3)
 
 
 class OnnxFormat:
-    """ModelFormat (port) for an onnx `ModelProto`, its bytes, or the path of an .onnx file."""
+    """ModelFormat and AmbiguousFormat (ports) for an onnx `ModelProto`, its bytes, or the path of an .onnx file."""
 
     name = "onnx"
     tolerance = 1e-6
+
+    def __init__(self, problem: str | None = None) -> None:
+        self._problem = problem
+
+    def read_as(self, problem: str) -> "OnnxFormat":
+        return OnnxFormat(problem)
 
     def accepts(self, model: Any) -> bool:
         if isinstance(model, Path):
@@ -61,11 +65,12 @@ class OnnxFormat:
             session = onnxruntime.InferenceSession(body, _options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a class of its own for each way in which a model can be wrong
             raise Corrupt(f"the ONNX model cannot be loaded: {str(error)[:500]}; export it again") from error
-        return OnnxPredictor(session)
+        return OnnxPredictor(session, onnx_answers.class_names(onnx.load_model_from_string(body).graph), self._problem)
 
     def describe(self, data: bytes) -> ModelInputs:
         predictor = self.loads(data)
-        return ModelInputs(predictor.width, predictor.names, {}, "classification" if predictor.classifies else None)
+        reading = predictor.answers.reading
+        return ModelInputs(predictor.width, predictor.names, {}, reading.problem, classes=predictor.answers.classes, outputs=reading.outputs)
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("onnxruntime", "onnx", "numpy")}
@@ -75,7 +80,8 @@ class OnnxFormat:
 
     def author(self, model: Any) -> "OnnxAuthor":
         data = wrapped(_MAGIC, bare(_MAGIC, self.kept(model)))
-        return OnnxAuthor(onnxruntime.InferenceSession(unwrapped(_MAGIC, data), _options(), providers=["CPUExecutionProvider"]), self.describe(data))
+        session = onnxruntime.InferenceSession(unwrapped(_MAGIC, data), _options(), providers=["CPUExecutionProvider"])
+        return OnnxAuthor(session, self.describe(data))
 
     def kept(self, model: Any) -> bytes:
         """The model's own bytes, whatever it answers."""
@@ -99,16 +105,21 @@ class OnnxAuthor:
             fed = {wanted[0].name: _as_fed(matrix, wanted[0])}
         else:
             fed = {each.name: _as_fed(matrix[:, place], each).reshape(-1, *[1] * (len(each.shape) - 1)) for place, each in enumerate(wanted)}
-        answers = self._session.run(None, fed)[-1]
-        if isinstance(answers, list):
-            return np.array([row[max(row)] for row in answers], dtype=np.float64)
-        return np.asarray(answers, dtype=np.float64).reshape(len(matrix), -1)[:, -1]
+        answers = [each for each in self._session.run(None, fed) if isinstance(each, list) or each.dtype.kind == "f"]
+        width = len(self.inputs.outputs)
+        if isinstance(answers[-1], list):
+            found = np.array([[row[key] for key in sorted(row)] for row in answers[-1]], dtype=np.float64)
+        elif width == len(answers) > 1:
+            found = np.column_stack([np.asarray(each, dtype=np.float64).reshape(len(matrix), -1)[:, -1] for each in answers])
+        else:
+            found = np.asarray(answers[-1], dtype=np.float64).reshape(len(matrix), -1)
+        return found if width or self.inputs.problem == "embedding" else found[:, -1]
 
 
 class OnnxPredictor:
     """A session that takes the matrix as one input, or column by column where the model has an input for each."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, classes: tuple[str, ...] = (), problem: str | None = None) -> None:
         self._session = session
         self._inputs = [(each.name, _number(each), len(each.shape)) for each in session.get_inputs()]
         many = len(self._inputs) > 1
@@ -117,18 +128,29 @@ class OnnxPredictor:
             raise InvalidInput("the ONNX model has several inputs of several columns; give it one input (rows, columns), or one of a column each")
         shape = session.get_inputs()[0].shape
         self.width = len(self._inputs) if many else shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 0
-        self._output, self.classifies = _output(session.get_outputs())
+        chosen = onnx_answers.chosen(session.get_outputs())
+        self.answers = onnx_answers.read(chosen, self._width_of(chosen), classes, problem)
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         if matrix.ndim != 2 or (self.width and matrix.shape[1] != self.width):
             raise InvalidInput(f"the matrix has shape {matrix.shape}; the model needs (rows, {self.width or 'columns'})", shape=matrix.shape)
         if not matrix.shape[0]:
-            return np.empty(0)
+            return self.answers.reading.empty()
         try:
-            answers = self._session.run([self._output], self._fed(matrix))[0]
+            answers = self._session.run(list(self.answers.names), self._fed(matrix))
         except Exception as error:  # as in `loads`
             raise InvalidInput(f"the ONNX model cannot predict {matrix.shape[0]} rows: {str(error)[:500]}", shape=matrix.shape) from error
-        return _one_number(answers, matrix.shape[0], classifies=self.classifies)
+        return self.answers.taken(answers, matrix.shape[0])
+
+    def _width_of(self, chosen: onnx_answers.Chosen) -> int:
+        """How many numbers the outputs give a row: by their shapes, else by what they answer to two rows."""
+        if chosen.width:
+            return chosen.width
+        try:
+            answers = self._session.run(list(chosen.names), _probe(self._session, 2))
+        except Exception as error:  # as in `loads`
+            raise InvalidInput(f"the ONNX model cannot predict 2 rows: {str(error)[:500]}; its first dimension must be free") from error
+        return onnx_answers.counted(answers, 2)
 
     def _fed(self, matrix: np.ndarray) -> dict[str, np.ndarray]:
         if not self.names:
@@ -168,35 +190,6 @@ def _typed(cells: np.ndarray, kind: Any, name: str) -> np.ndarray:
         seen = "null" if np.isnan(wrong.flat[0]) else repr(float(wrong.flat[0]))
         raise InvalidInput(f"the ONNX model's input {name!r} takes {np.dtype(kind).name}, and was given {seen}", field=name)
     return found
-
-
-def _output(outputs: Any) -> tuple[str, bool]:
-    """The output that answers, and whether it holds probabilities of classes."""
-    maps = [each.name for each in outputs if each.type in _MAPS]
-    if maps:
-        return maps[0], True
-    floats = [each for each in outputs if each.type in _FLOATS]
-    named = [each for each in floats if "prob" in each.name.lower()] or floats
-    if not named:
-        raise InvalidInput(
-            f"the ONNX model's outputs {[(each.name, each.type) for each in outputs]} hold no numbers to serve; "
-            "export a classifier with its probabilities, a regressor with its value"
-        )
-    shape = named[0].shape
-    return named[0].name, len(shape) == 2 and (shape[1] == 2 or len(outputs) > 1)
-
-
-def _one_number(answers: Any, rows: int, *, classifies: bool) -> np.ndarray:
-    if isinstance(answers, list):
-        answers = np.array([[row[key] for key in sorted(row)] for row in answers])
-    answers = np.asarray(answers, dtype=np.float64)
-    if answers.shape[:1] != (rows,):
-        raise InvalidInput(f"the ONNX model answered {answers.shape} for {rows} rows; its first dimension must be free and count the rows")
-    width = int(np.prod(answers.shape[1:]))
-    if width > 2 or (width == 2 and not classifies):
-        raise InvalidInput(f"the ONNX model answers {width} numbers a row; only binary classifiers and regressors are served", outputs=width)
-    flat = answers.reshape(rows, width)
-    return np.ascontiguousarray(flat[:, width - 1])
 
 
 def _is_onnx(data: bytes) -> bool:

@@ -41,7 +41,7 @@ class PickleFormat:
 
     def dumps(self, model: Any) -> bytes:
         if _is_estimator(model):
-            _sklearn().check_answers(model)
+            _sklearn("answers").check(model)
         return wrapped(_MAGIC, self.kept(model))
 
     def imported(self, file: bytes) -> bytes:
@@ -60,7 +60,7 @@ class PickleFormat:
         raise Refused("a pickle runs code when it is loaded; it is only loaded with the seal of its model version")
 
     def author(self, model: Any) -> AuthorModel:
-        found: AuthorModel = _sklearn().EstimatorAuthor(model) if _is_estimator(model) else AnyAuthor(model)
+        found: AuthorModel = _sklearn("predictor").EstimatorAuthor(model) if _is_estimator(model) else AnyAuthor(model)
         return found
 
     def kept(self, model: Any) -> bytes:
@@ -177,9 +177,8 @@ class AnyAuthor:
 def _predictor(model: Any) -> Predictor:
     if not _is_estimator(model):
         return AnyPredictor(model)
-    sklearn = _sklearn()
-    sklearn.check_answers(model)
-    found: Predictor = sklearn.EstimatorPredictor(model)
+    _sklearn("answers").check(model)
+    found: Predictor = _sklearn("predictor").EstimatorPredictor(model)
     return found
 
 
@@ -187,9 +186,9 @@ def _is_estimator(model: Any) -> bool:
     return any(base.__module__ == "sklearn.base" for base in type(model).__mro__)
 
 
-def _sklearn() -> Any:
+def _sklearn(part: str) -> Any:
     """scikit-learn is only imported for its own models."""
-    return importlib.import_module("rota.backends.models.sklearn_predictor")
+    return importlib.import_module(f"rota.backends.models.sklearn_{part}")
 
 
 @contextmanager

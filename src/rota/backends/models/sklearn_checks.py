@@ -8,7 +8,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,12 @@ def _check_owner(name: str, part: Any) -> None:
         wrong = next((place for place, each in enumerate(members) if each.n_features_in_ != width), None)
         if wrong is not None:
             raise _damaged(f"tree {wrong} of the {name} reads {members[wrong].n_features_in_} columns, the {name} has {width}")
+    if members and name == "IsolationForest":
+        _check_isolation(part, members)
+    for field in ("cluster_centers_", "_fit_X"):
+        rows = vars(part).get(field)
+        if rows is not None and (np.ndim(rows) != 2 or rows.shape[1] != width):
+            raise _damaged(f"{field} of the {name} has the shape {np.shape(rows)}, the {name} has {width} columns")
     grown = vars(part).get("n_trees_per_iteration_")
     stages = vars(part).get("estimators_")
     if grown is not None and isinstance(stages, np.ndarray) and (stages.ndim != 2 or stages.shape[1] != grown):
@@ -80,6 +86,14 @@ def _check_owner(name: str, part: Any) -> None:
         _check_boosting(name, part)
     if "_n_support" in vars(part):
         _check_support(name, part)
+
+
+def _check_isolation(part: Any, members: Sequence[Any]) -> None:
+    """Its trees are given some columns, or all when as many are drawn as there are, without a look at how many they read."""
+    width, chosen = part.n_features_in_, part.estimators_features_
+    drawn = [width if part._max_features == width else len(each) for each in chosen]  # noqa: SLF001 - by what scikit-learn decides
+    if drawn != [each.n_features_in_ for each in members]:
+        raise _damaged(f"the trees of the IsolationForest read {[each.n_features_in_ for each in members][:5]} columns and are given {drawn[:5]}")
 
 
 def _vars(value: Any) -> Mapping[str, Any]:

@@ -4,24 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_classifier, is_regressor
-from sklearn.utils import get_tags
+from sklearn.base import BaseEstimator
 
-from rota.backends.models import author_frames, sklearn_columns
+from rota.backends.models import author_frames, sklearn_answers, sklearn_columns
 from rota.backends.models.sklearn_columns import ColumnReading
 from rota.errors import InvalidInput
 from rota.ports.models import AuthorRows, ModelInputs
-from rota.problems.forms import class_name
 
 UNSEEN = "\x00unseen"
 """What an encoder is given for a text that is none of its categories."""
 _OWN = "sklearn."
-_KINDS = {
-    "clusterer": "a clusterer",
-    "outlier_detector": "an outlier detector",
-    "density_estimator": "a density estimator",
-    "transformer": "a transformer",
-}
 
 
 class EstimatorPredictor:
@@ -35,8 +27,10 @@ class EstimatorPredictor:
                 vars(part).pop(name, None)
             if "n_jobs" in vars(part):
                 part.n_jobs = None
+            if "_n_threads" in vars(part):
+                part._n_threads = 1  # noqa: SLF001 - with how many threads clusters are looked for
             _select_by_place(part)
-        self._model = model
+        self._model, self._ask = model, sklearn_answers.way(model)
         self._outputs = len(self.inputs.outputs)
         self._words = sorted(self.inputs.free_texts)
         self._texts = {
@@ -52,11 +46,11 @@ class EstimatorPredictor:
             return np.empty((0, self._outputs) if self._outputs else 0)
         try:
             given = self._objects(matrix) if self._texts or self._none or self._words else matrix
-            answers = _asked(self._model, given)
+            answers = self._ask(given)
         except (ValueError, TypeError, IndexError) as error:
             told = str(error).replace(repr(UNSEEN), "a text that it does not know")
             raise InvalidInput(f"the {type(self._model).__name__} cannot predict {matrix.shape[0]} rows: {told}", shape=matrix.shape) from error
-        return _numbers(self._model, answers, matrix.shape[0], self._outputs)
+        return _shaped(self._model, answers, matrix.shape[0], self._outputs)
 
     def _objects(self, matrix: np.ndarray) -> np.ndarray:
         """The matrix with texts for their codes, and a null as the fitted model learnt it: NaN, or None."""
@@ -79,7 +73,7 @@ class EstimatorAuthor:
 
     def __init__(self, model: Any) -> None:
         self.inputs = describe(model)
-        self._model = model
+        self._model, self._ask = model, sklearn_answers.way(model)
         self._names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
         reading = _reading(model)
         self._none = reading.none if reading.nan else {*range(self.inputs.width)} if _learnt_none(model) else set()
@@ -88,61 +82,25 @@ class EstimatorAuthor:
     def answers(self, rows: AuthorRows) -> np.ndarray:
         given = author_frames.frame(rows, self._names, none=self._none) if self._names else author_frames.array(rows, none=self._none)
         given = given[:, 0] if self._alone and not self._names else given
-        return _numbers(self._model, _asked(self._model, given), len(rows.cells), len(self.inputs.outputs))
-
-
-def check_answers(model: Any) -> None:
-    """Classifiers with probabilities and regressors can be served."""
-    name = type(model).__name__
-    if is_classifier(model):
-        if not hasattr(model, "predict_proba"):
-            raise InvalidInput(
-                f"the {name} gives no probabilities; use a classifier with predict_proba, or wrap it in CalibratedClassifierCV", model=name
-            )
-        classes = getattr(model, "classes_", None)
-        if classes is None:
-            raise InvalidInput(f"the {name} is not fitted; call fit before it is registered", model=name)
-        if isinstance(classes, list):
-            raise InvalidInput(
-                f"the {name} answers {len(classes)} labels a row with classes of their own; train a model for each label, or a MultiOutputClassifier "
-                "of labels that are 0 or 1",
-                model=name,
-            )
-        if len(classes) < 2:
-            raise InvalidInput(f"the {name} knows {len(classes)} class, so it has nothing to tell apart; give it rows of two", model=name)
-    elif not is_regressor(model):
-        kind = _KINDS.get(get_tags(model).estimator_type or "", "")
-        if kind or type(model).__module__.startswith(_OWN):
-            what = kind or "neither a classifier nor a regressor"
-            raise InvalidInput(f"the {name} is {what}; only binary classifiers and regressors are served", model=name)
+        return _shaped(self._model, self._ask(given), len(rows.cells), len(self.inputs.outputs))
 
 
 def describe(model: Any) -> ModelInputs:
     """What a fitted estimator says of its columns."""
     names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
     reading = _reading(model)
-    problem, classes, outputs = answer_names(model)
+    answers = sklearn_answers.of(model)
     return ModelInputs(
         _width(model),
         names,
         reading.known_texts,
-        problem,
-        classes=classes,
+        answers.problem,
+        classes=answers.classes,
         unread=reading.untold,
         sentinels=_sentinels(model),
-        outputs=outputs,
+        outputs=answers.outputs,
         free_texts=reading.words,
     )
-
-
-def answer_names(model: Any) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """The problem that a fitted estimator solves, the names of its two classes where they have any, and of its outputs where it has several."""
-    if not is_classifier(model):
-        return "regression", (), tuple(f"y{place}" for place in range(_targets(model)) if _targets(model) > 1)
-    classes = getattr(model, "classes_", ())
-    if isinstance(classes, list) or len(classes) <= 2:
-        return "classification", author_frames.class_names(model), ()
-    return "multiclass", (), tuple(class_name(each) for each in classes)
 
 
 def served_part(model: Any) -> Any:
@@ -180,36 +138,13 @@ def _learnt_none(model: Any) -> bool:
     return False
 
 
-def _asked(model: Any, given: Any) -> Any:
-    """What the estimator answers: a classifier the probability of its second class, or of each where it knows more."""
-    if not is_classifier(model):
-        return model.predict(given)
-    answers = model.predict_proba(given)
-    return answers[:, 1] if answers.shape[1] == 2 else answers
-
-
-def _numbers(model: Any, answers: Any, rows: int, outputs: int) -> np.ndarray:
-    found = np.asarray(answers, dtype=np.float64)
-    if found.size != rows * max(outputs, 1):
+def _shaped(model: Any, answers: np.ndarray, rows: int, outputs: int) -> np.ndarray:
+    if answers.size != rows * max(outputs, 1):
         raise InvalidInput(
-            f"the {type(model).__name__} answers {found.size // max(rows, 1)} numbers a row, and {max(outputs, 1)} are expected of it",
+            f"the {type(model).__name__} answers {answers.size // max(rows, 1)} numbers a row, and {max(outputs, 1)} are expected of it",
             model=str(type(model)),
         )
-    return np.ascontiguousarray(found).reshape((rows, outputs) if outputs else rows)
-
-
-def _targets(model: Any) -> int:
-    """How many numbers a regressor answers: asked of what it learnt, or of the last part of a pipeline."""
-    for part in (model, getattr(model, "regressor_", None), *(step for _, step in reversed(getattr(model, "steps", ())))):
-        for name in ("n_outputs_", "n_targets_"):
-            if isinstance(found := getattr(part, name, None), int | np.integer):
-                return int(found)
-        if isinstance(estimators := getattr(part, "estimators_", None), list) and "MultiOutput" in type(part).__name__:
-            return len(estimators)
-        coefficients = getattr(part, "coef_", None)
-        if isinstance(coefficients, np.ndarray) and coefficients.ndim == 2:
-            return int(coefficients.shape[0])
-    return 1
+    return np.ascontiguousarray(answers).reshape((rows, outputs) if outputs else rows)
 
 
 def _select_by_place(part: Any) -> None:

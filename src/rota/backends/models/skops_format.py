@@ -14,10 +14,10 @@ from sklearn.base import BaseEstimator
 from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundException
 
 from rota import foreign_archives
-from rota.backends.models import sklearn_predictor
+from rota.backends.models import sklearn_answers, sklearn_predictor
 from rota.backends.models.envelope import LARGEST, check_size
 from rota.backends.models.sklearn_checks import check_archive, check_estimator
-from rota.backends.models.sklearn_predictor import EstimatorAuthor, EstimatorPredictor, check_answers, describe, served_part
+from rota.backends.models.sklearn_predictor import EstimatorAuthor, EstimatorPredictor, describe, served_part
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import ModelInputs
 
@@ -79,19 +79,24 @@ _TRUSTED = frozenset(
         "sklearn.utils.validation.check_array",
     }
 )
+_ASKED = ("predict", "fit_predict")
 
 
 class SkopsFormat:
-    """ModelFormat (port) for scikit-learn's own binary classifiers, regressors and pipelines of them; of a search the best candidate is kept."""
+    """ModelFormat (port) for scikit-learn's own classifiers, regressors, outlier detectors, clusterers and pipelines of them.
+
+    Of a search the best candidate is kept.
+    """
 
     name = "skops"
     tolerance = 1e-9
 
     def accepts(self, model: Any) -> bool:
-        return issubclass(type(model), BaseEstimator) and type(model).__module__.partition(".")[0] == "sklearn" and hasattr(type(model), "predict")
+        kind = type(model)
+        return issubclass(kind, BaseEstimator) and kind.__module__.partition(".")[0] == "sklearn" and any(hasattr(kind, name) for name in _ASKED)
 
     def dumps(self, model: Any) -> bytes:
-        check_answers(model)
+        sklearn_answers.check(model)
         data = self.kept(served_part(model))
         unknown = _unknown_types(data)
         if unknown:
@@ -104,7 +109,7 @@ class SkopsFormat:
     def imported(self, file: bytes) -> bytes:
         check_size("skops", file)
         try:
-            check_answers(self._model(file))
+            sklearn_answers.check(self._model(file))
         except Corrupt as error:
             raise InvalidInput(f"this skops file cannot be served: {error}", **error.facts) from error
         return file

@@ -25,6 +25,7 @@ _DEEPEST = 32
 _NO_PARENT = (2**31 - 1, -1)
 _LENGTHS = ("left_children", "right_children", "split_indices", "split_conditions")
 _MAYBE = ("default_left", "base_weights", "loss_changes", "sum_hessian", "split_type", "parents")
+_OF_VECTORS = ("leaf_weights", "categories", "categories_nodes", "categories_segments", "categories_sizes")
 
 
 def check_model(data: bytes) -> None:
@@ -48,6 +49,7 @@ def _check_learner(learner: Mapping[str, Any]) -> None:
     score = parameters.get("base_score", "0")
     if columns < 1 or not 0 <= classes <= _MOST_OUTPUTS or not 1 <= targets <= _MOST_OUTPUTS or len(score.split(",")) not in (1, groups):
         raise _damaged(f"its parameters {dict(parameters)} do not fit together"[:300])
+    _check_objective(learner["objective"], classes, targets)
     for name in ("feature_names", "feature_types"):
         if len(learner.get(name, ())) not in (0, columns):
             raise _damaged(f"{name} has {len(learner[name])} entries for {columns} columns")
@@ -68,8 +70,23 @@ def _check_learner(learner: Mapping[str, Any]) -> None:
         check_length("the booster", "weight_drop", booster["weight_drop"], len(trees))
     _check_rounds(held, len(trees))
     _check_encoding(held.get("cats", {}), columns)
+    sizes = {_whole(tree["tree_param"].get("size_leaf_vector", "1")) for tree in trees}
+    if not sizes <= {0, 1} and sizes != {groups}:
+        raise _damaged(f"its leaves hold {sorted(sizes)[:5]} numbers, where each holds one, or each holds all {groups} of an answer")
     for number, tree in enumerate(trees):
         _check_one(f"tree {number}", tree, columns)
+
+
+def _check_objective(objective: Mapping[str, Any], classes: int, targets: int) -> None:
+    """The objectives of classes and of levels have numbers of their own, by which the library walks the answers."""
+    name = objective["name"]
+    levels = str(objective["quantile_loss_param"]["quantile_alpha"]).strip("[]").split(",") if name == "reg:quantileerror" else [0.0] * targets
+    if name.startswith("multi:"):
+        fits = classes > 0 and _whole(objective["softmax_multiclass_param"]["num_class"]) == classes
+    else:
+        fits = len(levels) == targets and all(0 <= float(level) <= 1 for level in levels)
+    if not fits:
+        raise _damaged(f"its objective {dict(objective)} does not fit {classes} classes and {targets} targets"[:300])
 
 
 def _check_rounds(held: Mapping[str, Any], trees: int) -> None:
@@ -96,12 +113,13 @@ def _check_encoding(cats: Mapping[str, Any], columns: int) -> None:
 
 def _check_one(tree: str, held: Mapping[str, Any], columns: int) -> None:
     told = held["tree_param"]
-    nodes = _whole(told["num_nodes"])
-    if nodes < 1 or _whole(told.get("num_feature", str(columns))) not in (0, columns) or told.get("size_leaf_vector", "1") not in ("0", "1"):
+    nodes, size = _whole(told["num_nodes"]), max(_whole(told.get("size_leaf_vector", "1")), 1)
+    if nodes < 1 or _whole(told.get("num_feature", str(columns))) not in (0, columns):
         raise Corrupt(f"{tree}: its tree_param {dict(told)} does not fit a model of {columns} columns", tree=tree)
     for name in (*_LENGTHS, *(name for name in _MAYBE if name in held)):
-        check_length(tree, name, held[name], nodes)
+        check_length(tree, name, held[name], nodes * size if name == "base_weights" else nodes)
     left, right, asked = (_integers(held[name]) for name in ("left_children", "right_children", "split_indices"))
+    right = right if size == 1 else _without_places(tree, held, left, right, size)
     if ((left == -1) != (right == -1)).any() or (left < -1).any() or (right < -1).any():
         place = int(np.argmax(((left == -1) != (right == -1)) | (left < -1) | (right < -1)))
         refuse(tree, place, f"its children are {int(left[place])} and {int(right[place])}; a leaf has none of both")
@@ -116,6 +134,24 @@ def _check_one(tree: str, held: Mapping[str, Any], columns: int) -> None:
     if ((kinds < 0) | (kinds > 1)).any():
         refuse(tree, int(np.argmax((kinds < 0) | (kinds > 1))), "its kind of split is neither 0 (number) nor 1 (category)")
     _check_categories(tree, held, set(np.flatnonzero(kinds == 1).tolist()), nodes)
+
+
+def _without_places(tree: str, held: Mapping[str, Any], left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
+    """The right children of a tree whose leaves hold several numbers: a leaf has there its place among the numbers of the leaves."""
+    missing = sorted({*_MAYBE, *_OF_VECTORS} - held.keys())
+    if missing:
+        raise Corrupt(
+            f"{tree}: its leaves hold several numbers, and it has no {missing}, without which the library does not read it; "
+            "load the model with XGBoost 3.2 and save it again, or restore the file",
+            tree=tree,
+        )
+    leaves = np.flatnonzero(left == -1)
+    check_length(tree, "leaf_weights", held["leaf_weights"], len(leaves) * size)
+    if not np.array_equal(np.sort(right[leaves]), np.arange(len(leaves))):
+        raise Corrupt(f"{tree}: its leaves do not have the places 0 to {len(leaves) - 1}; restore the file", tree=tree)
+    inner = right.copy()
+    inner[leaves] = -1
+    return inner
 
 
 def _check_parents(tree: str, parents: np.ndarray, inner: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:

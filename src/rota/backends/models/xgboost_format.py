@@ -11,7 +11,6 @@ import importlib.util
 import json
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -24,11 +23,21 @@ from rota.backends.models.envelope import bare, check_size, unwrapped, wrapped
 from rota.backends.models.xgboost_checks import check_model
 from rota.errors import Corrupt, InvalidInput, Unavailable
 from rota.ports.models import AuthorRows, ModelInputs
+from rota.problems import output_names
 
 _MAGIC = "rota-xgboost"
 _PACKAGES = ("xgboost", "xgboost-cpu")
 _TYPES = {"Booster", "XGBModel"}
-_REFUSED = ("multi:", "rank:", "survival:", "binary:logitraw", "binary:hinge")
+_REFUSED = {
+    "multi:softmax": "answers the number of a class and no probabilities; call its set_param('objective', 'multi:softprob'), its trees stay",
+    "survival:": "answers times and risks, which have no problem here yet; train it with objective='reg:squarederror' or 'reg:gamma'",
+    "binary:logitraw": "answers raw margins and no probabilities; train it with objective='binary:logistic'",
+    "binary:hinge": "answers 0 or 1 and no probabilities; train it with objective='binary:logistic'",
+}
+_PROBLEMS = {
+    "multi:softprob": "multiclass", "binary:logistic": "classification", "count:poisson": "count", "reg:gamma": "positive", "reg:tweedie": "positive",
+}  # fmt: skip
+"""Problems by objectives; every other objective is a regression's."""
 _CONFIG = '{"type": 0, "training": false, "iteration_begin": 0, "iteration_end": 0, "strict_shape": false, "missing": %s, "cache_id": 0}'
 _MISSING = "rota.missing"
 """The attribute of a booster that holds the number which its scikit-learn wrapper takes for missing; XGBoost keeps it nowhere."""
@@ -39,7 +48,7 @@ if importlib.util.find_spec("xgboost") is None:
 
 
 class XGBoostFormat:
-    """ModelFormat (port) for binary and regression boosters, as Booster or scikit-learn wrapper."""
+    """ModelFormat (port) for boosters of trees with any objective whose answers are served, as Booster or scikit-learn wrapper."""
 
     name = "xgboost"
     tolerance = 1e-6
@@ -70,7 +79,7 @@ class XGBoostFormat:
 
     def describe(self, data: bytes) -> ModelInputs:
         learner = _Booster(unwrapped(_MAGIC, data)).json()["learner"]
-        problem = "classification" if learner["objective"]["name"].startswith("binary:") else "regression"
+        problem, outputs = _answers(learner)
         width = int(learner["learner_model_param"]["num_feature"])
         texts = {column: each for column, known in _categories(learner).items() if (each := tuple(k for k in known if isinstance(k, str)))}
         missing = learner.get("attributes", {}).get(_MISSING)
@@ -81,6 +90,7 @@ class XGBoostFormat:
             problem,
             thresholds=_thresholds(learner),
             sentinels=(float(missing),) if missing else (),
+            outputs=outputs,
         )
 
     def held(self, data: bytes) -> Any:
@@ -105,9 +115,7 @@ class XGBoostAuthor:
     """AuthorModel (port): a booster or its scikit-learn wrapper, asked through XGBoost's Python package."""
 
     def __init__(self, model: Any, inputs: ModelInputs, categories: Mapping[int, Sequence[Any]]) -> None:
-        self.inputs = replace(
-            inputs, problem="classification" if hasattr(model, "predict_proba") else inputs.problem, classes=author_frames.class_names(model)
-        )
+        self.inputs = author_frames.with_classes(inputs, model)
         self._model = model
         self._categories = categories
 
@@ -118,7 +126,8 @@ class XGBoostAuthor:
             else author_frames.array(rows)
         )
         if hasattr(self._model, "predict_proba"):
-            return np.asarray(self._model.predict_proba(given), dtype=np.float64)[:, 1]
+            answers = np.asarray(self._model.predict_proba(given), dtype=np.float64)
+            return answers if self.inputs.outputs else answers[:, 1]
         if hasattr(type(self._model), "get_booster"):
             return np.asarray(self._model.predict(given), dtype=np.float64)
         missing = self._model.attr(_MISSING)
@@ -134,6 +143,7 @@ class XGBoostPredictor:
         self._booster = booster
         self.columns = booster.columns()
         learner = booster.json()["learner"]
+        self._shape = (len(outputs),) if (outputs := _answers(learner)[1]) else ()
         is_categorical = b"c" in booster.feature_types()
         self._known = {i: len(each) for i, each in _categories(learner).items() if isinstance(each[0], str)} if is_categorical else {}
         self._coded = {i: np.array(each, dtype=np.float64) for i, each in _categories(learner).items() if not isinstance(each[0], str)}
@@ -143,7 +153,7 @@ class XGBoostPredictor:
         if matrix.ndim != 2 or matrix.shape[1] != self.columns:
             raise InvalidInput(f"the matrix has shape {matrix.shape}; the model needs (rows, {self.columns})", shape=matrix.shape)
         if not matrix.shape[0]:
-            return np.empty(0)
+            return np.empty((0, *self._shape))
         given = np.array(matrix, dtype=np.float64, order="C")
         for column, known in self._known.items():
             given[given[:, column] >= known, column] = np.nan
@@ -193,7 +203,7 @@ class _Booster:
         if status:
             raise InvalidInput(f"XGBoost cannot predict {matrix.shape[0]} rows: {_last_error()[:300]}", shape=matrix.shape)
         lengths = [shape[i] for i in range(dimensions.value)]
-        return np.ctypeslib.as_array(found, (int(np.prod(lengths)),)).astype(np.float64)
+        return np.ctypeslib.as_array(found, tuple(lengths)).astype(np.float64)
 
 
 def _booster(model: Any) -> Any:
@@ -209,19 +219,33 @@ def _booster(model: Any) -> Any:
     missing = model.missing
     if missing is not None and not np.isnan(missing):
         booster.set_attr(**{_MISSING: repr(float(missing))})
+    if model.objective == "multi:softmax" and hasattr(model, "predict_proba"):  # whose predict_proba gives what this objective answers
+        booster.set_param("objective", "multi:softprob")
     return booster
 
 
 def _check_answers(model: Mapping[str, Any]) -> None:
     learner = model["learner"]
-    objective, classes = learner["objective"]["name"], int(learner["learner_model_param"]["num_class"])
+    objective = learner["objective"]["name"]
     if learner["gradient_booster"]["name"] == "gblinear":
         raise InvalidInput("the XGBoost model is linear (gblinear), which its library does not predict in place; use a linear model of scikit-learn")
-    if classes > 1 or int(learner["learner_model_param"].get("num_target", 1)) > 1 or objective.startswith(_REFUSED):
-        raise InvalidInput(
-            f"the XGBoost model has the objective {objective!r} with {max(classes, 1)} outputs a row; only binary:logistic and regression are served",
-            objective=objective,
-        )
+    for name, why in _REFUSED.items():
+        if objective.startswith(name):
+            raise InvalidInput(f"the XGBoost model has the objective {objective!r}, which {why}", objective=objective)
+
+
+def _answers(learner: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The problem that a booster solves, and the names of its numbers where an answer has several: XGBoost keeps none but the levels of quantiles."""
+    parameters, objective = learner["learner_model_param"], learner["objective"]["name"]
+    problem = "ranking" if objective.startswith("rank:") else _PROBLEMS.get(objective, "regression")
+    width = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)))
+    if width < 2 or objective == "multi:softmax":
+        return problem, ()
+    if objective == "reg:quantileerror":
+        levels = str(learner["objective"]["quantile_loss_param"]["quantile_alpha"]).strip("[]").split(",")
+        return "quantiles", tuple(f"{float(level):g}" for level in levels)
+    problem = {"classification": "multilabel", "multiclass": "multiclass"}.get(problem, "regression")
+    return problem, output_names.numbered(problem, width)
 
 
 def _categories(learner: Mapping[str, Any]) -> dict[int, tuple[Any, ...]]:

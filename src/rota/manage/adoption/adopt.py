@@ -158,6 +158,7 @@ class Adopter:
                 out=str(out),
                 columns=tuple((column.name, column.type) for column in foreign.signature.columns) if foreign.signature else (),
                 width=foreign.signature.width if foreign.signature else 0,
+                outputs=foreign.signature.outputs if foreign.signature else (),
                 example="example" if example else "",
                 author="author" if answers else "",
                 pins=self._pins(foreign, files),

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from rota.manage.adoption import column_mapping, mlmodel
@@ -33,10 +34,12 @@ def compared(
     *,
     recorded: AuthorAnswers | None,
     problem: Problem,
+    outputs: tuple[str, ...] = (),
 ) -> RegistrationParity:
-    """What was compared; raises `InvalidInput` with the rows that are answered differently."""
+    """What was compared; raises `InvalidInput` with the rows that are answered differently. `outputs` name the numbers of an answer as served."""
 
     def beside(truth: AuthorAnswers) -> RegistrationParity:
+        truth = msgspec.structs.replace(truth, outputs=outputs)
         return parity.compare(truth, _Served(served, truth.names, predictor), tolerance=opened.tolerance, problem=problem)
 
     found = beside(recorded) if recorded else RegistrationParity(left_out="no object of its framework lies in its file, and none was asked before")

@@ -17,7 +17,7 @@ from rota.manage.adoption.mlmodel import Column, Signature
 from rota.manage.models import golden_answers, loading, transformation
 from rota.manage.models.parity import AuthorAnswers
 from rota.ports.models import ModelFormat, SealedFormat
-from rota.problems import registry
+from rota.problems import output_names, registry
 from rota.records.data import FeatureService
 from rota.records.model import GoldenAnswer, GoldenRow, RegistrationParity, Transformation
 from rota.records.record import Record, decode
@@ -41,7 +41,10 @@ class Converted(Record, frozen=True):
 
 
 class ConversionRequest(Record, frozen=True):
-    """What the process shall read. `folder` holds `file` and perhaps `example` and `author`; `pickle` says that somebody allowed it."""
+    """What the process shall read. `folder` holds `file` and perhaps `example` and `author`; `pickle` says that somebody allowed it.
+
+    `outputs` are the names that the signature has for the columns of an answer.
+    """
 
     model: str
     format: str
@@ -55,6 +58,7 @@ class ConversionRequest(Record, frozen=True):
     pins: Mapping[str, str] = {}
     problem: Problem | None = None
     pickle: bool = False
+    outputs: tuple[str, ...] = ()
 
 
 def convert(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> Converted:
@@ -73,17 +77,18 @@ def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> 
         raise InvalidInput(f"its format {order.format!r} is not installed here; installed are {sorted(formats)}")
     folder = Path(order.folder)
     format_, data = _safest(order, formats, (folder / order.file).read_bytes())
-    opened = format_.unlocked(order.model, data, "") if isinstance(format_, SealedFormat) else format_
+    opened = loading.reading(format_.unlocked(order.model, data, "") if isinstance(format_, SealedFormat) else format_, order.problem)
     found = column_mapping.served(order.model, _signature(order), inputs := opened.describe(data))
     rows = mlmodel.example_rows((folder / order.example).read_bytes(), found.columns) if order.example else []
     matrix = column_mapping.golden(found, rows)
     predictor = opened.loads(data)
     answers = predictor.predict(matrix)
     recorded = _recorded(folder / order.author, found.columns) if order.author else None
-    problem = order.problem or (recorded.problem if recorded else None) or inputs.problem or "regression"
-    outputs = (recorded.outputs if recorded else ()) or inputs.outputs
+    problem = order.problem or (recorded.problem if recorded else None) or inputs.problem or _problem_of(answers)
+    own = (recorded.outputs if recorded else ()) or inputs.outputs
+    outputs = output_names.named(problem, answers.shape[1] if answers.ndim == 2 else 1, own, order.outputs)
     _check_answers(problem, outputs, answers, len(matrix))
-    parity = author_comparison.compared(opened, data, found, rows, predictor, recorded=recorded, problem=problem)
+    parity = author_comparison.compared(opened, data, found, rows, predictor, recorded=recorded, problem=problem, outputs=outputs)
     Path(order.out).write_bytes(data)
     return Converted(
         format=format_.name,
@@ -97,6 +102,13 @@ def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> 
         parity=parity,
         outputs=outputs,
     )
+
+
+def _problem_of(answers: np.ndarray) -> Problem:
+    """The problem of a model that does not say it, by what it answers: numbers, texts, or anything else."""
+    if answers.dtype != object:
+        return "regression"
+    return "text" if all(isinstance(answer, str) for answer in answers) else "custom"
 
 
 def _check_answers(problem: Problem, outputs: tuple[str, ...], answers: np.ndarray, rows: int) -> None:

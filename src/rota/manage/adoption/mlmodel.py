@@ -54,10 +54,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Named columns, or `width` numbers without names."""
+    """Named columns, or `width` numbers without names. `outputs` are the names of the answer's columns, where the signature has any."""
 
     columns: tuple[Column, ...] = ()
     width: int = 0
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def bare(files: Collection[str]) -> Foreign:
 
 
 def signature(raw: Any) -> Signature:
-    """The inputs of a signature in MLflow's form: `{"inputs": "[...]"}` or the list itself."""
+    """A signature in MLflow's form: `{"inputs": "[...]", "outputs": ...}`, or the list of its inputs itself."""
     listed = raw.get("inputs") if isinstance(raw, Mapping) else raw
     try:
         entries = json.loads(listed) if isinstance(listed, str) else listed
@@ -127,11 +128,24 @@ def signature(raw: Any) -> Signature:
     if not all(isinstance(entry, dict) for entry in entries):
         raise InvalidInput("the signature's inputs are no list of columns")
     if entries[0].get("type") == "tensor":
-        return Signature(width=_width(entries))
+        return Signature(width=_width(entries), outputs=_output_names(raw))
     columns = tuple(_column(entry, place) for place, entry in enumerate(entries))
     if len({column.name for column in columns}) < len(columns):
         raise InvalidInput("the signature names a column twice; each needs a name of its own")
-    return Signature(columns)
+    return Signature(columns, outputs=_output_names(raw))
+
+
+def _output_names(raw: Any) -> tuple[str, ...]:
+    """The names of the answer's columns; none of a tensor, of columns without names, and of what cannot be read: a model is served without."""
+    listed = raw.get("outputs") if isinstance(raw, Mapping) else None
+    try:
+        entries = json.loads(listed) if isinstance(listed, str) else listed
+    except (ValueError, RecursionError):
+        return ()
+    columns = entries[:MOST_COLUMNS] if isinstance(entries, list) else []
+    names = [str(each["name"]) for each in columns if isinstance(each, dict) and isinstance(each.get("name"), str)]
+    usable = all(0 < len(name) <= LONGEST_NAME and name.isprintable() for name in names)
+    return tuple(names) if usable and len(set(names)) == len(columns) else ()
 
 
 def pins(requirements: str) -> dict[str, str]:

@@ -44,7 +44,7 @@ class ModelRegistry:
         actor: str = "owner",
     ) -> ModelVersion:
         """Register a fitted model of any framework; its signature (MLflow's JSON) follows from the example when none is given."""
-        offer = registration.of_model(model, name, self.adopter, input_example=input_example, signature=signature)
+        offer = registration.of_model(model, name, self.adopter, input_example=input_example, signature=signature, problem=problem)
         offer = replace(offer, problem=problem, description=description, tags=tags or {})
         return registration.register(self.adopter, name, offer, actor=actor)
 

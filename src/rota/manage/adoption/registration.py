@@ -13,7 +13,7 @@ from rota.manage.adoption.adopt import LARGEST_MODEL, Adopter
 from rota.manage.adoption.mlmodel import ENDINGS
 from rota.manage.experiments import artifacts
 from rota.manage.features.rows import table_adapters
-from rota.manage.models import model_keeping, model_versions, pickle_signing, version_sources
+from rota.manage.models import loading, model_keeping, model_versions, pickle_signing, version_sources
 from rota.ports.metadata import Batch, transact
 from rota.ports.models import ModelFormat
 from rota.records.model import ModelVersion
@@ -94,7 +94,7 @@ def of_path(path: Path, *, signature: str = "", example: Path | None = None) -> 
     return Offer(files | ({EXAMPLE: example} if example else {}), f"file:{path.name}", signature)
 
 
-def of_model(model: Any, name: str, adopter: Adopter, *, input_example: Any = (), signature: str = "") -> Offer:
+def of_model(model: Any, name: str, adopter: Adopter, *, input_example: Any = (), signature: str = "", problem: Problem | None = None) -> Offer:
     """The offer of a fitted model in memory, by the first installed format that accepts it; its signature follows from the example.
 
     `input_example` is a list of dicts, or a polars, pandas or Arrow table.
@@ -108,9 +108,9 @@ def of_model(model: Any, name: str, adopter: Adopter, *, input_example: Any = ()
         files[EXAMPLE] = example_bytes(examples)
         rows = json.loads(files[EXAMPLE])  # type: ignore[arg-type]
         signature = signature or signature_of(rows)
-    if answers := author_comparison.recorded(format_, model, signature, rows):
+    if answers := author_comparison.recorded(loading.reading(format_, problem), model, signature, rows):
         files[mlmodel.AUTHOR_ANSWERS] = encode(answers)
-    return Offer(files, f"memory:{type(model).__module__}.{type(model).__qualname__}", signature)
+    return Offer(files, f"memory:{type(model).__module__}.{type(model).__qualname__}", signature, problem)
 
 
 def example_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:

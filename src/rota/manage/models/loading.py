@@ -13,9 +13,10 @@ import numpy as np
 from rota.errors import Refused, RotaError
 from rota.manage.models import golden_answers
 from rota.manage.models.transformation import RowsTransformer, matrix_of_golden
-from rota.ports.models import ModelFormat, Predictor, SealedFormat
+from rota.ports.models import AmbiguousFormat, ModelFormat, Predictor, SealedFormat
 from rota.records.model import ModelBundle
 from rota.records.record import decode
+from rota.records.run import Problem
 
 log = logging.getLogger("rota.manage")
 EXTRAS = {"skops": "sklearn"}
@@ -88,13 +89,18 @@ def opened(formats: Mapping[str, ModelFormat], bundle: ModelBundle, model: bytes
     """
     found = installed(formats, bundle.model, bundle.format)
     if not isinstance(found, SealedFormat):
-        return found
+        return reading(found, bundle.problem)
     others = differences(bundle.dependencies)
     if others:
         raise Refused(
             f"model {bundle.model!r} is a pickle, which is only loaded by the packages that wrote it: {'; '.join(others)}", model=bundle.model
         )
-    return found.unlocked(name or bundle.model, model, bundle.seal, signed_for=bundle.model)
+    return reading(found.unlocked(name or bundle.model, model, bundle.seal, signed_for=bundle.model), bundle.problem)
+
+
+def reading(format_: ModelFormat, problem: Problem | None) -> ModelFormat:
+    """The format as it reads objects of a problem that can be read in two ways; None: as they are read when nobody says it."""
+    return format_.read_as(problem) if problem and isinstance(format_, AmbiguousFormat) else format_
 
 
 def installed(formats: Mapping[str, ModelFormat], model: str, format: str) -> ModelFormat:

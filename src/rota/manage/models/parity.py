@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from rota.errors import InvalidInput
 from rota.manage.models import golden_answers, probe_rows
 from rota.ports.models import AuthorModel, AuthorRows, ModelInputs
-from rota.problems import registry
+from rota.problems import output_names, registry
 from rota.records.model import GoldenAnswer, RegistrationParity
 from rota.records.record import Record
 from rota.records.run import Problem
@@ -65,6 +66,13 @@ def ask(author: AuthorModel, name: str, rows: AuthorRows, *, examples: int = 0) 
     cells = tuple(map(tuple, rows.cells))
     narrow = _narrow_difference(asked, [row for row, answer in zip(cells, answers, strict=True) if answer is not None])
     return AuthorAnswers(name, rows.names, rows.types, cells, tuple(answers), examples, inputs.problem, inputs.classes, error, narrow, inputs.outputs)
+
+
+def named_by(truth: AuthorAnswers, problem: Problem | None) -> AuthorAnswers:
+    """The answers with names for their numbers where the author's object has none: they are numbered as the problem numbers them."""
+    width = next((len(answer) for answer in truth.answers if isinstance(answer, tuple)), 1)
+    solved = problem or truth.problem or "regression"
+    return msgspec.structs.replace(truth, outputs=output_names.named(solved, width, truth.outputs, ()))
 
 
 def _narrow_difference(asked: Callable[..., np.ndarray], cells: Sequence[Sequence[Any]]) -> float:
@@ -188,9 +196,11 @@ def _check_allowed(truth: AuthorAnswers, both: Sequence[int], problem: str) -> N
         raise InvalidInput(f"the model is registered as a {kind.name} ({kind.summary}), and its {truth.author} answers {seen} a row{_hint(several)}")
     if isinstance(given[0], str):
         return
-    wrong = kind.answer.wrong(outputs, np.array(given, dtype=np.float64))
+    probable = "probabilit" in kind.answer.name
+    judged = [truth.answers[place] for place in both if place < truth.examples]  # far outside of them an exponential is 0
+    wrong = kind.answer.wrong(outputs, np.array(given if probable or not judged else judged, dtype=np.float64))
     if wrong:
-        way_out = "; register a model with probabilities, or as a regression" if "probabilit" in kind.answer.name else ""
+        way_out = "; register a model with probabilities, or as a regression" if probable else ""
         raise InvalidInput(f"the model is registered as a {kind.name} and its {truth.author} answers {wrong}{way_out}")
 
 
