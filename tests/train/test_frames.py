@@ -276,6 +276,16 @@ def test_weights_and_groups_reach_the_training_and_change_model_and_metrics(tick
     assert versions(tickets)[0].metrics != versions(tickets)[1].metrics
 
 
+@pytest.mark.slow
+def test_weights_count_in_the_evaluation_of_a_model_that_was_trained_without_them(tickets: Any, tmp_path: Path) -> None:
+    assert train(tickets, tmp_path / "model", "one_hot").status == "succeeded"
+    assert train(tickets, tmp_path / "model", "one_hot", weight=rota.sql("importance")).status == "succeeded"
+    plain, weighted = versions(tickets)
+    one, two = (decode(tickets.platform.repositories.blobs.get(each.bundle), ModelBundle) for each in (plain, weighted))
+    assert one.golden_answers == two.golden_answers
+    assert plain.metrics["log_loss"] != weighted.metrics["log_loss"]
+
+
 def test_rows_held_out_by_time_stop_a_training_early(tickets: Any, tmp_path: Path) -> None:
     run = train(tickets, tmp_path / "told", "stopped_early", validation=0.2)
     assert run.status == "succeeded", run.error

@@ -1,4 +1,4 @@
-"""Hand the data of a training to the process that fits a model: an Arrow file that is mapped into memory, and the truth beside it."""
+"""Hand the data of a training to the process that fits a model: an uncompressed Arrow file, and the truth beside it."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def load(folder: Path) -> tuple[TrainingData, Transformation]:
 
 
 def _write(folder: Path, rows: Rows) -> None:
-    """Nothing is compressed, so that the other process reads it where it lies."""
+    """Nothing is compressed: the file lives for one training."""
     folder.mkdir()
     rows.write_frame(folder / _FRAME)
     np.save(folder / _TRUTH, rows.y)

@@ -84,7 +84,7 @@ class Rows:
         return _library("torch", "to_torch()").from_numpy(np.ascontiguousarray(self.x, dtype=np.float32))
 
     def write_frame(self, file: Path) -> None:
-        """Write the frame as an Arrow file, uncompressed, so that another process maps it; one that was not read yet is written as it is read."""
+        """Write the frame as an uncompressed Arrow file; one that was not read yet is written as it is read."""
         if isinstance(self._frame, pl.LazyFrame):
             self._frame.sink_ipc(file, compression="uncompressed")
         else:
