@@ -16,8 +16,9 @@ labels are taken, by which metrics a model is measured in gates and monitors, an
 champion. Metrics agree with scikit-learn's of the same meaning and take the weights of rows; of a label of several parts those that are
 not known yet are left out. A metric that is not defined on the rows at hand (an area with one class) is left out too, and a gate that asks for
 it could not judge. The evaluation of a candidate has the 95 % interval of each metric besides, by a bootstrap over the days of the test rows
-(of four days and more; rows of a day are drawn together, for they are not independent). Golden rows must be answered again to the tolerance
-of the model's format, whatever the problem.
+(of four days and more; rows of a day are drawn together, for they are not independent).
+
+Golden rows must be answered again to the tolerance of the model's format, whatever the problem.
 
 ```python
 import rota
