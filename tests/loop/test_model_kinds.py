@@ -158,6 +158,67 @@ KINDS = {
         flipped=NEXT_TEAM.__getitem__,
         texts=(0, 1),
     ),
+    "LightGBM of three classes": Kind(
+        "multiclass",
+        wine,
+        "import lightgbm",
+        "lightgbm.LGBMClassifier(n_estimators=20, min_child_samples=5, verbose=-1, n_jobs=1)",
+        'rota.at_least("balanced_accuracy", 0.9), rota.at_most("log_loss", 0.6)',
+        label_fields='"label": "string"',
+        flipped=NEXT_CLASS.__getitem__,
+    ),
+    "neighbours": Kind(
+        "multiclass",
+        wine,
+        "from sklearn import neighbors, pipeline as steps, preprocessing",
+        "steps.make_pipeline(preprocessing.StandardScaler(), neighbors.KNeighborsClassifier(15))",
+        'rota.at_least("balanced_accuracy", 0.9)',
+        label_fields='"label": "string"',
+        flipped=NEXT_CLASS.__getitem__,
+    ),
+    "calibrated machine": Kind(
+        "classification",
+        cancer,
+        "from sklearn import calibration, pipeline as steps, preprocessing, svm",
+        "calibration.CalibratedClassifierCV(steps.make_pipeline(preprocessing.StandardScaler(), svm.SVC()), cv=3)",
+        'rota.at_least("roc_auc", 0.9)',
+        flipped=lambda label: 1.0 - label,
+    ),
+    "XGBoost": Kind(
+        "classification",
+        cancer,
+        "import xgboost",
+        "xgboost.XGBClassifier(n_estimators=20, max_depth=2, n_jobs=1)",
+        'rota.at_least("roc_auc", 0.9)',
+        flipped=lambda label: 1.0 - label,
+    ),
+    "Poisson boosting": Kind(
+        "count",
+        diabetes,
+        "from sklearn.ensemble import HistGradientBoostingRegressor",
+        'HistGradientBoostingRegressor(loss="poisson", max_iter=30)',
+        'rota.at_most("mae", 60)',
+        flipped=lambda label: 350.0 - label,
+    ),
+    "quantile boosting": Kind(
+        "regression",
+        diabetes,
+        "from sklearn.ensemble import HistGradientBoostingRegressor",
+        'HistGradientBoostingRegressor(loss="quantile", quantile=0.5, max_iter=30)',
+        'rota.at_least("r2", 0.2)',
+        flipped=lambda label: 350.0 - label,
+    ),
+    "labels": Kind(
+        "multilabel",
+        lambda: (wine()[0], [{"first": float(name == "class_0"), "second": float(name == "class_1")} for name in wine()[1]]),
+        "from sklearn.ensemble import RandomForestClassifier",
+        "RandomForestClassifier(20, random_state=0)",
+        'rota.at_least("f1_micro", 0.9)',
+        label='{"first": rota.sql("first"), "second": rota.sql("second")}',
+        label_fields='"first": "float", "second": "float"',
+        flipped=lambda label: {name: 1.0 - each for name, each in label.items()},
+        labels_of=dict,
+    ),
 }
 
 
@@ -230,7 +291,11 @@ def project(kind: Kind, columns: int) -> str:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KINDS)
+QUICK = ("logistic regression", "random forest of three classes", "ridge", "words and categories of a frame", "LightGBM of three classes")
+"""Kinds of the default tier; each takes seconds."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in KINDS])
 def test_a_kind_of_model_goes_the_whole_way(world: Any, tmp_path: Path, name: str) -> None:
     kind = KINDS[name]
     traffic = Traffic(world, kind)

@@ -52,16 +52,18 @@ def one_by_one(model: LoadedModel, vectors: Sequence[Mapping[str, Any]], failed:
 def answered(model: LoadedModel, vectors: Sequence[Mapping[str, Any]]) -> list[Any]:
     """The model's answers to feature vectors as callers get them, or a failure for a row whose numbers are none; raises what the model raises."""
     answers, outputs = model.predictor.predict(model.transformer.matrix(vectors)), model.bundle.outputs
-    if answers.shape != ((len(vectors), len(outputs)) if outputs else (len(vectors),)):
+    form = registry.problem_type(model.bundle.problem).answer
+    wanted = answers.shape[1:2] if form.is_list else (len(outputs),) if outputs else ()
+    if answers.shape != (len(vectors), *wanted) or (form.is_list and answers.ndim != 2):
         raise Refused(f"the model gave answers of shape {answers.shape} for {len(vectors)} rows{(outputs and f' of {len(outputs)} outputs') or ''}")
-    if not outputs and answers.dtype != object:
+    if not wanted and answers.dtype != object:
         plain: list[Any] = np.asarray(answers, dtype=np.float64).tolist()
         return plain
-    found = registry.problem_type(model.bundle.problem).answer.plain(outputs, answers)
+    found = form.plain(outputs, answers)
     if answers.dtype != object and not np.isfinite(answers).all():
         for place in np.flatnonzero(~np.isfinite(answers).all(axis=1)):
             column = int(np.flatnonzero(~np.isfinite(answers[place]))[0])
-            found[place] = (f"the model answered {answers[place, column]} for {outputs[column]!r}", False)
+            found[place] = (f"the model answered {answers[place, column]} for {(outputs or range(answers.shape[1]))[column]!r}", False)
     return found
 
 

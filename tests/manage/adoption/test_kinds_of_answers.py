@@ -53,7 +53,7 @@ from rota.errors import InvalidInput
 from rota.manage.adoption import registration
 from rota.manage.adoption.adopt import Adopter
 from rota.manage.features.online.reader import OnlineFeatures
-from rota.manage.models import loading
+from rota.manage.models import loading, pickle_signing
 from rota.manage.models.pickle_signing import PlatformSeals
 from rota.manage.repositories import Repositories
 from rota.problems import registry
@@ -207,12 +207,8 @@ def register(platform: Adopter, model: Any, table: pd.DataFrame, **options: Any)
     problem = options.pop("problem", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        offer = registration.of_model(model, "m", platform, input_example=table[:20], **options)
-        return registration.register(platform, "m", offer if problem is None else replaced(offer, problem), actor="ana")
-
-
-def replaced(offer: registration.Offer, problem: str) -> registration.Offer:
-    return registration.Offer(offer.files, offer.source, offer.signature, problem)
+        offer = registration.of_model(model, "m", platform, input_example=table[:20], problem=problem, **options)
+        return registration.register(platform, "m", offer, actor="ana")
 
 
 def asked(platform: Adopter, version: ModelVersion, table: pd.DataFrame) -> tuple[np.ndarray, list[Any]]:
@@ -299,3 +295,52 @@ def test_the_outputs_of_a_signature_name_what_the_model_only_numbers(platform: A
     assert register(platform, model, BODIES, signature=said(BODIES, "weight", "waist")).outputs == ("y0", "y1", "y2")
     forest = RandomForestClassifier(3).fit(WINE, NAMED)
     assert register(platform, forest, WINE, signature=said(WINE, "p0", "p1", "p2")).outputs == ("class_0", "class_1", "class_2")
+
+
+class Plain:
+    """A class of a team's own: `what` says what it answers."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def predict(self, matrix: Any) -> Any:
+        first = np.asarray(matrix, dtype=float)[:, 0]
+        made = {
+            "numbers": lambda: np.column_stack([first, first * 2]),
+            "lists": lambda: [[x, x + 1, x + 2] for x in first.tolist()],
+            "texts": lambda: ["high" if x > 0 else "low" for x in first],
+            "JSON": lambda: [{"span": [np.float64(x), None], "words": ["a"] * int(x > 0)} for x in first],
+            "objects": lambda: [object() for _ in first],
+        }
+        return made[self.what]()
+
+
+class Levels(Plain):
+    output_names = ("0.1", "0.5", "0.9")
+
+
+@pytest.mark.parametrize(
+    ("model", "problem", "registered", "outputs", "first"),
+    [
+        (Plain("numbers"), None, "regression", ("y0", "y1"), {"y0": 1.5, "y1": 3.0}),
+        (Plain("lists"), "embedding", "embedding", (), [1.5, 2.5, 3.5]),
+        (Levels("lists"), "quantiles", "quantiles", ("0.1", "0.5", "0.9"), {"0.1": 1.5, "0.5": 2.5, "0.9": 3.5}),
+        (Plain("texts"), None, "text", (), "high"),
+        (Plain("texts"), "clustering", "clustering", (), "high"),
+        (Plain("JSON"), None, "custom", (), {"span": [1.5, None], "words": ["a"]}),
+    ],
+)
+def test_a_plain_class_answers_numbers_texts_or_any_json(
+    platform: Adopter, model: Any, problem: str | None, registered: str, outputs: tuple[str, ...], first: Any
+) -> None:
+    pickle_signing.allow(platform.repositories.metadata, "m", actor="eve", reason="ours", now_us=1)
+    try:
+        table = pd.DataFrame({"a": [1.5, -2.0, 0.25]})
+        version = register(platform, model, table, problem=problem)
+        assert (version.problem, version.outputs) == (registered, outputs)
+        assert asked(platform, version, table)[1][0] == first
+        assert version.parity is not None
+        assert version.parity.compared > 5
+        assert "no number, no text and no JSON" in register(platform, Plain("objects"), table).unservable
+    finally:
+        pickle_signing.forbid(platform.repositories.metadata, "m", actor="eve", reason="done", now_us=2)

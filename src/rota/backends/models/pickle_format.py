@@ -16,19 +16,21 @@ from types import ModuleType
 from typing import Any
 
 import cloudpickle
+import msgspec
 import numpy as np
 
 from rota.backends.models import author_frames
 from rota.backends.models.envelope import bare, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput, Refused
 from rota.ports.models import AuthorModel, AuthorRows, ModelInputs, Predictor, Seals
+from rota.problems.forms import class_name
 from rota.records.record import digest
 
 _MAGIC = "rota-pickle"
 
 
 class PickleFormat:
-    """ModelFormat and SealedFormat (ports) for any model that answers one number a row."""
+    """ModelFormat and SealedFormat (ports) for any model that gives an answer for each row: numbers, texts or any JSON."""
 
     name = "pickle"
     tolerance = 1e-9
@@ -137,7 +139,7 @@ class _ReferenceScan(pickle.Unpickler):
 
 
 class AnyPredictor:
-    """A model by its own `predict_proba` (two columns) or `predict`."""
+    """A model by its own `predict_proba` or `predict`; see `answers_of` for what it may answer."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -151,27 +153,75 @@ class AnyPredictor:
         if not rows:
             return np.empty(0)
         try:
-            answers = np.asarray(self._model.predict_proba(matrix) if self._classifies else self._model.predict(matrix), dtype=np.float64)
+            found = self._model.predict_proba(matrix) if self._classifies else self._model.predict(matrix)
         except (ValueError, TypeError, IndexError) as error:
             raise InvalidInput(f"the {type(self._model).__name__} cannot predict {rows} rows: {error}", shape=matrix.shape) from error
-        if answers.size not in (rows, 2 * rows if self._classifies else rows):
-            raise InvalidInput(f"the {type(self._model).__name__} answered {answers.shape} for {rows} rows; a model answers one number a row")
-        return np.ascontiguousarray(answers.reshape(rows, -1)[:, -1])
+        return answers_of(found, rows, binary=self._classifies, name=type(self._model).__name__)
 
 
 class AnyAuthor:
-    """AuthorModel (port): an object by its own `predict_proba` or `predict`, with a frame when it was fitted on one."""
+    """AuthorModel (port): an object by its own `predict_proba` or `predict`, with a frame when it was fitted on one.
+
+    Its numbers are called as its `classes_` or its `output_names` say.
+    """
 
     def __init__(self, model: Any) -> None:
         names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
         width = int(getattr(model, "n_features_in_", 0) or len(names))
-        classifies = callable(getattr(model, "predict_proba", None))
-        self.inputs = ModelInputs(width, names, {}, "classification" if classifies else None)
-        self._ask = model.predict_proba if classifies else model.predict
+        self._classifies = callable(getattr(model, "predict_proba", None))
+        classes = [class_name(each) for each in np.ravel(getattr(model, "classes_", ()))] if self._classifies else []
+        outputs = tuple(classes if len(classes) > 2 else map(str, getattr(model, "output_names", ())))
+        problem = ("multiclass" if len(classes) > 2 else "classification") if self._classifies else None
+        self.inputs = ModelInputs(width, names, {}, problem, classes=author_frames.class_names(model) if self._classifies else (), outputs=outputs)
+        self._ask, self._name = model.predict_proba if self._classifies else model.predict, type(model).__name__
 
     def answers(self, rows: AuthorRows) -> np.ndarray:
         given = author_frames.frame(rows, self.inputs.names) if self.inputs.names else author_frames.array(rows)
-        return np.asarray(self._ask(given), dtype=np.float64).reshape(len(rows.cells), -1)[:, -1]
+        return answers_of(self._ask(given), len(rows.cells), binary=self._classifies, name=self._name)
+
+
+def answers_of(found: Any, rows: int, *, binary: bool, name: str) -> np.ndarray:
+    """What an object of any class answered, an answer for each row: numbers as float64 (rows,) or (rows, numbers), else objects (rows,).
+
+    `binary`: two numbers are probabilities, of which the second is taken. Raises `InvalidInput` naming the class where rows are missing, or an
+    answer is neither a number, a text nor any JSON.
+    """
+    array = found.to_numpy() if hasattr(found, "to_numpy") else found if isinstance(found, np.ndarray) else _array(list(found))
+    if array.shape[:1] != (rows,):
+        raise InvalidInput(f"the {name} answered {array.shape} for {rows} rows; a model gives an answer for each row")
+    if array.dtype.kind in "fiub":
+        numbers = np.ascontiguousarray(array, dtype=np.float64).reshape(rows, -1)
+        if numbers.shape[1] == 1:
+            return numbers[:, 0]
+        return np.ascontiguousarray(numbers[:, 1]) if binary and numbers.shape[1] == 2 else numbers
+    made = np.empty(rows, dtype=object)
+    try:
+        made[:] = [msgspec.to_builtins(_plain(each)) for each in array.tolist()]
+    except TypeError as error:
+        raise InvalidInput(f"the {name} answered something that is no number, no text and no JSON: {error}") from error
+    return made
+
+
+def _array(answers: list[Any]) -> np.ndarray:
+    """A list as an array of numbers where each answer is a number, or as many numbers; else of objects."""
+    try:
+        found = np.array(answers)
+    except ValueError:  # lists of several lengths
+        found = np.empty(0, dtype=object)
+    if found.dtype.kind in "fiub":
+        return found
+    made = np.empty(len(answers), dtype=object)
+    made[:] = answers
+    return made
+
+
+def _plain(value: Any) -> Any:
+    """numpy's values inside lists and mappings as Python's."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _predictor(model: Any) -> Predictor:
