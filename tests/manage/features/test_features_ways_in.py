@@ -35,7 +35,8 @@ from rota.errors import InvalidInput
 from rota.manage.features.store import Store
 from rota.manage.features.writer import Feed
 from rota.manage.repositories import Repositories
-from rota.manage.signals import business_outcomes, labels
+from rota.manage.signals import business_outcomes, label_domain, labels
+from rota.manage.signals.label_domain import DeclaredProblem
 from rota.ports.inputs import Inputs
 from rota.records.data import Entity, Feature, FeatureView, OnDemandFeatureView, Source
 from rota.records.schema import Type
@@ -204,7 +205,11 @@ class World:
             raise NotThisWay
 
     def _label(self, kind: Type, value: Any) -> Any:
-        return self._measured(kind, value, lambda: labels.from_rows([{"prediction_id": "p", "value": value}], NOON)[0].value)
+        def accepted() -> Any:
+            given = labels.from_rows([{"prediction_id": "p", "value": value}], NOON)
+            return label_domain.checked(DeclaredProblem("regression"), given, endpoint="e")[0].value
+
+        return self._measured(kind, value, accepted)
 
     def _outcome(self, kind: Type, value: Any) -> Any:
         if isinstance(value, int | float) and abs(value) > 1e100:
