@@ -507,6 +507,14 @@ def test_worlds_drawn_at_random_are_served_as_their_objects_answer(fuzz: Callabl
     fuzz(lambda seed: drawn_world_is_served(platform, seed))
 
 
+def typed_as(drawn: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a frame out of others, in its types; categories are those that were drawn."""
+    kinds = frame.dtypes.to_dict()
+    categories = {column for column, kind in kinds.items() if str(kind) == "category"}
+    plain = {column: kind for column, kind in kinds.items() if column not in categories}
+    return drawn[list(kinds)].astype(plain).astype(dict.fromkeys(categories, "category"))
+
+
 def drawn_world_is_served(platform: Adopter, seed: int) -> None:
     """A case, drawn by the seed, over data that are drawn by it."""
     drawn, binary, value = world(seed)
@@ -515,10 +523,7 @@ def drawn_world_is_served(platform: Adopter, seed: int) -> None:
     model, frame, target = SERVED[name]()
     if id(target) not in targets:
         return
-    fresh = drawn[list(frame.columns)].astype(frame.dtypes.to_dict() if "category" not in map(str, frame.dtypes) else {
-        column: kind for column, kind in frame.dtypes.items() if str(kind) != "category"
-    })  # fmt: skip
-    fresh = fresh.astype({column: "category" for column, kind in frame.dtypes.items() if str(kind) == "category"})
+    fresh = drawn[frame.name] if isinstance(frame, pd.Series) else typed_as(drawn, frame)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(fresh, targets[id(target)])
