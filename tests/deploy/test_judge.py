@@ -12,6 +12,9 @@ from rota.errors import InvalidInput
 from rota.manage.signals import labels
 from rota.ports.metadata import Batch
 from rota.records.check import CheckResult, combined
+from rota.records.data import FeatureService
+from rota.records.model import ModelBundle, ModelVersion, Transformation
+from rota.records.record import encode
 from rota.records.release import Analysis, Canary, Endpoint, Release, Rollout, error_rate, latency_p95, metric
 from rota.records.signal import Label
 from rota.records.time import HOUR_US
@@ -255,3 +258,16 @@ def test_a_verdict_is_stored_without_numbers_that_json_lacks(place):
     assert (found.observed, found.lower, found.upper) == (None, None, None)
     assert "nan" not in found.message
     assert msgspec.json.decode(msgspec.json.encode(found), type=CheckResult) == found
+
+
+def test_a_version_of_a_problem_that_does_not_know_the_loss_is_named_and_not_waited_for(place):
+    bundle = ModelBundle("delay", "linear", "", "count", FeatureService("delay", []), Transformation(()), (), ())
+    version = place.repositories.metadata.get(ModelVersion, "delay", 2)
+    batch = Batch()
+    batch.put(msgspec.structs.replace(version, bundle=place.repositories.blobs.put(encode(bundle))), replacing=version)
+    place.repositories.metadata.commit(batch)
+    hours(place, 2, candidate=0.6)
+    with pytest.raises(
+        InvalidInput, match=r"version 2 of 'delay' solves a count, which is not compared by 'brier'; its losses are \['poisson_deviance'"
+    ):
+        verdict(place, metric("brier", margin=0.02))

@@ -218,3 +218,11 @@ def test_words_count_as_often_as_they_occur():
     assert found["token_f1"] == pytest.approx((2 * 2 / 6 + 1 + 1) / 3)
     assert found["exact_match"] == pytest.approx(1 / 3)
     assert found["length_ratio_error"] == pytest.approx(1 - 10 / 20)
+
+
+def test_a_metric_of_one_name_has_one_direction_in_every_problem():
+    found: dict[str, set[bool]] = {}
+    for kind in registry.PROBLEMS.values():
+        for name, metric in kind.metrics.items():
+            found.setdefault(name, set()).add(metric.higher_is_better)
+    assert {name for name, directions in found.items() if len(directions) > 1} == set()

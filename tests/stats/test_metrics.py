@@ -69,7 +69,7 @@ def test_metrics_that_are_not_defined_are_left_out():
     [
         ([0, 1], [0.5], "same length"),
         ([0, 1], [0.5, math.nan], "1 of 2 rows"),
-        ([0, 2], [0.5, 0.5], "other than 0 and 1"),
+        ([0, 2], [0.5, 0.5], r"1 of 2 rows have a truth that a classification does not have: its labels are \{0, 1\}"),
         ([0, 1], [0.5, 1.5], "no probability"),
     ],
 )

@@ -213,9 +213,15 @@ def _losses(repositories: Repositories, rollout: Rollout, rows: pl.DataFrame, lo
         known = DeclaredProblem(registry.loss_problems(loss)[0])  # of a version whose bundle is gone
         if version is not None and version.bundle and repositories.blobs.exists(version.bundle):
             known = label_domain.of_bundle(decode(repositories.blobs.get(version.bundle), ModelBundle))
+        if loss not in known.kind.losses:
+            raise InvalidInput(
+                f"version {number} of {rollout.model!r} solves a {known.problem}, which is not compared by {loss!r}; its losses are "
+                f"{list(known.kind.losses)}",
+                version=number,
+                metric=loss,
+            )
         measured, scored = label_domain.measured(placed.filter(pl.col("number") == number), known)
-        if loss in known.kind.losses:
-            found[measured["place"].to_numpy()] = known.kind.losses[loss](scored)
+        found[measured["place"].to_numpy()] = known.kind.losses[loss](scored)
     return pl.Series(_column(loss), found).fill_nan(None)
 
 

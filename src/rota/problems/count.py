@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from rota.errors import InvalidInput
 from rota.problems import forms
 from rota.problems.problem_type import AnswerForm, Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows, of_columns
-from rota.problems.regression import absolute, drift_of_numbers
+from rota.problems.regression import ERRORS, absolute, drift_of_numbers
 from rota.records.run import at_most
-from rota.stats import deviances, metrics
+from rota.stats import deviances
 
 
 def amount_label(outputs: Outputs, value: Any) -> float:
@@ -53,9 +53,7 @@ COUNT = ProblemType(
     label=AMOUNT_LABEL,
     metrics={
         "poisson_deviance": Metric(of_columns(deviances.mean_poisson), False, highest=math.inf),
-        "mae": Metric(of_columns(metrics.mae), False, highest=math.inf),
-        "rmse": Metric(of_columns(metrics.rmse), False, highest=math.inf),
-        "r2": Metric(of_columns(metrics.r2), True, lowest=-math.inf),
+        **ERRORS,
     },
     losses={"poisson_deviance": deviance, "absolute_error": absolute},
     excess=_excess,

@@ -197,10 +197,10 @@ def _is_there(value: Any) -> bool:
 
 
 NUMBER = AnswerForm("a number", _numbers, one_number, is_number)
-PROBABILITY = AnswerForm("a probability", _numbers, one_number, is_number, wrong_probabilities)
+PROBABILITY = AnswerForm("a probability", _numbers, one_number, is_number, wrong_probabilities, are_probabilities=True)
 NAMED_NUMBERS = AnswerForm("a number for each name", _named, by_name, is_named)
-NAMED_PROBABILITIES = AnswerForm("a probability for each name", _named, by_name, is_named, wrong_probabilities)
-CLASS = AnswerForm("the likeliest class and the probability of each", _with_class, _probabilities, _is_class, wrong_sums)
+NAMED_PROBABILITIES = AnswerForm("a probability for each name", _named, by_name, is_named, wrong_probabilities, are_probabilities=True)
+CLASS = AnswerForm("the likeliest class and the probability of each", _with_class, _probabilities, _is_class, wrong_sums, are_probabilities=True)
 NUMBER_LIST = AnswerForm("a list of numbers", _numbers, lists, _is_list, is_list=True)
 TEXT = AnswerForm("a text", _numbers, objects, _is_text)
 ANY_JSON = AnswerForm("any JSON", _numbers, objects, _is_there)

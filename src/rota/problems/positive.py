@@ -4,9 +4,9 @@ import math
 
 from rota.problems.count import AMOUNT_LABEL, EXPECTATION, are_amounts
 from rota.problems.problem_type import Floats, Metric, ProblemType, ScoredRows, of_columns
-from rota.problems.regression import absolute, drift_of_numbers
+from rota.problems.regression import ERRORS, absolute, drift_of_numbers
 from rota.records.run import at_least
-from rota.stats import deviances, metrics
+from rota.stats import deviances
 
 
 def tweedie(rows: ScoredRows) -> Floats:
@@ -27,9 +27,7 @@ POSITIVE = ProblemType(
     metrics={
         "tweedie_deviance": Metric(of_columns(deviances.mean_tweedie), False, highest=math.inf),
         "gamma_deviance": Metric(of_columns(deviances.mean_gamma), False, highest=math.inf),
-        "mae": Metric(of_columns(metrics.mae), False, highest=math.inf),
-        "rmse": Metric(of_columns(metrics.rmse), False, highest=math.inf),
-        "r2": Metric(of_columns(metrics.r2), True, lowest=-math.inf),
+        **ERRORS,
     },
     losses={"tweedie_deviance": tweedie, "gamma_deviance": gamma, "absolute_error": absolute},
     excess=tweedie,

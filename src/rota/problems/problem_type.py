@@ -85,6 +85,8 @@ class AnswerForm:
     array: Callable[[Outputs, Sequence[Any]], NDArray[Any]]
     fits: Callable[[Any], bool]
     wrong: Callable[[Outputs, NDArray[Any]], str] = lambda _outputs, _answers: ""
+    are_probabilities: bool = False
+    """Whether an answer is made of probabilities, which it is for any row, also for one that no author has seen."""
     is_list: bool = False
 
 

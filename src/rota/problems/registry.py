@@ -1,7 +1,7 @@
 """The known problem types by name; a new one is a file of this room and a line here (CONTRIBUTING.md says how)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -135,9 +135,10 @@ def checked(
         raise InvalidInput(f"an answer of a {kind.name} is {wrong}")
     odd = int((~kind.domain(rows)).sum())
     if odd:
-        if kind.name == "classification":
-            raise InvalidInput("a classification's truth holds values other than 0 and 1; declare the problem as 'regression' or map the label")
-        raise InvalidInput(f"{odd} of {len(rows)} rows have a truth that a {kind.name} does not have: its labels are {kind.label.allowed}")
+        raise InvalidInput(
+            f"{odd} of {len(rows)} rows have a truth that a {kind.name} does not have: its labels are {kind.label.allowed}; map them, or declare "
+            "another problem"
+        )
     return rows
 
 
@@ -174,9 +175,3 @@ def truth_of(problem: str, outputs: Outputs, labels: pl.Series) -> NDArray[Any]:
     if labels.dtype == pl.List and kind.label.fits({"name": 1.0}) and labels.dtype.inner.is_numeric():  # type: ignore[attr-defined]
         return np.array(labels.to_list(), dtype=np.float64)
     return kind.label.array(outputs, labels.to_list())
-
-
-def scored(problem: str, outputs: Outputs, labels: Sequence[Any], answers: Sequence[Any]) -> ScoredRows:
-    """Plain labels and answers of the log as rows that metrics may be asked of."""
-    kind = problem_type(problem)
-    return ScoredRows(kind.label.array(outputs, labels), kind.answer.array(outputs, answers), outputs)

@@ -74,16 +74,19 @@ LABEL = LabelForm(
     is_partial=True,
 )
 
+ERRORS: Mapping[str, Metric] = {
+    "rmse": Metric(of_targets(metrics.rmse), False, highest=math.inf),
+    "mae": Metric(of_targets(metrics.mae), False, highest=math.inf),
+    "r2": Metric(of_targets(metrics.r2), True, lowest=-math.inf),
+}
+"""Metrics of the distance to a number, of whatever kind the number is."""
+
 REGRESSION = ProblemType(
     name="regression",
     summary="one number, or one for each of several targets",
     answer=ANSWER,
     label=LABEL,
-    metrics={
-        "rmse": Metric(of_targets(metrics.rmse), False, highest=math.inf),
-        "mae": Metric(of_targets(metrics.mae), False, highest=math.inf),
-        "r2": Metric(of_targets(metrics.r2), True, lowest=-math.inf),
-    },
+    metrics=ERRORS,
     losses={"squared_error": squared, "absolute_error": absolute},
     excess=squared,
     excess_name="squared error",

@@ -23,6 +23,8 @@ ONLINE_VALUES = 1_000_000
 """What one request for online features may ask for: a small body can name many rows, and its answer is fifty times as large."""
 ARTIFACT_PATH = 1_024
 ARTIFACT_PART = 255
+MOST_CLASSES, KEPT_CLASSES = 100, 20
+"""Classes of an answer up to which the log keeps the probability of each; of more it keeps those of so many likeliest ones."""
 BODIES = 8
 """All bodies that one process holds at a time may have this many times max_request_mb."""
 MESSAGE = 2_000

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from rota.errors import InvalidInput
 from rota.records.data import FeatureService
+from rota.records.limits import KEPT_CLASSES, MOST_CLASSES
 from rota.records.record import Record, check_name
 from rota.records.release import Canary
 from rota.records.run import Problem
@@ -175,12 +176,12 @@ class ModelVersion(Record, frozen=True):
             return f"the probability of {self.classes[-1]!r} (the other class is {self.classes[0]!r})"
         if not self.outputs:
             return ""
-        named = ", ".join(map(repr, self.outputs[:SHOWN_OUTPUTS])) + (
-            f" and {len(self.outputs) - SHOWN_OUTPUTS} more" * (len(self.outputs) > SHOWN_OUTPUTS)
-        )
-        return (
-            f"the likeliest of the classes {named}, with the probability of each" if self.problem == "multiclass" else f"a number for each of {named}"
-        )
+        more = len(self.outputs) - SHOWN_OUTPUTS
+        named = ", ".join(map(repr, self.outputs[:SHOWN_OUTPUTS])) + (f" and {more} more" if more > 0 else "")
+        if self.problem != "multiclass":
+            return f"a number for each of {named}"
+        logged = f" (the log keeps those of the {KEPT_CLASSES} likeliest)" if len(self.outputs) > MOST_CLASSES else ""
+        return f"the likeliest of the classes {named}, with the probability of each{logged}"
 
     @property
     def approval_status(self) -> str:

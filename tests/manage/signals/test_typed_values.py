@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.tables import MemoryTables
 from rota.errors import InvalidInput
+from rota.manage.adoption import prediction_import
 from rota.manage.signals import label_domain, labels, prediction_log, typed_values
 from rota.manage.signals.label_domain import DeclaredProblem
+from rota.records.limits import KEPT_CLASSES
+from rota.records.model import ModelVersion
 from rota.records.signal import Label, Prediction
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -57,13 +60,25 @@ def test_of_very_many_classes_the_likeliest_are_logged_and_metrics_share_what_is
     names = tuple(f"c{place}" for place in range(500))
     answer = {"class": "c0", "probabilities": {name: 0.9 if name == "c0" else 0.1 / 499 for name in names}}
     kept = typed_values.bounded(answer)
-    assert (kept["class"], len(kept["probabilities"]), kept["probabilities"]["c0"]) == ("c0", typed_values.KEPT_CLASSES, 0.9)
+    assert (kept["class"], len(kept["probabilities"]), kept["probabilities"]["c0"]) == ("c0", KEPT_CLASSES, 0.9)
     kind = DeclaredProblem("multiclass", names).kind
     whole = kind.answer.array(names, [kept])[0]
     assert whole.sum() == pytest.approx(1.0)
     assert whole[499] == pytest.approx(0.1 / 499)
     few = {"class": "a", "probabilities": dict.fromkeys(CLASSES, 1 / 3)}
     assert typed_values.bounded(few) is few
+
+
+def test_what_the_log_keeps_of_many_classes_is_said_with_what_an_answer_is():
+    few, many = (ModelVersion("m", 1, "b", "f", "", "", "", 0, outputs=tuple(map(str, range(n))), problem="multiclass") for n in (3, 101))
+    assert few.answer == "the likeliest of the classes '0', '1', '2', with the probability of each"
+    assert many.answer.endswith("and 91 more, with the probability of each (the log keeps those of the 20 likeliest)")
+
+
+def test_a_file_of_labels_with_numbers_and_names_keeps_each_as_it_is():
+    cells = pl.Series(["1", "0.5", "late", "", None])
+    assert prediction_import.label_values(cells, "labels.csv") == [1.0, 0.5, "late", None, None]
+    assert prediction_import.label_values(pl.Series(["1", "0"]), "labels.csv") == [1.0, 0.0]
 
 
 def reported(*given):

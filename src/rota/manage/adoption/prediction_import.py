@@ -75,7 +75,7 @@ def take_labels(repositories: Repositories, endpoint: str, file: Path, *, sync: 
     if missing:
         raise InvalidInput(f"{file} lacks the columns {missing}; a label has {ID} and value", columns=missing)
     now_us = repositories.clock.now_us()
-    values = _truths(table["value"], str(file))
+    values = label_values(table["value"], str(file))
     given = [Label(str(name), value, now_us) for name, value in zip(table[ID], values, strict=True) if name is not None and value is not None]
     found = repositories.metadata.get(Endpoint, endpoint)
     given = label_domain.checked(_problem(repositories, found) if found is not None else None, given, endpoint=endpoint)
@@ -147,18 +147,19 @@ def _ids(table: pl.DataFrame, file: Path) -> list[str]:
 
 
 def _labels(values: pl.Series, rows: Sequence[Prediction], now_us: Micros) -> list[Label]:
-    known = zip(rows, _truths(values, "the predictions"), strict=True)
+    known = zip(rows, label_values(values, "the predictions"), strict=True)
     return [Label(row.prediction_id, value, now_us) for row, value in known if value is not None]
 
 
-def _truths(values: pl.Series, what: str) -> list[Any]:
+def label_values(values: pl.Series, what: str) -> list[Any]:
     """A column of labels: texts that are no numbers name classes; None where nothing is known."""
     if values.dtype == pl.String:
         cells = values.to_list()
         try:
             numbers = column_conversion.measured(values, what=what)
-        except InvalidInput:
-            return [cell or None for cell in cells]
+        except InvalidInput:  # some are names; what is a number stays one, so that a refusal names the cell that is none
+            numbers = values.cast(pl.Float64, strict=False)
+            return [float(number) if _is_finite(number) else cell or None for number, cell in zip(numbers, cells, strict=True)]
         return [float(number) if _is_finite(number) else None for number in numbers]
     return [float(value) if _is_finite(value) else None for value in column_conversion.measured(values, what=what)]
 

@@ -196,7 +196,7 @@ def _check_allowed(truth: AuthorAnswers, both: Sequence[int], problem: str) -> N
         raise InvalidInput(f"the model is registered as a {kind.name} ({kind.summary}), and its {truth.author} answers {seen} a row{_hint(several)}")
     if isinstance(given[0], str):
         return
-    probable = "probabilit" in kind.answer.name
+    probable = kind.answer.are_probabilities
     judged = [truth.answers[place] for place in both if place < truth.examples]  # far outside of them an exponential is 0
     wrong = kind.answer.wrong(outputs, np.array(given if probable or not judged else judged, dtype=np.float64))
     if wrong:

@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 import polars as pl
 
-MOST_CLASSES = 100
-"""Classes up to which the probability of each is kept."""
-KEPT_CLASSES = 20
-"""Beyond, the probabilities of so many likeliest ones are."""
+from rota.records.limits import KEPT_CLASSES, MOST_CLASSES
+
 SHOWN, SHOWN_CHARS = 4, 80
 """Numbers of a value, and characters of a text, that people are shown in a line."""
 _json = msgspec.json.Encoder(order="deterministic")
