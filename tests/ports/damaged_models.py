@@ -70,7 +70,7 @@ def xgboost_play() -> Play:
     matrix, binary = data()
     frame = pd.DataFrame({"a": matrix[:, 0], "b": matrix[:, 1], "c": pd.Categorical(np.array(list("pqrstu"))[matrix[:, 2].astype(int)])})
     trees = xgboost.XGBClassifier(n_estimators=2, max_depth=3, enable_categorical=True, max_cat_to_onehot=1, n_jobs=1).fit(frame, binary)
-    dart = xgboost.XGBRegressor(n_estimators=2, max_depth=2, booster="dart", n_jobs=1).fit(matrix, binary)
+    dart = xgboost.XGBRegressor(n_estimators=2, max_depth=2, booster="dart", n_jobs=1, verbosity=0).fit(matrix, binary)
     classes = xgboost.XGBClassifier(n_estimators=2, max_depth=2, n_jobs=1).fit(matrix, np.arange(300) % 3)
     vectors = xgboost.XGBRegressor(n_estimators=2, max_depth=3, n_jobs=1, multi_strategy="multi_output_tree").fit(matrix, matrix[:, :2])
     files = [bytes(model.get_booster().save_raw(kind)) for model in (trees, dart, classes, vectors) for kind in ("ubj", "json")]

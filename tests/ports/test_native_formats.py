@@ -44,7 +44,7 @@ def data(rows: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def booster_options(**options: Any) -> dict[str, Any]:
-    return {"n_estimators": 15, "n_jobs": 1, "max_depth": 3, **options}
+    return {"n_estimators": 15, "n_jobs": 1, "max_depth": 3, "verbosity": 0, **options}
 
 
 def texts() -> tuple[pd.DataFrame, np.ndarray]:

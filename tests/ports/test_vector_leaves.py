@@ -44,3 +44,16 @@ def test_a_tree_that_lacks_an_array_or_a_part_of_one_is_refused(model, name):
         tree[name] = kept[:-1]
         with pytest.raises(Corrupt, match=r"tree 0|damaged"):
             xgboost_checks.check_model(json.dumps(damaged).encode())
+
+
+def test_the_weights_of_dropped_trees_are_one_for_each_tree_wherever_the_library_keeps_them() -> None:
+    matrix = np.random.default_rng(0).normal(size=(100, 2))
+    options = {"n_estimators": 3, "max_depth": 2, "n_jobs": 1, "verbosity": 0, "rate_drop": 0.5}
+    model = json.loads(bytes(xgboost.XGBRegressor(booster="dart", **options).fit(matrix, matrix[:, 0]).get_booster().save_raw("json")))
+    xgboost_checks.check_model(json.dumps(model).encode())
+    booster = model["learner"]["gradient_booster"]
+    holder = booster if "weight_drop" in booster else booster["model"]
+    for weights in (holder["weight_drop"][:-1], [*holder["weight_drop"], 1.0]):
+        holder["weight_drop"] = weights
+        with pytest.raises(Corrupt, match="weight_drop"):
+            xgboost_checks.check_model(json.dumps(model).encode())

@@ -74,7 +74,7 @@ from rota.testing import FakeClock
 N = 120
 BOOST = {"n_estimators": 8, "n_jobs": 1}
 LGB = BOOST | {"min_child_samples": 5, "verbose": -1}
-XGB = BOOST | {"max_depth": 3}
+XGB = BOOST | {"max_depth": 3, "verbosity": 0}
 WORDS = ("very good", "Late again", "never!", "été 42", "it broke, and nobody came", "fine")
 Case = Callable[[], tuple[Any, Any, Any]]
 
