@@ -92,7 +92,7 @@ def test_a_run_shows_its_steps_with_durations_and_what_the_gates_saw(browser, pl
     runs.record(lease, step, Batch())
     runs.finish(lease, "blocked", ended_us=NOON_US + 2_000_000, error="blocked by model validation: too weak")
     text = browser.get("/runs/r1").text
-    assert "1.50 s" in text
+    assert "1.500 s" in text
     assert "needed at least 0.65" in text
     assert "blocked by model validation" in text
 

@@ -60,7 +60,7 @@ ENTRIES = (
     CommandEntry("features", "features", MANAGE, "The feature catalog and values: list, search, show, usage, versions, get, historical ..."),
     CommandEntry("sources", "sources", MANAGE, "Sources of rows: list, show, test, push, ingest, rejects, status."),
     CommandEntry("models", "models", MANAGE, "Models, versions and their governance: list, show, register, alias, review, approve, policy ..."),
-    CommandEntry("report", "report", MANAGE, "Every deployed model at a glance: models."),
+    CommandEntry("report", "report", MANAGE, "Every deployed model at a glance, and how long deliveries take: models, delivery."),
     CommandEntry(
         "lineage",
         "lineage",

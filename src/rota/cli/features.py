@@ -22,6 +22,7 @@ from rota.records.data import FeatureService, FeatureView, OnDemandFeatureView
 from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.schema import Type
+from rota.records.time import lasted
 
 commands = typer.Typer()
 features = typer.Typer(no_args_is_help=True, help="The feature catalog and values: list, search, show, usage, versions, get, historical ...")
@@ -257,8 +258,8 @@ def status(ctx: typer.Context, json: show.Json = False) -> None:
         "not flushed": lambda s: s.waiting,
         "not online": lambda s: s.not_online,
         "newest event": lambda s: show.when(s.newest_event_us),
-        "age": lambda s: "" if s.age_s is None else show.lasted(0, int(s.age_s * 1e6)),
-        "ttl": lambda s: "" if s.ttl_s is None else show.lasted(0, int(s.ttl_s * 1e6)),
+        "age": lambda s: "" if s.age_s is None else lasted(0, int(s.age_s * 1e6)),
+        "ttl": lambda s: "" if s.ttl_s is None else lasted(0, int(s.ttl_s * 1e6)),
         "materialized": lambda s: show.when(s.materialized_us),
         "keys": lambda s: "" if s.materialized_keys is None else s.materialized_keys,
     }

@@ -18,6 +18,7 @@ from rota.ports.tracking import RunChange
 from rota.records.filters import View
 from rota.records.record import plain
 from rota.records.run import Run, Step
+from rota.records.time import lasted
 from rota.records.tracking import LoggedModel
 
 commands = typer.Typer()
@@ -81,7 +82,7 @@ def show_(ctx: typer.Context, run: RunId, json: show.Json = False) -> None:
         "status": found.status + (" (deleted)" if found.deleted_us else ""),
         "owner": found.owner,
         "started": show.when(found.started_us),
-        "took": show.lasted(found.started_us, found.ended_us),
+        "took": lasted(found.started_us, found.ended_us),
         "parent": found.parent,
         **{f"parameter {name}": value for name, value in found.parameters.items()},
         **{f"metric {name}": value for name, value in found.metrics.items()},
@@ -212,7 +213,7 @@ def _show_durable(execution: executions.Execution, it: Run, steps: list[Step], n
     print()
     columns = {
         "step": lambda s: s.name,
-        "took": lambda s: show.lasted(s.started_us, s.ended_us),
+        "took": lambda s: lasted(s.started_us, s.ended_us),
         "worker": lambda s: s.worker,
         "result": lambda s: _brief(s.result),
     }

@@ -90,14 +90,6 @@ def when(at_us: Micros | None) -> str:
     return "" if at_us is None else iso(at_us - at_us % 1_000_000).replace("T", " ").removesuffix("Z")
 
 
-def lasted(start_us: Micros | None, end_us: Micros | None) -> str:
-    """How long something took."""
-    if start_us is None or end_us is None:
-        return ""
-    seconds = (end_us - start_us) / 1e6
-    return f"{seconds:.3f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3_600:.1f} h"
-
-
 def figures(values: Mapping[str, Any]) -> str:
     """Named numbers in one line."""
     shown = {name.removesuffix("_us"): when(value) if name.endswith("_us") and isinstance(value, int) else value for name, value in values.items()}

@@ -11,6 +11,7 @@ from rota.manage.features.ingestion import ingestion_log, quarantine, source_sta
 from rota.records.data import Source
 from rota.records.file_format import FileFormat
 from rota.records.record import plain
+from rota.records.time import lasted
 
 commands = typer.Typer()
 sources = typer.Typer(no_args_is_help=True, help="Sources of rows: list, show, test, push, ingest, rejects, status.")
@@ -189,7 +190,7 @@ def list_status(
         "source": lambda s: s.source,
         "rows": lambda s: s.rows,
         "newest": lambda s: show.when(s.newest_us),
-        "age": lambda s: "" if s.age_s is None else show.lasted(0, int(s.age_s * 1e6)),
+        "age": lambda s: "" if s.age_s is None else lasted(0, int(s.age_s * 1e6)),
         "at most": lambda s: s.freshness,
         "rejects": lambda s: s.rejected,
         "owner": lambda s: s.owner,

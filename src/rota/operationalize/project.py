@@ -129,9 +129,11 @@ def _versions(metadata: Metadata, record: Record, now_us: Micros) -> list[Featur
 
 
 def _store(batch: Batch, metadata: Metadata, release: PipelineRelease) -> None:
-    """Equal sources are one release, made when it was first seen; the commit is the newest that has them."""
+    """Equal sources are one release, made and committed when it was first seen; the commit is the newest that has them."""
     before = metadata.get(PipelineRelease, release.digest)
-    made = release if before is None else msgspec.structs.replace(release, created_us=before.created_us)
+    made = release
+    if before is not None:
+        made = msgspec.structs.replace(release, created_us=before.created_us, committed_us=before.committed_us or release.committed_us)
     if made != before:
         batch.put(made)
 

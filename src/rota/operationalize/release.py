@@ -46,6 +46,7 @@ def build(blobs: Blobs, file: Path, *, now_us: Micros) -> PipelineRelease:
         lock=lock,
         python=python,
         created_us=now_us,
+        committed_us=provenance.committed_us(directory, commit),
     )
 
 

@@ -110,7 +110,10 @@ class TrainingPipeline(Record, frozen=True):
 
 
 class PipelineRelease(Record, frozen=True):
-    """An immutable package of a project: source bundle, environment lock, commit; the digest names the content."""
+    """An immutable package of a project: source bundle, environment lock, commit; the digest names the content.
+
+    `committed_us` is when its commit was made, 0 where that is not known.
+    """
 
     digest: str
     project: str
@@ -121,6 +124,7 @@ class PipelineRelease(Record, frozen=True):
     lock: str
     python: str
     created_us: Micros
+    committed_us: Micros = 0
 
 
 class Deployed(Record, frozen=True):

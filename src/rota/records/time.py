@@ -130,3 +130,15 @@ def iso(at_us: Micros) -> str:
     if at_us > LAST_US:
         return "never"
     return to_datetime(at_us).isoformat().replace("+00:00", "Z")
+
+
+def lasted(start_us: Micros | None, end_us: Micros | None) -> str:
+    """How long something took, for people; "" unless both moments are known."""
+    if start_us is None or end_us is None:
+        return ""
+    seconds = (end_us - start_us) / 1e6
+    if seconds < 10:
+        return f"{seconds:.3f} s"
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 3_600:.1f} h" if seconds < 259_200 else f"{seconds / 86_400:.1f} days"

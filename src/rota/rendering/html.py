@@ -20,7 +20,7 @@ from rota.manage.lineage.node_types import type_of
 from rota.records import check
 from rota.records.record import plain
 from rota.records.run import ENDED
-from rota.records.time import Micros, iso
+from rota.records.time import Micros, iso, lasted
 from rota.rendering import line_charts
 
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
@@ -37,13 +37,6 @@ def _moment(at_us: Micros | None) -> str:
 
 def _day(at_us: Micros) -> str:
     return iso(at_us)[:10]
-
-
-def _lasted(start_us: Micros | None, end_us: Micros | None) -> str:
-    if start_us is None or end_us is None:
-        return ""
-    seconds = (end_us - start_us) / 1e6
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3_600:.1f} h"
 
 
 def _number(value: object) -> str:
@@ -114,7 +107,7 @@ def _environment() -> Environment:
     made.filters |= {"colour": line_charts.colour, "short": _short, "headline": _headline, "told": _told}
     made.filters["checks"] = lambda stored: [check.from_stored(each) for each in stored]
     made.filters["segment"] = lambda text: quote(str(text), safe="")
-    made.globals |= {"lasted": _lasted, "ENDED": ENDED, "split_words": datasets.split_words}
+    made.globals |= {"lasted": lasted, "ENDED": ENDED, "split_words": datasets.split_words}
     return made
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from rota.manage.experiments import git_patch, notebook
 from rota.ports.blobs import Blobs
+from rota.records.time import Micros
 
 MAX_COMMAND = 2_000
 LOCKS = ("uv.lock", "requirements.lock", "requirements.txt", "poetry.lock", "pdm.lock")
@@ -122,6 +123,14 @@ def commit_of(directory: Path) -> tuple[str, bool | None]:
     except (OSError, subprocess.SubprocessError):  # no Git, no repository, or no commit yet
         return "", None
     return head, bool(changed)
+
+
+def committed_us(directory: Path, commit: str) -> Micros:
+    """When a commit of the repository of a directory was made; 0 where Git does not know it."""
+    try:
+        return int(_git(directory, "show", "--no-patch", "--format=%ct", commit)) * 1_000_000 if commit else 0
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return 0
 
 
 def _git(directory: Path, *arguments: str) -> str:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from rota.manage.governance import cards, reports
+from rota.manage.governance import cards, delivery_times, reports
 from rota.manage.models import model_versions
 from rota.records.record import plain
 from rota.rendering.card_markdown import markdown
@@ -55,3 +55,9 @@ async def write(request: Request, model: str, number: Number) -> object:
 def report(request: Request) -> list[object]:
     """Every deployed model: how it does now, what happened to it lately."""
     return listed(reports.models(platform_of(request).repositories))
+
+
+@router.get("/v1/report/delivery", dependencies=needs("model.read"))
+def delivery_report(request: Request, days: float = delivery_times.DAYS, endpoint: str = "") -> dict[str, object]:
+    """How long changes took from commit to production, repairs from alert to production, and rollbacks to take effect, in the last days."""
+    return delivery_times.as_plain(delivery_times.report(platform_of(request).repositories, days=days, endpoint=endpoint))
