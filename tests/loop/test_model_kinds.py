@@ -47,6 +47,7 @@ pipeline = rota.TrainingPipeline(
     problem="{problem}",
     dataset=rota.DatasetDefinition(features, labels=rows, label={label}, timestamp="asked_at", window="20d", split=rota.TimeSplit(test="4d")),
     gates=[{gates}],
+    {more}
 )
 policy = rota.ReleasePolicy("kind", "automatic")
 endpoint = rota.Endpoint("kind", model="kind", rollout=rota.Canary(shadow="2d", steps=[50], hold="1d", analysis=[rota.error_rate(margin=0.2)]))
@@ -69,6 +70,8 @@ class Kind:
     labels_of: Callable[[Any], dict[str, Any]] = lambda label: {"label": label}
     texts: tuple[int, ...] = ()
     """The columns of the table that are texts."""
+    rows_a_group: int = 0
+    """Rows of one search, which are ranked together; 0: rows stand alone."""
 
 
 def wine() -> tuple[np.ndarray, list[Any]]:
@@ -79,6 +82,12 @@ def wine() -> tuple[np.ndarray, list[Any]]:
 def cancer() -> tuple[np.ndarray, list[Any]]:
     found = datasets.load_breast_cancer()
     return found.data[:, :6], [float(each) for each in found.target]
+
+
+def grades() -> tuple[np.ndarray, list[Any]]:
+    """How well each wine fits a search: best the first class, least the last."""
+    x, names = wine()
+    return x[:, [1, 4]], [{"class_0": 2.0, "class_1": 1.0, "class_2": 0.0}[name] for name in names]
 
 
 def diabetes() -> tuple[np.ndarray, list[Any]]:
@@ -219,6 +228,26 @@ KINDS = {
         flipped=lambda label: {name: 1.0 - each for name, each in label.items()},
         labels_of=dict,
     ),
+    "LightGBM that ranks": Kind(
+        "ranking",
+        grades,
+        "import lightgbm",
+        "model = lightgbm.LGBMRanker(n_estimators=20, min_child_samples=5, verbose=-1, n_jobs=1)\n"
+        "return model.fit(data.train.x, data.train.y, group=data.train.group_sizes)",
+        'rota.at_least("ndcg", 0.8)',
+        flipped=lambda label: 2.0 - label,
+        rows_a_group=8,
+    ),
+    "XGBoost that ranks": Kind(
+        "ranking",
+        grades,
+        "import xgboost",
+        "model = xgboost.XGBRanker(n_estimators=20, max_depth=3, n_jobs=1)\n"
+        "return model.fit(data.train.x, data.train.y, group=data.train.group_sizes)",
+        'rota.at_least("ndcg", 0.8)',
+        flipped=lambda label: 2.0 - label,
+        rows_a_group=8,
+    ),
 }
 
 
@@ -236,10 +265,11 @@ class Traffic:
         self.x, self.y = self.kind.table()
         self.names = [f"x{place}" for place in range(self.x.shape[1])]
 
-    def rows(self, number: int) -> Iterator[tuple[dict[str, float], Any]]:
-        for place in self.random.integers(0, len(self.y), number):
+    def rows(self, number: int, when: str) -> Iterator[tuple[dict[str, Any], Any]]:
+        for asked, place in enumerate(self.random.integers(0, len(self.y), number)):
             label = self.y[place]
-            yield dict(zip(self.names, self.x[place].tolist(), strict=True)), self.kind.flipped(label) if self.flipped else label
+            group = {"search": f"{when}.{asked // self.kind.rows_a_group}"} if self.kind.rows_a_group else {}
+            yield dict(zip(self.names, self.x[place].tolist(), strict=True)) | group, self.kind.flipped(label) if self.flipped else label
 
     def history(self, days: int) -> None:
         begin = self.world.clock.now_us()
@@ -247,7 +277,7 @@ class Traffic:
             asked = begin + day * DAY_US
             made = [
                 {"id": f"h{day}.{i}", "asked_at": asked + i, "known_at": asked + HOUR_US, **row, **self.kind.labels_of(label)}
-                for i, (row, label) in enumerate(self.rows(ROWS_A_DAY))
+                for i, (row, label) in enumerate(self.rows(ROWS_A_DAY, f"h{day}"))
             ]
             self.world.clock.advance(begin + (day + 1) * DAY_US)
             self.world.platform.features.push("rows", made)
@@ -256,7 +286,7 @@ class Traffic:
         """A day: questions, truths the same evening, the monitor after midnight."""
         start = self.world.clock.now_us() // DAY_US * DAY_US
         self.world.clock.advance(start + 12 * HOUR_US)
-        asked = list(self.rows(ROWS_A_DAY))
+        asked = list(self.rows(ROWS_A_DAY, f"d{self.day}"))
         names = [f"d{self.day}.{i}" for i in range(ROWS_A_DAY)]
         found = self.world.core.predict("kind", [row for row, _ in asked], names).predictions
         now = self.world.clock.now_us()
@@ -285,9 +315,10 @@ def project(kind: Kind, columns: int) -> str:
     fields = ", ".join(f'"x{place}": "{"string" if place in kind.texts else "float"}"' for place in range(columns))
     features = ", ".join(f'"x{place}": rota.sql("x{place}")' for place in range(columns))
     body = kind.train if "\n" in kind.train else f"model = {kind.train}\nreturn model.fit(data.train.x, data.train.y)"
+    labels, more = (kind.label_fields + ', "search": "string"', 'group="search",') if kind.rows_a_group else (kind.label_fields, "")
     return PROJECT.format(
-        imports=kind.imports, fields=fields, features=features, labels=kind.label_fields, label=kind.label, problem=kind.problem,
-        gates=kind.gates, train="\n".join(f"    {line}" for line in body.splitlines()),
+        imports=kind.imports, fields=fields, features=features, labels=labels, label=kind.label, problem=kind.problem, gates=kind.gates, more=more,
+        train="\n".join(f"    {line}" for line in body.splitlines()),
     )  # fmt: skip
 
 

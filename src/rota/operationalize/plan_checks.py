@@ -115,6 +115,7 @@ def _pipeline(pipeline: TrainingPipeline) -> Iterator[str]:
         yield f"problem = {pipeline.problem!r} is unknown; known are {known}"
     else:
         yield from _label(pipeline)
+        yield from _group(pipeline)
         yield from _own_metrics(pipeline)
         for number, gate in enumerate(pipeline.gates):
             yield from (f"gates[{number}] {fault}" for fault in _gate(gate, pipeline))
@@ -210,6 +211,16 @@ def _label(pipeline: TrainingPipeline) -> Iterator[str]:
         yield f"label: {text!r} is a text, and a {pipeline.problem} has {kind.label.allowed} for labels; texts are labels of {', '.join(texts)}"
     if definition.targets and not (kind.label.fits(dict.fromkeys(definition.targets, 1.0)) and kind.takes(tuple(definition.targets))):
         yield f"label: it has the targets {list(definition.targets)}, and a {pipeline.problem} is {kind.summary}"
+
+
+def _group(pipeline: TrainingPipeline) -> Iterator[str]:
+    """Where rows are judged by groups, a group is declared: without it no metric is defined, at training and in the monitor."""
+    if registry.PROBLEMS[pipeline.problem].needs_groups and not pipeline.group:
+        fields = sorted(pipeline.dataset.labels.fields)
+        yield (
+            f"group: a {pipeline.problem} is judged by groups of rows; name the field of the label source by whose value rows belong together, such "
+            f'as group="search_id" (its fields are {fields})'
+        )
 
 
 def _dataset(name: str, definition: DatasetDefinition) -> Iterator[str]:

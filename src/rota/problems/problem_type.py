@@ -139,6 +139,8 @@ class ProblemType:
     """The names of the truth's numbers, where it has several: those of the answer, unless an answer has several for each."""
     needs_outputs: Literal["never", "always", "maybe"] = "never"
     """Whether its answers are several numbers: a classifier of many classes always, a regression of one or several targets maybe."""
+    needs_groups: bool = False
+    """Whether rows are judged together with others, those of their group: a requested row names it, and the log keeps it."""
 
     def takes(self, outputs: Outputs) -> bool:
         """Whether answers of these outputs (none: one number) are such as the problem has."""

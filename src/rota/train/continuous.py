@@ -178,6 +178,7 @@ class TrainWorkflow:
             dependencies=made["libraries"],
             classes=tuple(made["classes"]) if deployed.definition.problem == "classification" else (),
             outputs=_outputs(deployed.definition, made["outputs"]),
+            **_group(deployed.definition),
         )
         digest = packing.pack(blobs, self.formats, ingredients, model)
         work.made(f"bundle:{digest}")
@@ -252,6 +253,7 @@ class TrainWorkflow:
             classes=tuple(trained.get("classes", ())),
             outputs=_outputs(deployed.definition, trained.get("outputs", ())),
             problem=deployed.definition.problem,
+            group=str(_group(deployed.definition).get("group", "")),
             parity=msgspec.convert(trained["parity"], RegistrationParity) if "parity" in trained else None,
         )
         model_versions.register(work.batch, self.repositories.metadata, version)
@@ -294,6 +296,13 @@ def _outputs(definition: TrainingPipeline, outputs: Sequence[str]) -> tuple[str,
             "train it on every column of data.train.y"
         )
     return targets or tuple(outputs)
+
+
+def _group(definition: TrainingPipeline) -> dict[str, Any]:
+    """The field of a request that names a row's group, with its type, where the problem judges rows by groups."""
+    if not registry.problem_type(definition.problem).needs_groups:
+        return {}
+    return {"group": definition.group, "group_type": definition.dataset.labels.fields[definition.group]}
 
 
 def _first(checks: Sequence[CheckResult]) -> list[CheckResult]:
