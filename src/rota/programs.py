@@ -154,6 +154,7 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
     input_example: Any = (),
     signature: str = "",
     problem: Problem | None = None,
+    group: str = "",
     description: str = "",
     tags: Mapping[str, str] | None = None,
     home: str | Path | None = None,
@@ -162,16 +163,16 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
 
     A fitted model of any framework that is installed is given with `input_example`, rows (dicts, or a table) of the columns that it reads, in
     their order; the version answers requests of these columns. Either way the version says at once, by `unservable`, why it could not be served.
-    Only with a fitted model: `signature` (MLflow's JSON) and
-    `problem` ("classification" or "regression").
+    Only with a fitted model: `signature` (MLflow's JSON), `problem` (the name of a problem type, such as "multiclass"), and of one that ranks
+    `group`, the field of a request that names the rows which are ranked together.
 
     >>> rota.register_model("churn", run=run.id, artifact="model")       # doctest: +SKIP
     >>> rota.register_model("churn", model=fitted, input_example=[{"age": 31.0, "plan": "basic"}])       # doctest: +SKIP
     """
     if bool(run) == (model is not None):
         raise InvalidInput("register_model takes a run or a fitted model; give one of them")
-    if run and (signature or problem):
-        raise InvalidInput("signature and problem belong to a fitted model; what a run logged carries its own, leave them out")
+    if run and (signature or problem or group):
+        raise InvalidInput("signature, problem and group belong to a fitted model; what a run logged carries its own, leave them out")
     with opened(_settings(home)) as platform:
         actor = getpass.getuser()
         if run:
@@ -183,6 +184,7 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
             input_example=input_example,
             signature=signature,
             problem=problem,
+            group=group,
             description=description,
             tags=tags,
             actor=actor,

@@ -8,12 +8,11 @@ import polars as pl
 import pytest
 
 from rota.manage.adoption import baselines, prediction_import
-from rota.manage.adoption import registration as foreign_registration
-from rota.manage.adoption.registration import Offer
 from rota.manage.datasets import schemas
 from rota.manage.experiments import artifacts
 from rota.manage.governance import decisions
 from rota.manage.models import endpoints, model_versions
+from rota.manage.models.version_sources import UNCONVERTED
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
 from rota.records.release import Canary, Endpoint
@@ -48,7 +47,7 @@ class Foreign:
         for path in sorted(RECORDED.iterdir()):
             artifacts.store(r, root, path.name, [path.read_bytes()])
         number = model_versions.next_number(r.metadata, "tickets")
-        version = ModelVersion("tickets", number, "", "", "", "", "", r.clock.now_us(), artifacts=root, unservable="not yet", registered_by="ben")
+        version = ModelVersion("tickets", number, "", "", "", "", "", r.clock.now_us(), artifacts=root, unservable=UNCONVERTED, registered_by="ben")
         batch = Batch()
         model_versions.register(batch, r.metadata, version, actor="ben")
         r.metadata.commit(batch)
@@ -122,9 +121,14 @@ def test_a_version_that_was_approved_before_it_was_adopted_is_rolled_out_once_it
     assert [(run.subject, run.status) for run in runs] == [("tickets", "succeeded")]
 
 
-def test_a_hopeless_version_that_was_approved_is_skipped_with_its_reason(foreign: Foreign) -> None:
-    offer = Offer({"notes.md": b"no model"}, "file:notes")
-    foreign_registration.register(foreign.platform.models.adopter, "tickets", offer, actor="ben")
+def test_a_version_that_was_approved_before_it_turned_out_to_be_hopeless_is_skipped_with_its_reason(foreign: Foreign) -> None:
+    r = foreign.platform.repositories
+    root = artifacts.new_version_root("tickets")
+    artifacts.store(r, root, "notes.md", [b"no model"])
+    batch = Batch()
+    unread = ModelVersion("tickets", 1, "", "", "", "", "", r.clock.now_us(), artifacts=root, unservable=UNCONVERTED, registered_by="ben")
+    model_versions.register(batch, r.metadata, unread, actor="ben")
+    r.metadata.commit(batch)
     foreign.declare()
     foreign.approve(1)
     foreign.world.settle()

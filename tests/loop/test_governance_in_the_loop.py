@@ -2,6 +2,7 @@
 
 import pytest
 
+from rota.errors import Refused
 from rota.loop.context import LoopContext
 from rota.loop.event_loop import Loop
 from rota.manage.governance import decisions, risk
@@ -124,12 +125,14 @@ def test_an_approval_starts_the_rollout_when_policy_and_reviewer_want_it(loop, r
     assert [run.arguments["delivery"]["steps"] for run in rollouts(r)] == [[10]] * started
 
 
-def test_a_version_that_cannot_be_served_is_approved_and_not_rolled_out(loop, r):
+def test_a_version_that_cannot_be_served_is_approved_without_a_rollout_or_not_at_all(loop, r):
     registered(r, bundle="", unservable="it has no files")
-    decisions.decide(r, "delay", 1, ReviewDecision("approve", "rosa", "good"))
+    with pytest.raises(Refused, match=r"delay@1 cannot be served: it has no files; mend that and .* or approve it without a rollout"):
+        decisions.decide(r, "delay", 1, ReviewDecision("approve", "rosa", "good"))
+    assert status(r) == "registered"
+    decisions.decide(r, "delay", 1, ReviewDecision("approve", "rosa", "served by another team", rollout=False))
     react(loop)
-    assert rollouts(r) == []
-    assert [entry.body["reason"] for entry in r.metadata.audit() if entry.action == "rollout.skip"] == ["it has no files"]
+    assert (status(r), rollouts(r)) == ("approved", [])
 
 
 def test_an_approval_given_again_starts_no_second_rollout(loop, r):

@@ -4,7 +4,7 @@ The data are tables that scikit-learn ships; each has one row a prediction, draw
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
+from rota.manage.governance import decisions
+from rota.manage.governance.decisions import ReviewDecision
 from rota.records.model import ModelBundle
 from rota.records.record import decode
 from rota.records.run import RunQuery
@@ -47,6 +49,7 @@ pipeline = rota.TrainingPipeline(
     problem="{problem}",
     dataset=rota.DatasetDefinition(features, labels=rows, label={label}, timestamp="asked_at", window="20d", split=rota.TimeSplit(test="4d")),
     gates=[{gates}],
+    {more}
 )
 policy = rota.ReleasePolicy("kind", "automatic")
 endpoint = rota.Endpoint("kind", model="kind", rollout=rota.Canary(shadow="2d", steps=[50], hold="1d", analysis=[rota.error_rate(margin=0.2)]))
@@ -69,6 +72,10 @@ class Kind:
     labels_of: Callable[[Any], dict[str, Any]] = lambda label: {"label": label}
     texts: tuple[int, ...] = ()
     """The columns of the table that are texts."""
+    is_labelled: bool = True
+    """Whether truths ever come. Where none do, a flipped rule is one that made the rows what they are: they lie elsewhere then."""
+    rows_a_group: int = 0
+    """Rows of one search, which are ranked together; 0: rows stand alone."""
 
 
 def wine() -> tuple[np.ndarray, list[Any]]:
@@ -79,6 +86,18 @@ def wine() -> tuple[np.ndarray, list[Any]]:
 def cancer() -> tuple[np.ndarray, list[Any]]:
     found = datasets.load_breast_cancer()
     return found.data[:, :6], [float(each) for each in found.target]
+
+
+def tumours() -> tuple[np.ndarray, list[Any]]:
+    """Malignant ones are what is unusual."""
+    x, benign = cancer()
+    return x, [1.0 - each for each in benign]
+
+
+def grades() -> tuple[np.ndarray, list[Any]]:
+    """How well each wine fits a search: best the first class, least the last."""
+    x, names = wine()
+    return x[:, [1, 4]], [{"class_0": 2.0, "class_1": 1.0, "class_2": 0.0}[name] for name in names]
 
 
 def diabetes() -> tuple[np.ndarray, list[Any]]:
@@ -219,6 +238,43 @@ KINDS = {
         flipped=lambda label: {name: 1.0 - each for name, each in label.items()},
         labels_of=dict,
     ),
+    "LightGBM that ranks": Kind(
+        "ranking",
+        grades,
+        "import lightgbm",
+        "model = lightgbm.LGBMRanker(n_estimators=20, min_child_samples=5, verbose=-1, n_jobs=1)\n"
+        "return model.fit(data.train.x, data.train.y, group=data.train.group_sizes)",
+        'rota.at_least("ndcg", 0.8)',
+        flipped=lambda label: 2.0 - label,
+        rows_a_group=8,
+    ),
+    "isolation forest": Kind(
+        "anomaly",
+        tumours,
+        "from sklearn.ensemble import IsolationForest",
+        "model = IsolationForest(n_estimators=50, random_state=0)\nreturn model.fit(data.train.x[data.train.y != 1])",
+        'rota.at_least("roc_auc", 0.8)',
+        flipped=lambda label: 1.0 - label,
+    ),
+    "clusters": Kind(
+        "clustering",
+        lambda: (datasets.load_wine().data[:, [0, 6, 9, 12]], wine()[1]),
+        "from sklearn import cluster, pipeline as steps, preprocessing",
+        "steps.make_pipeline(preprocessing.StandardScaler(), cluster.KMeans(3, n_init=5, random_state=0))",
+        'rota.at_least("adjusted_rand", 0.5)',
+        label_fields='"label": "string"',
+        flipped=lambda label: "class_0" if np.random.default_rng().random() < 0.5 else "class_1",
+    ),
+    "XGBoost that ranks": Kind(
+        "ranking",
+        grades,
+        "import xgboost",
+        "model = xgboost.XGBRanker(n_estimators=20, max_depth=3, n_jobs=1)\n"
+        "return model.fit(data.train.x, data.train.y, group=data.train.group_sizes)",
+        'rota.at_least("ndcg", 0.8)',
+        flipped=lambda label: 2.0 - label,
+        rows_a_group=8,
+    ),
 }
 
 
@@ -236,10 +292,12 @@ class Traffic:
         self.x, self.y = self.kind.table()
         self.names = [f"x{place}" for place in range(self.x.shape[1])]
 
-    def rows(self, number: int) -> Iterator[tuple[dict[str, float], Any]]:
-        for place in self.random.integers(0, len(self.y), number):
+    def rows(self, number: int, when: str) -> Iterator[tuple[dict[str, Any], Any]]:
+        for asked, place in enumerate(self.random.integers(0, len(self.y), number)):
             label = self.y[place]
-            yield dict(zip(self.names, self.x[place].tolist(), strict=True)), self.kind.flipped(label) if self.flipped else label
+            group = {"search": f"{when}.{asked // self.kind.rows_a_group}"} if self.kind.rows_a_group else {}
+            x = self.x[place] * 1.5 if self.flipped and not self.kind.is_labelled else self.x[place]
+            yield dict(zip(self.names, x.tolist(), strict=True)) | group, self.kind.flipped(label) if self.flipped else label
 
     def history(self, days: int) -> None:
         begin = self.world.clock.now_us()
@@ -247,7 +305,7 @@ class Traffic:
             asked = begin + day * DAY_US
             made = [
                 {"id": f"h{day}.{i}", "asked_at": asked + i, "known_at": asked + HOUR_US, **row, **self.kind.labels_of(label)}
-                for i, (row, label) in enumerate(self.rows(ROWS_A_DAY))
+                for i, (row, label) in enumerate(self.rows(ROWS_A_DAY, f"h{day}"))
             ]
             self.world.clock.advance(begin + (day + 1) * DAY_US)
             self.world.platform.features.push("rows", made)
@@ -256,7 +314,7 @@ class Traffic:
         """A day: questions, truths the same evening, the monitor after midnight."""
         start = self.world.clock.now_us() // DAY_US * DAY_US
         self.world.clock.advance(start + 12 * HOUR_US)
-        asked = list(self.rows(ROWS_A_DAY))
+        asked = list(self.rows(ROWS_A_DAY, f"d{self.day}"))
         names = [f"d{self.day}.{i}" for i in range(ROWS_A_DAY)]
         found = self.world.core.predict("kind", [row for row, _ in asked], names).predictions
         now = self.world.clock.now_us()
@@ -266,7 +324,8 @@ class Traffic:
         ]
         self.world.clock.advance(now + HOUR_US)
         self.world.platform.features.push("rows", made)
-        self.world.platform.signals.label("kind", [{"prediction_id": n, "value": label} for n, (_, label) in zip(names, asked, strict=True)])
+        if self.kind.is_labelled:
+            self.world.platform.signals.label("kind", [{"prediction_id": n, "value": label} for n, (_, label) in zip(names, asked, strict=True)])
         self.day += 1
         self.world.clock.advance(start + DAY_US + 90 * 60_000_000)
         self.world.settle()
@@ -284,10 +343,11 @@ class Traffic:
 def project(kind: Kind, columns: int) -> str:
     fields = ", ".join(f'"x{place}": "{"string" if place in kind.texts else "float"}"' for place in range(columns))
     features = ", ".join(f'"x{place}": rota.sql("x{place}")' for place in range(columns))
-    body = kind.train if "\n" in kind.train else f"model = {kind.train}\nreturn model.fit(data.train.x, data.train.y)"
+    body = kind.train if "return " in kind.train else f"model = {kind.train}\nreturn model.fit(data.train.x, data.train.y)"
+    labels, more = (kind.label_fields + ', "search": "string"', 'group="search",') if kind.rows_a_group else (kind.label_fields, "")
     return PROJECT.format(
-        imports=kind.imports, fields=fields, features=features, labels=kind.label_fields, label=kind.label, problem=kind.problem,
-        gates=kind.gates, train="\n".join(f"    {line}" for line in body.splitlines()),
+        imports=kind.imports, fields=fields, features=features, labels=labels, label=kind.label, problem=kind.problem, gates=kind.gates, more=more,
+        train="\n".join(f"    {line}" for line in body.splitlines()),
     )  # fmt: skip
 
 
@@ -298,11 +358,7 @@ QUICK = ("logistic regression", "random forest of three classes", "ridge", "word
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in KINDS])
 def test_a_kind_of_model_goes_the_whole_way(world: Any, tmp_path: Path, name: str) -> None:
     kind = KINDS[name]
-    traffic = Traffic(world, kind)
-    (tmp_path / "kinds").mkdir()
-    (tmp_path / "kinds" / "project.py").write_text(project(kind, traffic.x.shape[1]))
-    world.platform.projects.apply(tmp_path / "kinds" / "project.py")
-    traffic.history(20)
+    traffic = declared(world, tmp_path / "kinds", kind)
     run = traffic.train()
     assert run.status == "succeeded", run.error
     assert world.core.served["kind"].stable.route.number == 1
@@ -325,3 +381,69 @@ def test_a_kind_of_model_goes_the_whole_way(world: Any, tmp_path: Path, name: st
     assert [each.status for each in world.platform.repositories.runs.find(RunQuery("train", "kind"))] == ["succeeded", "succeeded"]
     bundle = decode(world.platform.repositories.blobs.get(world.versions()[-1].bundle), ModelBundle)
     assert bundle.problem == kind.problem
+
+
+UNLABELLED = {
+    "anomaly": Kind(
+        "anomaly",
+        tumours,
+        "from sklearn.ensemble import IsolationForest",
+        "return IsolationForest(n_estimators=50, random_state=0).fit(data.train.x)",
+        'rota.at_least("agreement", 0.6)',
+        label="None",
+        label_fields='"note": "string"',
+        flipped=lambda label: label,
+        labels_of=lambda _: {"note": ""},
+        is_labelled=False,
+    ),
+    "clustering": Kind(
+        "clustering",
+        wine,
+        "from sklearn.cluster import KMeans",
+        "return KMeans(3, n_init=5, random_state=0).fit(data.train.x)",
+        'rota.at_least("agreement", 0.6)',
+        label="None",
+        label_fields='"note": "string"',
+        labels_of=lambda _: {"note": ""},
+        is_labelled=False,
+    ),
+}
+
+
+def declared(world: Any, folder: Path, kind: Kind) -> Traffic:
+    traffic = Traffic(world, kind)
+    folder.mkdir()
+    (folder / "project.py").write_text(project(kind, traffic.x.shape[1]))
+    world.platform.projects.apply(folder / "project.py")
+    traffic.history(20)
+    return traffic
+
+
+@pytest.mark.parametrize("problem", [pytest.param("anomaly", marks=pytest.mark.slow), "clustering"])
+def test_a_model_that_nobody_labels_is_gated_by_agreement_and_watched_by_drift(world: Any, tmp_path: Path, problem: str) -> None:
+    kind = UNLABELLED[problem]
+    traffic = declared(world, tmp_path / "kinds", kind)
+    run = traffic.train()
+    assert run.status == "succeeded", run.error
+    assert world.versions()[0].status == "registered"  # no gate could judge it, so it is no policy's to approve
+    decisions.decide(world.platform.repositories, "kind", 1, ReviewDecision("approve", "ana", "looked at its answers"))
+    world.settle()
+    for _ in range(DAYS):
+        answers = traffic.live()
+        assert not [each.error for each in answers if each.error]
+    assert not [alert for alert in world.alerts() if alert.endpoint == "kind"]
+    run = traffic.train()
+    assert run.status == "succeeded", run.error
+    assert world.versions()[1].metrics["agreement"] > 0.8
+    assert world.versions()[1].status == "approved"
+    traffic.flipped = True
+    while not (found := [a for a in world.alerts() if a.endpoint == "kind"]) and traffic.day < DAYS + 20:
+        traffic.live()
+    assert {alert.kind for alert in found} <= {"drift", "distribution_skew"}
+
+
+def test_a_gate_that_asks_for_labels_judges_nothing_where_there_are_none(world: Any, tmp_path: Path) -> None:
+    traffic = declared(world, tmp_path / "kinds", replace(UNLABELLED["clustering"], gates='rota.at_least("adjusted_rand", 0.2)'))
+    run = traffic.train()
+    assert (run.status, world.versions()) == ("blocked", [])
+    assert "adjusted_rand is not defined on these test rows" in run.error

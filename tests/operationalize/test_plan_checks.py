@@ -101,6 +101,8 @@ NEVER = [
     ('pipeline(train="project:trainer")', r"is a Trainer, no function"),
     ('pipeline(train="__main__:train")', r"is defined in a script"),
     ('pipeline(problem="regression", gates=[], dataset=dataset(label=rota.sql("origin")))', r"label: 'origin' is a text, and a regression has"),
+    ('pipeline(problem="regression", dataset=dataset(label=None))', r"it takes rows without a label, .* without them learn models of anomaly, clust"),
+    ('pipeline(problem="ranking", gates=[])', r"group: a ranking is judged by groups of rows; name the field of the label source"),
     ('pipeline(problem="clasification")', r"problem = 'clasification' is unknown; known are classification \(one of two classes"),
     ('pipeline(dataset=dataset(label={"a": rota.sql("delay"), "b": rota.sql("delay")}))', r"label: it has the targets \['a', 'b'\]"),
     ('pipeline(dataset=dataset(label=rota.sql("dealy > 15")))', r"dealy"),

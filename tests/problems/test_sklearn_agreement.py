@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics as oracle
 
 from rota.problems import registry
@@ -268,3 +269,15 @@ def test_embedding(seed):
             "euclidean_distance": np.average(oracle.pairwise.paired_euclidean_distances(truth, answers), weights=weights),
         },
     )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_models_without_labels_agree_by_ranks_as_scipy_has_them_and_by_pairs(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    one = random.integers(0, 9, 60).astype(float)
+    other = one * random.choice([-1.0, 1.0]) + random.normal(0, 3, 60).round()
+    assert registry.PROBLEMS["anomaly"].agreement is not None
+    assert registry.PROBLEMS["anomaly"].agreement(one, other) == pytest.approx(float(stats.spearmanr(one, other).statistic), abs=1e-12)
+    assert np.isnan(registry.PROBLEMS["anomaly"].agreement(one, np.ones(60)))
+    assert registry.PROBLEMS["clustering"].agreement is not None
+    assert registry.PROBLEMS["clustering"].agreement(one.astype(str), (-one).astype(str)) == 1.0

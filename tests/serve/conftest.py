@@ -109,10 +109,11 @@ class World:
         self.sources.append(RequestVectors())
         return self.sources[-1]
 
-    def bundle(self, offset: float, *, service: FeatureService = SERVICE, golden: float | None = None) -> str:
+    def bundle(self, offset: float, *, service: FeatureService = SERVICE, golden: float | None = None, group: str = "") -> str:
         blob = self.blobs.put(LinearFormat().dumps({"offset": offset}))
         answer = offset + 1.0 if golden is None else golden
-        bundle = ModelBundle("flights", "linear", blob, "regression", service, TRANSFORMATION, ((1.0, None),), (answer,))
+        problem = "ranking" if group else "regression"
+        bundle = ModelBundle("flights", "linear", blob, problem, service, TRANSFORMATION, ((1.0, None),), (answer,), group=group)
         return self.blobs.put(encode(bundle))
 
     def route(self, number: int, role: str = "stable", weight: int = 100, **options: Any) -> Route:

@@ -87,6 +87,29 @@ def test_requests_that_were_answered_together_get_their_own_warnings(world):
     assert [len(response.warnings) for response in world.core.answer(asked)] == [0, 1]
 
 
+def test_rows_name_their_group_which_is_logged_and_answered_by_one_version(world):
+    world.serve(world.route(1, weight=50, group="search"), world.route(2, "canary", 50, group="search"))
+    rows = [ROW | {"search": f"s{n // 4}", "x": float(n)} for n in range(200)]
+    answers = world.core.predict("delay", rows).predictions
+    versions = [{answer.version for answer in answers[start : start + 4]} for start in range(0, 200, 4)]
+    assert {len(each) for each in versions} == {1}  # a ranking by two versions would be judged of neither
+    assert set.union(*versions) == {1, 2}
+    logged = world.log()
+    assert [row["group"] for row in sorted(logged, key=lambda row: row["request__x"])] == [row["search"] for row in rows]
+    assert prediction_log.find(world.tables, answers[5].prediction_id).group == "s1"
+    assert world.core.served["delay"].fields["search"] == "string"
+    for row, told in ((ROW, "row 0 lacks the field 'search'"), (ROW | {"search": None}, "row 0: field 'search' names no group")):
+        with pytest.raises(InvalidInput, match=told):
+            world.core.predict("delay", [row])
+
+
+def test_rows_that_stand_alone_have_no_column_of_groups(world):
+    world.serve()
+    world.core.predict("delay", [ROW | {"search": "s1"}])
+    assert world.log()[0]["group"] is None
+    assert "group" not in world.tables.scan("predictions/delay").collect_schema()
+
+
 def test_given_ids_are_kept_and_made_ones_sort_by_time():
     earlier, later = (new_ids(100, now_us, lambda size: bytes(range(256)) * 4 if size > 999 else b"") for now_us in (10**15, 10**15 + 1_000))
     assert max(earlier) < min(later)

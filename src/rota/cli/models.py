@@ -97,7 +97,7 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
 
 
 @models.command()
-def register(
+def register(  # noqa: PLR0913, PLR0917 - what may be said of a version, each an option
     ctx: typer.Context,
     model: Model,
     run: Annotated[str, typer.Option(help="Id of the tracked run that made it.")] = "",
@@ -105,6 +105,7 @@ def register(
     file: Annotated[Path | None, typer.Option(help="Instead of a run: a model file, or a directory that MLflow wrote.", show_default=False)] = None,
     signature: Annotated[str, typer.Option(help="With --file: the columns that it reads, as JSON in MLflow's form.")] = "",
     example: Annotated[Path | None, typer.Option(help="With --file: a JSON file with example rows.", show_default=False)] = None,
+    group: Annotated[str, typer.Option(help="With --file, of a model that ranks: the request's field that names the rows of one search.")] = "",
     json: show.Json = False,
 ) -> None:
     """Register the next version of a model, which is made when it is new: what a tracked run kept, or a file.
@@ -116,7 +117,7 @@ def register(
     with opened(ctx, "model.register") as platform:
         actor = platform.identity.name
         if file is not None:
-            made = platform.models.register_file(model, file, signature=signature, example=example, actor=actor)
+            made = platform.models.register_file(model, file, signature=signature, example=example, group=group, actor=actor)
         else:
             made = platform.models.register_run(model, run=run, artifact=artifact, actor=actor)
     adoption.told(made, json=json)

@@ -97,7 +97,8 @@ def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Pr
     recent, reference = series[-concept_drift.RECENT_DAYS :], series[: -concept_drift.RECENT_DAYS][-monitor.reference_days :]
     verdict = concept_drift.performance_alarm(reference, recent, days_between_false_alarms=monitor.expected_days_between_false_alarms)
     apart = sum(s.set_apart for s in served)
-    note = f"; {apart} labelled rows set apart, whose label or answer a {problem} does not allow" if apart else ""
+    ungrouped = ", or that name no group" if kind.needs_groups else ""
+    note = f"; {apart} labelled rows set apart, whose label or answer a {problem} does not allow{ungrouped}" if apart else ""
     rows = int(sum(s.performance[measure.ALL]["labelled"] for s in days[-concept_drift.RECENT_DAYS :]))
     if verdict.state == "learning":
         missing = _unlabelled(served, len(days)) + _undefined(kind, len(measured) - len(judged))

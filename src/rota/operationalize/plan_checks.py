@@ -20,7 +20,7 @@ from rota.manage.features.expressions import compiler
 from rota.manage.models import cron, strategies
 from rota.problems import registry
 from rota.records.data import Expression, FeatureService, FeatureView, Source
-from rota.records.dataset import Dataset, DatasetDefinition, TimeSplit
+from rota.records.dataset import NO_LABEL, Dataset, DatasetDefinition, TimeSplit
 from rota.records.record import Record, check_name, plain
 from rota.records.release import Endpoint
 from rota.records.run import Gate, Problem, TrainingPipeline, Trigger
@@ -115,6 +115,8 @@ def _pipeline(pipeline: TrainingPipeline) -> Iterator[str]:
         yield f"problem = {pipeline.problem!r} is unknown; known are {known}"
     else:
         yield from _label(pipeline)
+        yield from _group(pipeline)
+        yield from _unlabelled(pipeline)
         yield from _own_metrics(pipeline)
         for number, gate in enumerate(pipeline.gates):
             yield from (f"gates[{number}] {fault}" for fault in _gate(gate, pipeline))
@@ -212,9 +214,27 @@ def _label(pipeline: TrainingPipeline) -> Iterator[str]:
         yield f"label: it has the targets {list(definition.targets)}, and a {pipeline.problem} is {kind.summary}"
 
 
+def _unlabelled(pipeline: TrainingPipeline) -> Iterator[str]:
+    """Rows without a label train a model that learns without them, and no other."""
+    if pipeline.dataset.unlabelled and registry.PROBLEMS[pipeline.problem].agreement is None:
+        others = [name for name, kind in registry.PROBLEMS.items() if kind.agreement is not None]
+        yield f"dataset: it takes rows without a label, and a {pipeline.problem} learns from labels; without them learn models of {', '.join(others)}"
+
+
+def _group(pipeline: TrainingPipeline) -> Iterator[str]:
+    """Where rows are judged by groups, a group is declared: without it no metric is defined, at training and in the monitor."""
+    if registry.PROBLEMS[pipeline.problem].needs_groups and not pipeline.group:
+        fields = sorted(pipeline.dataset.labels.fields)
+        yield (
+            f"group: a {pipeline.problem} is judged by groups of rows; name the field of the label source by whose value rows belong together, such "
+            f'as group="search_id" (its fields are {fields})'
+        )
+
+
 def _dataset(name: str, definition: DatasetDefinition) -> Iterator[str]:
     yield from _said(lambda d: datasets.check(name, d), definition, "")
-    for what, text in (("label", definition.label.expression), ("filter", definition.filter)):
+    never = definition.unlabelled and definition.label == NO_LABEL
+    for what, text in (("label", "" if never else definition.label.expression), ("filter", definition.filter)):
         if text and not _reads_a_column(text, definition):
             yield f"dataset: its {what} {getattr(text, 'text', text)!r} reads no column, so it is the same for every row"
     window_us = micros(definition.window)

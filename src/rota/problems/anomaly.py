@@ -7,10 +7,11 @@ import numpy as np
 
 from rota.errors import InvalidInput
 from rota.problems import forms
-from rota.problems.problem_type import Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows, of_columns
+from rota.problems.problem_type import AGREEMENT, AGREES, Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows, of_columns
 from rota.problems.regression import drift_of_numbers
 from rota.records.run import at_least
 from rota.stats import metrics
+from rota.stats.ranking_metrics import rank_correlation
 from rota.stats.weighting import total
 
 
@@ -64,6 +65,7 @@ ANOMALY = ProblemType(
         "roc_auc": Metric(of_columns(metrics.roc_auc), True),
         "average_precision": Metric(of_columns(metrics.average_precision), True),
         "precision_at_share": Metric(of_columns(precision_at_share), True),
+        AGREEMENT: AGREES,
     },
     losses={"rank_loss": rank_loss},
     excess=rank_loss,
@@ -74,4 +76,5 @@ ANOMALY = ProblemType(
     domain=lambda rows: np.isin(rows.truth, (0.0, 1.0)),
     undefined="all labels are 0, or all are 1",
     gates=(at_least("roc_auc", 0.6),),
+    agreement=rank_correlation,
 )

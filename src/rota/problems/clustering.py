@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rota.errors import InvalidInput
 from rota.problems import forms
-from rota.problems.problem_type import AnswerForm, Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows
+from rota.problems.problem_type import AGREEMENT, AGREES, AnswerForm, Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows
 from rota.records.run import at_least
 from rota.stats import clustering_metrics as metrics
 
@@ -48,6 +48,7 @@ CLUSTERING = ProblemType(
         "adjusted_rand": Metric(lambda rows: metrics.adjusted_rand(rows.truth, rows.answers), True, lowest=-1.0),
         "normalized_mutual_information": Metric(lambda rows: metrics.normalized_mutual_information(rows.truth, rows.answers), True),
         "purity": Metric(lambda rows: metrics.purity(rows.truth, rows.answers), True),
+        AGREEMENT: AGREES,
     },
     losses={"impurity": impurity},
     excess=impurity,
@@ -56,4 +57,5 @@ CLUSTERING = ProblemType(
     main_metric="adjusted_rand",
     always="purity",
     gates=(at_least("adjusted_rand", 0.1),),
+    agreement=metrics.adjusted_rand,
 )

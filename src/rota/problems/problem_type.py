@@ -54,16 +54,25 @@ class ScoredRows:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric's function of scored rows (NaN: not defined on them), which direction is better, and between which ends its values lie."""
+    """A metric's function of scored rows (NaN: not defined on them), which direction is better, and between which ends its values lie.
+
+    `compares`: it measures the answers of two models to the same rows, by `ProblemType.agreement`, and none of one model's rows.
+    """
 
     function: Callable[[ScoredRows], float]
     higher_is_better: bool
     lowest: float = 0.0
     highest: float = 1.0
+    compares: bool = False
 
     @property
     def best(self) -> float:
         return self.highest if self.higher_is_better else self.lowest
+
+
+AGREEMENT = "agreement"
+"""The metric of the answers of a candidate and its champion to the same rows."""
+AGREES = Metric(lambda _rows: math.nan, True, lowest=-1.0, compares=True)
 
 
 def of_columns(function: Callable[[Any, Any, Floats | None], float]) -> Callable[[ScoredRows], float]:
@@ -139,6 +148,11 @@ class ProblemType:
     """The names of the truth's numbers, where it has several: those of the answer, unless an answer has several for each."""
     needs_outputs: Literal["never", "always", "maybe"] = "never"
     """Whether its answers are several numbers: a classifier of many classes always, a regression of one or several targets maybe."""
+    agreement: Callable[[NDArray[Any], NDArray[Any]], float] | None = None
+    """How far two models agree about the same rows, by their answers alone: what is left to compare them by where nothing is known of the rows.
+    1 is the same judgement of each row, 0 chance. Given where a model of the problem learns without labels; else rows without one train nothing."""
+    needs_groups: bool = False
+    """Whether rows are judged together with others, those of their group: a requested row names it, and the log keeps it."""
 
     def takes(self, outputs: Outputs) -> bool:
         """Whether answers of these outputs (none: one number) are such as the problem has."""

@@ -43,5 +43,6 @@ RANKING = ProblemType(
     domain=lambda rows: rows.truth >= 0,
     undefined="rows without groups",
     gates=(at_least("ndcg", 0.5),),
+    needs_groups=True,
     slices="a column that all rows of a group share, such as the market or the kind of the search",
 )

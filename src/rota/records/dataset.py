@@ -9,6 +9,9 @@ from rota.records.data import Feature, FeatureService, Source
 from rota.records.record import Record, check_name
 from rota.records.time import Micros, micros
 
+NO_LABEL = Feature("NULL")
+"""The label of rows of which nothing is ever known."""
+
 
 class TimeSplit(Record, frozen=True, tag="time"):
     """The newest `test` of the window is held out; everything before it trains."""
@@ -54,7 +57,8 @@ class DatasetDefinition(Record, frozen=True):
     (`{"height": rota.sql("height"), ...}`, kept in `targets`; `label` is then the first). `timestamp` is the column with the moment at
     which the prediction would have been made, and a row takes part once its source row is known (source timestamp <= the build's time)
     and its label is not null. `window` is how far back the dataset reaches. `filter` is a SQL condition over the label source's fields
-    that rows must meet: a row for which it is false or null takes no part. `checks` are SQL conditions over the same fields that
+    that rows must meet: a row for which it is false or null takes no part. With `unlabelled` rows whose label is not known take part as well,
+    for models that learn without one; `label=None` says that none is ever known. `checks` are SQL conditions over the same fields that
     healthy rows meet; rows that break one stay, and count against the version's consistency (null breaks nothing, as in SQL's CHECK).
     """
 
@@ -67,8 +71,12 @@ class DatasetDefinition(Record, frozen=True):
     filter: str = ""
     checks: Sequence[str] = ()
     targets: Mapping[str, Feature] = {}
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
+        if self.label is None:
+            msgspec.structs.force_setattr(self, "label", NO_LABEL)
+            msgspec.structs.force_setattr(self, "unlabelled", True)
         if isinstance(self.label, Mapping):
             _check_targets(self.label)
             msgspec.structs.force_setattr(self, "targets", dict(self.label))

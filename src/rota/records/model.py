@@ -87,7 +87,8 @@ class ModelBundle(Record, frozen=True):
     Golden rows are transformed matrix rows with the answers the model gave at registration; a process that cannot
     reproduce them to `tolerance` (absolute, and relative to answers beyond 1) refuses the bundle. `seal` signs model and blob
     where the bytes run code when they are loaded. `classes` names the two classes where the model has names for them; an answer
-    is the probability of the second. `outputs` names the numbers of an answer that has several: classes, targets, levels.
+    is the probability of the second. `outputs` names the numbers of an answer that has several: classes, targets, levels. `group` is the
+    field of a request by whose value rows belong together ("": none), where the problem judges rows by groups.
     """
 
     model: str
@@ -103,6 +104,14 @@ class ModelBundle(Record, frozen=True):
     tolerance: float = 1e-9
     classes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    group: str = ""
+    group_type: Type = "string"
+
+    @property
+    def request_fields(self) -> dict[str, Type]:
+        """The fields of a request with their types: what its features are made of, and the group that a row belongs to."""
+        fields = self.features.request_fields
+        return {**fields, self.group: self.group_type} if self.group and self.group not in fields else dict(fields)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,7 +139,8 @@ class ModelVersion(Record, frozen=True):
     with an empty `bundle` cannot be served, `unservable` says why. `artifacts` is the root of its files when it came from
     a tracked run, `source` the URI it was registered from; `signature` is a JSON text in MLflow's form; `input_example` and
     `requirements` are blobs. `seal` signs a bundle that is kept as pickle. `classes`, `outputs` and
-    `problem` are those of its bundle; `parity` compares what is served of it with the author's own object.
+    `problem` are those of its bundle; `parity` compares what is served of it with the author's own object. `group` is the field of a
+    request that names the rows which a row is judged together with ("": none).
     """
 
     model: str
@@ -164,6 +174,7 @@ class ModelVersion(Record, frozen=True):
     parity: RegistrationParity | None = None
     outputs: tuple[str, ...] = ()
     problem: Problem = ""
+    group: str = ""
 
     @property
     def id(self) -> str:

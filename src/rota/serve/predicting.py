@@ -25,7 +25,7 @@ from rota.records.signal import Prediction
 from rota.records.time import Micros
 from rota.serve import routing
 from rota.serve.counters import Counters
-from rota.serve.requests import Row, check_ids, check_rows
+from rota.serve.requests import Row, check_group, check_ids, check_rows
 from rota.serve.scoring import LoadedRelease, Lookup, Score, Timer, score
 from rota.serve.shadows import ShadowThread
 
@@ -122,6 +122,8 @@ class PredictionCore:
         if served is None:
             raise NotFound(f"endpoint {endpoint!r} is not served here; served are {sorted(self._served)}", endpoint=endpoint)
         checked = check_rows(rows, served.fields)
+        if served.group:
+            check_group(checked, served.group)
         if ids is not None:
             check_ids(ids, len(rows))
         return CheckedRequest(served, checked, ids if ids is not None else new_ids(len(rows), self._clock.now_us(), self._random))
@@ -149,7 +151,7 @@ class PredictionCore:
         served = requests[0].served
         rows = [row for request in requests for row in request.rows]
         ids = [each for request in requests for each in request.ids]
-        units = [_unit(served.release.unit, row, each) for row, each in zip(rows, ids, strict=True)]
+        units = [_unit(served.release.unit or served.group, row, each) for row, each in zip(rows, ids, strict=True)]
         lookup = Lookup(rows, self._clock.now_us(), self._timer, requests[0].first_row)
         given, failed = _score_all(served, lookup, units)
         if len(requests) > 1 and (failed or any(each.error for each in given)):
@@ -184,6 +186,7 @@ class PredictionCore:
                 latency_us=each.latency_us,
                 error=each.error,
                 missing=each.missing,
+                group=str(lookup.rows[position][served.group]) if served.group else "",
             )
             for position, each in scores
         ]

@@ -22,6 +22,17 @@ def check_rows(rows: Sequence[Row], fields: Mapping[str, Type]) -> list[dict[str
     return [_check_row(row, index, fields) for index, row in enumerate(rows)]
 
 
+def check_group(rows: Sequence[Row], field: str) -> None:
+    """Raises `InvalidInput` for a row that names no group: it could be ranked, and never be judged."""
+    for index, row in enumerate(rows):
+        if row[field] is None or row[field] == "":
+            raise InvalidInput(
+                f"row {index}: field {field!r} names no group; the answers of a group are ranked together, so give all rows of one search its id",
+                row=index,
+                field=field,
+            )
+
+
 def check_ids(ids: Sequence[str], rows: int) -> None:
     """Raises `InvalidInput` unless there is one distinct, printable id of at most 128 characters for each row."""
     if len(ids) != rows:

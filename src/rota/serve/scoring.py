@@ -67,6 +67,11 @@ class LoadedRelease:
     fields: Mapping[str, Type]
 
     @property
+    def group(self) -> str:
+        """The field of a row that names its group; "" where rows are judged by themselves."""
+        return self.stable.model.bundle.group
+
+    @property
     def quick(self) -> bool:
         """Whether every model may be asked on the event loop: it ends, and takes microseconds, and its features are on this machine."""
         return all(loaded.model.quick and not loaded.source.waits for loaded in self.routes.values())
@@ -209,7 +214,7 @@ def _told(model: LoadedModel, vectors: Sequence[Mapping[str, Any]], positions: S
 
 
 def _loaded_route(route: Route, model: LoadedModel, source: Vectors) -> LoadedRoute:
-    return LoadedRoute(route, model, source, model.bundle.features.request_fields)
+    return LoadedRoute(route, model, source, model.bundle.request_fields)
 
 
 def _finite(found: Any | Failure) -> tuple[Any, str, bool]:

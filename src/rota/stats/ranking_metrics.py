@@ -59,6 +59,23 @@ def ndcg_of_group(relevance: Floats, scores: Floats, *, most: int | None = None)
     return min(_gain(relevance, scores, discounts) / best, 1.0) if best else 0.0
 
 
+def rank_correlation(one: Floats, other: Floats) -> float:
+    """How alike two scores order the same rows (Spearman, 1904): 1 the same order, 0 none, -1 the opposite; NaN where a score is one value.
+
+    Equal scores share their mean place.
+    """
+    places = [_places(each) - (len(each) + 1) / 2 for each in (one, other)]
+    size = float(np.sqrt((places[0] ** 2).sum() * (places[1] ** 2).sum()))
+    return float(places[0] @ places[1]) / size if size else math.nan
+
+
+def _places(scores: Floats) -> Floats:
+    """The place of each score from 1 on, equal ones at their mean."""
+    _, tie, sizes = np.unique(scores, return_inverse=True, return_counts=True)
+    ends = np.cumsum(sizes)
+    return np.asarray((ends - (sizes - 1) / 2)[tie], dtype=np.float64)
+
+
 def _gain(relevance: Floats, scores: Floats, discounts: Floats) -> float:
     """Each set of equal scores has its mean relevance at each of its places."""
     _, tie, sizes = np.unique(-scores, return_inverse=True, return_counts=True)

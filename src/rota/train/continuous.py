@@ -5,6 +5,7 @@ its lineage and what it registered commit together; a run that is killed goes on
 refuses ends the run as blocked with its reason, leaving no version behind.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from rota.durable.workflow import Blocked, Context, StepWork
 from rota.errors import Interrupted, InvalidInput, NotFound, Refused
@@ -30,7 +32,7 @@ from rota.ports.compute import Compute
 from rota.ports.models import ModelFormat
 from rota.problems import registry
 from rota.problems.intervals import metric_intervals
-from rota.problems.problem_type import ProblemType, ScoredRows
+from rota.problems.problem_type import AGREEMENT, ProblemType, ScoredRows
 from rota.records import check
 from rota.records.check import CheckResult
 from rota.records.dataset import DatasetVersion
@@ -178,6 +180,7 @@ class TrainWorkflow:
             dependencies=made["libraries"],
             classes=tuple(made["classes"]) if deployed.definition.problem == "classification" else (),
             outputs=_outputs(deployed.definition, made["outputs"]),
+            **_group(deployed.definition),
         )
         digest = packing.pack(blobs, self.formats, ingredients, model)
         work.made(f"bundle:{digest}")
@@ -189,15 +192,20 @@ class TrainWorkflow:
         rows = self._rows(dataset, test=True)
         champion = model_aliases.aliased_version(self.repositories.metadata, deployed.pipeline)
         calls = MetricCalls(self.compute, self.release_tree(self._release(deployed)), self.timeout_s, work.stopped, self.temporary())
-        scored = {"candidate": self._score(deployed, dataset, rows, _Scored(f"candidate of {work.run.id}", bundle, is_new=True), calls)}
+        evaluation, answers = self._score(deployed, dataset, rows, _Scored(f"candidate of {work.run.id}", bundle, is_new=True), calls)
+        scored = {"candidate": evaluation}
         if champion is not None:
             work.used(f"model_version:{champion.id}")
-            scored["champion"] = self._score(deployed, dataset, rows, _Scored(champion.id, champion.bundle), calls)
+            scored["champion"], others = self._score(deployed, dataset, rows, _Scored(champion.id, champion.bundle), calls)
+            scored["candidate"] = _with_agreement(registry.problem_type(deployed.definition.problem), evaluation, answers, others)
         blob = self.repositories.blobs.put(encode(scored))
         work.made(f"evaluation:{blob}")
         return {"evaluation": blob, **{name: plain(evaluation) for name, evaluation in scored.items()}}
 
-    def _score(self, deployed: Deployed, dataset: DatasetVersion, rows: pl.DataFrame, model: "_Scored", calls: MetricCalls) -> Evaluation:
+    def _score(
+        self, deployed: Deployed, dataset: DatasetVersion, rows: pl.DataFrame, model: "_Scored", calls: MetricCalls
+    ) -> tuple[Evaluation, NDArray[Any]]:
+        """The evaluation of a model on the test rows, and its answers to them. Where rows need no label, metrics are those of the labelled ones."""
         loaded = loading.load(self.repositories.blobs, self.formats, model.bundle, name=deployed.pipeline)
         missing = [c.name for c in loaded.bundle.transformation.columns if c.name not in rows.columns]
         if missing:
@@ -206,15 +214,20 @@ class TrainWorkflow:
             )
         answers = loaded.predictor.predict(transformation.matrix(loaded.bundle.transformation, rows))
         problem, names = deployed.definition.problem, loaded.bundle.names
-        truth = registry.truth_of(problem, names, datasets.labels(rows, deployed.definition.dataset))
-        weights, groups = training_rows.weights(deployed.definition, rows), training_rows.groups(deployed.definition, rows)
-        scored = replace(registry.checked(problem, truth, answers, outputs=names), weights=weights, groups=groups)
         columns = sorted({gate.column for gate in deployed.definition.gates if gate.column})
-        kind = registry.problem_type(problem)
-        whole, parts = calls.measured(deployed.definition.metrics, scored, {column: rows[column] for column in columns})
+        kind, height = registry.problem_type(problem), rows.height
+        weights, groups = training_rows.weights(deployed.definition, rows), training_rows.groups(deployed.definition, rows)
+        labels = datasets.labels(rows, deployed.definition.dataset)
+        every = ScoredRows(registry.truth_of(problem, names, labels), answers, names, weights, groups)
+        known = labels.is_not_null().to_numpy() if deployed.definition.dataset.unlabelled else np.ones(rows.height, dtype=bool)
+        some = every.where(known)
+        scored = replace(registry.checked(problem, some.truth, some.answers, outputs=names), weights=some.weights, groups=some.groups)
+        every = scored if known.all() else _with_unknown(every, known)
+        whole, parts = calls.measured(deployed.definition.metrics, every, {column: rows[column] for column in columns})
+        rows = rows.filter(known)
         slices = {column: _by_slice(kind, rows[column], scored, parts.get(column, {})) for column in columns}
-        bounds = metric_intervals(kind, scored, moments_us=rows[datasets.AT].to_numpy(), draws=DRAWS) if model.is_new else {}
-        return Evaluation(model.name, f"{dataset.name}@{dataset.number}", rows.height, kind.evaluate(scored) | whole, slices, bounds)
+        bounds = metric_intervals(kind, scored, moments_us=rows[datasets.AT].to_numpy(), draws=DRAWS) if model.is_new and len(scored) else {}
+        return Evaluation(model.name, f"{dataset.name}@{dataset.number}", height, kind.evaluate(scored) | whole, slices, bounds), answers
 
     def _release(self, deployed: Deployed) -> PipelineRelease:
         release = self.repositories.metadata.get(PipelineRelease, deployed.release)
@@ -252,6 +265,7 @@ class TrainWorkflow:
             classes=tuple(trained.get("classes", ())),
             outputs=_outputs(deployed.definition, trained.get("outputs", ())),
             problem=deployed.definition.problem,
+            group=str(_group(deployed.definition).get("group", "")),
             parity=msgspec.convert(trained["parity"], RegistrationParity) if "parity" in trained else None,
         )
         model_versions.register(work.batch, self.repositories.metadata, version)
@@ -296,6 +310,13 @@ def _outputs(definition: TrainingPipeline, outputs: Sequence[str]) -> tuple[str,
     return targets or tuple(outputs)
 
 
+def _group(definition: TrainingPipeline) -> dict[str, Any]:
+    """The field of a request that names a row's group, with its type, where the problem judges rows by groups."""
+    if not registry.problem_type(definition.problem).needs_groups:
+        return {}
+    return {"group": definition.group, "group_type": definition.dataset.labels.fields[definition.group]}
+
+
 def _first(checks: Sequence[CheckResult]) -> list[CheckResult]:
     """The checks of a first dataset, out of which the schema was made: it cannot break what was inferred from it."""
     missing = "this first dataset became the schema; the next is held against it"
@@ -303,6 +324,21 @@ def _first(checks: Sequence[CheckResult]) -> list[CheckResult]:
         msgspec.structs.replace(c, outcome="inconclusive", message=missing, missing=missing, state="learning") for c in checks if c.check == "schema"
     ]
     return [*schema, *(c for c in checks if c.check != "schema")]
+
+
+def _with_agreement(kind: ProblemType, evaluation: Evaluation, answers: NDArray[Any], champions: NDArray[Any]) -> Evaluation:
+    """The evaluation of a candidate, with how far its answers agree with its champion's, where models of the problem may be compared so."""
+    found = math.nan if kind.agreement is None else kind.agreement(answers, champions)
+    return evaluation if math.isnan(found) else msgspec.structs.replace(evaluation, metrics={**evaluation.metrics, AGREEMENT: found})
+
+
+def _with_unknown(rows: ScoredRows, known: NDArray[np.bool_]) -> ScoredRows:
+    """Rows of which some have no label: their truth is NaN, or None where it is a text."""
+    if rows.truth.dtype != object:
+        return rows
+    truth = rows.truth.copy()
+    truth[~known] = None
+    return replace(rows, truth=truth)
 
 
 def _by_slice(kind: ProblemType, values: pl.Series, scored: ScoredRows, own: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

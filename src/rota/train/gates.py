@@ -26,13 +26,13 @@ def judge(gates: Sequence[Gate], candidate: Evaluation, champion: Evaluation | N
 
 
 def refusal(gates: Sequence[Gate], results: Sequence[CheckResult], *, first: bool) -> str:
-    """Why the candidate is refused, "" when it is not; `results` are those of `judge`. On the `first` version champion gates refuse nothing."""
+    """Why the candidate is refused, "" when it is not; `results` are those of `judge`. On the `first` version gates that compare refuse nothing."""
     return "; ".join(result.message for gate, result in zip(gates, results, strict=True) if _refuses(gate, result, first=first))
 
 
 def _refuses(gate: Gate, result: CheckResult, *, first: bool) -> bool:
     if result.outcome == "inconclusive":
-        return gate.unjudged == "block" and not (first and gate.kind == "champion")
+        return gate.unjudged == "block" and not (first and result.state == "learning")
     return not result.passed
 
 
@@ -50,7 +50,10 @@ def _is_higher_better(gate: Gate) -> bool:
     return gate.word == "at_least"
 
 
-def _threshold(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> CheckResult:
+def _threshold(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> CheckResult:
+    known = registry.metric_of_any(gate.metric)
+    if known is not None and known.compares and champion is None:
+        return _inconclusive(gate.metric, f"{gate.metric}: no champion yet, nothing to compare with", "no champion yet", learning=True)
     return _bound(gate, f"{gate.metric}", candidate.metrics, rows=candidate.rows)
 
 
@@ -115,7 +118,9 @@ def _bound(gate: Gate, label: str, metrics: Mapping[str, float], *, rows: int, n
 
 def _undefined(name: str, metric: str, rows: int) -> CheckResult:
     missing = f"{metric} is not defined on these test rows"
-    return _inconclusive(name, f"{missing} ({rows}), so the gate could not judge; they need labels of every class", missing, rows=rows)
+    known = registry.metric_of_any(metric)
+    needed = "answers that differ" if known is not None and known.compares else "labels of every class"
+    return _inconclusive(name, f"{missing} ({rows}), so the gate could not judge; they need {needed}", missing, rows=rows)
 
 
 def _inconclusive(name: str, message: str, missing: str, *, subject: str = "", rows: int = 0, learning: bool = False) -> CheckResult:

@@ -39,7 +39,7 @@ class MetricCalls:
     def measured(
         self, metrics: Sequence[OwnMetric], rows: ScoredRows, slices: Mapping[str, pl.Series]
     ) -> tuple[Values, dict[str, dict[str, Values]]]:
-        """Each metric that is defined, of all rows and of the rows of each value of a slice column.
+        """Each metric that is defined, of all rows and of the rows of each value of a slice column; a truth that is not known is NaN, or None.
 
         Raises `Refused` with what a function raised, or when it gave no number between the ends that it declares.
         """

@@ -100,11 +100,14 @@ def groups(definition: TrainingPipeline, rows: pl.DataFrame) -> NDArray[Any] | N
 
 
 def labels(definition: TrainingPipeline, rows: pl.DataFrame) -> NDArray[Any]:
-    """The labels as a training function gets them: float64 (rows,), (rows, targets) of several, or texts (rows,)."""
+    """The labels as a training function gets them: float64 (rows,), (rows, targets) of several, or texts (rows,).
+
+    A number that is not known is NaN, a text "".
+    """
     found = datasets.labels(rows, definition.dataset)
     if found.dtype == pl.List:
         return np.array(found.to_list(), dtype=np.float64)
-    return found.to_numpy().astype(str) if found.dtype == pl.String else found.cast(pl.Float64).to_numpy()
+    return found.fill_null("").to_numpy().astype(str) if found.dtype == pl.String else found.cast(pl.Float64).to_numpy()
 
 
 def features(definition: TrainingPipeline, rows: pl.LazyFrame) -> pl.LazyFrame:

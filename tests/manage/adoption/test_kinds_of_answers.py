@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightgbm
@@ -204,10 +204,10 @@ def fitted(kind: Kind) -> Any:
 
 
 def register(platform: Adopter, model: Any, table: pd.DataFrame, **options: Any) -> ModelVersion:
-    problem = options.pop("problem", None)
+    problem, group = options.pop("problem", None), options.pop("group", "")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        offer = registration.of_model(model, "m", platform, input_example=table[:20], problem=problem, **options)
+        offer = replace(registration.of_model(model, "m", platform, input_example=table[:20], problem=problem, **options), group=group)
         return registration.register(platform, "m", offer, actor="ana")
 
 
@@ -280,6 +280,16 @@ def test_an_objects_loss_says_its_problem_and_the_registration_may_say_another(p
     assert register(platform, fitted(kind), kind.table, problem="regression").problem == "regression"
     refused = register(platform, fitted(SERVED["clusters"]), WINE, problem="multiclass")
     assert "multiclass" in refused.unservable
+
+
+def test_the_group_of_a_ranking_is_a_field_of_its_requests_and_of_no_other_model(platform: Adopter) -> None:
+    kind = SERVED["LightGBM ranker"]
+    version = register(platform, fitted(kind), kind.table, group="search")
+    bundle = loading.load(platform.repositories.blobs, platform.formats, version.bundle).bundle
+    assert (version.group, bundle.group) == ("search", "search")
+    assert bundle.request_fields == {**bundle.features.request_fields, "search": "string"}
+    other = SERVED["poisson boosting"]
+    assert "register it without group='search'" in register(platform, fitted(other), other.table, group="search").unservable
 
 
 def test_the_outputs_of_a_signature_name_what_the_model_only_numbers(platform: Adopter) -> None:

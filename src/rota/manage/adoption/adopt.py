@@ -25,6 +25,7 @@ from rota.manage.repositories import Repositories
 from rota.ports.compute import Compute
 from rota.ports.metadata import Batch, transact
 from rota.ports.models import ModelFormat, SealedFormat
+from rota.problems import registry
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import encode, plain
 from rota.records.run import Problem
@@ -115,6 +116,9 @@ class Adopter:
             return msgspec.structs.replace(described, unservable=" ".join(str(error).split())[:1_000]), ""
         if found.unservable or found.features is None:
             return msgspec.structs.replace(described, unservable=found.unservable), ""
+        if version.group and not registry.problem_type(found.problem).needs_groups:
+            why = f"it is a {found.problem}, whose rows are judged by themselves; register it without group={version.group!r}"
+            return msgspec.structs.replace(described, unservable=why), ""
         bundle = self._bundle(version, found, data)
         digest = self.repositories.blobs.put(encode(bundle))
         told = {"classes": found.classes, "outputs": found.outputs, "problem": found.problem, "parity": found.parity}
@@ -193,6 +197,7 @@ class Adopter:
             tolerance=format_.tolerance,
             classes=converted.classes,
             outputs=converted.outputs,
+            group=version.group,
         )
 
     def _pins(self, foreign: Foreign, files: Mapping[str, ArtifactFile]) -> dict[str, str]:

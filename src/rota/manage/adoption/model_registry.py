@@ -31,7 +31,7 @@ class ModelRegistry:
         source = f"runs:/{run}/{artifact}"
         return model_versions.create(r, model=name, source=source, run=run, tags=tags, description=description, actor=actor)
 
-    def register_fitted(
+    def register_fitted(  # noqa: PLR0913 - what may be said of a version, each by its name
         self,
         name: str,
         model: Any,
@@ -39,16 +39,19 @@ class ModelRegistry:
         input_example: Sequence[Mapping[str, Any]] = (),
         signature: str = "",
         problem: Problem | None = None,
+        group: str = "",
         description: str = "",
         tags: Mapping[str, str] | None = None,
         actor: str = "owner",
     ) -> ModelVersion:
-        """Register a fitted model of any framework; its signature (MLflow's JSON) follows from the example when none is given."""
+        """Register a fitted model of any framework; its signature (MLflow's JSON) follows from the example when none is given.
+
+        `group` is the field of a request that names the rows which are ranked together, where the model ranks."""
         offer = registration.of_model(model, name, self.adopter, input_example=input_example, signature=signature, problem=problem)
-        offer = replace(offer, problem=problem, description=description, tags=tags or {})
+        offer = replace(offer, problem=problem, group=group, description=description, tags=tags or {})
         return registration.register(self.adopter, name, offer, actor=actor)
 
-    def register_file(
+    def register_file(  # noqa: PLR0913 - what may be said of a version, each by its name
         self,
         name: str,
         path: Path,
@@ -56,11 +59,12 @@ class ModelRegistry:
         signature: str = "",
         example: Path | None = None,
         problem: Problem | None = None,
+        group: str = "",
         description: str = "",
         tags: Mapping[str, str] | None = None,
         actor: str = "owner",
     ) -> ModelVersion:
         """Register a model file, or a directory with an MLmodel."""
         offer = registration.of_path(path, signature=signature, example=example)
-        offer = replace(offer, problem=problem, description=description, tags=tags or {})
+        offer = replace(offer, problem=problem, group=group, description=description, tags=tags or {})
         return registration.register(self.adopter, name, offer, actor=actor)

@@ -57,7 +57,9 @@ def take(repositories: Repositories, endpoint: str, file: Path, columns: Columns
     answers = _answers(table, file, columns, problem)
     version = model_aliases.aliased_version(repositories.metadata, found.model)
     seen = _features(repositories, version.bundle if version else "", table, columns)
-    rows = list(_predictions(table, seen, columns, zip(_ids(table, file), answers, strict=True), (found, version.number if version else 0)))
+    groups = _groups(table, file, version.group if version else "")
+    answered = zip(_ids(table, file), answers, groups, strict=True)
+    rows = list(_predictions(table, seen, columns, answered, (found, version.number if version else 0)))
     now_us = repositories.clock.now_us()
     truths = [] if columns.label not in table.columns else _labels(table[columns.label], rows, now_us)
     truths = label_domain.checked(problem, truths, endpoint=endpoint)  # before anything of the file is taken
@@ -122,16 +124,25 @@ def _features(repositories: Repositories, bundle: str, table: pl.DataFrame, colu
 
 
 def _predictions(
-    table: pl.DataFrame, seen: pl.DataFrame, columns: Columns, answered: Iterable[tuple[str, Any]], of: tuple[Endpoint, int]
+    table: pl.DataFrame, seen: pl.DataFrame, columns: Columns, answered: Iterable[tuple[str, Any, str]], of: tuple[Endpoint, int]
 ) -> Iterator[Prediction]:
     endpoint, number = of
     moments = column_conversion.conform(table, {columns.timestamp: "timestamp"}, what="the predictions")[columns.timestamp]
-    for (name, answer), at_us, row in zip(answered, moments, seen.iter_rows(named=True), strict=True):
+    for (name, answer, group), at_us, row in zip(answered, moments, seen.iter_rows(named=True), strict=True):
         if at_us is None:
             raise InvalidInput(f"prediction {name!r} has no {columns.timestamp!r}; every prediction has its moment", column=columns.timestamp)
         request = {column.partition("__")[2]: value for column, value in row.items()}
         error = "it was answered with nothing" if answer is None else ""
-        yield Prediction(name, endpoint.name, at_us, endpoint.model, number, "stable", 0, name, request, row, answer, 0, error)
+        yield Prediction(name, endpoint.name, at_us, endpoint.model, number, "stable", 0, name, request, row, answer, 0, error, group=group)
+
+
+def _groups(table: pl.DataFrame, file: Path, field: str) -> list[str]:
+    """The group of each row by the field that the model declares; "" for each where it declares none."""
+    if not field:
+        return [""] * table.height
+    if field not in table.columns or table[field].null_count():
+        raise InvalidInput(f"{file} has rows without {field!r}, the group by which the model's answers are ranked; give the column", column=field)
+    return [str(each) for each in table[field].to_list()]
 
 
 def _ids(table: pl.DataFrame, file: Path) -> list[str]:

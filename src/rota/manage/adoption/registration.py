@@ -37,6 +37,7 @@ class Offer:
     problem: Problem | None = None
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    group: str = ""
 
 
 def register(adopter: Adopter, model: str, offer: Offer, *, actor: str) -> ModelVersion:
@@ -69,6 +70,7 @@ def register(adopter: Adopter, model: str, offer: Offer, *, actor: str) -> Model
             artifacts=root,
             signature=offer.signature,
             unservable=version_sources.UNCONVERTED,
+            group=offer.group,
         )
         batch = Batch()
         for path, (digest, size) in kept.items():

@@ -141,7 +141,8 @@ def newest(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def labelled_rows(tables: Tables, definition: DatasetDefinition, *, now_us: Micros) -> pl.DataFrame:
-    """Label rows of the window that were known at `now_us`, one per id, with `at_us` and `label`."""
+    """Rows of the label source in the window that were known at `now_us`, one per id, with `at_us` and `label`: those with a label, unless the
+    definition takes the others as well."""
     source = definition.labels
     if tables.version(f"sources/{source.name}") is None:
         return pl.DataFrame({AT: [], LABEL: []}, schema={AT: pl.Int64, LABEL: pl.Float64})
@@ -151,7 +152,8 @@ def labelled_rows(tables: Tables, definition: DatasetDefinition, *, now_us: Micr
     rows = rows.filter((pl.col(source.timestamp_field) <= now_us) & (at > now_us - micros(definition.window)) & (at <= now_us))
     if definition.filter:
         rows = rows.filter(compiler.column(definition.filter, source.fields))
-    rows = rows.with_columns(at.alias(AT), _label(definition.label, source).alias(LABEL), *labels).filter(pl.col(LABEL).is_not_null())
+    rows = rows.with_columns(at.alias(AT), _label(definition.label, source).alias(LABEL), *labels)
+    rows = rows if definition.unlabelled else rows.filter(pl.col(LABEL).is_not_null())
     order = [source.id_field] if source.id_field else rows.columns  # tables promise no order, so ties need one
     return rows.sort([AT, *order], maintain_order=True)
 

@@ -23,7 +23,7 @@ import msgspec
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.governance import evidence, readiness, risk
 from rota.manage.governance.readiness import Readiness
-from rota.manage.models import model_versions, strategies
+from rota.manage.models import model_versions, strategies, version_sources
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata, transact
 from rota.records.model import Approval, ModelVersion, ReviewRequest
@@ -155,6 +155,8 @@ def _check_decision(now: Readiness, decision: ReviewDecision, asked: ReviewReque
         raise Refused(f"{version.id} is already {version.status}; a decision is made once, register a new version instead", version=version.id)
     if decision.word == "approve":
         _check_approval(now, decision.reviewer, asked, obstacles)
+        if decision.rollout:
+            _check_servable(version)
 
 
 def _check_approval(now: Readiness, reviewer: str, asked: ReviewRequest | None, obstacles: Sequence[str]) -> None:
@@ -168,6 +170,18 @@ def _check_approval(now: Readiness, reviewer: str, asked: ReviewRequest | None, 
         raise Refused(f"{reviewer} cannot approve {version.id} and {own[reviewer]}; the policy wants four eyes: let another person decide")
     if any(approval.reviewer == reviewer for approval in now.approvals):
         raise Refused(f"{reviewer} approved {version.id} before; the {policy.approvals} approvals must come from different people")
+
+
+def _check_servable(version: ModelVersion) -> None:
+    """What shall be rolled out can be served, or its files were not read yet: a worker reads them, and the rollout follows."""
+    unread = version.artifacts and version.unservable == version_sources.UNCONVERTED
+    if version.bundle or unread:
+        return
+    raise Refused(
+        f"{version.id} cannot be served: {version.unservable or 'it has no bundle'}; mend that and `rota models adopt {version.id}`, register "
+        "another version, or approve it without a rollout (--no-rollout) where it is served elsewhere",
+        version=version.id,
+    )
 
 
 def _status_after(now: Readiness, decision: ReviewDecision) -> Any:

@@ -13,6 +13,7 @@ from rota.records.data import FeatureService
 from rota.records.model import ModelBundle, Transformation
 from rota.records.record import encode
 from rota.records.run import Problem
+from rota.records.schema import Type
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Ingredients:
     dependencies: Mapping[str, str]
     classes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    group: str = ""
+    group_type: Type = "string"
 
 
 def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredients, data: bytes) -> str:
@@ -50,6 +53,8 @@ def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredie
         tolerance=found.tolerance,
         classes=ingredients.classes,
         outputs=ingredients.outputs,
+        group=ingredients.group,
+        group_type=ingredients.group_type,
     )
     predictor = loading.opened(formats, bundle, data).loads(data)
     answers = golden_answers.kept(predictor.predict(ingredients.golden))

@@ -69,17 +69,20 @@ def checked(known: DeclaredProblem | None, labels: Sequence[Label], *, endpoint:
 def measured(rows: pl.DataFrame, known: DeclaredProblem) -> tuple[pl.DataFrame, ScoredRows]:
     """The labelled rows whose label and answer are such as the problem allows, and these as metrics are given them.
 
-    `rows` have the columns of `labels.joined`. A class that the model does not know is a label that it got wrong.
+    `rows` have the columns of `labels.joined`. A class that the model does not know is a label that it got wrong. Where rows are judged by
+    groups, one without a group cannot be.
     """
-    rows = rows.filter(pl.col("label_at_us").is_not_null())
     kind, names = known.kind, known.names
+    grouped = pl.col("group").is_not_null() if kind.needs_groups else True
+    rows = rows.filter(pl.col("label_at_us").is_not_null() & grouped)
     if kind.label.fits(1.0) and kind.answer.fits(1.0) and typed_values.are_numbers(rows, "label") and typed_values.are_numbers(rows, "answer"):
         chosen = np.arange(rows.height)
         truth, answer = rows["label"].to_numpy(), rows["answer"].to_numpy()
     else:
         chosen, truth, answer = _fitting(rows, known)
     weights = rows["label_weight"].fill_null(1.0).to_numpy()[chosen]
-    scored = ScoredRows(truth, answer, names, weights if (weights != 1).any() else None)
+    groups = rows["group"].to_numpy()[chosen] if kind.needs_groups else None
+    scored = ScoredRows(truth, answer, names, weights if (weights != 1).any() else None, groups)
     allowed = np.array(kind.allowed(scored), dtype=bool)
     return rows[chosen[allowed]], scored.where(allowed)
 

@@ -4,7 +4,8 @@ A prediction process appends one journal entry for each batch of requests before
 the table `predictions/<endpoint>`, where monitoring, the judge of rollouts and lineage read them. Rows of the table:
 `COLUMNS`, then one column for each feature, Float64 for numbers, bools and timestamps, String for texts. An answer lies in the columns that
 `typed_values` says. `missing` is JSON, or "" where
-every stored feature had a value; it is null in rows of before it was kept.
+every stored feature had a value; it is null in rows of before it was kept. A table has the column `group`, the name of the rows that a row was
+ranked together with, from the first row on that has one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ COLUMNS: Mapping[str, type[pl.DataType] | pl.DataType] = {
     "error": pl.String,
     "request": pl.String,
     "missing": pl.String,
+    "group": pl.String,
 }
 FORMAT, NUMBERS = 2, 1
 """Versions of a journal entry; one whose answers are numbers is written, and read by older releases, as the version before.
@@ -64,9 +66,10 @@ class _LoggedRow(msgspec.Struct, array_like=True, frozen=True):
 
 
 class _NotedRow(_LoggedRow, array_like=True, frozen=True):
-    """A row of which features had no value; the others keep their form, which earlier releases read."""
+    """A row of which features had no value, or with a group; the others keep their form, which earlier releases read."""
 
     missing: str = ""
+    group: str = ""
 
 
 class _LogEntry(msgspec.Struct, array_like=True, frozen=True):
@@ -103,7 +106,7 @@ class _LogCodec:
                 _json.encode(p.request).decode(),
                 names.setdefault(tuple(p.features), len(names)),
                 tuple(p.features.values()),
-                *((_json.encode(p.missing).decode(),) if p.missing else ()),
+                *((_json.encode(p.missing).decode() if p.missing else "", *((p.group,) if p.group else ())) if p.missing or p.group else ()),
             )
             for p in signals
         ]
@@ -114,9 +117,10 @@ class _LogCodec:
         rows = [row for entry in entries for row in entry.rows]
         plain = {name: kind for name, kind in COLUMNS.items() if name != "day" and name not in _ANSWER}
         fixed = {name: [getattr(row, name) for row in rows] for name in plain}
+        fixed["group"] = [group or None for group in fixed["group"]]
         day = pl.from_epoch("at_us", "us").dt.strftime("%Y-%m-%d").alias("day")
         frame = pl.DataFrame(fixed, schema=plain).with_columns(day).hstack(typed_values.frame("answer", [row.answer for row in rows]))
-        known = typed_values.without_unused(frame.select(list(COLUMNS)), list(_ANSWER)[1:])
+        known = typed_values.without_unused(frame.select(list(COLUMNS)), [*list(_ANSWER)[1:], "group"])
         return known.hstack(_feature_columns(entries, len(rows), stored_schema()))
 
 
@@ -263,6 +267,7 @@ def _column(name: str, kind: pl.DataType, schema: TableSchema) -> str:
 def _prediction(table: str, row: dict[str, Any]) -> Prediction:
     answer = typed_values.joined(ValueColumns(*(row.pop(name, None) for name in _ANSWER)))
     fixed = {name: row.pop(name, None) for name in COLUMNS if name not in _ANSWER}
+    fixed["group"] = fixed["group"] or ""
     fixed.pop("day")
     request = msgspec.json.decode(fixed.pop("request"))
     missing = msgspec.json.decode(fixed.pop("missing") or "{}")
