@@ -94,12 +94,14 @@ def read_dataset(name: str, *, home: str | Path | None = None) -> pl.DataFrame:
         return dataset_reading.read(tracker.repositories, name)
 
 
-def tune(
+def tune(  # noqa: PLR0913 - what users may say of a search, each by its name
     experiment: str,
-    objective: Callable[[tuning.Trial], float],
+    objective: Callable[[tuning.Trial], Any],
     *,
     trials: int = 20,
-    direction: Literal["minimize", "maximize"] = "minimize",
+    direction: Literal["minimize", "maximize"] | None = None,
+    metric: Callable[..., Any] | str | None = None,
+    problem: Problem = "classification",
     name: str = "tuning",
     seed: int = 0,
     learn_from: str = "",
@@ -109,7 +111,17 @@ def tune(
 
     Inside a run of the same experiment the search is a part of it, and has its inputs. `learn_from` is the id of an earlier tuning
     run whose finished trials the search begins with.
+
+    The objective returns a number, which is minimized unless `direction` says otherwise. With a `metric` it returns `(truth, answers)` of rows
+    that the model was not fitted on: a metric of the `problem` by its name, or a function with `@rota.metric`, says what they are worth, and its
+    direction is that of the search.
     """
+    if metric is not None:
+        objective, better = tuning.measured_by(metric, problem, objective)
+        if direction not in (None, better):
+            raise InvalidInput(f"direction = {direction!r}, and the metric is to be {better}d; leave the direction out", direction=direction)
+        direction = better
+    direction = "minimize" if direction is None else direction
     tuner = engines.tuner(direction, seed=seed)
 
     def progress(line: str) -> None:

@@ -35,6 +35,7 @@ from rota.manage.features.store import Store
 from rota.manage.features.writer import Feed
 from rota.manage.lineage import audit_chain
 from rota.manage.models import out_of_service, refused_releases
+from rota.manage.models.own_metrics import MONITOR_TIMEOUT_S, DeployedMetrics
 from rota.manage.models.pickle_signing import ParentVerifiedSeals, PlatformSeals
 from rota.manage.repositories import Repositories
 from rota.manage.retention.expiry import Rules
@@ -276,11 +277,13 @@ class Processes:
         def bring_online(version: ModelVersion) -> int:
             return p.feed.bring_online(decode(p.repositories.blobs.get(version.bundle), ModelBundle).features)
 
-        rollout = RolloutWorkflow(p.repositories, p.settings.prediction_processes, bring_online)
+        limit_s = min(MONITOR_TIMEOUT_S, p.settings.step_timeout_s)
+        own = DeployedMetrics(p.repositories.metadata, p.compute, release_tree, p.settings.environment, limit_s, lambda: place)
+        rollout = RolloutWorkflow(p.repositories, p.settings.prediction_processes, bring_online, own.of)
         return {
             "train": train,
             "rollout": rollout,
-            "monitor": MonitorWorkflow(p.repositories, p.feed),
+            "monitor": MonitorWorkflow(p.repositories, p.feed, own.of),
             "adopt": p.models.adopter,
             MATERIALIZE: MaterializeWorkflow(p.feed.materializer),
         }

@@ -7,13 +7,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from rota.backends.inline_compute import InlineCompute
 from rota.deploy import judge
 from rota.errors import InvalidInput
+from rota.manage.models.own_metrics import MetricCalls, TeamMetrics
 from rota.manage.signals import labels
 from rota.ports.metadata import Batch
 from rota.records.check import CheckResult, combined
 from rota.records.data import FeatureService
 from rota.records.model import ModelBundle, ModelVersion, Transformation
+from rota.records.own_metric import OwnMetric
 from rota.records.record import encode
 from rota.records.release import Analysis, Canary, Endpoint, Release, Rollout, error_rate, latency_p95, metric
 from rota.records.signal import Label
@@ -220,8 +223,68 @@ def test_all_predictions_of_one_hour_are_one_observation(place):
 
 
 def test_an_unknown_loss_is_named_with_those_that_a_rollout_knows(place):
-    with pytest.raises(InvalidInput, match=r"'roc_auc' is unknown.*'brier', .*'log_loss'"):
-        verdict(place, metric("roc_auc", margin=0.1))
+    with pytest.raises(InvalidInput, match=r"'roc_auk' is unknown.*'brier', .*'log_loss', .*'roc_auc'.*declares: \[\]"):
+        verdict(place, metric("roc_auk", margin=0.1))
+
+
+OWN = """
+def cost(truth, answers):
+    return float(abs(truth - answers).mean())
+
+
+def worth(rows):
+    return -float(abs(rows.truth - rows.answers).mean())
+
+
+def fails(truth, answers):
+    raise KeyError("price")
+
+
+def first_hours(rows):
+    return 1.0 if rows.answers[0] == 0.5 else float("nan")
+"""
+
+
+def team(tmp_path, name, *, higher=False):
+    (tmp_path / "ours.py").write_text(OWN)
+    own = OwnMetric(name, f"ours:{name}", higher_is_better=higher)
+    return TeamMetrics((own,), MetricCalls(InlineCompute(), tmp_path, 60, lambda: False))
+
+
+def judged(place, name, *, team=None, margin=0.05):
+    endpoint = Endpoint("delay", "delay", Canary(analysis=[metric(name, margin=margin)]))
+    (found,) = judge.examine(place.repositories, endpoint, ROLLOUT, now_us=place.clock.now_us(), team=team)
+    return found
+
+
+@pytest.mark.parametrize(("name", "higher"), [("cost", False), ("worth", True)])
+@pytest.mark.parametrize(("candidate", "outcome"), [(0.5, "pass"), (0.8, "pass"), (0.1, "fail")])
+def test_a_metric_of_the_teams_own_compares_both_versions_hour_by_hour_in_its_direction(place, tmp_path, name, higher, candidate, outcome):
+    hours(place, 60, candidate=candidate)
+    found = judged(place, name, team=team(tmp_path, name, higher=higher))
+    assert (found.outcome, found.subject) == (outcome, name)
+    assert "120 predictions in 60 hours" in found.message
+
+
+def test_a_metric_of_the_teams_own_that_fails_could_not_be_judged(place, tmp_path):
+    hours(place, 60, candidate=0.5)
+    found = judged(place, "fails", team=team(tmp_path, "fails"))
+    assert (found.outcome, found.state) == ("inconclusive", "cannot")
+    assert found.missing == "the metric 'fails' raised KeyError: 'price'"
+
+
+def test_hours_on_which_a_metric_is_not_defined_are_left_out_and_told(place, tmp_path):
+    hours(place, 40, candidate=0.5)
+    hours(place, 5, candidate=0.6)
+    found = judged(place, "first_hours", team=team(tmp_path, "first_hours"))
+    assert found.outcome == "pass"
+    assert "in 40 hours, not defined in 5 more" in found.message
+
+
+@pytest.mark.parametrize(("candidate", "outcome"), [(0.9, "pass"), (0.4, "fail")])
+def test_a_metric_of_the_problem_is_an_analysis_too(place, candidate, outcome):
+    hours(place, 60, candidate=candidate, stable=0.6)
+    assert judged(place, "accuracy").outcome == outcome
 
 
 def test_rows_before_the_rollout_and_of_other_models_do_not_count(place):

@@ -103,7 +103,7 @@ def test_a_process_that_refuses_the_candidate_rolls_it_back_at_once(place):
 
 
 def test_a_rollout_that_breaks_leaves_no_traffic_with_the_candidate(place):
-    broken = Canary(shadow="1h", steps=[10, 50], hold="2h", analysis=[metric("roc_auc", margin=0.1)])
+    broken = Canary(shadow="1h", steps=[10, 50], hold="2h", analysis=[metric("roc_auk", margin=0.1)])
     place.store(Endpoint("delay", "delay", broken))
     place.start()
     place.work()

@@ -1,5 +1,6 @@
 """A search makes every trial a child run and marks the best; a seed repeats it, an earlier search shortens it."""
 
+import numpy as np
 import pytest
 
 import rota
@@ -130,3 +131,65 @@ def test_the_search_is_found_by_its_experiment(home):
     with opened(Settings(home=home)) as platform:
         found = platform.repositories.tracking.search_experiments(Query()).items
     assert "bowl" in [each.name for each in found]
+
+
+@rota.metric(higher_is_better=True, highest=0.0)
+def closeness(truth, answers):
+    return -float(abs(truth - answers).max())
+
+
+@rota.metric(higher_is_better=False)
+def rows_of(rows):
+    return float(len(rows))
+
+
+TRUTH = np.array([0.0, 1.0, 2.0])
+
+
+def shifted(trial):
+    return TRUTH, TRUTH + trial.suggest_float("shift", -2, 2)
+
+
+def test_a_metric_says_what_a_trial_is_worth_and_which_direction_is_better(home):
+    best = rota.tune("own", shifted, trials=25, seed=1, metric=closeness, problem="regression", home=home)
+    assert best.best_value == pytest.approx(-abs(best.best_parameters["shift"]))
+    assert best.best_value > -0.3
+    named = rota.tune("named", shifted, trials=25, seed=1, metric="rmse", problem="regression", home=home)
+    assert named.best_value == pytest.approx(abs(named.best_parameters["shift"]))
+    assert named.best_value < 0.3
+    assert rota.tune("rows", shifted, trials=1, metric=rows_of, problem="regression", home=home).best_value == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"metric": "roc_auc", "problem": "regression"}, r"a regression has no metric 'roc_auc'; it is measured by \['rmse'"),
+        ({"metric": len}, "is no metric"),
+        ({"metric": closeness, "direction": "minimize"}, "the metric is to be maximized"),
+    ],
+)
+def test_a_search_by_what_is_no_metric_is_refused(home, options, reason):
+    with pytest.raises(InvalidInput, match=reason):
+        rota.tune("odd", shifted, home=home, **options)
+
+
+@rota.metric(higher_is_better=False)
+def undefined(truth, answers):
+    return float("nan")
+
+
+@pytest.mark.parametrize(
+    ("objective", "metric", "reason"),
+    [
+        (shifted, undefined, "is not defined on what the objective returned"),
+        (lambda trial: 1.0, closeness, r"with a metric it returns \(truth, answers\)"),
+        (lambda trial: (TRUTH, TRUTH - 1), "r2", None),
+        (lambda trial: (TRUTH, TRUTH + np.inf), "r2", "infinite|no truth or no answer"),
+    ],
+)
+def test_a_trial_that_the_metric_cannot_judge_has_failed(home, objective, metric, reason):
+    if reason is None:
+        assert rota.tune("fine", objective, trials=1, metric=metric, problem="regression", home=home).best_value == pytest.approx(-0.5)
+        return
+    with pytest.raises(Refused, match=reason):
+        rota.tune("bad", objective, trials=5, metric=metric, problem="regression", home=home)

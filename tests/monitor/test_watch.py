@@ -178,7 +178,8 @@ def test_every_feature_and_kind_has_a_state_and_what_it_lacks(served):
     assert states["distribution_skew", "request__kind"][1] == "learning"
     assert states["performance", ""] == ("inconclusive", "learning", "2 of 44 days with 20 labels")
     result = served.platform.repositories.runs.get(found.run).result
-    assert result["checks"] == {"watching": 2, "learning": 5}
+    assert result["checks"] == {"watching": 2, "learning": 6}
+    assert "0 of 30 reference days" in states["drift", "answer"][2]
     assert any(line.startswith("performance: learning, 2 of 44") for line in result["not_judged"])
 
 
@@ -232,3 +233,16 @@ def test_a_nullable_feature_that_was_null_in_every_row_so_far_is_no_missing_colu
     assert breaches.of_schema(loose, prediction_log.with_features(never, names)).breaches == ()
     strict = replace(schema, columns=tuple(replace(c, max_null_share=0.5) if c.name == null else c for c in columns))
     assert [breach.subject for breach in breaches.of_schema(strict, prediction_log.with_features(never, names)).breaches] == [null]
+
+
+def test_labels_of_a_day_that_is_not_over_are_told_as_what_they_are(served):
+    label, served.platform.signals.label = served.platform.signals.label, lambda endpoint, rows: 0
+    served.live()
+    assert any("no labels yet" in line for line in monitor(served, "none")["not_judged"])
+    served.core.predict("ice", [{"shop": "s1", "kind": "tub"}] * 3, ["now1", "now2", "now3"])
+    label("ice", [{"prediction_id": each, "value": 1.0} for each in ("now1", "now2")])
+    told = [line for line in monitor(served, "today")["not_judged"] if line.startswith("performance")]
+    assert told == [
+        "performance: learning, no labels of an examined day yet, 2 of days that are not over or not examined, which count once their day is; "
+        "0 of 44 days with 20 labels"
+    ]

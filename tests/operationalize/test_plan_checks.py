@@ -115,8 +115,8 @@ NEVER = [
     ('endpoint(shadow="2h", hold="9d", patience=5, analysis=LOSS)', r"shadow = '2h' with patience = 5 gives up after 12 hours"),
     ("endpoint(steps=[], analysis=LOSS)", r"is never asked: there are no steps and no shadow"),
     (
-        'endpoint(shadow="2d", analysis=[rota.metric("roc_auc", margin=0.1)])',
-        r"analysis\[0\] metric: the metric 'roc_auc' is unknown; a rollout can be",
+        'endpoint(shadow="2d", analysis=[rota.metric("roc_auk", margin=0.1)])',
+        r"analysis\[0\] metric: the metric 'roc_auk' is unknown; a rollout can be",
     ),
     ('endpoint(analysis=[rota.error_rate(margin=float("nan"))])', r"rollout.analysis\[0\].bound = nan"),
     ("endpoint(analysis=[rota.error_rate(margin=2)])", r"margin = 2 is a difference of shares"),
@@ -206,7 +206,7 @@ def test_every_fault_of_a_project_is_listed_at_once(load):
 
 def test_a_regression_is_not_judged_by_a_loss_of_probabilities(load):
     load('pipeline(problem="regression"); served = endpoint(shadow="2d", analysis=[rota.metric("squared_error", margin=1.0)])')
-    with pytest.raises(InvalidInput, match=r"'log_loss' is a loss of classification, .*the model's problem is regression; use \['squared_error'"):
+    with pytest.raises(InvalidInput, match=r"'log_loss' belongs to classification, .*the model's problem is regression; use \['squared_error'"):
         load('pipeline(problem="regression"); served = endpoint(shadow="2d", analysis=LOSS)')
 
 

@@ -72,7 +72,8 @@ def test_its_labels_are_checked_and_its_log_is_measured():
         ],
         how="horizontal",
     )
-    measured, apart, performance = measure.performances(rows, known)
+    found = measure.performances(rows, known)
+    measured, apart, performance = found.measured, found.set_apart, found.by_version
     assert (measured, apart) == (3, 0)
     wanted = (0 * 1 + 1 * 2 + 2 * 3) / 6
     assert performance["all"] == pytest.approx({"mean_miss": wanted, "labelled": 3.0, "excess": wanted})

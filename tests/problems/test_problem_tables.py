@@ -73,7 +73,7 @@ def test_a_table_is_whole(name):
         assert np.isfinite(function(rows)).all()
         assert function(rows).shape == (ROWS,)
     drifting = kind.drift(rows.outputs, rows.answers)
-    assert drifting
+    assert bool(drifting) == (name != "custom")  # of any JSON nobody knows which shift matters: a monitor says that it cannot
     assert all(column.shape == (ROWS,) for column in drifting.values())
     for gate in kind.gates:
         assert gate.word == ("at_least" if kind.metrics[gate.metric].higher_is_better else "at_most")

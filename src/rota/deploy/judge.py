@@ -13,18 +13,15 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from rota.deploy import sample_size
+from rota.deploy import metric_hours, sample_size
 from rota.deploy.decision_rules import ALPHA, ROWS_TUNED_FOR, SLICES_TUNED_FOR, SLOW, judged_errors, judged_loss, judged_slow
-from rota.errors import InvalidInput
+from rota.deploy.metric_hours import MetricHours
+from rota.manage.models.own_metrics import TeamMetrics
 from rota.manage.repositories import Repositories
-from rota.manage.signals import label_domain, labels, prediction_log
-from rota.manage.signals.label_domain import DeclaredProblem
-from rota.problems import registry
+from rota.manage.signals import labels, prediction_log
 from rota.records.check import CheckResult, CheckState, Judgement
-from rota.records.model import ModelBundle, ModelVersion
-from rota.records.record import decode
 from rota.records.release import Analysis, Endpoint, Release, Rollout
-from rota.records.time import HOUR_US, Micros
+from rota.records.time import Micros
 from rota.stats import count_evidence, sequential
 from rota.stats.count_evidence import ArmCounts
 
@@ -35,11 +32,20 @@ FIRST_BLOCK, BLOCKS_GROW = 40, 1.5
 """Answers of the stable version after which its 95th percentile is taken for the first time, and how much later each next time."""
 
 
-def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *, now_us: Micros, revision: int | None = None) -> list[CheckResult]:
+def examine(
+    repositories: Repositories,
+    endpoint: Endpoint,
+    rollout: Rollout,
+    *,
+    now_us: Micros,
+    revision: int | None = None,
+    team: TeamMetrics | None = None,
+) -> list[CheckResult]:
     """The result of each analysis of the endpoint's strategy on the log since the rollout began; without any, whether the candidate answers.
 
     Where all passed and no prediction reached it since the split of now was set, that is inconclusive beside them. Asked again for an earlier
-    moment, and the `revision` of the release of then, it sees what it saw: predictions made and labels received by that moment.
+    moment, and the `revision` of the release of then, it sees what it saw: predictions made and labels received by that moment. `team` has the
+    metrics of a team's own that analyses may name, and calls them in a process of its own.
     """
     prediction_log.flush(repositories.journal, repositories.tables, endpoint.name)
     labels.flush(repositories.journal, repositories.tables, endpoint.name)
@@ -48,9 +54,12 @@ def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *,
     )
     begins = _splits(repositories, rollout, now_us, revision)
     rows = rows.with_columns(sum((pl.col("at_us") >= since_us for since_us in begins), pl.lit(0)).cast(pl.Int64).alias("period"))
-    for loss in {analysis.metric for analysis in endpoint.rollout.analysis if analysis.kind == "metric"}:
-        rows = rows.hstack([_losses(repositories, rollout, rows, loss)])
-    results = [_ANALYSES[analysis.kind](analysis, rows, rollout) for analysis in endpoint.rollout.analysis] or [_answers(rows, rollout)]
+    results = [
+        _metric(analysis, metric_hours.compared(repositories, rollout, rows, analysis.metric, team))
+        if analysis.kind == "metric"
+        else _ANALYSES[analysis.kind](analysis, rows, rollout)
+        for analysis in endpoint.rollout.analysis
+    ] or [_answers(rows, rollout)]
     if all(result.passed for result in results):
         results += _unreached(rows.filter(pl.col("period") == len(begins)), rollout)
     return results
@@ -168,65 +177,27 @@ def _slow_counts(candidate: pl.DataFrame, stable: pl.DataFrame, ratio: float) ->
     return _counts(other, own, pl.col("latency_us") > ratio * pl.col("limit"), pl.col("time") > pl.col("limit"), "block")
 
 
-def _metric(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
-    """Loss of the mirrored candidate minus the stable one's on the very same labelled predictions, hour by hour.
+def _metric(analysis: Analysis, found: MetricHours) -> CheckResult:
+    """Loss or metric of the mirrored candidate against the stable one's on the very same labelled predictions, hour by hour.
 
     An hour is one observation: the rows of an hour share their weather, and what makes an hour hard for both cancels.
     """
-    hourly = paired_hours(rows, rollout, analysis.metric)
-    differences = hourly["difference"].to_numpy()
+    differences = found.hours["difference"].to_numpy()
     level = sequential.Level(ALPHA / 2, SLICES_TUNED_FOR)
     interval = sequential.paired_difference(differences, np.zeros(len(differences)), level)
-    paired = int(hourly["rows"].sum())
+    paired = int(found.hours["rows"].sum())
     estimate = f"{interval.estimate:+.4f}" if interval.n else "not known yet"
-    text = f"{analysis.metric} {estimate} against stable on the same {paired} predictions in {interval.n} hours"
+    beside = f", not defined in {found.undefined} more" if found.undefined else ""
+    text = f"{analysis.metric} {estimate} against stable on the same {paired} predictions in {interval.n} hours{beside}"
+    if found.unmeasured:
+        missing = f"the metric {analysis.metric!r} {found.unmeasured}"
+        message = f"{text}: inconclusive, {missing}"
+        return CheckResult(analysis.kind, "inconclusive", message, analysis.metric, missing, "cannot", rows=interval.n)
     missing = "" if interval.n >= LEAST_ROWS else f"{interval.n} hours with labels of predictions that both versions made, {LEAST_ROWS} needed"
     outcome = judged_loss(analysis.bound, interval)
     result = _result(analysis, interval, text, outcome=outcome, allowed=f"allowed {analysis.bound:g}", bound=analysis.bound, missing=missing)
     spread = float(differences.std()) if len(differences) >= HOURS_FOR_SPREAD else 0.0
     return _with_need(result, interval.n, "hours with labels", lambda: sample_size.to_clear_loss(analysis, spread=spread))
-
-
-def paired_hours(rows: pl.DataFrame, rollout: Rollout, loss: str) -> pl.DataFrame:
-    """Columns `hour`, `rows`, `difference`: mean loss of the candidate's shadow minus stable's, for each hour with labels.
-
-    `rows` have the column of losses that `_losses` makes.
-    """
-    lost = pl.col(_column(loss))
-    answered = rows.filter((pl.col("error") == "") & lost.is_not_null())
-    shadow = answered.filter((pl.col("role") == "shadow") & (pl.col("number") == rollout.candidate))
-    stable = answered.filter((pl.col("role") == "stable") & (pl.col("number") == rollout.champion))
-    pairs = stable.join(shadow.select("prediction_id", candidate=lost), on="prediction_id", how="inner")
-    difference = pl.col("candidate") - lost
-    hour = (pl.col("at_us") // HOUR_US).alias("hour")
-    return pairs.select(hour, difference.alias("difference")).group_by("hour").agg(pl.len().alias("rows"), pl.col("difference").mean()).sort("hour")
-
-
-def _losses(repositories: Repositories, rollout: Rollout, rows: pl.DataFrame, loss: str) -> pl.Series:
-    """The loss of each row's answer by the problem that its version declares; null without a label that the problem allows, and of other versions."""
-    if loss not in registry.loss_names():
-        raise InvalidInput(f"analysis metric {loss!r} is unknown; a rollout can be judged by {registry.loss_names()}", metric=loss)
-    found = np.full(rows.height, np.nan)
-    placed = rows.with_row_index("place").filter(pl.col("error") == "")
-    for number in (rollout.candidate, rollout.champion):
-        version = repositories.metadata.get(ModelVersion, rollout.model, number)
-        known = DeclaredProblem(registry.loss_problems(loss)[0])  # of a version whose bundle is gone
-        if version is not None and version.bundle and repositories.blobs.exists(version.bundle):
-            known = label_domain.of_bundle(decode(repositories.blobs.get(version.bundle), ModelBundle))
-        if loss not in known.kind.losses:
-            raise InvalidInput(
-                f"version {number} of {rollout.model!r} solves a {known.problem}, which is not compared by {loss!r}; its losses are "
-                f"{list(known.kind.losses)}",
-                version=number,
-                metric=loss,
-            )
-        measured, scored = label_domain.measured(placed.filter(pl.col("number") == number), known)
-        found[measured["place"].to_numpy()] = known.kind.losses[loss](scored)
-    return pl.Series(_column(loss), found).fill_nan(None)
-
-
-def _column(loss: str) -> str:
-    return f"loss {loss}"
 
 
 def _arms(rows: pl.DataFrame, rollout: Rollout) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -278,4 +249,4 @@ def _share(arm: tuple[int, int]) -> str:
 
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
-_ANALYSES = {"error_rate": _error_rate, "latency_p95": _latency, "metric": _metric}
+_ANALYSES = {"error_rate": _error_rate, "latency_p95": _latency}

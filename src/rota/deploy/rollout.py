@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from rota.deploy import judge, rollout_commands, rollout_plan, turns, undecided
+from rota.deploy import judge, metric_hours, rollout_commands, rollout_plan, turns, undecided
 from rota.deploy.releases import await_convergence, current_release, next_release
 from rota.deploy.rollout_commands import TakenCommands
 from rota.durable.workflow import Context, StepWork
@@ -33,6 +33,7 @@ from rota.errors import LostLease, NotFound, Refused, Unavailable
 from rota.manage.governance import readiness
 from rota.manage.models import delivery_stages, model_aliases, model_versions, out_of_service, strategies
 from rota.manage.models.delivery_stages import Stage
+from rota.manage.models.own_metrics import TeamMetrics
 from rota.manage.repositories import Repositories
 from rota.records.check import CheckResult, combined, waiting_for
 from rota.records.model import CHAMPION, Alias, ModelVersion
@@ -59,11 +60,15 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class RolloutWorkflow:
-    """Delivers one version to one endpoint. `bring_online` brings online what the features of a version lack, before traffic comes."""
+    """Delivers one version to one endpoint. `bring_online` brings online what the features of a version lack, before traffic comes.
+
+    `own_metrics` finds the metrics of a team's own that a model has, and where they are called.
+    """
 
     repositories: Repositories
     prediction_processes: int = 1
     bring_online: Callable[[ModelVersion], object] = lambda _: None
+    own_metrics: Callable[[str, Callable[[], bool]], TeamMetrics | None] = lambda _model, _stopped: None
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         endpoint = delivered(self._endpoint(arguments["endpoint"]), arguments.get("delivery"))
@@ -229,7 +234,7 @@ class RolloutWorkflow:
     def _judge(self, work: StepWork, *, endpoint: Endpoint, stage: Stage, seen: Mapping[str, Any], commands: TakenCommands) -> dict[str, Any]:
         """Judge a stage; while prediction processes do not serve it, nothing that the log holds can speak for it, only against it."""
         rollout = self._rollout(work)
-        verdicts = self._verdicts(endpoint, rollout, stage, now_us=work.now_us)
+        verdicts = self._verdicts(work, endpoint, rollout, stage)
         if not seen["converged"]:
             verdicts.append(_unconverged(seen, self.prediction_processes))
         outcome, reason = combined(verdicts)
@@ -245,11 +250,12 @@ class RolloutWorkflow:
         is_over = rollout.held_us is None and undecided_us >= delivery_stages.longest_us(endpoint.rollout)
         return {"outcome": outcome, "reason": reason, "at_us": work.now_us, "is_over": is_over, "was_held": rollout.held_us is not None}
 
-    def _verdicts(self, endpoint: Endpoint, rollout: Rollout, stage: Stage, *, now_us: Micros) -> list[CheckResult]:
+    def _verdicts(self, work: StepWork, endpoint: Endpoint, rollout: Rollout, stage: Stage) -> list[CheckResult]:
         if not stage.is_judged:
             return [CheckResult("hold", "pass", "held as long as its step says; nothing is judged in it")]
         strategy = msgspec.structs.replace(endpoint.rollout, analysis=stage.analyses or endpoint.rollout.analysis)
-        return judge.examine(self.repositories, msgspec.structs.replace(endpoint, rollout=strategy), rollout, now_us=now_us)
+        team = self.own_metrics(endpoint.model, work.stopped) if _asks_own(strategy) else None
+        return judge.examine(self.repositories, msgspec.structs.replace(endpoint, rollout=strategy), rollout, now_us=work.now_us, team=team)
 
     def _promote(self, context: Context, endpoint: Endpoint, version: ModelVersion, reason: str) -> dict[str, Any]:
         def work_(work: StepWork) -> dict[str, Any]:
@@ -306,6 +312,11 @@ def delivered(endpoint: Endpoint, delivery: Mapping[str, Any] | None) -> Endpoin
     if not delivery:
         return endpoint
     return msgspec.structs.replace(endpoint, rollout=strategies.chosen(endpoint.rollout, msgspec.convert(delivery, Canary)))
+
+
+def _asks_own(strategy: Canary) -> bool:
+    """Whether an analysis names a metric of a team's own."""
+    return any(analysis.kind == "metric" and not metric_hours.is_rotas(analysis.metric) for analysis in strategy.analysis)
 
 
 def _next_look(strategy: Canary, stage: Stage, set_us: Micros, outcome: Mapping[str, Any], hold: int) -> Micros:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from rota.deploy import judge
+from rota.deploy import judge, metric_hours
 from rota.errors import NotFound
 from rota.manage.models import delivery_stages
 from rota.manage.repositories import Repositories
@@ -16,7 +16,8 @@ from rota.records.release import Canary, Endpoint, Rollout
 from rota.records.time import iso
 
 NOT_OF_THE_LOG = ("convergence", "hold")
-"""Results that say what prediction processes reported or what the strategy wants: they are shown as stored."""
+"""Results that say what prediction processes reported or what the strategy wants: they are shown as stored, as are those of a team's own metrics,
+which workers alone call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ def explain(repositories: Repositories, rollout: str) -> RolloutExplanation:
     if left_out := sum(int(entry.get("left_out", 0)) for entry in found.history):
         notes.append(f"{left_out} looks of a long wait, all inconclusive, were not kept")
     decisions = [each for entry in found.history for each in _again(repositories, endpoint, found, strategy, entry)]
+    if own := {each.stored.subject for each in decisions if each.stored.check == "metric" and each.again is None}:
+        notes.append(f"metrics of the team's own are shown as they were judged, and not called again: {', '.join(sorted(own))}")
     if moved := sum(each.agrees and not each.is_exact for each in decisions):
         notes.append(f"the figures of {moved} moved and its outcome did not: something was logged at the very moment of the look, after it")
     return RolloutExplanation(found, tuple(decisions), tuple(notes))
@@ -98,11 +101,16 @@ def _again(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, str
     results: dict[tuple[str, str], CheckResult] = {}
     if stage is not None and stage.is_judged:
         then = msgspec.structs.replace(rollout, state=stage.state)
-        asked = msgspec.structs.replace(strategy, analysis=stage.analyses or strategy.analysis)
+        analyses = [each for each in stage.analyses or strategy.analysis if each.kind != "metric" or metric_hours.is_rotas(each.metric)]
+        asked = msgspec.structs.replace(strategy, analysis=analyses)
         of_then = msgspec.structs.replace(endpoint, rollout=asked)
         judged = judge.examine(repositories, of_then, then, now_us=int(entry["at_us"]), revision=entry.get("revision"))
         results = {(result.check, result.subject): result for result in judged}
     return [
-        Decision(int(entry["at_us"]), str(entry["stage"]), each, None if each.check in NOT_OF_THE_LOG else results.get((each.check, each.subject)))
+        Decision(int(entry["at_us"]), str(entry["stage"]), each, None if _is_stored_only(each) else results.get((each.check, each.subject)))
         for each in stored
     ]
+
+
+def _is_stored_only(result: CheckResult) -> bool:
+    return result.check in NOT_OF_THE_LOG or (result.check == "metric" and not metric_hours.is_rotas(result.subject))

@@ -6,18 +6,31 @@
 
     best = rota.tune("late-flights", objective, trials=30)
 
+With a metric, one of the problem's by its name or a team's own (`@rota.metric`), the objective returns `(truth, answers)` of held-out rows; the
+metric says what they are worth and which direction is better:
+
+    best = rota.tune("late-flights", objective, trials=30, metric=worst_miss)
+
 A trial that raises is a failed child and the search goes on; FAILURES_IN_A_ROW of them end it, because then the objective
 is wrong and not the parameters.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from rota.develop.tracking import TrackedRun
 from rota.errors import InvalidInput, Refused
 from rota.ports.tuning import Proposal, Tuner
+from rota.problems import registry
+from rota.problems.output_names import numbered
+from rota.problems.problem_type import ScoredRows
+from rota.records import own_metric
+from rota.records.run import Problem
 from rota.records.tracking import ExperimentRun
 from rota.records.values import measured, shown
 
@@ -104,6 +117,46 @@ def tune(
         search.trial()
         progress(f"trial {number + 1}/{trials}: {search.newest}; best {search.best_text}")
     return search.ended()
+
+
+def measured_by(metric: Callable[..., Any] | str, problem: Problem, objective: Callable[[Trial], Any]) -> tuple[Callable[[Trial], float], Direction]:
+    """An objective that is worth what a metric says of the `(truth, answers)` or scored rows that it returns, and the direction that is better.
+
+    `metric` is one of the problem's by its name, or a function with `@rota.metric`, called here, in the program that searches. The worth of a trial
+    is logged under the metric's name. A trial raises when the metric could not judge it.
+    """
+    name, higher_is_better, function = _metric(metric, problem)
+
+    def worth(trial: Trial) -> float:
+        value = function(_rows(problem, objective(trial)))
+        if math.isnan(value):
+            raise InvalidInput(f"metric {name!r} is not defined on what the objective returned (it is NaN)", metric=name)
+        trial.run.log_metric(name, value)
+        return value
+
+    return worth, "maximize" if higher_is_better else "minimize"
+
+
+def _metric(metric: Callable[..., Any] | str, problem: Problem) -> tuple[str, bool, Callable[[ScoredRows], float]]:
+    if isinstance(metric, str):
+        known = registry.metric(problem, metric)
+        if known is None:
+            names = list(registry.problem_type(problem).metrics)
+            raise InvalidInput(f"a {problem} has no metric {metric!r}; it is measured by {names}, or by a function with @rota.metric", metric=metric)
+        return metric, known.higher_is_better, known.function
+    own = own_metric.of(metric)
+    takes_rows = len(inspect.signature(metric).parameters) == 1
+    return own.name, own.higher_is_better, lambda rows: own.checked(metric(rows) if takes_rows else metric(rows.truth, rows.answers))
+
+
+def _rows(problem: Problem, given: Any) -> ScoredRows:
+    if isinstance(given, ScoredRows):
+        return given
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise InvalidInput(f"the objective returned {shown(given)}; with a metric it returns (truth, answers), or the scored rows")
+    answers = np.asarray(given[1])
+    outputs = numbered(problem, answers.shape[1]) if answers.ndim == 2 else ()
+    return registry.checked(problem, given[0], answers, outputs=outputs)
 
 
 def learn(tuner: Tuner, earlier: Sequence[ExperimentRun]) -> int:

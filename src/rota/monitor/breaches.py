@@ -13,11 +13,13 @@ import polars as pl
 from rota.manage.datasets import daily_slices, slice_checks
 from rota.manage.datasets.schema_inference import as_model_sees
 from rota.manage.datasets.slice_checks import Baseline
+from rota.manage.models.own_metrics import UNDEFINED
 from rota.manage.signals.alerts import Breach
 from rota.monitor import measure
 from rota.problems import registry
 from rota.problems.problem_type import ProblemType
 from rota.records.check import CheckResult, CheckState
+from rota.records.own_metric import OwnMetric
 from rota.records.record import plain
 from rota.records.run import Problem
 from rota.records.schema import SERVING, Schema
@@ -71,8 +73,8 @@ def of_distribution(
             breaches.append(Breach(FAULT, finding.feature, "critical", finding.fault.message, evidence))
         elif finding.drift.alarm or (before is not None and before.alarm):
             message = next(r.message for r in watched.results if (r.check, r.subject) == (slice_checks.DRIFT, finding.feature))
-            evidence = {"day_us": day, **_plain_verdict(finding.drift)}
-            evidence |= {} if before is None else {"rule": "early", **_plain_verdict(before)}
+            evidence = {"day_us": day, **plain_verdict(finding.drift)}
+            evidence |= {} if before is None else {"rule": "early", **plain_verdict(before)}
             breaches.append(Breach("drift", finding.feature, "warning", f"{finding.feature}: {message}", evidence))
     return Checked(watched.results, tuple(breaches))
 
@@ -87,8 +89,11 @@ def faulty_days(alerts: Collection[Alert]) -> dict[str, frozenset[Micros]]:
     return {feature: frozenset(days) for feature, days in found.items()}
 
 
-def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Problem) -> Checked:
-    """Does the endpoint err more than the difficulty of its rows explains? Judged on the days with enough labels."""
+def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Problem, *, unexamined: int = 0) -> Checked:
+    """Does the endpoint err more than the difficulty of its rows explains? Judged on the days with enough labels.
+
+    `unexamined` labels are of predictions of days that are not examined yet, which says more than that there were none.
+    """
     kind = registry.problem_type(problem)
     measured = [s for s in served if kind.always in s.performance.get(measure.ALL, {})]
     judged = [s for s in measured if "excess" in s.performance[measure.ALL]]
@@ -101,8 +106,8 @@ def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Pr
     note = f"; {apart} labelled rows set apart, whose label or answer a {problem} does not allow{ungrouped}" if apart else ""
     rows = int(sum(s.performance[measure.ALL]["labelled"] for s in days[-concept_drift.RECENT_DAYS :]))
     if verdict.state == "learning":
-        missing = _unlabelled(served, len(days)) + _undefined(kind, len(measured) - len(judged))
-        state: CheckState = "learning" if days and days[-1] is measured[-1] else "cannot"
+        missing = _unlabelled(served, len(days), unexamined) + _undefined(kind, len(measured) - len(judged))
+        state: CheckState = "learning" if unexamined or (days and days[-1] is measured[-1]) else "cannot"
         return Checked((CheckResult(PERFORMANCE, "inconclusive", f"could not be judged: {missing}{note}", "", missing, state, rows=rows),))
     message = (
         f"excess {kind.excess_name} {verdict.excess:+.4f} above usual in the newest "
@@ -113,7 +118,49 @@ def of_performance(monitor: Monitor, served: Sequence[MonitorSlice], problem: Pr
     if not verdict.alarm:
         return Checked((result,))
     told = f"{monitor.endpoint.name} errs more than its rows are hard: {message}"
-    return Checked((result,), (Breach(PERFORMANCE, kind.loss, "critical", told, _plain_verdict(verdict)),))
+    return Checked((result,), (Breach(PERFORMANCE, kind.loss, "critical", told, plain_verdict(verdict)),))
+
+
+def of_own_metrics(monitor: Monitor, served: Sequence[MonitorSlice], metrics: Sequence[OwnMetric]) -> Checked:
+    """Does the endpoint do worse than usual by a metric of the team's own? Judged as the loss is, day by day, but by the metric as it is: how hard
+    the rows of a day were is not known to it. The metrics share one budget of false alarms."""
+    found = Checked()
+    for metric in metrics:
+        found += _of_own_metric(monitor, served, metric, shared_by=len(metrics))
+    return found
+
+
+def _of_own_metric(monitor: Monitor, served: Sequence[MonitorSlice], metric: OwnMetric, *, shared_by: int) -> Checked:
+    labelled = [s for s in served if s.labelled]
+    if labelled and (fault := labelled[-1].not_measured.get(metric.name, "")) and not fault.startswith(UNDEFINED):
+        missing = f"on {iso(labelled[-1].start_us)[:10]} the metric {fault}"
+        message = f"{metric.name} could not be judged: {missing}"
+        return Checked((CheckResult(PERFORMANCE, "inconclusive", message, metric.name, missing, "cannot", rows=labelled[-1].labelled),))
+    days = [s for s in labelled if s.labelled >= concept_drift.LEAST_LABELLED and metric.name in s.performance.get(measure.ALL, {})]
+    undefined = sum(metric.name in s.not_measured for s in labelled)
+    note = f"; on {undefined} labelled days it has no value" if undefined else ""
+    sign = -1.0 if metric.higher_is_better else 1.0
+    series = [sign * s.performance[measure.ALL][metric.name] for s in days]
+    recent, reference = series[-concept_drift.RECENT_DAYS :], series[: -concept_drift.RECENT_DAYS][-monitor.reference_days :]
+    budget = monitor.expected_days_between_false_alarms * shared_by
+    verdict = concept_drift.performance_alarm(reference, recent, days_between_false_alarms=budget)
+    rows = int(sum(s.labelled for s in days[-concept_drift.RECENT_DAYS :]))
+    if verdict.state == "learning":
+        missing = _unlabelled(served, len(days)) + note
+        message = f"{metric.name} could not be judged: {missing}"
+        return Checked((CheckResult(PERFORMANCE, "inconclusive", message, metric.name, missing, "learning", rows=rows),))
+    now, usual = sign * (verdict.usual + verdict.excess), sign * verdict.usual
+    message = (
+        f"{metric.name} {now:.4g} in the newest {concept_drift.NEWEST_DAYS} labelled days, up to {iso(days[-1].start_us)[:10]}, {usual:.4g} usually "
+        f"(t {verdict.t:.1f} of {verdict.t_needed:.1f}, evidence {verdict.evidence:.0f} of {verdict.evidence_needed:.0f}){note}"
+    )
+    result = CheckResult(
+        PERFORMANCE, "fail" if verdict.alarm else "pass", message, metric.name, observed=verdict.t, bound=verdict.t_needed, rows=rows
+    )
+    if not verdict.alarm:
+        return Checked((result,))
+    told = f"{monitor.endpoint.name} does worse than usual by {message}"
+    return Checked((result,), (Breach(PERFORMANCE, metric.name, "critical", told, plain_verdict(verdict)),))
 
 
 def of_traffic(newest: MonitorSlice | None, *, complete: Micros) -> CheckResult:
@@ -134,15 +181,18 @@ def _undefined(kind: ProblemType, days: int) -> str:
     return f"; on {days} labelled days no {kind.excess_name} of a {kind.name} is defined ({kind.undefined})" if days else ""
 
 
-def _unlabelled(served: Sequence[MonitorSlice], days: int) -> str:
+def _unlabelled(served: Sequence[MonitorSlice], days: int, unexamined: int = 0) -> str:
     """What performance lacks, in labelled days or in labels a day."""
     newest = [s.labelled for s in served[-concept_drift.RECENT_DAYS :]]
     usual = float(np.median(newest)) if newest else 0.0
     needed = f"{days} of {concept_drift.LABELLED_DAYS} days with {concept_drift.LEAST_LABELLED} labels"
+    if not any(s.labelled for s in served) and unexamined:
+        return f"no labels of an examined day yet, {unexamined} of days that are not over or not examined, which count once their day is; {needed}"
     if not any(s.labelled for s in served):
         return f"no labels yet; {needed}"
     return needed if usual >= concept_drift.LEAST_LABELLED else f"{usual:.0f} labels a day, {concept_drift.LEAST_LABELLED} needed; {needed}"
 
 
-def _plain_verdict(verdict: Any) -> dict[str, Any]:
+def plain_verdict(verdict: Any) -> dict[str, Any]:
+    """The figures of a verdict that are finite, as evidence keeps them."""
     return {name: value for name, value in plain(verdict).items() if not (isinstance(value, float) and not np.isfinite(value))}

@@ -1,11 +1,13 @@
 """One day of an endpoint in numbers: counts per feature, performance per version by the declared problem, efficiency."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from msgspec.structs import replace
 
+from rota.manage.models.own_metrics import PartMeasured
 from rota.manage.signals import label_domain
 from rota.manage.signals.label_domain import DeclaredProblem
 from rota.problems.problem_type import ScoredRows
@@ -18,31 +20,56 @@ from rota.stats.bins import count
 ALL = "all"
 
 
-def day_slice(endpoint: str, day: Micros, rows: pl.DataFrame, bins: Sequence[Bins], *, run: str, problem: DeclaredProblem) -> MonitorSlice:
+Own = Callable[[Sequence[ScoredRows]], Sequence[PartMeasured]]
+"""What measures parts of the rows by metrics of a team's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayPerformance:
+    """How many answered rows were `measured`, how many labelled ones are `set_apart` because their label or answer is outside of the problem's
+    domain, the performance of all versions together and of each, and why a metric of a team's own has no value of all together."""
+
+    measured: int
+    set_apart: int
+    by_version: dict[str, dict[str, float]]
+    not_measured: dict[str, str]
+
+
+def no_own_metrics(parts: Sequence[ScoredRows]) -> Sequence[PartMeasured]:
+    """What measures nothing besides the metrics of the problem."""
+    return [PartMeasured() for _ in parts]
+
+
+def day_slice(
+    endpoint: str, day: Micros, rows: pl.DataFrame, bins: Sequence[Bins], *, run: str, problem: DeclaredProblem, own: Own = no_own_metrics
+) -> MonitorSlice:
     """The slice of a day out of its rows as callers got them; performance under "all" and under each version's number.
 
     Failed predictions count in the efficiency only: nothing is known of their answers.
     """
     given = answered(rows)
-    measured, set_apart, performance = performances(given, problem)
+    found = performances(given, problem, own)
     return MonitorSlice(
         endpoint=endpoint,
         start_us=day,
         end_us=day + DAY_US,
         rows=given.height,
-        labelled=measured,
+        labelled=found.measured,
         counts={b.name: tuple(count(b, _column(given, b)).tolist()) for b in bins},
-        performance=performance,
+        performance=found.by_version,
         efficiency=efficiency(rows),
         run=run,
-        set_apart=set_apart,
+        set_apart=found.set_apart,
+        not_measured=found.not_measured,
     )
 
 
-def with_newer_labels(slice_: MonitorSlice, rows: pl.DataFrame, *, run: str, problem: DeclaredProblem, now_us: Micros) -> MonitorSlice:
+def with_newer_labels(
+    slice_: MonitorSlice, rows: pl.DataFrame, *, run: str, problem: DeclaredProblem, now_us: Micros, own: Own = no_own_metrics
+) -> MonitorSlice:
     """The slice measured again with the labels known now, itself when they change nothing; what was counted of the features stays."""
-    measured, set_apart, performance = performances(answered(rows), problem)
-    again = replace(slice_, labelled=measured, set_apart=set_apart, performance=performance)
+    found = performances(answered(rows), problem, own)
+    again = replace(slice_, labelled=found.measured, set_apart=found.set_apart, performance=found.by_version, not_measured=found.not_measured)
     return slice_ if again == slice_ else replace(again, run=run, revisions=slice_.revisions + 1, revised_us=now_us)
 
 
@@ -51,15 +78,16 @@ def answered(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("error") == "")
 
 
-def performances(rows: pl.DataFrame, problem: DeclaredProblem) -> tuple[int, int, dict[str, dict[str, float]]]:
-    """How many answered rows are measured, how many labelled ones are set apart because their label or answer is outside of the problem's
-    domain, and the performance of all versions together and of each."""
+def performances(rows: pl.DataFrame, problem: DeclaredProblem, own: Own = no_own_metrics) -> DayPerformance:
+    """The performance on some answered rows, by the problem's metrics and those of the team's own."""
     labelled = int(rows["label_at_us"].count())
     measured, scored = label_domain.measured(rows, problem)
     numbers = measured["number"].to_numpy()
     groups = {ALL: scored} | {str(number): scored.where(numbers == number) for number in sorted(set(numbers.tolist()))}
-    found = {name: performance(group, problem) for name, group in groups.items() if len(group)}
-    return measured.height, labelled - measured.height, found
+    groups = {name: group for name, group in groups.items() if len(group)}
+    by_team = dict(zip(groups, own(list(groups.values())), strict=True))
+    found = {name: {**performance(group, problem), **by_team[name].values} for name, group in groups.items()}
+    return DayPerformance(measured.height, labelled - measured.height, found, dict(by_team[ALL].failed) if groups else {})
 
 
 def performance(scored: ScoredRows, problem: DeclaredProblem) -> dict[str, float]:

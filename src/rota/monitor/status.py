@@ -12,6 +12,8 @@ from rota.records.run import RunQuery, RunStatus
 from rota.records.signal import Monitor
 from rota.records.time import Micros
 
+ANSWER = "answer"
+"""The subject of results on answers as a whole, and the beginning of the names of their columns."""
 BASELINE = "baseline"
 SUCCEEDED: tuple[RunStatus, ...] = ("succeeded",)
 STEP = "judge"
@@ -61,16 +63,21 @@ def results(repositories: Repositories, endpoint: str) -> tuple[CheckResult, ...
 
 def summary(found: Sequence[CheckResult]) -> dict[str, Any]:
     """How many checks are in each state, and what was not judged: checks that lack the same are one line."""
-    lacking: dict[tuple[str, str, str], list[str]] = {}
+    lacking: dict[tuple[str, str, str, bool], list[str]] = {}
     for result in found:
         if result.outcome == "inconclusive":
-            lacking.setdefault((result.check, result.state, result.missing), []).append(result.subject)
-    lines = [f"{_subjects(name, subjects)}: {state}, {missing}" for (name, state, missing), subjects in lacking.items()]
+            lacking.setdefault((result.check, result.state, result.missing, is_of_answers(result.subject)), []).append(result.subject)
+    lines = [f"{_subjects(name, subjects)}: {state}, {missing}" for (name, state, missing, _), subjects in lacking.items()]
     return {"checks": dict(Counter(result.state for result in found)), "not_judged": lines if found else ["nothing was checked"]}
+
+
+def is_of_answers(subject: str) -> bool:
+    """Whether a result or an alert is about answers; a feature is named "view__feature"."""
+    return subject == ANSWER or (subject.startswith(f"{ANSWER}.") and "__" not in subject)
 
 
 def _subjects(name: str, subjects: Sequence[str]) -> str:
     told = name.replace("_", " ")
     if len(subjects) > 3:
-        return f"{told} of {len(subjects)} features"
+        return f"{told} of {len(subjects)} {'numbers of the answers' if is_of_answers(subjects[0]) else 'features'}"
     return f"{told} of {', '.join(subjects)}" if any(subjects) else told

@@ -6,6 +6,7 @@ is examined once; days missed while nothing ran are caught up. The run's result 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,13 +20,15 @@ from rota.manage.adoption import baselines
 from rota.manage.datasets import daily_slices, schemas, slice_checks
 from rota.manage.features.writer import Feed
 from rota.manage.models import model_aliases
+from rota.manage.models.own_metrics import TOO_LONG, PartMeasured, TeamMetrics
 from rota.manage.repositories import Repositories
 from rota.manage.signals import alerts, business_outcomes, label_domain, labels, prediction_log
 from rota.manage.signals.label_domain import DeclaredProblem
-from rota.monitor import breaches, late_labels, measure, status
+from rota.monitor import answer_drift, breaches, late_labels, measure, status
 from rota.monitor.breaches import Checked
 from rota.monitor.slice_history import SliceHistory
 from rota.ports.metadata import Metadata
+from rota.problems.problem_type import ScoredRows
 from rota.records.check import CheckResult
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode, plain
@@ -40,9 +43,15 @@ REMEMBERED_DAYS = 120
 class MonitorWorkflow:
     """Examines an endpoint's complete days that were not examined yet, and measures those again whose labels changed."""
 
-    def __init__(self, repositories: Repositories, feed: Feed) -> None:
+    def __init__(
+        self,
+        repositories: Repositories,
+        feed: Feed,
+        own_metrics: Callable[[str, Callable[[], bool]], TeamMetrics | None] = lambda _model, _stopped: None,
+    ) -> None:
         self.repositories = repositories
         self.feed = feed
+        self._own_metrics = own_metrics
         self._history = SliceHistory(repositories)
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,12 +60,14 @@ class MonitorWorkflow:
         days = context.step("days", lambda work: self._days(work, endpoint))
         raised: list[str] = []
         seen: list[Any] | None = None
+        slow: set[str] = set()
         for day in days:
-            found = context.step(f"examine {iso(day)[:10]}", partial(self._examine, endpoint, day, day == days[-1]))
+            found = context.step(f"examine {iso(day)[:10]}", partial(self._examine, endpoint, day, day == days[-1], frozenset(slow)))
             told = {"alerts": found} if isinstance(found, list) else found  # a list: this step was finished by an older release
             raised += told["alerts"]
             seen = told.get("checks", [])
-        late = context.step("late labels", lambda work: self._measured_again(work, endpoint))
+            slow |= set(told.get("slow", []))
+        late = context.step("late labels", lambda work: self._measured_again(work, endpoint, frozenset(slow)))
         judged = context.step("judge", lambda work: self._judge(work, endpoint, seen))
         results = msgspec.convert(judged["checks"], tuple[CheckResult, ...])
         return {"days": len(days), "alerts": raised + judged["alerts"], "measured_again": len(late["days"]), **status.summary(results)}
@@ -89,23 +100,38 @@ class MonitorWorkflow:
         learnt = baselines.learnt(self.repositories, work.batch, endpoint, monitor.endpoint.model, run=work.run.id, now_us=work.now_us)
         return learnt is not None
 
-    def _examine(self, endpoint: str, day: Micros, last: bool, work: StepWork) -> dict[str, Any]:
+    def _examine(self, endpoint: str, day: Micros, last: bool, slow: frozenset[str], work: StepWork) -> dict[str, Any]:
+        """Count and compare a day. The metrics `slow` took too long on a day before, and are not called again in this run."""
         metadata = self.repositories.metadata
         monitor, schema = self._watched(endpoint)
         rows = self._rows(endpoint, day, day + DAY_US, work.now_us)
         problem = self._problem(monitor, rows)
-        slice_ = replace(measure.day_slice(endpoint, day, rows, schema.bins, run=work.run.id, problem=problem), schema=schema.version)
+        own = OwnOfRun(self._own_metrics(monitor.endpoint.model, work.stopped), set(slow))
+        measured = measure.day_slice(endpoint, day, rows, schema.bins, run=work.run.id, problem=problem, own=own)
+        known = self._served(endpoint, before=day)
+        answering = answer_drift.busiest(measure.answered(rows))
+        answering_problem = self._problem_of(monitor.endpoint.model, answering) or problem
+        answers = answer_drift.answers_of(measure.answered(rows), answering, answering_problem)
+        slice_ = answer_drift.counted(replace(measured, schema=schema.version), answers, known)
         work.batch.put(slice_)
-        served = [*self._served(endpoint, before=day), slice_]
+        served = [*known, slice_]
         before = self._before(endpoint, schema, served)
         days = self._history.days(endpoint, schema, [*before, *served])
         faulty = breaches.faulty_days(metadata.find(Alert, {"endpoint": endpoint, "kind": breaches.FAULT}))
         baseline = self._history.baseline(endpoint, schema, served)
         asked = prediction_log.with_features(measure.answered(rows), self._features_of(rows))
         found = breaches.of_schema(schema, asked) + breaches.of_distribution(monitor, schema, days, day, faulty, baseline)
+        found += answer_drift.check(monitor, served, answering_problem, columns=answers.columns)
         self._link(work, monitor, day)
         raised = self._settle(work, endpoint, found, _found_well(found.results, schema), f"no longer seen on {iso(day)[:10]}")
-        return {"alerts": raised, "checks": plain(found.results) if last else []}
+        return {"alerts": raised, "checks": plain(found.results) if last else [], "slow": sorted(own.slow)}
+
+    def _problem_of(self, model: str, number: int) -> DeclaredProblem | None:
+        """What a version's bundle declares; None where it has none."""
+        version = self.repositories.metadata.get(ModelVersion, model, number)
+        if version is None or not version.bundle or not self.repositories.blobs.exists(version.bundle):
+            return None
+        return label_domain.of_bundle(decode(self.repositories.blobs.get(version.bundle), ModelBundle))
 
     def _features_of(self, rows: pl.DataFrame) -> list[str]:
         """The features that the versions of some predictions read."""
@@ -117,20 +143,21 @@ class MonitorWorkflow:
                 found |= dict.fromkeys(decode(blobs.get(version.bundle), ModelBundle).features.feature_names)
         return list(found)
 
-    def _measured_again(self, work: StepWork, endpoint: str) -> dict[str, Any]:
+    def _measured_again(self, work: StepWork, endpoint: str, slow: frozenset[str]) -> dict[str, Any]:
         """The slices whose labels changed since the last run, measured again: labels may be of any age."""
         metadata, tables = self.repositories.metadata, self.repositories.tables
         monitor = metadata.get(Monitor, endpoint)
         before = late_labels.cursor(metadata, endpoint)
         slices = late_labels.changed_slices(metadata, tables, endpoint, since_us=before.position)
         again = []
+        own = OwnOfRun(self._own_metrics(monitor.endpoint.model, work.stopped) if monitor is not None and slices else None, set(slow))
         for group in late_labels.together(slices):
             assert monitor is not None  # a slice is stored by a monitor, and monitors stay
             rows = self._rows(endpoint, group[0].start_us, group[-1].end_us, work.now_us, features=False)
             problem = self._problem(monitor, rows)
             for slice_ in group:
                 inside = rows.filter((pl.col("at_us") >= slice_.start_us) & (pl.col("at_us") < slice_.end_us))
-                fresh = measure.with_newer_labels(slice_, inside, run=work.run.id, problem=problem, now_us=work.now_us)
+                fresh = measure.with_newer_labels(slice_, inside, run=work.run.id, problem=problem, now_us=work.now_us, own=own)
                 if fresh is not slice_:
                     work.batch.put(fresh, replacing=slice_)
                     again.append(iso(slice_.start_us)[:10])
@@ -151,9 +178,17 @@ class MonitorWorkflow:
         traffic = breaches.of_traffic(newest, complete=daily_slices.day_of(work.now_us) - DAY_US)
         if not served and (missing := self._unlearnt(monitor, endpoint, work.now_us)):
             others.append(CheckResult(status.BASELINE, "inconclusive", f"nothing is compared yet: {missing}", "", missing, "learning"))
-        found = breaches.of_performance(monitor, served, self._problem(monitor, None).problem)
+        team = self._own_metrics(monitor.endpoint.model, work.stopped)
+        unexamined = 0 if any(s.labelled for s in served) else self._unexamined_labels(endpoint, newest, work.now_us)
+        found = breaches.of_performance(monitor, served, self._problem(monitor, None).problem, unexamined=unexamined)
+        found += breaches.of_own_metrics(monitor, served, team.metrics if team is not None else ())
         raised = self._settle(work, endpoint, found, _performed(found.results), "no longer seen")
         return {"alerts": raised, "day": iso(newest.start_us)[:10] if newest else "", "checks": plain([traffic, *others, *found.results])}
+
+    def _unexamined_labels(self, endpoint: str, newest: MonitorSlice | None, now_us: Micros) -> int:
+        """Labels of answered predictions later than the newest slice: of the day that is not over, or of days that were not examined yet."""
+        rows = self._rows(endpoint, newest.end_us if newest is not None else 0, now_us + 1, now_us, features=False)
+        return int(measure.answered(rows)["label_at_us"].count())
 
     def _settle(self, work: StepWork, endpoint: str, found: Checked, found_well: Callable[[Alert], bool], reason: str) -> list[str]:
         metadata = self.repositories.metadata
@@ -224,7 +259,7 @@ _CLASSIFICATION, _REGRESSION = DeclaredProblem("classification"), DeclaredProble
 def _found_well(results: Sequence[CheckResult], schema: Schema) -> Callable[[Alert], bool]:
     """Whether an alert's breach was looked for on this day and found well; that of a feature which is watched no more is over too."""
     known = {(result.check, result.subject): result.outcome for result in results}
-    watched = {b.name for b in schema.bins}
+    watched = {b.name for b in schema.bins} | {result.subject for result in results if result.check == slice_checks.DRIFT}
     structure = known[breaches.SCHEMA, ""] != "inconclusive"
 
     def is_well(alert: Alert) -> bool:
@@ -236,8 +271,24 @@ def _found_well(results: Sequence[CheckResult], schema: Schema) -> Callable[[Ale
 
 
 def _performed(results: Sequence[CheckResult]) -> Callable[[Alert], bool]:
-    judged = any(result.passed for result in results)
-    return lambda alert: alert.kind == breaches.PERFORMANCE and judged
+    """A metric of the team's own speaks for its own alert; the loss for that of any name that is watched no more."""
+    passed = {result.subject: result.passed for result in results}
+    return lambda alert: alert.kind == breaches.PERFORMANCE and passed.get(alert.subject, passed.get("", False))
+
+
+@dataclass(slots=True)
+class OwnOfRun:
+    """The metrics of a team's own in one run of a monitor; `slow` ones, which took too long once, are not called again in it."""
+
+    team: TeamMetrics | None
+    slow: set[str]
+
+    def __call__(self, parts: Sequence[ScoredRows]) -> Sequence[PartMeasured]:
+        if self.team is None:
+            return measure.no_own_metrics(parts)
+        found = self.team.each(parts, but=self.slow)
+        self.slow |= {name for part in found for name, reason in part.failed.items() if reason.startswith(TOO_LONG)}
+        return found
 
 
 def _is_trained_here(metadata: Metadata, model: str) -> bool:

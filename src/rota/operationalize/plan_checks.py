@@ -23,7 +23,7 @@ from rota.records.data import Expression, FeatureService, FeatureView, Source
 from rota.records.dataset import NO_LABEL, Dataset, DatasetDefinition, TimeSplit
 from rota.records.record import Record, check_name, plain
 from rota.records.release import Endpoint
-from rota.records.run import Gate, Problem, TrainingPipeline, Trigger
+from rota.records.run import Gate, TrainingPipeline, Trigger
 from rota.records.signal import AlertKind, Monitor
 from rota.records.time import micros
 from rota.stats import concept_drift, drift, schema_validation
@@ -33,8 +33,8 @@ _TRIGGERS = ("schedule", "new_data", "alert")
 
 def check(records: Sequence[Record], file: Path) -> None:
     """Raises `InvalidInput` with every declaration of a project that could never work; the project's folder must be importable."""
-    problems = {record.name: record.problem for record in records if isinstance(record, TrainingPipeline)}
-    found = [f"{_title(record)}: {fault}" for record in records for fault in _faults(record, problems)]
+    pipelines = {record.name: record for record in records if isinstance(record, TrainingPipeline)}
+    found = [f"{_title(record)}: {fault}" for record in records for fault in _faults(record, pipelines)]
     if len(found) == 1:
         raise InvalidInput(f"project file {str(file)!r}: {found[0]}", file=str(file))
     if found:
@@ -42,7 +42,7 @@ def check(records: Sequence[Record], file: Path) -> None:
         raise InvalidInput(f"project file {str(file)!r} declares what cannot work:{listed}", file=str(file))
 
 
-def _faults(record: Record, problems: Mapping[str, Problem]) -> Iterator[str]:
+def _faults(record: Record, pipelines: Mapping[str, TrainingPipeline]) -> Iterator[str]:
     unstorable = list(_unstorable(record))
     yield from unstorable
     if unstorable:
@@ -54,7 +54,9 @@ def _faults(record: Record, problems: Mapping[str, Problem]) -> Iterator[str]:
             yield from _dataset(record.name, record.definition)
         case Endpoint():
             yield from _said(lambda name: check_name("model", name), record.model, "model: ")
-            yield from strategies.faults(record.rollout, problems.get(record.model))
+            own = pipelines.get(record.model)
+            metrics = [metric.name for metric in own.metrics] if own is not None else []
+            yield from strategies.faults(record.rollout, own.problem if own is not None else None, own=metrics)
         case Monitor():
             yield from _monitor(record)
         case FeatureView():

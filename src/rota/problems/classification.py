@@ -46,6 +46,7 @@ def log_loss(rows: ScoredRows) -> Floats:
 
 
 def _drift(_outputs: Outputs, answers: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+    """The probability."""
     return {"answer": answers}
 
 

@@ -35,7 +35,7 @@ def impurity(rows: ScoredRows) -> Floats:
 
 
 def _drift(outputs: Outputs, answers: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
-    """The clusters: a shift is seen in their shares."""
+    """The shares of the clusters."""
     return {"answer": np.array(_names(outputs, answers), dtype=object)}
 
 

@@ -1,6 +1,5 @@
 """Any JSON as an answer, for what no other problem type is: only whether it is equal to its truth is known, all else say metrics of a team's own."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +16,9 @@ def mismatch(rows: ScoredRows) -> Floats:
     return np.array([left != right for left, right in zip(rows.truth.tolist(), rows.answers.tolist(), strict=True)], dtype=np.float64)
 
 
-def _drift(_outputs: Outputs, answers: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
-    """How long the answers are as JSON."""
-    return {"answer.characters": np.array([len(json.dumps(each)) for each in answers.tolist()], dtype=np.float64)}
+def _drift(_outputs: Outputs, _answers: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+    """Nothing that Rota knows of: which shift of any JSON matters is known to the team alone, and a monitor says that it cannot judge it."""
+    return {}
 
 
 CUSTOM = ProblemType(

@@ -28,6 +28,7 @@ def _excess(rows: ScoredRows) -> Floats:
 
 
 def _drift(outputs: Outputs, answers: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+    """The shares of the likeliest classes, and how likely these are."""
     named = np.array(outputs, dtype=object)
     return {"answer.class": named[answers.argmax(axis=1)], "answer.confidence": answers.max(axis=1)}
 

@@ -122,9 +122,9 @@ class ProblemType:
     `metrics` are by name; `losses` give one loss a row, smaller is better, NaN where it is not defined; the first is the one by which
     champion and challenger are compared unless another is named. `excess` is the loss corrected for how hard the row was: 0 in the mean
     while the model is calibrated, or the plain loss where nothing is known of the difficulty (`excess_name` names it for people). `drift`
-    gives of the answers the columns in which a shift of them would show, floats or texts. `gates` are what a pipeline of this kind may
-    start from. `slices` says which slices of the rows make sense. `always` is a metric that is defined on any row: performance without it
-    was measured by another problem ("labelled", the number of rows, where there is no such metric).
+    gives of the answers the columns in which a shift of them would show, floats or texts, named "answer" or "answer.NAME" (none: nobody can
+    know). `gates` are what a pipeline of this kind may start from. `slices` says which slices of the rows make sense. `always` is a metric that
+    is defined on any row: performance without it was measured by another problem ("labelled", the number of rows, where there is no such metric).
     """
 
     name: str

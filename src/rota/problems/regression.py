@@ -56,7 +56,7 @@ def absolute(rows: ScoredRows) -> Floats:
 
 
 def drift_of_numbers(outputs: Outputs, answers: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
-    """Each number of the answers."""
+    """Each number of an answer."""
     return {f"answer.{name}": answers[:, place] for place, name in enumerate(outputs)} if outputs else {"answer": answers}
 
 

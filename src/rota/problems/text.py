@@ -24,7 +24,7 @@ def mismatch(rows: ScoredRows) -> Floats:
 
 
 def _drift(_outputs: Outputs, answers: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
-    """Characters and words."""
+    """How many characters and how many words a text has."""
     return {"answer.characters": metrics.lengths(answers), "answer.words": metrics.words(answers)}
 
 

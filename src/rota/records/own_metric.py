@@ -28,6 +28,19 @@ class OwnMetric(Record, frozen=True):
         """The least and the largest value, infinite where there is no bound."""
         return -math.inf if self.lowest is None else self.lowest, math.inf if self.highest is None else self.highest
 
+    def checked(self, given: Any) -> float:
+        """What the function gave as a number between the ends, or NaN; raises `InvalidInput` for anything else."""
+        try:
+            value = float(given)
+        except (TypeError, ValueError):
+            raise InvalidInput(
+                f"metric {self.name!r} gave {str(given)[:100]!r}, which is no number; give a float, NaN where it is not defined"
+            ) from None
+        lowest, highest = self.ends
+        if value < lowest or value > highest or math.isinf(value):
+            raise InvalidInput(f"metric {self.name!r} gave {value:g}; it is declared to lie between {lowest:g} and {highest:g}, and to be finite")
+        return value
+
 
 def marked(function: F, *, higher_is_better: bool, lowest: float | None = None, highest: float | None = None) -> F:
     """The function itself, which a pipeline can name among its metrics from now on."""

@@ -233,11 +233,13 @@ def metric(
     lowest: float | None = None,
     highest: float | None = None,
 ) -> Any:
-    """With a name an analysis of a rollout: the candidate's loss (one of its problem's) may be worse than the stable one's by at most `margin`.
+    """With a name an analysis of a rollout: by a loss or a metric of its problem, or a metric of its pipeline's own, the candidate may be worse than
+    the stable version by at most `margin`.
 
     Without one, above a function, a metric of a team's own: which direction is better, and between which ends its values lie. The function
     takes `(truth, answers)`, arrays of one row a prediction, or one `rota.problems.problem_type.ScoredRows`, and gives a number, NaN where it is
-    not defined. `rota.TrainingPipeline(..., metrics=[it])` measures every candidate by it, and its gates may name it.
+    not defined. `rota.TrainingPipeline(..., metrics=[it])` measures every candidate by it, gates and analyses of a rollout may name it, and the
+    monitor of an endpoint of its model measures and judges each day by it.
 
     >>> @metric(higher_is_better=False, lowest=0)
     ... def worst_miss(truth, answers):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from rota.errors import InvalidInput
 from rota.records.record import Record
 from rota.records.release import Endpoint
+from rota.records.schema import Bins
 from rota.records.time import Micros
 
 EventKind = Literal[
@@ -103,7 +104,9 @@ class MonitorSlice(Record, frozen=True):
 
     `counts` are on the bins of version `schema` of the model's schema (0: written by an older release, which kept none). `labelled` rows
     were measured; `set_apart` ones have a label or an answer outside of what the problem allows. `revisions` counts how often the
-    slice was measured again because labels came later or were corrected, at `revised_us` the last time.
+    slice was measured again because labels came later or were corrected, at `revised_us` the last time. `not_measured` says why a metric of
+    a team's own has no value of all versions together. `answers` counts the answers of version `answered_by`, which gave most of the day's, on the
+    bins that were chosen on the day `answer_bins` and are kept in its slice as `answer_columns`.
     """
 
     endpoint: str
@@ -119,6 +122,11 @@ class MonitorSlice(Record, frozen=True):
     set_apart: int = 0
     revisions: int = 0
     revised_us: Micros | None = None
+    not_measured: Mapping[str, str] = {}
+    answers: Mapping[str, tuple[int, ...]] = {}
+    answered_by: int = 0
+    answer_bins: Micros = 0
+    answer_columns: tuple[Bins, ...] = ()
 
 
 class Prediction(Record, frozen=True):

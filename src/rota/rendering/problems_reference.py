@@ -32,7 +32,19 @@ def worst_miss(truth, answers):
 
 `rota.TrainingPipeline(..., metrics=[worst_miss], gates=[rota.at_most("worst_miss", 40)])` measures every candidate and its champion by it, whole and
 of the slices that gates name. The function is called in a process of its own, with `(truth, answers)` or, when it has one parameter, with the
-`ScoredRows` (weights and groups too), and gives a finite number between the ends that it declares, or NaN. Monitors and rollouts do not ask it.
+`ScoredRows` (weights and groups too), and gives a finite number between the ends that it declares, or NaN where it is not defined.
+
+- **Monitors** measure every day and version by it, and judge its days as they judge the loss (`performance`, with the metric's name); how hard the
+  rows of a day were is not known to it. The function is that of the release that is deployed.
+- **Rollouts** compare both versions by it: `rota.metric("worst_miss", margin=2)` in an analysis, as by any other metric or loss of the problem. It is
+  measured hour by hour of the labelled predictions that both versions made.
+- **Searches** take it as their metric: `rota.tune("bikes", objective, metric=worst_miss)`, where the objective returns `(truth, answers)`.
+
+A function that raises, takes too long (five minutes in a monitor or rollout, `step_timeout_s` in a training), ends its process, or gives what lies
+beyond its ends was not judged: a gate refuses, an analysis and a monitor's check are inconclusive and say why, a trial has failed. It never passes.
+
+Answer drift (prediction drift) is watched for every problem type by what its chapter names, each version by its own days; `rota monitor show`
+has it as `drift` of `answer`. Of an answer of more than 50 numbers the first 50 are watched.
 
 """
 _OVERVIEW = "| problem | what it is about | an answer is | a label is |\n|---|---|---|---|\n"
@@ -63,6 +75,7 @@ def _chapter(kind: ProblemType) -> str:
         f"\n## {kind.name}\n\n{kind.summary[0].upper()}{kind.summary[1:]}. {outputs[kind.needs_outputs]}\n\n",
         f"- **Labels**: {kind.label.allowed}.\n",
         f"- **Champion and challenger** are compared by `{loss}`{also}; concept drift is looked for in the {kind.excess_name}, {corrected}.\n",
+        f"- **Answer drift** shows in {_drift(kind)}.\n",
         f"- **Gates to start from**: {_gates(kind.gates)}. **Slices**: {kind.slices}.\n\n",
         _METRICS,
         *(_metric(name, metric, is_main=name == kind.main_metric) for name, metric in kind.metrics.items()),
@@ -70,9 +83,19 @@ def _chapter(kind: ProblemType) -> str:
     return "".join(parts)
 
 
+def _drift(kind: ProblemType) -> str:
+    """What a shift of answers shows in, in the words of the table's own function."""
+    words = (kind.drift.__doc__ or "What its table makes of them.").strip().split("\n")[0].rstrip(".")
+    return words[0].lower() + words[1:]
+
+
 def _metric(name: str, metric: Metric, *, is_main: bool) -> str:
     better = "larger" if metric.higher_is_better else "smaller"
-    return f"| `{name}`{' (the main one)' * is_main} | {better} | {metric.lowest:g} to {metric.highest:g} |\n".replace("inf", "∞")
+    return f"| `{name}`{' (the main one)' * is_main} | {better} | {_end(metric.lowest)} to {_end(metric.highest)} |\n"
+
+
+def _end(end: float) -> str:
+    return f"{end:g}".replace("inf", "∞")
 
 
 def _gates(gates: Iterable[Gate]) -> str:

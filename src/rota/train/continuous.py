@@ -26,6 +26,7 @@ from rota.manage.features.writer import Feed
 from rota.manage.lineage import executions
 from rota.manage.models import bundle as packing
 from rota.manage.models import loading, model_aliases, model_versions, pickle_signing, transformation
+from rota.manage.models.own_metrics import MetricCalls
 from rota.manage.repositories import Repositories
 from rota.manage.signals import alerts
 from rota.ports.compute import Compute
@@ -41,7 +42,6 @@ from rota.records.record import decode, encode, plain
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, Evaluation, PipelineRelease, TrainingPipeline
 from rota.train import data_gate, gates, handoff, training_rows
-from rota.train.own_metrics import MetricCalls
 
 GOLDEN_ROWS = 32
 DRAWS = 100

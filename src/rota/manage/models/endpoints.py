@@ -2,7 +2,7 @@
 
 from rota.errors import Conflict, InvalidInput, NotFound
 from rota.manage import spellings
-from rota.manage.models import cron, registered_models, strategies
+from rota.manage.models import cron, own_metrics, registered_models, strategies
 from rota.ports.metadata import Batch, Metadata
 from rota.records.release import Canary, Endpoint
 from rota.records.signal import Monitor
@@ -12,7 +12,8 @@ from rota.records.time import Micros
 def create(metadata: Metadata, endpoint: Endpoint, *, actor: str, now_us: Micros) -> Endpoint:
     """Declare an endpoint of a registered model; `Conflict` when there is another one of that name. Declaring the same again changes nothing."""
     registered_models.get(metadata, endpoint.model)
-    if found := strategies.faults(endpoint.rollout, None):
+    own = [metric.name for metric in own_metrics.declared(metadata, endpoint.model)]
+    if found := strategies.faults(endpoint.rollout, None, own=own):
         raise InvalidInput(f"endpoint {endpoint.name!r} cannot deliver: {'; '.join(found)}", endpoint=endpoint.name)
     before = metadata.get(Endpoint, endpoint.name)
     if before == endpoint:

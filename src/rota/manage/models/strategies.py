@@ -1,13 +1,13 @@
 """Rollout strategies as endpoints and reviewers declare them: what a strategy can never decide is said before it is stored."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 
 from msgspec.structs import replace
 
 from rota.errors import InvalidInput
-from rota.manage.models import delivery_stages
+from rota.manage.models import delivery_stages, own_metrics
 from rota.manage.models.registered_models import endpoints
 from rota.ports.metadata import Metadata
 from rota.problems import registry
@@ -33,17 +33,20 @@ def chosen(declared: Canary, delivery: Canary | None) -> Canary:
 def check_delivery(metadata: Metadata, model: str, delivery: Canary) -> None:
     """Raises `InvalidInput` when an endpoint of the model could never promote a version that is delivered so."""
     declared = [(endpoint.name, chosen(endpoint.rollout, delivery)) for endpoint in endpoints(metadata, model)]
-    found = [f"endpoint {name!r}: {fault}" for name, strategy in declared or [("any", delivery)] for fault in faults(strategy, None, at_once=True)]
+    own = [metric.name for metric in own_metrics.declared(metadata, model)]
+    found = [
+        f"endpoint {name!r}: {fault}" for name, strategy in declared or [("any", delivery)] for fault in faults(strategy, None, own=own, at_once=True)
+    ]
     if found:
         raise InvalidInput(f"this delivery of {model!r} cannot work: {'; '.join(found)}", model=model)
 
 
-def faults(strategy: Canary, problem: Problem | None, *, at_once: bool = False) -> list[str]:
-    """What can never work in a strategy, a sentence each. `problem` is the model's, where it is known.
+def faults(strategy: Canary, problem: Problem | None, *, own: Collection[str] = (), at_once: bool = False) -> list[str]:
+    """What can never work in a strategy, a sentence each. `problem` is the model's, where it is known, `own` names the metrics of its team's own.
 
     `at_once` allows a strategy without any step although it has analyses: a reviewer may decide to deliver without a judge.
     """
-    found = list(chain.from_iterable(_analysis_faults(number, analysis, problem) for number, analysis in enumerate(strategy.analysis)))
+    found = list(chain.from_iterable(_analysis_faults(number, analysis, problem, own) for number, analysis in enumerate(strategy.analysis)))
     pairs = [(analysis.kind, analysis.metric) for analysis in strategy.analysis]
     found += [
         f"analysis {kind} {name}".rstrip() + " is there twice; give it one bound"
@@ -62,7 +65,7 @@ def faults(strategy: Canary, problem: Problem | None, *, at_once: bool = False) 
     return list(_hour_faults(strategy))
 
 
-def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None) -> Iterator[str]:
+def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None, own: Collection[str]) -> Iterator[str]:
     field = f"analysis[{number}] {analysis.kind}"
     if not math.isfinite(analysis.bound):
         yield f"{field}: its bound is {analysis.bound}; give a finite number"
@@ -77,12 +80,15 @@ def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None) -
         yield f"{field}: ratio = {analysis.bound:g} must be positive; 1.2 allows a fifth more"
     if analysis.kind != "metric":
         return
-    known = registry.loss_problems(analysis.metric)
+    known = [name for name, kind in registry.PROBLEMS.items() if analysis.metric in kind.losses or analysis.metric in kind.metrics]
+    if analysis.metric in own:
+        return
     if not known:
-        yield f"{field}: the metric {analysis.metric!r} is unknown; a rollout can be judged by {registry.loss_names()}"
+        every = sorted({*registry.loss_names(), *registry.metric_names(), *own})
+        yield f"{field}: the metric {analysis.metric!r} is unknown; a rollout can be judged by {every}"
     elif problem is not None and problem in registry.PROBLEMS and problem not in known:
-        usable = list(registry.PROBLEMS[problem].losses)
-        yield f"{field}: {analysis.metric!r} is a loss of {', '.join(known)}, and the model's problem is {problem}; use {usable}"
+        usable = list(dict.fromkeys([*registry.PROBLEMS[problem].losses, *registry.PROBLEMS[problem].metrics, *own]))
+        yield f"{field}: {analysis.metric!r} belongs to {', '.join(known)}, and the model's problem is {problem}; use {usable}"
 
 
 def _duration_faults(strategy: Canary) -> Iterator[str]:

@@ -1,16 +1,20 @@
 """Metrics of a team's own: declared above a function, named in gates, measured in every evaluation, of slices too."""
 
+import sys
+
 import numpy as np
 import pytest
 
 import rota
 from rota.backends.inline_compute import InlineCompute
-from rota.errors import InvalidInput, Refused
+from rota.backends.local_processes import LocalProcesses
+from rota.errors import Interrupted, InvalidInput, Refused
+from rota.manage.models import own_metrics
 from rota.problems.problem_type import ScoredRows
 from rota.records.record import decode, encode
 from rota.records.release import Analysis
 from rota.records.run import Deployed, Evaluation, TrainingPipeline
-from rota.train import gates, own_metrics
+from rota.train import gates
 
 OWN = """
 @rota.metric(higher_is_better=True, lowest=-1, highest=1)
@@ -94,6 +98,62 @@ def test_a_metric_that_is_not_defined_is_left_out(tmp_path):
 def test_what_a_metric_does_wrong_reaches_its_author(tmp_path, body, reason):
     with pytest.raises(Refused, match=reason):
         calls(tmp_path, body)
+
+
+PARTS = [ROWS, ROWS.at(np.array([0]))]
+REFUSED = {
+    "def score(truth, answers):\n    raise KeyError('price')\n": "raised KeyError: 'price'",
+    "def score(truth, answers):\n    return float('nan')\n": "gave NaN: it is not defined on these 2 rows",
+    "def score(truth, answers):\n    return 1.5\n": "declared to lie between -inf and 1",
+    "def score(truth, answers):\n    return None\n": "which is no number",
+    "def other(truth, answers):\n    return 1.0\n": "cannot be called: AttributeError",
+    "def score(truth, answers):\n    import os\n\n    os._exit(3)\n": "its process ended before it answered",
+}
+FINE = own_metrics.OwnMetric("fine", "fine:fine", higher_is_better=True)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    compute = LocalProcesses()
+    yield compute
+    compute.close()
+
+
+@pytest.mark.parametrize("body", REFUSED)
+def test_in_a_process_of_its_own_what_a_metric_does_wrong_is_told_and_spoils_no_other(processes, tmp_path, body):
+    module(tmp_path, body)
+    (tmp_path / "fine.py").write_text("def fine(rows):\n    return len(rows)\n")
+    metric = own_metrics.OwnMetric("score", "ours:score", True, None, 1.0)
+    found = own_metrics.MetricCalls(processes, tmp_path, 120, lambda: False).each([metric, FINE], PARTS)
+    assert [part.values for part in found] == [{"fine": 2.0}, {"fine": 1.0}]
+    assert REFUSED[body] in found[0].failed["score"]
+    assert "ours" not in sys.modules
+
+
+def test_a_metric_that_hangs_is_ended_and_the_others_are_measured(processes, tmp_path):
+    module(tmp_path, "def score(truth, answers):\n    while True:\n        pass\n")
+    (tmp_path / "fine.py").write_text("def fine(rows):\n    return len(rows)\n")
+    hanging, fine = (own_metrics.MetricCalls(processes, tmp_path, limit_s, lambda: False) for limit_s in (0.5, 120))
+    metric = own_metrics.OwnMetric("score", "ours:score", True, None, 1.0)
+    found = hanging.each([metric], PARTS)
+    assert {part.failed["score"] for part in found} == {"took too long: it was ended after 0.5 s"}
+    assert [part.values for part in fine.each([FINE], PARTS)] == [{"fine": 2.0}, {"fine": 1.0}]
+
+
+def test_a_part_on_which_a_metric_fails_spoils_no_other_part(tmp_path):
+    module(tmp_path, "def score(truth, answers):\n    return float(truth[1] - answers[1])\n")
+    metric = own_metrics.OwnMetric("score", "ours:score", True)
+    first, second = own_metrics.MetricCalls(InlineCompute(), tmp_path, 60, lambda: False).each([metric], PARTS)
+    assert first.values == {"score": 0.5}
+    assert second.is_faulty("score")
+    assert second.failed["score"].startswith("raised IndexError")
+
+
+def test_a_stopped_worker_ends_the_call_and_blames_no_metric(processes, tmp_path):
+    module(tmp_path, "def score(truth, answers):\n    while True:\n        pass\n")
+    metric = own_metrics.OwnMetric("score", "ours:score", True)
+    with pytest.raises(Interrupted, match="was stopped"):
+        own_metrics.MetricCalls(processes, tmp_path, 120, lambda: True).each([metric], PARTS)
 
 
 def test_objects_reach_a_metric_as_they_are(tmp_path):
