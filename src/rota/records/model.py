@@ -75,6 +75,48 @@ class RegistrationParity(Record, frozen=True):
         return told + (apart if self.narrow_difference else "")
 
 
+class EngineGuard(Record, frozen=True):
+    """Which cells the author's model refuses, so that a faster engine refuses them too; by column of the matrix.
+
+    A number must lie from `low` to `high` (None: anything, also infinite), a null is taken only where `nulls` says so. `why` are the model's own
+    words for a null and for a number that it refuses.
+    """
+
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
+    nulls: tuple[bool, ...] = ()
+    why_null: str = ""
+    why_number: str = ""
+
+
+class EngineChoice(Record, frozen=True):
+    """Which engine serves a model, and why: the library of its format, or a converted file that was found to answer the same.
+
+    `blob` is the converted file ("": the model is served as its author gave it). `compared` rows were answered by both, `sampled` of them real
+    ones, the others made to reach thresholds, nulls and unseen texts; `difference` is the largest (relative beyond 1). `refused` rows are refused by
+    both. `row_us` and `native_row_us` are the times of one row where it was registered; `versions` names the libraries that converted.
+    """
+
+    engine: str
+    why: str
+    blob: str = ""
+    compared: int = 0
+    sampled: int = 0
+    refused: int = 0
+    difference: float = 0.0
+    tolerance: float = 0.0
+    guard: EngineGuard | None = None
+    row_us: float = 0.0
+    native_row_us: float = 0.0
+    size_bytes: int = 0
+    versions: Mapping[str, str] = {}
+
+    @property
+    def sentence(self) -> str:
+        """Which engine serves and why, for people."""
+        return f"{self.engine}: {self.why}"
+
+
 GoldenAnswer = float | tuple[float | None, ...] | str
 """The answer to a golden row as a predictor gives it: a number, numbers (None: NaN), or the JSON of anything else."""
 GoldenRow = tuple[float | str | None, ...]
@@ -87,7 +129,8 @@ class ModelBundle(Record, frozen=True):
     Golden rows are transformed matrix rows with the answers the model gave at registration; a process that cannot
     reproduce them to `tolerance` (absolute, and relative to answers beyond 1) refuses the bundle. `seal` signs model and blob
     where the bytes run code when they are loaded. `classes` names the two classes where the model has names for them; an answer
-    is the probability of the second. `outputs` names the numbers of an answer that has several: classes, targets, levels.
+    is the probability of the second. `outputs` names the numbers of an answer that has several: classes, targets, levels. `engine` says what
+    serves the model (None: its format's own library; nothing else was looked for).
     """
 
     model: str
@@ -103,6 +146,7 @@ class ModelBundle(Record, frozen=True):
     tolerance: float = 1e-9
     classes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    engine: EngineChoice | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,7 +174,7 @@ class ModelVersion(Record, frozen=True):
     with an empty `bundle` cannot be served, `unservable` says why. `artifacts` is the root of its files when it came from
     a tracked run, `source` the URI it was registered from; `signature` is a JSON text in MLflow's form; `input_example` and
     `requirements` are blobs. `seal` signs a bundle that is kept as pickle. `classes`, `outputs` and
-    `problem` are those of its bundle; `parity` compares what is served of it with the author's own object.
+    `problem` are those of its bundle, and so is `engine`; `parity` compares what is served of it with the author's own object.
     """
 
     model: str
@@ -164,6 +208,7 @@ class ModelVersion(Record, frozen=True):
     parity: RegistrationParity | None = None
     outputs: tuple[str, ...] = ()
     problem: Problem = ""
+    engine: EngineChoice | None = None
 
     @property
     def id(self) -> str:
