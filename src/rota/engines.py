@@ -50,6 +50,7 @@ FORMATS = {
     "skops": ("rota.backends.models.skops_format", "SkopsFormat", ("skops", "sklearn")),
     "onnx": ("rota.backends.models.onnx_format", "OnnxFormat", ("onnxruntime", "onnx")),
     "torch": ("rota.backends.models.torch_format", "TorchFormat", ("torch", "safetensors")),
+    "converted": ("rota.backends.models.converted_format", "ConvertedFormat", ("onnxruntime",)),
     "pickle": ("rota.backends.models.pickle_format", "PickleFormat", ("cloudpickle",)),
 }
 """Model formats by name: backend module, class, and the libraries whose presence installs it. The first that accepts a model keeps it."""

@@ -5,7 +5,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,9 @@ from rota.manage.features.online.reader import OnlineFeatures
 from rota.manage.features.store import Store
 from rota.manage.features.writer import Feed
 from rota.manage.lineage import audit_chain
-from rota.manage.models import out_of_service, refused_releases
+from rota.manage.models import engine_gate, out_of_service, refused_releases
+from rota.manage.models.engine_choosing import EngineChooser
+from rota.manage.models.engine_gate import EngineOrder
 from rota.manage.models.own_metrics import MONITOR_TIMEOUT_S, DeployedMetrics
 from rota.manage.models.pickle_signing import ParentVerifiedSeals, PlatformSeals
 from rota.manage.repositories import Repositories
@@ -142,7 +144,13 @@ class Platform:
     @cached_property
     def models(self) -> ModelRegistry:
         """Registering versions of models."""
-        return ModelRegistry(Adopter(self.repositories, self.formats, self.compute, _reference(convert_in_child), temporary=lambda: self.temporary))
+        adopter = Adopter(self.repositories, self.formats, self.compute, _reference(convert_in_child), temporary=lambda: self.temporary)
+        return ModelRegistry(replace(adopter, engines=self.engine_chooser))
+
+    @property
+    def engine_chooser(self) -> EngineChooser:
+        """What chooses the engine that serves a model which is registered."""
+        return EngineChooser(self.compute, _reference(choose_engine_in_child), temporary=lambda: self.temporary)
 
     @cached_property
     def signals(self) -> Feedback:
@@ -272,7 +280,10 @@ class Processes:
         release_tree = partial(releases.unpack, p.repositories.blobs, root=p.settings.home.resolve() / "releases")
         place = p.temporary  # now, so that what killed workers left goes when a worker starts
         fit = _reference(fit_in_child)
-        train = TrainWorkflow(p.repositories, p.feed, p.compute, p.formats, release_tree, p.settings.step_timeout_s, fit=fit, temporary=lambda: place)
+        step_s = p.settings.step_timeout_s
+        train = TrainWorkflow(
+            p.repositories, p.feed, p.compute, p.formats, release_tree, step_s, fit=fit, temporary=lambda: place, engines=p.engine_chooser
+        )
 
         def bring_online(version: ModelVersion) -> int:
             return p.feed.bring_online(decode(p.repositories.blobs.get(version.bundle), ModelBundle).features)
@@ -389,6 +400,11 @@ def convert_in_child(arguments: Mapping[str, Any]) -> Any:
     """What the compute engine calls in a process of its own to read a foreign model's file; it holds no key, and seals nothing."""
     order = msgspec.convert(arguments, ConversionRequest)
     return plain(convert(order, engines.installed_formats(ParentVerifiedSeals() if order.pickle else None)))
+
+
+def choose_engine_in_child(arguments: Mapping[str, Any]) -> Any:
+    """What the compute engine calls in a process of its own to find out which engine shall serve a model; it loads no pickle."""
+    return plain(engine_gate.choose(msgspec.convert(arguments, EngineOrder), engines.installed_formats()))
 
 
 def _reference(function: Callable[[Mapping[str, Any]], Any]) -> str:

@@ -87,4 +87,5 @@ def told(version: ModelVersion, *, json: bool) -> None:
     facts |= {"format": version.format} if version.bundle else {"cannot be served": version.unservable}
     facts |= {"an answer is": version.answer} if version.answer else {}
     facts |= {"parity": version.parity.sentence} if version.parity else {}
+    facts |= {"engine": version.engine.sentence} if version.engine else {}
     show.facts(facts, as_json=json, record=version)

@@ -30,7 +30,7 @@ models.add_typer(adoption.models)
 models.add_typer(cards.models)
 models.add_typer(alias, name="alias")
 
-_SHOWN_APART = ("metrics", "parameters", "created_us", "updated_us", "classes", "parity")
+_SHOWN_APART = ("metrics", "parameters", "created_us", "updated_us", "classes", "parity", "engine")
 
 Version = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="A version by number or alias, for example churn@3 or churn@champion.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.")]
@@ -90,6 +90,7 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
     named = {name: value for name, value in plain(found).items() if name not in _SHOWN_APART and value}
     named |= {"an answer is": found.answer} if found.answer else {}
     named |= {"parity": found.parity.sentence} if found.parity else {}
+    named |= {"engine": found.engine.sentence} if found.engine else {}
     named |= {"aliases": ", ".join(aliases), "may be released": "; ".join(standing.missing) or "yes", "created": show.when(found.created_us)}
     metrics = {f"metric {name}": value for name, value in found.metrics.items()}
     parameters = {f"parameter {name}": value for name, value in found.parameters.items()}

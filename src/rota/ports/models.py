@@ -115,6 +115,25 @@ class SealedFormat(Protocol):
     def unlocked(self, model: str, data: bytes, seal: str, *, signed_for: str = "") -> ModelFormat: ...
 
 
+@dataclass(frozen=True, slots=True)
+class ConvertedModel:
+    """The same model in a form that a faster engine runs, and for each column of numbers values near which its answers change."""
+
+    data: bytes
+    thresholds: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class ConvertibleFormat(Protocol):
+    """A format whose models may be converted for a faster engine, the format called "converted".
+
+    `converted` raises `InvalidInput` saying what cannot be converted. A conversion promises nothing: it answers what the model answers only where
+    it was compared (`rota.manage.models.engine_gate`).
+    """
+
+    def converted(self, data: bytes) -> ConvertedModel: ...
+
+
 @runtime_checkable
 class AmbiguousFormat(Protocol):
     """A format some of whose objects can be read in two ways: two numbers may be the probabilities of two classes, or two targets.

@@ -75,6 +75,48 @@ class RegistrationParity(Record, frozen=True):
         return told + (apart if self.narrow_difference else "")
 
 
+class EngineGuard(Record, frozen=True):
+    """Which cells the author's model refuses, so that a faster engine refuses them too; by column of the matrix.
+
+    A number must lie from `low` to `high` (None: anything, also infinite), a null is taken only where `nulls` says so. `why` are the model's own
+    words for a null and for a number that it refuses.
+    """
+
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
+    nulls: tuple[bool, ...] = ()
+    why_null: str = ""
+    why_number: str = ""
+
+
+class EngineChoice(Record, frozen=True):
+    """Which engine serves a model, and why: the library of its format, or a converted file that was found to answer the same.
+
+    `blob` is the converted file ("": the model is served as its author gave it). `compared` rows were answered by both, `sampled` of them real
+    ones, the others made to reach thresholds, nulls and unseen texts; `difference` is the largest (relative beyond 1). `refused` rows are refused by
+    both. `row_us` and `native_row_us` are the times of one row where it was registered; `versions` names the libraries that converted.
+    """
+
+    engine: str
+    why: str
+    blob: str = ""
+    compared: int = 0
+    sampled: int = 0
+    refused: int = 0
+    difference: float = 0.0
+    tolerance: float = 0.0
+    guard: EngineGuard | None = None
+    row_us: float = 0.0
+    native_row_us: float = 0.0
+    size_bytes: int = 0
+    versions: Mapping[str, str] = {}
+
+    @property
+    def sentence(self) -> str:
+        """Which engine serves and why, for people."""
+        return f"{self.engine}: {self.why}"
+
+
 GoldenAnswer = float | tuple[float | None, ...] | str
 """The answer to a golden row as a predictor gives it: a number, numbers (None: NaN), or the JSON of anything else."""
 GoldenRow = tuple[float | str | None, ...]
@@ -89,6 +131,8 @@ class ModelBundle(Record, frozen=True):
     where the bytes run code when they are loaded. `classes` names the two classes where the model has names for them; an answer
     is the probability of the second. `outputs` names the numbers of an answer that has several: classes, targets, levels. `group` is the
     field of a request by whose value rows belong together ("": none), where the problem judges rows by groups.
+    is the probability of the second. `outputs` names the numbers of an answer that has several: classes, targets, levels. `engine` says what
+    serves the model (None: its format's own library; nothing else was looked for).
     """
 
     model: str
@@ -106,6 +150,7 @@ class ModelBundle(Record, frozen=True):
     outputs: tuple[str, ...] = ()
     group: str = ""
     group_type: Type = "string"
+    engine: EngineChoice | None = None
 
     @property
     def request_fields(self) -> dict[str, Type]:
@@ -141,6 +186,7 @@ class ModelVersion(Record, frozen=True):
     `requirements` are blobs. `seal` signs a bundle that is kept as pickle. `classes`, `outputs` and
     `problem` are those of its bundle; `parity` compares what is served of it with the author's own object. `group` is the field of a
     request that names the rows which a row is judged together with ("": none).
+    `problem` are those of its bundle, and so is `engine`; `parity` compares what is served of it with the author's own object.
     """
 
     model: str
@@ -175,6 +221,7 @@ class ModelVersion(Record, frozen=True):
     outputs: tuple[str, ...] = ()
     problem: Problem = ""
     group: str = ""
+    engine: EngineChoice | None = None
 
     @property
     def id(self) -> str:

@@ -96,7 +96,8 @@ class ReleaseCache:
         """Have on disk what an endpoint may fall back to; what cannot be read now is left to the next time."""
         for bundle in {route.bundle for release in releases for route in release.routes}:
             try:
-                self.get(decode(self.get(bundle), ModelBundle).blob)
+                for name in _blobs_of(decode(self.get(bundle), ModelBundle)):
+                    self.get(name)
             except RotaError as error:
                 log.warning("what an endpoint may fall back to is not kept: %s", error, extra={"action": "keep", "bundle": bundle})
 
@@ -123,7 +124,7 @@ class ReleaseCache:
             found.add(bundle)
             if (data := self._kept(bundle)) is not None:
                 with contextlib.suppress(Corrupt):
-                    found.add(decode(data, ModelBundle).blob)
+                    found.update(_blobs_of(decode(data, ModelBundle)))
         return found
 
     def _remove_all_but(self, wanted: set[str]) -> None:
@@ -143,3 +144,8 @@ class ReleaseCache:
             self._failing = True
         else:
             self._failing = False
+
+
+def _blobs_of(bundle: ModelBundle) -> set[str]:
+    """What a bundle names: the model's bytes, and its conversion where one serves it."""
+    return {bundle.blob} | ({bundle.engine.blob} if bundle.engine is not None and bundle.engine.blob else set())

@@ -26,6 +26,8 @@ from rota.manage.features.writer import Feed
 from rota.manage.lineage import executions
 from rota.manage.models import bundle as packing
 from rota.manage.models import loading, model_aliases, model_versions, pickle_signing, transformation
+from rota.manage.models.engine_choosing import EngineChooser
+from rota.manage.models.engine_gate import MOST_REAL_ROWS
 from rota.manage.models.own_metrics import MetricCalls
 from rota.manage.repositories import Repositories
 from rota.manage.signals import alerts
@@ -37,7 +39,7 @@ from rota.problems.problem_type import AGREEMENT, ProblemType, ScoredRows
 from rota.records import check
 from rota.records.check import CheckResult
 from rota.records.dataset import DatasetVersion
-from rota.records.model import ModelVersion, RegistrationParity, Transformation
+from rota.records.model import EngineChoice, ModelBundle, ModelVersion, RegistrationParity, Transformation
 from rota.records.record import decode, encode, plain
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, Evaluation, PipelineRelease, TrainingPipeline
@@ -53,7 +55,8 @@ class TrainWorkflow:
     """Runs a deployed pipeline once.
 
     `release_tree` gives the directory of a release's sources; `fit` is the "module:name" of what `compute` calls to fit a model;
-    `temporary` is where matrices lie meanwhile (None: the system's temporary directory).
+    `temporary` is where matrices lie meanwhile (None: the system's temporary directory); `engines` choose what serves a model (None: the library
+    of its format).
     """
 
     repositories: Repositories
@@ -64,6 +67,7 @@ class TrainWorkflow:
     timeout_s: float
     fit: str
     temporary: Callable[[], Path | None] = lambda: None
+    engines: EngineChooser | None = None
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         begun = context.step("begin", lambda work: self._begin(work, arguments))
@@ -182,7 +186,14 @@ class TrainWorkflow:
             outputs=_outputs(deployed.definition, made["outputs"]),
             **_group(deployed.definition),
         )
-        digest = packing.pack(blobs, self.formats, ingredients, model)
+
+        def choose(bundle: ModelBundle, data: bytes) -> EngineChoice | None:
+            if self.engines is None:
+                return None
+            real = frame[np.linspace(0, frame.height - 1, min(frame.height, MOST_REAL_ROWS), dtype=int)]
+            return self.engines.choose(blobs, bundle, data, None if columns.has_texts else transformation.matrix(columns, real), work.stopped)
+
+        digest = packing.pack(blobs, self.formats, ingredients, model, choose=choose)
         work.made(f"bundle:{digest}")
         told = {name: made[name] for name in ("format", "libraries", "classes", "outputs", "parity")}
         return {"bundle": digest, "rows": frame.height, **told}
@@ -267,6 +278,7 @@ class TrainWorkflow:
             problem=deployed.definition.problem,
             group=str(_group(deployed.definition).get("group", "")),
             parity=msgspec.convert(trained["parity"], RegistrationParity) if "parity" in trained else None,
+            engine=decode(self.repositories.blobs.get(trained["bundle"]), ModelBundle).engine,
         )
         model_versions.register(work.batch, self.repositories.metadata, version)
         work.made(f"model_version:{version.id}")

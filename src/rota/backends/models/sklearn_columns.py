@@ -22,13 +22,14 @@ _TELLS_TEXTS = "an encoder with categories (OneHotEncoder, OrdinalEncoder, Targe
 @dataclass(slots=True)
 class ColumnReading:
     """What was learnt of columns: the texts that encoders know, the columns whose nulls were None or NaN, steps that tell nothing,
-    and the columns whose texts are read word by word, with some of the words."""
+    and the columns whose texts are read word by word, with some of the words. `encoders` are the encoders and imputers, with their columns."""
 
     texts: dict[int, list[str]] = field(default_factory=dict)
     none: set[int] = field(default_factory=set)
     nan: set[int] = field(default_factory=set)
     untold: dict[int, str] = field(default_factory=dict)
     words: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    encoders: list[tuple[Any, Columns]] = field(default_factory=list)
 
     @property
     def known_texts(self) -> dict[int, tuple[str, ...]]:
@@ -96,9 +97,11 @@ def _single(part: Any, columns: Columns, step: str, reading: ColumnReading) -> C
     if kind == "FunctionTransformer" and part.func is None:
         return columns
     if kind == "SimpleImputer" and hasattr(part, "statistics_"):
+        reading.encoders.append((part, columns))
         return _imputed(part, columns, reading)
     categories = getattr(part, "categories_", None)
     if categories is not None and len(categories) == len(columns):
+        reading.encoders.append((part, columns))
         for column, learnt in zip(columns, categories, strict=True):
             if column is not None:
                 _learn(column, learnt, reading)

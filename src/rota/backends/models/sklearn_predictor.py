@@ -30,7 +30,8 @@ class EstimatorPredictor:
             if "_n_threads" in vars(part):
                 part._n_threads = 1  # noqa: SLF001 - with how many threads clusters are looked for
             _select_by_place(part)
-        self._model, self._ask = model, sklearn_answers.way(model)
+        self.model = self._model = model
+        self._ask = sklearn_answers.way(model)
         self._outputs = len(self.inputs.outputs)
         self._words = sorted(self.inputs.free_texts)
         self._texts = {

@@ -4,7 +4,9 @@ skops trusts scikit-learn's estimators and plain numpy and scipy data by itself.
 scikit-learn 1.9 hold besides. It lists names, not prefixes: "numpy" or "scipy" as a whole contain functions that run code.
 """
 
+import importlib
 import importlib.metadata
+import importlib.util
 import io
 import zipfile
 from typing import Any
@@ -19,7 +21,7 @@ from rota.backends.models.envelope import LARGEST, check_size
 from rota.backends.models.sklearn_checks import check_archive, check_estimator
 from rota.backends.models.sklearn_predictor import EstimatorAuthor, EstimatorPredictor, describe, served_part
 from rota.errors import Corrupt, InvalidInput
-from rota.ports.models import ModelInputs
+from rota.ports.models import ConvertedModel, ModelInputs
 
 _TRUSTED = frozenset(
     {
@@ -128,6 +130,14 @@ class SkopsFormat:
 
     def author(self, model: Any) -> EstimatorAuthor:
         return EstimatorAuthor(model)
+
+    def converted(self, data: bytes) -> ConvertedModel:
+        """The model as an ONNX graph (ConvertibleFormat); needs skl2onnx."""
+        if any(importlib.util.find_spec(library) is None for library in ("skl2onnx", "onnxruntime")):
+            raise InvalidInput("skl2onnx and onnxruntime are not installed where it was registered: pip install 'rota[onnx]'")
+        predictor = self.loads(data)
+        found: ConvertedModel = importlib.import_module("rota.backends.models.sklearn_onnx").convert(predictor.model, predictor.inputs)
+        return found
 
     def kept(self, model: Any) -> bytes:
         """Any estimator as skops writes it, whatever it answers; it is loaded only when all of its types are on the list."""

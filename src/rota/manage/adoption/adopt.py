@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from rota.durable.workflow import Context, StepWork
 from rota.errors import Interrupted, InvalidInput, Refused, RotaError, Unavailable
 from rota.manage.adoption import mlmodel
-from rota.manage.adoption.conversion import ConversionRequest, Converted, answered
+from rota.manage.adoption.conversion import ConversionRequest, Converted, answered, rows_file
 from rota.manage.adoption.mlmodel import DESCRIPTION, Foreign
 from rota.manage.experiments import artifacts
 from rota.manage.models import loading, model_versions, pickle_signing
+from rota.manage.models.engine_choosing import EngineChooser
 from rota.manage.repositories import Repositories
 from rota.ports.compute import Compute
 from rota.ports.metadata import Batch, transact
@@ -42,7 +44,7 @@ class Adopter:
     """What adopting needs besides the version: the platform's formats, and where foreign files are read.
 
     `convert` is the "module:name" of what `compute` calls to read a foreign model's file, given an `Order` as plain values; `temporary` is where
-    files lie meanwhile (None: the system's temporary directory).
+    files lie meanwhile (None: the system's temporary directory). `engines` choose what serves a model (None: the library of its format).
     """
 
     repositories: Repositories
@@ -52,6 +54,7 @@ class Adopter:
     timeout_s: float = TIMEOUT_S
     temporary: Callable[[], Path | None] = lambda: None
     stopped: Callable[[], bool] = lambda: False
+    engines: EngineChooser | None = None
 
     def __call__(self, context: Context, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The workflow "adopt" of one version. With `approval`, an approval that came first is told again, so that its rollout starts."""
@@ -109,7 +112,7 @@ class Adopter:
                 input_example=files[said.example].digest if said.example else version.input_example,
                 requirements=files[said.requirements].digest if said.requirements else version.requirements,
             )
-            found, data = self._converted(version, said, files, problem)
+            found, data, rows = self._converted(version, said, files, problem)
         except (Unavailable, Interrupted):
             raise
         except RotaError as error:
@@ -120,8 +123,10 @@ class Adopter:
             why = f"it is a {found.problem}, whose rows are judged by themselves; register it without group={version.group!r}"
             return msgspec.structs.replace(described, unservable=why), ""
         bundle = self._bundle(version, found, data)
+        if self.engines is not None:
+            bundle = msgspec.structs.replace(bundle, engine=self.engines.choose(self.repositories.blobs, bundle, data, rows, self.stopped))
         digest = self.repositories.blobs.put(encode(bundle))
-        told = {"classes": found.classes, "outputs": found.outputs, "problem": found.problem, "parity": found.parity}
+        told = {"classes": found.classes, "outputs": found.outputs, "problem": found.problem, "parity": found.parity, "engine": bundle.engine}
         return msgspec.structs.replace(described, bundle=digest, format=bundle.format, seal=bundle.seal, unservable="", **told), digest
 
     def _described(self, version: ModelVersion, files: Mapping[str, ArtifactFile]) -> Foreign:
@@ -137,8 +142,8 @@ class Adopter:
 
     def _converted(
         self, version: ModelVersion, foreign: Foreign, files: Mapping[str, ArtifactFile], problem: Problem | None
-    ) -> tuple[Converted, bytes]:
-        """What a process of its own makes of the files."""
+    ) -> tuple[Converted, bytes, np.ndarray | None]:
+        """What a process of its own makes of the files, and rows of the model's matrix."""
         if foreign.why:
             raise InvalidInput(foreign.why)
         if files[foreign.file].size > LARGEST_MODEL:
@@ -170,7 +175,8 @@ class Adopter:
                 pickle=pickled,
             )
             found = self._ask(order)
-            return found, out.read_bytes() if not found.unservable else b""
+            rows = np.load(rows_file(str(out))) if rows_file(str(out)).exists() else None
+            return found, out.read_bytes() if not found.unservable else b"", rows
 
     def _ask(self, order: ConversionRequest) -> Converted:
         try:

@@ -57,9 +57,9 @@ def served(model: str, signature: Signature | None, inputs: ModelInputs) -> Serv
     return ServedColumns(columns, FeatureService(model, [view]), Transformation(cells))
 
 
-def golden(served_columns: ServedColumns, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def golden(served_columns: ServedColumns, rows: Sequence[Mapping[str, Any]], *, most: int = GOLDEN_ROWS) -> np.ndarray:
     """The matrix of an example's rows that fit their types; where there are none, of rows drawn from the columns' types."""
-    fitting = [fitted for row in rows[:GOLDEN_ROWS] if (fitted := _fitting(served_columns, row)) is not None]
+    fitting = [fitted for row in rows[:most] if (fitted := _fitting(served_columns, row)) is not None]
     return RowsTransformer(served_columns.transformation).matrix(fitting or _drawn(served_columns))
 
 

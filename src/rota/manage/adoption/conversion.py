@@ -15,6 +15,7 @@ from rota.errors import InvalidInput, RotaError
 from rota.manage.adoption import author_comparison, column_mapping, mlmodel
 from rota.manage.adoption.mlmodel import Column, Signature
 from rota.manage.models import golden_answers, loading, transformation
+from rota.manage.models.engine_gate import MOST_REAL_ROWS
 from rota.manage.models.parity import AuthorAnswers
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.problems import output_names, registry
@@ -90,6 +91,8 @@ def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> 
     _check_answers(problem, outputs, answers, len(matrix))
     parity = author_comparison.compared(opened, data, found, rows, predictor, recorded=recorded, problem=problem, outputs=outputs)
     Path(order.out).write_bytes(data)
+    if not found.transformation.has_texts:
+        np.save(rows_file(order.out), column_mapping.golden(found, rows, most=MOST_REAL_ROWS))
     return Converted(
         format=format_.name,
         problem=problem,
@@ -102,6 +105,11 @@ def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> 
         parity=parity,
         outputs=outputs,
     )
+
+
+def rows_file(out: str) -> Path:
+    """Where real rows of the model's matrix lie beside its bytes."""
+    return Path(f"{out}.npy")
 
 
 def _problem_of(answers: np.ndarray) -> Problem:

@@ -271,4 +271,5 @@ def _lineage(known: Explanation) -> dict[str, object]:
     if known.execution is not None:
         facts["executed by"] = known.execution.executor
     parity = version.parity.sentence if version.parity else ""
-    return facts | {"source": version.source, "format": version.format, "bundle": version.bundle, "registration parity": parity}
+    engine = version.engine.sentence if version.engine else ""
+    return facts | {"source": version.source, "format": version.format, "bundle": version.bundle, "registration parity": parity, "engine": engine}

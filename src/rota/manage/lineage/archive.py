@@ -118,18 +118,19 @@ def _pieces(blobs: Blobs, named: dict[str, str]) -> list[Piece]:
     found = {digest: Piece(f"blobs/{digest}", digest, blobs.size(digest), about) for digest, about in named.items() if blobs.exists(digest)}
     for digest, about in named.items():
         if about == "bundle" and digest in found:
-            model = _model_of(blobs, digest)
-            if model and blobs.exists(model):
-                found.setdefault(model, Piece(f"blobs/{model}", model, blobs.size(model), "named by bundle"))
+            for model in _models_of(blobs, digest):
+                if blobs.exists(model):
+                    found.setdefault(model, Piece(f"blobs/{model}", model, blobs.size(model), "named by bundle"))
     return [found[digest] for digest in sorted(found)]
 
 
-def _model_of(blobs: Blobs, bundle: str) -> str:
-    """The digest of a bundle's model; "" for one that cannot be read, which goes into the archive as it is: a look at it needs it most."""
+def _models_of(blobs: Blobs, bundle: str) -> list[str]:
+    """The digests of a bundle's model and of its conversion; none of one that cannot be read, which goes into the archive as it is."""
     try:
-        return decode(blobs.get(bundle), ModelBundle).blob
+        found = decode(blobs.get(bundle), ModelBundle)
     except Corrupt:
-        return ""
+        return []
+    return [found.blob, *([found.engine.blob] if found.engine is not None and found.engine.blob else [])]
 
 
 def _file(file: ArtifactFile) -> Piece:

@@ -1,6 +1,6 @@
 """Pack a model into the bundle that prediction processes load: bytes, features, transformation, golden rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -10,7 +10,7 @@ from rota.manage.models import golden_answers, loading, transformation
 from rota.ports.blobs import Blobs
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.records.data import FeatureService
-from rota.records.model import ModelBundle, Transformation
+from rota.records.model import EngineChoice, ModelBundle, Transformation
 from rota.records.record import encode
 from rota.records.run import Problem
 from rota.records.schema import Type
@@ -33,7 +33,11 @@ class Ingredients:
     group_type: Type = "string"
 
 
-def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredients, data: bytes) -> str:
+ChooseEngine = Callable[[ModelBundle, bytes], EngineChoice | None]
+"""Says what shall serve a bundle with these bytes of its model (None: nothing was looked for)."""
+
+
+def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredients, data: bytes, *, choose: ChooseEngine = lambda *_: None) -> str:
     """Store the model and its bundle with the answers it gives to the golden rows, and return the bundle's digest.
 
     A format that runs code when it is loaded is sealed first, which raises `Refused` when that is not allowed for the model.
@@ -58,4 +62,5 @@ def pack(blobs: Blobs, formats: Mapping[str, ModelFormat], ingredients: Ingredie
     )
     predictor = loading.opened(formats, bundle, data).loads(data)
     answers = golden_answers.kept(predictor.predict(ingredients.golden))
-    return blobs.put(encode(msgspec.structs.replace(bundle, golden_answers=answers)))
+    bundle = msgspec.structs.replace(bundle, golden_answers=answers)
+    return blobs.put(encode(msgspec.structs.replace(bundle, engine=choose(bundle, data))))

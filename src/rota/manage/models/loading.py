@@ -5,16 +5,18 @@ import logging
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+import msgspec
 import numpy as np
 
 from rota.errors import Refused, RotaError
-from rota.manage.models import golden_answers
+from rota.manage.models import engine_gate, golden_answers
+from rota.manage.models.engine_guard import GuardedPredictor
 from rota.manage.models.transformation import RowsTransformer, matrix_of_golden
 from rota.ports.models import AmbiguousFormat, ModelFormat, Predictor, SealedFormat
-from rota.records.model import ModelBundle
+from rota.records.model import EngineChoice, EngineGuard, ModelBundle
 from rota.records.record import decode
 from rota.records.run import Problem
 
@@ -39,13 +41,17 @@ class BlobReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to answer. `quick`: a call ends by what was checked of its trees, and took at most QUICK_S for a row when it was loaded."""
+    """A model ready to answer. `quick`: a call ends by what was checked of its trees, and took at most QUICK_S for a row when it was loaded.
+
+    `engine` says what answers: the engine that was chosen at registration, or the library of the model's format and why.
+    """
 
     digest: str
     bundle: ModelBundle
     predictor: Predictor
     transformer: RowsTransformer
     quick: bool = False
+    engine: str = ""
 
 
 def load(blobs: BlobReader, formats: Mapping[str, ModelFormat], digest: str, *, name: str = "") -> LoadedModel:
@@ -54,6 +60,13 @@ def load(blobs: BlobReader, formats: Mapping[str, ModelFormat], digest: str, *, 
     `name` is what the model is called now ("": as in its bundle, which keeps the name of when it was packed): a pickle is allowed by it.
     """
     bundle = decode(blobs.get(digest), ModelBundle)
+    if bundle.engine is not None and bundle.engine.blob and not bundle.seal:
+        try:
+            return _converted(bundle, bundle.engine, blobs.get(bundle.engine.blob), formats, digest)
+        except RotaError as error:
+            why = f"{engine_gate.native(bundle.format, '').engine}, because its conversion cannot serve here: {error}"
+            log.warning("model %s (bundle %s) is served by %s", bundle.model, digest[:12], why, extra={"action": "load", "bundle": digest})
+        return replace(assemble(bundle, blobs.get(bundle.blob), formats, digest, name=name), engine=why)
     return assemble(bundle, blobs.get(bundle.blob), formats, digest, name=name)
 
 
@@ -79,7 +92,21 @@ def assemble(bundle: ModelBundle, model: bytes, formats: Mapping[str, ModelForma
             f"model {bundle.model!r} (bundle {digest[:12]}) cannot predict: {type(error).__name__}: {error}{_hint(others)}", bundle=digest
         ) from error
     quick = bundle.format in BOUNDED and row_s <= QUICK_S
-    return LoadedModel(digest, bundle, predictor, RowsTransformer(bundle.transformation), quick)
+    return LoadedModel(digest, bundle, predictor, RowsTransformer(bundle.transformation), quick, engine_gate.native(bundle.format, "").engine)
+
+
+def _converted(bundle: ModelBundle, choice: EngineChoice, data: bytes, formats: Mapping[str, ModelFormat], digest: str) -> LoadedModel:
+    """The model by its conversion; the library of its own format is not imported."""
+    fast = installed(formats, bundle.model, engine_gate.CONVERTED).loads(data)
+    predictor = GuardedPredictor.of(fast, choice.guard or EngineGuard())
+    try:
+        _check_golden_rows(msgspec.structs.replace(bundle, tolerance=max(bundle.tolerance, choice.tolerance)), predictor, digest)
+        row_s = _warm_up(bundle, predictor)
+    except RotaError:
+        raise
+    except Exception as error:
+        raise Refused(f"it cannot predict: {type(error).__name__}: {error}", bundle=digest) from error
+    return LoadedModel(digest, bundle, predictor, RowsTransformer(bundle.transformation), row_s <= QUICK_S, choice.engine)
 
 
 def opened(formats: Mapping[str, ModelFormat], bundle: ModelBundle, model: bytes, *, name: str = "") -> ModelFormat:
