@@ -4,7 +4,7 @@ A prediction process appends one journal entry for each batch of requests before
 the table `predictions/<endpoint>`, where monitoring, the judge of rollouts and lineage read them. Rows of the table:
 `COLUMNS`, then one column for each feature, Float64 for numbers, bools and timestamps, String for texts. An answer lies in the columns that
 `typed_values` says. `missing` is JSON, or "" where
-every stored feature had a value; it is null in rows of before it was kept.
+every stored feature had a value; it is null in rows of before it was kept. `routed_by` is null where the unit was routed by the weights.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +37,7 @@ COLUMNS: Mapping[str, type[pl.DataType] | pl.DataType] = {
     "error": pl.String,
     "request": pl.String,
     "missing": pl.String,
+    "routed_by": pl.String,
 }
 FORMAT, NUMBERS = 2, 1
 """Versions of a journal entry; one whose answers are numbers is written, and read by older releases, as the version before.
@@ -64,9 +65,10 @@ class _LoggedRow(msgspec.Struct, array_like=True, frozen=True):
 
 
 class _NotedRow(_LoggedRow, array_like=True, frozen=True):
-    """A row of which features had no value; the others keep their form, which earlier releases read."""
+    """A row of which features had no value, or that was routed by a header; the others keep their form, which earlier releases read."""
 
     missing: str = ""
+    routed_by: str | None = None
 
 
 class _LogEntry(msgspec.Struct, array_like=True, frozen=True):
@@ -103,7 +105,7 @@ class _LogCodec:
                 _json.encode(p.request).decode(),
                 names.setdefault(tuple(p.features), len(names)),
                 tuple(p.features.values()),
-                *((_json.encode(p.missing).decode(),) if p.missing else ()),
+                *_notes(p),
             )
             for p in signals
         ]
@@ -116,7 +118,7 @@ class _LogCodec:
         fixed = {name: [getattr(row, name) for row in rows] for name in plain}
         day = pl.from_epoch("at_us", "us").dt.strftime("%Y-%m-%d").alias("day")
         frame = pl.DataFrame(fixed, schema=plain).with_columns(day).hstack(typed_values.frame("answer", [row.answer for row in rows]))
-        known = typed_values.without_unused(frame.select(list(COLUMNS)), list(_ANSWER)[1:])
+        known = typed_values.without_unused(frame.select(list(COLUMNS)), [*list(_ANSWER)[1:], "routed_by"])
         return known.hstack(_feature_columns(entries, len(rows), stored_schema()))
 
 
@@ -212,6 +214,11 @@ def ids(tables: Tables, endpoint: str) -> pl.LazyFrame:
     return STREAM.scan(tables, endpoint, ["prediction_id"])
 
 
+def _notes(prediction: Prediction) -> tuple[str, ...]:
+    missing = _json.encode(prediction.missing).decode() if prediction.missing else ""
+    return (missing, prediction.routed_by) if prediction.routed_by else (missing,) if missing else ()
+
+
 def _decoded(payload: bytes) -> _LogEntry:
     try:
         entry = _decoder.decode(payload)
@@ -264,6 +271,7 @@ def _prediction(table: str, row: dict[str, Any]) -> Prediction:
     answer = typed_values.joined(ValueColumns(*(row.pop(name, None) for name in _ANSWER)))
     fixed = {name: row.pop(name, None) for name in COLUMNS if name not in _ANSWER}
     fixed.pop("day")
+    fixed["routed_by"] = fixed["routed_by"] or ""
     request = msgspec.json.decode(fixed.pop("request"))
     missing = msgspec.json.decode(fixed.pop("missing") or "{}")
     return Prediction(endpoint=table.removeprefix(f"{STREAM.folder}/"), request=request, features=row, answer=answer, missing=missing, **fixed)
