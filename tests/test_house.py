@@ -83,6 +83,7 @@ PUBLIC = [
     "per_slice",
     "read_dataset",
     "register_model",
+    "set_header_route",
     "set_mirror",
     "set_weight",
     "shadow",

@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.release import latency_p95 as latency_p95
     from rota.records.release import metric as metric
     from rota.records.release import pause as pause
+    from rota.records.release import set_header_route as set_header_route
     from rota.records.release import set_mirror as set_mirror
     from rota.records.release import set_weight as set_weight
     from rota.records.release import shadow as shadow
@@ -137,6 +138,7 @@ _HOMES: Mapping[str, str] = {
     "blue_green": "rota.records.release",
     "error_rate": "rota.records.release",
     "pause": "rota.records.release",
+    "set_header_route": "rota.records.release",
     "set_mirror": "rota.records.release",
     "set_weight": "rota.records.release",
     "shadow": "rota.records.release",

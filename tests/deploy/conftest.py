@@ -114,6 +114,7 @@ class Place:
                 answer=None if n < failing else options.get("answer", 0.5),
                 latency_us=options.get("latency_us", 1_000),
                 error="broken" if n < failing else "",
+                routed_by=options.get("routed_by", ""),
             )
             for n, each in enumerate(ids)
         ]

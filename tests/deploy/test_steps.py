@@ -1,8 +1,24 @@
 """Strategies in Argo Rollouts' words, walked: steps that wait for a person, blue-green with one switch, a shadow that never answers by itself."""
 
+import pytest
+
 from rota.deploy.delivery import Deliveries
+from rota.errors import InvalidInput
 from rota.records.record import decode, encode
-from rota.records.release import Canary, Endpoint, analysis, blue_green, error_rate, pause, set_mirror, set_weight, shadow
+from rota.records.release import (
+    Canary,
+    Endpoint,
+    HeaderMatch,
+    HeaderRoute,
+    analysis,
+    blue_green,
+    error_rate,
+    pause,
+    set_header_route,
+    set_mirror,
+    set_weight,
+    shadow,
+)
 
 ID = "rollout.delay.2"
 ERRORS = error_rate(margin=0.1)
@@ -97,3 +113,40 @@ def test_a_shadow_that_passed_waits_for_a_person(place):
 def test_a_strategy_of_steps_is_stored_and_read():
     strategy = Canary(steps=[5, set_weight(20), pause(), analysis(ERRORS)])
     assert decode(encode(strategy), Canary) == strategy
+
+
+BETA = HeaderRoute(HeaderMatch("x-beta", "yes"), 2)
+
+
+def test_a_header_routes_to_a_candidate_without_weight_until_the_rollout_ends(place):
+    begin(place, Canary(steps=[set_header_route("X-Beta", "yes"), pause(), set_header_route("x-beta"), set_weight(20), pause()]))
+    assert split(place) == [(1, "stable", 100), (2, "canary", 0), (2, "shadow", 0)]
+    assert place.releases()[-1].headers == (BETA,)
+    ask(place, "resume")
+    place.work()
+    assert (split(place)[:2], place.releases()[-1].headers) == ([(1, "stable", 80), (2, "canary", 20)], ())
+
+
+@pytest.mark.parametrize("verb", ["abort", "promote"])
+def test_a_header_route_ends_with_its_rollout(place, verb):
+    begin(place, Canary(steps=[set_header_route("x-beta", "yes"), set_weight(20), pause()]))
+    assert place.releases()[-1].headers == (BETA,)
+    ask(place, verb)
+    place.work()
+    assert [place.releases()[-1].headers, len(place.releases()[-1].routes)] == [(), 1]
+
+
+def test_what_a_header_routed_is_not_compared(place):
+    begin(place, Canary(steps=[set_header_route("x-beta", "yes"), set_weight(20), pause("1h"), analysis(ERRORS)]))
+    place.ask(1_000, number=2, role="canary", errors=1_000, routed_by="header x-beta: yes")
+    healthy(place)
+    place.work(1)
+    assert place.rollout().state == "promoted"
+    last = place.rollout().history[-1]["verdicts"][-1]
+    assert last["message"] == "1000 predictions were routed by a header (header x-beta: yes) and are not compared"
+
+
+@pytest.mark.parametrize(("header", "value"), [("x beta", "yes"), ("", "yes"), ("x-beta", " yes"), ("x-beta", "y\nes"), ("x-beta", "j\u00e4")])
+def test_a_header_that_no_request_can_have_is_refused(header, value):
+    with pytest.raises(InvalidInput, match="set_header_route"):
+        set_header_route(header, value)

@@ -129,8 +129,8 @@ class World:
         bundle = ModelBundle("flights", name, self.blobs.put(data), "regression", SERVICE, TRANSFORMATION, golden, answers)
         return Route("flights", 1, self.blobs.put(encode(bundle)), "stable", 100)
 
-    def release(self, *routes: Route, revision: int = 1, endpoint: str = "delay", unit: str = "", salt: str = "s") -> Release:
-        release = Release(endpoint, revision, routes or (self.route(1),), unit, self.clock.now_us(), salt=salt)
+    def release(self, *routes: Route, revision: int = 1, endpoint: str = "delay", unit: str = "", salt: str = "s", headers: Any = ()) -> Release:
+        release = Release(endpoint, revision, routes or (self.route(1),), unit, self.clock.now_us(), salt=salt, headers=tuple(headers))
         batch = Batch()
         batch.put(Endpoint(endpoint, "flights"))
         batch.put(release)

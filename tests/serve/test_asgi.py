@@ -16,7 +16,7 @@ from rota.backends.models.skops_format import SkopsFormat
 from rota.errors import Unavailable
 from rota.manage.features.online.view_history import ViewHistory
 from rota.ports.metadata import Batch
-from rota.records.release import Endpoint
+from rota.records.release import Endpoint, HeaderMatch, HeaderRoute
 from rota.serve import asgi
 from rota.serve.asgi import PredictionApp, RequestLimits
 
@@ -518,3 +518,15 @@ def test_an_online_store_that_is_away_is_a_503_by_which_callers_ask_again(client
     reply = client("POST", path, body or tensors)
     assert reply.status == 503, reply.json
     assert "connection refused" in json.dumps(reply.json)
+
+
+@pytest.mark.parametrize("sent", [{}, {"x-beta": "yes"}, {"x-beta": "no"}])
+def test_a_header_of_a_request_chooses_its_version_on_either_path(client, world, sent):
+    world.serve(world.route(1), world.route(2, "canary", 0), headers=[HeaderRoute(HeaderMatch("x-beta", "yes"), 2)])
+    headers = [(name.encode(), value.encode()) for name, value in sent.items()]
+    number = 2 if sent.get("x-beta") == "yes" else 1
+    assert client("POST", "/v1/endpoints/delay/predict", {"rows": [ROW]}, headers=headers).json["predictions"][0]["version"] == number
+    assert client("POST", "/v2/models/delay/infer", infer([1.0], ["UA"]), headers=headers).json["parameters"]["versions"] == [number]
+    many = {"rows": [ROW] * 3_000}
+    world_app = Client(PredictionApp(world.core, world.poller))
+    assert {each["version"] for each in world_app("POST", "/v1/endpoints/delay/predict", many, headers=headers).json["predictions"]} == {number}

@@ -9,6 +9,7 @@ import pytest
 from rota.errors import InvalidInput, NotFound, Unavailable
 from rota.manage.signals import prediction_log
 from rota.records.data import Feature, FeatureService, OnDemandFeatureView
+from rota.records.release import HeaderMatch, HeaderRoute
 from rota.serve import row_failures
 from rota.serve.predicting import Answer, new_ids
 
@@ -282,3 +283,15 @@ def test_rows_that_fail_are_found_alone_and_a_broken_model_is_asked_a_bounded_nu
     predictor.calls.clear()
     assert all(each.answer is None for each in world.core.predict("delay", [dict(row) for row in rows * 20]).predictions)
     assert len(predictor.calls) <= row_failures.MOST_CALLS + 1
+
+
+def test_a_header_sends_a_request_to_its_version_and_the_log_says_so(world):
+    world.serve(world.route(1), world.route(2, "canary", 0), world.route(2, "shadow", 0), headers=[HeaderRoute(HeaderMatch("x-beta", "yes"), 2)])
+    asked = [world.core.prepare("delay", [ROW], [name], sent) for name, sent in (("p1", [(b"x-beta", b"yes")]), ("p2", [(b"x-beta", b"no")]))]
+    answers = [response.predictions[0] for response in world.core.answer(asked)]
+    assert [(answer.version, answer.role) for answer in answers] == [(2, "canary"), (1, "stable")]
+    world.core.close()
+    rows = {(row["prediction_id"], row["role"]): row["routed_by"] for row in world.log()}
+    cause = "header x-beta: yes"
+    assert rows == {("p1", "canary"): cause, ("p1", "shadow"): cause, ("p2", "stable"): None, ("p2", "shadow"): None}
+    assert (prediction_log.find(world.tables, "p1").routed_by, prediction_log.find(world.tables, "p2").routed_by) == (cause, "")

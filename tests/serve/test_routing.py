@@ -2,10 +2,11 @@
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from rota.errors import InvalidInput
-from rota.records.release import Release, Route
+from rota.records.release import HeaderMatch, HeaderRoute, Release, Route
 from rota.serve import routing
 
 UNITS = [f"unit-{n}" for n in range(20_000)]
@@ -97,3 +98,30 @@ def test_weights_that_sum_to_a_hundred_are_served_beside_a_shadow():
 def test_a_release_without_a_stable_route_is_refused():
     with pytest.raises(InvalidInput, match="stable"):
         routing.check(Release("e", 1, (Route("m", 2, "b2", "canary", 100),), "", 0))
+
+
+def with_header(*values, number=2):
+    rules = tuple(HeaderRoute(HeaderMatch("x-beta", value), number) for value in values)
+    return msgspec.structs.replace(release(0), headers=rules)
+
+
+@pytest.mark.parametrize(
+    ("sent", "number"),
+    [
+        ([(b"x-beta", b"yes")], 2),
+        ([(b"x-beta", b" yes ")], 2),
+        ([(b"x-beta", b"no"), (b"x-beta", b"yes")], 2),
+        ([(b"x-beta", b"Yes")], None),
+        ([(b"x-beta", b"yes please")], None),
+        ([(b"x-other", b"yes")], None),
+        ([], None),
+    ],
+)
+def test_a_header_routes_by_its_exact_value(sent, number):
+    found = routing.by_header(with_header("yes"), sent)
+    assert (found and found[0].number) == number
+
+
+def test_a_release_that_routes_a_header_to_a_version_it_does_not_have_is_refused():
+    with pytest.raises(InvalidInput, match="x-beta: yes to version 3, which it does not have"):
+        routing.check(with_header("yes", number=3))

@@ -3,7 +3,8 @@
 Each analysis is a test that is valid at every look, with what it allows as its null: it may be evaluated at every step and whenever a person
 looks without growing the error. `fail` and `pass` are each wrong with probability at most ALPHA over the whole rollout, and what the data
 cannot decide yet is `inconclusive`, with what is missing. Errors and slow answers are compared as counts within each split of the traffic
-(`stats.count_evidence`). A prediction that the candidate both answered and mirrored is one observation, its answer's.
+(`stats.count_evidence`). A prediction that the candidate both answered and mirrored is one observation, its answer's. What a header routed is
+compared by no analysis.
 """
 
 import math
@@ -54,15 +55,23 @@ def examine(
     )
     begins = _splits(repositories, rollout, now_us, revision)
     rows = rows.with_columns(sum((pl.col("at_us") >= since_us for since_us in begins), pl.lit(0)).cast(pl.Int64).alias("period"))
+    by_header, rows = rows.filter(pl.col("routed_by").is_not_null()), rows.filter(pl.col("routed_by").is_null())
     results = [
         _metric(analysis, metric_hours.compared(repositories, rollout, rows, analysis.metric, team))
         if analysis.kind == "metric"
         else _ANALYSES[analysis.kind](analysis, rows, rollout)
         for analysis in endpoint.rollout.analysis
-    ] or [_answers(rows, rollout)]
+    ] or [_answers(pl.concat([rows, by_header], how="diagonal"), rollout)]
     if all(result.passed for result in results):
-        results += _unreached(rows.filter(pl.col("period") == len(begins)), rollout)
-    return results
+        results += _unreached(pl.concat([rows, by_header], how="diagonal").filter(pl.col("period") == len(begins)), rollout)
+    return results + _routed_by_header(by_header)
+
+
+def _routed_by_header(rows: pl.DataFrame) -> list[CheckResult]:
+    """How many predictions a header sent to their version: who sent it chose the arm, so no analysis compares them."""
+    count = rows["prediction_id"].n_unique()
+    message = f"{count} predictions were routed by a header ({', '.join(rows['routed_by'].unique().sort())}) and are not compared"
+    return [CheckResult("header_routes", "pass", message, rows=count)] if count else []
 
 
 def _splits(repositories: Repositories, rollout: Rollout, now_us: Micros, revision: int | None) -> list[Micros]:

@@ -8,7 +8,7 @@ from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.models import model_aliases, model_versions, out_of_service
 from rota.ports.metadata import Batch, Metadata
 from rota.records.model import CHAMPION, Alias
-from rota.records.release import Endpoint, Release, Rollout, Route, Serving
+from rota.records.release import Endpoint, HeaderRoute, Release, Rollout, Route, Serving
 from rota.records.signal import Event
 from rota.records.time import Micros, iso
 
@@ -23,14 +23,22 @@ def current_release(metadata: Metadata, endpoint: str) -> Release | None:
     return newest[0] if newest else None
 
 
-def next_release(before: Release | None, endpoint: Endpoint, routes: tuple[Route, ...], *, now_us: Micros, rollout: str) -> Release:
+def next_release(
+    before: Release | None,
+    endpoint: Endpoint,
+    routes: tuple[Route, ...],
+    *,
+    now_us: Micros,
+    rollout: str,
+    headers: tuple[HeaderRoute, ...] = (),
+) -> Release:
     """The release after `before`; raises `InvalidInput` when the answering weights do not sum to 100."""
     total = sum(route.weight for route in routes if route.role != "shadow")
     if total != 100:
         raise InvalidInput(f"endpoint {endpoint.name!r}: the weights of {len(routes)} routes sum to {total}, they must sum to 100")
     revision = before.revision + 1 if before else 1
     salt = before.salt if before else endpoint.name
-    return Release(endpoint.name, revision, routes, endpoint.rollout.unit, now_us, rollout, salt)
+    return Release(endpoint.name, revision, routes, endpoint.rollout.unit, now_us, rollout, salt, headers)
 
 
 def await_convergence(metadata: Metadata, release: Mapping[str, Any], processes: int) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from rota.manage.repositories import Repositories
 from rota.records.check import CheckResult, combined, waiting_for
 from rota.records.model import CHAMPION, Alias, ModelVersion
 from rota.records.record import plain
-from rota.records.release import Canary, Endpoint, Release, Rollout, RolloutCommand, RolloutState, Route
+from rota.records.release import Canary, Endpoint, HeaderRoute, Release, Rollout, RolloutCommand, RolloutState, Route
 from rota.records.signal import Event
 from rota.records.time import HOUR_US, Micros, iso
 
@@ -216,19 +216,21 @@ class RolloutWorkflow:
         champion = model_aliases.aliased_version(self.repositories.metadata, version.model)
         assert champion is not None
         routes = [_route(champion, "stable", 100 - weight)]
-        if weight:
+        if weight or stage.headers:
             routes.append(_route(version, "canary", weight))
         if stage.is_mirrored:
             routes.append(_route(version, "shadow", 0))
         before = current_release(self.repositories.metadata, endpoint.name)
-        is_there = before is not None and before.rollout == work.run.id and before.routes == tuple(routes)
-        release = before if before is not None and is_there else self._release(work, endpoint, tuple(routes))
+        headers = tuple(HeaderRoute(match, version.number) for match in stage.headers)
+        is_there = before is not None and before.rollout == work.run.id and (before.routes, before.headers) == (tuple(routes), headers)
+        release = before if before is not None and is_there else self._release(work, endpoint, tuple(routes), headers)
         rollout = self._rollout(work)
         commands = rollout.commands
         if stage.waits:
             commands += (RolloutCommand("pause", STRATEGY, f"step {stage.number} waits until somebody resumes", work.now_us),)
         work.batch.put(msgspec.structs.replace(rollout, state=stage.state, step=stage.number, commands=commands), replacing=rollout)
-        _announce(work, endpoint, stage.state, f"version {version.number} gets {weight} % of the traffic")
+        by_header = "".join(f" and the requests with {match}" for match in stage.headers)
+        _announce(work, endpoint, stage.state, f"version {version.number} gets {weight} % of the traffic{by_header}")
         return {"at_us": work.now_us, "release": plain(release)}
 
     def _judge(self, work: StepWork, *, endpoint: Endpoint, stage: Stage, seen: Mapping[str, Any], commands: TakenCommands) -> dict[str, Any]:
@@ -287,9 +289,9 @@ class RolloutWorkflow:
         served = context.step("converged roll back", lambda _: self._converged(done["release"]))
         return {"state": "rolled_back", "reason": reason} | _not_served(served, self.prediction_processes)
 
-    def _release(self, work: StepWork, endpoint: Endpoint, routes: tuple[Route, ...]) -> Release:
+    def _release(self, work: StepWork, endpoint: Endpoint, routes: tuple[Route, ...], headers: tuple[HeaderRoute, ...] = ()) -> Release:
         before = current_release(self.repositories.metadata, endpoint.name)
-        release = next_release(before, endpoint, routes, now_us=work.now_us, rollout=work.run.id)
+        release = next_release(before, endpoint, routes, now_us=work.now_us, rollout=work.run.id, headers=headers)
         work.batch.create(release)
         work.made(f"release:{endpoint.name}@{release.revision}")
         return release

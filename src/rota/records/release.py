@@ -1,5 +1,6 @@
 """Nouns of model deployment and serving: endpoints, releases with their traffic split, rollouts and their verdicts."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar, overload
@@ -19,6 +20,10 @@ OnInconclusive = Literal["hold", "promote", "roll_back"]
 Strategy = Literal["canary", "blue_green", "shadow"]
 
 
+LONGEST_HEADER = 200
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
 class Analysis(Record, frozen=True):
     """One question the judge asks of a rollout before each step.
 
@@ -34,27 +39,46 @@ class Analysis(Record, frozen=True):
     at_least: int = 0
 
 
-class DeliveryStep(Record, frozen=True):
-    """One step of a strategy in Argo Rollouts' words, made by `set_weight`, `set_mirror`, `pause` and `analysis`.
+class HeaderMatch(Record, frozen=True):
+    """A request header, whatever its case, and the exact value that it has."""
 
-    set_weight: `weight` percent of the traffic for the candidate. set_mirror: whether it is mirrored beside that. pause: hold for `duration`, ""
-    until a person resumes. analysis: judge, by the strategy's analyses unless the step has its own.
+    header: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.header}: {self.value}"
+
+
+class DeliveryStep(Record, frozen=True):
+    """One step of a strategy in Argo Rollouts' words, made by `set_weight`, `set_mirror`, `set_header_route`, `pause` and `analysis`.
+
+    set_weight: `weight` percent of the traffic for the candidate. set_mirror: whether it is mirrored beside that. set_header_route: requests with
+    the header `match` (value "": no longer) are for the candidate. pause: hold for `duration`, "" until a person resumes. analysis: judge, by
+    the strategy's analyses unless the step has its own.
     """
 
-    kind: Literal["set_weight", "set_mirror", "pause", "analysis"]
+    kind: Literal["set_weight", "set_mirror", "set_header_route", "pause", "analysis"]
     weight: int = 0
     mirror: bool = True
     duration: str = ""
     analyses: Sequence[Analysis] = ()
+    match: HeaderMatch | None = None
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "analyses", tuple(self.analyses))
+        if (self.match is not None) != (self.kind == "set_header_route"):
+            raise InvalidInput(f"a {self.kind} step with match {self.match}: set_header_route has a header to match, no other step has one")
         micros(self.duration or "0s")
         if not 0 <= self.weight < 100:
             raise InvalidInput(f"set_weight({self.weight}): percent of the traffic, from 0 to 99; what passed every step is promoted to 100")
 
     def __str__(self) -> str:
-        said = {"set_weight": str(self.weight), "set_mirror": "" if self.mirror else "off", "pause": self.duration}
+        said = {
+            "set_weight": str(self.weight),
+            "set_mirror": "" if self.mirror else "off",
+            "pause": self.duration,
+            "set_header_route": str(self.match),
+        }
         return f"{self.kind}({said.get(self.kind) or ', '.join(each.kind for each in self.analyses)})"
 
 
@@ -62,9 +86,8 @@ class Canary(Record, frozen=True):
     """Progressive delivery: shadow first, then growing shares of traffic, each held and judged before the next.
 
     `steps` are percent of traffic, each held for `hold` and judged, none deliver at once; `shadow` is how long the candidate only mirrors (0s: not
-    at all). This is the short form: a step may also be one of Argo Rollouts' (`set_weight`, `set_mirror`, `pause`, `analysis`), and
-    `strategy` "blue_green" and "shadow" are what `blue_green` and `shadow` make. Without an `analysis` a judged step passes once the candidate
-    answered a request.
+    at all). This is the short form: a step may also be one of Argo Rollouts' (see `DeliveryStep`), and `strategy` "blue_green" and "shadow" are
+    what `blue_green` and `shadow` make. Without an `analysis` a judged step passes once the candidate answered a request.
 
     What the data cannot decide yet is no verdict: the step is held on and judged again. After `max_duration` since the start, pauses left
     out, `on_inconclusive` says what becomes of a candidate that is still undecided: "hold" keeps the split, raises an alert that says what
@@ -112,8 +135,18 @@ class Route(Record, frozen=True):
     weight: int
 
 
+class HeaderRoute(Record, frozen=True):
+    """Requests with this header are for version `number` of the release, whatever the weights."""
+
+    match: HeaderMatch
+    number: int
+
+
 class Release(Record, frozen=True):
-    """What an endpoint serves now. Prediction processes poll it and keep the last good one; `revision` grows by one."""
+    """What an endpoint serves now. Prediction processes poll it and keep the last good one; `revision` grows by one.
+
+    `headers` come before the weights, in their order: the version of the first that a request has answers it.
+    """
 
     endpoint: str
     revision: int
@@ -122,6 +155,7 @@ class Release(Record, frozen=True):
     since_us: Micros
     rollout: str = ""
     salt: str = ""
+    headers: tuple[HeaderRoute, ...] = ()
 
 
 class Serving(Record, frozen=True):
@@ -264,6 +298,21 @@ def set_weight(percent: int) -> DeliveryStep:
 def set_mirror(on: bool = True) -> DeliveryStep:
     """Let the candidate answer the same requests without being heard, or no longer; it is mirrored until told otherwise."""
     return DeliveryStep("set_mirror", mirror=on)
+
+
+def set_header_route(header: str, value: str = "") -> DeliveryStep:
+    """Send requests whose header has exactly this value to the candidate, whatever its weight; without a value no longer. It ends with the rollout.
+
+    The header's name is an HTTP token in whatever case. Who sends the header chooses the version, so these predictions are not compared.
+    """
+    if not _TOKEN.fullmatch(header) or not value.isprintable() or not value.isascii() or value != value.strip() or len(value) > LONGEST_HEADER:
+        raise InvalidInput(
+            f"set_header_route({header!r}, {value!r}): give the name of an HTTP header and the printable ASCII value, at most {LONGEST_HEADER} "
+            'characters without space around, that it has exactly, for example set_header_route("x-beta", "yes")',
+            header=header,
+            value=value,
+        )
+    return DeliveryStep("set_header_route", match=HeaderMatch(header.lower(), value))
 
 
 def pause(duration: str = "") -> DeliveryStep:

@@ -134,7 +134,8 @@ class Prediction(Record, frozen=True):
 
     `answer` is None where `error` says why, else a number, a text, a mapping of names to numbers, a list of numbers or any JSON.
     `missing` says of stored features why they had no value, or none to be trusted: a status of the online read (NOT_FOUND,
-    OUTSIDE_MAX_AGE, HISTORY_NOT_ONLINE). `group` names the rows that are ranked together ("": the problem knows no groups).
+    OUTSIDE_MAX_AGE, HISTORY_NOT_ONLINE). `group` names the rows that are ranked together ("": the problem knows no groups). `routed_by` is what sent
+    the request to its version, "header x-beta: yes"; "": its unit, by the weights.
     """
 
     prediction_id: str
@@ -152,6 +153,7 @@ class Prediction(Record, frozen=True):
     error: str = ""
     missing: Mapping[str, str] = {}
     group: str = ""
+    routed_by: str = ""
 
 
 class Label(Record, frozen=True, omit_defaults=True):

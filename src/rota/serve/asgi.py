@@ -45,6 +45,7 @@ log = logging.getLogger("rota.serve")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 RETRY_AFTER_S = 1
 TRUSTED = PortAccess()
@@ -175,11 +176,11 @@ class PredictionApp:
             match parts:
                 case ("v1", "endpoints", endpoint, "predict"):
                     _stop_if(self._access.lacking(scope, "predict", endpoint))
-                    reply = await self._predict(endpoint, await self._body(scope, receive, "POST"))
+                    reply = await self._predict(endpoint, await self._body(scope, receive, "POST"), scope["headers"])
                 case ("v2", "models", endpoint, "infer"):
                     _stop_if(self._access.lacking(scope, "predict", endpoint))
                     _stop_if(_binary(scope))
-                    reply = await self._infer(endpoint, await self._body(scope, receive, "POST"))
+                    reply = await self._infer(endpoint, await self._body(scope, receive, "POST"), scope["headers"])
                 case ("get-online-features",) if self._features is not None:
                     _stop_if(self._access.lacking(scope, "features"))
                     reply = await self._read_features(self._features, await self._body(scope, receive, "POST"))
@@ -207,12 +208,12 @@ class PredictionApp:
             self._core.counters.add("rota_requests_total", endpoint=endpoint, status=reply.status)
         return reply
 
-    async def _predict(self, endpoint: str, body: bytes) -> Reply:
+    async def _predict(self, endpoint: str, body: bytes, headers: Headers) -> Reply:
         if len(body) > LARGE_BYTES:
-            checked = await asyncio.to_thread(self._read_large, endpoint, body)
+            checked = await asyncio.to_thread(self._read_large, endpoint, body, headers)
         else:
             request = _decode(_predict_decoder, body, self._max_rows)
-            checked = self._prepare(endpoint, request.rows, request.ids)
+            checked = self._prepare(endpoint, request.rows, request.ids, headers)
         response = await self._batcher.answer(checked)
         if len(response.predictions) > SLICE_ROWS and not _is_refused(response):
             return _told(response, await asyncio.to_thread(_encode_large, response))
@@ -228,17 +229,17 @@ class PredictionApp:
             return Reply(_REFUSED, _encode(refusal))
         return _told(response, _encode(response))
 
-    def _read_large(self, endpoint: str, body: bytes) -> CheckedRequest:
+    def _read_large(self, endpoint: str, body: bytes, headers: Headers) -> CheckedRequest:
         """A large body read and checked in parts, on a thread: between two parts the loop has its turn."""
         raw = _decode(_large_decoder, body, self._max_rows)
         rows = [row for start in range(0, len(raw.rows), SLICE_ROWS) for row in _decoded_rows(raw.rows[start : start + SLICE_ROWS], start)]
-        return self._prepare(endpoint, rows, raw.ids)
+        return self._prepare(endpoint, rows, raw.ids, headers)
 
-    async def _infer(self, endpoint: str, body: bytes) -> Reply:
+    async def _infer(self, endpoint: str, body: bytes, headers: Headers) -> Reply:
         if len(body) > LARGE_BYTES:
-            request, checked = await asyncio.to_thread(self._read_tensors, endpoint, body)
+            request, checked = await asyncio.to_thread(self._read_tensors, endpoint, body, headers)
         else:
-            request, checked = self._read_tensors(endpoint, body)
+            request, checked = self._read_tensors(endpoint, body, headers)
         response = await self._batcher.answer(checked)
         failed = next((answer for answer in response.predictions if answer.error), None)
         if failed:
@@ -246,7 +247,7 @@ class PredictionApp:
             return _failure(status, f"prediction {failed.prediction_id} failed: {failed.error}", prediction_id=failed.prediction_id)
         return Reply(200, _encode(inference_protocol.response(endpoint, request, response, checked.served)))
 
-    def _read_tensors(self, endpoint: str, body: bytes) -> tuple[inference_protocol.InferRequest, CheckedRequest]:
+    def _read_tensors(self, endpoint: str, body: bytes, headers: Headers) -> tuple[inference_protocol.InferRequest, CheckedRequest]:
         if len(body) > LARGE_BYTES:
             unread = _decode(_unread_decoder, body, self._max_rows)
             inference_protocol.check_shapes(unread.inputs, self._max_rows)
@@ -254,20 +255,21 @@ class PredictionApp:
         request = _decode(_infer_decoder, body, self._max_rows)
         inference_protocol.check_shapes(request.inputs, self._max_rows)
         served = self._core.served.get(endpoint) or self._not_served(endpoint)
-        return request, self._prepare(endpoint, inference_protocol.rows_of(request, served.fields), request.parameters.prediction_ids)
+        rows = inference_protocol.rows_of(request, served.fields)
+        return request, self._prepare(endpoint, rows, request.parameters.prediction_ids, headers)
 
     async def _read_features(self, features: FeatureReader, body: bytes) -> Reply:
         """On a thread: the store may be a server elsewhere, and many rows take their time."""
         return Reply(200, await asyncio.to_thread(lambda: feature_requests.answer(features, _decode(_feature_decoder, body, self._max_rows))))
 
-    def _prepare(self, endpoint: str, rows: list[dict[str, Any]], ids: list[str] | None) -> CheckedRequest:
+    def _prepare(self, endpoint: str, rows: list[dict[str, Any]], ids: list[str] | None, headers: Headers) -> CheckedRequest:
         if endpoint not in self._core.served:
             self._not_served(endpoint)
         if len(rows) > self._max_rows:
             raise InvalidInput(
                 f"the request has {len(rows)} rows, at most {self._max_rows} are answered at once; send it in parts", limit=self._max_rows
             )
-        return self._core.prepare(endpoint, rows, ids)
+        return self._core.prepare(endpoint, rows, ids, headers)
 
     def _known(self, parts: tuple[str, ...]) -> bool:
         match parts:

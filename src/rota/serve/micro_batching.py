@@ -184,7 +184,7 @@ class _Lane:
         """Answer the next rows of a large request; whether there are more."""
         request, start = large.request, large.done_rows
         end = min(start + SLICE_ROWS, len(request.rows))
-        part = CheckedRequest(request.served, request.rows[start:end], request.ids[start:end], start)
+        part = CheckedRequest(request.served, request.rows[start:end], request.ids[start:end], start, request.routed)
         try:
             large.answered += self._core.answer([part])
         except Exception as error:  # as on the loop

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -21,6 +21,7 @@ from rota.errors import NotFound, Unavailable
 from rota.manage.signals import prediction_log
 from rota.ports.clock import Clock
 from rota.ports.journal import Journal
+from rota.records.release import HeaderMatch, Route
 from rota.records.signal import Prediction
 from rota.records.time import Micros
 from rota.serve import routing
@@ -70,12 +71,25 @@ class PredictResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class CheckedRequest:
-    """A request whose rows and ids were checked, and the release that will answer it; of a part of one, the place of its first row."""
+    """A request whose rows and ids were checked, and the release that will answer it; of a part of one, the place of its first row.
+
+    `routed`: what one of its headers asks for, instead of the weights.
+    """
 
     served: LoadedRelease
     rows: Sequence[Row]
     ids: Sequence[str]
     first_row: int = 0
+    routed: tuple[Route, HeaderMatch] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowLabels:
+    """Of each row of a batch its id, its unit and what routed it (None: all by the weights)."""
+
+    ids: Sequence[str]
+    units: Sequence[str]
+    causes: Sequence[str] | None
 
 
 class PredictionCore:
@@ -116,8 +130,13 @@ class PredictionCore:
             others = {name: old for name, old in self._served.items() if name != endpoint}
             self._served = others if served is None else others | {endpoint: served}
 
-    def prepare(self, endpoint: str, rows: Sequence[Row], ids: Sequence[str] | None = None) -> CheckedRequest:
-        """Check a request; raises `NotFound` for an endpoint not served here and `InvalidInput` naming row and field."""
+    def prepare(
+        self, endpoint: str, rows: Sequence[Row], ids: Sequence[str] | None = None, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> CheckedRequest:
+        """Check a request; raises `NotFound` for an endpoint not served here and `InvalidInput` naming row and field.
+
+        `headers` are those it came with, names in lower case: one of them may choose its version.
+        """
         served = self._served.get(endpoint)
         if served is None:
             raise NotFound(f"endpoint {endpoint!r} is not served here; served are {sorted(self._served)}", endpoint=endpoint)
@@ -126,7 +145,8 @@ class PredictionCore:
             check_group(checked, served.group)
         if ids is not None:
             check_ids(ids, len(rows))
-        return CheckedRequest(served, checked, ids if ids is not None else new_ids(len(rows), self._clock.now_us(), self._random))
+        routed = routing.by_header(served.release, headers) if served.release.headers else None
+        return CheckedRequest(served, checked, ids if ids is not None else new_ids(len(rows), self._clock.now_us(), self._random), routed=routed)
 
     def predict(self, endpoint: str, rows: Sequence[Row], ids: Sequence[str] | None = None) -> PredictResponse:
         """Answer one request. A repeated id is answered again and counts once in the log; `prepare` says what is raised."""
@@ -152,15 +172,18 @@ class PredictionCore:
         rows = [row for request in requests for row in request.rows]
         ids = [each for request in requests for each in request.ids]
         units = [_unit(served.release.unit or served.group, row, each) for row, each in zip(rows, ids, strict=True)]
+        routed = [request.routed for request in requests for _ in request.rows] if served.release.headers else None
         lookup = Lookup(rows, self._clock.now_us(), self._timer, requests[0].first_row)
-        given, failed = _score_all(served, lookup, units)
+        given, failed = _score_all(served, lookup, units, routed)
         if len(requests) > 1 and (failed or any(each.error for each in given)):
             return [response for request in requests for response in self._answer_together([request])]  # nobody pays for a neighbour's row
         scores = [*zip(range(len(rows)), given, strict=True), *failed]
-        logged = self._log(served, scores, lookup, ids, units)
+        causes = None if routed is None else ["" if each is None else f"header {each[1]}" for each in routed]
+        labels = RowLabels(ids, units, causes)
+        logged = self._log(served, scores, lookup, labels)
         self._count(served, scores, (self._timer() - start) / 1e9, len(requests))
         if served.shadows:
-            self._offer_to_shadows(served, lookup, ids, units)
+            self._offer_to_shadows(served, lookup, labels)
         remaining, answers, unlogged = iter(given), map(_answer, ids, given), () if logged else (_UNLOGGED,)
         responses = []
         for request in requests:
@@ -168,18 +191,18 @@ class PredictionCore:
             responses.append(PredictResponse(own, logged, feature_warnings(scored) + unlogged))
         return responses
 
-    def _log(self, served: LoadedRelease, scores: Sequence[tuple[int, Score]], lookup: Lookup, ids: Sequence[str], units: Sequence[str]) -> bool:
+    def _log(self, served: LoadedRelease, scores: Sequence[tuple[int, Score]], lookup: Lookup, labels: RowLabels) -> bool:
         release = served.release
         entry = [
             Prediction(
-                prediction_id=ids[position],
+                prediction_id=labels.ids[position],
                 endpoint=release.endpoint,
                 at_us=lookup.now_us,
                 model=each.scored_by.route.model,
                 number=each.scored_by.route.number,
                 role=each.scored_by.route.role,
                 revision=release.revision,
-                unit=units[position],
+                unit=labels.units[position],
                 request=lookup.rows[position],
                 features=each.features,
                 answer=each.answer,
@@ -187,6 +210,7 @@ class PredictionCore:
                 error=each.error,
                 missing=each.missing,
                 group=str(lookup.rows[position][served.group]) if served.group else "",
+                routed_by="" if labels.causes is None else labels.causes[position],
             )
             for position, each in scores
         ]
@@ -217,15 +241,15 @@ class PredictionCore:
         for (name, number, model, role), count in counts.items():
             self.counters.add(name, count, endpoint=endpoint, model=model, version=number, role=role)
 
-    def _offer_to_shadows(self, served: LoadedRelease, lookup: Lookup, ids: Sequence[str], units: Sequence[str]) -> None:
+    def _offer_to_shadows(self, served: LoadedRelease, lookup: Lookup, labels: RowLabels) -> None:
         def work() -> None:
             for shadow in served.shadows:
-                scores = score(shadow, lookup, range(len(ids)), served.stable)
-                self._log(served, list(enumerate(scores)), lookup, ids, units)
+                scores = score(shadow, lookup, range(len(labels.ids)), served.stable)
+                self._log(served, list(enumerate(scores)), lookup, labels)
                 self._count_scores(served.release.endpoint, scores)
 
         if not self._shadows.offer(work):
-            self.counters.add("rota_shadow_dropped_total", len(ids), endpoint=served.release.endpoint)
+            self.counters.add("rota_shadow_dropped_total", len(labels.ids), endpoint=served.release.endpoint)
 
 
 def new_ids(count: int, now_us: Micros, random: Callable[[int], bytes]) -> list[str]:
@@ -240,11 +264,15 @@ def _uuid_text(head: int, noise: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _score_all(served: LoadedRelease, lookup: Lookup, units: Sequence[str]) -> tuple[list[Score], list[tuple[int, Score]]]:
+def _score_all(
+    served: LoadedRelease, lookup: Lookup, units: Sequence[str], routed: Sequence[tuple[Route, HeaderMatch] | None] | None
+) -> tuple[list[Score], list[tuple[int, Score]]]:
     """The score each row's caller gets, and those of canaries that failed with their rows' positions."""
     if len(served.routes) == 1:
         return score(served.stable, lookup, range(len(units)), served.stable), []
     chosen = [served.routes[routing.choose(served.release, unit)] for unit in units]
+    if routed is not None:
+        chosen = [loaded if rule is None else served.routes[rule[0]] for loaded, rule in zip(chosen, routed, strict=True)]
     by_id = {id(loaded): loaded for loaded in chosen}
     positions: dict[int, list[int]] = defaultdict(list)
     for position, loaded in enumerate(chosen):

@@ -1,9 +1,10 @@
 """Which model version answers which unit: sticky, and growing a canary's share never takes a unit away from it."""
 
 import hashlib
+from collections.abc import Iterable
 
 from rota.errors import InvalidInput
-from rota.records.release import Release, Route
+from rota.records.release import HeaderMatch, Release, Route
 
 _POINTS = 1 << 64
 
@@ -26,6 +27,17 @@ def choose(release: Release, unit: str) -> Route:
     return answering[-1]
 
 
+def by_header(release: Release, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Route, HeaderMatch] | None:
+    """The route of the first header rule that a request's headers (names in lower case) meet, with the rule; None: the weights decide."""
+    if not release.headers:
+        return None
+    sent = {(name, value.strip()) for name, value in headers}
+    for rule in release.headers:
+        if (rule.match.header.encode(), rule.match.value.encode()) in sent:
+            return next(route for route in release.routes if route.number == rule.number and route.role != "shadow"), rule.match
+    return None
+
+
 def answering_routes(release: Release) -> tuple[Route, ...]:
     """The routes whose answer the caller may get, canaries first."""
     return tuple(sorted((route for route in release.routes if route.role != "shadow" and route.weight > 0), key=lambda route: route.role == "stable"))
@@ -43,7 +55,14 @@ def stable(release: Release) -> Route:
 
 def check(release: Release) -> None:
     """Raises `InvalidInput` for a release that cannot be served."""
-    total = sum(route.weight for route in release.routes if route.role != "shadow")
+    heard = [route for route in release.routes if route.role != "shadow"]
+    total = sum(route.weight for route in heard)
+    if lost := [rule for rule in release.headers if rule.number not in {route.number for route in heard}]:
+        raise InvalidInput(
+            f"release {release.revision} of endpoint {release.endpoint!r} routes {lost[0].match} to version {lost[0].number}, which it does not have",
+            endpoint=release.endpoint,
+            revision=release.revision,
+        )
     stables = sum(route.role == "stable" for route in release.routes)
     if total != 100 or stables != 1 or any(route.weight < 0 for route in release.routes):
         raise InvalidInput(

@@ -60,6 +60,7 @@ def test_a_logged_prediction_reads_back_with_a_typed_column_for_each_feature(jou
         "request": '{"origin":"JFK"}',
         "missing": "",
         "group": None,
+        "routed_by": None,
         "f__x": 2.0,
         "f__flag": 1.0,
         "f__text": "é",

@@ -10,7 +10,7 @@ A strategy is compiled to steps in Argo Rollouts' words, and these to stages: a 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from rota.records.release import Analysis, Canary, DeliveryStep, RolloutState, analysis, pause, set_mirror, set_weight
+from rota.records.release import Analysis, Canary, DeliveryStep, HeaderMatch, RolloutState, analysis, pause, set_mirror, set_weight
 from rota.records.time import DAY_US, HOUR_US, Micros, micros
 
 TIMES_ITS_STAGES = 6
@@ -24,7 +24,7 @@ LONGEST_WAIT_US = HOUR_US
 class Stage:
     """A split of the traffic that is held, then judged: `weight` percent for the candidate, which is mirrored beside it unless told otherwise.
 
-    `waits`: until a person resumes. `analyses` are those of this stage alone, none: the strategy's.
+    `waits`: until a person resumes. `analyses` are those of this stage alone, none: the strategy's. Requests with one of `headers` are for it.
     """
 
     number: int
@@ -34,6 +34,7 @@ class Stage:
     waits: bool = False
     is_judged: bool = True
     analyses: tuple[Analysis, ...] = ()
+    headers: tuple[HeaderMatch, ...] = ()
 
     @property
     def state(self) -> RolloutState:
@@ -69,12 +70,12 @@ def stages(strategy: Canary) -> list[Stage]:
     now = Stage(0, 0, 0, is_judged=False)
     is_open = holds = False
     for step in steps(strategy):
-        if step.kind in ("set_weight", "set_mirror"):
+        if step.kind in ("set_weight", "set_mirror", "set_header_route"):
             if is_open and holds:
                 found.append(now)
                 now = _following(now)
                 holds = False
-            now = replace(now, weight=step.weight) if step.kind == "set_weight" else replace(now, is_mirrored=step.mirror)
+            now = _with_traffic(now, step)
             is_open = True
         elif step.kind == "pause":
             now = replace(now, hold_us=now.hold_us + micros(step.duration)) if step.duration else replace(now, waits=True)
@@ -87,7 +88,14 @@ def stages(strategy: Canary) -> list[Stage]:
 
 
 def _following(stage: Stage) -> Stage:
-    return Stage(stage.number + 1, stage.weight, 0, stage.is_mirrored, is_judged=False)
+    return Stage(stage.number + 1, stage.weight, 0, stage.is_mirrored, is_judged=False, headers=stage.headers)
+
+
+def _with_traffic(stage: Stage, step: DeliveryStep) -> Stage:
+    if step.match is not None:
+        others = tuple(each for each in stage.headers if each.header != step.match.header)
+        return replace(stage, headers=(*others, step.match) if step.match.value else others)
+    return replace(stage, weight=step.weight) if step.kind == "set_weight" else replace(stage, is_mirrored=step.mirror)
 
 
 def longest_us(strategy: Canary) -> Micros:

@@ -4,8 +4,8 @@ A prediction process appends one journal entry for each batch of requests before
 the table `predictions/<endpoint>`, where monitoring, the judge of rollouts and lineage read them. Rows of the table:
 `COLUMNS`, then one column for each feature, Float64 for numbers, bools and timestamps, String for texts. An answer lies in the columns that
 `typed_values` says. `missing` is JSON, or "" where
-every stored feature had a value; it is null in rows of before it was kept. A table has the column `group`, the name of the rows that a row was
-ranked together with, from the first row on that has one.
+every stored feature had a value; it is null in rows of before it was kept. `group`, the name of the rows that a row was ranked together with, and
+`routed_by`, what sent a row past the weights, are columns of a table from the first row on that has one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +39,7 @@ COLUMNS: Mapping[str, type[pl.DataType] | pl.DataType] = {
     "request": pl.String,
     "missing": pl.String,
     "group": pl.String,
+    "routed_by": pl.String,
 }
 FORMAT, NUMBERS = 2, 1
 """Versions of a journal entry; one whose answers are numbers is written, and read by older releases, as the version before.
@@ -47,6 +48,8 @@ To change it: raise it, and let `_decoded` read the old form until every journal
 
 
 _ANSWER = typed_values.columns("answer")
+_NOTES = ("group", "routed_by")
+"""Columns that a table has from the first row on that has a value of theirs."""
 
 
 class _LoggedRow(msgspec.Struct, array_like=True, frozen=True):
@@ -66,10 +69,11 @@ class _LoggedRow(msgspec.Struct, array_like=True, frozen=True):
 
 
 class _NotedRow(_LoggedRow, array_like=True, frozen=True):
-    """A row of which features had no value, or with a group; the others keep their form, which earlier releases read."""
+    """Notes that most rows have none of: features without a value, the group, what routed it; a row without keeps the form that earlier releases read."""
 
     missing: str = ""
     group: str = ""
+    routed_by: str = ""
 
 
 class _LogEntry(msgspec.Struct, array_like=True, frozen=True):
@@ -106,7 +110,7 @@ class _LogCodec:
                 _json.encode(p.request).decode(),
                 names.setdefault(tuple(p.features), len(names)),
                 tuple(p.features.values()),
-                *((_json.encode(p.missing).decode() if p.missing else "", *((p.group,) if p.group else ())) if p.missing or p.group else ()),
+                *_notes(p),
             )
             for p in signals
         ]
@@ -117,10 +121,10 @@ class _LogCodec:
         rows = [row for entry in entries for row in entry.rows]
         plain = {name: kind for name, kind in COLUMNS.items() if name != "day" and name not in _ANSWER}
         fixed = {name: [getattr(row, name) for row in rows] for name in plain}
-        fixed["group"] = [group or None for group in fixed["group"]]
+        fixed |= {name: [note or None for note in fixed[name]] for name in _NOTES}
         day = pl.from_epoch("at_us", "us").dt.strftime("%Y-%m-%d").alias("day")
         frame = pl.DataFrame(fixed, schema=plain).with_columns(day).hstack(typed_values.frame("answer", [row.answer for row in rows]))
-        known = typed_values.without_unused(frame.select(list(COLUMNS)), [*list(_ANSWER)[1:], "group"])
+        known = typed_values.without_unused(frame.select(list(COLUMNS)), [*list(_ANSWER)[1:], *_NOTES])
         return known.hstack(_feature_columns(entries, len(rows), stored_schema()))
 
 
@@ -216,6 +220,14 @@ def ids(tables: Tables, endpoint: str) -> pl.LazyFrame:
     return STREAM.scan(tables, endpoint, ["prediction_id"])
 
 
+def _notes(prediction: Prediction) -> tuple[str, ...]:
+    """The notes of a row, up to the last that there is."""
+    missing = _json.encode(prediction.missing).decode() if prediction.missing else ""
+    if prediction.routed_by:
+        return missing, prediction.group, prediction.routed_by
+    return (missing, prediction.group) if prediction.group else (missing,) if missing else ()
+
+
 def _decoded(payload: bytes) -> _LogEntry:
     try:
         entry = _decoder.decode(payload)
@@ -269,6 +281,7 @@ def _prediction(table: str, row: dict[str, Any]) -> Prediction:
     fixed = {name: row.pop(name, None) for name in COLUMNS if name not in _ANSWER}
     fixed["group"] = fixed["group"] or ""
     fixed.pop("day")
+    fixed["routed_by"] = fixed["routed_by"] or ""
     request = msgspec.json.decode(fixed.pop("request"))
     missing = msgspec.json.decode(fixed.pop("missing") or "{}")
     return Prediction(endpoint=table.removeprefix(f"{STREAM.folder}/"), request=request, features=row, answer=answer, missing=missing, **fixed)
