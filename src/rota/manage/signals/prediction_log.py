@@ -69,7 +69,7 @@ class _LoggedRow(msgspec.Struct, array_like=True, frozen=True):
 
 
 class _NotedRow(_LoggedRow, array_like=True, frozen=True):
-    """Notes that most rows have none of: features without a value, the group, what routed it; a row without keeps the form that earlier releases read."""
+    """Features without a value, the group, what routed it: most rows have none of these, and keep the form that earlier releases read."""
 
     missing: str = ""
     group: str = ""
