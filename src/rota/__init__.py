@@ -78,6 +78,7 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.run import per_slice as per_slice
     from rota.records.schema import ColumnSchema as ColumnSchema
     from rota.records.signal import Monitor as Monitor
+    from rota.records.value_types import category as category
     from rota.settings import Settings as Settings
     from rota.supervisor.running import up as up
     from rota.train.fitting import step as step
@@ -131,6 +132,7 @@ _HOMES: Mapping[str, str] = {
     "autolog": "rota.programs",
     "at_least": "rota.records.run",
     "at_most": "rota.records.run",
+    "category": "rota.records.value_types",
     "count": "rota.records.data",
     "current_run": "rota.develop.tracking",
     "cron": "rota.records.run",

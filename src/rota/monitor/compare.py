@@ -12,6 +12,7 @@ from rota.manage.features.expressions.operators import DTYPES
 from rota.manage.features.join.parity import parity
 from rota.manage.features.materialization import materialization_log
 from rota.manage.features.materialization.push import Pushes
+from rota.manage.features.rows import column_conversion
 from rota.manage.models import loading, transformation
 from rota.manage.repositories import Repositories
 from rota.manage.signals import label_domain, labels, prediction_log
@@ -22,6 +23,7 @@ from rota.records.data import FeatureService
 from rota.records.model import ModelBundle, ModelVersion
 from rota.records.record import decode
 from rota.records.time import Micros
+from rota.records.value_types import family
 
 PARITY_ROWS = 20_000
 
@@ -90,8 +92,12 @@ def check_parity(repositories: Repositories, pushes: Pushes, endpoint: str, *, r
 
 def _as_served(service: FeatureService, logged: pl.DataFrame) -> pl.DataFrame:
     """Rows of the log with their request fields and the features of a service."""
-    fields = pl.Struct({name: DTYPES[kind] for name, kind in service.request_fields.items()})
+    kinds = service.request_fields
+    written = {name: kind for name, kind in kinds.items() if family(kind) in ("decimal", "bytes")}  # as texts in JSON
+    fields = pl.Struct({name: pl.String() if name in written else DTYPES[kind] for name, kind in kinds.items()})
     asked = logged.select("prediction_id", "at_us", pl.col("request").str.json_decode(fields)).unnest("request")
+    if written:
+        asked = asked.with_columns(column_conversion.conform(asked, written, what="the log's requests"))
     return asked.hstack(prediction_log.with_features(logged, service.feature_names).select(service.feature_names))
 
 

@@ -11,10 +11,10 @@ from rota.manage.models.own_metrics import PartMeasured
 from rota.manage.signals import label_domain
 from rota.manage.signals.label_domain import DeclaredProblem
 from rota.problems.problem_type import ScoredRows
-from rota.records.schema import Bins
+from rota.records.schema import Bins, VectorMoments
 from rota.records.signal import MonitorSlice
 from rota.records.time import DAY_US, Micros
-from rota.stats import weighting
+from rota.stats import embedding_drift, sketches, weighting
 from rota.stats.bins import count
 
 ALL = "all"
@@ -47,7 +47,7 @@ def day_slice(
 
     Failed predictions count in the efficiency only: nothing is known of their answers.
     """
-    given = answered(rows)
+    given = sketches.sketched(answered(rows))
     found = performances(given, problem, own)
     return MonitorSlice(
         endpoint=endpoint,
@@ -61,7 +61,15 @@ def day_slice(
         run=run,
         set_apart=found.set_apart,
         not_measured=found.not_measured,
+        vectors=vector_moments(given, bins),
     )
+
+
+def vector_moments(rows: pl.DataFrame, bins: Sequence[Bins]) -> dict[str, VectorMoments]:
+    """The moments of the features that the bins have as lists of one length, in six digits; one without vectors is left out."""
+    names = sketches.vector_names([b.name for b in bins])
+    found = {name: embedding_drift.moments(sketches.vectors(rows, name)) for name in names}
+    return {name: replace(each, mean=tuple(float(f"{x:.6g}") for x in each.mean)) for name, each in found.items() if each.count}
 
 
 def with_newer_labels(

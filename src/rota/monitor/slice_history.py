@@ -14,10 +14,12 @@ from rota.manage.datasets import daily_slices
 from rota.manage.datasets.slice_checks import Baseline
 from rota.manage.repositories import Repositories
 from rota.manage.signals import prediction_log
+from rota.monitor import measure
 from rota.records.dataset import DatasetVersion
-from rota.records.schema import Schema
+from rota.records.schema import Schema, VectorMoments
 from rota.records.signal import MonitorSlice
 from rota.records.time import DAY_US, Micros
+from rota.stats import sketches
 
 NEWEST_DAYS = 7
 """Served days that are no baseline for themselves where nothing but served days tells what is normal."""
@@ -50,7 +52,7 @@ class SliceHistory:
         served = [start for start in newest if start not in known]
         if served:
             rows = prediction_log.read(self._repositories.tables, endpoint, served[0], served[-1] + DAY_US)
-            rows = rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).sort("at_us")
+            rows = rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).sort("at_us").pipe(sketches.sketched)
             rows = rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in _numbers(schema) if name not in rows.columns)
             sampled = daily_slices.sampled(rows, rows["at_us"].to_numpy() // DAY_US, schema.bins, np.array(served) // DAY_US)
             known.update({start: {name: column[i] for name, column in sampled.items()} for i, start in enumerate(served)})
@@ -75,12 +77,16 @@ class SliceHistory:
     def _of(self, endpoint: str, schema: Schema) -> CachedDays:
         key = (endpoint, schema.name, schema.version)
         if key not in self._cached:
-            rows = self._training_rows(schema)
+            rows = sketches.sketched(self._training_rows(schema))
             days = daily_slices.cut(rows, datasets.AT, schema.bins)
+            vectors = _vectors(rows, schema)
             trained = tuple(
-                MonitorSlice(endpoint, start, start + DAY_US, 0, 0, {n: tuple(c[i].tolist()) for n, c in days.counts.items()}, {}, {})
+                MonitorSlice(
+                    endpoint, start, start + DAY_US, 0, 0, {n: tuple(c[i].tolist()) for n, c in days.counts.items()}, {}, {},
+                    vectors=vectors.get(start, {}),
+                )
                 for i, start in enumerate(days.starts_us)
-            )
+            )  # fmt: skip
             newest = days.starts_us[-daily_slices.VALUE_DAYS :]
             values = {start: {name: column[i] for name, column in days.values.items()} for i, start in enumerate(newest)}
             self._cached[key] = CachedDays(trained, values)
@@ -104,6 +110,14 @@ class SliceHistory:
             if any(len(day) == b.size for day in days):
                 counts[b.name] = np.array([day if len(day) == b.size else (0,) * b.size for day in days])
         return counts
+
+
+def _vectors(rows: pl.DataFrame, schema: Schema) -> dict[Micros, dict[str, VectorMoments]]:
+    """The moments of each day's vectors, for the features that the schema has as lists of one length."""
+    if not sketches.vector_names([b.name for b in schema.bins]):
+        return {}
+    days = rows.with_columns((pl.col(datasets.AT) // DAY_US * DAY_US).alias("_day")).partition_by("_day", as_dict=True)
+    return {int(day): measure.vector_moments(part, schema.bins) for (day,), part in days.items()}
 
 
 def _numbers(schema: Schema) -> list[str]:

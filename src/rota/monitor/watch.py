@@ -24,7 +24,7 @@ from rota.manage.models.own_metrics import TOO_LONG, PartMeasured, TeamMetrics
 from rota.manage.repositories import Repositories
 from rota.manage.signals import alerts, business_outcomes, label_domain, labels, prediction_log
 from rota.manage.signals.label_domain import DeclaredProblem
-from rota.monitor import answer_drift, breaches, late_labels, measure, status
+from rota.monitor import answer_drift, breaches, late_labels, measure, status, vectors
 from rota.monitor.breaches import Checked
 from rota.monitor.slice_history import SliceHistory
 from rota.ports.metadata import Metadata
@@ -35,6 +35,7 @@ from rota.records.record import decode, plain
 from rota.records.schema import Schema
 from rota.records.signal import Alert, Cursor, Event, Monitor, MonitorSlice
 from rota.records.time import DAY_US, Micros, iso
+from rota.stats import sketches
 
 REMEMBERED_DAYS = 120
 """Days of slices that a day is compared with, at most."""
@@ -122,6 +123,7 @@ class MonitorWorkflow:
         asked = prediction_log.with_features(measure.answered(rows), self._features_of(rows))
         found = breaches.of_schema(schema, asked) + breaches.of_distribution(monitor, schema, days, day, faulty, baseline)
         found += answer_drift.check(monitor, served, answering_problem, columns=answers.columns)
+        found += vectors.of_day(monitor, schema, vectors.VectorDays(self._history.trained(endpoint, schema), served, baseline.undated), day=day)
         self._link(work, monitor, day)
         raised = self._settle(work, endpoint, found, _found_well(found.results, schema), f"no longer seen on {iso(day)[:10]}")
         return {"alerts": raised, "checks": plain(found.results) if last else [], "slow": sorted(own.slow)}
@@ -260,6 +262,7 @@ def _found_well(results: Sequence[CheckResult], schema: Schema) -> Callable[[Ale
     """Whether an alert's breach was looked for on this day and found well; that of a feature which is watched no more is over too."""
     known = {(result.check, result.subject): result.outcome for result in results}
     watched = {b.name for b in schema.bins} | {result.subject for result in results if result.check == slice_checks.DRIFT}
+    watched |= {*sketches.vector_names({b.name for b in schema.bins})}
     structure = known[breaches.SCHEMA, ""] != "inconclusive"
 
     def is_well(alert: Alert) -> bool:

@@ -26,6 +26,7 @@ from rota.records.release import Endpoint
 from rota.records.run import Gate, TrainingPipeline, Trigger
 from rota.records.signal import AlertKind, Monitor
 from rota.records.time import micros
+from rota.records.value_types import width
 from rota.stats import concept_drift, drift, schema_validation
 
 _TRIGGERS = ("schedule", "new_data", "alert")
@@ -110,6 +111,7 @@ def _not_finite(path: str, value: Any) -> Iterator[tuple[str, float]]:
 
 def _pipeline(pipeline: TrainingPipeline) -> Iterator[str]:
     yield from _dataset(pipeline.name, pipeline.dataset)
+    yield from _inputs(pipeline)
     yield from _training_function(pipeline)
     yield from _weight(pipeline)
     if pipeline.problem not in registry.PROBLEMS:
@@ -183,6 +185,16 @@ def _gate(gate: Gate, pipeline: TrainingPipeline) -> Iterator[str]:
         yield f"champion {gate.metric}: its margin {gate.bound:g} can {never}; {gate.metric} lies between {known.lowest:g} and {known.highest:g}"
     if gate.kind == "slice" and gate.min_rows < 1:
         yield f"slice {gate.metric}: min_rows = {gate.min_rows}; give at least 1"
+
+
+def _inputs(pipeline: TrainingPipeline) -> Iterator[str]:
+    """A model reads a matrix: every feature is a number of columns."""
+    try:
+        kinds = datasets.declared_types(pipeline.dataset.features)
+    except InvalidInput:
+        return  # what is wrong with a view is told otherwise
+    for name, kind in kinds.items():
+        yield from (f"feature {name!r}: {fault}" for fault in _said(width, kind, ""))
 
 
 def _weight(pipeline: TrainingPipeline) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """Fields as users write them: names of types, Feast's words for the same things, and what Rota has no word for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, get_args
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -11,14 +12,18 @@ from rota.errors import InvalidInput
 from rota.records.record import check_name
 from rota.records.schema import Type
 from rota.records.time import SECOND_US
+from rota.records.value_types import PLAIN, category, check_type, types_in_words
 
 _TYPES: Mapping[object, Type] = {
-    **{name: name for name in get_args(Type)},
+    **{name: name for name in PLAIN},
     float: "float",
     int: "int",
     bool: "bool",
     str: "string",
     datetime: "timestamp",
+    bytes: "bytes",
+    list[float]: "float[]",
+    list[int]: "int[]",
     "Float32": "float",
     "Float64": "float",
     "Int32": "int",
@@ -26,6 +31,11 @@ _TYPES: Mapping[object, Type] = {
     "Bool": "bool",
     "String": "string",
     "UnixTimestamp": "timestamp",
+    "Bytes": "bytes",
+    "Array(Float32)": "float[]",
+    "Array(Float64)": "float[]",
+    "Array(Int32)": "int[]",
+    "Array(Int64)": "int[]",
 }
 _NOT_HERE: Mapping[str, tuple[object, str]] = {
     "online": (True, "every feature view can be read online; leave the word out"),
@@ -47,8 +57,9 @@ _UNITS_S = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 class Field:
     """A named field and its type, as in a view's `schema`.
 
-    `dtype` is a type name of Rota ("float", "int", "bool", "string", "timestamp"), a Python type, or Feast's "Float32",
-    "Float64", "Int32", "Int64", "String", "Bool" or "UnixTimestamp".
+    `dtype` is a type name of Rota ("float", "int", "bool", "string", "timestamp", "bytes", "blob", "float[]", "float[384]", "int[]",
+    "decimal(12,2)", `rota.category(...)`), a Python type (`list[float]`, `bytes`, a `Literal` or an `Enum` of texts for a category), or Feast's
+    "Float32", "Float64", "Int32", "Int64", "String", "Bool", "UnixTimestamp", "Bytes" or "Array(Float32)".
 
     >>> rota.Field("conv_rate", "Float32").type                          # doctest: +SKIP
     'float'
@@ -101,10 +112,19 @@ class FeastCompatible(msgspec.StructMeta):
 
 def type_named(dtype: object, *, of: str) -> Type:
     """Rota's name of a type; raises `InvalidInput` for a type that no column of Rota has."""
-    found = _TYPES.get(dtype) if isinstance(dtype, str | type) else None
-    if found is None:
-        raise InvalidInput(f"field {of!r} has the type {dtype!r}; give one of {sorted({*_TYPES.values()})}, a Python type or Feast's scalar names")
-    return found
+    found = _TYPES.get(dtype) if isinstance(dtype, Hashable) else None
+    if found is not None:
+        return found
+    try:
+        if isinstance(dtype, str):
+            return check_type(dtype)
+        if get_origin(dtype) is Literal:
+            return category(*get_args(dtype))
+        if isinstance(dtype, type) and issubclass(dtype, Enum):
+            return category(*(member.value for member in dtype))
+    except InvalidInput as error:
+        raise InvalidInput(f"field {of!r}: {error}, a Python type or Feast's names", **error.facts) from None
+    raise InvalidInput(f"field {of!r} has the type {dtype!r}; give one of {types_in_words()}, a Python type or Feast's names")
 
 
 def typed(fields: Mapping[str, Any] | Sequence[Field]) -> dict[str, Type]:

@@ -23,12 +23,23 @@ MAX_APPROVALS = 20
 
 
 class TransformedColumn(Record, frozen=True):
-    """How one feature becomes one column of the model's matrix: a number as it is, a text as its vocabulary's index, or `raw` as itself."""
+    """How one feature becomes one column of the model's matrix: a number as it is, a text as its vocabulary's index, or `raw` as itself.
+
+    A list of numbers is as many columns, each with the `feature` that it is of and its `place` there, from 0; they are named "feature.1",
+    "feature.2" and so on.
+    """
 
     name: str
     type: Type
     vocabulary: tuple[str, ...] = ()
     raw: bool = False
+    feature: str = ""
+    place: int = 0
+
+    @property
+    def source(self) -> str:
+        """The feature that the column is made of."""
+        return self.feature or self.name
 
 
 class Transformation(Record, frozen=True):
@@ -38,6 +49,11 @@ class Transformation(Record, frozen=True):
     """
 
     columns: tuple[TransformedColumn, ...]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that the matrix is made of, in their order."""
+        return tuple(dict.fromkeys(column.source for column in self.columns))
 
     @property
     def has_texts(self) -> bool:

@@ -5,10 +5,11 @@ from math import isfinite
 from typing import Literal
 
 from rota.errors import InvalidInput
+from rota.records import value_types
 from rota.records.record import Record
 from rota.records.time import Micros
 
-Type = Literal["float", "int", "bool", "string", "timestamp"]
+Type = value_types.Type
 Policy = Literal["fail", "warn", "ignore"]
 
 TRAINING, SERVING = "TRAINING", "SERVING"
@@ -155,6 +156,19 @@ class ColumnStatistics(Record, frozen=True):
     nans: int = 0
     infinities: int = 0
     distinct: int | None = None
+
+
+class VectorMoments(Record, frozen=True):
+    """What is kept of vectors of one length: how many, their mean (d numbers), and the sum of their squared distances from it."""
+
+    count: int = 0
+    mean: tuple[float, ...] = ()
+    squares: float = 0.0
+
+    @property
+    def variance(self) -> float:
+        """The mean squared distance of a vector from the mean: the trace of the covariance matrix."""
+        return self.squares / self.count if self.count else 0.0
 
 
 class Statistics(Record, frozen=True):

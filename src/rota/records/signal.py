@@ -6,7 +6,7 @@ from typing import Any, Literal
 from rota.errors import InvalidInput
 from rota.records.record import Record
 from rota.records.release import Endpoint
-from rota.records.schema import Bins
+from rota.records.schema import Bins, VectorMoments
 from rota.records.time import Micros
 
 EventKind = Literal[
@@ -106,7 +106,8 @@ class MonitorSlice(Record, frozen=True):
     were measured; `set_apart` ones have a label or an answer outside of what the problem allows. `revisions` counts how often the
     slice was measured again because labels came later or were corrected, at `revised_us` the last time. `not_measured` says why a metric of
     a team's own has no value of all versions together. `answers` counts the answers of version `answered_by`, which gave most of the day's, on the
-    bins that were chosen on the day `answer_bins` and are kept in its slice as `answer_columns`.
+    bins that were chosen on the day `answer_bins` and are kept in its slice as `answer_columns`. `vectors` has the moments of features that are
+    lists of one length.
     """
 
     endpoint: str
@@ -127,6 +128,7 @@ class MonitorSlice(Record, frozen=True):
     answered_by: int = 0
     answer_bins: Micros = 0
     answer_columns: tuple[Bins, ...] = ()
+    vectors: Mapping[str, VectorMoments] = {}
 
 
 class Prediction(Record, frozen=True):

@@ -1,10 +1,12 @@
-"""Values that come in, each in its declared type: what float, int, bool, string and timestamp accept (docs/types.md has the table).
+"""Values that come in, each in its declared type: what each accepts (docs/types.md has the table).
 
-float (nan is null), int (64 bits), bool, string (valid Unicode) and timestamp (kept as integer microseconds of the years 1 to 9999).
+float (nan is null), int (64 bits), bool, string (valid Unicode) and timestamp (kept as integer microseconds of the years 1 to 9999); what
+lists, categories, decimals, bytes and blobs accept stands in `measured_values`.
 Scalars of numpy and pandas count as the Python values that they hold, known by what they can do, for neither is imported; what
 means "missing" there is null for every type.
 """
 
+import base64
 import math
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -15,8 +17,10 @@ from typing import Any
 from uuid import UUID
 
 from rota.errors import InvalidInput
+from rota.records import measured_values
 from rota.records.schema import Type
 from rota.records.time import FIRST_US, LAST_US, Micros, from_datetime, parse_time
+from rota.records.value_types import family
 
 EXACT = 2**53
 """From here on a float stands for several whole numbers, so it is none of them."""
@@ -65,7 +69,10 @@ def whole(value: Any) -> int | None:
 
 
 def as_json(value: Any) -> Any:
-    """A value of another library (or a moment, Decimal, Fraction, UUID) as JSON has it, for `json.dumps(default=...)`; else `TypeError`."""
+    """A value of another library (or a moment, Decimal, Fraction, UUID, bytes) as JSON has it, for `json.dumps(default=...)`; else `TypeError`.
+
+    A Decimal that no float holds is a text, bytes are Base64, as decimals and bytes come in.
+    """
     known = plain(value)
     if known is None or isinstance(known, bool | int | float | str):
         return None if known is None or known != known else known  # noqa: PLR0124 - nan differs from itself
@@ -73,7 +80,12 @@ def as_json(value: Any) -> Any:
         return known.isoformat()
     if isinstance(known, Decimal | Fraction):
         integer = whole(known)
-        return coerce("float", known) if integer is None else integer
+        number = coerce("float", known) if integer is None else integer
+        return number if integer is not None or isinstance(known, Fraction) or Decimal(repr(number)) == known else str(known)
+    if isinstance(known, bytes):
+        return base64.b64encode(known).decode()
+    if hasattr(known, "tolist") and len(getattr(known, "shape", ())) == 1:
+        return known.tolist()
     if isinstance(known, UUID):
         return str(known)
     raise TypeError(f"{shown(value)} cannot be sent as JSON")
@@ -208,5 +220,27 @@ def _is_missing(value: Any) -> bool:
     return kind.__name__ in ("NAType", "NaTType") and kind.__module__.startswith("pandas")
 
 
-COERCIONS: dict[str, Callable[[Any], Any]] = {"float": _float, "int": _int, "bool": _bool, "string": _string, "timestamp": _timestamp}
+class _Coercions(dict[Type, Callable[[Any], Any]]):
+    """A function for each type, made when it is first asked for; types come from definitions, so there are few."""
+
+    def __missing__(self, kind: Type) -> Callable[[Any], Any]:
+        self[kind] = made = _measured_coercion(kind)
+        return made
+
+
+def _measured_coercion(kind: Type) -> Callable[[Any], Any]:
+    match family(kind):
+        case "list":
+            return measured_values.list_coercion(kind, _int if kind.startswith("int") else _float, plain)
+        case "category":
+            return measured_values.category_coercion(kind, _string)
+        case "decimal":
+            return measured_values.decimal_coercion(kind, plain)
+        case "bytes":
+            return measured_values.bytes_coercion(plain)
+        case _:
+            return measured_values.blob_coercion(_string)
+
+
+COERCIONS = _Coercions({"float": _float, "int": _int, "bool": _bool, "string": _string, "timestamp": _timestamp})
 """`coerce` of each type, for values that are not None."""

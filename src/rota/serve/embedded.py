@@ -47,7 +47,7 @@ class EmbeddedModel:
     @property
     def features(self) -> tuple[str, ...]:
         """The feature names it needs, in the order of the model's matrix."""
-        return tuple(column.name for column in self.model.bundle.transformation.columns)
+        return self.model.bundle.transformation.features
 
     @property
     def outputs(self) -> tuple[str, ...]:

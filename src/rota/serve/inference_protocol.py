@@ -112,7 +112,7 @@ def rows_of(request: InferRequest, fields: Mapping[str, Type]) -> list[dict[str,
         sizes = {tensor.name: len(tensor.data) for tensor in request.inputs}
         raise InvalidInput(f"the input tensors must have the same number of rows; theirs are {sizes}", rows=sizes)
     for tensor in request.inputs:
-        accepted = DATATYPES[fields[tensor.name]] if tensor.name in fields else None
+        accepted = DATATYPES.get(fields[tensor.name], ("BYTES",)) if tensor.name in fields else None
         if accepted and tensor.datatype not in accepted:
             raise InvalidInput(f"tensor {tensor.name!r} has datatype {tensor.datatype!r}; send one of {accepted}", field=tensor.name)
     names = [tensor.name for tensor in request.inputs]
@@ -143,7 +143,7 @@ def model_metadata(name: str, served: LoadedRelease) -> dict[str, Any]:
         "name": name,
         "versions": [str(number) for number in numbers],
         "platform": f"rota_{served.stable.model.bundle.format}",
-        "inputs": [{"name": field, "datatype": DATATYPES[kind][0], "shape": [-1]} for field, kind in served.fields.items()],
+        "inputs": [{"name": field, "datatype": DATATYPES.get(kind, ("BYTES",))[0], "shape": [-1]} for field, kind in served.fields.items()],
         "outputs": [
             {"name": tensor["name"], "datatype": tensor["datatype"], "shape": [-1, *tensor["shape"][1:]], "parameters": _meaning(served)}
             for tensor in _outputs(served, [])

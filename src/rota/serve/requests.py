@@ -52,10 +52,17 @@ def _check_row(row: Row, index: int, fields: Mapping[str, Type]) -> dict[str, An
         checked = {name: _field(row, name, kind, index) for name, kind in fields.items()}
     if len(row) > len(checked):
         checked.update([(_value("string", name, name, index), _plain(row[name], name, index)) for name in row if name not in checked])
-    if not _INFINITE.isdisjoint(checked.values()):
-        name = next(name for name, value in checked.items() if value in _INFINITE)
+    if _has_infinite(checked):
+        name = next(name for name, value in checked.items() if type(value) is float and value in _INFINITE)
         raise InvalidInput(f"row {index}: field {name!r} is infinite; send a finite number or null", row=index, field=name)
     return checked
+
+
+def _has_infinite(checked: Mapping[str, Any]) -> bool:
+    try:
+        return not _INFINITE.isdisjoint(checked.values())
+    except TypeError:  # lists, whose numbers are finite
+        return any(type(value) is float and value in _INFINITE for value in checked.values())
 
 
 def _field(row: Row, name: str, kind: Type, index: int) -> Any:

@@ -82,7 +82,7 @@ def _feature(model: LoadedModel, vector: Mapping[str, Any]) -> str | None:
         return None
     row = model.transformer.matrix([vector])
     golden = matrix_of_golden(model.bundle.transformation, model.bundle.golden_rows[:1])[0]
-    columns = [column.name for column in model.bundle.transformation.columns]
+    columns = [column.source for column in model.bundle.transformation.columns]
     for place, name in enumerate(columns[:MOST_FIELDS]):
         if row[0, place] == golden[place]:
             continue

@@ -52,7 +52,7 @@ def _type(schema: str, name: str, seen: ColumnSummary) -> Type:
     if seen.type is None:
         return "float"
     if seen.type in ("float", "int", "bool", "string", "timestamp"):
-        return seen.type  # type: ignore[return-value]
+        return seen.type
     raise InvalidInput(
         f"schema {schema!r}: column {name!r} holds {seen.type}, for which there is no expectation; leave it out or cast it",
         schema=schema,

@@ -183,7 +183,7 @@ def _statistics(name: str, seen: ColumnSummary) -> ColumnStatistics:
     std = float(np.sqrt(moments.squares / moments.count)) if moments.count else 0.0
     return ColumnStatistics(
         name,
-        seen.type or "float",  # type: ignore[arg-type]
+        seen.type or "float",
         seen.rows,
         seen.nulls,
         () if seen.counts is None else tuple(seen.counts.tolist()),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -58,6 +59,22 @@ class TablesContract(EngineContract):
         assert stored.schema == rows.schema
         assert stored.filter(pl.col("id") < 4).sort("id").equals(rows, null_equal=True)
         assert stored.filter(pl.col("id") > 3)["names"].null_count() == 3
+
+    def test_bytes_and_decimals_come_back_exactly(self, tables: Tables) -> None:
+        most = Decimal("9" * 36 + ".99")
+        rows = pl.DataFrame(
+            {"id": [1, 2, 3], "image": [b"\x00\xff", b"", None], "price": [Decimal("-0.01"), most, None]},
+            schema={"id": pl.Int64, "image": pl.Binary, "price": pl.Decimal(38, 2)},
+        )
+        tables.append("exact", rows)
+        tables.append("exact", rows.with_columns(pl.col("id") + 3))
+        tables.compact("exact")
+        stored = tables.scan("exact").collect()
+        assert stored.schema == rows.schema
+        assert stored.filter(pl.col("id") < 4).sort("id").equals(rows, null_equal=True)
+        assert stored.filter(pl.col("price") == most).sort("id")["id"].to_list() == [2, 5]
+        with pytest.raises(InvalidInput, match="price"):
+            tables.append("exact", rows.with_columns(pl.col("price").cast(pl.Decimal(38, 3), strict=False)))
 
     def test_an_older_version_stays_what_it_was(self, tables: Tables) -> None:
         tables.append("flights", flights(1, 2))

@@ -135,8 +135,8 @@ class TrainWorkflow:
     def _transform(self, work: StepWork, dataset: DatasetVersion, deployed: Deployed) -> dict[str, Any]:
         """Fit the transformation on the training rows only."""
         rows = training_rows.parts(deployed.definition, self._rows(dataset, test=False)).train
-        names = deployed.definition.dataset.features.feature_names
-        fitted = transformation.fit(datasets.feature_types(rows, names), rows)
+        service = deployed.definition.dataset.features
+        fitted = transformation.fit(datasets.feature_types(rows, service.feature_names, datasets.declared_types(service)), rows)
         blob = self.repositories.blobs.put(encode(fitted))
         work.made(f"transformation:{blob}")
         return {"transformation": blob}
@@ -218,7 +218,7 @@ class TrainWorkflow:
     ) -> tuple[Evaluation, NDArray[Any]]:
         """The evaluation of a model on the test rows, and its answers to them. Where rows need no label, metrics are those of the labelled ones."""
         loaded = loading.load(self.repositories.blobs, self.formats, model.bundle, name=deployed.pipeline)
-        missing = [c.name for c in loaded.bundle.transformation.columns if c.name not in rows.columns]
+        missing = [name for name in loaded.bundle.transformation.features if name not in rows.columns]
         if missing:
             raise InvalidInput(
                 f"{model.name} needs the features {missing}, which dataset {dataset.name}@{dataset.number} lacks; give the new model a new name"

@@ -76,12 +76,13 @@ def _compared(trained: FittedModel, data: TrainingData, tolerance: float, proble
 
     Texts that the model knows or reads as they are come to both as texts; of any other text it was given the codes, and is given them here.
     """
-    inputs, columns = trained.author.inputs, trained.columns.columns
+    inputs, columns = trained.author.inputs, transformation.flattened(trained.columns).columns
     coded = [place for place, column in enumerate(columns) if column.type == "string" and not model_columns.is_text(inputs, place)]
     asked = Transformation(tuple(msgspec.structs.replace(column, type="float") if place in coded else column for place, column in enumerate(columns)))
     frame = data.train.frame
     chosen = frame[np.linspace(0, frame.height - 1, min(frame.height, probe_rows.MOST_EXAMPLES), dtype=int)] if frame.height else frame
-    examples = _examples(trained, coded, chosen)
+    frame = transformation.flat(trained.columns, chosen)
+    examples = _examples(columns, coded, frame)
     kinds = tuple(_kind(column, frame.schema[column.name], named=bool(inputs.names)) for column in asked.columns)
     codes = {place: tuple(np.arange(len(columns[place].vocabulary) + 1.0)) for place in coded}
     probed = replace(inputs, thresholds={**inputs.thresholds, **codes})
@@ -100,11 +101,11 @@ def _compared(trained: FittedModel, data: TrainingData, tolerance: float, proble
     return found, truth
 
 
-def _examples(trained: FittedModel, coded: Sequence[int], frame: pl.DataFrame) -> list[list[Any]]:
+def _examples(columns: Sequence[TransformedColumn], coded: Sequence[int], frame: pl.DataFrame) -> list[list[Any]]:
     """Rows of a frame as the model's author has them: values as they are, codes of texts whose codes it was given, moments as numbers."""
-    numbers = transformation.matrix(Transformation(tuple(msgspec.structs.replace(column, raw=False) for column in trained.columns.columns)), frame)
+    numbers = transformation.matrix(Transformation(tuple(msgspec.structs.replace(column, raw=False) for column in columns)), frame)
     cells = []
-    for place, column in enumerate(trained.columns.columns):
+    for place, column in enumerate(columns):
         as_numbers = place in coded or isinstance(frame.schema[column.name], pl.Datetime)
         values = numbers[:, place].tolist() if as_numbers else frame[column.name].to_list()
         cells.append([None if isinstance(value, float) and np.isnan(value) else value for value in values])

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from rota.manage.models import transformation
 from rota.records.model import Transformation
 from rota.records.record import Record, decode, encode
 from rota.train.training_data import Rows, TrainingData
@@ -58,4 +57,4 @@ def _read(folder: Path, fitted: Transformation) -> Rows:
         weight=np.load(weights) if weights.exists() else None,
         group=pl.read_ipc(groups)["group"].to_numpy() if groups.exists() else None,
     )
-    return rows.with_matrix_of(lambda frame: transformation.matrix(fitted, frame))
+    return rows.fitted_with(fitted)

@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import polars as pl
 
 from rota.errors import InvalidInput
 from rota.manage.models import transformation
+from rota.records.model import Transformation
 from rota.records.schema import Type
 
 
@@ -21,9 +22,11 @@ class Rows:
 
     Made of a matrix or of a frame, whichever a test of a training function has at hand; the other one follows from it when it is asked for.
 
-    - `x`: float64 (rows, columns), NaN = null; a text is its index in the vocabulary of the training rows, a moment its microseconds.
+    - `x`: float64 (rows, columns), NaN = null; a text is its index in the vocabulary of the training rows, a category its place in its domain,
+      a moment its microseconds, a list of n numbers n columns.
     - `y`: float64 (rows,), float64 (rows, targets) of several targets, or texts (rows,).
-    - `frame`: a Polars frame of the features alone: numbers, texts, bools, moments as Datetime in UTC, nulls as nulls.
+    - `frame`: a Polars frame of the features alone: numbers, texts, bools, moments as Datetime in UTC, lists as lists, nulls as nulls.
+    - `flat`: the same with a column for each column of `x`: a list of n numbers is n columns, "name.1" to "name.n", a decimal a float.
     - `weight`: float64 (rows,), not negative; None where the pipeline has no `weight`.
     - `group`: (rows,), the values of the pipeline's `group` field; the rows of a group lie together. None where it has none.
 
@@ -45,7 +48,7 @@ class Rows:
             raise InvalidInput("rows are made of x, a matrix, or of frame; neither was given")
         self._x, self._frame = x, frame
         self._names: Sequence[str] = ()
-        self._matrix: Callable[[pl.DataFrame], np.ndarray] = _own_matrix
+        self._transformation: Transformation | None = None
         self.y = np.asarray(y)
         self.weight = weight
         self.group = group
@@ -55,7 +58,7 @@ class Rows:
 
     @cached_property
     def x(self) -> np.ndarray:
-        return self._x if self._x is not None else self._matrix(self.frame)
+        return self._x if self._x is not None else transformation.matrix(self._transformation or _own(self.frame), self.frame)
 
     @cached_property
     def frame(self) -> pl.DataFrame:
@@ -64,15 +67,19 @@ class Rows:
         names = self._names or [f"x{place}" for place in range(self.x.shape[1])]
         return pl.DataFrame(self.x, schema=list(names)).fill_nan(None)
 
+    @cached_property
+    def flat(self) -> pl.DataFrame:
+        return transformation.flat(self._transformation or _own(self.frame), self.frame)
+
     @property
     def group_sizes(self) -> list[int]:
         """How many rows each group has, in the order of the rows: what rankers of LightGBM and XGBoost call `group`."""
         return [] if self.group is None else pl.Series(self.group).rle().struct.field("len").to_list()
 
     def to_pandas(self) -> Any:
-        """The features as a pandas frame: texts are objects, null = None in them; a null number is NaN. Needs pandas."""
+        """The features as a pandas frame, a column for each of `flat`: texts are objects, null = None in them; a null number is NaN. Needs pandas."""
         pandas = _library("pandas", "to_pandas()")
-        return pandas.DataFrame({column.name: _pandas_column(pandas, column) for column in self.frame})
+        return pandas.DataFrame({column.name: _pandas_column(pandas, column) for column in self.flat})
 
     def to_arrow(self) -> Any:
         """The features as an Arrow table, without a copy where the types allow it. Needs pyarrow."""
@@ -90,9 +97,9 @@ class Rows:
         else:
             self.frame.write_ipc(file, compression="uncompressed")
 
-    def with_matrix_of(self, matrix: Callable[[pl.DataFrame], np.ndarray]) -> "Rows":
-        """These rows, whose matrix is made of the frame in this way."""
-        self._matrix = matrix
+    def fitted_with(self, fitted: Transformation) -> "Rows":
+        """These rows, whose matrix is made of the frame by this transformation."""
+        self._transformation = fitted
         return self
 
 
@@ -101,8 +108,9 @@ class TrainingData:
     """What a training function gets: the training rows, the features' names, and which of them are texts.
 
     `train` are the rows to train on; `validation` those held out of them by time for early stopping, None unless the pipeline says
-    `validation=...`. `columns` are the features' names in the order of `train.x` and `train.frame`, `categorical` the places of texts
-    among them, whose cells in `x` are codes. `target` is the name of the label's column in `frame`, or the names of several targets.
+    `validation=...`. `columns` are the names of the columns of `train.x` and `train.flat` in their order (those of the features, unless one
+    is a list), `categorical` the places of texts among them, whose cells in `x` are codes. `target` is the name of the label's column in
+    `frame`, or the names of several targets.
     """
 
     train: Rows
@@ -113,8 +121,8 @@ class TrainingData:
 
     def __post_init__(self) -> None:
         if not self.columns:
-            object.__setattr__(self, "columns", tuple(self.train.frame.columns))
-            object.__setattr__(self, "categorical", tuple(i for i, kind in enumerate(self.train.frame.dtypes) if kind == pl.String))
+            object.__setattr__(self, "columns", tuple(self.train.flat.columns))
+            object.__setattr__(self, "categorical", tuple(i for i, kind in enumerate(self.train.flat.dtypes) if kind == pl.String))
         for rows in (self.train, self.validation):
             if rows is not None:
                 rows._names = self.columns  # noqa: SLF001 - rows of a matrix alone learn what its columns are called
@@ -122,7 +130,7 @@ class TrainingData:
     @property
     def features(self) -> list[str]:
         """The features' names, in their order."""
-        return list(self.columns)
+        return list(self.train.frame.columns)
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -143,10 +151,16 @@ class TrainingData:
         return dict(zip(classes.tolist(), (counted.sum() / (len(classes) * counted)).tolist(), strict=True))
 
 
-def _own_matrix(frame: pl.DataFrame) -> np.ndarray:
-    """The matrix of a frame by itself, as a pipeline whose training rows it holds makes it."""
-    types: dict[str, Type] = {name: "string" if kind == pl.String else "float" for name, kind in frame.schema.items()}
-    return transformation.matrix(transformation.fit(types, frame), frame)
+def _own(frame: pl.DataFrame) -> Transformation:
+    """The transformation of a frame by itself, as a pipeline whose training rows it holds makes it."""
+    return transformation.fit({column.name: _type(column) for column in frame}, frame)
+
+
+def _type(column: pl.Series) -> Type:
+    if isinstance(column.dtype, pl.List):
+        length = column.list.len().max()
+        return f"float[{length or 1!r}]"
+    return "string" if column.dtype == pl.String else "float"
 
 
 def _pandas_column(pandas: Any, column: pl.Series) -> Any:

@@ -320,8 +320,10 @@ def test_parquet_types_are_fields_or_left_out_by_name(tmp_path: Path, caplog: py
         "small": "int",
         "money": "float",
         "half": "float",
+        "list": "int[]",
+        "bytes": "bytes",
     }
-    for name in ("big", "list", "struct", "time", "duration", "bytes"):
+    for name in ("big", "struct", "time", "duration"):
         assert f"'{name}': " in caplog.text
     with pytest.raises(InvalidInput, match="column 'time' has the type Time, which no field can have"):
         rota.FileSource("s", tmp_path / "a.parquet", timestamp_field="at", id_field="time")

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -46,12 +47,19 @@ from rota.testing import FakeClock
 
 pytestmark = pytest.mark.filterwarnings("ignore::rota.records.early_times.DoubtfulTimes")
 KINDS: tuple[Type, ...] = ("float", "int", "bool", "string", "timestamp")
+MEASURED: tuple[Type, ...] = ("float[2]", "int[]", 'category["a","b"]', "decimal(6,2)", "bytes", "blob")
+"""Types of the second table of values."""
 NOON = parse_time("2013-07-15T12:00:00Z")
 REFUSED = "refused"
 WORDS = {
     "np": np, "pd": pd, "math": math, "Decimal": Decimal, "Fraction": Fraction, "UUID": UUID, "UTC": UTC, "datetime": datetime, "date": date,
     "time": time, "timedelta": timedelta,
 }  # fmt: skip
+
+
+def named(kind: Type) -> str:
+    """A type as a part of a name."""
+    return re.sub(r"\W", "_", kind)
 
 
 class NotThisWay(Exception):
@@ -71,15 +79,15 @@ class World:
         )
         self.store = Store(repositories, self._feed)
         self._database_file = self._file(".db")
-        for kind in KINDS:
+        for kind in (*KINDS, *MEASURED):
             with closing(sqlite3.connect(self._database_file)) as connection, connection:
-                connection.execute(f"DROP TABLE IF EXISTS t_{kind}")
-                connection.execute(f"CREATE TABLE t_{kind} (k INTEGER, at TEXT, x)")
-            words = {"url": f"sqlite:///{self._database_file}", "query": f"t_{kind}", "watermark": "k"}
-            self._feed.register([Source(f"d_{kind}", {"k": "int", "at": "timestamp", "x": kind}, "at", **words)])
-            source = Source(f"s_{kind}", {"k": "int", "at": "timestamp", "x": kind}, "at")
-            view = FeatureView(f"v_{kind}", [Entity("k", ["k"])], source, {"x": Feature("x")})
-            self.store.apply([view, OnDemandFeatureView(f"r_{kind}", {"x": kind}, {"x": Feature("x")})])
+                connection.execute(f"DROP TABLE IF EXISTS t_{named(kind)}")
+                connection.execute(f"CREATE TABLE t_{named(kind)} (k INTEGER, at TEXT, x)")
+            words = {"url": f"sqlite:///{self._database_file}", "query": f"t_{named(kind)}", "watermark": "k"}
+            self._feed.register([Source(f"d_{named(kind)}", {"k": "int", "at": "timestamp", "x": kind}, "at", **words)])
+            source = Source(f"s_{named(kind)}", {"k": "int", "at": "timestamp", "x": kind}, "at")
+            view = FeatureView(f"v_{named(kind)}", [Entity("k", ["k"])], source, {"x": Feature("x")})
+            self.store.apply([view, OnDemandFeatureView(f"r_{named(kind)}", {"x": kind}, {"x": Feature("x")})])
         self.store.apply([OnDemandFeatureView("asked", {"event_timestamp": "timestamp"}, {"x": Feature("event_timestamp")})])
         self.ways: Mapping[str, Callable[[Type, Any], Any]] = {
             "push": self._push,
@@ -114,8 +122,8 @@ class World:
         """What the cells of a CSV file become."""
         with self._file(".csv").open("w", newline="") as file:
             csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["k", "at", "x"], *([place, "2013-07-15", text] for place, text in enumerate(texts))])
-        done = self.store.ingest(f"s_{kind}", file.name)
-        kept = iter(self.tables.scan(f"sources/s_{kind}").collect()["x"].tail(done.rows_out).to_list())
+        done = self.store.ingest(f"s_{named(kind)}", file.name)
+        kept = iter(self.tables.scan(f"sources/s_{named(kind)}").collect()["x"].tail(done.rows_out).to_list())
         refused = {each.row for each in done.rejections}
         return [REFUSED if place in refused else next(kept) for place, _ in enumerate(texts, start=1)]
 
@@ -133,15 +141,15 @@ class World:
 
     def _push(self, kind: Type, value: Any, form: Callable[[dict[str, Any]], Any] = lambda row: [row]) -> Any:
         row = self._row(value)
-        self.store.push(f"s_{kind}", form(row))
-        (online,) = self.store.get_online_features([f"v_{kind}:x"], [{"k": row["k"]}]).rows()
-        self._feed.pushes.flush(f"s_{kind}")
-        assert same(online[f"v_{kind}__x"], self._stored(kind)), "online and history differ"
-        return online[f"v_{kind}__x"]
+        self.store.push(f"s_{named(kind)}", form(row))
+        (online,) = self.store.get_online_features([f"v_{named(kind)}:x"], [{"k": row["k"]}]).rows()
+        self._feed.pushes.flush(f"s_{named(kind)}")
+        assert same(online[f"v_{named(kind)}__x"], self._stored(kind)), "online and history differ"
+        return online[f"v_{named(kind)}__x"]
 
     def _ingest(self, kind: Type, rows: Any) -> Any:
         """The value of the first of the rows."""
-        done = self.store.ingest(f"s_{kind}", rows)
+        done = self.store.ingest(f"s_{named(kind)}", rows)
         first = [each for each in done.rejections if each.row == 1]
         if first:
             assert "field 'x': " in first[0].reason
@@ -149,7 +157,7 @@ class World:
         return self._stored(kind, -done.rows_out)
 
     def _stored(self, kind: Type, place: int = -1) -> Any:
-        return self.tables.scan(f"sources/s_{kind}").collect()["x"][place]
+        return self.tables.scan(f"sources/s_{named(kind)}").collect()["x"].to_list()[place]
 
     def _parquet(self, kind: Type, value: Any) -> Any:
         file = self._file(".parquet")
@@ -160,7 +168,7 @@ class World:
         return self._ingest(kind, str(file))
 
     def _json(self, kind: Type, value: Any, others: Any = ()) -> Any:
-        if not isinstance(value, bool | int | float | str | list | None) or (isinstance(value, float) and not math.isfinite(value)):
+        if not isinstance(value, bool | int | float | str | list | None) or "NaN" in (text := json.dumps(value)) or "Infinity" in text:
             raise NotThisWay
         if (isinstance(value, int) and abs(value) > 2**64) or (isinstance(value, str) and not value.isascii()):
             raise NotThisWay
@@ -169,20 +177,22 @@ class World:
         return self._ingest(kind, str(file))
 
     def _database(self, kind: Type, value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, int | float | str) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        if isinstance(value, bool) or not isinstance(value, int | float | str | bytes) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
             raise NotThisWay
         if isinstance(value, str) and not value.isascii():
             raise NotThisWay
         with closing(sqlite3.connect(self._database_file)) as connection, connection:
-            connection.execute(f"INSERT INTO t_{kind} VALUES (?, '2013-07-15 12:00:00', ?)", (next(self._numbers), value))
-        done = self.store.ingest(f"d_{kind}")
-        return REFUSED if done.rejected else self.tables.scan(f"sources/d_{kind}").collect()["x"][-1]
+            connection.execute(f"INSERT INTO t_{named(kind)} VALUES (?, '2013-07-15 12:00:00', ?)", (next(self._numbers), value))
+        done = self.store.ingest(f"d_{named(kind)}")
+        return REFUSED if done.rejected else self.tables.scan(f"sources/d_{named(kind)}").collect()["x"].to_list()[-1]
 
     def _join(self, kind: Type, frame: Any) -> Any:
-        return self.store.get_historical_features(frame, [f"r_{kind}:x"], full_feature_names=True).to_polars()[f"r_{kind}__x"][0]
+        return (
+            self.store.get_historical_features(frame, [f"r_{named(kind)}:x"], full_feature_names=True).to_polars()[f"r_{named(kind)}__x"].to_list()[0]
+        )
 
     def _online(self, kind: Type, rows: Any) -> Any:
-        return self.store.get_online_features([f"r_{kind}:x"], rows).rows()[0][f"r_{kind}__x"]
+        return self.store.get_online_features([f"r_{named(kind)}:x"], rows).rows()[0][f"r_{named(kind)}__x"]
 
     def _request(self, kind: Type, value: Any) -> Any:
         self._finite(value)
@@ -190,7 +200,7 @@ class World:
 
     def _beside(self, kind: Type, value: Any) -> Any:
         """An undeclared field keeps the type that its value has."""
-        if isinstance(value, Decimal | Fraction | UUID | date | time | timedelta | np.datetime64 | bytes | list):
+        if isinstance(value, Decimal | Fraction | UUID | date | time | timedelta | np.datetime64 | bytes | list | tuple | np.ndarray):
             raise NotThisWay
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise NotThisWay
@@ -249,7 +259,7 @@ class World:
 
     def _asked_at(self, value: Any) -> Any:
         """The moment for which a join answers, found by an on-demand feature over the same column."""
-        return self.store.get_historical_features([{"event_timestamp": value}], ["asked:x"]).to_polars()["asked__x"][0]
+        return self.store.get_historical_features([{"event_timestamp": value}], ["asked:x"]).to_polars()["asked__x"].to_list()[0]
 
 
 @pytest.fixture
@@ -307,9 +317,10 @@ def exact_ways(world: World, value: Any) -> list[str]:
 
 
 def promised_values(root: Path) -> Iterator[tuple[Any, Type, Any]]:
-    for text, *results in promised(root, "Values"):
-        for kind, result in zip(KINDS, results, strict=True):
-            yield eval(text, dict(WORDS)), kind, meant(result, kind)
+    for title, kinds in (("Values", KINDS), ("Values of types with measures", MEASURED)):
+        for text, *results in promised(root, title):
+            for kind, result in zip(kinds, results, strict=True):
+                yield eval(text, dict(WORDS)), kind, meant(result, kind)
 
 
 def test_every_line_of_the_table_of_values_holds(world: World, root: Path) -> None:

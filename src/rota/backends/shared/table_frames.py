@@ -1,4 +1,4 @@
-"""Which frames a table takes: numbers, texts, bools and lists of them, and how a frame must fit the columns already there."""
+"""Which frames a table takes: numbers, texts, bools and lists of them, bytes and decimals, and how a frame must fit the columns already there."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,21 +7,22 @@ import polars as pl
 from rota.errors import InvalidInput
 
 SCALARS: tuple[pl.DataType, ...] = (pl.Int64(), pl.Float64(), pl.Float32(), pl.String(), pl.Boolean())
-TYPES: tuple[pl.DataType, ...] = (*SCALARS, *(pl.List(scalar) for scalar in SCALARS))
+TYPES: tuple[pl.DataType, ...] = (*SCALARS, *(pl.List(scalar) for scalar in SCALARS), pl.Binary())
+"""Beside decimals."""
 _MAX_COLUMN_NAME = 200
 
 
 def check_frame(table: str, rows: pl.DataFrame, stored: Mapping[str, pl.DataType]) -> None:
-    """Raise `InvalidInput` when the frame's columns have other types than TYPES, or than those `stored`."""
+    """Raise `InvalidInput` when the frame's columns have other types than TYPES and decimals, or than those `stored`."""
     if not rows.columns:
         raise InvalidInput(f"a frame without columns cannot be appended to table {table!r}; give it at least one column", table=table)
     folded = {name.casefold(): name for name in stored}
     for name, type_ in rows.schema.items():
         _check_column_name(table, name)
-        if type_ not in TYPES:
+        if type_ not in TYPES and not isinstance(type_, pl.Decimal):
             raise InvalidInput(
-                f"column {name!r} for table {table!r} has type {type_}; cast it to Int64 (times: microseconds), Float64, String, Boolean "
-                "or a list of one of them",
+                f"column {name!r} for table {table!r} has type {type_}; cast it to Int64 (times: microseconds), Float64, String, Boolean, "
+                "a list of one of them, Binary or Decimal",
                 table=table,
                 column=name,
                 type=str(type_),

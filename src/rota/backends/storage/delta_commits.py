@@ -7,6 +7,7 @@ follows the Delta protocol (github.com/delta-io/delta, PROTOCOL.md), reader vers
 import json
 import logging
 import math
+import re
 import time
 import uuid
 import zlib
@@ -31,11 +32,15 @@ CONFIGURATION = {
 COMMIT_ID = "rota.commit"
 TYPES: Mapping[str, pl.DataType] = {
     "long": pl.Int64(), "double": pl.Float64(), "float": pl.Float32(), "string": pl.String(), "boolean": pl.Boolean(),
+    "binary": pl.Binary(),
 }  # fmt: skip
 _DELTA_TYPES: Mapping[pl.DataType, Any] = {kind: name for name, kind in TYPES.items()} | {
-    pl.List(kind): {"type": "array", "elementType": name, "containsNull": True} for name, kind in TYPES.items()
+    pl.List(kind): {"type": "array", "elementType": name, "containsNull": True} for name, kind in TYPES.items() if kind != pl.Binary
 }
+_DECIMAL = re.compile(r"decimal\(([0-9]{1,2}), ?([0-9]{1,2})\)")
 _CRC = "rota.crc32"
+_UNBOUNDED = (pl.Boolean, pl.List, pl.Binary, pl.Decimal)
+"""Bytes have no order that readers share, a decimal's bounds are no numbers of JSON."""
 _INDEXED = 32
 """Columns with statistics and characters of a text in them, as Delta's default."""
 
@@ -51,6 +56,12 @@ def commit_name(version: int) -> str:
 def checkpoint_name(version: int) -> str:
     """The name of a version's checkpoint in the table's folder."""
     return f"{LOG}/{version:020d}.checkpoint.parquet"
+
+
+def scalar_type(name: str) -> pl.DataType | None:
+    """The Polars type of a scalar type of Delta; None for one that Rota does not store."""
+    decimal = _DECIMAL.fullmatch(name)
+    return pl.Decimal(int(decimal[1]), int(decimal[2])) if decimal else TYPES.get(name)
 
 
 def is_plain(delta: DeltaTable) -> bool:
@@ -121,9 +132,7 @@ def statistics(rows: pl.DataFrame) -> Row:
     found: Row = {"numRecords": rows.height, "minValues": {}, "maxValues": {}, "nullCount": {}}
     first = rows.select(rows.columns[:_INDEXED])
     found["nullCount"] = first.null_count().row(0, named=True)
-    bounded = first.select(
-        column for column in first.iter_columns() if column.dtype not in (pl.Boolean, pl.List) and column.null_count() < rows.height
-    )
+    bounded = first.select(column for column in first.iter_columns() if column.dtype not in _UNBOUNDED and column.null_count() < rows.height)
     if not bounded.width:
         return found
     floats = bounded.select(pl.selectors.float().is_finite().all())
@@ -190,7 +199,8 @@ def write_checkpoint(delta: DeltaTable, folder: TableFolder) -> None:
 
 
 def _field(name: str, kind: pl.DataType) -> Row:
-    return {"name": name, "type": _DELTA_TYPES[kind], "nullable": True, "metadata": {}}
+    told = f"decimal({kind.precision},{kind.scale})" if isinstance(kind, pl.Decimal) else _DELTA_TYPES[kind]
+    return {"name": name, "type": told, "nullable": True, "metadata": {}}
 
 
 def _schema_text(fields: Sequence[Row]) -> str:

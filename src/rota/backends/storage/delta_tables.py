@@ -19,7 +19,7 @@ from rota.backends.shared.engine_panics import EnginePanicked, panics_caught
 from rota.backends.shared.safe_names import check_path
 from rota.backends.shared.table_frames import check_columns, check_frame
 from rota.backends.storage import delta_commits, delta_damage
-from rota.backends.storage.delta_commits import COMMIT_ID, TYPES, Row
+from rota.backends.storage.delta_commits import COMMIT_ID, Row, scalar_type
 from rota.backends.storage.delta_compaction import compact
 from rota.backends.storage.delta_places import Directory, Life, Place
 from rota.backends.storage.delta_vacuum import Changes, Vacuum, readable
@@ -49,7 +49,8 @@ class DeltaTables:
 
     A batch's sequence is kept as a Delta application transaction, in the commit that holds its rows. Data files and commits are
     checked when a process uses them first. Columns are Int64, Float64, Float32,
-    String, Boolean and lists of one of them; a Delta table with others, with deletion vectors or with mapped column names is refused by name.
+    String, Boolean,
+    lists of one of them, Binary and Decimal; a Delta table with others, with deletion vectors or with mapped column names is refused by name.
     """
 
     def __init__(self, place: Path | Place) -> None:
@@ -321,7 +322,7 @@ def _stored_types(table: str, delta: DeltaTable) -> dict[str, pl.DataType]:
     types = {}
     for column in delta.schema().fields:
         element = getattr(column.type, "element_type", None)
-        scalar = TYPES.get(getattr(column.type if element is None else element, "type", ""))
+        scalar = scalar_type(getattr(column.type if element is None else element, "type", ""))
         type_ = scalar if scalar is None or element is None else pl.List(scalar)
         if type_ is None:
             raise InvalidInput(f"column {column.name!r} of table {table!r} has the Delta type {column.type}, which Rota does not store", table=table)

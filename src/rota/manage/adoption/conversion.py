@@ -161,7 +161,7 @@ def _safest(order: ConversionRequest, formats: Mapping[str, ModelFormat], file: 
 def _signature(order: ConversionRequest) -> Signature | None:
     if not order.columns and not order.width:
         return None
-    return Signature(tuple(mlmodel.Column(name, kind) for name, kind in order.columns), order.width)  # type: ignore[arg-type]
+    return Signature(tuple(mlmodel.Column(name, kind) for name, kind in order.columns), order.width)
 
 
 def _dependencies(order: ConversionRequest, opened: ModelFormat) -> dict[str, str]:

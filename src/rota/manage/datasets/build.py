@@ -8,16 +8,18 @@ import polars as pl
 from rota.errors import InvalidInput, NotFound
 from rota.manage.datasets import splits
 from rota.manage.experiments.frame_digest import digest_of
+from rota.manage.features.definitions import catalog
 from rota.manage.features.expressions import compiler
 from rota.manage.features.join import point_in_time
 from rota.manage.features.rows import source_table
 from rota.ports.metadata import Metadata
 from rota.ports.tables import Tables
-from rota.records.data import Expression, Feature, Source
+from rota.records.data import Expression, Feature, FeatureService, Source
 from rota.records.dataset import DatasetDefinition, DatasetVersion, GroupSplit, RandomSplit, TimeSplit
 from rota.records.record import check_name
 from rota.records.schema import Type
 from rota.records.time import DAY_US, SECOND_US, Micros, iso, micros
+from rota.records.value_types import SCALARS
 
 LABEL = "label"
 AT = "at_us"
@@ -196,9 +198,20 @@ def split_words(version: DatasetVersion) -> str:
     return f"the newest {split.test if split else 'rows'}, from {iso(version.test_from_us - version.test_from_us % SECOND_US)}"
 
 
-def feature_types(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, Type]:
-    """The type of each feature as the model sees it: a text is a category, anything else a number."""
-    return {name: "string" if rows.schema[name] == pl.String else "float" for name in names}
+def feature_types(rows: pl.DataFrame, names: Sequence[str], declared: Mapping[str, Type] | None = None) -> dict[str, Type]:
+    """The type of each feature as the model sees it: a text is a category, anything else a number, unless it is `declared` with measures."""
+    kinds = declared or {}
+    return {name: kinds[name] if _has_measures(kinds.get(name)) else "string" if rows.schema[name] == pl.String else "float" for name in names}
+
+
+def declared_types(service: FeatureService) -> dict[str, Type]:
+    """The type of each feature of a service as its views declare it."""
+    kinds = {f"{view.name}__{name}": catalog.type_of(view, feature) for view in service.views for name, feature in view.features.items()}
+    return {name: kinds[name] for name in service.feature_names}
+
+
+def _has_measures(kind: Type | None) -> bool:
+    return kind is not None and kind not in SCALARS
 
 
 def _type_of(name: str, what: str, expression: Expression, fields: Mapping[str, Type]) -> Type:

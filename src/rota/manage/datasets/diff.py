@@ -12,6 +12,7 @@ from rota.ports.tables import Tables
 from rota.records.dataset import DatasetVersion
 from rota.records.profile import ColumnProfile
 from rota.records.schema import Type
+from rota.stats import sketches
 from rota.stats.bins import choose_bins, count
 from rota.stats.distances import jensen_shannon
 
@@ -60,7 +61,7 @@ class DatasetDiff:
 
 def diff(tables: Tables, blobs: Blobs, before: DatasetVersion, after: DatasetVersion) -> DatasetDiff:
     """Compare two versions, of one dataset or of two."""
-    old, new = datasets.read(tables, before), datasets.read(tables, after)
+    old, new = sketches.sketched(datasets.read(tables, before)), sketches.sketched(datasets.read(tables, after))
     olds, news = ({column.name: column for column in profiles.load(blobs, version).columns} for version in (before, after))
     both = [name for name in news if name in olds]
     retyped = [name for name in both if old.schema[name] != new.schema[name]]

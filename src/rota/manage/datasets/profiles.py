@@ -17,7 +17,8 @@ from rota.records.profile import ColumnProfile, Dimension, Profile, Role
 from rota.records.record import decode
 from rota.records.schema import ColumnSchema, Schema, Statistics, Type
 from rota.records.time import Micros, micros
-from rota.stats import column_profile, quality
+from rota.records.value_types import SCALARS, sql_type
+from rota.stats import column_profile, quality, sketches
 from rota.stats.bins import choose_bins
 from rota.stats.schema_inference import infer_schema
 from rota.stats.slice_statistics import column_statistics
@@ -28,6 +29,7 @@ def profile(rows: pl.DataFrame, definition: DatasetDefinition, name: str, *, exp
 
     Fields of the label source are held against its contract.
     """
+    rows = sketches.sketched(rows)
     found = columns_of(rows, definition)
     by = column_profile.groups(rows[TEST], rows[LABEL])
     promised = _expectations(definition, expected)
@@ -40,7 +42,7 @@ def profile(rows: pl.DataFrame, definition: DatasetDefinition, name: str, *, exp
 
 def schema(rows: pl.DataFrame, definition: DatasetDefinition, name: str) -> Schema:
     """The schema that the training rows of a dataset suggest, for its features and its label; not frozen."""
-    training = rows.filter(~pl.col(TEST))
+    training = sketches.sketched(rows.filter(~pl.col(TEST)))
     described, bins = [], []
     for column, role, type_ in columns_of(rows, definition):
         if role in ("feature", "label"):
@@ -64,8 +66,16 @@ def load(blobs: Blobs, version: DatasetVersion) -> Profile:
 
 def columns_of(rows: pl.DataFrame, definition: DatasetDefinition) -> list[tuple[str, Role, Type]]:
     """Name, role and type of a dataset's columns, features first; the columns of bookkeeping are left out."""
-    features: list[tuple[str, Role, Type]] = [(name, "feature", _type(rows.schema[name])) for name in definition.features.feature_names]
-    fields: list[tuple[str, Role, Type]] = [(name, "field", kind) for name, kind in definition.labels.fields.items()]
+    shown = sketches.sketched(rows)
+    features: list[tuple[str, Role, Type]] = [
+        (name, "feature", _type(shown.schema[name])) for name in sketches.names(rows, definition.features.feature_names)
+    ]
+    fields: list[tuple[str, Role, Type]] = []
+    for name, kind in definition.labels.fields.items():
+        if kind in SCALARS or name not in rows.columns:
+            fields.append((name, "field", sql_type(kind)))
+        else:
+            fields += [(each, "field", _type(shown.schema[each])) for each in sketches.names(rows, [name])]
     targets: list[tuple[str, Role, Type]] = [(f"{LABEL}.{name}", "label", "float") for name in definition.targets]
     label: tuple[str, Role, Type] = (LABEL, "label", label_type(definition))
     own: list[tuple[str, Role, Type]] = [label, *targets, (AT, "time", "timestamp")]

@@ -1,6 +1,6 @@
 """Infer a schema from a dataset version, a file or a table, and let it follow a changed pipeline."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,9 @@ from rota.records.data import FeatureView
 from rota.records.dataset import DatasetDefinition, DatasetVersion
 from rota.records.record import decode, digest, encode
 from rota.records.run import Deployed
-from rota.records.schema import SERVING, Bins, Schema, Statistics
+from rota.records.schema import SERVING, Bins, ColumnSchema, Schema, Statistics, Type
+from rota.records.value_types import domain, family
+from rota.stats import sketches
 from rota.stats.bins import EDGE_VALUES, choose_bins
 from rota.stats.schema_inference import infer_schema, infer_table
 from rota.stats.slice_statistics import column_statistics
@@ -37,12 +39,19 @@ def of_dataset(definition: DatasetDefinition, rows: pl.DataFrame, name: str, dat
     """
     training, known = rows.filter(~pl.col(datasets.TEST)), definitions(definition)
     schema = of_features(training, definition.features.feature_names, name, dataset=dataset.id)
-    columns = tuple(msgspec.structs.replace(c, definition=known.get(c.name, "")) for c in schema.columns)
+    kinds = datasets.declared_types(definition.features)
+    columns = tuple(_declared(msgspec.structs.replace(c, definition=known.get(sketches.base(c.name), "")), kinds.get(c.name)) for c in schema.columns)
     return msgspec.structs.replace(schema, columns=columns)
 
 
+def _declared(column: ColumnSchema, kind: Type | None) -> ColumnSchema:
+    """A category's domain is the declared one, whichever of its values the rows held."""
+    return msgspec.structs.replace(column, domain=domain(kind)) if kind is not None and family(kind) == "category" else column
+
+
 def of_features(rows: pl.DataFrame, names: Sequence[str], name: str, *, dataset: str = "") -> Schema:
-    """The schema of features in rows with their moments (`datasets.AT`), whichever way they came; not frozen."""
+    """The schema of features in rows with their moments (`datasets.AT`), whichever way they came; not frozen. Lists are there by their sketches."""
+    names, rows = sketches.names(rows, names), sketches.sketched(rows)
     types = datasets.feature_types(rows, names)
     bins = tuple(choose_bins(feature, type_, rows[feature]) for feature, type_ in types.items())
     schema = infer_schema(name, describe(rows, bins), bins, dataset=dataset)
@@ -67,8 +76,9 @@ def following(schema: Schema, definition: DatasetDefinition, rows: pl.DataFrame,
     this never hides a fault in a feed: a feature that stays is held to what was frozen for it.
     """
     known = definitions(definition)
-    kept = {c.name: c for c in schema.columns if c.name in known and c.definition in ("", known[c.name])}
-    if len(kept) == len(known) == len(schema.columns):
+    of = {c.name: c.name if c.name in known else sketches.base(c.name) for c in schema.columns}
+    kept = {c.name: c for c in schema.columns if of[c.name] in known and c.definition in ("", known[of[c.name]])}
+    if {of[name] for name in kept} == known.keys() and len(kept) == len(schema.columns):
         return schema
     fresh = of_dataset(definition, rows, schema.name, dataset)
     columns = tuple(kept.get(column.name, column) for column in fresh.columns)
@@ -77,10 +87,11 @@ def following(schema: Schema, definition: DatasetDefinition, rows: pl.DataFrame,
     return msgspec.structs.replace(schema, columns=columns, bins=bins, dataset=fresh.dataset)
 
 
-def as_model_sees(features: pl.DataFrame) -> pl.DataFrame:
-    """Every feature that is no text as a number, which is what a schema of features is about: a condition is 0 or 1, a time microseconds."""
+def as_model_sees(features: pl.DataFrame, *, expected: Collection[str] = ()) -> pl.DataFrame:
+    """Every feature that is no text as numbers, which is what a schema of features is about: a condition is 0 or 1, a time microseconds, a list
+    its sketches (those that are `expected`, if any are)."""
     conditions, times = pl.selectors.boolean(), pl.selectors.datetime()
-    return features.with_columns(conditions.cast(pl.Float64), times.dt.epoch("us").cast(pl.Float64))
+    return sketches.replaced(features, expected=expected).with_columns(conditions.cast(pl.Float64), times.dt.epoch("us").cast(pl.Float64))
 
 
 def definitions(definition: DatasetDefinition) -> dict[str, str]:
@@ -133,6 +144,7 @@ def file_table(path: Path, *, texts: Sequence[str] = ()) -> pl.LazyFrame:
 
 def describe(rows: pl.DataFrame, bins: Sequence[Bins]) -> Statistics:
     """Statistics of every binned feature."""
+    rows = sketches.sketched(rows)
     columns = tuple(column_statistics(b.name, b.type, rows[b.name], b) for b in bins if b.name in rows.columns)
     ends = (int(rows[datasets.AT].min()), int(rows[datasets.AT].max()) + 1) if rows.height else (0, 0)  # type: ignore[arg-type]
     return Statistics(rows.height, columns, *ends)

@@ -17,6 +17,7 @@ from rota.records.data import Source
 from rota.records.dataset import GroupSplit, RandomSplit, Split, TimeSplit
 from rota.records.schema import Type
 from rota.records.time import Micros, micros
+from rota.records.value_types import family, sql_type
 
 _MASK = 0xFFFFFFFFFFFFFFFF
 
@@ -45,7 +46,7 @@ def assign(rows: pl.DataFrame, at: str, split: Split, labels: Source, *, dataset
                 dataset=dataset,
                 column=column,
             )
-        test = pl.Series(drawn(values, labels.fields[column], split.seed) < split.test)
+        test = pl.Series(drawn(values, sql_type(labels.fields[column]), split.seed) < split.test)
         test_from_us = int(rows[at].filter(test).min() or 0) if test.any() else 0  # type: ignore[arg-type]
         how = f"are drawn by {column!r} for a test share of {split.test:g}"
     held_out = int(test.sum())
@@ -70,6 +71,12 @@ def identity(split: RandomSplit | GroupSplit, labels: Source, *, dataset: str) -
     if column not in labels.fields:
         raise InvalidInput(
             f"dataset {dataset!r} is split by {column!r}, which is no field of label source {labels.name!r}; its fields are {sorted(labels.fields)}",
+            dataset=dataset,
+            column=column,
+        )
+    if family(labels.fields[column]) in ("list", "decimal", "bytes"):
+        raise InvalidInput(
+            f"dataset {dataset!r} is split by {column!r}, which is {labels.fields[column]}; a row is drawn by a text, a number or a moment",
             dataset=dataset,
             column=column,
         )

@@ -8,19 +8,31 @@ import polars as pl
 def digest_of(rows: pl.DataFrame) -> str:
     """SHA-256 over names, types and values, column by column. Arrow bytes would not do: what lies under a null is not part of the rows.
 
-    Of columns of numbers, truths and texts; see `digestible` for others."""
+    Of columns of numbers, truths, texts, bytes, decimals and lists of one of them; see `digestible` for others."""
     total = hashlib.sha256()
     for column in rows:
-        nulls = column.is_null()
-        total.update(f"{column.name} {column.dtype} {column.len()};".encode())
-        total.update(nulls.to_numpy().tobytes())
-        if column.dtype == pl.String:
-            texts = column.fill_null("")
-            total.update(texts.str.len_bytes().to_numpy().tobytes())
-            total.update("".join(texts).encode())
-        else:
-            total.update(column.fill_null(value=False if column.dtype == pl.Boolean else 0).to_numpy().tobytes())
+        _add(total, column)
     return total.hexdigest()
+
+
+def _add(total: "hashlib._Hash", column: pl.Series) -> None:
+    total.update(f"{column.name} {column.dtype} {column.len()};".encode())
+    total.update(column.is_null().to_numpy().tobytes())
+    if column.dtype == pl.String:
+        texts = column.fill_null("")
+        total.update(texts.str.len_bytes().to_numpy().tobytes())
+        total.update("".join(texts).encode())
+    elif column.dtype == pl.Binary:
+        data = column.fill_null(b"")
+        total.update(data.bin.size().to_numpy().tobytes())
+        total.update(b"".join(data))
+    elif isinstance(column.dtype, pl.List):
+        total.update(column.list.len().fill_null(0).to_numpy().tobytes())
+        _add(total, column.drop_nulls().filter(column.drop_nulls().list.len() > 0).explode())
+    elif isinstance(column.dtype, pl.Decimal):
+        _add(total, column.cast(pl.String))
+    else:
+        total.update(column.fill_null(value=False if column.dtype == pl.Boolean else 0).to_numpy().tobytes())
 
 
 def digestible(frame: pl.DataFrame) -> pl.DataFrame:

@@ -2,7 +2,8 @@
 
 A prediction process appends one journal entry for each batch of requests before it answers them; `flush` moves entries into
 the table `predictions/<endpoint>`, where monitoring, the judge of rollouts and lineage read them. Rows of the table:
-`COLUMNS`, then one column for each feature, Float64 for numbers, bools and timestamps, String for texts. An answer lies in the columns that
+`COLUMNS`, then one column for each feature: Float64 for numbers, bools and timestamps, String for texts, List(Float64) for lists of
+numbers, Decimal and Binary for what is that. An answer lies in the columns that
 `typed_values` says. `missing` is JSON, or "" where
 every stored feature had a value; it is null in rows of before it was kept. `group`, the name of the rows that a row was ranked together with, and
 `routed_by`, what sent a row past the weights, are columns of a table from the first row on that has one.
@@ -10,6 +11,7 @@ every stored feature had a value; it is null in rows of before it was kept. `gro
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -65,7 +67,7 @@ class _LoggedRow(msgspec.Struct, array_like=True, frozen=True):
     error: str
     request: str
     names: int
-    features: tuple[float | int | bool | str | None, ...]
+    features: tuple[Any, ...]
 
 
 class _NotedRow(_LoggedRow, array_like=True, frozen=True):
@@ -85,8 +87,13 @@ class _LogEntry(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_LogEntry)
+_decoder = msgspec.msgpack.Decoder(_LogEntry, ext_hook=lambda _, digits: Decimal(str(digits, "ascii")))
+_DECIMAL = 1
+"""The code of a decimal in MessagePack: its digits as ASCII, which no other value is."""
 _json = msgspec.json.Encoder()
+_FORMS: Mapping[type, str] = {str: "string", list: "list", bytes: "bytes", Decimal: "decimal"}
+"""What a value is logged as that is no number."""
+_DTYPES: Mapping[str, pl.DataType] = {"float": pl.Float64(), "string": pl.String(), "list": pl.List(pl.Float64()), "bytes": pl.Binary()}
 
 
 class _LogCodec:
@@ -109,7 +116,7 @@ class _LogCodec:
                 p.error,
                 _json.encode(p.request).decode(),
                 names.setdefault(tuple(p.features), len(names)),
-                tuple(p.features.values()),
+                _cells(p.features.values()),
                 *_notes(p),
             )
             for p in signals
@@ -228,6 +235,14 @@ def _notes(prediction: Prediction) -> tuple[str, ...]:
     return (missing, prediction.group) if prediction.group else (missing,) if missing else ()
 
 
+def _cells(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Values as they are encoded."""
+    cells = tuple(values)
+    if Decimal not in set(map(type, cells)):
+        return cells
+    return tuple([msgspec.msgpack.Ext(_DECIMAL, str(cell).encode()) if isinstance(cell, Decimal) else cell for cell in cells])
+
+
 def _decoded(payload: bytes) -> _LogEntry:
     try:
         entry = _decoder.decode(payload)
@@ -241,19 +256,33 @@ def _decoded(payload: bytes) -> _LogEntry:
 
 
 def _feature_columns(entries: Sequence[_LogEntry], height: int, schema: TableSchema) -> list[pl.Series]:
-    texts: dict[str, list[str | None]] = {}
-    numbers: dict[str, list[float | None]] = {}
+    columns: dict[tuple[str, str], list[Any]] = {}
     for names, places, rows in _by_names(entries):
         for name, values in zip(names, zip(*rows, strict=True), strict=True):
-            kinds = set(map(type, values))
-            if str in kinds:
-                _fill(texts.setdefault(name, [None] * height), places, [value if isinstance(value, str) else None for value in values])
-            if kinds - {str, type(None)}:
-                given = [None if value is None or isinstance(value, str) else float(value) for value in values]
-                _fill(numbers.setdefault(name, [None] * height), places, given)
-    columns = [pl.Series(_column(name, pl.Float64(), schema), values, pl.Float64) for name, values in numbers.items()]
-    taken = dict(schema) | {column.name: column.dtype for column in columns}
-    return columns + [pl.Series(_column(name, pl.String(), taken), values, pl.String) for name, values in texts.items()]
+            found = {_FORMS.get(kind, "float") for kind in set(map(type, values)) - {type(None)}}
+            for form in found:
+                read = _of_form(form, values, alone=len(found) == 1)
+                _fill(columns.setdefault((name, form), [None] * height), places, read)
+    made: list[pl.Series] = []
+    taken = dict(schema)
+    for name, form in sorted(columns, key=lambda column: column[1] != "float"):  # a number keeps the feature's own name
+        dtype = _dtype(form, columns[name, form])
+        column = pl.Series(_column(name, form, dtype, taken), columns[name, form], dtype)
+        taken[column.name] = column.dtype
+        made.append(column)
+    return made
+
+
+def _of_form(form: str, values: Sequence[Any], *, alone: bool) -> Sequence[Any]:
+    if form == "float":
+        return [None if value is None or type(value) in _FORMS else float(value) for value in values]
+    return values if alone else [value if _FORMS.get(type(value)) == form else None for value in values]
+
+
+def _dtype(form: str, values: Sequence[Any]) -> pl.DataType:
+    if form == "decimal":
+        return pl.Decimal(38, max(-int(value.as_tuple().exponent) for value in values if value is not None))
+    return _DTYPES[form]
 
 
 def _by_names(entries: Sequence[_LogEntry]) -> Iterator[tuple[tuple[str, ...], list[int], list[tuple[Any, ...]]]]:
@@ -271,9 +300,9 @@ def _fill(column: list[Any], places: Sequence[int], values: Sequence[Any]) -> No
         column[place] = value
 
 
-def _column(name: str, kind: pl.DataType, schema: TableSchema) -> str:
+def _column(name: str, form: str, dtype: pl.DataType, schema: TableSchema) -> str:
     """A feature may change its type from one model version to the next; the log goes on under a name of its own."""
-    return name if schema.get(name, kind) == kind else f"{name}:{'string' if kind == pl.String else 'float'}"
+    return name if schema.get(name, dtype) == dtype else f"{name}:{form}"
 
 
 def _prediction(table: str, row: dict[str, Any]) -> Prediction:

@@ -23,6 +23,7 @@ from rota.records.kinds import BY_RECORD
 from rota.records.record import Record
 from rota.records.schema import Type
 from rota.records.time import Micros
+from rota.records.value_types import domain, family, shown_type
 
 Definition = Source | FeatureView | OnDemandFeatureView | FeatureService
 _SAMPLE = 10_000
@@ -221,7 +222,7 @@ def _check_source(metadata: Metadata, tables: Tables, source: Source) -> None:
             source=source.name,
         )
     stored = metadata.get(Source, source.name)
-    retyped = [name for name, kind in source.fields.items() if stored and stored.fields.get(name, kind) != kind]
+    retyped = [name for name, kind in source.fields.items() if stored and _is_retyped(stored.fields.get(name, kind), kind)]
     if retyped:
         raise InvalidInput(
             f"source {source.name!r} already has {retyped} with other types; give the new fields new names", source=source.name, fields=retyped
@@ -301,11 +302,22 @@ def _check_view(view: FeatureView, sample: pl.DataFrame) -> None:
     for name, feature in view.features.items():
         kind = compiler.check(feature.expression, view.source.fields)
         expected = _TAKES.get(feature.aggregation or "", (kind,))
+        if feature.aggregation not in (None, "count") and family(kind) in ("list", "decimal", "bytes"):
+            raise InvalidInput(
+                f"feature {view.name}.{name}: {feature.aggregation} over a window takes no {shown_type(kind)}; {_INSTEAD[family(kind)]}",
+                view=view.name,
+            )
         if kind not in expected:
             raise InvalidInput(
                 f"feature {view.name}.{name}: {feature.aggregation} takes {' or '.join(expected)}, but {feature.text!r} is {kind}", view=view.name
             )
     _gate(view.name, view.features, view.source.fields, sample)
+
+
+def _is_retyped(known: Type, kind: Type) -> bool:
+    """A category may get more values: what is stored is still of its domain."""
+    grown = family(known) == family(kind) == "category" and set(domain(known)) <= set(domain(kind))
+    return known != kind and not grown
 
 
 def _gate(view: str, features: Mapping[str, Feature], columns: Mapping[str, Type], sample: pl.DataFrame | None) -> None:
@@ -316,6 +328,11 @@ def _gate(view: str, features: Mapping[str, Feature], columns: Mapping[str, Type
             raise type(error)(f"feature {view}.{name}: {error}", view=view, feature=name, **error.facts) from error
 
 
+_INSTEAD: Mapping[str, str] = {
+    "list": "aggregate a number of the list, such as array_avg(x), l2_norm(x) or x[1], or read the newest list by a view without windows",
+    "decimal": "aggregate cast(x as double precision), whose sums are those of floats, or read the newest value by a view without windows",
+    "bytes": "count them, or read the newest ones by a view without windows",
+}
 _ORDERED: tuple[Type, ...] = ("float", "int", "bool", "timestamp")
 _TAKES: Mapping[str, tuple[Type, ...]] = {
     "share": ("bool",),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from rota.errors import InvalidInput
 from rota.records.data import FeatureService, FeatureView
 from rota.records.schema import Type
+from rota.records.value_types import family
 
 
 def check_view(view: FeatureView) -> None:
@@ -22,6 +23,10 @@ def check_view(view: FeatureView) -> None:
     if twice:
         names = [entity.name for entity in view.entities if twice[0] in entity.join_keys]
         raise InvalidInput(f"feature view {view.name!r} is found twice by the join key {twice[0]!r}, of {names}; name it once", view=view.name)
+    unfound = [key for key in view.join_keys if family(view.source.fields.get(key, "int")) in ("list", "decimal", "bytes")]
+    if unfound:
+        kinds = sorted({view.source.fields[key] for key in unfound})
+        raise InvalidInput(f"feature view {view.name!r}: the join keys {unfound} are {kinds}; an entity is found by int or string", view=view.name)
     floats = [key for key in view.join_keys if view.source.fields.get(key) == "float"]
     if floats:
         raise InvalidInput(f"feature view {view.name!r}: the join keys {floats} are floats; an entity is found by int or string", view=view.name)

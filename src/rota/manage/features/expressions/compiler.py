@@ -18,7 +18,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from rota.errors import InvalidInput
-from rota.manage.features.expressions import operators, python_functions, scalar_functions, text_functions, time_functions
+from rota.manage.features.expressions import list_functions, operators, python_functions, scalar_functions, text_functions, time_functions
+from rota.manage.features.expressions.list_functions import Read, Rule
 from rota.manage.features.expressions.operators import Term, Writer
 from rota.manage.features.expressions.syntax import Arguments
 from rota.records.data import Expression, PythonExpression
@@ -62,7 +63,7 @@ def check(expression: Expression, columns: Mapping[str, Type]) -> Type:
     What is stored is compiled without this: a view that an earlier release accepted goes on as it was read then.
     """
     kind = _read(expression, columns, Writer(strict=True)).type
-    return "float" if kind == "null" else kind
+    return "float" if kind == "null" else _declared(expression, columns, kind)
 
 
 def column(expression: Expression, columns: Mapping[str, Type]) -> pl.Expr:
@@ -113,12 +114,21 @@ def _cached_function(expressions: tuple[Expression, ...], columns: tuple[tuple[s
 def _compile(expression: Expression, columns: Mapping[str, Type]) -> Compiled:
     term = _read(expression, columns, Writer())
     kind: Type = "float" if term.type == "null" else term.type
+    kind = _declared(expression, columns, kind)
     made = term.column.cast(pl.Float64) if term.type == "null" else term.column
     if kind == "float":
         made = made.map_batches(_nan_is_null, return_dtype=pl.Float64, is_elementwise=True)
     if not made.meta.root_names():  # one value for all rows, which not every engine's function of one value is taken for
         made = pl.lit(pl.select(made).item(), dtype=operators.DTYPES[kind])
     return Compiled(_columns_read(expression), kind, made)
+
+
+def _declared(expression: Expression, columns: Mapping[str, Type], kind: Type) -> Type:
+    """The type of an expression: a column alone keeps its declared domain, which anything made of it has no more."""
+    if kind != "string" or isinstance(expression, PythonExpression):
+        return kind
+    tree = _parse(expression)
+    return columns[tree.name] if isinstance(tree, exp.Column) else kind
 
 
 @lru_cache(maxsize=_MOST_KEPT)
@@ -219,7 +229,7 @@ def _term(node: exp.Expr, columns: Mapping[str, Type], write: Writer, depth: int
     def read(child: exp.Expr | None) -> Term:
         return _term(child, columns, write, depth + 1) if child is not None else operators.constant(None)
 
-    rule = _RULES.get(type(node))
+    rule = list_functions.NAMED.get(node.name.lower()) if isinstance(node, exp.Anonymous) else _RULES.get(type(node))
     if rule is None:
         name = node.name if isinstance(node, exp.Anonymous) else node.sql_name() if isinstance(node, exp.Func) else type(node).__name__
         near = difflib.get_close_matches(name.lower(), WHITELIST, n=1, cutoff=0.75)
@@ -247,10 +257,6 @@ def _column(node: exp.Column, columns: Mapping[str, Type], write: Writer) -> Ter
     _close(write, name)
     _close(write, column)
     return write.column(node.name, columns[node.name])
-
-
-Read = Callable[[exp.Expr | None], Term]
-Rule = Callable[[Writer, Arguments, Read], Term]
 
 
 def _constant(node: exp.Literal | exp.Boolean | exp.Null) -> Term:
@@ -483,10 +489,12 @@ _RULES: dict[type[exp.Expr], Rule] = {
     exp.DPipe: _of_two(lambda write, a, b: text_functions.concat(write, [a, b], strict=True)),
     exp.Cast: _cast,
     exp.TryCast: _cast,
+    **list_functions.RULES,
 }
 WHITELIST = (
     "+", "-", "*", "/", "%", "=", "<>", "<", "<=", ">", ">=", "and", "or", "not", "is null", "in", "between", "like", "case", "if", "coalesce",
     "nullif", "least", "greatest", "abs", "sign", "ln", "log10", "log2", "exp", "sqrt", "cbrt", "power", "mod", "pi", "floor", "ceil", "round",
     "trunc", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "tanh", "radians", "degrees", "extract", "date_trunc", "at time zone",
     "lower", "upper", "length", "trim", "left", "right", "substring", "replace", "starts_with", "concat", "||", "cast", "try_cast",
+    "[]", "array_length", "array_sum", "array_min", "array_max", *list_functions.NAMED,
 )  # fmt: skip

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -12,8 +13,11 @@ from rota.manage.features.expressions import compiler
 from rota.manage.features.expressions.operators import DTYPES
 from rota.records.data import Expression, text_of
 from rota.records.schema import Type
+from rota.records.value_types import decimal_type, domain, family, list_type
+from rota.records.values import coerce
 
 _MOST_EDGES = 2_000
+_MOST_TEXTS = 20
 _EDGES: dict[str, list[Any]] = {
     "float": [
         None,
@@ -118,9 +122,37 @@ def same(a: Any, b: Any, *, relative: float = 1e-9, absolute: float = 1e-12) -> 
     return type(a) is type(b) and bool(a == b)
 
 
+def _edges_of(kind: Type) -> list[Any]:
+    """Edge values of a type."""
+    match family(kind):
+        case "list":
+            return [None if values is None else coerce(kind, values) for values in _lists(kind)]
+        case "category":
+            return [None, *domain(kind)[:_MOST_TEXTS]]
+        case "decimal":
+            of = decimal_type(kind)
+            digits = ("0", "1", "-1", "9" * of.precision, "-" + "9" * of.precision)
+            return [None, *(Decimal(each).scaleb(-of.scale) for each in digits)]
+        case "bytes":
+            return [None, b"", b"a", bytes(range(256))]
+        case "blob":
+            return [None, "0" * 64, "f" * 64]
+        case _:
+            return _EDGES[kind]
+
+
+def _lists(kind: Type) -> list[list[float] | None]:
+    of = list_type(kind)
+    numbers = [each for each in _EDGES[of.element] if each is not None and math.isfinite(each)]
+    if of.length is None:
+        return [None, [], [numbers[0]], numbers[:2], numbers, numbers[::-1]]
+    turned = [list(itertools.islice(itertools.cycle(numbers[start:] + numbers[:start]), of.length)) for start in range(len(numbers))]
+    return [None, [numbers[0]] * of.length, *turned]
+
+
 def _edges(columns: Mapping[str, Type]) -> pl.DataFrame:
     """Combinations of edge values: all of them while they are few, else every value of each column beside shifting others."""
-    choices = [_EDGES[kind] for kind in columns.values()]
+    choices = [_edges_of(kind) for kind in columns.values()]
     if not choices:
         return pl.DataFrame({"row": [1]})
     if math.prod(map(len, choices)) <= _MOST_EDGES:

@@ -22,7 +22,7 @@ What a reader of a feature must know (the same online and offline, held by the r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -32,16 +32,42 @@ from rota.manage.features.expressions import scalar_functions
 from rota.manage.features.expressions.column_arithmetic import by_numpy, divided, is_one_zero, positive_zero, raised
 from rota.records.schema import Type
 from rota.records.time import parse_time
+from rota.records.value_types import decimal_type, family, list_type, sql_type
 
-Kind = Type | Literal["null"]
-DTYPES: dict[str, pl.DataType] = {
-    "float": pl.Float64(),
-    "int": pl.Int64(),
-    "bool": pl.Boolean(),
-    "string": pl.String(),
-    "timestamp": pl.Int64(),
-    "null": pl.Float64(),
-}
+Kind = Type
+
+
+class _Dtypes(dict[Type, pl.DataType]):
+    """The Polars type of each type, made when it is first asked for; types come from definitions, so there are few."""
+
+    def __missing__(self, kind: Type) -> pl.DataType:
+        self[kind] = made = _measured_dtype(kind)
+        return made
+
+
+def _measured_dtype(kind: Type) -> pl.DataType:
+    match family(kind):
+        case "list":
+            return pl.List(pl.Float64() if list_type(kind).element == "float" else pl.Int64())
+        case "decimal":
+            of = decimal_type(kind)
+            return pl.Decimal(of.precision, of.scale)
+        case "bytes":
+            return pl.Binary()
+        case _:
+            return pl.String()
+
+
+DTYPES = _Dtypes(
+    {
+        "float": pl.Float64(),
+        "int": pl.Int64(),
+        "bool": pl.Boolean(),
+        "string": pl.String(),
+        "timestamp": pl.Int64(),
+        "null": pl.Float64(),
+    }
+)
 _WHOLE = ("int", "timestamp")
 _NUMBERS = ("float", *_WHOLE)
 _WIDE_ZERO = pl.lit(0, dtype=pl.Int128)
@@ -88,7 +114,8 @@ class Writer:
         return name
 
     def column(self, name: str, kind: Type) -> Term:
-        """A column of the row."""
+        """A column of the row; a category or a reference is a text here."""
+        kind = sql_type(kind)
         if self._nulls:
             return Term(kind, self.value(f"get({name!r})"), pl.col(name))
         return Term(kind, self.columns.setdefault(name, f"c{len(self.columns)}"), pl.col(name), nullable=False)
@@ -150,6 +177,7 @@ def negative(write: Writer, a: Term) -> Term:
 
 def compare(write: Writer, operator: str, a: Term, b: Term) -> Term:
     """= <> < <= > >= with Python's spelling of the operator."""
+    _check_ordered(operator, (a, b))
     a, b = _comparable(write, a, b)
     column: pl.Expr = _OPERATORS[operator](a.column, b.column)
     # Polars orders nan above all numbers: against a literal that is wrong only where something is asked to be larger than it.
@@ -256,6 +284,7 @@ def nullif(write: Writer, a: Term, b: Term) -> Term:
 
 def least_greatest(write: Writer, name: str, values: Sequence[Term]) -> Term:
     """LEAST and GREATEST."""
+    _check_ordered(name, values)
     values = unify(write, values)
     columns = [value.column for value in values]
     column = pl.min_horizontal(columns) if name == "least" else pl.max_horizontal(columns)
@@ -315,7 +344,11 @@ def cast(write: Writer, a: Term, kind: Type) -> Term:
         return _typed_null(a, kind)
     if kind == "timestamp" and isinstance(a.literal, str):
         return replace(constant(parse_time(a.literal)), type="timestamp")
-    if kind == "float" and a.type != "string":
+    if family(a.type) == "decimal" and kind in ("float", "string"):
+        text = a.column.cast(pl.String)  # by its digits: a quotient of two floats would be rounded twice
+        name, made_of = ("float", text.cast(pl.Float64)) if kind == "float" else ("str", text)
+        return write.strict(kind, f"{name}({a.code})", made_of, (a,))
+    if kind == "float" and a.type in (*_NUMBERS, "bool"):
         return to_float(write, a)
     made = _CASTS.get((a.type, kind))
     if made is None:
@@ -342,6 +375,13 @@ def unify(write: Writer, terms: Sequence[Term]) -> list[Term]:
         raise InvalidInput(f"values of the types {sorted(kinds)} cannot stand beside each other; cast them to one type", types=sorted(kinds))
     kind = next(iter(kinds), "float")
     return [_typed_null(term, kind) for term in terms]
+
+
+def _check_ordered(name: str, terms: Sequence[Term]) -> None:
+    for term in terms:
+        if term.type != "null" and family(term.type) in ("list", "bytes"):
+            way = "compare numbers of it: array_length(x), x[1], l2_distance(x, y)" if family(term.type) == "list" else "bytes have no order"
+            raise InvalidInput(f"{name} takes no {term.type}; {way}")
 
 
 def _typed_null(a: Term, kind: Any) -> Term:
@@ -376,7 +416,8 @@ def _number(a: Term, operator: str) -> Term:
     if a.type == "null":
         return _typed_null(a, "float")
     if a.type not in _NUMBERS:
-        raise InvalidInput(f"{operator} takes numbers, not {a.type}; cast the value first", operator=operator)
+        way = "write what you want of its numbers: array_sum(x), x[1]" if family(a.type) == "list" else "cast the value first"
+        raise InvalidInput(f"{operator} takes numbers, not {a.type}; {way}", operator=operator)
     return a
 
 

@@ -29,6 +29,7 @@ from rota.manage.features.expressions import operators, scalar_functions
 from rota.manage.features.expressions.operators import Term, Writer
 from rota.records.data import Feature, PythonExpression
 from rota.records.schema import Type
+from rota.records.value_types import family, sql_type
 
 _LONGEST, _MOST_NODES = 10_000, 2_000
 _RESULTS: Mapping[str, Type] = {"float": "float", "bool": "bool", "int": "int"}
@@ -104,8 +105,8 @@ def term(text: str, columns: Mapping[str, Type], write: Writer) -> Term:
         raise InvalidInput(
             f"column function {function.name!r} reads {absent}, which are no columns; the columns are {sorted(columns)}", column=absent[0]
         )
-    _probe(function, [columns[name] for name in function.inputs])
     operands = [_operand(name, columns[name], write) for name in function.inputs]
+    _probe(function, [sql_type(columns[name]) for name in function.inputs])
     called = write.function(text, lambda *values: function.row(*values, xp=_ROW))
     code = f"{called}({', '.join(operand.code for operand in operands)})"
     made = pl.map_batches(
@@ -131,7 +132,11 @@ def _probe(function: ColumnFunction, kinds: Sequence[Type]) -> None:
 
 def _operand(name: str, kind: Type, write: Writer) -> Term:
     found = write.column(name, kind)
-    return found if kind in ("bool", "string") else operators.to_float(write, found)
+    if family(found.type) in ("list", "bytes"):
+        raise InvalidInput(
+            f"a column function takes numbers, texts and bools; {name!r} is {kind}: write SQL over it, such as array_avg({name})", column=name
+        )
+    return found if found.type in ("bool", "string") else operators.cast(write, found, "float")
 
 
 def _over(function: ColumnFunction) -> Callable[[Sequence[pl.Series]], pl.Series]:

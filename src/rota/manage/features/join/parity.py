@@ -37,7 +37,7 @@ def parity(
     exact = _exact(service)
     cells = []
     for name in service.feature_names:
-        for identity, at_us, old, new in zip(served["prediction_id"], served["at_us"], served[name], again[name], strict=True):
+        for identity, at_us, old, new in zip(served["prediction_id"], served["at_us"], served[name].to_list(), again[name].to_list(), strict=True):
             if not _equal(old, new, exact=name in exact):
                 cells.append((str(identity), at_us, name, _shown(old), _shown(new)))
     schema = {"prediction_id": pl.String, "at_us": pl.Int64, "feature": pl.String, "served": pl.String, "recomputed": pl.String}
@@ -50,6 +50,8 @@ def _exact(service: FeatureService) -> set[str]:
 
 
 def _equal(old: Any, new: Any, *, exact: bool) -> bool:
+    if not exact and isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(lambda one, other: same(float(one), float(other), absolute=1e-9), old, new))
     if exact or not isinstance(old, float) or not isinstance(new, float):
         return bool(old == new)
     return same(old, new, absolute=1e-9)

@@ -3,8 +3,8 @@
 Key: 8 bytes that name the view's definition, then the join key values, each with its type and length (past 400 bytes: their
 BLAKE2b). A changed definition has other keys, so an old model keeps reading the rows that were made for it.
 
-Row: tag "R", event and created time, null bitmap, one fixed field per number, bool or timestamp, then the texts as
-one MessagePack list. Tag "I": the same of a row that has an id, with 16 bytes of the id's digest before the texts, so that a
+Row: tag "R", event and created time, null bitmap, one fixed field per number, bool or timestamp, then the others (texts, lists, bytes,
+decimals as texts) as one MessagePack list. Tag "I": the same of a row that has an id, with 16 bytes of the id's digest before that list, so that a
 correction finds the row that it replaces. The first byte of a value is its format; another format gets another letter.
 """
 
@@ -12,6 +12,7 @@ import hashlib
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from rota.records.data import Feature, FeatureView
 from rota.records.record import encode
 from rota.records.schema import Type
 from rota.records.time import Micros, micros
+from rota.records.value_types import family, sql_type
 
 ROW = b"R"
 ROW_WITH_ID = b"I"
@@ -30,7 +32,7 @@ VIEW = b"v"
 _TIMES = struct.Struct("<cqq")
 _EVENT = struct.Struct("<q")
 FORMATS = {"float": "d", "int": "q", "timestamp": "q", "bool": "?"}
-_EMPTY: dict[str, Any] = {"float": 0.0, "int": 0, "timestamp": 0, "bool": False, "string": None}
+_EMPTY: dict[str, Any] = {"float": 0.0, "int": 0, "timestamp": 0, "bool": False}
 _FOLDED = ("min", "max", "last")
 _LONGEST = 400
 _texts = msgspec.msgpack
@@ -43,8 +45,8 @@ def prefix(view: FeatureView) -> bytes:
     used = compiler.columns_of_all([feature.expression for feature in view.features.values()], source.fields)
     definition = [
         view.name,
-        [(key, source.fields[key]) for key in view.join_keys],
-        [source.name, source.timestamp_field, sorted((name, source.fields[name]) for name in used)],
+        [(key, sql_type(source.fields[key])) for key in view.join_keys],
+        [source.name, source.timestamp_field, sorted((name, sql_type(source.fields[name])) for name in used)],
         [(name, feature.identity) for name, feature in layout(view)],
         micros(view.hop) if view.windowed else None,
     ]
@@ -133,9 +135,10 @@ class RowView(Entities):
         kinds: list[Type] = [compiler.type_of(expression, view.source.fields) for expression in expressions]
         self._compute = compiler.compile_values(expressions, view.source.fields)
         self.empty = (None,) * len(kinds)
-        self._blank = tuple(_EMPTY[kind] for kind in kinds)
-        self._texts = [i for i, kind in enumerate(kinds) if kind == "string"]
-        self._fixed = [i for i, kind in enumerate(kinds) if kind != "string"]
+        self._blank = tuple(_EMPTY.get(kind) for kind in kinds)
+        self._texts = [i for i, kind in enumerate(kinds) if kind not in FORMATS]
+        self._decimals = [i for i in self._texts if family(kinds[i]) == "decimal"]
+        self._fixed = [i for i, kind in enumerate(kinds) if kind in FORMATS]
         self._bytes = (len(kinds) + 7) // 8
         self._struct = struct.Struct(f"<cqq{self._bytes}s" + "".join(FORMATS[kinds[i]] for i in self._fixed))
         self.id_field = view.source.id_field
@@ -215,6 +218,9 @@ class RowView(Entities):
             start = self._struct.size + (ID_BYTES if data[:1] == ROW_WITH_ID else 0)
             for i, value in zip(self._texts, _texts.decode(data[start:]), strict=True):
                 values[i] = value
+            for i in self._decimals:
+                written: Any = values[i]
+                values[i] = None if written is None else Decimal(written)
         nulls = int.from_bytes(found[3], "little")
         return tuple([None if nulls >> i & 1 else value for i, value in enumerate(values)])
 

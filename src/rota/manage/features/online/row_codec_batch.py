@@ -41,8 +41,8 @@ class RowBatches:
             {column for columns in read for column in columns} | {*view.join_keys, view.timestamp_field, *filter(None, [view.id_field])}
         )
         """The columns of the source that encoding needs, without the created time."""
-        self._texts = [i for i, kind in enumerate(self._kinds) if kind == "string"]
-        fixed = [i for i, kind in enumerate(self._kinds) if kind != "string"]
+        self._texts = [i for i, kind in enumerate(self._kinds) if kind not in FORMATS]
+        fixed = [i for i, kind in enumerate(self._kinds) if kind in FORMATS]
         form = [("tag", "S1"), ("event", "<i8"), ("created", "<i8"), ("nulls", "u1", ((len(expressions) + 7) // 8,))]
         identity = [("id", f"V{ID_BYTES}")] if view.id_field is not None else []
         self._form = np.dtype([*form, *((f"f{i}", _NUMPY[FORMATS[self._kinds[i]]]) for i in fixed), *identity])
@@ -67,7 +67,7 @@ class RowBatches:
             rows["id"] = np.frombuffer(b"".join(digests), dtype=f"V{ID_BYTES}")
         for i, column in enumerate(values):
             nulls = column.is_null().to_numpy() if column.null_count() else None
-            if self._kinds[i] != "string":
+            if self._kinds[i] in FORMATS:
                 numbers = (column if nulls is None else column.fill_null(False if self._kinds[i] == "bool" else 0)).to_numpy()
                 if self._kinds[i] == "float" and (nan := np.isnan(numbers)).any():
                     numbers, nulls = np.where(nan, 0.0, numbers), nan if nulls is None else nan | nulls

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from re import compile as pattern
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from rota.errors import InvalidInput
@@ -17,6 +18,7 @@ from rota.manage.features.expressions.scalar_functions import INT_MAX, INT_MIN, 
 from rota.records.data import FeatureService, Source
 from rota.records.schema import Type
 from rota.records.time import FIRST_US, LAST_US, parse_time
+from rota.records.value_types import SCALARS, family
 from rota.records.values import COERCIONS, coerce, is_encodable, shown
 
 TEXT_BOOLS: Mapping[str, bool] = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -83,6 +85,8 @@ def cell(kind: Type, text: str) -> Any:
     if kind == "string":
         return coerce(kind, text)
     bare = text.strip(TEXT_SPACES)
+    if kind not in SCALARS:
+        return coerce(kind, _list_of(text, kind) if family(kind) == "list" else bare if family(kind) in ("decimal", "bytes", "blob") else text)
     if kind == "float" and bare.lower() == "nan":
         return None
     if kind == "timestamp":
@@ -117,7 +121,7 @@ def _coerced(column: list[Any], kind: Type) -> list[Any]:
     """`coerce` of a whole column: as it is where all of its values are plain and fit."""
     kinds = set(map(type, column))
     kinds.discard(type(None))
-    if not kinds or (kinds == {_PLAIN[kind]} and _fits(column, kind)):
+    if not kinds or (kinds == {_PLAIN.get(kind)} and _fits(column, kind)):
         return column
     convert = COERCIONS[kind]
     return [None if value is None else convert(value) for value in column]
@@ -132,6 +136,14 @@ def _fits(column: list[Any], kind: Type) -> bool:
         low, high = (INT_MIN, INT_MAX) if kind == "int" else (FIRST_US, LAST_US)
         return bool(low <= min(known) and max(known) <= high)
     return kind == "bool" or is_encodable("".join(known))
+
+
+def _list_of(text: str, kind: Type) -> Any:
+    """A list in a cell is JSON: [0.5, -1]."""
+    try:
+        return msgspec.json.decode(text, type=list[Any])
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidInput(f"{shown(text)} is no {kind}; a list in a cell is written as JSON, [0.5, -1]") from None
 
 
 def _is(form: Any, text: str) -> bool:

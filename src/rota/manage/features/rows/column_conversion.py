@@ -14,12 +14,14 @@ import polars as pl
 from rota.errors import InvalidInput
 from rota.manage.features.expressions import compiler, scalar_functions
 from rota.manage.features.expressions.operators import DTYPES
-from rota.manage.features.rows import coercion
+from rota.manage.features.rows import coercion, measured_columns
+from rota.manage.features.rows.measured_columns import Fitted
 from rota.records import early_times
 from rota.records.data import Source
 from rota.records.intake import Rejection
 from rota.records.schema import Type
 from rota.records.time import DAY_US, FIRST_US, LAST_US, is_ambiguous, way_out
+from rota.records.value_types import SCALARS
 from rota.records.values import EXACT, advice, coerce, shown
 
 _MICROS_TEXT = r"^[+-]?[0-9]{9,19}$"
@@ -157,14 +159,6 @@ def as_json(value: Any) -> str:
         return shown(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A column in a declared type; `misfits` are the rows whose value does not fit, which are null in it."""
-
-    values: pl.Series
-    misfits: pl.Series
-
-
 def converted(raw: pl.Series, kind: Type, what: str, *, cells: bool = False) -> pl.Series:
     """A column in a declared type, null where a value does not fit; raises `InvalidInput` when its type as a whole does not."""
     return fitted(raw, kind, what, cells=cells).values
@@ -201,6 +195,8 @@ def fitted(raw: pl.Series, kind: Type, what: str, *, cells: bool = False) -> Fit
     if isinstance(raw.dtype, pl.Categorical | pl.Enum):
         raw = raw.cast(pl.String)
     missing = raw.is_null()
+    if kind not in SCALARS and raw.dtype != pl.Null:
+        return measured_columns.fitted(raw, kind, what, cells=cells)
     if raw.dtype == pl.Null or (missing.all() and raw.len()):
         values = _nulls(raw, kind)
     elif raw.dtype == pl.String:
@@ -224,18 +220,7 @@ def _nulls(raw: pl.Series, kind: Type) -> pl.Series:
 
 
 def _by_value(raw: pl.Series, kind: Type) -> Fitted:
-    values: list[Any] = []
-    misfits = []
-    for place, value in enumerate(raw):
-        try:
-            values.append(coerce(kind, value))
-        except InvalidInput:
-            values.append(None)
-            misfits.append(place)
-    return Fitted(
-        pl.Series(raw.name, values, dtype=DTYPES[kind]),
-        pl.repeat(value=False, n=raw.len(), dtype=pl.Boolean, eager=True).scatter(misfits, values=True),
-    )
+    return measured_columns.by_value(raw, kind, lambda value: coerce(kind, value))
 
 
 def _from_numbers(raw: pl.Series, kind: Type) -> pl.Series:
@@ -342,6 +327,8 @@ def _reasons(column: pl.Series, kind: Type, misfits: pl.Series, *, cells: bool) 
 
 
 def _reason(value: Any, kind: Type, *, cells: bool) -> str:
+    if kind not in SCALARS:
+        return measured_columns.reason(value, kind, cells=cells)
     text = value[:100] if cells and isinstance(value, str) else shown(value)
     hint = f"; {way_out(value)}" if kind == "timestamp" and is_ambiguous(value) else advice(value)
     return f"{text} is no {kind}{hint}"

@@ -85,6 +85,9 @@ def _types(sample: Raw, form: FileFormat, file: str) -> InferredFields:
     for column in good:
         if column.name == "_" and column.dtype == pl.Null:
             continue
+        if lists := _of_lists(column):
+            fields[column.name] = lists
+            continue
         if strange := _of_no_field(column):
             left_out[column.name] = strange
             continue
@@ -97,6 +100,19 @@ def _types(sample: Raw, form: FileFormat, file: str) -> InferredFields:
         if sample.cells and fields[column.name] == "string":
             _check_words(known, form, file)
     return InferredFields(fields, left_out)
+
+
+def _of_lists(column: pl.Series) -> Type | None:
+    """The type of a column of lists of numbers; None for any other."""
+    if column.dtype == pl.Binary:
+        return "bytes"
+    if isinstance(column.dtype, pl.List | pl.Array) and column.dtype.inner.is_numeric():
+        return "int[]" if column.dtype.inner.is_integer() else "float[]"
+    known = [value for value in column if value is not None] if column.dtype == pl.Object else []
+    if not known or not all(isinstance(value, list) for value in known):
+        return None
+    kinds = {type(each) for value in known for each in value}
+    return None if not kinds <= {int, float} else "int[]" if kinds == {int} else "float[]"
 
 
 def _of_no_field(column: pl.Series) -> str:

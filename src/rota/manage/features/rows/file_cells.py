@@ -16,6 +16,7 @@ from rota.manage.features.rows.column_conversion import Raw, shown_row
 from rota.records.file_format import EPOCHS, FileFormat
 from rota.records.schema import Type
 from rota.records.time import from_datetime
+from rota.records.value_types import family
 
 NULL_WORD = r"^\s*(?i:na|n/a|#n/a|#na|null|none|nil|missing|unknown|\\n|-|--|\?|\.)\s*$"
 """Texts by which other programs write a missing value."""
@@ -89,10 +90,10 @@ def _brought(column: pl.Series, kind: Type, form: FileFormat, *, cells: bool) ->
     """A column as it is expected of any file, which of its cells cannot be brought there, and why."""
     if kind == "timestamp" and form.timestamp_format:
         return _timed(column, form.timestamp_format)
-    if kind == "float" and form.decimal == "," and column.dtype == pl.String:
+    if family(kind) in ("float", "decimal") and form.decimal == "," and column.dtype == pl.String:
         bad = column.is_not_null() & ~column.str.contains(_COMMA_NUMBER)
-        return column.str.replace(",", ".", literal=True), bad.fill_null(value=False), "is no float with the decimal mark ','"
-    if kind != "string" and cells and column.dtype == pl.String:
+        return column.str.replace(",", ".", literal=True), bad.fill_null(value=False), f"is no {kind} with the decimal mark ','"
+    if family(kind) not in ("string", "category") and cells and column.dtype == pl.String:
         if form.as_written and kind in ("int", "float") and (bad := column.str.contains(_NOT_AS_WRITTEN).fill_null(value=False)).any():
             return (
                 column,

@@ -10,6 +10,7 @@ from polars.exceptions import PolarsError
 from rota.manage.features.expressions.scalar_functions import INT_MAX, INT_MIN
 from rota.records.values import EXACT, plain
 
+_LISTS = (list, tuple)
 _DTYPES: dict[type, Any] = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64, str: pl.String}
 
 
@@ -21,13 +22,13 @@ def column_of(name: str, values: Sequence[Any]) -> pl.Series:
         return pl.Series(name, values, pl.Null)
     if kinds == {int, float} and all(type(value) is not int or abs(value) < EXACT for value in values):
         return pl.Series(name, values, pl.Float64, strict=False)
-    if kinds == {int} and not all(value is None or INT_MIN <= value <= INT_MAX for value in values):
+    beyond = kinds == {int} and not all(value is None or INT_MIN <= value <= INT_MAX for value in values)
+    if beyond or any(kind in _LISTS or hasattr(kind, "dtype") for kind in kinds):  # numbers of several types in a list would take the first one's
         return pl.Series(name, values, pl.Object)
-    if len(kinds) > 1:
-        return _of_times(name, values) if all(issubclass(kind, datetime) for kind in kinds) else pl.Series(name, values, pl.Object)
-    kind = next(iter(kinds))
+    if all(issubclass(kind, datetime) for kind in kinds):
+        return _of_times(name, values)
     try:
-        return _of_times(name, values) if issubclass(kind, datetime) else pl.Series(name, values, _DTYPES.get(kind))
+        return pl.Series(name, values, pl.Object if len(kinds) > 1 else _DTYPES.get(next(iter(kinds))))
     except (PolarsError, TypeError, ValueError, OverflowError):
         return pl.Series(name, values, pl.Object)
 
