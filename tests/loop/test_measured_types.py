@@ -14,7 +14,7 @@ from rota.errors import InvalidInput
 from rota.manage.datasets import build as datasets
 from rota.manage.datasets import schemas
 from rota.manage.signals import prediction_log
-from rota.monitor import compare
+from rota.monitor import compare, status, vectors
 from rota.records.dataset import DatasetVersion
 from rota.records.model import ModelBundle
 from rota.records.record import decode
@@ -77,7 +77,7 @@ class Cards:
 
     def __init__(self, world: Any) -> None:
         self.world, self.random, self.day = world, np.random.default_rng(3), 0
-        self.shift = 0.0
+        self.shift = self.brightness = 0.0
 
     def push_cards(self) -> None:
         at = self.world.clock.now_us()
@@ -88,9 +88,9 @@ class Cards:
     def payments(self) -> Iterator[tuple[dict[str, Any], float]]:
         for _ in range(ROWS_A_DAY):
             card = int(self.random.integers(20))
-            picture = self.random.normal(size=2)
+            picture = self.random.normal(size=2) + self.brightness
             row = {"card": card, "kind": str(self.random.choice(["cash", "card"])), "picture": picture.tolist()}
-            yield row, float(self.embeddings[card, 0] + picture[1] > self.shift)
+            yield row, float(self.embeddings[card, 0] + picture[1] > self.shift + self.brightness)
 
     def live(self, *, ask: bool = True) -> list[Any]:
         start = self.world.clock.now_us() // DAY_US * DAY_US
@@ -152,6 +152,19 @@ def test_lists_categories_and_decimals_go_the_whole_way(world: Any, cards: Cards
     assert {"known__embedding:norm", "known__embedding:mean", "asked__picture:norm", "known__limit"} <= {each.name for each in schema.columns}
     assert next(each for each in schema.columns if each.name == "asked__kind").domain == ("cash", "card", "voucher")
     assert "known__embedding" not in {each.name for each in schema.columns}
+    alike = vectors.two_sample(repositories, "fraud", "asked__picture", days=3)
+    assert (alike.state, alike.rows) == ("same", 120)
+    assert "no difference is seen" in vectors.sentence(alike)
+    assert vectors.two_sample(repositories, "fraud", "asked__picture", days=1).state == "cannot"
+    cards.brightness = 3.0
+    cards.live()
+    cards.live()
+    dark = vectors.two_sample(repositories, "fraud", "asked__picture", days=2)
+    assert dark.state == "different"
+    with pytest.raises(InvalidInput, match=r"no list of one length .* \['known__embedding', 'asked__picture'\]"):
+        vectors.two_sample(repositories, "fraud", "known__often")
+    results = {(each.check, each.subject): each for each in status.results(repositories, "fraud")}
+    assert results["drift", "known__embedding"].missing.startswith("20 of ")
 
 
 def test_what_is_no_input_of_a_served_model_is_refused_at_the_door_with_its_field(world: Any, cards: Cards) -> None:

@@ -12,7 +12,7 @@ from rota.manage.adoption import prediction_import
 from rota.manage.models import endpoints
 from rota.manage.signals import alerts as alerting
 from rota.manage.signals import platform_alerts, unheard_alerts
-from rota.monitor import status
+from rota.monitor import status, vectors
 from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, Run
@@ -107,6 +107,28 @@ def run(ctx: typer.Context, endpoint: OfEndpoint, json: show.Json = False) -> No
         show.write_json({"run": wanted.id})
     else:
         print(f"{wanted.id} is queued; follow it with `rota runs show {wanted.id}`")
+
+
+@monitor.command("two-sample")
+def two_sample(
+    ctx: typer.Context,
+    endpoint: OfEndpoint,
+    feature: Annotated[str, typer.Argument(help="Full name of a feature that is a list of one length, such as cards__embedding.")],
+    days: Annotated[int, typer.Option(min=1, help="How many of the newest complete days are compared with the training data.")] = vectors.TESTED_DAYS,
+    json: show.Json = False,
+) -> None:
+    """Test whether a classifier can tell an embedding's served vectors from those of the training data. Exits with 1 when it can, or cannot judge.
+
+    Example: rota monitor two-sample fraud cards__embedding --days 7
+    """
+    with opened(ctx, "monitor.read") as platform:
+        found = vectors.two_sample(platform.repositories, endpoint, feature, days=days)
+    if json:
+        show.write_json({"feature": feature, "days": days, **vectors.plain_verdict(found), "message": vectors.sentence(found)})
+    else:
+        print(f"{feature}, newest {days} days: {vectors.sentence(found)}")
+    if found.state != "same":
+        raise typer.Exit(1)
 
 
 @monitor.command()

@@ -1,8 +1,10 @@
 """Drift of features that are lists of one length: the mean of a day against that of the baseline, and on demand a classifier between two samples."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import polars as pl
 
@@ -13,7 +15,6 @@ from rota.manage.repositories import Repositories
 from rota.manage.signals import prediction_log
 from rota.manage.signals.alerts import Breach
 from rota.monitor.breaches import Checked
-from rota.monitor.slice_history import NEWEST_DAYS
 from rota.records.check import CheckResult
 from rota.records.dataset import DatasetVersion
 from rota.records.release import Endpoint
@@ -24,6 +25,7 @@ from rota.stats import embedding_drift, sketches
 from rota.stats.drift import LEAST_ROWS
 from rota.stats.embedding_drift import LEAST_SAMPLE, ShiftVerdict, TwoSampleVerdict
 
+TESTED_DAYS = 7
 MOST_ROWS = 20_000
 """Rows of each sample that a classifier is fitted on and tried with, spread evenly over those there are."""
 
@@ -47,7 +49,7 @@ def of_day(monitor: Monitor, schema: Schema, days: VectorDays, *, day: int) -> C
     return found
 
 
-def two_sample(repositories: Repositories, endpoint: str, feature: str, *, days: int = NEWEST_DAYS) -> TwoSampleVerdict:
+def two_sample(repositories: Repositories, endpoint: str, feature: str, *, days: int = TESTED_DAYS) -> TwoSampleVerdict:
     """A classifier between the vectors that an endpoint was served with in its newest complete days and those that its model was trained on.
 
     Raises `NotFound` for an endpoint, a schema or training rows that are not there, `InvalidInput` for a feature that is no list of one length.
@@ -79,6 +81,12 @@ def sentence(verdict: TwoSampleVerdict) -> str:
         return f"could not be judged: the smaller sample has {verdict.rows} vectors, {LEAST_SAMPLE} are needed"
     told = f"a linear classifier tells {verdict.accuracy:.1%} of {verdict.rows} vectors apart, a coin half of them (p {verdict.p_value:.1g})"
     return f"{told}: the vectors differ" if verdict.state == "different" else f"{told}: no difference is seen"
+
+
+def plain_verdict(verdict: TwoSampleVerdict) -> dict[str, Any]:
+    """A verdict as JSON has it; what could not be computed is null."""
+    numbers = {"accuracy": verdict.accuracy, "p_value": verdict.p_value}
+    return {"state": verdict.state, "rows": verdict.rows, **{name: None if math.isnan(number) else number for name, number in numbers.items()}}
 
 
 def _thinned(rows: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from rota.errors import NotFound, Refused
 from rota.manage.models import model_versions
 from rota.manage.signals import business_outcomes as outcomes
 from rota.manage.signals import platform_alerts
-from rota.monitor import compare, status
+from rota.monitor import compare, status, vectors
 from rota.records import early_times
 from rota.records.record import plain
 from rota.records.release import Endpoint
@@ -138,3 +138,10 @@ def check_parity(request: Request, endpoint: str, rows: Number = compare.PARITY_
         "examples": found.differing[:10],
     }
     return {"rows": found.rows, "cells": found.cells} | told
+
+
+@router.get("/v1/endpoints/{endpoint}/two-sample-test", dependencies=needs("monitor.read"))
+def check_vectors(request: Request, endpoint: str, feature: str, days: Number = vectors.TESTED_DAYS) -> dict[str, Any]:
+    """Whether a classifier tells an embedding's served vectors of the newest days from those of the training data: state, accuracy, p_value, rows."""
+    found = vectors.two_sample(platform_of(request).repositories, endpoint, feature, days=days)
+    return {"feature": feature, "days": days, **vectors.plain_verdict(found), "message": vectors.sentence(found)}
