@@ -12,7 +12,7 @@ UV := $(BIN)/uv
 LOCK := requirements
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
 # Every extra but torch, which brings gigabytes of GPU libraries: its tests ask for it by name.
-EXTRAS := demo lightgbm onnx pickle postgres redis s3 sklearn tune ui xgboost
+EXTRAS := catboost demo lightgbm onnx pickle postgres redis s3 sklearn tune ui xgboost
 # What a user asks of the demo, for example `make demo DEMO="--fast --keep"`
 DEMO ?=
 CHAOS ?=

@@ -47,6 +47,7 @@ from rota.settings import Settings
 FORMATS = {
     "lightgbm": ("rota.backends.models.lightgbm_format", "LightGBMFormat", ("lightgbm",)),
     "xgboost": ("rota.backends.models.xgboost_format", "XGBoostFormat", ("xgboost",)),
+    "catboost": ("rota.backends.models.catboost_format", "CatBoostFormat", ("catboost",)),
     "skops": ("rota.backends.models.skops_format", "SkopsFormat", ("skops", "sklearn")),
     "onnx": ("rota.backends.models.onnx_format", "OnnxFormat", ("onnxruntime", "onnx")),
     "torch": ("rota.backends.models.torch_format", "TorchFormat", ("torch", "safetensors")),

@@ -14,6 +14,7 @@ from sklearn import datasets
 
 from rota.manage.governance import decisions
 from rota.manage.governance.decisions import ReviewDecision
+from rota.manage.models import pickle_signing
 from rota.records.model import ModelBundle
 from rota.records.record import decode
 from rota.records.run import RunQuery
@@ -74,6 +75,9 @@ class Kind:
     """The columns of the table that are texts."""
     is_labelled: bool = True
     """Whether truths ever come. Where none do, a flipped rule is one that made the rows what they are: they lie elsewhere then."""
+    is_pickled: bool = False
+    needs: str = ""
+    """The library without which the kind is left out."""
     rows_a_group: int = 0
     """Rows of one search, which are ranked together; 0: rows stand alone."""
 
@@ -92,6 +96,21 @@ def tumours() -> tuple[np.ndarray, list[Any]]:
     """Malignant ones are what is unusual."""
     x, benign = cancer()
     return x, [1.0 - each for each in benign]
+
+
+def parcels() -> tuple[np.ndarray, list[Any]]:
+    """Wines by how dark they are, a text, and two numbers."""
+    found = datasets.load_wine()
+    dark = np.array(["pale", "middle", "dark"])[np.digitize(found.data[:, 9], [3.5, 5.5])]
+    cells = np.empty((len(dark), 3), dtype=object)
+    cells[:] = [list(row) for row in zip(dark.tolist(), found.data[:, 0].tolist(), found.data[:, 6].tolist(), strict=True)]
+    return cells, wine()[1]
+
+
+def bodies() -> tuple[np.ndarray, list[Any]]:
+    """Exercises and what three measures of a body are: twenty rows, as scikit-learn ships them."""
+    found = datasets.load_linnerud()
+    return found.data, [dict(zip(("weight", "waist", "pulse"), row, strict=True)) for row in found.target.tolist()]
 
 
 def grades() -> tuple[np.ndarray, list[Any]]:
@@ -265,6 +284,91 @@ KINDS = {
         label_fields='"label": "string"',
         flipped=lambda label: "class_0" if np.random.default_rng().random() < 0.5 else "class_1",
     ),
+    "ONNX of words and numbers": Kind(
+        "multiclass",
+        parcels,
+        "from skl2onnx import to_onnx\n"
+        "from skl2onnx.common.data_types import FloatTensorType, StringTensorType\n"
+        "from sklearn.compose import make_column_transformer\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import OneHotEncoder, StandardScaler",
+        "rows = data.train.to_pandas()\n"
+        "kinds = {name: StringTensorType([None, 1]) if rows[name].dtype == object else FloatTensorType([None, 1]) for name in rows}\n"
+        "words, numbers = ['request__x0'], ['request__x1', 'request__x2']\n"
+        "columns = make_column_transformer((OneHotEncoder(handle_unknown='ignore'), words), (StandardScaler(), numbers))\n"
+        "fitted = make_pipeline(columns, LogisticRegression(C=10.0)).fit(rows, data.train.y)\n"
+        "return to_onnx(fitted, initial_types=list(kinds.items()), options={'zipmap': False}, target_opset=17)",
+        'rota.at_least("balanced_accuracy", 0.6)',
+        label_fields='"label": "string"',
+        flipped=NEXT_CLASS.__getitem__,
+        texts=(0,),
+    ),
+    "plain class": Kind(
+        "regression",
+        diabetes,
+        "class Nearest:\n"
+        "    def __init__(self, x, y):\n"
+        "        self.x, self.y = x, y\n\n"
+        "    def predict(self, matrix):\n"
+        "        away = ((np.asarray(matrix, dtype=float)[:, None, :] - self.x[None]) ** 2).sum(axis=2)\n"
+        "        return self.y[np.argsort(away, axis=1)[:, :15]].mean(axis=1)",
+        "places = np.unique(data.train.x, axis=0, return_index=True)[1]\nreturn Nearest(data.train.x[places], data.train.y[places])",
+        'rota.at_least("r2", 0.3)',
+        flipped=lambda label: 350.0 - label,
+        is_pickled=True,
+    ),
+    "several targets": Kind(
+        "regression",
+        bodies,
+        "from sklearn.linear_model import Ridge\nfrom sklearn.multioutput import MultiOutputRegressor",
+        "MultiOutputRegressor(Ridge(0.1))",
+        'rota.at_most("rmse", 12)',
+        label='{"weight": rota.sql("weight"), "waist": rota.sql("waist"), "pulse": rota.sql("pulse")}',
+        label_fields='"weight": "float", "waist": "float", "pulse": "float"',
+        flipped=lambda label: {name: 200.0 - each for name, each in label.items()},
+        labels_of=dict,
+    ),
+    "histogram boosting": Kind(
+        "classification",
+        cancer,
+        "from sklearn.ensemble import HistGradientBoostingClassifier",
+        "HistGradientBoostingClassifier(max_iter=20)",
+        'rota.at_least("roc_auc", 0.9)',
+        flipped=lambda label: 1.0 - label,
+    ),
+    "CatBoost with categories": Kind(
+        "multiclass",
+        parcels,
+        "from catboost import CatBoostClassifier",
+        "model = CatBoostClassifier(iterations=20, depth=3, verbose=0, thread_count=1, allow_writing_files=False, cat_features=['request__x0'])\n"
+        "return model.fit(data.train.to_pandas(), data.train.y)",
+        'rota.at_least("balanced_accuracy", 0.7)',
+        label_fields='"label": "string"',
+        flipped=NEXT_CLASS.__getitem__,
+        texts=(0,),
+        needs="catboost",
+    ),
+    "PyTorch of three classes": Kind(
+        "multiclass",
+        lambda: (((x := datasets.load_wine().data[:, [0, 6, 9]]) - x.mean(axis=0)) / x.std(axis=0), wine()[1]),
+        "import torch",
+        "torch.manual_seed(0)\n"
+        "names, codes = np.unique(data.train.y, return_inverse=True)\n"
+        "net = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))\n"
+        "steps = torch.optim.Adam(net.parameters(), 0.02)\n"
+        "for _ in range(150):\n"
+        "    steps.zero_grad()\n"
+        "    torch.nn.functional.cross_entropy(net(data.train.to_torch()), torch.from_numpy(codes)).backward()\n"
+        "    steps.step()\n"
+        "made = torch.nn.Sequential(net, torch.nn.Softmax(dim=1))\n"
+        "made.output_names = tuple(names)\n"
+        "return made",
+        'rota.at_least("balanced_accuracy", 0.9)',
+        label_fields='"label": "string"',
+        flipped=NEXT_CLASS.__getitem__,
+        needs="torch",
+    ),
     "XGBoost that ranks": Kind(
         "ranking",
         grades,
@@ -358,6 +462,10 @@ QUICK = ("logistic regression", "random forest of three classes", "ridge", "word
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in KINDS])
 def test_a_kind_of_model_goes_the_whole_way(world: Any, tmp_path: Path, name: str) -> None:
     kind = KINDS[name]
+    if kind.needs:
+        pytest.importorskip(kind.needs)
+    if kind.is_pickled:
+        pickle_signing.allow(world.metadata, "kind", actor="eve", reason="ours", now_us=world.clock.now_us())
     traffic = declared(world, tmp_path / "kinds", kind)
     run = traffic.train()
     assert run.status == "succeeded", run.error

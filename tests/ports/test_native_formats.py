@@ -15,6 +15,7 @@ import pytest
 import xgboost
 from onnx import TensorProto, helper
 from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
@@ -30,7 +31,7 @@ from rota.backends.models.xgboost_format import XGBoostFormat
 from rota.errors import Corrupt, InvalidInput, Refused
 from rota.manage.models import pickle_signing
 from rota.manage.models.pickle_signing import PlatformSeals
-from rota.ports.models import ModelInputs, Predictor
+from rota.ports.models import AuthorRows, ModelInputs, Predictor
 from rota.testing.model_format import ModelFormatContract
 
 Fitted = list[tuple[Any, np.ndarray, np.ndarray]]
@@ -328,11 +329,44 @@ def test_onnx_refuses_what_gives_no_numbers_for_each_row() -> None:
         OnnxFormat().dumps(
             graph(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2]), helper.make_node("Identity", ["x"], ["y"]), inputs=fixed)
         )
+    half = [helper.make_tensor_value_info("x", TensorProto.FLOAT16, ["n", 1])]
+    with pytest.raises(InvalidInput, match=r"is a tensor\(float16\); numbers and texts are served"):
+        OnnxFormat().dumps(
+            graph(helper.make_tensor_value_info("y", TensorProto.FLOAT16, ["n", 1]), helper.make_node("Identity", ["x"], ["y"]), inputs=half)
+        )
     text = [helper.make_tensor_value_info("x", TensorProto.STRING, ["n", 1])]
-    with pytest.raises(InvalidInput, match="only numbers are served"):
+    with pytest.raises(InvalidInput, match="no numbers to serve"):
         OnnxFormat().dumps(
             graph(helper.make_tensor_value_info("y", TensorProto.STRING, ["n", 1]), helper.make_node("Identity", ["x"], ["y"]), inputs=text)
         )
+    wide = [helper.make_tensor_value_info("x", TensorProto.STRING, ["n", "m"])]
+    coded = helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_strings=["a"], values_floats=[1.0])
+    made = graph(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "m"]), coded, inputs=wide)
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+    with pytest.raises(InvalidInput, match="does not say how many columns"):
+        OnnxFormat().dumps(made)
+
+
+def test_onnx_is_given_texts_as_they_are_and_refuses_a_null_among_them() -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": random.normal(size=200), "kind": random.choice(["x", "y", "z"], 200), "b": random.normal(size=200)})
+    encode = ColumnTransformer([("k", OneHotEncoder(handle_unknown="ignore"), ["kind"]), ("n", StandardScaler(), ["a", "b"])])
+    fitted = make_pipeline(encode, LogisticRegression()).fit(frame, (frame.a > 0) ^ (frame.kind == "x"))
+    numbers = FloatTensorType([None, 1])
+    types = [("a", numbers), ("kind", StringTensorType([None, 1])), ("b", numbers)]
+    file = to_onnx(fitted, initial_types=types, target_opset=17, options={"zipmap": False})
+    kept = OnnxFormat().dumps(file)
+    inputs = OnnxFormat().describe(kept)
+    assert (inputs.names, inputs.free_texts) == (("a", "kind", "b"), {1: ("x", "y", "z")})
+    matrix = np.empty((3, 3), dtype=object)
+    matrix[:] = [[0.5, "x", 1.0], [-0.5, "an unseen one", 2.0], [1.0, "y", 0.0]]
+    expected = fitted.predict_proba(pd.DataFrame({"a": [0.5, -0.5, 1.0], "kind": matrix[:, 1], "b": [1.0, 2.0, 0.0]}))[:, 1]
+    np.testing.assert_allclose(OnnxFormat().loads(kept).predict(matrix), expected, atol=1e-6)
+    author = OnnxFormat().author(file).answers(AuthorRows(inputs.names, ("float", "string", "float"), matrix.tolist()))
+    np.testing.assert_allclose(author, expected, atol=1e-6)
+    matrix[1, 1] = None
+    with pytest.raises(InvalidInput, match="input 'kind' takes texts, and was given null"):
+        OnnxFormat().loads(kept).predict(matrix)
 
 
 def test_onnx_names_classes_as_the_graph_does_and_two_numbers_are_read_as_the_problem_says() -> None:

@@ -13,6 +13,7 @@ pytest.importorskip("safetensors", reason="pip install safetensors")
 from rota.backends.models.envelope import unwrapped, wrapped  # noqa: E402
 from rota.backends.models.torch_format import TorchFormat  # noqa: E402
 from rota.errors import Corrupt, InvalidInput  # noqa: E402
+from rota.ports.models import AuthorRows  # noqa: E402
 from rota.testing.model_format import ModelFormatContract  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")]  # torch warns of itself
@@ -30,6 +31,16 @@ class Residual(torch.nn.Module):  # type: ignore[misc]
     def forward(self, x: Any) -> Any:
         hidden = torch.nn.functional.gelu(self.norm(self.first(x))) + self.batch(self.first(x))
         return torch.sigmoid(self.second(hidden) * self.scale).view(x.shape[0])
+
+
+class Whole(torch.nn.Linear):  # type: ignore[misc]
+    """One answer for all rows together."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return super().forward(rows).mean(dim=0)
 
 
 def models() -> list[Any]:
@@ -85,8 +96,28 @@ def test_torchs_own_archives_are_not_read() -> None:
     assert TorchFormat().describe(kept).width == 4
 
 
-def test_what_gives_no_single_number_a_row_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="one number a row"):
-        TorchFormat().dumps(torch.nn.Linear(4, 3))
+def test_several_numbers_a_row_are_classes_or_targets_as_the_problem_says_with_the_names_that_the_module_gives() -> None:
+    matrix = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32).astype(np.float64)
+    three, two = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Softmax(dim=1)), torch.nn.Linear(4, 2)
+    three.output_names = ("ash", "oak", "elm")
+    expected = three(torch.from_numpy(matrix).float()).detach().double().numpy()
+    for problem in ("multiclass", None):
+        format_ = TorchFormat(problem)
+        kept = format_.dumps(three)
+        inputs = format_.describe(kept)
+        assert (inputs.problem, inputs.outputs) == (problem or "regression", ("ash", "oak", "elm"))
+        np.testing.assert_allclose(format_.loads(kept).predict(matrix), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            format_.author(three).answers(AuthorRows(("a", "b", "c", "d"), ("float",) * 4, matrix.tolist())), expected, atol=1e-6
+        )
+    kept = TorchFormat().dumps(two)
+    assert TorchFormat().read_as("regression").describe(kept).outputs == ("y0", "y1")
+    assert TorchFormat().read_as("regression").loads(kept).predict(matrix).shape == (5, 2)
+    assert TorchFormat().loads(kept).predict(matrix).shape == (5,)
+
+
+def test_what_gives_no_number_a_row_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="first dimension must be free and count the rows"):
+        TorchFormat().dumps(Whole())
     with pytest.raises(InvalidInput, match="how many columns"):
         TorchFormat().dumps(torch.nn.ReLU())

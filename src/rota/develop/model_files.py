@@ -13,7 +13,8 @@ DESCRIPTION = "MLmodel"
 OWN = "rota.json"
 REQUIREMENTS = "requirements.txt"
 FILES: Mapping[str, str] = {
-    "skops": "model.skops", "lightgbm": "model.lgb", "xgboost": "model.ubj", "onnx": "model.onnx", "torch": "model.pt2", "pickle": "model.pkl",
+    "skops": "model.skops", "lightgbm": "model.lgb", "xgboost": "model.ubj", "catboost": "model.cbm", "onnx": "model.onnx", "torch": "model.pt2",
+    "pickle": "model.pkl",
 }  # fmt: skip
 """The file that holds the bytes of each format."""
 

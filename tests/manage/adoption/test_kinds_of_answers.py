@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import catboost
 import lightgbm
 import numpy as np
 import pandas as pd
@@ -64,6 +65,7 @@ from rota.testing import FakeClock
 
 BOOST = {"n_estimators": 6, "n_jobs": 1}
 LGB = BOOST | {"min_child_samples": 5, "verbose": -1}
+CAT = {"iterations": 8, "depth": 3, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
 XGB = BOOST | {"max_depth": 3}
 
 
@@ -149,6 +151,9 @@ SERVED: Mapping[str, Kind] = {
         ("0.1", "0.5", "0.9"),
     ),
     "XGBoost, one quantile": value(lambda: xgboost.XGBRegressor(**XGB, objective="reg:quantileerror", quantile_alpha=0.9)),
+    "CatBoost, three classes": classes(lambda: catboost.CatBoostClassifier(**CAT), WINES),
+    "CatBoost, several targets": targets(lambda: catboost.CatBoostRegressor(**CAT, loss_function="MultiRMSE")),
+    "CatBoost counts": value(lambda: catboost.CatBoostRegressor(**CAT, loss_function="Poisson"), "count"),
     "XGBoost ranker": Kind(lambda: xgboost.XGBRanker(**XGB), "ranking", DIABETES, PROGRESS.astype(int) // 90, options=RANKED),
     "XGBoost counts": value(lambda: xgboost.XGBRegressor(**XGB, objective="count:poisson"), "count"),
     "XGBoost gamma": value(lambda: xgboost.XGBRegressor(**XGB, objective="reg:gamma"), "positive"),
@@ -258,6 +263,10 @@ REFUSED: Mapping[str, tuple[Kind, str]] = {
         "neither a classifier, a regressor, an outlier detector nor a cl",
     ),
     "LightGBM, one against the rest": (classes(lambda: lightgbm.LGBMClassifier(**LGB, objective="multiclassova")), "objective='multiclass'"),
+    "CatBoost, one against the rest": (
+        classes(lambda: catboost.CatBoostClassifier(**CAT, loss_function="MultiClassOneVsAll")),
+        "loss_function='MultiClass'",
+    ),
     "XGBoost of margins": (
         Kind(lambda: xgboost.XGBClassifier(**XGB, objective="binary:logitraw"), "", WINE, WINES > 0),
         "objective='binary:logistic'",

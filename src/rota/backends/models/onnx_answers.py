@@ -92,6 +92,16 @@ def class_names(graph: Any) -> tuple[str, ...]:
     return ()
 
 
+def texts(model: Any) -> tuple[str, ...]:
+    """Texts that the operators of a graph know, such as the categories of encoders; the names of classes are none of them."""
+    found: dict[str, None] = {}
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.STRINGS and attribute.name not in _LABELS:
+                found |= dict.fromkeys(each.decode(errors="replace") for each in attribute.strings)
+    return tuple(found)
+
+
 def _matrix(answers: Sequence[Any], rows: int) -> np.ndarray:
     """The numbers of all outputs beside each other, float64 (rows, numbers); of maps in the order of their keys."""
     columns = []

@@ -1,8 +1,8 @@
 """ONNX models, predicted by onnxruntime on one thread.
 
 Any model that a converter or an exporter wrote is taken when it answers numbers: probabilities of classes (an output of columns, or of maps
-by class, as skl2onnx writes them) or values (an output of columns, or several outputs). Weights in other files are refused: onnxruntime
-would read the paths that the model names.
+by class, as skl2onnx writes them) or values (an output of columns, or several outputs). An input of texts is given them as they are; no null
+stands in it. Weights in other files are refused: onnxruntime would read the paths that the model names.
 """
 
 import importlib.metadata
@@ -21,7 +21,11 @@ from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import AuthorRows, ModelInputs
 
 _MAGIC = "rota-onnx"
-_NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
+_CELLS = {
+    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_,
+    "tensor(string)": np.object_,
+}  # fmt: skip
+"""What a cell of an input is, by the input's type; an object is a text."""
 _PROBE_ROWS = 3
 _PROBE_ROWS_OF_PARTS = (1, 3)
 
@@ -54,7 +58,7 @@ class OnnxFormat:
             predictor = self.loads(data)
         except Corrupt as error:
             raise InvalidInput(f"this is no ONNX model that can be served: {error}") from error
-        if predictor.width:
+        if predictor.width and not predictor.texts:
             predictor.predict(np.zeros((_PROBE_ROWS, predictor.width)))
         return data
 
@@ -69,8 +73,10 @@ class OnnxFormat:
 
     def describe(self, data: bytes) -> ModelInputs:
         predictor = self.loads(data)
-        reading = predictor.answers.reading
-        return ModelInputs(predictor.width, predictor.names, {}, reading.problem, classes=predictor.answers.classes, outputs=reading.outputs)
+        reading, answers = predictor.answers.reading, predictor.answers
+        words = onnx_answers.texts(onnx.load_model_from_string(unwrapped(_MAGIC, data))) if predictor.texts else ()
+        known = dict.fromkeys(predictor.texts, words)
+        return ModelInputs(predictor.width, predictor.names, {}, reading.problem, answers.classes, reading.outputs, free_texts=known)
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("onnxruntime", "onnx", "numpy")}
@@ -99,8 +105,10 @@ class OnnxAuthor:
 
     def answers(self, rows: AuthorRows) -> np.ndarray:
         matrix, wanted = author_frames.array(rows), self._session.get_inputs()
-        if any(_number(each) not in (np.float32, np.float64) for each in wanted) and not np.isfinite(matrix).all():
-            raise InvalidInput("a null has no whole number to stand for it")
+        for place, each in enumerate(wanted):
+            cells = matrix if len(wanted) == 1 else matrix[:, place]
+            if not np.issubdtype(_cell(each), np.floating) and not all(isinstance(cell, str) or np.isfinite(cell) for cell in cells.flat):
+                raise InvalidInput("a null has no whole number and no text to stand for it")
         if len(wanted) == 1:
             fed = {wanted[0].name: _as_fed(matrix, wanted[0])}
         else:
@@ -121,13 +129,17 @@ class OnnxPredictor:
 
     def __init__(self, session: Any, classes: tuple[str, ...] = (), problem: str | None = None) -> None:
         self._session = session
-        self._inputs = [(each.name, _number(each), len(each.shape)) for each in session.get_inputs()]
+        self._inputs = [(each.name, _cell(each), len(each.shape)) for each in session.get_inputs()]
         many = len(self._inputs) > 1
         self.names = tuple(name for name, _, _ in self._inputs) if many else ()
         if many and any(each.shape[1:] not in ([], [1]) for each in session.get_inputs()):
             raise InvalidInput("the ONNX model has several inputs of several columns; give it one input (rows, columns), or one of a column each")
         shape = session.get_inputs()[0].shape
         self.width = len(self._inputs) if many else shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 0
+        places = range(self.width if not many and self._inputs[0][1] is np.object_ else len(self._inputs))
+        self.texts = tuple(place for place in places if self._inputs[place if many else 0][1] is np.object_)
+        if self._inputs[0][1] is np.object_ and not places:
+            raise InvalidInput("the ONNX model's input of texts does not say how many columns it has; give it a shape (rows, columns)")
         chosen = onnx_answers.chosen(session.get_outputs())
         self.answers = onnx_answers.read(chosen, self._width_of(chosen), classes, problem)
 
@@ -169,18 +181,26 @@ def _options() -> Any:
 def _as_fed(cells: np.ndarray, entry: Any) -> np.ndarray:
     """Cells in the type of an input; what is beyond its range is infinite there."""
     with np.errstate(over="ignore"):
-        return cells.astype(_number(entry))
+        return cells.astype(_cell(entry))
 
 
-def _number(entry: Any) -> Any:
-    kind = _NUMBERS.get(entry.type)
+def _cell(entry: Any) -> Any:
+    kind = _CELLS.get(entry.type)
     if kind is None:
-        raise InvalidInput(f"the ONNX model's input {entry.name!r} is a {entry.type}; only numbers are served, so encode texts before it")
+        raise InvalidInput(
+            f"the ONNX model's input {entry.name!r} is a {entry.type}; numbers and texts are served, so make it one of {sorted(_CELLS)}"
+        )
     return kind
 
 
 def _typed(cells: np.ndarray, kind: Any, name: str) -> np.ndarray:
-    """The cells in the type of an input; raises `InvalidInput` where it has whole numbers only and a cell is null or a fraction."""
+    """The cells in the type of an input; raises `InvalidInput` where it has texts or whole numbers only, and a cell is null or a fraction."""
+    if kind is np.object_:
+        if not all(isinstance(cell, str) for cell in cells.flat):
+            raise InvalidInput(f"the ONNX model's input {name!r} takes texts, and was given null; fill it before the model", field=name)
+        return np.ascontiguousarray(cells)
+    if cells.dtype == object:
+        cells = cells.astype(np.float64)
     if np.issubdtype(kind, np.floating):
         return np.ascontiguousarray(cells, dtype=kind)
     with np.errstate(invalid="ignore"):
@@ -255,7 +275,8 @@ def _probe(session: Any, rows: int) -> dict[str, np.ndarray]:
     found = {}
     for each in session.get_inputs():
         shape = [rows, *(side if isinstance(side, int) else 1 for side in each.shape[1:])]
-        found[each.name] = np.full(shape, rows, dtype=_number(each))
+        kind = _cell(each)
+        found[each.name] = np.full(shape, str(rows) if kind is np.object_ else rows, dtype=kind)
     return found
 
 

@@ -15,13 +15,15 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from rota.backends.models import author_frames
+from rota.backends.models import author_frames, number_reading
 from rota.backends.models.envelope import bare, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import AuthorRows, ModelInputs
 
 _MAGIC = "rota-torch"
 _FORM = 1
+MOST_NUMBERS = 10_000
+"""Numbers of an answer that are served."""
 _LENGTH = struct.Struct("<Q")
 _PROBE_ROWS = (2, 3)
 OPERATIONS = frozenset({
@@ -40,14 +42,21 @@ _PLAIN = {"getitem": operator.getitem, "add": operator.add, "sub": operator.sub,
 
 
 class TorchFormat:
-    """ModelFormat (port) for an `nn.Module` of one matrix input, or an exported program of one.
+    """ModelFormat and AmbiguousFormat (ports) for an `nn.Module` of one matrix input, or an exported program of one.
 
     A module is exported when it is kept: its first layer says how many columns it reads. One output column is the predicted
-    value or a probability, whichever the module gives; two are taken for the two classes' probabilities.
+    value or a probability, whichever the module gives; two are taken for the two classes' probabilities, unless the problem is another; more
+    are the classes or targets that the module's `output_names` name.
     """
 
     name = "torch"
     tolerance = 1e-6
+
+    def __init__(self, problem: str | None = None) -> None:
+        self._problem = problem
+
+    def read_as(self, problem: str) -> "TorchFormat":
+        return TorchFormat(problem)
 
     def accepts(self, model: Any) -> bool:
         return isinstance(model, torch.nn.Module | torch.export.ExportedProgram)
@@ -55,9 +64,12 @@ class TorchFormat:
     def dumps(self, model: Any) -> bytes:
         program = model if isinstance(model, torch.export.ExportedProgram) else _exported(model)
         graph, weights = _written(program)
-        head = json.dumps({"form": _FORM, **graph}).encode()
+        head = json.dumps({"form": _FORM, **graph, "outputs": [str(name) for name in getattr(model, "output_names", ())]}).encode()
         data = wrapped(_MAGIC, _LENGTH.pack(len(head)) + head + safetensors.torch.save(weights))
-        predictor = self.loads(data)
+        try:
+            predictor = self.loads(data)
+        except Corrupt as error:
+            raise InvalidInput(f"the module cannot be served: {error}") from error
         for rows in _PROBE_ROWS:
             predictor.predict(np.zeros((rows, predictor.width)))
         return data
@@ -80,14 +92,15 @@ class TorchFormat:
             graph = json.loads(body[_LENGTH.size : _LENGTH.size + length])
             weights = safetensors.torch.load(body[_LENGTH.size + length :])
             _checked(graph["form"], (_FORM,))
-            return TorchPredictor(graph, weights)
+            return TorchPredictor(graph, weights, self._problem)
         except Corrupt:
             raise
         except Exception as error:  # safetensors raises a class of its own, and a wrong graph may raise anything
             raise Corrupt(f"these bytes are no readable torch model ({type(error).__name__}: {error}); restore the blob") from error
 
     def describe(self, data: bytes) -> ModelInputs:
-        return ModelInputs(width=self.loads(data).width)
+        predictor = self.loads(data)
+        return ModelInputs(predictor.width, problem=predictor.reading.problem, outputs=predictor.reading.outputs)
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("torch", "safetensors", "numpy")}
@@ -122,35 +135,41 @@ class TorchAuthor:
         finally:
             if not isinstance(self._module, torch.fx.GraphModule):
                 self._module.train(training)
-        return np.ascontiguousarray(found.reshape(len(rows.cells), -1)[:, -1])
+        answers = np.ascontiguousarray(found.reshape(len(rows.cells), -1))
+        return answers if self.inputs.outputs or self.inputs.problem == "embedding" else np.ascontiguousarray(answers[:, -1])
 
 
 class TorchPredictor:
-    """Runs the operations one by one, on the processor, in the thread that asks."""
+    """Runs the operations one by one, on the processor, in the thread that asks; how many numbers a row is answered by is seen from two rows."""
 
-    def __init__(self, graph: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, graph: Mapping[str, Any], weights: Mapping[str, torch.Tensor], problem: str | None = None) -> None:
         self.width = int(graph["width"])
         self._input = str(graph["input"])
         self._dtype = getattr(torch, _checked(graph["dtype"], ("float32", "float64")))
         self._constants = {name: weights[key] for name, key in graph["weights"].items()}
         self._steps = [(step["name"], _operation(step["op"]), step["args"], step["kwargs"]) for step in graph["steps"]]
         self._output = str(graph["output"])
+        answers = self._numbers(np.zeros((_PROBE_ROWS[0], self.width)))
+        if answers.shape[1] > MOST_NUMBERS:
+            raise InvalidInput(f"the torch model answers {answers.shape[1]} numbers a row; {MOST_NUMBERS} are served", outputs=answers.shape[1])
+        self.reading = number_reading.read(answers.shape[1], problem, names=tuple(map(str, graph.get("outputs", ()))))
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         if matrix.ndim != 2 or matrix.shape[1] != self.width:
             raise InvalidInput(f"the matrix has shape {matrix.shape}; the model needs (rows, {self.width})", shape=matrix.shape)
+        return self.reading.taken(self._numbers(matrix), len(matrix)) if len(matrix) else self.reading.empty()
+
+    def _numbers(self, matrix: np.ndarray) -> np.ndarray:
+        """All numbers that the module gives, float64 (rows, numbers)."""
         rows = matrix.shape[0]
-        if not rows:
-            return np.empty(0)
         try:
             with torch.inference_mode():
                 answers = self._run(torch.from_numpy(np.array(matrix, order="C")).to(self._dtype)).to(torch.float64).numpy()
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
             raise InvalidInput(f"the torch model cannot predict {rows} rows: {error}", shape=matrix.shape) from error
-        width = answers.size // rows
-        if answers.shape[:1] != (rows,) or width not in (1, 2):
-            raise InvalidInput(f"the torch model answered {answers.shape} for {rows} rows; it must give one number a row, or two probabilities")
-        return np.ascontiguousarray(answers.reshape(rows, width)[:, width - 1])
+        if answers.shape[:1] != (rows,) or not answers.size:
+            raise InvalidInput(f"the torch model answered {answers.shape} for {rows} rows; its first dimension must be free and count the rows")
+        return np.ascontiguousarray(answers.reshape(rows, -1))
 
     def _run(self, given: torch.Tensor) -> torch.Tensor:
         values: dict[str, Any] = {**self._constants, self._input: given}

@@ -30,12 +30,13 @@ FLAVOURS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "sklearn": ("skops", ("pickled_model",)),
     "lightgbm": ("lightgbm", ("data",)),
     "xgboost": ("xgboost", ("data",)),
+    "catboost": ("catboost", ("data",)),
     "onnx": ("onnx", ("data",)),
 }
 """Flavours that are understood: the format that keeps their models, and the entry that names the file."""
 ENDINGS: Mapping[str, str] = {
     ".skops": "skops", ".lgb": "lightgbm", ".txt": "lightgbm", ".ubj": "xgboost", ".xgb": "xgboost", ".json": "xgboost",
-    ".onnx": "onnx", ".pkl": "pickle", ".pickle": "pickle", ".pt2": "torch",
+    ".onnx": "onnx", ".pkl": "pickle", ".pickle": "pickle", ".pt2": "torch", ".cbm": "catboost",
 }  # fmt: skip
 """Formats by the ending of a file."""
 _TYPES: Mapping[str, Type] = {
