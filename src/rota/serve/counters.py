@@ -1,6 +1,7 @@
 """What a prediction process counts about itself, as metrics for Prometheus."""
 
 import threading
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -37,12 +38,14 @@ class Counters:
         with self._lock:
             return sum(count for (other, found), count in self._counts.items() if other == name and set(labels.items()) <= set(found))
 
-    def observe(self, endpoint: str, seconds: float) -> None:
-        """Count one request's latency."""
+    def observe(self, endpoint: str, seconds: float, requests: int = 1) -> None:
+        """Count the latency of requests that were answered together."""
         with self._lock:
-            row = self._latencies.setdefault(endpoint, [0.0] * (len(BUCKETS_S) + 2))
-            row[next((index for index, bound in enumerate(BUCKETS_S) if seconds <= bound), len(BUCKETS_S))] += 1
-            row[-1] += seconds
+            row = self._latencies.get(endpoint)
+            if row is None:
+                row = self._latencies[endpoint] = [0.0] * (len(BUCKETS_S) + 2)
+            row[bisect_left(BUCKETS_S, seconds)] += requests
+            row[-1] += seconds * requests
 
     def metrics(self) -> list[MetricFamily]:
         """Everything that was counted."""

@@ -226,8 +226,7 @@ class PredictionCore:
 
     def _count(self, served: LoadedRelease, scores: Sequence[tuple[int, Score]], seconds: float, requests: int) -> None:
         endpoint = served.release.endpoint
-        for _ in range(requests):
-            self.counters.observe(endpoint, seconds)
+        self.counters.observe(endpoint, seconds, requests)
         self._count_scores(endpoint, [each for _, each in scores])
         missing = Counter(reason for _, each in scores if each.missing for reason in each.missing.values())
         for reason, count in missing.items():
@@ -300,6 +299,8 @@ def _answer(id: str, each: Score) -> Answer:
 
 def feature_warnings(scores: Sequence[Score]) -> tuple[str, ...]:
     """What is not online, then a sentence for each reason for which features had no value."""
+    if not any(each.warnings or each.missing for each in scores):
+        return ()
     found = dict.fromkeys(warning for each in scores for warning in each.warnings)
     for reason in sorted({reason for each in scores if each.missing for reason in each.missing.values()} & _WHY.keys()):
         names = sorted({name for each in scores for name, other in each.missing.items() if other == reason})

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -49,6 +50,7 @@ from rota.manage.models.engine_choosing import EngineChooser
 from rota.manage.models.engine_gate import EngineOrder
 from rota.manage.models.engine_guard import GuardedPredictor
 from rota.manage.repositories import Repositories
+from rota.ports.models import ConvertibleFormat
 from rota.records.model import EngineChoice, ModelBundle, ModelVersion
 from rota.records.record import decode, encode
 from rota.testing.clock import FakeClock
@@ -189,6 +191,45 @@ def asked(predictor: Any, row: np.ndarray) -> np.ndarray | None:
         return np.asarray(predictor.predict(row[None, :]))
     except InvalidInput:
         return None
+
+
+BOOSTERS: Mapping[str, tuple[Any, np.ndarray]] = {
+    "two classes": (xgboost.XGBClassifier(n_estimators=20, max_depth=4), (TWO == "yes").astype(int)),
+    "three classes": (xgboost.XGBClassifier(n_estimators=10), THREE),
+    "values": (xgboost.XGBRegressor(n_estimators=10), VALUE),
+    "counts": (xgboost.XGBRegressor(objective="count:poisson", n_estimators=10), np.abs(VALUE)),
+    "two targets": (xgboost.XGBRegressor(n_estimators=5), np.column_stack([VALUE, -VALUE])),
+}
+
+
+@pytest.mark.parametrize("name", BOOSTERS)
+def test_boosters_are_converted_within_the_rounding_of_float32(name: str, tmp_path: Path, counted: None) -> None:
+    model, target = BOOSTERS[name]
+    format_, rows = installed_formats()["xgboost"], HOLES[NUMBERS].to_numpy()
+    data = format_.dumps(model.fit(rows, target))
+    inputs = format_.describe(data)
+    (tmp_path / "model").write_bytes(data)
+    np.save(tmp_path / "rows.npy", rows)
+    found = engine_gate.choose(EngineOrder(str(tmp_path), "xgboost", inputs.problem or "regression", inputs.outputs), installed_formats())
+    assert found.engine == "onnxruntime", found.sentence
+    assert found.difference <= 1e-5
+    fast = installed_formats()["converted"].loads((tmp_path / "converted").read_bytes())
+    np.testing.assert_allclose(fast.predict(rows), format_.loads(data).predict(rows), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (xgboost.XGBRegressor(booster="dart", n_estimators=3), "a booster dart"),
+        (xgboost.XGBRegressor(missing=0.0, n_estimators=3), "the number that it takes for a missing value"),
+    ],
+    ids=["dart", "zero is missing"],
+)
+def test_boosters_that_are_not_converted_say_why(model: Any, why: str) -> None:
+    format_ = installed_formats()["xgboost"]
+    assert isinstance(format_, ConvertibleFormat)
+    with pytest.raises(InvalidInput, match=why):
+        format_.converted(format_.dumps(model.fit(TABLE[NUMBERS].to_numpy(), VALUE)))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from rota.backends.models import author_frames
 from rota.backends.models.envelope import bare, check_size, unwrapped, wrapped
 from rota.backends.models.xgboost_checks import check_model
 from rota.errors import Corrupt, InvalidInput, Unavailable
-from rota.ports.models import AuthorRows, ModelInputs
+from rota.ports.models import AuthorRows, ConvertedModel, ModelInputs
 from rota.problems import output_names
 
 _MAGIC = "rota-xgboost"
@@ -101,6 +101,15 @@ class XGBoostFormat:
     def author(self, model: Any) -> "XGBoostAuthor":
         data = wrapped(_MAGIC, self.kept(model))
         return XGBoostAuthor(model, self.describe(data), _categories(_Booster(unwrapped(_MAGIC, data)).json()["learner"]))
+
+    def converted(self, data: bytes) -> ConvertedModel:
+        """The model as an ONNX graph (ConvertibleFormat)."""
+        if any(importlib.util.find_spec(library) is None for library in ("onnx", "onnxruntime")):
+            raise InvalidInput("onnx and onnxruntime are not installed where it was registered: pip install 'rota[onnx]'")
+        learner = _Booster(unwrapped(_MAGIC, data)).json()["learner"]
+        convert = importlib.import_module("rota.backends.models.xgboost_onnx").convert
+        found: ConvertedModel = convert(learner, _thresholds(learner), categories=bool(_categories(learner)), several=bool(_answers(learner)[1]))
+        return found
 
     def kept(self, model: Any) -> bytes:
         """The model's UBJSON, whatever it answers."""

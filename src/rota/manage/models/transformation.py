@@ -224,6 +224,8 @@ def _cell(column: TransformedColumn) -> Callable[[Any], Any]:
         return codes.get(value, unseen)
 
     def number(value: Any) -> float:
+        if type(value) is float:  # nearly always: requests and stores hold their features in their types
+            return value
         if value is None:
             return nan
         if isinstance(value, datetime):
