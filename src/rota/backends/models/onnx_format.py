@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx.external_data_helper import uses_external_data
 
-from rota.backends.models import author_frames, onnx_answers, onnx_checks
+from rota.backends.models import author_frames, onnx_answers, onnx_checks, onnx_tensors
 from rota.backends.models.envelope import bare, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import AuthorRows, ModelInputs
@@ -70,7 +70,16 @@ class OnnxFormat:
     def describe(self, data: bytes) -> ModelInputs:
         predictor = self.loads(data)
         reading = predictor.answers.reading
-        return ModelInputs(predictor.width, predictor.names, {}, reading.problem, classes=predictor.answers.classes, outputs=reading.outputs)
+        return ModelInputs(
+            predictor.width,
+            predictor.names,
+            {},
+            reading.problem,
+            classes=predictor.answers.classes,
+            outputs=reading.outputs,
+            tensors=predictor.tensors,
+            answer=predictor.answer,
+        )
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("onnxruntime", "onnx", "numpy")}
@@ -130,6 +139,8 @@ class OnnxPredictor:
         self.width = len(self._inputs) if many else shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 0
         chosen = onnx_answers.chosen(session.get_outputs())
         self.answers = onnx_answers.read(chosen, self._width_of(chosen), classes, problem)
+        self.tensors = onnx_tensors.taken(session.get_inputs(), self.width)
+        self.answer = onnx_tensors.answered(session.get_outputs(), chosen.names)
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         if matrix.ndim != 2 or (self.width and matrix.shape[1] != self.width):
