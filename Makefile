@@ -61,8 +61,8 @@ docs: $(VENV)/.dev
 mutants: $(VENV)/.dev
 	$(BIN)/python benchmarks/house/mutants.py $(MUTANTS)
 
-# The MLflow clients and the server of the contract tests, each in an environment of its own.
-peers: $(PEERS)/.mlflow3 $(PEERS)/.mlflow2
+# The MLflow clients and the server of the contract tests, and the clients of the Open Inference Protocol, each in an environment of its own.
+peers: $(PEERS)/.mlflow3 $(PEERS)/.mlflow2 $(PEERS)/.inference
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m hatchling build --target wheel
@@ -75,6 +75,7 @@ lock: $(VENV)/.installer
 	$(COMPILE:pyproject.toml=--upgrade --group pyproject.toml:installer --output-file $(LOCK)/installer.txt)
 	printf 'mlflow==3.17.2\nlightgbm\n' | $(COMPILE:pyproject.toml=--upgrade --output-file $(LOCK)/mlflow3.txt -)
 	printf 'mlflow==2.22.5\nlightgbm\n' | $(COMPILE:pyproject.toml=--upgrade --output-file $(LOCK)/mlflow2.txt -)
+	printf 'tritonclient[http]==2.73.0\nkserve==0.21.0\n' | $(COMPILE:pyproject.toml=--upgrade --output-file $(LOCK)/inference.txt -)
 	@! grep -nE '://|--(extra-)?index|--find-links' $(LOCK)/*.txt || { echo 'a lock names an index; remove it'; exit 1; }
 
 clean:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib.metadata
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -345,6 +346,7 @@ class Processes:
             features=p.features,
             may_monitor=p.access.may_monitor,
             access=self._port_access(),
+            version=importlib.metadata.version("rota"),
             limits=RequestLimits(settings.max_request_mb * 1_000_000, settings.max_request_rows, settings.predict_timeout_s),
             marks=marks,
         )

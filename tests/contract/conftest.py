@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ START_S = 120
 WHOLE_S = 400
 CLIENT = Path(__file__).parent / "client"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHON", "ROTA_", "AWS_"))}
-PEERS = {name: os.environ.get(f"ROTA_TEST_{name.upper()}", "") for name in ("mlflow2", "mlflow3")}
+PEERS = {name: os.environ.get(f"ROTA_TEST_{name.upper()}", "") for name in ("mlflow2", "mlflow3", "inference")}
 """Read before a test hides the settings of the shell."""
 
 
@@ -89,6 +89,34 @@ def control_plane(home: Path) -> Iterator[Served]:
         yield Served(f"http://127.0.0.1:{port}", home, (home / "token").read_text().strip())
 
 
+@pytest.fixture(scope="session")
+def inference_client(root: Path) -> Callable[..., None]:
+    """Runs the clients of the Open Inference Protocol: the file to write, the server's address, a token."""
+    python = python_of(root, "inference")
+
+    def run(out: Path, *words: str) -> None:
+        command = [str(python), str(CLIENT.with_name("inference")), str(out), *words]
+        done = subprocess.run(command, env=CLEAN, cwd=out.parent, capture_output=True, text=True, timeout=WHOLE_S, check=False)
+        assert done.returncode == 0, done.stderr[-4_000:]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def rota_up() -> Callable[[Path], Any]:
+    """Runs `rota up` on a home, as a context manager that gives the address of its prediction port."""
+    return _up
+
+
+@contextmanager
+def _up(home: Path) -> Iterator[str]:
+    """`rota up` on a home; gives the address of its prediction port once all of it is served."""
+    env = {**CLEAN, "ROTA_HOME": str(home), "ROTA_CONTROL_PORT": str(free_port()), "ROTA_PREDICTION_PORT": str(free_port())}
+    url = f"http://127.0.0.1:{env['ROTA_PREDICTION_PORT']}"
+    with _running([sys.executable, "-m", "rota.cli", "up"], env, f"{url}/v2", home.parent, answers="/health/ready"):
+        yield url
+
+
 def transcript(python: Path, server: Served, folder: Path, groups: Sequence[str] = ()) -> Mapping[str, Any]:
     """What a client saw of a server."""
     out = folder / "transcript.json"
@@ -126,13 +154,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(command: list[str], env: dict[str, str], url: str, folder: Path) -> Iterator[None]:
+def _running(command: list[str], env: dict[str, str], url: str, folder: Path, answers: str = "/health") -> Iterator[None]:
     """A process and its children, in a group of their own, ended whatever happens."""
     said = folder / "server.log"
     with said.open("wb") as log, subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True) as process:
         try:
             until = time.monotonic() + START_S
-            while not _answers(f"{url}/health"):
+            while not _answers(f"{url}{answers}"):
                 assert process.poll() is None, said.read_text()[-2_000:]
                 assert time.monotonic() < until, said.read_text()[-2_000:]
                 time.sleep(0.1)

@@ -16,6 +16,7 @@ from rota.serve import inference_protocol
 from rota.serve.inference_protocol import InferRequest
 from rota.serve.predicting import PredictionCore
 from rota.serve.scoring import LoadedRelease
+from rota.serve.tensor_views import view_of
 from rota.testing.clock import FakeClock
 
 NOON_US = 1_373_889_600_000_000
@@ -96,7 +97,7 @@ def test_a_model_that_answers_another_number_of_outputs_is_an_error_of_every_row
 
 def protocol(served, xs):
     found, _ = asked(served, xs)
-    body = inference_protocol.response("kind", InferRequest((), id="i"), found, served)
+    body = msgspec.json.decode(inference_protocol.response("kind", view_of(served), InferRequest((), id="i"), found).body)
     return {tensor["name"]: tensor for tensor in body["outputs"]}
 
 
@@ -106,7 +107,7 @@ def test_the_open_inference_protocol_has_a_tensor_for_the_class_and_one_for_its_
     assert outputs["class"] == {"name": "class", "datatype": "BYTES", "shape": [3], "data": ["rosé", None, "red"]}
     assert outputs["probabilities"]["shape"] == [3, 3]
     assert outputs["probabilities"]["data"] == [0.1, 0.1, 0.8, None, None, None, 0.7, 0.2, 0.1]
-    described = inference_protocol.model_metadata("kind", served)["outputs"]
+    described = inference_protocol.model_metadata("kind", view_of(served))["outputs"]
     assert [(tensor["name"], tensor["datatype"], tensor["shape"]) for tensor in described] == [
         ("class", "BYTES", [-1]),
         ("probabilities", "FP64", [-1, 3]),
@@ -117,7 +118,7 @@ def test_the_open_inference_protocol_has_a_tensor_for_the_class_and_one_for_its_
 def test_the_open_inference_protocol_has_one_tensor_for_numbers_by_name():
     served = release_of("regression", ("weight", "waist"), np.array([[70.0, 33.0]]))
     assert protocol(served, [0])["answer"] == {"name": "answer", "datatype": "FP64", "shape": [1, 2], "data": [70.0, 33.0]}
-    assert inference_protocol.model_metadata("kind", served)["outputs"][0]["shape"] == [-1, 2]
+    assert inference_protocol.model_metadata("kind", view_of(served))["outputs"][0]["shape"] == [-1, 2]
 
 
 def test_one_number_is_as_it_was():
@@ -125,5 +126,5 @@ def test_one_number_is_as_it_was():
     found, logged = asked(served, [0])
     assert (found.predictions[0].answer, logged) == (0.25, [0.25])
     assert protocol(served, [0])["answer"] == {"name": "answer", "datatype": "FP64", "shape": [1], "data": [0.25]}
-    parameters = inference_protocol.model_metadata("kind", served)["outputs"][0]["parameters"]
+    parameters = inference_protocol.model_metadata("kind", view_of(served))["outputs"][0]["parameters"]
     assert parameters == {"problem": "classification", "classes": ["stay", "churn"], "probability_of": "churn"}

@@ -17,8 +17,9 @@ from rota.errors import Unavailable
 from rota.manage.features.online.view_history import ViewHistory
 from rota.ports.metadata import Batch
 from rota.records.release import Endpoint, HeaderMatch, HeaderRoute
-from rota.serve import asgi
+from rota.serve import asgi, open_inference_port, replies
 from rota.serve.asgi import PredictionApp, RequestLimits
+from rota.serve.inference_protocol import EXTENSIONS
 
 ROW = {"x": 1.0, "carrier": "UA"}
 PREDICT = "/v1/endpoints/delay/predict"
@@ -149,8 +150,8 @@ def test_whatever_is_wrong_gets_its_status_and_a_sentence(client, served, method
 
 
 def test_a_body_that_is_nested_deeper_than_any_interpreter_follows_is_refused():
-    with pytest.raises(asgi._Stop) as stopped:
-        asgi._decode(asgi._predict_decoder, b'{"rows":[{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}")
+    with pytest.raises(replies.Stop) as stopped:
+        replies.decode(asgi._predict_decoder, b'{"rows":[{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}", 100_000)
     assert stopped.value.reply.status == 400
     assert b"not JSON" in stopped.value.reply.body
 
@@ -187,7 +188,7 @@ def test_readiness_follows_the_releases(client, world):
     world.serve()
     for path in ("/v2/health/ready", "/v2/models/delay/ready", "/v2/health/live", "/v2"):
         assert client("GET", path).status == 200
-    assert client("GET", "/v2").json == {"name": "rota", "version": "1.2", "extensions": []}
+    assert client("GET", "/v2").json == {"name": "rota", "version": "1.2", "extensions": list(EXTENSIONS)}
 
 
 def test_an_unlogged_answer_says_so(client, served, monkeypatch):
@@ -272,7 +273,7 @@ def test_the_inference_protocol_predicts_what_the_other_path_predicts(client, se
         "model_version": "1",
         "id": "r7",
         "outputs": [{"name": "answer", "datatype": "FP64", "shape": [2], "data": [102.0, 102.0]}],
-        "parameters": {"prediction_ids": ["a", "b"], "versions": [1, 1], "logged": True},
+        "parameters": {"other": 1, "prediction_ids": ["a", "b"], "versions": [1, 1], "logged": True},
     }
     assert [row["prediction_id"] for row in served.log()] == ["a", "b"]
 
@@ -312,14 +313,9 @@ def test_a_tensor_that_does_not_fit_is_named(client, served, change, words):
 def test_tensors_of_many_elements_are_refused_before_an_element_is_read(world, monkeypatch, inputs, words):
     world.serve()
     client = Client(PredictionApp(world.core, world.poller))
-    monkeypatch.setattr(asgi, "_infer_decoder", None)
+    monkeypatch.setattr(open_inference_port, "_infer_decoder", None)
     reply = client("POST", "/v2/models/delay/infer", b'{"inputs":[%s]}' % inputs)
     assert (reply.status in (400, 422), words in reply.json["error"]) == (True, True), reply.body[:500]
-
-
-def test_tensors_as_bytes_are_refused_by_name(client, served):
-    reply = client("POST", "/v2/models/delay/infer", b'{"inputs":[]}\0\0', headers=((b"inference-header-content-length", b"13"),))
-    assert (reply.status, "send the data of each tensor as JSON" in reply.json["error"]) == (415, True)
 
 
 def test_more_objects_than_rows_are_answered_are_refused_unread(world, monkeypatch):
@@ -485,13 +481,13 @@ def test_a_large_body_is_read_and_answered_in_parts_as_a_small_one_is(world):
 def test_bodies_that_together_hold_too_much_are_refused_until_others_are_answered(world):
     world.serve()
     app = PredictionApp(world.core, world.poller, limits=RequestLimits(body_bytes=1_000))
-    app._bodies.held_bytes = 7_900
+    app._bodies.held.held_bytes = 7_900
     client = Client(app)
     refused = client("POST", PREDICT, {"rows": [ROW] * 5})
     assert (refused.status, dict(refused.headers)[b"retry-after"]) == (503, b"1")
-    app._bodies.held_bytes = 0
+    app._bodies.held.held_bytes = 0
     assert client("POST", PREDICT, {"rows": [ROW] * 5}).status == 200
-    assert app._bodies.held_bytes == 0
+    assert app._bodies.held.held_bytes == 0
 
 
 def test_a_prediction_past_its_deadline_is_answered_by_504_naming_the_endpoint(world):

@@ -111,6 +111,7 @@ def test_what_is_wrong_is_named_and_not_echoed_at_length(app: PredictionApp, pat
     assert len(json.dumps(answer)) < 2 * MESSAGE
 
 
-def test_a_packed_body_is_refused_by_its_header(app: PredictionApp) -> None:
-    status, answer = asked(app, PATHS[0], b"\x1f\x8b", (b"content-encoding", b"gzip"))
-    assert (status, "Content-Encoding" in answer["error"]) == (415, True)
+def test_a_body_packed_in_a_way_that_is_not_read_is_refused_by_its_header(app: PredictionApp) -> None:
+    for encoding in (b"br", b"gzip, gzip", b"zstd"):
+        status, answer = asked(app, PATHS[0], b"\x1f\x8b", (b"content-encoding", encoding))
+        assert (status, "Content-Encoding" in answer["error"]) == (415, True)

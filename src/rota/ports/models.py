@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from rota.records.model import ModelTensor
 from rota.records.run import Problem
 from rota.records.schema import Type
 
@@ -29,7 +30,8 @@ class ModelInputs:
     the numbers of an answer of several (classes, targets, levels), in their order; empty: an answer is one number. `unread` says of
     a column why the texts in it cannot be known. `free_texts` are columns whose texts are read as they are (words, no categories), with
     words to probe with: a predictor takes a matrix of objects then, with the text itself there, None = null. `thresholds` and `sentinels`
-    are numbers at which answers may change, to probe with.
+    are numbers at which answers may change, to probe with. `tensors` are the arrays that the bytes name, whose columns are those of the
+    matrix, and `answer` the one that holds an answer.
     """
 
     width: int = 0
@@ -42,6 +44,8 @@ class ModelInputs:
     thresholds: Mapping[int, tuple[float, ...]] = field(default_factory=dict, compare=False)
     sentinels: tuple[float, ...] = field(default=(), compare=False)
     free_texts: Mapping[int, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    tensors: tuple[ModelTensor, ...] = field(default=(), compare=False)
+    answer: ModelTensor | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

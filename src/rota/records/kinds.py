@@ -25,7 +25,7 @@ from rota.records.model import (
 )
 from rota.records.project import UseCase
 from rota.records.record import Record
-from rota.records.release import Endpoint, OutOfService, Release, Rollout, Serving
+from rota.records.release import Endpoint, OutOfService, Release, Rollout, Serving, ServingLogLevel, Unloaded
 from rota.records.retention import Hold, Unclaimed
 from rota.records.run import Deployed, PipelineRelease
 from rota.records.schema import Schema
@@ -76,6 +76,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("endpoint", Endpoint, ("name",), ("model",)),
     Kind("release", Release, ("endpoint", "revision"), ("since_us",)),
     Kind("serving", Serving, ("endpoint", "process"), ("at_us",)),
+    Kind("unloaded", Unloaded, ("endpoint",)),
+    Kind("serving_log_level", ServingLogLevel, ("name",)),
     Kind("out_of_service", OutOfService, ("bundle",), ("model",)),
     Kind("rollout", Rollout, ("id",), ("endpoint", "state", "started_us")),
     Kind("alert", Alert, ("id",), ("endpoint", "kind", "status", "raised_us")),

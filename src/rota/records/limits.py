@@ -43,7 +43,8 @@ TABLE = (
     FixedLimit("Header lines of a request", f"{HEADERS}", "431"),
     FixedLimit("Requests waiting on one connection for the answer to an earlier one", f"{PIPELINED}", "429"),
     FixedLimit("Slowest sender of a body and slowest reader of an answer", f"{FEWEST_BYTES_A_SECOND:,} bytes a second", "408; closed"),
-    FixedLimit("Packed bodies (Content-Encoding, Transfer-Encoding but chunked), also of files", "none", "415"),
+    FixedLimit("Packed bodies (Content-Encoding, Transfer-Encoding but chunked), also of files", "none; predictions gzip and deflate", "415"),
+    FixedLimit("Bytes that a packed body of a prediction becomes", "max_request_mb", "413"),
     FixedLimit("Bodies that one process is being sent or answers at a time, together", f"{BODIES} times max_request_mb", "503, Retry-After"),
     FixedLimit("Lists and objects within each other in a JSON body", f"{JSON_DEPTH}", "422; predictions 400"),
     FixedLimit("Lists and objects of a JSON body", f"max_request_rows and {SPARE_PARTS:,}", "422; predictions 400"),
@@ -91,7 +92,7 @@ TABLE = (
 
 
 def is_packed(name: bytes, value: bytes) -> bool:
-    """Whether a header, its name in lower case, says that the body is packed: a few bytes could stand for any number, so it is never unpacked."""
+    """Whether a header, its name in lower case, says that the body is packed: a few bytes could stand for any number."""
     if name == b"content-encoding":
         return any(each.strip().lower() not in (b"", b"identity") for each in value.split(b","))
     return name == b"transfer-encoding" and value.strip().lower() != b"chunked"

@@ -133,6 +133,14 @@ class EngineChoice(Record, frozen=True):
         return f"{self.engine}: {self.why}"
 
 
+class ModelTensor(Record, frozen=True):
+    """An array as a model itself names it: `datatype` is of the Open Inference Protocol, the first length of `shape` (-1) the rows."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
 GoldenAnswer = float | tuple[float | None, ...] | str
 """The answer to a golden row as a predictor gives it: a number, numbers (None: NaN), or the JSON of anything else."""
 GoldenRow = tuple[float | str | None, ...]
@@ -147,8 +155,9 @@ class ModelBundle(Record, frozen=True):
     where the bytes run code when they are loaded. `classes` names the two classes where the model has names for them; an answer
     is the probability of the second. `outputs` names the numbers of an answer that has several: classes, targets, levels. `group` is the
     field of a request by whose value rows belong together ("": none), where the problem judges rows by groups.
-    is the probability of the second. `outputs` names the numbers of an answer that has several: classes, targets, levels. `engine` says what
-    serves the model (None: its format's own library; nothing else was looked for).
+    `engine` says what serves the model (None: its format's own library; nothing else was looked for).
+    `input_tensors` are the arrays that a model registered as tensors takes, whose columns are those of the matrix in their order;
+    `output_tensor` is the one that holds its answers. Without them each field of a request is a tensor.
     """
 
     model: str
@@ -167,6 +176,8 @@ class ModelBundle(Record, frozen=True):
     group: str = ""
     group_type: Type = "string"
     engine: EngineChoice | None = None
+    input_tensors: tuple[ModelTensor, ...] = ()
+    output_tensor: ModelTensor | None = None
 
     @property
     def request_fields(self) -> dict[str, Type]:

@@ -168,6 +168,23 @@ class Serving(Record, frozen=True):
     error: str = ""
 
 
+class Unloaded(Record, frozen=True):
+    """Somebody took an endpoint out of serving by the prediction port: no process answers for it until it is loaded again."""
+
+    endpoint: str
+    by: str
+    at_us: Micros
+
+
+class ServingLogLevel(Record, frozen=True):
+    """How much prediction processes write to their own logs since somebody set it by the prediction port; `name` is always "serving"."""
+
+    name: str
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+    by: str
+    at_us: Micros
+
+
 class OutOfService(Record, frozen=True):
     """A model version that ended prediction processes too often: no process serves its bundle until somebody returned it to service.
 

@@ -1,49 +1,37 @@
-"""Open Inference Protocol v2: one tensor for each request field in; out comes one FP64 tensor "answer", of shape [rows] or [rows, outputs], or
-of several classes BYTES "class" and FP64 "probabilities" [rows, classes].
+"""Open Inference Protocol v2: requests of tensors become rows, answers become tensors, as JSON or as bytes behind it; and what describes a model.
 
-Timestamps travel as INT64 microseconds or as BYTES with an ISO 8601 text; a null is a JSON null. Ids are given and returned
-as the parameter "prediction_ids".
+Timestamps travel as INT64 microseconds or as BYTES with an ISO 8601 text; a null is a JSON null, and NaN among bytes. Ids of predictions are given
+and returned as the parameter "prediction_ids"; the other parameters of a request are returned as they came.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from rota.errors import InvalidInput
-from rota.problems import forms, registry
 from rota.records.limits import TENSORS
-from rota.records.schema import Type
+from rota.records.values import shown
 from rota.serve.predicting import PredictResponse
-from rota.serve.scoring import LoadedRelease
+from rota.serve.tensor_views import InputTensor, TensorView, answered, versions
+from rota.serve.tensors import Tensor, as_bytes, check_datatype, elements, values, values_in
 
-DATATYPES: Mapping[Type, tuple[str, ...]] = {
-    "float": ("FP64", "FP32", "INT64", "INT32"),
-    "int": ("INT64", "INT32", "INT16", "INT8"),
-    "bool": ("BOOL",),
-    "string": ("BYTES",),
-    "timestamp": ("INT64", "BYTES"),
-}
-"""What is accepted for a field; the first is what the metadata names."""
-
-
-class Tensor(msgspec.Struct, frozen=True):
-    """A named column of values, flat, of shape [rows] or [rows, 1]."""
-
-    name: str
-    shape: tuple[int, ...]
-    datatype: str
-    data: list[Any]
-    parameters: Mapping[str, Any] = {}
+EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics", "logging")
+BINARY, BINARY_SIZE, BINARY_OUTPUTS = "binary_data", "binary_data_size", "binary_data_output"
+_ASKED = ("prediction_ids", BINARY_OUTPUTS)
+"""Parameters of a request that are for the server alone."""
+_encode = msgspec.json.Encoder().encode
 
 
 class UnreadTensor(msgspec.Struct, frozen=True):
-    """The same with its values unread."""
+    """A tensor with its values unread."""
 
     name: str
     shape: tuple[int, ...]
     datatype: str
-    data: msgspec.Raw
+    data: msgspec.Raw = msgspec.Raw()
 
 
 class UnreadRequest(msgspec.Struct, frozen=True):
@@ -52,146 +40,218 @@ class UnreadRequest(msgspec.Struct, frozen=True):
     inputs: tuple[UnreadTensor, ...]
 
 
-class _Shaped(Protocol):
-    """A tensor of either kind."""
+class RequestedOutput(msgspec.Struct, frozen=True):
+    """An output that a request asks for, and whether as bytes."""
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-
-class InferParameters(msgspec.Struct, frozen=True):
-    """Request parameters; unknown ones are ignored, as the protocol asks."""
-
-    prediction_ids: list[str] | None = None
+    name: str
+    parameters: Mapping[str, Any] = {}
 
 
 class InferRequest(msgspec.Struct, frozen=True):
-    """The body of an inference request."""
+    """The body of an inference request. Of its parameters "prediction_ids" (one for each row) and "binary_data_output" (bool) have a meaning."""
 
     inputs: tuple[Tensor, ...]
     id: str = ""
-    parameters: InferParameters = InferParameters()
-    outputs: tuple[Mapping[str, Any], ...] = ()
+    parameters: Mapping[str, Any] = {}
+    outputs: tuple[RequestedOutput, ...] = ()
 
 
-def check_shapes(tensors: Sequence[_Shaped], most: int) -> None:
-    """Raise `InvalidInput` for more tensors than a request may have, and naming the first whose shape is no number of rows up to `most`."""
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """An answer's body, of which `header_bytes` are JSON and the rest tensors (0: all of it is JSON)."""
+
+    body: bytes
+    header_bytes: int = 0
+
+
+def check_shapes(view: TensorView, tensors: Sequence[Tensor] | Sequence[UnreadTensor], most: int) -> Mapping[str, InputTensor]:
+    """The tensors of the model that these are; raises `InvalidInput` for one too many, twice, unknown, or of a shape that it does not take."""
     if len(tensors) > TENSORS:
         raise InvalidInput(f"the request has {len(tensors)} tensors, at most {TENSORS} are taken; send one for each field", limit=TENSORS)
+    names = [tensor.name for tensor in tensors]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InvalidInput(f"the request has the tensor {twice[0][:200]!r} {names.count(twice[0])} times; send it once", field=twice[0][:200])
+    known = view.chosen(names)
     for tensor in tensors:
+        taken = known.get(tensor.name)
+        if taken is None:
+            named = [each.name for each in view.declared][:50]
+            raise InvalidInput(f"there is no input {tensor.name[:200]!r}; the model takes {named}", field=tensor.name[:200])
         shape = tensor.shape
-        if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1) or shape[0] < 0:
-            shown = f"{len(shape)} dimensions" if len(shape) > 2 else f"shape {list(shape)}"
-            raise InvalidInput(f"tensor {tensor.name!r} has {shown}; its shape must be [rows] or [rows, 1]", field=tensor.name)
+        if not shape or shape[0] < 0 or not taken.takes(shape):
+            given = f"{len(shape)} dimensions" if len(shape) > 2 else f"shape {_shown(shape)}"
+            raise InvalidInput(f"tensor {tensor.name!r} has {given}; its shape must be {taken.shapes}", field=tensor.name)
         if shape[0] > most:
             raise InvalidInput(
-                f"tensor {tensor.name!r} has shape {list(shape)}, at most {most} rows are answered at once (max_request_rows); send it in parts",
+                f"tensor {tensor.name!r} has shape {_shown(shape)}, at most {most} rows are answered at once (max_request_rows); send it in parts",
                 field=tensor.name,
                 limit=most,
             )
+    return known
 
 
 def check_sizes(request: UnreadRequest) -> None:
     """Raise `InvalidInput` naming the first tensor whose unread values are more than its shape says, by the commas between them."""
     for tensor in request.inputs:
-        rows, commas = tensor.shape[0], bytes(tensor.data).count(b",")
-        if commas + 1 < rows or (commas > max(rows - 1, 0) and tensor.datatype != "BYTES"):
+        if not tensor.data:
+            continue
+        count, commas = elements(tensor.shape), bytes(tensor.data).count(b",")
+        if commas + 1 < count or (commas > max(count - 1, 0) and tensor.datatype != "BYTES"):
             raise InvalidInput(
-                f"tensor {tensor.name!r} has shape {list(tensor.shape)} and about {commas + 1} values; its shape must be [rows] or [rows, 1]",
+                f"tensor {tensor.name!r} has shape {list(tensor.shape)} and about {commas + 1} values; send as many values as the shape says",
                 field=tensor.name,
             )
 
 
-def rows_of(request: InferRequest, fields: Mapping[str, Type]) -> list[dict[str, Any]]:
-    """The request's tensors as rows; raises `InvalidInput` naming the tensor that does not fit."""
-    lengths = {_length(tensor) for tensor in request.inputs}
-    if len(lengths) != 1:
-        sizes = {tensor.name: len(tensor.data) for tensor in request.inputs}
-        raise InvalidInput(f"the input tensors must have the same number of rows; theirs are {sizes}", rows=sizes)
+def rows_of(view: TensorView, request: InferRequest, most: int, binary: memoryview | None = None) -> list[dict[str, Any]]:
+    """The request's tensors as rows, `binary` being the bytes behind its JSON; raises `InvalidInput` naming the tensor that does not fit."""
+    known = check_shapes(view, request.inputs, most)
+    _check_outputs(view, request.outputs)
+    columns: dict[str, Sequence[Any]] = {}
+    at = 0
     for tensor in request.inputs:
-        accepted = DATATYPES.get(fields[tensor.name], ("BYTES",)) if tensor.name in fields else None
-        if accepted and tensor.datatype not in accepted:
-            raise InvalidInput(f"tensor {tensor.name!r} has datatype {tensor.datatype!r}; send one of {accepted}", field=tensor.name)
-    names = [tensor.name for tensor in request.inputs]
-    return [dict(zip(names, values, strict=True)) for values in zip(*(tensor.data for tensor in request.inputs), strict=True)]
+        taken = known[tensor.name]
+        check_datatype(tensor)
+        if tensor.datatype not in taken.datatypes:
+            raise InvalidInput(f"tensor {tensor.name!r} has datatype {tensor.datatype!r}; send one of {taken.datatypes}", field=tensor.name)
+        if (size := _binary_size(tensor)) is None:
+            found = values(tensor)
+        else:
+            if binary is None or size > len(binary) - at:
+                raise InvalidInput(f"tensor {tensor.name!r} has {size} bytes; {len(binary or b'') - at} are left behind the JSON", field=tensor.name)
+            found = values_in(tensor, binary[at : at + size])
+            at += size
+        if tensor.datatype == "BOOL" and taken.datatypes[0] != "BOOL":
+            found = [None if value is None else int(value) for value in found]
+        width = len(taken.fields)
+        columns |= {field: found[place::width] for place, field in enumerate(taken.fields)}
+    if len({tensor.shape[0] for tensor in request.inputs}) != 1:
+        raise InvalidInput("the tensors must be there and all have the same number of rows", rows=[tensor.shape[0] for tensor in request.inputs][:50])
+    if binary is not None and at != len(binary):
+        raise InvalidInput(f"{len(binary) - at} bytes behind the JSON belong to no tensor; each tensor sent as bytes has its {BINARY_SIZE}")
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def response(name: str, request: InferRequest, predicted: PredictResponse, served: LoadedRelease) -> dict[str, Any]:
-    """The body of an inference response."""
-    versions = {answer.version for answer in predicted.predictions} or {served.stable.route.number}
+def prediction_ids(request: InferRequest) -> list[str] | None:
+    """The ids that the request gives its rows."""
+    found = request.parameters.get("prediction_ids")
+    if found is not None and not (isinstance(found, list) and all(isinstance(each, str) for each in found)):
+        raise InvalidInput("the parameter prediction_ids is a list of texts, one for each row")
+    return found
+
+
+def raw_request(view: TensorView, body: bytes) -> InferRequest:
+    """The request of which the body is the bytes of the model's only tensor, without any JSON."""
+    if len(view.declared) != 1:
+        raise InvalidInput(f"the body is all bytes, and the model has {len(view.declared)} inputs; send a JSON header that names them")
+    taken = view.declared[0]
+    if taken.datatypes[0] == "BYTES":
+        raise InvalidInput(f"the body is all bytes, and the input {taken.name!r} is BYTES; send a JSON header that says how long each is")
+    datatype = taken.datatypes[0]
+    row = elements(taken.shape[1:]) * len(as_bytes(datatype, [0]))
+    shape = (len(body) // row, *taken.shape[1:])
+    return InferRequest((Tensor(taken.name, shape, datatype, parameters={BINARY_SIZE: len(body)}),))
+
+
+def response(name: str, view: TensorView, request: InferRequest, predicted: PredictResponse) -> InferResponse:
+    """The body of an inference response with the outputs that were asked for, all of them when none was."""
+    served = view.served
+    numbers = {answer.version for answer in predicted.predictions} or {served.stable.route.number}
+    found = dict(zip((output.name for output in view.outputs), answered(view, [each.answer for each in predicted.predictions]), strict=True))
+    asked = {each.name: each.parameters for each in request.outputs} or {output.name: {} for output in view.outputs}
+    declared = {output.name: output for output in view.outputs}
+    rows, outputs, raw = len(predicted.predictions), [], []
+    for wanted, options in asked.items():
+        output, data = declared[wanted], found[wanted]
+        width = len(data) // rows if rows and -1 in output.shape[1:] else 0
+        tensor: dict[str, Any] = {"name": wanted, "datatype": output.datatype, "shape": [rows, *(max(each, width) for each in output.shape[1:])]}
+        if options.get(BINARY, request.parameters.get(BINARY_OUTPUTS, False)):
+            raw.append(as_bytes(output.datatype, data))
+            tensor["parameters"] = {BINARY_SIZE: len(raw[-1])}
+        else:
+            tensor["data"] = data
+        outputs.append(tensor)
+    header = _encode(
+        {
+            "model_name": name,
+            "model_version": str(numbers.pop() if len(numbers) == 1 else served.stable.route.number),
+            "id": request.id,
+            "outputs": outputs,
+            "parameters": {
+                **{key: value for key, value in request.parameters.items() if key not in _ASKED},
+                "prediction_ids": [answer.prediction_id for answer in predicted.predictions],
+                "versions": [answer.version for answer in predicted.predictions],
+                "logged": predicted.logged,
+                **({"warnings": list(predicted.warnings)} if predicted.warnings else {}),
+            },
+        }
+    )
+    return InferResponse(b"".join((header, *raw)), len(header)) if raw else InferResponse(header)
+
+
+def model_metadata(name: str, view: TensorView) -> dict[str, Any]:
+    """The endpoint's metadata: its versions, input and output tensors."""
     return {
-        "model_name": name,
-        "model_version": str(versions.pop() if len(versions) == 1 else served.stable.route.number),
-        "id": request.id,
-        "outputs": _outputs(served, [answer.answer for answer in predicted.predictions]),
-        "parameters": {
-            "prediction_ids": [answer.prediction_id for answer in predicted.predictions],
-            "versions": [answer.version for answer in predicted.predictions],
-            "logged": predicted.logged,
-            **({"warnings": list(predicted.warnings)} if predicted.warnings else {}),
-        },
+        "name": name,
+        "versions": versions(view.served),
+        "platform": f"rota_{view.served.stable.model.bundle.format}",
+        "inputs": [{"name": tensor.name, "datatype": tensor.datatypes[0], "shape": list(tensor.shape)} for tensor in view.declared],
+        "outputs": [
+            {"name": each.name, "datatype": each.datatype, "shape": list(each.shape), "parameters": dict(each.parameters)} for each in view.outputs
+        ],
     }
 
 
-def model_metadata(name: str, served: LoadedRelease) -> dict[str, Any]:
-    """The endpoint's metadata: its versions, input and output tensors."""
-    numbers = sorted({route.number for route in served.release.routes if route.role != "shadow"})
+def model_config(name: str, view: TensorView) -> dict[str, Any]:
+    """The endpoint's configuration in the form of Triton's: `dims` name the rows too, so that max_batch_size is 0."""
+    described = model_metadata(name, view)
+
+    def tensors(of: str) -> list[dict[str, Any]]:
+        return [{"name": each["name"], "data_type": _config_type(each["datatype"]), "dims": each["shape"]} for each in described[of]]
+
+    release = view.served.release
     return {
         "name": name,
-        "versions": [str(number) for number in numbers],
-        "platform": f"rota_{served.stable.model.bundle.format}",
-        "inputs": [{"name": field, "datatype": DATATYPES.get(kind, ("BYTES",))[0], "shape": [-1]} for field, kind in served.fields.items()],
-        "outputs": [
-            {"name": tensor["name"], "datatype": tensor["datatype"], "shape": [-1, *tensor["shape"][1:]], "parameters": _meaning(served)}
-            for tensor in _outputs(served, [])
-        ],
+        "platform": described["platform"],
+        "backend": "rota",
+        "version_policy": {"specific": {"versions": [int(version) for version in described["versions"]]}},
+        "max_batch_size": 0,
+        "input": tensors("inputs"),
+        "output": tensors("outputs"),
+        "parameters": {"model": {"string_value": view.served.stable.route.model}, "revision": {"string_value": str(release.revision)}},
     }
 
 
 def server_metadata(version: str) -> dict[str, Any]:
     """The server's metadata."""
-    return {"name": "rota", "version": version, "extensions": []}
+    return {"name": "rota", "version": version, "extensions": list(EXTENSIONS)}
 
 
-def _meaning(served: LoadedRelease) -> dict[str, Any]:
-    """What the answer is: a value, or a probability and of which class where the classes have names."""
-    bundle = served.stable.model.bundle
-    if bundle.outputs:
-        return {"problem": bundle.problem, "outputs": list(bundle.outputs)}
-    return {"problem": bundle.problem} | ({"classes": list(bundle.classes), "probability_of": bundle.classes[-1]} if bundle.classes else {})
+def _shown(shape: Sequence[int]) -> str:
+    return f"[{', '.join(map(shown, shape))}]"
 
 
-def _outputs(served: LoadedRelease, answers: Sequence[Any]) -> list[dict[str, Any]]:
-    """Answers as tensors; a row that failed has nulls."""
-    bundle = served.stable.model.bundle
-    form, names, rows = registry.problem_type(bundle.problem).answer, bundle.outputs, len(answers)
-    if form is forms.CLASS:
-        classes = [None if answer is None else answer["class"] for answer in answers]
-        cells = [None if answer is None else answer["probabilities"].get(name) for answer in answers for name in names]
-        return [_tensor("class", "BYTES", [rows], classes), _tensor("probabilities", "FP64", [rows, len(names)], cells)]
-    if names:
-        cells = [None if answer is None else answer.get(name) for answer in answers for name in names]
-        return [_tensor("answer", "FP64", [rows, len(names)], cells)]
-    if form in (forms.TEXT, forms.ANY_JSON):
-        texts = [answer if answer is None or isinstance(answer, str) else _json(answer).decode() for answer in answers]
-        return [_tensor("answer", "BYTES", [rows], texts)]
-    return [_tensor("answer", "FP64", [rows], list(answers))]
+def _check_outputs(view: TensorView, outputs: Sequence[RequestedOutput]) -> None:
+    known = [output.name for output in view.outputs]
+    asked = [output.name for output in outputs]
+    for output in outputs:
+        if output.name not in known:
+            raise InvalidInput(f"there is no output {output.name[:200]!r}; the model answers {known}", field=output.name[:200])
+        if asked.count(output.name) > 1:
+            raise InvalidInput(f"the output {output.name!r} is asked for {asked.count(output.name)} times; ask once", field=output.name)
+        if output.parameters.get("classification"):
+            raise InvalidInput(f"output {output.name!r}: classification is not answered here; the outputs name the classes", field=output.name)
 
 
-def _tensor(name: str, datatype: str, shape: list[int], data: list[Any]) -> dict[str, Any]:
-    return {"name": name, "datatype": datatype, "shape": shape, "data": data}
+def _binary_size(tensor: Tensor) -> int | None:
+    """How many bytes behind the JSON are the tensor's; None when it is in the JSON."""
+    size = tensor.parameters.get(BINARY_SIZE)
+    if size is None:
+        return None
+    if type(size) is not int or size < 0 or tensor.data is not None:
+        raise InvalidInput(f"tensor {tensor.name!r}: {BINARY_SIZE} is a number of bytes, and stands in the place of data", field=tensor.name)
+    return size
 
 
-_json = msgspec.json.Encoder().encode
-
-
-def _length(tensor: Tensor) -> int:
-    rows: Sequence[int] = tensor.shape
-    if rows[0] != len(tensor.data):
-        raise InvalidInput(
-            f"tensor {tensor.name!r} has shape {list(rows)} and {len(tensor.data)} values; its shape must be [rows] or [rows, 1]", field=tensor.name
-        )
-    return rows[0]
+def _config_type(datatype: str) -> str:
+    return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"

@@ -14,6 +14,10 @@ from rota.records.access import Permission
 from rota.serve.prediction_tokens import PredictionTokens
 
 Scope = MutableMapping[str, Any]
+ARROW = frozenset({"application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file"})
+CSV = "text/csv"
+OTHER_KINDS = frozenset({"application/octet-stream", CSV, *ARROW})
+"""Types of bodies beside JSON that some paths take; none of them is sent by a page of another site without asking first."""
 UNRECOGNISED = (
     "a token is needed: send 'Authorization: Bearer TOKEN' (`rota token --show` prints the owner's, `rota token create --role application` makes "
     "one that predicts), or switch tokens off with prediction_tokens = false where the network is trusted"
@@ -44,9 +48,24 @@ class PortAccess:
             return Refusal(421, why)
         if origin and scope["method"] not in http_origin.READING and http_origin.is_foreign(origin[0], (*hosts, "")[0]):
             return Refusal(403, f"a page of {origin[0][:200]!r} may not ask for predictions here; programs send no origin")
-        if scope["method"] == "POST" and kinds and not _is_json(kinds[0]):
+        if scope["method"] == "POST" and kinds and not _is_json(kinds[0]) and kinds[0].partition(";")[0].strip().lower() not in OTHER_KINDS:
             return Refusal(415, f"the body has the type {kinds[0][:200]!r}; send JSON with 'Content-Type: application/json'")
         return None
+
+    def holder(self, scope: Scope) -> str:
+        """Whose token a request shows; "" when it shows none that is known."""
+        (given,) = _headers(scope, b"authorization")
+        token = self.tokens.find((*given, "")[0].partition(" ")[2].strip()) if self.tokens is not None else None
+        return token.holder if token is not None else ""
+
+    def unknown(self, scope: Scope) -> Refusal | None:
+        """Why a request is answered by no list at all: it shows no token that is known. Others see in a list what they may ask."""
+        refusal = self.lacking(scope, "predict")
+        return refusal if refusal is not None and refusal.status == 401 else None
+
+    def endpoints(self, scope: Scope, names: Collection[str]) -> list[str]:
+        """Those of the endpoints that the token of a request may ask, in order."""
+        return [name for name in sorted(names) if self.lacking(scope, "predict", name) is None]
 
     def lacking(self, scope: Scope, permission: Permission, endpoint: str = "") -> Refusal | None:
         """Why the token that a request shows, or the lack of one, does not open what it asks for."""

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from rota.serve.feature_requests import FeatureRequest
-from rota.serve.inference_protocol import InferRequest, Tensor
+from rota.serve.inference_protocol import InferRequest
 from rota.serve.predicting import PredictRequest, PredictResponse
+from rota.serve.tensors import Tensor
 
 PATH = "/openapi.json"
 ERRORS: Mapping[int, str] = {
@@ -21,19 +22,29 @@ ERRORS: Mapping[int, str] = {
     405: "The path takes another method; Allow names it.",
     409: "What is asked for contradicts what is stored.",
     413: "The body is larger than this process takes.",
-    415: "The body is packed, or has a type other than JSON.",
+    415: "The body is packed in a way that is not read, or has a type that the path does not take.",
     421: "The Host header names another server.",
+    408: "The body did not arrive in time.",
     422: "The body does not fit; the sentence names row, field and value.",
+    429: "Too many requests wait on this connection.",
+    431: "The headers are too long, or too many.",
     500: "It failed inside; the process's log says why.",
     503: "Not now: the endpoint is not served yet, or too much is being answered. Retry-After tells when to ask again.",
     504: "The model did not answer in time.",
 }
 """Every status of an error on this port, and what it means."""
-_EVERYWHERE = (405, 421, 500)
-_ASKED = (400, 401, 403, 404, 409, 413, 415, 422, 503, 504)
+_EVERYWHERE = (405, 421, 429, 431, 500)
+_ASKED = (400, 401, 403, 404, 408, 409, 413, 415, 422, 503, 504)
 _OF_ENDPOINT = (401, 403, 404, 503)
 _OPEN: Sequence[Any] = [{}]
 _ENDPOINT = {"name": "name", "in": "path", "required": True, "description": "The endpoint's name.", "schema": {"type": "string"}}
+_VERSION = {"name": "version", "in": "path", "required": True, "description": "A model version that answers.", "schema": {"type": "string"}}
+_HEADER_LENGTH = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "description": "How many bytes of the body are JSON; the rest are tensors in their order.",
+    "schema": {"type": "integer", "minimum": 0},
+}
 _TEXT, _FLAG, _OBJECT = {"type": "string"}, {"type": "boolean"}, {"type": "object"}
 
 
@@ -63,11 +74,23 @@ def _paths(*, with_features: bool) -> dict[str, Any]:
         "/v2": {"get": _operation("server_metadata", "The server's metadata.", _ref("ServerMetadata"), (), is_open=True)},
         "/v2/health/live": {"get": _operation("live", "Whether the process answers.", _object(live=_FLAG), (), is_open=True)},
         "/v2/health/ready": {"get": _operation("ready", "Whether every endpoint is served as it should be.", _ref("Ready"), (503,), is_open=True)},
-        "/v2/models/{name}": {"get": _operation("model_metadata", "An endpoint's versions and tensors.", _ref("ModelMetadata"), _OF_ENDPOINT)},
-        "/v2/models/{name}/ready": {
-            "get": _operation("model_ready", "Whether an endpoint is served as it should be.", _object(name=_TEXT, ready=_FLAG), _OF_ENDPOINT)
+        "/v2/models": {"get": _operation("models", "The endpoints that the token may ask.", _object(models=_list(_TEXT)), (401,))},
+        "/v2/models/stats": {"get": _operation("all_statistics", "Statistics of all endpoints, in Triton's form.", _ref("Statistics"), (401,))},
+        **_of_models("/v2/models/{name}", "model_"),
+        **_of_models("/v2/models/{name}/versions/{version}", "version_"),
+        "/v2/repository/index": {
+            "post": _operation("repository_index", "What is served in which state.", _list(_ref("Indexed")), _ASKED, body="RepositoryRequest")
         },
-        "/v2/models/{name}/infer": {"post": _operation("infer", "Predictions of tensors.", _ref("InferResponse"), _ASKED, body="InferRequest")},
+        "/v2/repository/models/{name}/load": {
+            "post": _operation("load", "Serve an endpoint that was unloaded.", _OBJECT, _ASKED, body="RepositoryRequest")
+        },
+        "/v2/repository/models/{name}/unload": {
+            "post": _operation("unload", "Take an endpoint out of serving.", _OBJECT, _ASKED, body="RepositoryRequest")
+        },
+        "/v2/logging": {
+            "get": _operation("log_settings", "What prediction processes write to their logs.", _ref("LogSettings"), (401, 403)),
+            "post": _operation("set_log", "Set it.", _ref("LogSettings"), _ASKED, body="LogSettings"),
+        },
         "/get-online-features": {
             "post": _operation("get_online_features", "Online features, in Feast's wire shape.", features, _ASKED, body="FeatureRequest")
         },
@@ -75,9 +98,25 @@ def _paths(*, with_features: bool) -> dict[str, Any]:
         PATH: {"get": _operation("openapi", "This document.", _OBJECT, (), is_open=True)},
     }
     for path, operations in paths.items():
-        if "{name}" in path:
-            operations["parameters"] = [_ENDPOINT]
+        named = [each for each in (_ENDPOINT, _VERSION) if f"{{{each['name']}}}" in path]
+        if named:
+            operations["parameters"] = named + ([_HEADER_LENGTH] if path.endswith("/infer") else [])
     return paths if with_features else {path: operations for path, operations in paths.items() if path != "/get-online-features"}
+
+
+def _of_models(path: str, id: str) -> dict[str, dict[str, Any]]:
+    """The paths of an endpoint, or of one of its versions."""
+    ready = _object(name=_TEXT, ready=_FLAG)
+    infer = _operation(f"{id.removeprefix('model_')}infer", "Predictions of tensors.", _ref("InferResponse"), _ASKED, body="InferRequest")
+    infer["requestBody"]["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    infer["responses"]["200"]["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        path: {"get": _operation(f"{id}metadata", "Versions and tensors.", _ref("ModelMetadata"), _OF_ENDPOINT)},
+        f"{path}/ready": {"get": _operation(f"{id}ready", "Whether it is served as it should be.", ready, _OF_ENDPOINT)},
+        f"{path}/config": {"get": _operation(f"{id}config", "The configuration in Triton's form.", _ref("ModelConfig"), _OF_ENDPOINT)},
+        f"{path}/stats": {"get": _operation(f"{id}statistics", "Statistics in Triton's form.", _ref("Statistics"), _OF_ENDPOINT)},
+        f"{path}/infer": {"post": infer},
+    }
 
 
 def _operation(
@@ -133,6 +172,24 @@ _SCHEMAS: Mapping[str, Any] = {
     "Ready": _object(ready=_FLAG) | {"description": "With warnings while the newest releases cannot be read."},
     "ModelMetadata": _object(name=_TEXT, versions=_list(_TEXT), platform=_TEXT, inputs=_list(_TENSOR_METADATA), outputs=_list(_TENSOR_METADATA)),
     "InferResponse": _object(model_name=_TEXT, model_version=_TEXT, id=_TEXT, outputs=_list(_ref("Tensor")), parameters=_OBJECT),
+    "ModelConfig": _object(
+        name=_TEXT, platform=_TEXT, backend=_TEXT, max_batch_size={"type": "integer"}, input=_list(_OBJECT), output=_list(_OBJECT)
+    ),
+    "Statistics": _object(model_stats=_list(_object(name=_TEXT, version=_TEXT, inference_count={"type": "integer"}, inference_stats=_OBJECT))),
+    "Indexed": _object(name=_TEXT, version=_TEXT, state={"type": "string", "enum": ["READY", "LOADING", "UNAVAILABLE"]}, reason=_TEXT),
+    "RepositoryRequest": {"type": "object", "properties": {"ready": _FLAG, "parameters": _OBJECT}},
+    "LogSettings": {
+        "type": "object",
+        "properties": {
+            "log_file": {"const": ""},
+            "log_info": _FLAG,
+            "log_warning": _FLAG,
+            "log_error": _FLAG,
+            "log_verbose_level": {"type": "integer"},
+            "log_format": {"const": "default"},
+        },
+        "additionalProperties": False,
+    },
     "OnlineFeatures": _object(
         metadata=_object(feature_names=_list(_TEXT)), results=_list(_object(values=_list({}), statuses=_list(_TEXT), event_timestamps=_list(_TEXT)))
     ),

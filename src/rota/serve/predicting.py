@@ -131,13 +131,20 @@ class PredictionCore:
             self._served = others if served is None else others | {endpoint: served}
 
     def prepare(
-        self, endpoint: str, rows: Sequence[Row], ids: Sequence[str] | None = None, headers: Iterable[tuple[bytes, bytes]] = ()
+        self,
+        endpoint: str,
+        rows: Sequence[Row],
+        ids: Sequence[str] | None = None,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        *,
+        served: LoadedRelease | None = None,
     ) -> CheckedRequest:
         """Check a request; raises `NotFound` for an endpoint not served here and `InvalidInput` naming row and field.
 
-        `headers` are those it came with, names in lower case: one of them may choose its version.
+        `headers` are those it came with, names in lower case: one of them may choose its version. `served` answers it instead of what the
+        endpoint serves: a part of its release.
         """
-        served = self._served.get(endpoint)
+        served = served or self._served.get(endpoint)
         if served is None:
             raise NotFound(f"endpoint {endpoint!r} is not served here; served are {sorted(self._served)}", endpoint=endpoint)
         checked = check_rows(rows, served.fields)
@@ -181,6 +188,7 @@ class PredictionCore:
         causes = None if routed is None else ["" if each is None else f"header {each[1]}" for each in routed]
         labels = RowLabels(ids, units, causes)
         logged = self._log(served, scores, lookup, labels)
+        self.counters.batch(served.release.endpoint, lookup.now_us)
         self._count(served, scores, (self._timer() - start) / 1e9, len(requests))
         if served.shadows:
             self._offer_to_shadows(served, lookup, labels)

@@ -29,8 +29,9 @@ from rota.records.condition import Condition
 from rota.records.data import FeatureService
 from rota.records.model import ModelBundle
 from rota.records.record import decode
-from rota.records.release import Endpoint, OutOfService, Release, Route, Serving
+from rota.records.release import Endpoint, OutOfService, Release, Route, Serving, Unloaded
 from rota.records.signal import Event
+from rota.serve import model_repository
 from rota.serve.call_marks import CallMarks
 from rota.serve.predicting import PredictionCore
 from rota.serve.release_cache import ReleaseCache
@@ -112,6 +113,8 @@ class ReleasePoller:
         """What the last look at the releases failed with, when that is not that the metadata does not answer."""
         self._untold: set[str] = set()
         self._declared: frozenset[str] = frozenset()
+        self.unloaded: Mapping[str, Unloaded] = {}
+        """Endpoints that somebody unloaded; they have a release and are not served."""
         self.woken = threading.Event()
         """Set: it polls at once."""
         self._stop = threading.Event()
@@ -125,7 +128,7 @@ class ReleasePoller:
     @property
     def unreleased(self) -> frozenset[str]:
         """Endpoints that are declared and have no release yet."""
-        return self._declared - self.known
+        return self._declared - self.known - self.unloaded.keys()
 
     @property
     def ready(self) -> bool:
@@ -176,6 +179,7 @@ class ReleasePoller:
             self._serve_kept()
             raise
         self._away, self._kept = "", {}
+        self._leave_out_unloaded(releases)
         self._known = frozenset(releases)
         self._learn_what_is_out()
         for gone in self._core.served.keys() - releases.keys():
@@ -187,6 +191,13 @@ class ReleasePoller:
         self._problems = {name: problems for name, problems in self._problems.items() if name in releases}
         self._unload()
         self._keep()
+
+    def _leave_out_unloaded(self, releases: dict[str, Release]) -> None:
+        """Drop the releases of endpoints that somebody unloaded, and let others know why they are not served."""
+        self.unloaded = model_repository.follow(self._model_source.metadata)
+        for name in self.unloaded.keys() & releases.keys():
+            del releases[name]
+            self._report(name, 0, model_repository.why(self.unloaded[name]))
 
     def _serve_kept(self) -> None:
         """Without metadata since the start: serve what was served last, again and again until all of it is."""

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx.external_data_helper import uses_external_data
 
-from rota.backends.models import author_frames, onnx_answers, onnx_checks
+from rota.backends.models import author_frames, onnx_answers, onnx_checks, onnx_tensors
 from rota.backends.models.envelope import bare, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import AuthorRows, ModelInputs
@@ -75,8 +75,17 @@ class OnnxFormat:
         predictor = self.loads(data)
         reading, answers = predictor.answers.reading, predictor.answers
         words = onnx_answers.texts(onnx.load_model_from_string(unwrapped(_MAGIC, data))) if predictor.texts else ()
-        known = dict.fromkeys(predictor.texts, words)
-        return ModelInputs(predictor.width, predictor.names, {}, reading.problem, answers.classes, reading.outputs, free_texts=known)
+        return ModelInputs(
+            predictor.width,
+            predictor.names,
+            {},
+            reading.problem,
+            answers.classes,
+            reading.outputs,
+            free_texts=dict.fromkeys(predictor.texts, words),
+            tensors=predictor.tensors,
+            answer=predictor.answer,
+        )
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("onnxruntime", "onnx", "numpy")}
@@ -142,6 +151,8 @@ class OnnxPredictor:
             raise InvalidInput("the ONNX model's input of texts does not say how many columns it has; give it a shape (rows, columns)")
         chosen = onnx_answers.chosen(session.get_outputs())
         self.answers = onnx_answers.read(chosen, self._width_of(chosen), classes, problem)
+        self.tensors = onnx_tensors.taken(session.get_inputs(), self.width)
+        self.answer = onnx_tensors.answered(session.get_outputs(), chosen.names)
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         if matrix.ndim != 2 or (self.width and matrix.shape[1] != self.width):

@@ -19,11 +19,13 @@ from rota.backends.models import author_frames, number_reading
 from rota.backends.models.envelope import bare, unwrapped, wrapped
 from rota.errors import Corrupt, InvalidInput
 from rota.ports.models import AuthorRows, ModelInputs
+from rota.records.model import ModelTensor
 
 _MAGIC = "rota-torch"
 _FORM = 1
 MOST_NUMBERS = 10_000
 """Numbers of an answer that are served."""
+_DATATYPES = {torch.float32: "FP32", torch.float64: "FP64"}
 _LENGTH = struct.Struct("<Q")
 _PROBE_ROWS = (2, 3)
 OPERATIONS = frozenset({
@@ -100,7 +102,7 @@ class TorchFormat:
 
     def describe(self, data: bytes) -> ModelInputs:
         predictor = self.loads(data)
-        return ModelInputs(predictor.width, problem=predictor.reading.problem, outputs=predictor.reading.outputs)
+        return ModelInputs(predictor.width, problem=predictor.reading.problem, outputs=predictor.reading.outputs, tensors=(predictor.tensor,))
 
     def libraries(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in ("torch", "safetensors", "numpy")}
@@ -146,6 +148,7 @@ class TorchPredictor:
         self.width = int(graph["width"])
         self._input = str(graph["input"])
         self._dtype = getattr(torch, _checked(graph["dtype"], ("float32", "float64")))
+        self.tensor = ModelTensor(self._input, _DATATYPES[self._dtype], (-1, self.width))
         self._constants = {name: weights[key] for name, key in graph["weights"].items()}
         self._steps = [(step["name"], _operation(step["op"]), step["args"], step["kwargs"]) for step in graph["steps"]]
         self._output = str(graph["output"])

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from rota.backends.shared.stored_form import fields_of
 from rota.records.kinds import KINDS, Kind
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # Keys sort by code point in every engine, as they do in Python; PostgreSQL's default collation would follow a language.
 _Name = Text().with_variant(Text(collation="C"), "postgresql")

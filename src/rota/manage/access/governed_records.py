@@ -38,7 +38,7 @@ from rota.records.model import (
 )
 from rota.records.project import UseCase
 from rota.records.record import Record
-from rota.records.release import Endpoint, OutOfService, Release, Rollout, Serving
+from rota.records.release import Endpoint, OutOfService, Release, Rollout, Serving, ServingLogLevel, Unloaded
 from rota.records.retention import Hold, Unclaimed
 from rota.records.run import Deployed, PipelineRelease, Run
 from rota.records.schema import Schema
@@ -84,6 +84,8 @@ WRITERS: Mapping[type[Record], Writers] = {
     Release: _RELEASED,
     Rollout: _RELEASED,
     OutOfService: _RELEASED,
+    Unloaded: _RELEASED,
+    ServingLogLevel: _OPERATED,
     Alert: frozenset({"monitor.act"}),
     Note: frozenset({"note.write"}),
     AccessToken: frozenset({"token.manage"}),

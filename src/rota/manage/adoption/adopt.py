@@ -168,6 +168,8 @@ class Adopter:
                 columns=tuple((column.name, column.type) for column in foreign.signature.columns) if foreign.signature else (),
                 width=foreign.signature.width if foreign.signature else 0,
                 outputs=foreign.signature.outputs if foreign.signature else (),
+                tensor=foreign.signature.tensor if foreign.signature else "",
+                dtype=foreign.signature.dtype if foreign.signature else "",
                 example="example" if example else "",
                 author="author" if answers else "",
                 pins=self._pins(foreign, files),
@@ -204,6 +206,8 @@ class Adopter:
             classes=converted.classes,
             outputs=converted.outputs,
             group=version.group,
+            input_tensors=converted.input_tensors,
+            output_tensor=converted.output_tensor,
         )
 
     def _pins(self, foreign: Foreign, files: Mapping[str, ArtifactFile]) -> dict[str, str]:

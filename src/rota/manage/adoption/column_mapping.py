@@ -17,7 +17,7 @@ from rota.manage.models import transformation
 from rota.manage.models.transformation import RowsTransformer
 from rota.ports.models import ModelInputs
 from rota.records.data import Feature, FeatureService, OnDemandFeatureView
-from rota.records.model import Transformation, TransformedColumn
+from rota.records.model import ModelTensor, Transformation, TransformedColumn
 from rota.records.schema import Type
 from rota.records.values import coerce
 
@@ -25,6 +25,15 @@ VIEW = "request"
 GOLDEN_ROWS = 32
 WORDS = ("yes", "no", "a text of some words", "another one, with 2 numbers and 1 comma")
 """Texts of golden rows where there is no example and the model reads texts as they are."""
+UNNAMED = "input-0"
+"""The array of a model that names none, in the word of MLServer."""
+_DATATYPES = {
+    f"{word}{bits}": f"{short}{bits}"
+    for word, short in (("float", "FP"), ("int", "INT"), ("uint", "UINT"))
+    for bits in (8, 16, 32, 64)
+    if (short, bits) != ("FP", 8)
+}
+_DATATYPES["bool"] = "BOOL"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -55,6 +64,21 @@ def served(model: str, signature: Signature | None, inputs: ModelInputs) -> Serv
         for place, (name, kind) in enumerate(zip(names, kinds, strict=True))
     )
     return ServedColumns(columns, FeatureService(model, [view]), Transformation(cells))
+
+
+def tensors(served_columns: ServedColumns, signature: Signature | None, inputs: ModelInputs) -> tuple[ModelTensor, ...]:
+    """The arrays that a model without named columns takes: as its bytes name them, else one as the signature says; none of a model of columns."""
+    width = len(served_columns.columns)
+    if (signature is not None and signature.columns) or any(column.type == "string" for column in served_columns.columns):
+        return ()
+    if len(inputs.tensors) > 1:
+        return inputs.tensors
+    if inputs.names:
+        return ()
+    own = inputs.tensors[0] if inputs.tensors else ModelTensor(UNNAMED, "FP64", (-1, width))
+    if signature is not None and signature.dtype and not inputs.tensors:
+        own = ModelTensor(signature.tensor or UNNAMED, _DATATYPES.get(signature.dtype, "FP64"), (-1, width))
+    return (ModelTensor(own.name, own.datatype, (-1, width)),)
 
 
 def golden(served_columns: ServedColumns, rows: Sequence[Mapping[str, Any]], *, most: int = GOLDEN_ROWS) -> np.ndarray:

@@ -20,7 +20,7 @@ from rota.manage.models.parity import AuthorAnswers
 from rota.ports.models import ModelFormat, SealedFormat
 from rota.problems import output_names, registry
 from rota.records.data import FeatureService
-from rota.records.model import GoldenAnswer, GoldenRow, RegistrationParity, Transformation
+from rota.records.model import GoldenAnswer, GoldenRow, ModelTensor, RegistrationParity, Transformation
 from rota.records.record import Record, decode
 from rota.records.run import Problem
 
@@ -39,12 +39,14 @@ class Converted(Record, frozen=True):
     classes: tuple[str, ...] = ()
     parity: RegistrationParity = RegistrationParity()
     outputs: tuple[str, ...] = ()
+    input_tensors: tuple[ModelTensor, ...] = ()
+    output_tensor: ModelTensor | None = None
 
 
 class ConversionRequest(Record, frozen=True):
     """What the process shall read. `folder` holds `file` and perhaps `example` and `author`; `pickle` says that somebody allowed it.
 
-    `outputs` are the names that the signature has for the columns of an answer.
+    `outputs` are the names that the signature has for the columns of an answer, `tensor` and `dtype` what it says of an array without columns.
     """
 
     model: str
@@ -60,6 +62,8 @@ class ConversionRequest(Record, frozen=True):
     problem: Problem | None = None
     pickle: bool = False
     outputs: tuple[str, ...] = ()
+    tensor: str = ""
+    dtype: str = ""
 
 
 def convert(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> Converted:
@@ -104,6 +108,8 @@ def _converted(order: ConversionRequest, formats: Mapping[str, ModelFormat]) -> 
         classes=((recorded.classes if recorded else ()) or inputs.classes) if problem == "classification" else (),
         parity=parity,
         outputs=outputs,
+        input_tensors=column_mapping.tensors(found, _signature(order), inputs),
+        output_tensor=inputs.answer,
     )
 
 
@@ -161,7 +167,8 @@ def _safest(order: ConversionRequest, formats: Mapping[str, ModelFormat], file: 
 def _signature(order: ConversionRequest) -> Signature | None:
     if not order.columns and not order.width:
         return None
-    return Signature(tuple(mlmodel.Column(name, kind) for name, kind in order.columns), order.width)
+    columns = tuple(mlmodel.Column(name, kind) for name, kind in order.columns)
+    return Signature(columns, order.width, tensor=order.tensor, dtype=order.dtype)
 
 
 def _dependencies(order: ConversionRequest, opened: ModelFormat) -> dict[str, str]:

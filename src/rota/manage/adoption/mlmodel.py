@@ -55,11 +55,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Named columns, or `width` numbers without names. `outputs` are the names of the answer's columns, where the signature has any."""
+    """Named columns, or `width` numbers without names. `outputs` are the names of the answer's columns, where the signature has any.
+
+    `tensor` and `dtype` are the name and numpy's type of the array that holds numbers without names ("": not said).
+    """
 
     columns: tuple[Column, ...] = ()
     width: int = 0
     outputs: tuple[str, ...] = ()
+    tensor: str = ""
+    dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,9 @@ def signature(raw: Any) -> Signature:
     if not all(isinstance(entry, dict) for entry in entries):
         raise InvalidInput("the signature's inputs are no list of columns")
     if entries[0].get("type") == "tensor":
-        return Signature(width=_width(entries), outputs=_output_names(raw))
+        width, name = _width(entries), entries[0].get("name")
+        usable = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()
+        return Signature(width=width, outputs=_output_names(raw), tensor=str(name) if usable else "", dtype=entries[0]["tensor-spec"]["dtype"])
     columns = tuple(_column(entry, place) for place, entry in enumerate(entries))
     if len({column.name for column in columns}) < len(columns):
         raise InvalidInput("the signature names a column twice; each needs a name of its own")

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from rota.manage.models import out_of_service
 from rota.ports.metadata import Metadata
 from rota.records.condition import Condition
-from rota.records.release import Endpoint, Release, Serving
+from rota.records.release import Endpoint, Release, Serving, Unloaded
 
 PART = "release"
 """What the names of these conditions begin with."""
@@ -14,11 +14,14 @@ PART = "release"
 def conditions(metadata: Metadata, processes: Collection[str]) -> list[Condition]:
     """A condition for each endpoint whose newest release one of `processes` refuses: failed when it serves nothing instead.
 
-    A release that waits for the history of its features, and one with a version that is out of service, have conditions of their own.
+    A release that waits for the history of its features, and one with a version that is out of service, have conditions of their own; an
+    endpoint that somebody unloaded is as people want it.
     """
-    out = out_of_service.standing(metadata)
+    out, unloaded = out_of_service.standing(metadata), {each.endpoint for each in metadata.find(Unloaded)}
     found = list[Condition]()
     for endpoint in metadata.find(Endpoint):
+        if endpoint.name in unloaded:
+            continue
         for release in metadata.page(Release, {"endpoint": endpoint.name}, order="-revision", limit=1).items:
             serving = [each for each in metadata.find(Serving, {"endpoint": endpoint.name}) if each.process in processes]
             refusing = [each for each in serving if _is_refusal(each, release)]
