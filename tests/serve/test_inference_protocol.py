@@ -240,6 +240,7 @@ def test_bodies_and_answers_are_packed(port, encoding, pack):
         (b"\x1f\x8bnothing", 400, "cannot be unpacked"),
         (b"", 400, "ends too early"),
     ],
+    ids=["too large", "cut off", "more behind it", "no gzip", "empty"],
 )
 def test_a_packed_body_is_held_to_the_same_size_and_must_be_whole(world, body, status, words):
     reply = Port(world, body_bytes=1_000_000)("POST", INFER, body, (b"content-encoding", b"gzip"), (b"accept-encoding", b"gzip"))
