@@ -51,11 +51,7 @@ def of_schema(schema: Schema, today: pl.DataFrame) -> Checked:
         missing = "no answered prediction on the day"
         return Checked((CheckResult(SCHEMA, "inconclusive", f"could not be judged: {missing}", "", missing, "cannot"),))
     columns = [name for name in today.columns if "__" in name]
-    broken = [
-        a
-        for a in validate(schema, as_model_sees(today.select(columns), expected=[c.name for c in schema.columns]), environment=SERVING)
-        if a.severity == "fail"
-    ]
+    broken = [a for a in validate(schema, as_model_sees(today.select(columns), schema=schema), environment=SERVING) if a.severity == "fail"]
     breaches = tuple(
         Breach(SCHEMA, a.feature, "critical", a.message, {"anomaly": a.kind, "observed": a.observed, "threshold": a.threshold}) for a in broken
     )

@@ -47,7 +47,7 @@ def day_slice(
 
     Failed predictions count in the efficiency only: nothing is known of their answers.
     """
-    given = sketches.sketched(answered(rows))
+    given = sketches.sketched(answered(rows), bins=bins)
     found = performances(given, problem, own)
     return MonitorSlice(
         endpoint=endpoint,

@@ -52,7 +52,7 @@ class SliceHistory:
         served = [start for start in newest if start not in known]
         if served:
             rows = prediction_log.read(self._repositories.tables, endpoint, served[0], served[-1] + DAY_US)
-            rows = rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).sort("at_us").pipe(sketches.sketched)
+            rows = rows.filter((pl.col("role") != "shadow") & (pl.col("error") == "")).sort("at_us").pipe(sketches.sketched, bins=schema.bins)
             rows = rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in _numbers(schema) if name not in rows.columns)
             sampled = daily_slices.sampled(rows, rows["at_us"].to_numpy() // DAY_US, schema.bins, np.array(served) // DAY_US)
             known.update({start: {name: column[i] for name, column in sampled.items()} for i, start in enumerate(served)})
@@ -77,7 +77,7 @@ class SliceHistory:
     def _of(self, endpoint: str, schema: Schema) -> CachedDays:
         key = (endpoint, schema.name, schema.version)
         if key not in self._cached:
-            rows = sketches.sketched(self._training_rows(schema))
+            rows = sketches.sketched(self._training_rows(schema), bins=schema.bins)
             days = daily_slices.cut(rows, datasets.AT, schema.bins)
             vectors = _vectors(rows, schema)
             trained = tuple(

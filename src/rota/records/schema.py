@@ -86,6 +86,7 @@ class Bins(Record, frozen=True):
 
     Numbers: bin 0 holds nulls, bin i holds edges[i-2] < x <= edges[i-1] with open ends (len(edges) + 2 bins in all).
     Texts: bin 0 nulls, then one bin for each of `values`, then rare (seen in training outside `values`), then unseen.
+    Of a number that is made of a text (`stats.sketches`) `values` has what it is made by: the script, or the words, of training.
     """
 
     name: str

@@ -114,11 +114,11 @@ def judge(schema: Schema, rows: pl.DataFrame, features: Sequence[str], open_faul
     `features` names its feature columns. The newest days are also what the schema's bounds on the number of rows are about.
     """
     newest, control = datasets.newest(rows), controls or Controls()
-    columns = as_model_sees(newest.select([name for name in features if name in newest.columns]), expected=[c.name for c in schema.columns])
+    columns = as_model_sees(newest.select([name for name in features if name in newest.columns]), schema=schema)
     broken = validate(schema, columns, environment=TRAINING, previous=control.previous, serving=control.serving)
     retyped = {anomaly.feature for anomaly in broken if anomaly.kind == "UNEXPECTED_DATA_TYPE"}
     bins = [b for b in schema.bins if b.name not in retyped]
-    days = daily_slices.cut(sketches.sketched(rows), datasets.AT, bins)
+    days = daily_slices.cut(sketches.sketched(rows, bins=bins), datasets.AT, bins)
     found = _empty(rows, features)
     watched = slice_checks.watch(bins, days, daily_slices.Window(), slice_checks.Baseline(), left_out=daily_slices.spoiled(bins, days))
     for finding in watched.findings:

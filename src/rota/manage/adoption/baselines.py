@@ -77,7 +77,7 @@ def features(service: FeatureService, rows: pl.DataFrame) -> pl.DataFrame:
         for view in service.request_views
         for name, feature in view.features.items()
     ]
-    seen = schema_inference.as_model_sees(given.select(computed)).select(service.feature_names)
+    seen = schema_inference.as_numbers(given.select(computed)).select(service.feature_names)
     return seen.with_columns(pl.selectors.numeric().cast(pl.Float64))
 
 

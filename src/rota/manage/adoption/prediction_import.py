@@ -120,7 +120,7 @@ def _features(repositories: Repositories, bundle: str, table: pl.DataFrame, colu
     given = table.select(name for name in table.columns if name not in known)
     if not given.columns:
         raise InvalidInput("the file holds nothing but answers; give the columns that the model saw")
-    return schema_inference.as_model_sees(given).rename(lambda name: name if "__" in name else f"{VIEW}__{name}")
+    return schema_inference.as_numbers(given).rename(lambda name: name if "__" in name else f"{VIEW}__{name}")
 
 
 def _predictions(

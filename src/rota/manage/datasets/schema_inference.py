@@ -38,8 +38,9 @@ def of_dataset(definition: DatasetDefinition, rows: pl.DataFrame, name: str, dat
     A day may have twice the share of nulls that the worst day of training had: gaps come in clumps.
     """
     training, known = rows.filter(~pl.col(datasets.TEST)), definitions(definition)
-    schema = of_features(training, definition.features.feature_names, name, dataset=dataset.id)
     kinds = datasets.declared_types(definition.features)
+    declared = [feature for feature, kind in kinds.items() if family(kind) in ("category", "blob")]
+    schema = of_features(training, definition.features.feature_names, name, dataset=dataset.id, categories=declared)
     columns = tuple(_declared(msgspec.structs.replace(c, definition=known.get(sketches.base(c.name), "")), kinds.get(c.name)) for c in schema.columns)
     return msgspec.structs.replace(schema, columns=columns)
 
@@ -49,15 +50,37 @@ def _declared(column: ColumnSchema, kind: Type | None) -> ColumnSchema:
     return msgspec.structs.replace(column, domain=domain(kind)) if kind is not None and family(kind) == "category" else column
 
 
-def of_features(rows: pl.DataFrame, names: Sequence[str], name: str, *, dataset: str = "") -> Schema:
-    """The schema of features in rows with their moments (`datasets.AT`), whichever way they came; not frozen. Lists are there by their sketches."""
-    names, rows = sketches.names(rows, names), sketches.sketched(rows)
-    types = datasets.feature_types(rows, names)
+def of_features(rows: pl.DataFrame, names: Sequence[str], name: str, *, dataset: str = "", categories: Collection[str] = ()) -> Schema:
+    """The schema of features in rows with their moments (`datasets.AT`), whichever way they came; not frozen.
+
+    Lists and texts that are read word by word are there by their sketches, which have no bounds: days tell what is normal of them. `categories` are
+    texts with a declared domain.
+    """
+    texts = [each for each in names if rows.schema[each] == pl.String and each not in categories]
+    references = {each.name: each for feature in texts for each in sketches.text_references(feature, rows[feature])}
+    prose = dict.fromkeys(map(sketches.base, references))
+    names, rows = sketches.names(rows, names), sketches.sketched(rows, bins=[*references.values()])
+    types = datasets.feature_types(rows, [*(each for each in names if each not in prose), *references])
     bins = tuple(choose_bins(feature, type_, rows[feature]) for feature, type_ in types.items())
+    bins = tuple(_made_by(b, references[b.name]) if b.name in references else b for b in bins)
     schema = infer_schema(name, describe(rows, bins), bins, dataset=dataset)
     nulls = _daily_nulls(rows, bins)
-    columns = tuple(msgspec.structs.replace(c, max_null_share=max(c.max_null_share, nulls.get(c.name, 0.0))) for c in schema.columns)
-    return msgspec.structs.replace(schema, columns=columns)
+    columns = [msgspec.structs.replace(c, max_null_share=max(c.max_null_share, nulls.get(c.name, 0.0))) for c in schema.columns]
+    shares = {c.name: c.max_null_share for c in columns}
+    columns = [c if sketches.base(c.name) == c.name else _unbounded(c) for c in columns]
+    columns += [ColumnSchema(feature, "string", shares[feature + sketches.CHARACTERS]) for feature in prose]
+    return msgspec.structs.replace(schema, columns=tuple(columns))
+
+
+def _unbounded(column: ColumnSchema) -> ColumnSchema:
+    """A sketch's expectation: no range, and that nulls are few is expected once of the column that it is of, of a list by its norm."""
+    share = column.max_null_share if column.name.endswith((sketches.NORM, sketches.LENGTH)) else 1.0
+    return msgspec.structs.replace(column, minimum=None, maximum=None, max_null_share=share)
+
+
+def _made_by(bins: Bins, reference: Bins) -> Bins:
+    """The bins of a text's sketch, with what it is computed by."""
+    return msgspec.structs.replace(bins, values=reference.values, edges=reference.edges or bins.edges)
 
 
 def of_version(repositories: Repositories, version: DatasetVersion, name: str) -> Schema:
@@ -87,11 +110,17 @@ def following(schema: Schema, definition: DatasetDefinition, rows: pl.DataFrame,
     return msgspec.structs.replace(schema, columns=columns, bins=bins, dataset=fresh.dataset)
 
 
-def as_model_sees(features: pl.DataFrame, *, expected: Collection[str] = ()) -> pl.DataFrame:
+def as_model_sees(features: pl.DataFrame, *, schema: Schema | None = None) -> pl.DataFrame:
     """Every feature that is no text as numbers, which is what a schema of features is about: a condition is 0 or 1, a time microseconds, a list
-    its sketches (those that are `expected`, if any are)."""
+    its sketches (those that the schema has), and beside a text its sketches."""
+    expected, bins = ([c.name for c in schema.columns], schema.bins) if schema else ((), ())
+    return as_numbers(sketches.replaced(features, bins=bins, expected=expected))
+
+
+def as_numbers(features: pl.DataFrame) -> pl.DataFrame:
+    """Conditions as 0 and 1, moments as microseconds; anything else as it is."""
     conditions, times = pl.selectors.boolean(), pl.selectors.datetime()
-    return sketches.replaced(features, expected=expected).with_columns(conditions.cast(pl.Float64), times.dt.epoch("us").cast(pl.Float64))
+    return features.with_columns(conditions.cast(pl.Float64), times.dt.epoch("us").cast(pl.Float64))
 
 
 def definitions(definition: DatasetDefinition) -> dict[str, str]:
@@ -144,7 +173,7 @@ def file_table(path: Path, *, texts: Sequence[str] = ()) -> pl.LazyFrame:
 
 def describe(rows: pl.DataFrame, bins: Sequence[Bins]) -> Statistics:
     """Statistics of every binned feature."""
-    rows = sketches.sketched(rows)
+    rows = sketches.sketched(rows, bins=bins)
     columns = tuple(column_statistics(b.name, b.type, rows[b.name], b) for b in bins if b.name in rows.columns)
     ends = (int(rows[datasets.AT].min()), int(rows[datasets.AT].max()) + 1) if rows.height else (0, 0)  # type: ignore[arg-type]
     return Statistics(rows.height, columns, *ends)
