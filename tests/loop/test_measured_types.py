@@ -20,6 +20,9 @@ from rota.records.model import ModelBundle
 from rota.records.record import decode
 from rota.records.signal import MonitorSlice
 from rota.records.time import DAY_US, HOUR_US
+from rota.serve import inference_protocol, tensor_views
+from rota.serve.inference_protocol import InferRequest
+from rota.serve.tensors import Tensor
 
 ROWS_A_DAY = 40
 PROJECT = """
@@ -176,6 +179,16 @@ def test_what_is_no_input_of_a_served_model_is_refused_at_the_door_with_its_fiel
     ):
         with pytest.raises(InvalidInput, match=said):
             world.core.predict("fraud", [{"card": 1, "kind": "cash", "picture": [1.0, 2.0], **wrong}])
+    view = tensor_views.view_of(world.core.served["fraud"])
+    shapes = {tensor.name: (tensor.datatypes[0], tensor.shape) for tensor in view.declared}
+    assert shapes == {"card": ("INT64", (-1,)), "kind": ("BYTES", (-1,)), "picture": ("FP64", (-1, 2))}
+    given = {"card": Tensor("card", (2,), "INT64", [1, 2]), "kind": Tensor("kind", (2, 1), "BYTES", ["cash", None])}
+    for picture in (Tensor("picture", (2, 2), "FP32", [[1, 2], [None, None]]), Tensor("picture", (2, 2), "FP64", [1.0, 2.0, None, None])):
+        rows = inference_protocol.rows_of(view, InferRequest((*given.values(), picture)), 10)
+        assert rows == [{"card": 1, "kind": "cash", "picture": [1.0, 2.0]}, {"card": 2, "kind": None, "picture": None}]
+        assert [each.error for each in world.core.predict("fraud", rows).predictions] == ["", ""]
+    with pytest.raises(InvalidInput, match=r"'picture' has shape \[2, 1\]; its shape must be \[rows, 2\]"):
+        inference_protocol.rows_of(view, InferRequest((*given.values(), Tensor("picture", (2, 1), "FP64", [1.0, 2.0]))), 10)
     answer = world.core.predict("fraud", [{"card": 1, "kind": None, "picture": None}, {"card": 10**9, "kind": "cash", "picture": [1, 2]}])
     assert [each.error for each in answer.predictions] == ["", ""]
     cell = world.platform.features.get_online_features(["known:limit", "known:embedding"], [{"card": 1}]).rows()[0]

@@ -123,6 +123,9 @@ def rows_of(view: TensorView, request: InferRequest, most: int, binary: memoryvi
             at += size
         if tensor.datatype == "BOOL" and taken.datatypes[0] != "BOOL":
             found = [None if value is None else int(value) for value in found]
+        if taken.is_list:
+            columns[taken.fields[0]] = _lists(found, *tensor.shape)
+            continue
         width = len(taken.fields)
         columns |= {field: found[place::width] for place, field in enumerate(taken.fields)}
     if len({tensor.shape[0] for tensor in request.inputs}) != 1:
@@ -130,6 +133,12 @@ def rows_of(view: TensorView, request: InferRequest, most: int, binary: memoryvi
     if binary is not None and at != len(binary):
         raise InvalidInput(f"{len(binary) - at} bytes behind the JSON belong to no tensor; each tensor sent as bytes has its {BINARY_SIZE}")
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def _lists(found: Sequence[Any], rows: int, width: int) -> list[list[Any] | None]:
+    """A list for each row; one of nothing but nulls (NaN among bytes) is null."""
+    lists = [list(found[row * width : (row + 1) * width]) for row in range(rows)]
+    return [None if width and all(each is None or each != each for each in one) else one for one in lists]  # noqa: PLR0124 - NaN differs from itself
 
 
 def prediction_ids(request: InferRequest) -> list[str] | None:

@@ -14,6 +14,7 @@ from rota.problems import forms, registry
 from rota.records.model import ModelTensor
 from rota.records.release import Route
 from rota.records.schema import Type
+from rota.records.value_types import family, list_type
 from rota.serve.scoring import LoadedRelease, LoadedRoute
 from rota.serve.tensors import FLOATS, INTEGERS, NUMPY
 
@@ -31,15 +32,21 @@ _json = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class InputTensor:
-    """A tensor that an endpoint takes: `fields` are those of a request that its columns are, in their order. `shape` has -1 for the rows."""
+    """A tensor that an endpoint takes: `fields` are those of a request that its columns are, in their order. `shape` has -1 for the rows.
+
+    `is_list`: its one field is a list of numbers, of which a row of the tensor is one; -1 for a length that is any.
+    """
 
     name: str
     datatypes: tuple[str, ...]
     shape: tuple[int, ...]
     fields: tuple[str, ...]
+    is_list: bool = False
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether an array of this shape holds a row of the fields in each of its rows."""
+        if self.is_list:
+            return len(shape) == 2 and shape[1] >= 0 and self.shape[1] in (-1, shape[1])
         if len(self.fields) == 1:
             return len(shape) in (1, 2) and (len(shape) == 1 or shape[1] == 1)
         return tuple(shape[1:]) == self.shape[1:]
@@ -47,6 +54,8 @@ class InputTensor:
     @property
     def shapes(self) -> str:
         """The shapes that it takes, for messages."""
+        if self.is_list:
+            return f"[rows, {'numbers' if self.shape[1] < 0 else self.shape[1]}]"
         return "[rows] or [rows, 1]" if len(self.fields) == 1 else str(["rows", *self.shape[1:]]).replace("'", "")
 
 
@@ -81,13 +90,25 @@ class TensorView:
 
 def view_of(served: LoadedRelease) -> TensorView:
     """The tensors of a release."""
-    columns = {name: InputTensor(name, DATATYPES.get(kind, ("BYTES",)), (-1,), (name,)) for name, kind in served.fields.items()}
+    columns = {name: _column(name, kind) for name, kind in served.fields.items()}
     declared = tuple(columns.values())
     own = _own_inputs(served.stable.model.bundle.input_tensors, tuple(feature_fields(served.stable)))
     unit = served.release.unit
     if unit and unit not in columns:
         columns[unit] = InputTensor(unit, _ANY, (-1,), (unit,))
     return TensorView(served, own or declared, columns, _outputs(served))
+
+
+def _column(name: str, kind: Type) -> InputTensor:
+    """The tensor of one field: a list's has the numbers of a row in each row, texts and bytes (as Base64) are BYTES, decimals are too."""
+    match family(kind):
+        case "list":
+            of = list_type(kind)
+            return InputTensor(name, DATATYPES[of.element], (-1, of.length or -1), (name,), is_list=True)
+        case "decimal":
+            return InputTensor(name, ("BYTES", "FP64", *INTEGERS), (-1,), (name,))
+        case _:
+            return InputTensor(name, DATATYPES.get(kind, ("BYTES",)), (-1,), (name,))
 
 
 def feature_fields(loaded: LoadedRoute) -> list[str]:
