@@ -166,6 +166,7 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
     input_example: Any = (),
     signature: str = "",
     problem: Problem | None = None,
+    outputs: Sequence[str] = (),
     group: str = "",
     description: str = "",
     tags: Mapping[str, str] | None = None,
@@ -175,16 +176,17 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
 
     A fitted model of any framework that is installed is given with `input_example`, rows (dicts, or a table) of the columns that it reads, in
     their order; the version answers requests of these columns. Either way the version says at once, by `unservable`, why it could not be served.
-    Only with a fitted model: `signature` (MLflow's JSON), `problem` (the name of a problem type, such as "multiclass"), and of one that ranks
-    `group`, the field of a request that names the rows which are ranked together.
+    Only with a fitted model: `signature` (MLflow's JSON), `problem` (the name of a problem type, such as "multiclass"), `outputs` (the names of its
+    numbers where it only numbers them, such as the columns of the targets), and of one that ranks `group`, the field of a request that names
+    the rows which are ranked together.
 
     >>> rota.register_model("churn", run=run.id, artifact="model")       # doctest: +SKIP
     >>> rota.register_model("churn", model=fitted, input_example=[{"age": 31.0, "plan": "basic"}])       # doctest: +SKIP
     """
     if bool(run) == (model is not None):
         raise InvalidInput("register_model takes a run or a fitted model; give one of them")
-    if run and (signature or problem or group):
-        raise InvalidInput("signature, problem and group belong to a fitted model; what a run logged carries its own, leave them out")
+    if run and (signature or problem or group or outputs):
+        raise InvalidInput("signature, problem, outputs and group belong to a fitted model; what a run logged carries its own, leave them out")
     with opened(_settings(home)) as platform:
         actor = getpass.getuser()
         if run:
@@ -196,6 +198,7 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
             input_example=input_example,
             signature=signature,
             problem=problem,
+            outputs=outputs,
             group=group,
             description=description,
             tags=tags,

@@ -527,7 +527,8 @@ def declared(world: Any, folder: Path, kind: Kind) -> Traffic:
     return traffic
 
 
-@pytest.mark.parametrize("problem", [pytest.param("anomaly", marks=pytest.mark.slow), "clustering"])
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", ["anomaly", "clustering"])
 def test_a_model_that_nobody_labels_is_gated_by_agreement_and_watched_by_drift(world: Any, tmp_path: Path, problem: str) -> None:
     kind = UNLABELLED[problem]
     traffic = declared(world, tmp_path / "kinds", kind)
@@ -555,3 +556,20 @@ def test_a_gate_that_asks_for_labels_judges_nothing_where_there_are_none(world: 
     run = traffic.train()
     assert (run.status, world.versions()) == ("blocked", [])
     assert "adjusted_rand is not defined on these test rows" in run.error
+
+
+REFUSED = {
+    "machine without probabilities": ("from sklearn.svm import SVC", "SVC()", "or wrap it in CalibratedClassifierCV"),
+    "transformer": ("from sklearn.preprocessing import StandardScaler", "StandardScaler()", "a fitted object with predict or predict_proba"),
+    "own class": ("class Mine:\n    fit = lambda self, x, y: self\n    predict = lambda self, x: x[:, 0]", "Mine()", "rota models allow-pickle"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_served_ends_its_training_with_the_way_out(world: Any, tmp_path: Path, name: str) -> None:
+    imports, model, told = REFUSED[name]
+    traffic = declared(world, tmp_path / "kinds", replace(KINDS["random forest of three classes"], imports=imports, train=model))
+    run = traffic.train()
+    assert (run.status, world.versions()) == ("failed", [])
+    assert told in run.error

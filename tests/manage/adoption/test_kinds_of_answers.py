@@ -260,7 +260,7 @@ REFUSED: Mapping[str, tuple[Kind, str]] = {
     "clusters of its own rows": (Kind(DBSCAN, "clustering", WINE), "use a KMeans, or fit a classifier on its labels_"),
     "transformer": (
         Kind(lambda: make_pipeline(StandardScaler(), MinMaxScaler()), "", WINE),
-        "neither a classifier, a regressor, an outlier detector nor a cl",
+        "put an estimator with predict behind it, in one pipeline",
     ),
     "LightGBM, one against the rest": (classes(lambda: lightgbm.LGBMClassifier(**LGB, objective="multiclassova")), "objective='multiclass'"),
     "CatBoost, one against the rest": (
@@ -312,6 +312,9 @@ def test_the_outputs_of_a_signature_name_what_the_model_only_numbers(platform: A
     assert asked(platform, version, BODIES)[1][0].keys() == {"weight", "waist", "pulse"}
     assert "'weight', 'waist', 'pulse'" in version.answer
     assert register(platform, model, BODIES, signature=said(BODIES, "weight", "waist")).outputs == ("y0", "y1", "y2")
+    assert register(platform, model, BODIES, outputs=("weight", "waist", "pulse")).outputs == ("weight", "waist", "pulse")
+    with pytest.raises(InvalidInput, match=r"outputs = \['weight', 'waist'\] cannot be the names of what the model answers: \['y0', 'y1', 'y2'\]"):
+        register(platform, model, BODIES, outputs=("weight", "waist"))
     forest = RandomForestClassifier(3).fit(WINE, NAMED)
     assert register(platform, forest, WINE, signature=said(WINE, "p0", "p1", "p2")).outputs == ("class_0", "class_1", "class_2")
 

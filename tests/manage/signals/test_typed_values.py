@@ -169,6 +169,31 @@ def test_a_class_that_the_model_never_saw_is_a_row_that_it_got_wrong_and_other_f
     assert known.kind.evaluate(scored)["accuracy"] == 0.5
 
 
+def test_rows_of_a_ranking_are_measured_by_their_groups_and_one_without_a_group_is_set_apart():
+    journal, tables = MemoryJournal(), MemoryTables()
+    groups = ["a", "a", "", "b", "b"]
+    scores, truths = [2.0, 1.0, 9.0, 1.0, 2.0], [1.0, 0.0, 1.0, 1.0, 0.0]
+    rows = [
+        Prediction(
+            f"p{at}", "kind", at, "m", 1, "stable", 1, "", {}, {"v__x": 1.0}, score, 9, missing={"v__x": "NOT_FOUND"} if at else {}, group=group
+        )
+        for at, (score, group) in enumerate(zip(scores, groups, strict=True))
+    ]
+    prediction_log.append(journal, "kind", rows[:3])
+    prediction_log.append(journal, "kind", rows[3:])
+    labels.append(journal, "kind", [Label(row.prediction_id, truth, 50) for row, truth in zip(rows, truths, strict=True)], 50)
+    prediction_log.flush(journal, tables, "kind")
+    labels.flush(journal, tables, "kind")
+    joined = labels.joined(tables, "kind", 0, 99, known_until_us=99)
+    assert joined["group"].to_list() == ["a", "a", None, "b", "b"]
+    assert prediction_log.find(tables, "p1") == rows[1]
+    known = DeclaredProblem("ranking")
+    measured, scored = label_domain.measured(joined, known)
+    assert measured["prediction_id"].to_list() == ["p0", "p1", "p3", "p4"]
+    assert known.kind.evaluate(scored)["ndcg"] == pytest.approx((1 + 1 / math.log2(3)) / 2)  # the second group is upside down
+    assert known.kind.evaluate(scored)["reciprocal_rank"] == 0.75
+
+
 def test_people_are_shown_the_class_and_the_first_numbers():
     assert typed_values.shown(0.5) == "0.5000"
     assert typed_values.shown({"class": "a", "probabilities": {"a": 0.75}}) == "a (0.7500)"

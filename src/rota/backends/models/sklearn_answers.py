@@ -67,7 +67,8 @@ def check(model: Any) -> None:
             f"the {name} only says the clusters of the rows that it was fitted on; use a KMeans, or fit a classifier on its labels_", model=name
         )
     elif not is_regressor(model) and (kind or type(model).__module__.startswith(_OWN)):
-        what = _REFUSED.get(kind, "neither a classifier, a regressor, an outlier detector nor a clusterer, which are served")
+        known = kind or ("transformer" if hasattr(model, "transform") else "")
+        what = _REFUSED.get(known, "neither a classifier, a regressor, an outlier detector nor a clusterer; register one of these, which are served")
         raise InvalidInput(f"the {name} is {what}", model=name)
 
 

@@ -39,6 +39,7 @@ class ModelRegistry:
         input_example: Sequence[Mapping[str, Any]] = (),
         signature: str = "",
         problem: Problem | None = None,
+        outputs: Sequence[str] = (),
         group: str = "",
         description: str = "",
         tags: Mapping[str, str] | None = None,
@@ -46,8 +47,11 @@ class ModelRegistry:
     ) -> ModelVersion:
         """Register a fitted model of any framework; its signature (MLflow's JSON) follows from the example when none is given.
 
+        `outputs` name the numbers of an answer in the signature.
         `group` is the field of a request that names the rows which are ranked together, where the model ranks."""
-        offer = registration.of_model(model, name, self.adopter, input_example=input_example, signature=signature, problem=problem)
+        offer = registration.of_model(
+            model, name, self.adopter, input_example=input_example, signature=signature, problem=problem, outputs=tuple(map(str, outputs))
+        )
         offer = replace(offer, problem=problem, group=group, description=description, tags=tags or {})
         return registration.register(self.adopter, name, offer, actor=actor)
 

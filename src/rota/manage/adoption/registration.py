@@ -16,6 +16,7 @@ from rota.manage.features.rows import table_adapters
 from rota.manage.models import loading, model_keeping, model_versions, pickle_signing, version_sources
 from rota.ports.metadata import Batch, transact
 from rota.ports.models import ModelFormat
+from rota.problems import output_names
 from rota.records.model import ModelVersion
 from rota.records.record import encode
 from rota.records.run import Problem
@@ -96,10 +97,19 @@ def of_path(path: Path, *, signature: str = "", example: Path | None = None) -> 
     return Offer(files | ({EXAMPLE: example} if example else {}), f"file:{path.name}", signature)
 
 
-def of_model(model: Any, name: str, adopter: Adopter, *, input_example: Any = (), signature: str = "", problem: Problem | None = None) -> Offer:
+def of_model(
+    model: Any,
+    name: str,
+    adopter: Adopter,
+    *,
+    input_example: Any = (),
+    signature: str = "",
+    problem: Problem | None = None,
+    outputs: tuple[str, ...] = (),
+) -> Offer:
     """The offer of a fitted model in memory, by the first installed format that accepts it; its signature follows from the example.
 
-    `input_example` is a list of dicts, or a polars, pandas or Arrow table.
+    `input_example` is a list of dicts, or a polars, pandas or Arrow table. `outputs` name the numbers of an answer in the signature.
     """
     format_, data = model_keeping.servable(model, adopter.formats, allowed=pickle_signing.is_allowed(adopter.repositories.metadata, name))
     ending = next(each for each, known in ENDINGS.items() if known == format_.name)
@@ -110,7 +120,11 @@ def of_model(model: Any, name: str, adopter: Adopter, *, input_example: Any = ()
         files[EXAMPLE] = example_bytes(examples)
         rows = json.loads(files[EXAMPLE])  # type: ignore[arg-type]
         signature = signature or signature_of(rows)
+    if outputs:
+        signature = _with_outputs(signature, outputs)
     if answers := author_comparison.recorded(loading.reading(format_, problem), model, signature, rows):
+        if outputs and output_names.named(problem or answers.problem or "regression", len(answers.outputs), answers.outputs, outputs) != outputs:
+            raise InvalidInput(f"outputs = {list(outputs)} cannot be the names of what the model answers: {list(answers.outputs) or 'one number'}")
         files[mlmodel.AUTHOR_ANSWERS] = encode(answers)
     return Offer(files, f"memory:{type(model).__module__}.{type(model).__qualname__}", signature, problem)
 
@@ -131,6 +145,13 @@ def signature_of(rows: Sequence[Mapping[str, Any]]) -> str:
             raise InvalidInput(f"column {name!r} of the input example holds {sorted(found)}; a column has one type", column=name)
         columns.append({"type": "double" if len(found) != 1 else found.pop(), "name": str(name), "required": True})
     return json.dumps({"inputs": json.dumps(columns), "outputs": None, "params": None})
+
+
+def _with_outputs(signature: str, outputs: tuple[str, ...]) -> str:
+    """A signature in MLflow's form with the names of an answer's numbers."""
+    known = _parsed(signature) if signature else {}
+    whole = known if isinstance(known, dict) else {"inputs": json.dumps(known)}
+    return json.dumps({"inputs": None, "params": None, **whole, "outputs": json.dumps([{"type": "double", "name": name} for name in outputs])})
 
 
 def _requirements(format_: ModelFormat) -> bytes:
