@@ -429,6 +429,14 @@ def test_an_endpoint_that_is_declared_has_no_release_yet_and_one_that_waits_says
     assert [client("GET", path).status for path in ("/v2/health/ready", "/v2/models/waits/ready", "/v2/models/waits")] == [503, 503, 200]
 
 
+def test_a_process_that_is_told_to_end_is_not_ready_and_answers(served, client):
+    assert client("GET", "/v2/health/ready").status == 200
+    client.app.leave()
+    health = client("GET", "/v2/health/ready")
+    assert (health.status, "was told to end" in health.json["error"]) == (503, True)
+    assert [client("POST", PREDICT, {"rows": [ROW]}).status, client("GET", "/v2/health/live").status] == [200, 200]
+
+
 def test_warnings_are_in_both_protocols(world, client):
     world.serve()
     world.sources[0].warnings = ("the history of view 'v' is not online",)

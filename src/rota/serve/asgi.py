@@ -114,6 +114,10 @@ class PredictionApp:
         """Whether every endpoint is served as it should be."""
         return self._poller.ready
 
+    def leave(self) -> None:
+        """From now on it is not ready: whoever looks sends nothing new before the end; everything that comes is answered meanwhile."""
+        self._poller.leaving = True
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)

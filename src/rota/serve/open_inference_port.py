@@ -169,6 +169,8 @@ class OpenInferencePort:
         return Reply(200, encode({"ready": True, "warnings": [f"the newest releases cannot be read: {self._poller.away}"]}))
 
     def _unready(self) -> Reply:
+        if self._poller.leaving:
+            return not_ready("this prediction process was told to end and answers what is under way; send new requests to another", ready=False)
         problems = self._poller.problems()
         if self._poller.away:
             problems = (f"the releases cannot be read: {self._poller.away}", *problems)

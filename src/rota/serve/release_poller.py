@@ -115,6 +115,8 @@ class ReleasePoller:
         self._declared: frozenset[str] = frozenset()
         self.unloaded: Mapping[str, Unloaded] = {}
         """Endpoints that somebody unloaded; they have a release and are not served."""
+        self.leaving = False
+        """Whether the process was told to end: it goes on answering for a moment, and nothing new should be sent to it."""
         self.woken = threading.Event()
         """Set: it polls at once."""
         self._stop = threading.Event()
@@ -132,8 +134,8 @@ class ReleasePoller:
 
     @property
     def ready(self) -> bool:
-        """Whether the metadata was read once, and every known endpoint is served with the history of its features online."""
-        return self.all_served and not self.blocking()
+        """Whether the metadata was read once, every known endpoint is served with the history of its features online, and the process stays."""
+        return not self.leaving and self.all_served and not self.blocking()
 
     @property
     def all_served(self) -> bool:

@@ -62,7 +62,12 @@ def prediction_process(settings: Settings, name: str, *, fd: int = -1, patient: 
         handover = HandoverPoint(settings.home, name, listener, lambda: {"ready": application.is_ready})
         patience_s = float("inf") if patient else READY_WITHIN_S
         server = QuietServer(
-            application, opened=handover.open, is_ready=lambda: application.is_ready, patience_s=patience_s, **connections.limited(settings)
+            application,
+            opened=handover.open,
+            is_ready=lambda: application.is_ready,
+            patience_s=patience_s,
+            told_to_end=application.leave,
+            **connections.limited(settings),
         )
 
         def figures() -> Mapping[str, float]:

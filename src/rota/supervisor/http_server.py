@@ -31,7 +31,7 @@ class QuietServer(uvicorn.Server):
     """A server on one listening socket that is given; `opened` is called on its event loop before it accepts.
 
     It accepts when `is_ready` says so, and after `patience_s` in any case: until then callers wait in the queue of the socket, or are
-    answered by other processes that share it.
+    answered by other processes that share it. `told_to_end` is called when a signal asks it to end, before it stops accepting.
     """
 
     def __init__(
@@ -41,10 +41,12 @@ class QuietServer(uvicorn.Server):
         opened: Callable[[asyncio.AbstractEventLoop], object] = lambda _: None,
         is_ready: Callable[[], bool] = lambda: True,
         patience_s: float = 0.0,
+        told_to_end: Callable[[], object] = lambda: None,
         **options: Any,
     ) -> None:
         self._application, self._opened, self._is_ready, self._patience_s = application, opened, is_ready, patience_s
         self._leaving = asyncio.Event()
+        self._told_to_end = told_to_end
         self._loop: asyncio.AbstractEventLoop | None = None
         config = uvicorn.Config(
             self._answer,
@@ -63,6 +65,7 @@ class QuietServer(uvicorn.Server):
         self.in_flight = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._told_to_end()
         super().handle_exit(sig, frame)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._leaving.set)
