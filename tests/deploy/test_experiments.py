@@ -9,7 +9,8 @@ from rota.deploy.delivery import Deliveries
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.models import strategies
 from rota.records.experiment import ab_test, bandit, kpi
-from rota.records.release import Endpoint, Rollout, error_rate
+from rota.records.record import decode, encode
+from rota.records.release import Canary, Endpoint, Rollout, error_rate
 from rota.records.signal import Alert
 from rota.testing.story import approval
 from rota.testing.story import version as version_of
@@ -147,7 +148,33 @@ def test_arms_that_did_not_come_as_planned_block_every_conclusion(place, random)
     assert "sample ratio mismatch" in place.rollout().missing
     [alert] = place.metadata.find(Alert, {"endpoint": "delay"})
     assert "sample ratio mismatch" in alert.message
+    assert "is not decided on now" in alert.message
     assert split(place)[2] == ("canary", 50)
+
+
+def test_an_assignment_in_doubt_ends_as_the_strategy_says(place, random):
+    begin(place, planned(on_inconclusive="roll_back"))
+    units(place, random, {1: 700, 2: 300}, {1: 1.0, 2: 3.0})
+    place.work(1)
+    assert place.rollout().state == "rolled_back"
+    assert place.rollout().reason.startswith("not to be decided, so not judged: units: version 2 300, version 1 700: a sample ratio mismatch")
+
+
+def test_an_experiment_is_stored_and_read(place, random):
+    begin(place, planned(guardrails=[error_rate(), kpi("refund", margin=1, per="order")]))
+    assert decode(encode(place.rollout()), Rollout) == place.rollout()
+    assert decode(encode(planned()), Canary) == planned()
+
+
+def test_more_candidates_than_shares_are_refused(place):
+    place.store(Endpoint("delay", "delay", planned(weight=1)))
+    with pytest.raises(InvalidInput, match="cannot be shared by 2"):
+        Deliveries(place.repositories).start_experiment("delay", [2, 3], actor="olga")
+    place.store(Endpoint("delay", "delay", bandit(REVENUE, window="1h", floor=33)))
+    with pytest.raises(InvalidInput, match="is more than 100"):
+        Deliveries(place.repositories).start_experiment("delay", [2, 3, 4], actor="olga")
+    with pytest.raises(Refused, match="rota experiment plan delay"):
+        Deliveries(place.repositories).plan("delay", "delay")
 
 
 def test_units_in_several_arms_block_every_conclusion(place, random):

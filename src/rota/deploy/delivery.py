@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from rota.deploy import experiment_plan, releases, rollout_commands, rollout_explanation, rollout_plan, rollout_states, withdrawal
+from rota.deploy import experiment_judge, experiment_plan, releases, rollout_commands, rollout_explanation, rollout_plan, rollout_states, withdrawal
 from rota.deploy.experiment_plan import ExperimentPlan
 from rota.deploy.rollout_explanation import RolloutExplanation
 from rota.deploy.rollout_plan import RolloutPlan
@@ -76,6 +76,8 @@ class Deliveries:
             version = model_versions.resolve(metadata, model)
             chosen = readiness.readiness(metadata, version, now_us=now_us).delivery
             strategy, name = strategies.chosen(strategy, chosen), version.model
+        if strategy.experiment is not None:
+            raise Refused(f"endpoint {endpoint!r} delivers by an experiment; `rota experiment plan {endpoint}` says what it takes", endpoint=endpoint)
         if name != found.model:
             raise InvalidInput(f"endpoint {endpoint!r} predicts with {found.model!r}, not with {name!r}", endpoint=endpoint, model=name)
         return rollout_plan.of_endpoint(self.repositories, msgspec.structs.replace(found, rollout=strategy), now_us=now_us)
@@ -96,6 +98,7 @@ class Deliveries:
         if not 0 < len(numbers) <= experiment_plan.MOST_ARMS or len(set(numbers)) < len(numbers):
             most = experiment_plan.MOST_ARMS
             raise InvalidInput(f"versions {list(numbers)}: name 1 to {most} that are compared with the champion, each once", endpoint=endpoint)
+        experiment_judge.check_arms(found.rollout.experiment, len(numbers))
         champion = model_aliases.aliased_version(metadata, found.model)
         versions = [model_versions.live(metadata, found.model, number) for number in numbers]
         for version in versions:

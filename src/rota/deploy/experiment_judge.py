@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from rota.deploy import judge, row_losses, unit_figures
 from rota.deploy.decision_rules import ALPHA, judged_loss
+from rota.errors import InvalidInput
 from rota.manage.repositories import Repositories
 from rota.manage.signals import labels, prediction_log
 from rota.records.check import CheckResult, Judgement, from_stored, waiting_for
@@ -82,6 +83,14 @@ def split(test: TrafficTest, champion: int, candidates: Sequence[int]) -> dict[i
     weight = 100 - 100 // (arms + 1) if test.is_bandit else test.weight
     shares = {number: weight // arms + (place < weight % arms) for place, number in enumerate(candidates)}
     return {**shares, champion: 100 - weight}
+
+
+def check_arms(test: TrafficTest, arms: int) -> None:
+    """Raises `InvalidInput` where so many candidates cannot each have a share of the traffic."""
+    if test.is_bandit and test.floor * (arms + 1) > 100:
+        raise InvalidInput(f"a floor of {test.floor} percent for each of {arms} candidates and the champion is more than 100; lower the floor")
+    if not test.is_bandit and test.weight < arms:
+        raise InvalidInput(f"weight = {test.weight} percent cannot be shared by {arms} candidates, of which each needs 1; give more")
 
 
 def examine(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, *, now_us: Micros, revision: int | None = None) -> ExperimentLook:

@@ -217,24 +217,27 @@ class RolloutWorkflow:
             return End("rolled_back", reason)
         if strategy.patience is not None and int(hold) >= strategy.patience:
             return End("rolled_back", f"still inconclusive after {int(hold) + 1} holds of {label}, so not judged: {reason}")
-        return self._undecided(context, endpoint, look, reason) if strategy.patience is None and outcome.get("is_over") else None
+        blocked = bool(outcome.get("is_blocked"))
+        return self._undecided(context, endpoint, look, reason, blocked) if strategy.patience is None and outcome.get("is_over") else None
 
-    def _undecided(self, context: Context, endpoint: Endpoint, label: str, reason: str) -> End | None:
+    def _undecided(self, context: Context, endpoint: Endpoint, label: str, reason: str, is_blocked: bool) -> End | None:
         """What the strategy wants of a candidate that is undecided when its time is over; None to hold it."""
         strategy = endpoint.rollout
-        why = f"still undecided after {undecided.duration(delivery_stages.longest_us(strategy))}, so not judged: {reason}"
+        after = "not to be decided" if is_blocked else f"still undecided after {undecided.duration(delivery_stages.longest_us(strategy))}"
+        why = f"{after}, so not judged: {reason}"
         if strategy.on_inconclusive == "promote":
             return End("promoted", f"{why} (on_inconclusive = 'promote')")
         if strategy.on_inconclusive == "roll_back":
             return End("rolled_back", why)
-        done = context.step(f"held {label}", lambda work: self._hold(work, endpoint))
+        done = context.step(f"held {label}", lambda work: self._hold(work, endpoint, is_blocked))
         return End("rolled_back", str(done["superseded"])) if done["superseded"] else None
 
-    def _hold(self, work: StepWork, endpoint: Endpoint) -> dict[str, Any]:
+    def _hold(self, work: StepWork, endpoint: Endpoint, is_blocked: bool) -> dict[str, Any]:
         if behind := turns.behind(self.repositories, work.run):
             return {"superseded": turns.superseded_by(behind)}
-        held = undecided.hold(work.batch, self.repositories.metadata, self._rollout(work), endpoint.rollout, now_us=work.now_us)
-        _announce(work, endpoint, held.state, undecided.told(held, endpoint.rollout))
+        rollout, strategy = self._rollout(work), endpoint.rollout
+        held = undecided.hold(work.batch, self.repositories.metadata, rollout, strategy, now_us=work.now_us, is_blocked=is_blocked)
+        _announce(work, endpoint, held.state, undecided.told(held, strategy, is_blocked=is_blocked))
         return {"superseded": ""}
 
     def _wait_on(self, work: StepWork, *, command: RolloutCommand) -> None:
@@ -302,7 +305,12 @@ class RolloutWorkflow:
         found = {"outcome": outcome, "reason": reason, "at_us": work.now_us, "is_over": is_over, "was_held": rollout.held_us is not None}
         if endpoint.rollout.experiment is None:
             return found
-        return {**found, "winner": look.winner, "split": {str(number): weight for number, weight in (look.split or {}).items()}}
+        return {
+            **found,
+            "is_blocked": look.is_blocked,
+            "winner": look.winner,
+            "split": {str(number): weight for number, weight in (look.split or {}).items()},
+        }
 
     def _look(self, work: StepWork, endpoint: Endpoint, rollout: Rollout, stage: Stage) -> ExperimentLook:
         if endpoint.rollout.experiment is not None:

@@ -119,7 +119,7 @@ class TrafficTest(Record, frozen=True):
     cuped: str = ""
     burn_in: int = 200
     floor: int = 5
-    probability: float = 0.95
+    probability: float = 0.99
     loss: float = 0.01
 
     @property

@@ -118,8 +118,9 @@ def always_valid(effect: Effect, level: Level) -> Interval:
 def period_weighted(periods: Sequence[Sequence[Floats]]) -> list[tuple[float, float]]:
     """Mean and its variance of each arm, periods weighed alike for all arms: by their units of all arms together.
 
-    Where the split of the traffic changes between periods, a plain mean would give an arm the season of its largest share. `periods` have
-    the values of each arm. A period in which an arm has fewer than two values is counted with the next, the last ones with the one before.
+    Where the split of the traffic changes between periods, a plain mean would give an arm the season of its largest share. `periods` have the
+    values of each arm; its variance within periods is one for all of them, for a period may have few. A period in which an arm has fewer than
+    two values is counted with the next, the last ones with the one before.
     """
     merged = _merged([[np.asarray(arm, dtype=np.float64) for arm in period] for period in periods])
     sizes = np.array([sum(len(arm) for arm in period) for period in merged], dtype=np.float64)
@@ -127,7 +128,8 @@ def period_weighted(periods: Sequence[Sequence[Floats]]) -> list[tuple[float, fl
     found = []
     for arm in range(len(merged[0]) if merged else 0):
         mean = sum(share * float(period[arm].mean()) for share, period in zip(shares, merged, strict=True))
-        variance = sum(share**2 * float(period[arm].var(ddof=1)) / len(period[arm]) for share, period in zip(shares, merged, strict=True))
+        within = sum(float(((period[arm] - period[arm].mean()) ** 2).sum()) for period in merged) / sum(len(period[arm]) - 1 for period in merged)
+        variance = within * sum(share**2 / len(period[arm]) for share, period in zip(shares, merged, strict=True))
         found.append((float(mean), float(variance)))
     return found
 
