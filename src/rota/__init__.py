@@ -51,6 +51,9 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.records.dataset import GroupSplit as GroupSplit
     from rota.records.dataset import RandomSplit as RandomSplit
     from rota.records.dataset import TimeSplit as TimeSplit
+    from rota.records.experiment import ab_test as ab_test
+    from rota.records.experiment import bandit as bandit
+    from rota.records.experiment import kpi as kpi
     from rota.records.fields import Field as Field
     from rota.records.fields import RequestSource as RequestSource
     from rota.records.model import ReleasePolicy as ReleasePolicy
@@ -136,6 +139,9 @@ _HOMES: Mapping[str, str] = {
     "count": "rota.records.data",
     "current_run": "rota.develop.tracking",
     "cron": "rota.records.run",
+    "ab_test": "rota.records.experiment",
+    "bandit": "rota.records.experiment",
+    "kpi": "rota.records.experiment",
     "analysis": "rota.records.release",
     "blue_green": "rota.records.release",
     "error_rate": "rota.records.release",

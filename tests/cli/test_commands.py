@@ -12,8 +12,9 @@ import pytest
 
 from rota.cli.app import ENTRIES, load
 from rota.ports.metadata import Batch
+from rota.records.experiment import ab_test, kpi
 from rota.records.model import Alias
-from rota.records.release import Canary, Endpoint, Rollout, error_rate
+from rota.records.release import Canary, Endpoint, Release, Rollout, Route, error_rate
 from rota.records.run import Run, RunQuery
 from rota.testing.story import NOON_US, alert, version
 
@@ -338,6 +339,41 @@ def test_a_plan_says_how_long_a_rollout_takes_and_exits_with_1_where_it_does_not
     shown = home.rota("rollout", "plan", "delay", "delay")
     assert "undecided when its 48.0 h are over" in " ".join(shown.stdout.split())
     assert "there is no endpoint 'nix'" in home.rota("rollout", "plan", "delay", "nix").stderr
+
+
+def test_an_experiment_is_planned_shown_listed_and_stopped(home):
+    strategy = ab_test(kpi("revenue"), units=500)
+    verdict = {
+        "check": "primary",
+        "outcome": "inconclusive",
+        "message": "goes on",
+        "subject": "revenue_per_prediction of version 2",
+        "observed": 0.25,
+    }
+    entry = {"at_us": NOON_US, "stage": "0 canary 50%", "outcome": "inconclusive", "verdicts": [verdict]}
+    with home.open() as platform:
+        batch = Batch()
+        batch.put(msgspec.structs.replace(platform.repositories.metadata.get(Endpoint, "delay"), rollout=strategy))
+        batch.put(Rollout("experiment.delay.1", "delay", "delay", 2, 1, "canary", 0, NOON_US, history=(entry,), strategy=strategy))
+        batch.put(
+            Release("delay", 9, (Route("delay", 1, "b", "stable", 60), Route("delay", 2, "b", "canary", 40)), "", NOON_US, "experiment.delay.1")
+        )
+        platform.repositories.metadata.commit(batch)
+        platform.repositories.runs.submit(Run("experiment.delay.1", "rollout", "delay", {}, NOON_US))
+    result = home.rota("experiment", "plan", "delay", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["units"]) == (1, 500)
+    assert "revenue_per_prediction" in home.rota("experiment", "plan", "delay").stdout
+    shown = " ".join(home.rota("experiment", "show", "experiment.delay.1").stdout.split())
+    assert "version 1 60 %, version 2 40 %" in shown
+    assert "+0.25" in shown
+    assert json.loads(home.rota("experiment", "show", "experiment.delay.1", "--json").stdout)["split"] == {"1": 60, "2": 40}
+    assert "experiment.delay.1" in home.rota("experiment", "list").stdout
+    assert [each["id"] for each in json.loads(home.rota("experiment", "list", "--json").stdout)] == ["experiment.delay.1"]
+    assert "is the champion" in home.rota("experiment", "start", "delay", "1").stderr
+    assert "has no reason" in home.rota("experiment", "stop", "experiment.delay.1", "--reason", " ").stderr
+    assert home.rota("experiment", "stop", "experiment.delay.1", "--reason", "enough").exit_code == 0
+    with home.open() as platform:
+        assert platform.repositories.metadata.get(Rollout, "experiment.delay.1").commands[-1].verb == "abort"
 
 
 @pytest.mark.parametrize("words", ["runs list --experiment trees", "runs search", "models list", "monitor alerts --limit 1"])

@@ -1,6 +1,6 @@
 """Makers for deployment: a log that says what a test wants it to say, and a platform in memory with one prediction process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +18,12 @@ from rota.deploy.delivery import rollout_run
 from rota.deploy.rollout import RolloutWorkflow
 from rota.durable.worker import Worker
 from rota.manage.repositories import Repositories
-from rota.manage.signals import labels, prediction_log
+from rota.manage.signals import business_outcomes, labels, prediction_log
 from rota.ports.metadata import Batch
 from rota.records.model import Alias, ModelVersion
 from rota.records.release import Canary, Endpoint, Release, Rollout, Serving, error_rate
 from rota.records.run import Run
-from rota.records.signal import Label, Prediction
+from rota.records.signal import Label, Outcome, Prediction
 from rota.records.time import HOUR_US
 from rota.testing import FakeClock, FakeSeconds
 from rota.testing.story import NOON_US, approval, version
@@ -107,10 +107,10 @@ class Place:
                 model="delay",
                 number=number,
                 role=role,
-                revision=1,
-                unit=each,
+                revision=options.get("revision", 1),
+                unit=options["units"][n] if "units" in options else each,
                 request={},
-                features={},
+                features={"spend": float(options["spend"][n])} if "spend" in options else {},
                 answer=None if n < failing else options.get("answer", 0.5),
                 latency_us=options.get("latency_us", 1_000),
                 error="broken" if n < failing else "",
@@ -123,6 +123,12 @@ class Place:
             at_us = options.get("known_us", self.clock.now_us())
             labels.append(self.repositories.journal, "delay", [Label(each, options["truth"], at_us) for each in ids], at_us)
         return ids
+
+    def report(self, name: str, values: Mapping[str, float]) -> None:
+        """Report business outcomes by prediction id."""
+        at_us = self.clock.now_us()
+        found = [Outcome(each, name, float(value), at_us) for each, value in values.items()]
+        business_outcomes.append(self.repositories.journal, "delay", found, at_us)
 
 
 @pytest.fixture

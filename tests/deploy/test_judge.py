@@ -15,6 +15,7 @@ from rota.manage.signals import labels
 from rota.ports.metadata import Batch
 from rota.records.check import CheckResult, combined
 from rota.records.data import FeatureService
+from rota.records.experiment import kpi
 from rota.records.model import ModelBundle, ModelVersion, Transformation
 from rota.records.own_metric import OwnMetric
 from rota.records.record import encode
@@ -304,6 +305,17 @@ def test_a_verdict_can_be_recomputed_later_from_the_log(place):
     both(place, 100, canary={"errors": 100})
     assert [verdict(place, analysis, now_us=moment) for analysis in analyses] == then
     assert [verdict(place, analysis).outcome for analysis in analyses[:1]] == ["fail"]
+
+
+@pytest.mark.parametrize(("means", "outcome"), [((1.0, 1.0), "pass"), ((1.0, 0.5), "fail"), ((1.0, 0.8), "inconclusive")])
+def test_a_business_figure_of_a_canary_by_units(place, means, outcome):
+    random = np.random.default_rng(8)
+    for number, mean in zip((1, 2), means, strict=True):
+        ids = place.ask(1_200, number=number, role="stable" if number == 1 else "canary", units=[f"{number}.{n // 3}" for n in range(1_200)])
+        place.report("revenue", dict(zip(ids, random.normal(mean, 1.0, 1_200), strict=True)))
+    found = verdict(place, kpi("revenue", margin=0.25))
+    assert (found.outcome, found.subject, found.rows) == (outcome, "revenue_per_prediction", 800)
+    assert verdict(place, kpi("refund", margin=0.25, per="order")).outcome == "inconclusive"
 
 
 def test_a_failure_beats_what_is_open_and_everything_must_pass_to_pass():

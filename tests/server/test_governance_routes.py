@@ -8,8 +8,9 @@ import pytest
 from rota.manage.access import tokens
 from rota.manage.experiments import artifacts
 from rota.ports.metadata import Batch
+from rota.records.experiment import ab_test, kpi
 from rota.records.model import ModelVersion
-from rota.records.release import Canary, OutOfService, Release, Rollout
+from rota.records.release import Canary, Endpoint, OutOfService, Release, Rollout, Route
 from rota.records.run import Run, RunQuery
 from rota.records.tracking import ExperimentRun
 from rota.testing.story import NOON_US
@@ -148,6 +149,31 @@ def test_a_plan_is_read_by_whoever_may_read_models(people):
     assert (found["endpoint"], found["decides"]) == ("delay", True)
     assert good(people["anna"].get("/v1/endpoints/delay/rollout-plan?model=delay@1"))["needs"] == []
     assert people["anna"].get("/v1/endpoints/nix/rollout-plan").status == 404
+
+
+def test_an_experiment_is_planned_started_shown_and_stopped(platform, people):
+    metadata, batch = platform.repositories.metadata, Batch()
+    delay = metadata.get(Endpoint, "delay")
+    assert (
+        people["anna"].get("/v1/endpoints/delay/experiment-plan").status == 403
+        or "delivers by" in people["anna"].get("/v1/endpoints/delay/experiment-plan").json["error"]
+    )
+    strategy = ab_test(kpi("revenue"), units=500)
+    batch.put(msgspec.structs.replace(delay, rollout=strategy))
+    batch.put(Rollout("experiment.delay.1", "delay", "delay", 2, 1, "canary", 0, NOON_US, strategy=strategy, arms=(3,)))
+    batch.put(Release("delay", 9, (Route("delay", 1, "b", "stable", 50), Route("delay", 2, "b", "canary", 50)), "", NOON_US, "experiment.delay.1"))
+    metadata.commit(batch)
+    platform.repositories.runs.submit(Run("experiment.delay.1", "rollout", "delay", {}, NOON_US))
+    found = good(people["anna"].get("/v1/endpoints/delay/experiment-plan"))
+    assert (found["units"], found["decides"], found["figure"]) == (500, False, "revenue_per_prediction")
+    assert people["anna"].get("/v1/endpoints/delay/experiment-plan?arms=0").status == 422
+    shown = good(people["anna"].get("/v1/rollouts/experiment.delay.1/experiment"))
+    assert (shown["state"], shown["split"], shown["rollout"]["arms"]) == ("progressing", {"1": 50, "2": 50}, [3])
+    assert people["anna"].get("/v1/rollouts/nix/experiment").status == 404
+    assert people["anna"].post("/v1/endpoints/delay/experiments", {"versions": [2]}).status == 403
+    assert people["olga"].post("/v1/endpoints/delay/experiments", {"versions": []}).status == 422
+    assert people["olga"].post("/v1/endpoints/delay/experiments", {"versions": [99]}).status == 404
+    assert good(people["olga"].post("/v1/rollouts/experiment.delay.1/abort", {"reason": "enough"}))["commands"][-1]["verb"] == "abort"
 
 
 def test_the_decisions_of_a_rollout_are_computed_again_for_whoever_may_read_models(platform, people):

@@ -51,6 +51,7 @@ ENTRIES = (
     CommandEntry("train", "train", TRAIN, "Start a training run of a pipeline."),
     CommandEntry("deploy", "deploy", DEPLOY, "Deliver an approved version to its endpoints."),
     CommandEntry("rollout", "deploy", DEPLOY, "Rollouts and their verdicts: plan, list, show, explain, promote, abort, pause, resume, retry, undo."),
+    CommandEntry("experiment", "experiment", DEPLOY, "A/B tests and bandits on live traffic: plan, start, list, show, stop."),
     CommandEntry("rollback", "deploy", DEPLOY, "Return an endpoint at once to its previous champion."),
     CommandEntry("endpoints", "serve", SERVE, "What each endpoint serves: list, create."),
     CommandEntry("predict", "serve", SERVE, "Ask a running endpoint, for one row or a whole file."),

@@ -7,6 +7,7 @@ import typer
 
 from rota.cli import adoption, cards, governance, lists, show
 from rota.cli.opening import opened
+from rota.deploy import online_results
 from rota.errors import InvalidInput
 from rota.manage.access import tokens
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
@@ -76,6 +77,7 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
         approvals = readiness.decisions(metadata, found)
         standing = readiness.readiness(metadata, found, now_us=now_us)
         earned = evidence.earned(platform.repositories, found)
+        online = online_results.of_version(metadata, found.model, found.number)
         aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}) if a.number == found.number]
     if json:
         told = {
@@ -84,6 +86,7 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
             "released": standing.open,
             "missing": list(standing.missing),
             "outcomes": earned,
+            "online": [plain(each) for each in online],
         }
         show.write_json({"version": plain(found), "approvals": [plain(approval) for approval in approvals], **told})
         return
@@ -94,7 +97,8 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
     named |= {"aliases": ", ".join(aliases), "may be released": "; ".join(standing.missing) or "yes", "created": show.when(found.created_us)}
     metrics = {f"metric {name}": value for name, value in found.metrics.items()}
     parameters = {f"parameter {name}": value for name, value in found.parameters.items()}
-    show.facts(named | metrics | parameters | _earned(earned) | _told(approvals), as_json=False)
+    of_traffic = {f"online {each.rollout}": each.sentence for each in online}
+    show.facts(named | metrics | of_traffic | parameters | _earned(earned) | _told(approvals), as_json=False)
 
 
 @models.command()

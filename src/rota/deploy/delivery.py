@@ -1,18 +1,19 @@
 """Delivering approved versions: each endpoint of the model gets one rollout run, by its strategy or the reviewer's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import msgspec
 
-from rota.deploy import releases, rollout_commands, rollout_explanation, rollout_plan, rollout_states, withdrawal
+from rota.deploy import experiment_judge, experiment_plan, releases, rollout_commands, rollout_explanation, rollout_plan, rollout_states, withdrawal
+from rota.deploy.experiment_plan import ExperimentPlan
 from rota.deploy.rollout_explanation import RolloutExplanation
 from rota.deploy.rollout_plan import RolloutPlan
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.governance import readiness
-from rota.manage.models import model_versions, out_of_service, registered_models, strategies
+from rota.manage.models import model_aliases, model_versions, out_of_service, registered_models, strategies
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch
 from rota.records.model import ModelVersion
@@ -75,9 +76,42 @@ class Deliveries:
             version = model_versions.resolve(metadata, model)
             chosen = readiness.readiness(metadata, version, now_us=now_us).delivery
             strategy, name = strategies.chosen(strategy, chosen), version.model
+        if strategy.experiment is not None:
+            raise Refused(f"endpoint {endpoint!r} delivers by an experiment; `rota experiment plan {endpoint}` says what it takes", endpoint=endpoint)
         if name != found.model:
             raise InvalidInput(f"endpoint {endpoint!r} predicts with {found.model!r}, not with {name!r}", endpoint=endpoint, model=name)
         return rollout_plan.of_endpoint(self.repositories, msgspec.structs.replace(found, rollout=strategy), now_us=now_us)
+
+    def experiment_plan(self, endpoint: str, *, arms: int = 1) -> ExperimentPlan:
+        """How many units the experiment of an endpoint takes and how long; see `experiment_plan`."""
+        return experiment_plan.of_endpoint(self.repositories, self._endpoint(endpoint), now_us=self.repositories.clock.now_us(), arms=arms)
+
+    def start_experiment(self, endpoint: str, numbers: Sequence[int], *, actor: str) -> str:
+        """Compare approved versions with an endpoint's champion by its experiment; the id of the rollout, which waits for its turn.
+
+        Raises `Refused` for a strategy that is no experiment and a version that may not be released or is the champion; `InvalidInput` for none or
+        one twice.
+        """
+        found, metadata, now_us = self._endpoint(endpoint), self.repositories.metadata, self.repositories.clock.now_us()
+        if found.rollout.experiment is None:
+            raise Refused(f"endpoint {endpoint!r} delivers by {found.rollout.strategy!r}; give it rollout=rota.ab_test(...) or rota.bandit(...)")
+        if not 0 < len(numbers) <= experiment_plan.MOST_ARMS or len(set(numbers)) < len(numbers):
+            most = experiment_plan.MOST_ARMS
+            raise InvalidInput(f"versions {list(numbers)}: name 1 to {most} that are compared with the champion, each once", endpoint=endpoint)
+        experiment_judge.check_arms(found.rollout.experiment, len(numbers))
+        champion = model_aliases.aliased_version(metadata, found.model)
+        versions = [model_versions.live(metadata, found.model, number) for number in numbers]
+        for version in versions:
+            readiness.check_ready(metadata, version, "an experiment", now_us=now_us)
+            out_of_service.check(metadata, version)
+            if champion is None or champion.number == version.number:
+                raise Refused(f"{version.id} {'is the champion' if champion else 'has no champion to be compared with'}; name other versions")
+        run = rollout_run(found, versions[0], now_us=now_us, trigger=f"person:{actor}")
+        arguments = {**run.arguments, "arms": [version.number for version in versions[1:]]}
+        tries = (f"experiment.{endpoint}.{number}" for number in count(1))
+        run = msgspec.structs.replace(run, id=next(each for each in tries if self.repositories.runs.get(each) is None), arguments=arguments)
+        self.repositories.runs.submit(run, _delivered(versions[0], run, actor=actor, again=None))
+        return run.id
 
     def explain(self, rollout: str) -> RolloutExplanation:
         """Each decision of a rollout computed again from what was stored; see `rollout_explanation`."""

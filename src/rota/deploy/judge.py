@@ -8,13 +8,13 @@ compared by no analysis.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from rota.deploy import metric_hours, sample_size
+from rota.deploy import metric_hours, sample_size, unit_figures
 from rota.deploy.decision_rules import ALPHA, ROWS_TUNED_FOR, SLICES_TUNED_FOR, SLOW, judged_errors, judged_loss, judged_slow
 from rota.deploy.metric_hours import MetricHours
 from rota.manage.models.own_metrics import TeamMetrics
@@ -23,7 +23,7 @@ from rota.manage.signals import labels, prediction_log
 from rota.records.check import CheckResult, CheckState, Judgement
 from rota.records.release import Analysis, Endpoint, Release, Rollout
 from rota.records.time import Micros
-from rota.stats import count_evidence, sequential
+from rota.stats import count_evidence, effects, sequential
 from rota.stats.count_evidence import ArmCounts
 
 LEAST_ROWS = 30
@@ -53,18 +53,24 @@ def examine(
     rows = labels.joined(repositories.tables, endpoint.name, rollout.started_us, now_us + 1, known_until_us=now_us, features=False).filter(
         pl.col("model") == rollout.model
     )
-    begins = _splits(repositories, rollout, now_us, revision)
-    rows = rows.with_columns(sum((pl.col("at_us") >= since_us for since_us in begins), pl.lit(0)).cast(pl.Int64).alias("period"))
+    begins = splits(repositories, rollout, now_us, revision)
+    rows = with_period(rows, begins)
     by_header, rows = rows.filter(pl.col("routed_by").is_not_null()), rows.filter(pl.col("routed_by").is_null())
+    rows = unit_figures.with_outcomes(repositories, endpoint.name, rows, endpoint.rollout.analysis, known_until_us=now_us)
     results = [
         _metric(analysis, metric_hours.compared(repositories, rollout, rows, analysis.metric, team))
         if analysis.kind == "metric"
-        else _ANALYSES[analysis.kind](analysis, rows, rollout)
+        else examined(analysis, rows, rollout)
         for analysis in endpoint.rollout.analysis
     ] or [_answers(pl.concat([rows, by_header], how="diagonal"), rollout)]
     if all(result.passed for result in results):
         results += _unreached(pl.concat([rows, by_header], how="diagonal").filter(pl.col("period") == len(begins)), rollout)
     return results + _routed_by_header(by_header)
+
+
+def examined(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
+    """The result of one analysis of rows that have their period and what the analysis is about."""
+    return _ANALYSES[analysis.kind](analysis, rows, rollout)
 
 
 def _routed_by_header(rows: pl.DataFrame) -> list[CheckResult]:
@@ -74,7 +80,12 @@ def _routed_by_header(rows: pl.DataFrame) -> list[CheckResult]:
     return [CheckResult("header_routes", "pass", message, rows=count)] if count else []
 
 
-def _splits(repositories: Repositories, rollout: Rollout, now_us: Micros, revision: int | None) -> list[Micros]:
+def with_period(rows: pl.DataFrame, begins: Sequence[Micros]) -> pl.DataFrame:
+    """The rows with how many of these moments were before each."""
+    return rows.with_columns(sum((pl.col("at_us") >= since_us for since_us in begins), pl.lit(0)).cast(pl.Int64).alias("period"))
+
+
+def splits(repositories: Repositories, rollout: Rollout, now_us: Micros, revision: int | None) -> list[Micros]:
     """When the rollout's releases began, each with a split of its own: the period of a prediction is how many had begun before it."""
     releases = repositories.metadata.find(Release, {"endpoint": rollout.endpoint})
     own = (release for release in releases if release.rollout == rollout.id and release.since_us <= now_us)
@@ -209,6 +220,26 @@ def _metric(analysis: Analysis, found: MetricHours) -> CheckResult:
     return _with_need(result, interval.n, "hours with labels", lambda: sample_size.to_clear_loss(analysis, spread=spread))
 
 
+def _kpi(analysis: Analysis, rows: pl.DataFrame, rollout: Rollout) -> CheckResult:
+    """The candidate's business figure against the stable one's, by units: within each split of the traffic, then together."""
+    figures = unit_figures.of_units(rows, [analysis])
+    periods = [[unit_figures.values(each, number) for number in (rollout.candidate, rollout.champion)] for each in figures.partition_by("period")]
+    effect = effects.stratified([(ours, theirs) for ours, theirs in periods])
+    interval = effects.always_valid(effect, sequential.Level(ALPHA, ROWS_TUNED_FOR))
+    worse = sequential.Interval(*sorted_bounds(analysis, interval), interval.n)
+    outcome = judged_loss(analysis.bound, worse)
+    text = f"{analysis.subject} {effect.treatment:.6g} against {effect.control:.6g} of {effect.units} units, worse by"
+    missing = "" if effect.units >= effects.LEAST_UNITS and np.isfinite(worse.upper) else "business outcomes of units of both versions that vary"
+    return _result(analysis, worse, text, outcome=outcome, allowed=f"allowed {analysis.bound:g}", bound=analysis.bound, missing=missing)
+
+
+def sorted_bounds(analysis: Analysis, interval: sequential.Interval) -> tuple[float, float, float]:
+    """How much worse the candidate is, by the figure's direction: estimate, lower and upper bound."""
+    if analysis.higher_is_better:
+        return -interval.estimate, -interval.upper, -interval.lower
+    return interval.estimate, interval.lower, interval.upper
+
+
 def _arms(rows: pl.DataFrame, rollout: Rollout) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One row for each prediction of the candidate, as its caller got it before as it was mirrored, and of the stable version."""
     candidate = rows.filter(pl.col("number") == rollout.candidate).sort(pl.col("role") == "shadow", pl.col("error") == "", maintain_order=True)
@@ -250,7 +281,7 @@ def _result(
         missing, state = "", "watching"
     why = missing or f"the data speak neither for nor against what is {allowed}" if outcome == "inconclusive" else ""
     message = f"{text}{shown}: {outcome}{missing and f', {missing}'}"
-    return CheckResult(analysis.kind, outcome, message, analysis.metric, why, state, observed, lower, upper, bound, interval.n)
+    return CheckResult(analysis.kind, outcome, message, analysis.subject, why, state, observed, lower, upper, bound, interval.n)
 
 
 def _share(arm: tuple[int, int]) -> str:
@@ -258,4 +289,4 @@ def _share(arm: tuple[int, int]) -> str:
 
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
-_ANALYSES = {"error_rate": _error_rate, "latency_p95": _latency}
+_ANALYSES = {"error_rate": _error_rate, "latency_p95": _latency, "kpi": _kpi}

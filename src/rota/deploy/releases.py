@@ -31,13 +31,14 @@ def next_release(
     now_us: Micros,
     rollout: str,
     headers: tuple[HeaderRoute, ...] = (),
+    salt: str = "",
 ) -> Release:
     """The release after `before`; raises `InvalidInput` when the answering weights do not sum to 100."""
     total = sum(route.weight for route in routes if route.role != "shadow")
     if total != 100:
         raise InvalidInput(f"endpoint {endpoint.name!r}: the weights of {len(routes)} routes sum to {total}, they must sum to 100")
     revision = before.revision + 1 if before else 1
-    salt = before.salt if before else endpoint.name
+    salt = salt or (before.salt if before else endpoint.name)
     return Release(endpoint.name, revision, routes, endpoint.rollout.unit, now_us, rollout, salt, headers)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from rota.deploy import judge, metric_hours
+from rota.deploy import experiment_judge, judge, metric_hours
 from rota.errors import NotFound
 from rota.manage.models import delivery_stages
 from rota.manage.repositories import Repositories
@@ -15,9 +15,9 @@ from rota.records.check import CheckResult, from_stored
 from rota.records.release import Canary, Endpoint, Rollout
 from rota.records.time import iso
 
-NOT_OF_THE_LOG = ("convergence", "hold")
-"""Results that say what prediction processes reported or what the strategy wants: they are shown as stored, as are those of a team's own metrics,
-which workers alone call."""
+NOT_OF_THE_LOG = ("convergence", "hold", "approval")
+"""Results that say what prediction processes reported, what the strategy wants or what governance had: they are shown as stored, as are those of a
+team's own metrics, which workers alone call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ def explain(repositories: Repositories, rollout: str) -> RolloutExplanation:
         notes.append(f"the log holds nothing of before {iso(first_us)}: what was judged on older predictions comes out differently")
     if left_out := sum(int(entry.get("left_out", 0)) for entry in found.history):
         notes.append(f"{left_out} looks of a long wait, all inconclusive, were not kept")
-    decisions = [each for entry in found.history for each in _again(repositories, endpoint, found, strategy, entry)]
+    looks = [(entry, msgspec.structs.replace(found, history=found.history[:place])) for place, entry in enumerate(found.history)]
+    decisions = [each for entry, then in looks for each in _again(repositories, endpoint, then, strategy, entry)]
     if own := {each.stored.subject for each in decisions if each.stored.check == "metric" and each.again is None}:
         notes.append(f"metrics of the team's own are shown as they were judged, and not called again: {', '.join(sorted(own))}")
     if moved := sum(each.agrees and not each.is_exact for each in decisions):
@@ -99,7 +100,11 @@ def _again(repositories: Repositories, endpoint: Endpoint, rollout: Rollout, str
     stored = [from_stored(verdict) for verdict in entry["verdicts"]]
     stage = next((each for each in delivery_stages.stages(strategy) if each.label == entry["stage"]), None)
     results: dict[tuple[str, str], CheckResult] = {}
-    if stage is not None and stage.is_judged:
+    if strategy.experiment is not None:
+        of_then = msgspec.structs.replace(endpoint, rollout=strategy)
+        look = experiment_judge.examine(repositories, of_then, rollout, now_us=int(entry["at_us"]), revision=entry.get("revision"))
+        results = {(result.check, result.subject): result for result in look.results}
+    elif stage is not None and stage.is_judged:
         then = msgspec.structs.replace(rollout, state=stage.state)
         analyses = [each for each in stage.analyses or strategy.analysis if each.kind != "metric" or metric_hours.is_rotas(each.metric)]
         asked = msgspec.structs.replace(strategy, analysis=analyses)

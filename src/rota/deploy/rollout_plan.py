@@ -20,7 +20,7 @@ from rota.manage.repositories import Repositories
 from rota.records.record import plain
 from rota.records.release import Analysis, Canary, Endpoint
 from rota.records.time import HOUR_US, Micros
-from rota.stats import sequential
+from rota.stats import effects, sequential
 
 NO_LABEL = "no label came of the predictions of this time"
 HEAVIER = (10, 25, 50)
@@ -131,6 +131,8 @@ def _asked(stage: Stage, strategy: Canary) -> Sequence[Analysis]:
 def _need(stage: Stage, analysis: Analysis, traffic: Traffic) -> Need:
     if analysis.kind == "metric":
         return _of_labels(stage, analysis, traffic)
+    if analysis.kind == "kpi":
+        return _of_outcomes(stage, analysis, traffic)
     counted = "predictions" if analysis.kind == "error_rate" else "answers" if stage.weight else "mirrored answers"
     share = 1.0 if stage.is_mirrored and (analysis.kind == "error_rate" or not stage.weight) else stage.weight / 100
     an_hour = traffic.rows_an_hour * share
@@ -147,6 +149,17 @@ def _need(stage: Stage, analysis: Analysis, traffic: Traffic) -> Need:
     note = "" if clears else "it allows nothing beyond what the stable version has, so an equal candidate is never told from a worse one"
     hours = clears / an_hour if clears else None
     return Need(stage.label, analysis.kind, counted, an_hour, clears, finds, hours, note=note)
+
+
+def _of_outcomes(stage: Stage, analysis: Analysis, traffic: Traffic) -> Need:
+    """The least that a business figure takes: how far units differ in it is not planned here, `rota experiment plan` does."""
+    an_hour = traffic.rows_an_hour * stage.weight / 100
+    if not an_hour:
+        return Need(stage.label, f"kpi {analysis.subject}", "units", 0.0, None, None, None, note="no request reaches the candidate in this stage")
+    least = effects.LEAST_UNITS
+    return Need(
+        stage.label, f"kpi {analysis.subject}", "units", an_hour, least, None, least / an_hour, True, "how far units differ is not known: at least"
+    )
 
 
 def _of_labels(stage: Stage, analysis: Analysis, traffic: Traffic) -> Need:

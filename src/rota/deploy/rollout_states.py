@@ -23,7 +23,7 @@ from rota.deploy.releases import current_release
 from rota.errors import InvalidInput, NotFound, Refused
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Metadata
-from rota.records.release import Rollout
+from rota.records.release import Release, Rollout
 from rota.records.run import OPEN_STATUSES, Run
 from rota.records.time import iso
 
@@ -62,6 +62,27 @@ def standing(repositories: Repositories, rollout: str) -> Standing:
     if run is None or run.workflow != "rollout":
         raise NotFound(f"there is no rollout {rollout!r}; `rota rollout list` shows them", rollout=rollout)
     return Standing(rollout, "waiting" if run.status in OPEN_STATUSES else "never_began", run)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningExperiment:
+    """An experiment that began, and the percent of the traffic that each version has now, or had last."""
+
+    rollout: Rollout
+    split: Mapping[int, int]
+
+
+def experiment(repositories: Repositories, rollout: str) -> RunningExperiment:
+    """An experiment that began; raises `NotFound` for an unknown one, `InvalidInput` for a rollout that is none, `Refused` before it begins."""
+    found = standing(repositories, rollout).rollout
+    if found is None:
+        raise Refused(f"experiment {rollout!r} has not begun; `rota rollout show {rollout}` says what it waits for", rollout=rollout)
+    if found.strategy is None or found.strategy.experiment is None:
+        raise InvalidInput(f"rollout {rollout!r} is no experiment; `rota rollout show {rollout}` shows it", rollout=rollout)
+    releases = repositories.metadata.find(Release, {"endpoint": found.endpoint}, order="-revision")
+    own = [each for each in releases if each.rollout == rollout and (found.ended_us is None or len(each.routes) > 1)]
+    split = {route.number: route.weight for route in own[0].routes} if own else {}
+    return RunningExperiment(found, split)
 
 
 def state_of(metadata: Metadata, rollout: Rollout) -> State:

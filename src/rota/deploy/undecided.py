@@ -13,11 +13,11 @@ from rota.records.time import DAY_US, HOUR_US, SECOND_US, Micros
 KIND: AlertKind = "rollout"
 
 
-def hold(batch: Batch, metadata: Metadata, rollout: Rollout, strategy: Canary, *, now_us: Micros) -> Rollout:
+def hold(batch: Batch, metadata: Metadata, rollout: Rollout, strategy: Canary, *, now_us: Micros, is_blocked: bool = False) -> Rollout:
     """Hold a rollout from now on; the record as stored. The alert is new, or the open one of this rollout lasts."""
     held = msgspec.structs.replace(rollout, held_us=now_us)
     batch.put(held, replacing=rollout)
-    message = told(held, strategy)
+    message = told(held, strategy, is_blocked=is_blocked)
     batch.audit("judge", "rollout.hold", rollout.id, now_us, reason=message)
     evidence = {"rollout": rollout.id, "candidate": rollout.candidate, "missing": rollout.missing}
     alerts.raise_or_touch(batch, metadata, rollout.endpoint, Breach(KIND, rollout.id, "warning", message, evidence), now_us=now_us, run="")
@@ -32,11 +32,12 @@ def go_on(batch: Batch, metadata: Metadata, rollout: Rollout, *, actor: str, rea
     return msgspec.structs.replace(rollout, held_us=None)
 
 
-def told(rollout: Rollout, strategy: Canary) -> str:
-    """What is missing for a verdict, and the three ways out."""
+def told(rollout: Rollout, strategy: Canary, *, is_blocked: bool = False) -> str:
+    """What is missing for a verdict, and the three ways out. `is_blocked`: it is not its time that is over, more of it would not help."""
     longest = duration(delivery_stages.longest_us(strategy))
+    since = "now" if is_blocked else f"after {longest}"
     return (
-        f"version {rollout.candidate} of {rollout.model!r} is not decided on after {longest}: {rollout.missing}. "
+        f"version {rollout.candidate} of {rollout.model!r} is not decided on {since}: {rollout.missing}. "
         f"The split stays and is judged on. `rota rollout promote {rollout.id} --reason ...` delivers it, "
         f"`rota rollout abort {rollout.id} --reason ...` takes it back, `rota rollout resume {rollout.id}` waits for another {longest}"
     )

@@ -17,7 +17,8 @@ Role = Literal["stable", "canary", "shadow"]
 RolloutState = Literal["waiting", "shadow", "canary", "promoted", "rolled_back"]
 RolloutPhase = Literal["waiting", "progressing", "paused", "held", "promoted", "rolled_back"]
 OnInconclusive = Literal["hold", "promote", "roll_back"]
-Strategy = Literal["canary", "blue_green", "shadow"]
+Strategy = Literal["canary", "blue_green", "shadow", "ab", "bandit"]
+Design = Literal["group_sequential", "always_valid", "thompson", "top_two"]
 
 
 LONGEST_HEADER = 200
@@ -29,14 +30,27 @@ class Analysis(Record, frozen=True):
 
     error_rate: the candidate's share of failures at most `ratio` times the stable one's plus `bound`; below `at_least` failures it is never
     too large. latency_p95: candidate / stable at most `bound`. metric: the candidate's loss may be worse than the stable one's by at most
-    `bound`, on the same labelled predictions.
+    `bound`, on the same labelled predictions. kpi: the candidate's business figure may be worse by at most `bound`: the sum of the outcome `metric`
+    over the predictions (`per` ""), the units ("unit"), or the sum of the outcome that `per` names.
     """
 
-    kind: Literal["error_rate", "latency_p95", "metric"]
+    kind: Literal["error_rate", "latency_p95", "metric", "kpi"]
     bound: float
     metric: str = ""
     ratio: float = 1.0
     at_least: int = 0
+    per: str = ""
+    higher_is_better: bool = False
+
+    @property
+    def subject(self) -> str:
+        """What it is about, in a word: "" where its kind says that."""
+        return f"{self.metric}_per_{self.per or 'prediction'}" if self.kind == "kpi" else self.metric
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        return 1 if self.higher_is_better else -1
 
 
 class HeaderMatch(Record, frozen=True):
@@ -82,6 +96,38 @@ class DeliveryStep(Record, frozen=True):
         return f"{self.kind}({said.get(self.kind) or ', '.join(each.kind for each in self.analyses)})"
 
 
+class TrafficTest(Record, frozen=True):
+    """What a strategy "ab" or "bandit" compares versions by, made by `rota.ab_test` and `rota.bandit`; guardrails are the strategy's analyses.
+
+    `weight` percent go to the candidates together. `primary` decides, with the two-sided error `alpha`. group_sequential: at `looks` looks, the last
+    after `units` units (0: planned at the start, for `min_effect` and `power`). always_valid: whenever it is looked at. thompson, top_two: the split
+    follows what is believed, from `burn_in` units an arm on, with `floor` percent an arm at least, until an arm is the best with `probability`
+    and expected to lose at most the share `loss` of its figure. `window`: so old is a prediction before it counts, with the outcomes dated
+    within the window. `cuped` is a feature, as it was at a unit's first prediction, that explains the primary figure.
+    """
+
+    primary: Analysis
+    design: Design = "group_sequential"
+    weight: int = 50
+    looks: int = 10
+    units: int = 0
+    min_effect: float = 0.0
+    power: float = 0.8
+    alpha: float = 0.05
+    srm_alpha: float = 0.001
+    window: str = "0s"
+    cuped: str = ""
+    burn_in: int = 200
+    floor: int = 5
+    probability: float = 0.99
+    loss: float = 0.01
+
+    @property
+    def is_bandit(self) -> bool:
+        """Whether the split follows what is believed of the arms."""
+        return self.design in ("thompson", "top_two")
+
+
 class Canary(Record, frozen=True):
     """Progressive delivery: shadow first, then growing shares of traffic, each held and judged before the next.
 
@@ -104,6 +150,7 @@ class Canary(Record, frozen=True):
     on_inconclusive: OnInconclusive = "hold"
     max_duration: str = ""
     strategy: Strategy = "canary"
+    test: TrafficTest | None = None
 
     def __post_init__(self) -> None:
         for field in ("steps", "analysis"):
@@ -112,6 +159,11 @@ class Canary(Record, frozen=True):
         weights = [step for step in self.steps if not isinstance(step, DeliveryStep)]
         if weights != sorted(set(weights)) or any(not 0 < weight < 100 for weight in weights):
             raise InvalidInput(f"canary steps {weights} must grow and lie between 1 and 99 percent", steps=weights)
+
+    @property
+    def experiment(self) -> TrafficTest | None:
+        """What its versions are compared by, where the strategy is an experiment."""
+        return self.test if self.strategy in ("ab", "bandit") else None
 
 
 class Endpoint(Record, frozen=True):
@@ -221,7 +273,8 @@ class Rollout(Record, frozen=True):
 
     `strategy` is the one that it began with (None: begun by an older release, which read the endpoint's each time); `held_us` is since when
     it is held because its time is over and the data have not decided; `missing` is what the last judgement still waits for;
-    `plan` is what its start expected it to take.
+    `plan` is what its start expected it to take. `arms` are the candidates of an experiment beside `candidate`, which is the winner once one is
+    promoted.
     """
 
     id: str
@@ -240,6 +293,12 @@ class Rollout(Record, frozen=True):
     held_us: Micros | None = None
     missing: str = ""
     plan: Mapping[str, Any] = {}
+    arms: tuple[int, ...] = ()
+
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """The versions that are compared with the champion."""
+        return (self.candidate, *(number for number in self.arms if number != self.candidate))
 
     @property
     def phase(self) -> RolloutPhase:

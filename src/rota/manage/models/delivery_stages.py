@@ -5,6 +5,7 @@ A strategy is compiled to steps in Argo Rollouts' words, and these to stages: a 
     Canary(shadow="1h", steps=[5], hold="2h")   set_mirror, pause 1h, analysis, set_weight 5, pause 2h, analysis
     blue_green(preview="1h")                    set_mirror, pause 1h, analysis
     shadow("1h")                                set_mirror, pause 1h, analysis, pause
+    ab_test(..., weight=50), bandit(...)        set_mirror off, set_weight 50, pause (time between two looks), analysis
 """
 
 from collections.abc import Iterator
@@ -53,6 +54,9 @@ def steps(strategy: Canary) -> list[DeliveryStep]:
 
 
 def _steps(strategy: Canary) -> Iterator[DeliveryStep]:
+    if (test := strategy.experiment) is not None:
+        yield from (set_mirror(False), set_weight(test.weight), pause(strategy.hold), analysis())
+        return
     if micros(strategy.shadow):
         yield from (set_mirror(), pause(strategy.shadow), analysis())
     for step in strategy.steps:

@@ -16,6 +16,22 @@ from rota.records.run import Problem
 from rota.records.time import HOUR_US, micros
 from rota.stats import sequential
 
+MINUTE_US = HOUR_US // 60
+_BETWEEN = (
+    ("weight", 1, 99),
+    ("looks", 1, 50),
+    ("units", 0, 10**9),
+    ("min_effect", 0, 1e100),
+    ("power", 0.5, 0.99),
+    ("alpha", 1e-6, 0.5),
+    ("srm_alpha", 1e-9, 0.05),
+    ("burn_in", 30, 10**9),
+    ("floor", 1, 33),
+    ("probability", 0.5, 0.9999),
+    ("loss", 0, 1),
+)
+"""Fields of an experiment's test, and between which numbers each lies."""
+
 
 def chosen(declared: Canary, delivery: Canary | None) -> Canary:
     """The strategy that the reviewer chose.
@@ -47,7 +63,8 @@ def faults(strategy: Canary, problem: Problem | None, *, own: Collection[str] = 
     `at_once` allows a strategy without any step although it has analyses: a reviewer may decide to deliver without a judge.
     """
     found = list(chain.from_iterable(_analysis_faults(number, analysis, problem, own) for number, analysis in enumerate(strategy.analysis)))
-    pairs = [(analysis.kind, analysis.metric) for analysis in strategy.analysis]
+    found += _experiment_faults(strategy, problem)
+    pairs = [(analysis.kind, analysis.subject) for analysis in strategy.analysis]
     found += [
         f"analysis {kind} {name}".rstrip() + " is there twice; give it one bound"
         for kind, name in dict.fromkeys(pairs)
@@ -62,7 +79,7 @@ def faults(strategy: Canary, problem: Problem | None, *, own: Collection[str] = 
         return [f"analysis {asked} is never asked: there are no steps and no shadow; add a step, or leave the analysis out"] * bool(
             asked and not at_once
         )
-    return list(_hour_faults(strategy))
+    return list(_hour_faults(strategy)) if strategy.experiment is None else []
 
 
 def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None, own: Collection[str]) -> Iterator[str]:
@@ -78,6 +95,8 @@ def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None, o
             yield f"{field}: at_least = {analysis.at_least} is a number of failures; give 0 or more"
     elif analysis.kind == "latency_p95" and analysis.bound <= 0:
         yield f"{field}: ratio = {analysis.bound:g} must be positive; 1.2 allows a fifth more"
+    elif analysis.kind == "kpi" and analysis.bound < 0:
+        yield f"{field}: margin = {analysis.bound:g} is by how much the figure may be worse; give a number from 0"
     if analysis.kind != "metric":
         return
     known = [name for name, kind in registry.PROBLEMS.items() if analysis.metric in kind.losses or analysis.metric in kind.metrics]
@@ -91,13 +110,39 @@ def _analysis_faults(number: int, analysis: Analysis, problem: Problem | None, o
         yield f"{field}: {analysis.metric!r} belongs to {', '.join(known)}, and the model's problem is {problem}; use {usable}"
 
 
+def _experiment_faults(strategy: Canary, problem: Problem | None) -> Iterator[str]:
+    """What can never decide in an A/B test or a bandit."""
+    if (strategy.strategy in ("ab", "bandit")) != (strategy.test is not None):
+        yield f"strategy = {strategy.strategy!r} with test = {strategy.test}: write rota.ab_test(...) or rota.bandit(...)"
+        return
+    if (test := strategy.test) is None:
+        return
+    yield from (fault.replace("analysis[0]", "primary") for fault in _analysis_faults(0, test.primary, problem, ()))
+    for each in (test.primary, *strategy.analysis):
+        if each.kind == "metric" and not registry.loss_problems(each.metric) and not list(_analysis_faults(0, each, problem, ())):
+            yield f"metric {each.metric!r} is no loss of single predictions, which an experiment needs; use one of {registry.loss_names()}"
+    if test.primary.kind == "latency_p95":
+        yield "primary = latency_p95: an experiment is decided by a figure of its units; make it a guardrail"
+    if test.is_bandit != (strategy.strategy == "bandit"):
+        yield f"design = {test.design!r} is none of strategy = {strategy.strategy!r}; write rota.ab_test(...) or rota.bandit(...)"
+    if test.design == "group_sequential" and not test.units and not test.min_effect:
+        yield "a planned test needs units, or min_effect, the smallest difference worth finding, from which they are planned"
+    for name, lowest, highest in _BETWEEN:
+        if not lowest <= (value := getattr(test, name)) <= highest:
+            yield f"{name} = {value:g}: give a number from {lowest:g} to {highest:g}"
+    if micros(strategy.hold) < MINUTE_US:
+        yield f"hold = {strategy.hold!r} is the time between two looks; give a minute or more"
+    if strategy.on_inconclusive == "promote" or strategy.patience is not None:
+        yield 'an undecided experiment is never promoted: leave patience out, and on_inconclusive is "hold" or "roll_back"'
+
+
 def _duration_faults(strategy: Canary) -> Iterator[str]:
     short = any(not isinstance(step, DeliveryStep) for step in strategy.steps)
     if short and micros(strategy.hold) < 1 and strategy.analysis:
         yield f"hold = {strategy.hold!r}: each step would be judged before it had any traffic"
     elif any(stage.is_judged and not stage.hold_us and not stage.waits for stage in delivery_stages.stages(strategy)):
         yield 'an analysis step has no pause before it: it would be judged before it had any traffic; write pause("30m"), analysis()'
-    if strategy.strategy == "canary":
+    if strategy.strategy == "canary" or (strategy.experiment is not None and not strategy.steps):
         return
     if strategy.steps:
         there = ", ".join(map(str, strategy.steps))

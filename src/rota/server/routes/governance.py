@@ -52,6 +52,12 @@ class RollbackReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
+class ExperimentStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The numbers of the versions that are compared with the champion."""
+
+    versions: list[int]
+
+
 class ReturnReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a version returns to service."""
 
@@ -139,6 +145,14 @@ async def deploy(request: Request, model: str, number: Number) -> dict[str, obje
     """Deliver an approved version to its endpoints."""
     platform = platform_of(request)
     return {"runs": await run_in_threadpool(platform.deliveries.deliver, model, number, actor=actor_of(request))}
+
+
+@router.post("/v1/endpoints/{name}/experiments", dependencies=needs("model.release", takes=ExperimentStart))
+async def start_experiment(request: Request, name: str) -> dict[str, object]:
+    """Compare approved versions with the endpoint's champion by its experiment; POST /v1/rollouts/{rollout}/abort stops it."""
+    wanted = await body_as(request, ExperimentStart)
+    start = platform_of(request).deliveries.start_experiment
+    return {"runs": [await run_in_threadpool(start, name, wanted.versions, actor=actor_of(request))]}
 
 
 @router.post("/v1/models/{model}/{number}/return", dependencies=needs("model.release", takes=ReturnReason))

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from rota.deploy import rollout_explanation, rollout_plan
+from rota.deploy import experiment_plan, online_results, rollout_explanation, rollout_plan, rollout_states
 from rota.deploy.releases import current_release
 from rota.deploy.waiting import waiting
 from rota.errors import NotFound
@@ -191,6 +191,7 @@ def version(request: Request, model: str, number: Number) -> dict[str, object]:
         "released": standing.open,
         "missing": list(standing.missing),
         "approvals": listed(readiness.decisions(r.metadata, found)),
+        "online": [plain(each) for each in online_results.of_version(r.metadata, model, number)],
     }
 
 
@@ -230,6 +231,21 @@ def rollout_plan_of(request: Request, name: str, model: str = "") -> dict[str, o
     platform = platform_of(request)
     found = platform.repositories.metadata.get(Endpoint, name)
     return rollout_plan.as_plain(platform.deliveries.plan(model or (found.model if found is not None else ""), name))
+
+
+@router.get("/v1/endpoints/{name}/experiment-plan", dependencies=needs("model.read"))
+def experiment_plan_of(request: Request, name: str, arms: Number = 1) -> dict[str, object]:
+    """How many units the endpoint's experiment with so many candidates takes, and how long these take to come, by its traffic of the last days."""
+    return experiment_plan.as_plain(platform_of(request).deliveries.experiment_plan(name, arms=arms))
+
+
+@router.get("/v1/rollouts/{rollout}/experiment", dependencies=needs("model.read"))
+def experiment_of(request: Request, rollout: str) -> dict[str, object]:
+    """An experiment: its rollout, its state, and the percent of the traffic by version."""
+    repositories = platform_of(request).repositories
+    found = rollout_states.experiment(repositories, rollout)
+    state = rollout_states.state_of(repositories.metadata, found.rollout)
+    return {"rollout": plain(found.rollout), "state": state, "split": {str(number): weight for number, weight in found.split.items()}}
 
 
 @router.get("/v1/rollouts", dependencies=needs("model.read"))
