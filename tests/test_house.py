@@ -65,6 +65,7 @@ PUBLIC = [
     "autolog",
     "blue_green",
     "category",
+    "compare",
     "count",
     "cron",
     "current_run",

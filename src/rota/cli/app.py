@@ -56,7 +56,7 @@ ENTRIES = (
     CommandEntry("predict", "serve", SERVE, "Ask a running endpoint, for one row or a whole file."),
     CommandEntry("monitor", "monitor", MONITOR, "What is watched, alerts and measured slices: show, alerts, ack, slices ..."),
     CommandEntry("outcomes", "outcomes", MONITOR, "What came of predictions for the business: report, show."),
-    CommandEntry("data", "data", MANAGE, "Datasets and schemas: list, build, show, profile, diff, export, schema."),
+    CommandEntry("data", "data", MANAGE, "Datasets and schemas: list, build, show, profile, diff, compare, export, schema."),
     CommandEntry("features", "features", MANAGE, "The feature catalog and values: list, search, show, usage, versions, get, historical ..."),
     CommandEntry("sources", "sources", MANAGE, "Sources of rows: list, show, test, push, ingest, rejects, status."),
     CommandEntry("models", "models", MANAGE, "Models, versions and their governance: list, show, register, alias, review, approve, policy ..."),
