@@ -137,6 +137,7 @@ def create(
     endpoint: OfEndpoint,
     schedule: Annotated[str, typer.Option(help="When it looks at the newest complete days, as a cron expression.")] = "0 1 * * *",
     false_alarm_days: Annotated[int, typer.Option(help="Days between two false alarms that the team can live with.")] = 90,
+    off: Annotated[list[str] | None, typer.Option(help="Switch a check off: drift, or drift:FEATURE; may be given several times.")] = None,
     json: show.Json = False,
 ) -> None:
     """Watch an endpoint from now on, for one that no project here declares a monitor of.
@@ -146,8 +147,11 @@ def create(
     with opened(ctx, "pipeline.deploy") as platform:
         r = platform.repositories
         by, now_us = platform.identity.name, r.clock.now_us()
-        made = endpoints.watch(r.metadata, endpoint, schedule=schedule, days_between_false_alarms=false_alarm_days, actor=by, now_us=now_us)
-    show.facts({"endpoint": endpoint, "schedule": made.schedule}, as_json=json, record=made)
+        made = endpoints.watch(
+            r.metadata, endpoint, schedule=schedule, days_between_false_alarms=false_alarm_days, off=off or (), actor=by, now_us=now_us
+        )
+    named = {"endpoint": endpoint, "schedule": made.schedule} | ({"off": ", ".join(made.off)} if made.off else {})
+    show.facts(named, as_json=json, record=made)
 
 
 @monitor.command("import")

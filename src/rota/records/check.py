@@ -46,6 +46,11 @@ class CheckResult(Record, frozen=True):
         return self.outcome == "pass"
 
 
+def state_words(result: CheckResult) -> str:
+    """The state with what is behind it, as in "learning (16 of 30 reference days)"."""
+    return f"{result.state} ({result.missing})" if result.missing and result.state != "watching" else result.state
+
+
 def combined(results: Sequence[CheckResult]) -> tuple[Judgement, str]:
     """One failure fails; everything must pass to pass; and where nothing was judged the whole is inconclusive, not passed."""
     if not results:
