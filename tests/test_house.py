@@ -64,6 +64,7 @@ PUBLIC = [
     "at_most",
     "autolog",
     "blue_green",
+    "calibrate",
     "category",
     "compare",
     "count",

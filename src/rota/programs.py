@@ -25,12 +25,15 @@ from rota.manage.features.definitions.registration import PlannedChange
 from rota.manage.features.rows import table_adapters
 from rota.manage.features.store import Store
 from rota.manage.models import loading, model_versions
-from rota.monitor import frame_comparison
+from rota.monitor import calibration, frame_comparison
 from rota.monitor.frame_comparison import ComparisonRule
 from rota.monitor.metric_comparison import Scoring
+from rota.records.calibration import MonitorCalibration
 from rota.records.comparison import Preset
 from rota.records.model import ModelVersion
+from rota.records.release import Endpoint
 from rota.records.run import Problem
+from rota.records.signal import Monitor
 from rota.rendering.comparison_report import ComparisonReport
 from rota.serve.embedded import EmbeddedModel, open_file
 from rota.settings import Settings
@@ -72,6 +75,17 @@ def compare(
     tables = [(_table(table, what=side), _table_name(table, side)) for table, side in ((reference, "reference"), (current, "current"))]
     found = frame_comparison.compare_frames(tables[0][0], tables[1][0], request, names=(tables[0][1], tables[1][1]))
     return ComparisonReport(found, engines.drawing())
+
+
+def calibrate(table: Any, *, timestamp: str, monitor: Monitor | None = None) -> MonitorCalibration:
+    """What a monitor would do on your own days, before it is enabled: false alarms, and the smallest change that each feature shows.
+
+    The table (as `compare` takes it, or a path) has a column of moments, and every other column of numbers, conditions or texts is a
+    feature. `monitor` gives the budget and the windows; without it those of a monitor with nothing stated. Raises `InvalidInput` for
+    fewer than 14 days.
+    """
+    source = calibration.of_table(_table_name(table, "table"), _table(table, what="table"), timestamp)
+    return calibration.calibrate(source, monitor or Monitor(Endpoint("calibration", "calibration")))
 
 
 class SecondHome(UserWarning):

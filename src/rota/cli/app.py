@@ -54,7 +54,7 @@ ENTRIES = (
     CommandEntry("rollback", "deploy", DEPLOY, "Return an endpoint at once to its previous champion."),
     CommandEntry("endpoints", "serve", SERVE, "What each endpoint serves: list, create."),
     CommandEntry("predict", "serve", SERVE, "Ask a running endpoint, for one row or a whole file."),
-    CommandEntry("monitor", "monitor", MONITOR, "What is watched, alerts and measured slices: show, alerts, ack, slices ..."),
+    CommandEntry("monitor", "monitor", MONITOR, "What is watched, alerts and measured slices: show, alerts, ack, slices, calibrate ..."),
     CommandEntry("outcomes", "outcomes", MONITOR, "What came of predictions for the business: report, show."),
     CommandEntry("data", "data", MANAGE, "Datasets and schemas: list, build, show, profile, diff, compare, export, schema."),
     CommandEntry("features", "features", MANAGE, "The feature catalog and values: list, search, show, usage, versions, get, historical ..."),
