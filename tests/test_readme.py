@@ -86,6 +86,7 @@ def execute(arguments: list[str], folder: Path, block: Block) -> str:
         "docs/sources.md",
         "docs/backup.md",
         "docs/answers.md",
+        "docs/monitoring.md",
         pytest.param("docs/without-features.md", marks=pytest.mark.slow),
     ],
 )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # the one place where this is used: it hides no cycle, it tel
     from rota.programs import FeatureStore as FeatureStore
     from rota.programs import apply as apply
     from rota.programs import autolog as autolog
+    from rota.programs import calibrate as calibrate
+    from rota.programs import compare as compare
     from rota.programs import load as load
     from rota.programs import read_dataset as read_dataset
     from rota.programs import register_model as register_model
@@ -133,6 +135,8 @@ _HOMES: Mapping[str, str] = {
     "tune": "rota.programs",
     "apply": "rota.programs",
     "autolog": "rota.programs",
+    "calibrate": "rota.programs",
+    "compare": "rota.programs",
     "at_least": "rota.records.run",
     "at_most": "rota.records.run",
     "category": "rota.records.value_types",

@@ -20,11 +20,21 @@ from rota.develop.tracker_stores import TrackerConfig
 from rota.develop.tracking import TrackedRun, Tracker, current_run
 from rota.errors import InvalidInput, Refused
 from rota.manage.datasets import read as dataset_reading
+from rota.manage.datasets import schema_inference
 from rota.manage.features.definitions.registration import PlannedChange
+from rota.manage.features.rows import table_adapters
 from rota.manage.features.store import Store
 from rota.manage.models import loading, model_versions
+from rota.monitor import calibration, frame_comparison
+from rota.monitor.frame_comparison import ComparisonRule
+from rota.monitor.metric_comparison import Scoring
+from rota.records.calibration import MonitorCalibration
+from rota.records.comparison import Preset
 from rota.records.model import ModelVersion
+from rota.records.release import Endpoint
 from rota.records.run import Problem
+from rota.records.signal import Monitor
+from rota.rendering.comparison_report import ComparisonReport
 from rota.serve.embedded import EmbeddedModel, open_file
 from rota.settings import Settings
 from rota.settings import load as load_settings
@@ -32,6 +42,50 @@ from rota.wiring import SPOOL, open_platform, opened
 
 _autologging = engines.autologging()
 _homes: dict[str, Path] = {}
+
+
+def compare(
+    reference: Any,
+    current: Any,
+    *,
+    presets: Preset | Sequence[Preset] = ("quality", "drift"),
+    label: str = "",
+    answer: str | Sequence[str] = "",
+    group: str = "",
+    false_alarms: float = 0.01,
+    least_effect: float = 0.05,
+) -> ComparisonReport:
+    """Compare two tables at once, without a home: what is wrong with the data, which columns drifted, whether a model answers worse.
+
+    Tables are polars, pandas or Arrow ones, mappings of columns, lists of dicts, or paths of Parquet, CSV and JSON-lines files. Presets are
+    "quality" (anomalies by a schema of the reference, under TFDV's names), "drift" (distances of each column and whether it drifted),
+    and "classification", "regression" and "ranking" (metrics on both sides), which need the columns `label` and `answer`, a ranking
+    also `group`. Answers of a classification are probabilities of the class 1, names of classes, or one column of probabilities for
+    each class. In at most a share of `false_alarms` of comparisons without drift a column is called
+    drifted, and never for a change of less than `least_effect` of its rows. What could not be judged is a check with the outcome
+    "inconclusive". Raises `InvalidInput` for tables that cannot be read and columns that are not there.
+
+    >>> report = rota.compare({"age": [30] * 200}, {"age": [20] * 200}, presets="drift")
+    >>> report.outcome, report.drifted
+    ('fail', ('age',))
+    >>> report.save("report.html")   # doctest: +SKIP
+    """
+    chosen = (presets,) if isinstance(presets, str) else tuple(presets)
+    request = frame_comparison.Request(chosen, Scoring(label, answer, group), ComparisonRule(false_alarms, least_effect))
+    tables = [(_table(table, what=side), _table_name(table, side)) for table, side in ((reference, "reference"), (current, "current"))]
+    found = frame_comparison.compare_frames(tables[0][0], tables[1][0], request, names=(tables[0][1], tables[1][1]))
+    return ComparisonReport(found, engines.drawing())
+
+
+def calibrate(table: Any, *, timestamp: str, monitor: Monitor | None = None) -> MonitorCalibration:
+    """What a monitor would do on your own days, before it is enabled: false alarms, and the smallest change that each feature shows.
+
+    The table (as `compare` takes it, or a path) has a column of moments, and every other column of numbers, conditions or texts is a
+    feature. `monitor` gives the budget and the windows; without it those of a monitor with nothing stated. Raises `InvalidInput` for
+    fewer than 14 days.
+    """
+    source = calibration.of_table(_table_name(table, "table"), _table(table, what="table"), timestamp)
+    return calibration.calibrate(source, monitor or Monitor(Endpoint("calibration", "calibration")))
 
 
 class SecondHome(UserWarning):
@@ -284,3 +338,12 @@ def _user() -> str:
     with suppress(OSError, KeyError):  # a container may have no user of that number
         return getpass.getuser()
     return ""
+
+
+def _table(table: Any, *, what: str) -> pl.DataFrame:
+    """A table as polars has it, read from its file when it is a path."""
+    return schema_inference.file_table(Path(table)).collect() if isinstance(table, str | Path) else table_adapters.columns(table, what=what)
+
+
+def _table_name(table: Any, side: str) -> str:
+    return Path(table).name if isinstance(table, str | Path) else side

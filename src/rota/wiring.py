@@ -51,6 +51,7 @@ from rota.manage.signals.platform_readiness import PlatformReadiness
 from rota.manage.signals.platform_state import Gauges, PlatformFigures
 from rota.manage.signals.process_reports import Reporter
 from rota.manage.signals.supervisor_file import supervisor_conditions
+from rota.monitor import status
 from rota.monitor.watch import MonitorWorkflow
 from rota.operationalize import release as releases
 from rota.operationalize.projects import ProjectFiles
@@ -213,6 +214,7 @@ class Platform:
             "models": ConditionSource(partial(out_of_service.conditions, r.metadata), ("model",)),
             "pipelines": ConditionSource(partial(triggers.stopped_pipelines, r, self.settings.environment), ("pipeline",)),
             "backups": ConditionSource(partial(last_backup.conditions, r.metadata, self.access.wall), ("backup",)),
+            "monitors": ConditionSource(partial(status.conditions, r), (status.PART,)),
             "housekeeping": ConditionSource(lambda: self.housekeeping.conditions),
         }
 
@@ -232,6 +234,7 @@ class Platform:
             lambda: {source: (lag.table_bytes, lag.online_bytes) for source, lag in push_lag.lags(stores).items()},
             lambda: audit_chain.head(r.metadata).position,
             lambda: self.host.told(self.readiness.conditions()),
+            partial(status.counted, r),
         )
         return PlatformFigures(self.settings.home.resolve(), r, self.access.wall, gauges)
 

@@ -10,7 +10,7 @@ import polars as pl
 import typer
 
 from rota import engines
-from rota.cli import rows, schema, show
+from rota.cli import comparison, rows, schema, show
 from rota.cli.opening import opened
 from rota.errors import InvalidInput
 from rota.manage.datasets import build as datasets
@@ -36,9 +36,10 @@ class Side(Enum):
 
 
 commands = typer.Typer()
-data = typer.Typer(no_args_is_help=True, help="Datasets and schemas: list, build, show, profile, diff, export, schema.")
+data = typer.Typer(no_args_is_help=True, help="Datasets and schemas: list, build, show, profile, diff, compare, export, schema.")
 commands.add_typer(data, name="data")
 data.add_typer(schema.commands, name="schema")
+data.add_typer(comparison.commands)
 
 
 @data.command("list")

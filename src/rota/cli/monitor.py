@@ -1,5 +1,6 @@
 """Process 6 on the command line: what a monitor sees, alerts, what each slice measured, and an extra monitor run."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +10,12 @@ from rota.cli import lists, show
 from rota.cli.opening import opened
 from rota.errors import NotFound
 from rota.manage.adoption import prediction_import
+from rota.manage.datasets import schema_inference
 from rota.manage.models import endpoints
 from rota.manage.signals import alerts as alerting
 from rota.manage.signals import platform_alerts, unheard_alerts
-from rota.monitor import status, vectors
+from rota.monitor import calibration, status, vectors
+from rota.records.calibration import FeatureCalibration, MonitorCalibration
 from rota.records.record import plain
 from rota.records.release import Endpoint
 from rota.records.run import Deployed, Run
@@ -20,7 +23,7 @@ from rota.records.signal import Monitor, MonitorSlice
 from rota.rendering.line_charts import ALL
 
 commands = typer.Typer()
-monitor = typer.Typer(no_args_is_help=True, help="What is watched, alerts and measured slices: show, alerts, ack, slices ...")
+monitor = typer.Typer(no_args_is_help=True, help="What is watched, alerts and measured slices: show, alerts, ack, slices, calibrate ...")
 commands.add_typer(monitor, name="monitor")
 monitor.add_typer(lists.monitor)
 OfEndpoint = Annotated[str, typer.Argument(help="Name of the endpoint.")]
@@ -137,6 +140,7 @@ def create(
     endpoint: OfEndpoint,
     schedule: Annotated[str, typer.Option(help="When it looks at the newest complete days, as a cron expression.")] = "0 1 * * *",
     false_alarm_days: Annotated[int, typer.Option(help="Days between two false alarms that the team can live with.")] = 90,
+    off: Annotated[list[str] | None, typer.Option(help="Switch a check off: drift, or drift:FEATURE; may be given several times.")] = None,
     json: show.Json = False,
 ) -> None:
     """Watch an endpoint from now on, for one that no project here declares a monitor of.
@@ -146,8 +150,65 @@ def create(
     with opened(ctx, "pipeline.deploy") as platform:
         r = platform.repositories
         by, now_us = platform.identity.name, r.clock.now_us()
-        made = endpoints.watch(r.metadata, endpoint, schedule=schedule, days_between_false_alarms=false_alarm_days, actor=by, now_us=now_us)
-    show.facts({"endpoint": endpoint, "schedule": made.schedule}, as_json=json, record=made)
+        made = endpoints.watch(
+            r.metadata, endpoint, schedule=schedule, days_between_false_alarms=false_alarm_days, off=off or (), actor=by, now_us=now_us
+        )
+    named = {"endpoint": endpoint, "schedule": made.schedule} | ({"off": ", ".join(made.off)} if made.off else {})
+    show.facts(named, as_json=json, record=made)
+
+
+@monitor.command()
+def calibrate(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(help="An endpoint with a monitor, or a .parquet, .csv or .jsonl file with --timestamp.")],
+    timestamp: Annotated[str, typer.Option(help="The file's column with each row's moment.")] = "",
+    false_alarm_days: Annotated[int, typer.Option(help="Of a file: days between two false alarms that the team can live with.")] = 90,
+    json: show.Json = False,
+) -> None:
+    """Before a monitor is enabled: its false alarms on your own days, and the smallest change of each feature found in 2 and in 28 days.
+
+    Example: rota monitor calibrate history.parquet --timestamp at --false-alarm-days 60
+    """
+    if timestamp:
+        watcher = Monitor(Endpoint("calibration", "calibration"), expected_days_between_false_alarms=false_alarm_days)
+        found = calibration.calibrate(calibration.of_table(source, schema_inference.file_table(Path(source)).collect(), timestamp), watcher)
+    else:
+        if Path(source).suffix in schema_inference.READERS:
+            raise typer.BadParameter("a file needs --timestamp, the column with each row's moment", param_hint="--timestamp")
+        with opened(ctx, "monitor.read") as platform:
+            found = calibration.calibrate(*calibration.of_endpoint(platform.repositories, source))
+    if json:
+        show.write_json(plain(found) | {"days_between_false_alarms": found.days_between_false_alarms})
+        return
+    _print_calibration(found)
+
+
+def _print_calibration(found: MonitorCalibration) -> None:
+    begun = f"{found.false_alarms} began in {found.judged_days} days in shuffled order" if found.judged_days else "not counted"
+    named = {
+        "source": f"{found.source}, {found.days} days",
+        "stated": f"a false alarm in {found.expected_days_between_false_alarms:g} days at most",
+        "false alarms": begun,
+        "as they were": "\n".join(f"{show.when(each.day_us)[:10]} {each.message}" for each in found.raised) or "no alarm",
+        "note": "\n".join(found.notes),
+    }
+    show.facts(named, as_json=False)
+    print()
+    columns: dict[str, Callable[[FeatureCalibration], object]] = {
+        "feature": lambda f: f.feature,
+        "rows a day": lambda f: f"{f.rows:,}",
+        "commonest": lambda f: "" if f.base_share is None else f"{f.base_share:.0%}",
+        "state": lambda f: f"{f.state} ({f.missing})" if f.missing else f.state,
+        "found within 2 days": lambda f: _changes(f, "within_2_days"),
+        "within 28 days": lambda f: _changes(f, "within_28_days"),
+    }
+    show.listing(found.features, columns, as_json=False, empty="no feature can be judged")
+
+
+def _changes(feature: FeatureCalibration, field: str) -> str:
+    sizes = {each.change: getattr(each, field) for each in feature.smallest}
+    unit = {"shift": "{:g} sd"}
+    return ", ".join(f"{name} {'none' if size is None else unit.get(name, '{:.0%}').format(size)}" for name, size in sizes.items())
 
 
 @monitor.command("import")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rota.records.check import CheckResult
+from rota.records.check import CheckResult, state_words
 from rota.records.filters import Page
 from rota.records.record import plain
 from rota.records.time import Micros, iso
@@ -56,7 +56,7 @@ def checks(found: Sequence[CheckResult]) -> None:
         "check": lambda c: c.check.replace("_", " "),
         "of": lambda c: c.subject,
         "outcome": lambda c: c.outcome,
-        "state": lambda c: c.state,
+        "state": state_words,
         "what it saw": lambda c: c.message,
     }
     listing(found, columns, as_json=False, empty="nothing was checked")

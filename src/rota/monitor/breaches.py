@@ -16,6 +16,7 @@ from rota.manage.datasets.slice_checks import Baseline
 from rota.manage.models.own_metrics import UNDEFINED
 from rota.manage.signals.alerts import Breach
 from rota.monitor import measure
+from rota.monitor.status import TRAFFIC
 from rota.problems import registry
 from rota.problems.problem_type import ProblemType
 from rota.records.check import CheckResult, CheckState
@@ -31,7 +32,6 @@ from rota.stats.schema_validation import validate
 SCHEMA: AlertKind = "schema_skew"
 FAULT: AlertKind = "distribution_skew"
 PERFORMANCE: AlertKind = "performance"
-TRAFFIC = "traffic"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Any
 from rota.manage.repositories import Repositories
 from rota.records import check
 from rota.records.check import CheckResult
+from rota.records.condition import Condition
+from rota.records.platform_state import MonitorChecks
 from rota.records.record import Record
 from rota.records.run import RunQuery, RunStatus
 from rota.records.signal import Monitor
@@ -15,6 +17,10 @@ from rota.records.time import Micros
 ANSWER = "answer"
 """The subject of results on answers as a whole, and the beginning of the names of their columns."""
 BASELINE = "baseline"
+TRAFFIC = "traffic"
+PART = "monitor"
+"""The part of a platform's conditions that monitors are."""
+SHOWN_LACKS = 3
 SUCCEEDED: tuple[RunStatus, ...] = ("succeeded",)
 STEP = "judge"
 """The step of a monitor run whose result holds every check's newest result."""
@@ -36,8 +42,13 @@ class MonitorStatus(Record, frozen=True):
 
     @property
     def states(self) -> Mapping[str, int]:
-        """How many checks are watching, learning, or cannot see."""
+        """How many checks are watching, learning, cannot see, or are off."""
         return Counter(result.state for result in self.checks)
+
+    @property
+    def watches_nothing(self) -> bool:
+        """Whether its newest run judged nothing but how much traffic there was."""
+        return bool(self.checks) and not any(result.state == "watching" for result in self.checks if result.check != TRAFFIC)
 
 
 def of_endpoint(repositories: Repositories, endpoint: str) -> MonitorStatus:
@@ -67,8 +78,38 @@ def summary(found: Sequence[CheckResult]) -> dict[str, Any]:
     for result in found:
         if result.outcome == "inconclusive":
             lacking.setdefault((result.check, result.state, result.missing, is_of_answers(result.subject)), []).append(result.subject)
-    lines = [f"{_subjects(name, subjects)}: {state}, {missing}" for (name, state, missing, _), subjects in lacking.items()]
-    return {"checks": dict(Counter(result.state for result in found)), "not_judged": lines if found else ["nothing was checked"]}
+    lines = [(state, f"{_subjects(name, subjects)}: {state}, {missing}") for (name, state, missing, _), subjects in lacking.items()]
+    off = [line for state, line in lines if state == "off"]
+    return {
+        "checks": dict(Counter(result.state for result in found)),
+        "not_judged": [line for state, line in lines if state != "off"] if found else ["nothing was checked"],
+        **({"off": off} if off else {}),
+    }
+
+
+def conditions(repositories: Repositories) -> list[Condition]:
+    """Of each monitor whether it sees anything: one that watches nothing would be silent whatever happens."""
+    return [_condition(of_endpoint(repositories, monitor.endpoint.name)) for monitor in repositories.metadata.find(Monitor)]
+
+
+def _condition(seen: MonitorStatus) -> Condition:
+    name = f"{PART}:{seen.endpoint}"
+    if not seen.watches_nothing:
+        return Condition(name, "well")
+    lacks = "; ".join(seen.not_judged[:SHOWN_LACKS]) + ("; ..." if len(seen.not_judged) > SHOWN_LACKS else "")
+    why = lacks or "all of its checks are switched off"
+    message = f"the monitor of {seen.endpoint!r} watches nothing: {why}; `rota monitor show {seen.endpoint}` tells what each check lacks"
+    return Condition(name, "degraded", message, {"run": seen.run, "states": dict(seen.states)})
+
+
+def counted(repositories: Repositories) -> list[MonitorChecks]:
+    """How many checks of each kind are in which state, for every monitor."""
+    found = []
+    for monitor in repositories.metadata.find(Monitor):
+        name = monitor.endpoint.name
+        counts = Counter((result.check, result.state) for result in of_endpoint(repositories, name).checks)
+        found += [MonitorChecks(name, kind, state, checks) for (kind, state), checks in sorted(counts.items())]
+    return found
 
 
 def is_of_answers(subject: str) -> bool:

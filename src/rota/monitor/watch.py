@@ -24,7 +24,7 @@ from rota.manage.models.own_metrics import TOO_LONG, PartMeasured, TeamMetrics
 from rota.manage.repositories import Repositories
 from rota.manage.signals import alerts, business_outcomes, label_domain, labels, prediction_log
 from rota.manage.signals.label_domain import DeclaredProblem
-from rota.monitor import answer_drift, breaches, late_labels, measure, status, vectors
+from rota.monitor import answer_drift, breaches, late_labels, measure, status, switched_off, vectors
 from rota.monitor.breaches import Checked
 from rota.monitor.slice_history import SliceHistory
 from rota.ports.metadata import Metadata
@@ -124,6 +124,8 @@ class MonitorWorkflow:
         found = breaches.of_schema(schema, asked) + breaches.of_distribution(monitor, schema, days, day, faulty, baseline)
         found += answer_drift.check(monitor, served, answering_problem, columns=answers.columns)
         found += vectors.of_day(monitor, schema, vectors.VectorDays(self._history.trained(endpoint, schema), served, baseline.undated), day=day)
+        off = dict(switched_off.of_calendar(monitor, schema, days)) | dict(switched_off.of_definition(monitor))
+        found = switched_off.apply(found, off) + Checked(tuple(switched_off.unknown(monitor, schema, found.results)))
         self._link(work, monitor, day)
         raised = self._settle(work, endpoint, found, _found_well(found.results, schema), f"no longer seen on {iso(day)[:10]}")
         return {"alerts": raised, "checks": plain(found.results) if last else [], "slow": sorted(own.slow)}
@@ -175,7 +177,7 @@ class MonitorWorkflow:
         served = self._served(endpoint)
         newest = served[-1] if served else None
         carried = status.results(self.repositories, endpoint) if seen is None else msgspec.convert(seen, tuple[CheckResult, ...])
-        own = (breaches.TRAFFIC, breaches.PERFORMANCE, status.BASELINE)
+        own = (status.TRAFFIC, breaches.PERFORMANCE, status.BASELINE)
         others = [result for result in carried if result.check not in own]
         traffic = breaches.of_traffic(newest, complete=daily_slices.day_of(work.now_us) - DAY_US)
         if not served and (missing := self._unlearnt(monitor, endpoint, work.now_us)):
@@ -184,6 +186,7 @@ class MonitorWorkflow:
         unexamined = 0 if any(s.labelled for s in served) else self._unexamined_labels(endpoint, newest, work.now_us)
         found = breaches.of_performance(monitor, served, self._problem(monitor, None).problem, unexamined=unexamined)
         found += breaches.of_own_metrics(monitor, served, team.metrics if team is not None else ())
+        found = switched_off.apply(found, switched_off.of_definition(monitor))
         raised = self._settle(work, endpoint, found, _performed(found.results), "no longer seen")
         return {"alerts": raised, "day": iso(newest.start_us)[:10] if newest else "", "checks": plain([traffic, *others, *found.results])}
 
@@ -260,7 +263,7 @@ _CLASSIFICATION, _REGRESSION = DeclaredProblem("classification"), DeclaredProble
 
 def _found_well(results: Sequence[CheckResult], schema: Schema) -> Callable[[Alert], bool]:
     """Whether an alert's breach was looked for on this day and found well; that of a feature which is watched no more is over too."""
-    known = {(result.check, result.subject): result.outcome for result in results}
+    known = {(result.check, result.subject): "pass" if result.state == "off" else result.outcome for result in results}
     watched = {b.name for b in schema.bins} | {result.subject for result in results if result.check == slice_checks.DRIFT}
     watched |= {*sketches.vector_names({b.name for b in schema.bins})}
     structure = known[breaches.SCHEMA, ""] != "inconclusive"
@@ -275,7 +278,7 @@ def _found_well(results: Sequence[CheckResult], schema: Schema) -> Callable[[Ale
 
 def _performed(results: Sequence[CheckResult]) -> Callable[[Alert], bool]:
     """A metric of the team's own speaks for its own alert; the loss for that of any name that is watched no more."""
-    passed = {result.subject: result.passed for result in results}
+    passed = {result.subject: result.passed or result.state == "off" for result in results}
     return lambda alert: alert.kind == breaches.PERFORMANCE and passed.get(alert.subject, passed.get("", False))
 
 

@@ -10,7 +10,8 @@ from rota.records.record import Record
 Judgement = Literal["pass", "fail", "inconclusive"]
 WORDS: Mapping[Judgement, str] = {"pass": "passed", "fail": "refused", "inconclusive": "could not judge"}
 """How a gate's judgement is told to people."""
-CheckState = Literal["watching", "learning", "cannot"]
+CheckState = Literal["watching", "learning", "cannot", "off"]
+STATES: tuple[CheckState, ...] = ("watching", "learning", "cannot", "off")
 
 
 class CheckResult(Record, frozen=True):
@@ -18,7 +19,8 @@ class CheckResult(Record, frozen=True):
 
     `check` is what was asked, `subject` about what (a feature, a slice column, a metric; "" = the whole), `message` the sentence a
     person reads. `missing` says what an inconclusive check lacks. `state` says whether the check sees: `watching` it does,
-    `learning` what it lacks comes with time ("16 of 30 reference days"), `cannot` it does not come by itself. `observed` lies
+    `learning` what it lacks comes with time ("16 of 30 reference days"), `cannot` it does not come by itself, `off` nobody wants it to see, or
+    there is nothing to see by its nature. `observed` lies
     between `lower` and `upper` where an interval is known, and is held against `bound`; `rows` were looked at. Where it is known how much
     a decision takes, an inconclusive check has `seen` so many of what is `counted`, of about `needed` (None: no number decides).
     """
@@ -42,6 +44,11 @@ class CheckResult(Record, frozen=True):
     def passed(self) -> bool:
         """Whether the check judged, and found what it wanted."""
         return self.outcome == "pass"
+
+
+def state_words(result: CheckResult) -> str:
+    """The state with what is behind it, as in "learning (16 of 30 reference days)"."""
+    return f"{result.state} ({result.missing})" if result.missing and result.state != "watching" else result.state
 
 
 def combined(results: Sequence[CheckResult]) -> tuple[Judgement, str]:

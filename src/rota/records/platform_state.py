@@ -8,6 +8,15 @@ from rota.records.record import Record
 from rota.records.time import Micros
 
 
+class MonitorChecks(Record, frozen=True):
+    """How many checks of one kind of an endpoint's monitor are in a state: watching, learning, cannot or off."""
+
+    endpoint: str
+    check: str
+    state: str
+    checks: int
+
+
 class PlatformState(Record, frozen=True):
     """The figures of a platform at `at_us`, by the machine's clock. `unmeasured` names parts of which nothing could be told, and why."""
 
@@ -33,4 +42,5 @@ class PlatformState(Record, frozen=True):
     """The newest complete one."""
     backups_running: int = 0
     audit_position: int | None = None
+    monitor_checks: tuple[MonitorChecks, ...] = ()
     unmeasured: Mapping[str, str] = {}

@@ -80,10 +80,16 @@ class Alert(Record, frozen=True):
     monitor_run: str = ""
 
 
+SWITCHES: tuple[AlertKind, ...] = ("schema_skew", "distribution_skew", "drift", "performance")
+"""Kinds of checks that a monitor may switch off."""
+
+
 class Monitor(Record, frozen=True):
     """Continuous monitoring of an endpoint: every `schedule` the newest slice of the prediction log is examined.
 
-    `expected_days_between_false_alarms` is what the team can live with; thresholds follow from it.
+    `expected_days_between_false_alarms` is what the team can live with; thresholds follow from it. `off` switches checks off: "drift" for
+    all features, "drift:FEATURE" for one. Drift of features that follow the calendar (one value on all rows of a day) is off by
+    itself unless `watch_calendar`.
     """
 
     endpoint: Endpoint
@@ -91,8 +97,16 @@ class Monitor(Record, frozen=True):
     expected_days_between_false_alarms: int = 90
     reference_days: int = 90
     gap_days: int = 7
+    off: tuple[str, ...] = ()
+    watch_calendar: bool = False
 
     def __post_init__(self) -> None:
+        unknown = [name for name in self.off if name.partition(":")[0] not in SWITCHES]
+        if unknown:
+            raise InvalidInput(
+                f"off={list(self.off)} names {unknown[0]!r}; give some of {list(SWITCHES)}, or one of them with a feature, as in 'drift:FEATURE'",
+                endpoint=self.endpoint.name,
+            )
         if self.expected_days_between_false_alarms < 1:
             raise InvalidInput(
                 f"expected_days_between_false_alarms={self.expected_days_between_false_alarms}: state at least 1 day", endpoint=self.endpoint.name

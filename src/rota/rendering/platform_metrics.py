@@ -32,6 +32,7 @@ def of(state: PlatformState) -> list[MetricFamily]:
         _gauge("rota_backup_age_seconds", "Time since the last complete backup ended; none without one.", _backup_age(state)),
         _gauge("rota_backups_running", "Backups that are being made.", {(): state.backups_running}),
         _gauge("rota_audit_position", "Position of the last entry of the audit log.", _known(state.audit_position)),
+        _gauge("rota_monitor_checks", "Checks of monitors by kind and state: watching, learning, cannot, off.", _monitor_checks(state)),
         _gauge("rota_unmeasured_parts", "Parts that did not answer when they were measured.", _unmeasured(state)),
     ]
 
@@ -74,6 +75,10 @@ def _known(value: float | None) -> dict[MetricLabels, float]:
 def _backup_age(state: PlatformState) -> dict[MetricLabels, float]:
     last = state.last_backup
     return {} if last is None or last.ended_us is None else {(): max(0.0, (state.at_us - last.ended_us) / 1e6)}
+
+
+def _monitor_checks(state: PlatformState) -> dict[MetricLabels, float]:
+    return {(("endpoint", each.endpoint), ("check", each.check), ("state", each.state)): each.checks for each in state.monitor_checks}
 
 
 def _unmeasured(state: PlatformState) -> dict[MetricLabels, float]:

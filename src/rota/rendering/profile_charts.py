@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rota.records.profile import ColumnProfile, Histogram, Profile
+from rota.records.schema import Type
 from rota.records.time import LAST_US, to_datetime
 
 Spec = dict[str, Any]
@@ -32,9 +33,9 @@ def charts(profile: Profile) -> dict[str, Spec]:
 def chart(column: ColumnProfile, profile: Profile) -> Spec:
     """Two panels: the column's distribution in training and test, and in each class of the label."""
     assert column.histogram is not None
-    panels = [_panel(column, column.histogram, profile.sides, COLOURS[:2])]
+    panels = [_panel(column.type, column.histogram, profile.sides, COLOURS[:2])]
     if column.role != "label" and len(profile.classes) > 1:
-        panels.append(_panel(column, column.histogram, profile.classes, COLOURS))
+        panels.append(_panel(column.type, column.histogram, profile.classes, COLOURS))
     return {
         "$schema": SCHEMA,
         "description": f"Distribution of {column.name}",
@@ -42,6 +43,12 @@ def chart(column: ColumnProfile, profile: Profile) -> Spec:
         "resolve": {"scale": {"color": "independent"}},
         "config": CONFIG,
     }
+
+
+def sides_chart(name: str, type: Type, histogram: Histogram, sides: Sequence[str]) -> Spec:
+    """One panel: the distribution of a column on each of two sides."""
+    panel = _panel(type, histogram, sides, COLOURS[: len(sides)])
+    return {"$schema": SCHEMA, "description": f"Distribution of {name}", **panel, "config": CONFIG}
 
 
 def quality_chart(profile: Profile) -> Spec:
@@ -63,9 +70,9 @@ def quality_chart(profile: Profile) -> Spec:
     }
 
 
-def _panel(column: ColumnProfile, histogram: Histogram, groups: Sequence[str], colours: Sequence[str]) -> Spec:
+def _panel(type: Type, histogram: Histogram, groups: Sequence[str], colours: Sequence[str]) -> Spec:
     """Shares of each group's rows, so that groups of different size can be compared."""
-    spec = _named(histogram, groups) if histogram.labels else _ranged(column, histogram, groups)
+    spec = _named(histogram, groups) if histogram.labels else _ranged(type, histogram, groups)
     spec["encoding"]["y"] = {"field": "share", "type": "quantitative", "title": None, "stack": None, "axis": {"format": ".0%", "tickCount": 4}}
     legend = {"orient": "top", "title": None, "direction": "horizontal", "columnPadding": 16}
     spec["encoding"]["color"] = {
@@ -96,9 +103,9 @@ def _named(histogram: Histogram, groups: Sequence[str]) -> Spec:
     }
 
 
-def _ranged(column: ColumnProfile, histogram: Histogram, groups: Sequence[str]) -> Spec:
+def _ranged(type: Type, histogram: Histogram, groups: Sequence[str]) -> Spec:
     """Overlaid bars over ranges of numbers or of time; steps where more than two groups would hide each other."""
-    time = column.type == "timestamp"
+    time = type == "timestamp"
     edges = [_moment(edge) if time else edge for edge in histogram.edges]
     values = [
         {"from": edges[place], "to": edges[place + 1], "group": group, "share": share}

@@ -1,5 +1,7 @@
 """Endpoints and monitors that are declared one by one, beside those of a project: for models that no pipeline here trains."""
 
+from collections.abc import Sequence
+
 from rota.errors import Conflict, InvalidInput, NotFound
 from rota.manage import spellings
 from rota.manage.models import cron, own_metrics, registered_models, strategies
@@ -30,14 +32,16 @@ def create(metadata: Metadata, endpoint: Endpoint, *, actor: str, now_us: Micros
     return endpoint
 
 
-def watch(metadata: Metadata, name: str, *, schedule: str, days_between_false_alarms: int, actor: str, now_us: Micros) -> Monitor:
-    """Watch an endpoint from now on, or otherwise than before."""
+def watch(
+    metadata: Metadata, name: str, *, schedule: str, days_between_false_alarms: int, off: Sequence[str] = (), actor: str, now_us: Micros
+) -> Monitor:
+    """Watch an endpoint from now on, or otherwise than before; `off` as in `Monitor`."""
     endpoint = metadata.get(Endpoint, name)
     if endpoint is None:
         raise NotFound(f"there is no endpoint {name!r}; `rota endpoints list` shows them", endpoint=name)
     cron.check(schedule)
     before = metadata.get(Monitor, name)
-    monitor = Monitor(endpoint, schedule=schedule, expected_days_between_false_alarms=days_between_false_alarms)
+    monitor = Monitor(endpoint, schedule=schedule, expected_days_between_false_alarms=days_between_false_alarms, off=tuple(off))
     if monitor == before:
         return monitor
     batch = Batch()

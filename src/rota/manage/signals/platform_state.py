@@ -18,7 +18,7 @@ from rota.manage.signals.silences import is_heard
 from rota.ports.clock import Clock
 from rota.records.backup import Backup
 from rota.records.condition import Condition, ProcessReport
-from rota.records.platform_state import PlatformState
+from rota.records.platform_state import MonitorChecks, PlatformState
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 5.0
@@ -29,11 +29,14 @@ _PAGE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What other rooms measure: bytes of pushed rows behind (in the table, online) by source, the end of the audit log, conditions of stores."""
+    """What other rooms measure: bytes of pushed rows behind (in the table, online) by source, the end of the audit log, conditions of stores, and
+    the states of the monitors' checks.
+    """
 
     push_lag: Callable[[], Mapping[str, tuple[int, int]]]
     audit_position: Callable[[], int]
     conditions: Callable[[], Sequence[Condition]]
+    monitor_checks: Callable[[], Sequence[MonitorChecks]] = tuple
 
 
 @dataclass(slots=True)
@@ -92,6 +95,7 @@ class PlatformFigures:
             last_backup=max(done, key=lambda each: each.ended_us or 0, default=None),
             backups_running=sum(each.needs_files(self.wall.now_us()) for each in backups),
             audit_position=tried("audit log", self.gauges.audit_position, None),
+            monitor_checks=tuple(tried("monitors", self.gauges.monitor_checks, ())),
             unmeasured=missing,
         )
 

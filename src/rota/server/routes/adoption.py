@@ -30,10 +30,11 @@ class EndpointDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 
 class MonitorDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When an endpoint is looked at, and how many false alarms the team can live with."""
+    """When an endpoint is looked at, how many false alarms the team can live with, and which checks are off ("drift", "drift:FEATURE")."""
 
     schedule: str = "0 1 * * *"
     expected_days_between_false_alarms: int = 90
+    off: tuple[str, ...] = ()
 
 
 @router.post("/v1/models/{model}/{number}/adopt", dependencies=needs("model.register"))
@@ -84,6 +85,8 @@ async def watch(request: Request, endpoint: str) -> object:
     def act() -> Monitor:
         days = wanted.expected_days_between_false_alarms
         by, now_us = actor_of(request), r.clock.now_us()
-        return endpoints.watch(r.metadata, endpoint, schedule=wanted.schedule, days_between_false_alarms=days, actor=by, now_us=now_us)
+        return endpoints.watch(
+            r.metadata, endpoint, schedule=wanted.schedule, days_between_false_alarms=days, off=wanted.off, actor=by, now_us=now_us
+        )
 
     return plain(await run_in_threadpool(act))
