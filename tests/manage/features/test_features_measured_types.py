@@ -15,8 +15,15 @@ from hypothesis import strategies as st
 from tests.manage.features.test_features_coercion import REFUSED, of_column, outcome
 
 import rota
+from rota.backends.inputs.file_input import FileInput
+from rota.backends.inputs.sql_input import SqlInput
+from rota.backends.memory.blobs import MemoryBlobs
+from rota.backends.memory.journal import MemoryJournal
 from rota.backends.memory.metadata import MemoryMetadata
+from rota.backends.memory.online import MemoryOnline
+from rota.backends.memory.runs import MemoryRuns
 from rota.backends.memory.tables import MemoryTables
+from rota.backends.memory.tracking import MemoryTracking
 from rota.errors import InvalidInput
 from rota.manage.features.definitions import registration
 from rota.manage.features.expressions import compiler, equivalence_check
@@ -26,11 +33,17 @@ from rota.manage.features.online.row_codec_batch import RowBatches
 from rota.manage.features.rows import column_conversion
 from rota.manage.features.rows.coercion import cell
 from rota.manage.features.rows.source_table import CREATED
+from rota.manage.features.store import Store
+from rota.manage.features.writer import Feed
+from rota.manage.repositories import Repositories
+from rota.ports.inputs import Inputs
 from rota.records.data import Entity, Feature, FeatureView, Source, last, mean
 from rota.records.fields import Field
 from rota.records.schema import Type
+from rota.records.time import parse_time
 from rota.records.value_types import check_type, family, width
 from rota.records.values import coerce
+from rota.testing import FakeClock
 
 KINDS: tuple[Type, ...] = ("float[3]", "float[]", "int[]", "int[2]", 'category["a","b"]', "decimal(7,3)", "decimal(38,0)", "bytes", "blob")
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -280,3 +293,63 @@ def test_a_column_of_another_kind_is_refused_as_a_whole() -> None:
     ):
         with pytest.raises(InvalidInput, match=f"has the type {column.dtype}".replace("(", "\\(").replace(")", "\\)").replace("{", "\\{")):
             column_conversion.fitted(column, kind, "the column")
+
+
+NOON = parse_time("2013-07-15T12:00:00Z")
+fields_of_windows: dict[str, Type] = {"k": "int", "at": "timestamp", "c": 'category["a","b"]', "e": "float[2]", "d": "decimal(7,3)", "f": "blob"}
+
+
+def test_windows_and_newest_rows_of_measured_types_are_the_same_online_and_offline() -> None:
+    metadata, tables, online, journal, clock = MemoryMetadata(), MemoryTables(), MemoryOnline(), MemoryJournal(), FakeClock(NOON)
+    feed = Feed(metadata, tables, online, journal, clock, inputs=Inputs(FileInput(), SqlInput({})))
+    rooms = Repositories(metadata, MemoryRuns(metadata), MemoryBlobs(), tables, online, journal, clock, MemoryTracking(metadata))
+    store = Store(rooms, feed)
+    source = Source("s", fields_of_windows, "at")
+    card = Entity("k", ["k"])
+    windows = {
+        "c": last("c", window="1h"), "f": last("f", window="1h"), "norm": mean("l2_norm(e)", window="1h"), "e": Feature("e", "count", "1h"),
+        "d": mean("cast(d as double precision)", window="1h"),
+    }  # fmt: skip
+    newest = {name: Feature(name) for name in "cedf"}
+    store.apply([FeatureView("w", [card], source, windows), FeatureView("v", [card], source, newest, ttl="1h")])
+    rows = [
+        {"k": 1, "at": NOON - 3_000_000, "c": "b", "e": [3, 4], "d": "0.125", "f": "0" * 64},
+        {"k": 1, "at": NOON - 2_000_000, "c": "a", "e": None, "d": "0.375", "f": "f" * 64},
+        {"k": 1, "at": NOON - 1_000_000, "c": None, "e": [6, 8], "d": None, "f": None},
+        {"k": 2, "at": NOON - 7_200_000_000, "c": "a", "e": [1, 1], "d": 1, "f": "0" * 64},
+    ]
+    store.push("s", rows)
+    names = [*(f"w:{name}" for name in windows), *(f"v:{name}" for name in newest)]
+    asked = [{"k": 1}, {"k": 2}, {"k": 3}]
+    served = store.get_online_features(names, asked, full_feature_names=True).rows()
+    assert {name: served[0][name] for name in ("w__c", "w__f", "w__norm", "w__e", "w__d")} == {
+        "w__c": "a", "w__f": "f" * 64, "w__norm": 7.5, "w__e": 2, "w__d": 0.25
+    }  # fmt: skip
+    assert {name: served[0][name] for name in ("v__c", "v__e", "v__d", "v__f")} == {"v__c": None, "v__e": [6.0, 8.0], "v__d": None, "v__f": None}
+    assert [served[1][f"v__{name}"] for name in "cedf"] == [None] * 4, "older than the ttl"
+    feed.pushes.flush("s")
+    trained = store.get_historical_features([{**row, "event_timestamp": NOON} for row in asked], names, full_feature_names=True).to_polars()
+    for name in served[0].keys() - {"k"}:
+        assert trained[name].to_list() == [row[name] for row in served], name
+
+
+def test_lists_and_decimals_identify_no_row_and_no_entity() -> None:
+    for kind in ("float[2]", "decimal(7,3)", "bytes"):
+        fields: dict[str, Type] = {"k": kind, "at": "timestamp", "x": "float"}
+        with pytest.raises(InvalidInput, match="cannot identify rows"):
+            registration.check(MemoryMetadata(), MemoryTables(), [Source("s", fields, "at", id_field="k")])
+        source = Source("s", fields, "at")
+        with pytest.raises(InvalidInput, match="an entity is found by int or string"):
+            registration.check(MemoryMetadata(), MemoryTables(), [source, FeatureView("v", [Entity("k", ["k"])], source, {"x": Feature("x")})])
+
+
+def test_a_category_may_get_values_and_lose_none() -> None:
+    metadata, tables = MemoryMetadata(), MemoryTables()
+
+    def declared(*values: str) -> Source:
+        return Source("s", {"at": "timestamp", "x": rota.category(*values)}, "at")
+
+    registration.register(metadata, tables, [declared("a", "b")], now_us=1)
+    registration.register(metadata, tables, [declared("b", "c", "a")], now_us=2)
+    with pytest.raises(InvalidInput, match=r"already has \['x'\] with other types"):
+        registration.register(metadata, tables, [declared("a", "b")], now_us=3)

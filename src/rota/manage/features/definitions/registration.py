@@ -208,8 +208,8 @@ def _check_source(metadata: Metadata, tables: Tables, source: Source) -> None:
             source=source.name,
         )
     _check_field_names(source)
-    if source.id_field and source.fields[source.id_field] == "float":
-        raise InvalidInput(f"source {source.name!r}: a float cannot identify rows; declare {source.id_field!r} as int or string", source=source.name)
+    if source.id_field and family(kind := source.fields[source.id_field]) in ("float", "list", "decimal", "bytes"):
+        raise InvalidInput(f"source {source.name!r}: a {kind} cannot identify rows; declare {source.id_field!r} as int or string", source=source.name)
     if source.created_field and source.fields[source.created_field] != "timestamp":
         raise InvalidInput(
             f"source {source.name!r}: created_field {source.created_field!r} is declared {source.fields[source.created_field]!r}; "

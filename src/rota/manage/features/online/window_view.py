@@ -27,6 +27,7 @@ from rota.manage.features.online.tiles import Counted, Folds, TileColumns, TileL
 from rota.records.data import Expression, FeatureView, text_of
 from rota.records.schema import Type
 from rota.records.time import Micros, micros
+from rota.records.value_types import sql_type
 from rota.stats import exact_sums
 
 FOLDED = ("min", "max", "last")
@@ -52,7 +53,7 @@ class WindowView(Entities):
         self.empty = (None,) * len(view.features)
         self._compute = compiler.compile_values(self.expressions, view.source.fields)
         kinds = [compiler.type_of(expression, view.source.fields) for expression in folded]
-        self._kept = [_KEPT[kind] for kind in kinds]
+        self._kept = [_KEPT[sql_type(kind)] for kind in kinds]
         self.totalled = totalled(view)
         self._counted = [((tiles.count_code(i), 1.0), tiles.digit_code(i, 0) if sums else None) for i, sums in enumerate(self.totalled)]
         self._plans: dict[bytes, list[WindowReads]] = {}
