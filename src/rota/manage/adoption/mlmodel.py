@@ -42,6 +42,11 @@ ENDINGS: Mapping[str, str] = {
 _TYPES: Mapping[str, Type] = {
     "double": "float", "float": "float", "long": "int", "integer": "int", "boolean": "bool", "string": "string", "datetime": "timestamp",
 }  # fmt: skip
+_INSTEAD: Mapping[str, str] = {
+    "array": "; give the model a column for each number of the array, or train it in a pipeline on a field of type float[n], whose matrix has them",
+    "binary": "; give the model numbers that are made of the bytes, such as an embedding",
+}
+"""What to do about a type of MLflow that no column of a matrix can have."""
 _PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([0-9][A-Za-z0-9.+!_-]*)")
 
 
@@ -220,7 +225,9 @@ def _column(entry: Mapping[str, Any], place: int) -> Column:
     if not isinstance(name, str) or not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise InvalidInput(f"column {place} of the signature has no usable name ({str(name)[:50]!r})", column=place)
     if not isinstance(kind, str) or kind not in _TYPES:
-        raise InvalidInput(f"column {name!r} of the signature is of type {str(kind)[:50]!r}; served are {sorted(_TYPES)}", column=name)
+        raise InvalidInput(
+            f"column {name!r} of the signature is of type {str(kind)[:50]!r}; served are {sorted(_TYPES)}{_INSTEAD.get(str(kind), '')}", column=name
+        )
     return Column(name, _TYPES[kind])
 
 
