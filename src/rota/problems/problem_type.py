@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rota.records.breakdown import Breakdown
 from rota.records.run import Gate
 
 Floats = NDArray[np.float64]
@@ -146,6 +147,8 @@ class ProblemType:
     """When the excess of labelled rows is NaN, in words."""
     targets: Callable[[Outputs], Outputs] = lambda outputs: outputs
     """The names of the truth's numbers, where it has several: those of the answer, unless an answer has several for each."""
+    breakdown: Callable[[ScoredRows], Breakdown] = lambda _rows: Breakdown()
+    """What lies behind the metrics: each class, label or target, the confusion, the calibration; nothing where there is no such thing."""
     needs_outputs: Literal["never", "always", "maybe"] = "never"
     """Whether its answers are several numbers: a classifier of many classes always, a regression of one or several targets maybe."""
     agreement: Callable[[NDArray[Any], NDArray[Any]], float] | None = None
