@@ -11,7 +11,7 @@ import msgspec
 from rota.errors import InvalidInput
 from rota.manage.governance import evidence, readiness
 from rota.manage.lineage.explain import Explanation, explain
-from rota.manage.models import model_versions, registered_models
+from rota.manage.models import model_versions, registered_models, signatures
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata, transact
 from rota.records import check
@@ -90,7 +90,7 @@ def card(repositories: Repositories, version: ModelVersion) -> Card:
     made: Mapping[str, tuple[Mapping[str, object], Iterable[Grid]]] = {
         "purpose": (_purpose(metadata, version), ()),
         "data": (_data(known), ()),
-        "features": ({}, _features(known)),
+        "features": (signatures.facts(signatures.of_version(repositories.blobs, version)), _features(known)),
         "parameters": (known.parameters, ()),
         "offline": (_offline(known), evaluation_grids(scored) if (scored := _candidate(known)) else ()),
         "comparison": ({}, _comparison(known)),
