@@ -53,6 +53,7 @@ MULTICLASS = ProblemType(
     main_metric="log_loss",
     always="balanced_accuracy",
     gates=(at_least("balanced_accuracy", 0.5), at_most("log_loss", 2.0)),
+    together=lambda rows: metrics.together(rows.truth, rows.answers, rows.weights),
     breakdown=breakdown.of_classes,
     needs_outputs="always",
 )
