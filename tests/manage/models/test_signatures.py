@@ -3,35 +3,50 @@
 import json
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from rota.backends.memory.blobs import MemoryBlobs
 from rota.manage.models import signatures
 from rota.problems.registry import PROBLEMS
 from rota.records.data import FeatureService, OnDemandFeatureView, sql
-from rota.records.model import ModelBundle, ModelVersion, Transformation
+from rota.records.model import ModelBundle, ModelTensor, ModelVersion, Transformation, TransformedColumn
 from rota.records.record import encode
-from rota.serve import inference_protocol
+from rota.serve import tensor_views
 
 FIELDS = {"age": "float", "visits": "int", "is_new": "bool", "plan": "string", "at": "timestamp"}
+COLUMNS = Transformation(tuple(TransformedColumn(f"request__{name}", kind) for name, kind in FIELDS.items()))
 OUTPUTS = {"multiclass": ("a", "b", "c"), "multilabel": ("x", "y"), "quantiles": ("0.1", "0.9"), "forecast": ("1", "2")}
 
 
 def bundle(problem="regression", outputs=()):
-    request = OnDemandFeatureView("request", inputs=FIELDS, features={"age": sql("age")})
+    request = OnDemandFeatureView("request", inputs=FIELDS, features={name: sql(name) for name in FIELDS})
     return ModelBundle("m", "skops", "", problem, FeatureService("m", [request]), Transformation(()), (), (), outputs=outputs)
 
 
 @pytest.mark.parametrize("problem", ["classification", "regression", "count", "ranking", "text", "custom", *OUTPUTS])
 def test_it_names_the_tensors_that_an_endpoint_names(problem):
     made = bundle(problem, OUTPUTS.get(problem, ()))
-    stable = SimpleNamespace(model=SimpleNamespace(bundle=made), route=SimpleNamespace(number=1))
-    served = SimpleNamespace(stable=stable, fields=made.request_fields, release=SimpleNamespace(routes=[]))
-    told = inference_protocol.model_metadata("m", served)
-    found = signatures.tensors(made)
-    for side in ("inputs", "outputs"):
-        wanted = [{name: tensor[name] for name in ("name", "datatype", "shape")} for tensor in told[side]]
-        assert found[side] == wanted
+    assert told_by_an_endpoint(made) == signatures.tensors(made)
+
+
+def test_a_model_of_tensors_has_its_own():
+    tensors = (ModelTensor("matrix", "FP32", (-1, 2)), ModelTensor("more", "FP64", (-1, 3)))
+    made = msgspec.structs.replace(
+        bundle("regression", ("a", "b")), input_tensors=tensors, output_tensor=ModelTensor("both", "FP32", (-1, 2)), transformation=COLUMNS
+    )
+    assert [each["name"] for side in signatures.tensors(made).values() for each in side] == ["matrix", "more", "both"]
+    assert told_by_an_endpoint(made) == signatures.tensors(made)
+
+
+def told_by_an_endpoint(made):
+    stable = SimpleNamespace(model=SimpleNamespace(bundle=made), route=SimpleNamespace(number=1), fields=made.request_fields, bundle=made)
+    served = SimpleNamespace(stable=stable, fields=made.request_fields, release=SimpleNamespace(routes=[], unit=""), routes={})
+    view = tensor_views.view_of(served)
+    return {
+        "inputs": [{"name": each.name, "datatype": each.datatypes[0], "shape": list(each.shape)} for each in view.declared],
+        "outputs": [{"name": each.name, "datatype": each.datatype, "shape": list(each.shape)} for each in view.outputs],
+    }
 
 
 def test_every_problem_type_has_one():

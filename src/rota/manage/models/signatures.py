@@ -1,13 +1,14 @@
 """The signature of a version that can be served: its requests and answers in MLflow's form, and as tensors of the Open Inference Protocol."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from rota.ports.blobs import Blobs
 from rota.problems import forms, registry
 from rota.problems.problem_type import AnswerForm
-from rota.records.model import ModelBundle, ModelVersion
+from rota.records.model import ModelBundle, ModelTensor, ModelVersion
 from rota.records.record import decode
 
 DATATYPES: Mapping[str, str] = {"float": "FP64", "int": "INT64", "bool": "BOOL", "string": "BYTES", "timestamp": "INT64"}
@@ -17,9 +18,17 @@ SHOWN_TENSORS = 50
 
 
 def tensors(bundle: ModelBundle) -> dict[str, list[dict[str, Any]]]:
-    """Name, datatype and shape of each input and output, as the metadata of the Open Inference Protocol has them; -1 is the number of rows."""
-    inputs = [{"name": name, "datatype": DATATYPES.get(kind, "BYTES"), "shape": [-1]} for name, kind in bundle.request_fields.items()]
-    return {"inputs": inputs, "outputs": _output_tensors(registry.problem_type(bundle.problem).answer, bundle.outputs)}
+    """Name, datatype and shape of each input and output, as the metadata of the Open Inference Protocol has them; -1 is the number of rows.
+
+    They are the model's own where it was registered as tensors that hold all fields of a request, else one for each field.
+    """
+    own = [_tensor(each.name, each.datatype, list(each.shape)) for each in bundle.input_tensors]
+    held = sum(math.prod(each.shape[1:]) for each in bundle.input_tensors)
+    fields = [_tensor(name, DATATYPES.get(kind, "BYTES"), [-1]) for name, kind in bundle.request_fields.items()]
+    outputs = _output_tensors(registry.problem_type(bundle.problem).answer, bundle.outputs)
+    if (answer := bundle.output_tensor) is not None and _is_answer(answer, outputs):
+        outputs = [_tensor(answer.name, answer.datatype, list(answer.shape))]
+    return {"inputs": own if own and held == len(bundle.request_fields.keys() - {bundle.group}) else fields, "outputs": outputs}
 
 
 def mlflow_form(bundle: ModelBundle) -> dict[str, Any]:
@@ -80,6 +89,14 @@ def _output_columns(form: AnswerForm, names: tuple[str, ...]) -> list[dict[str, 
     if form.is_list:
         return [{**numbers, "required": True}]
     return [{"type": "double" if form.fits(1.0) and form not in _TEXTS else "string", "required": True}]
+
+
+def _is_answer(own: ModelTensor, outputs: list[dict[str, Any]]) -> bool:
+    """Whether the model's own output holds what a row is answered: so many numbers."""
+    if len(outputs) != 1 or outputs[0]["datatype"] != "FP64" or not own.datatype.startswith("FP"):
+        return False
+    width = outputs[0]["shape"][1:]
+    return list(own.shape[1:]) in ([width] if width else [[], [1]])
 
 
 def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
