@@ -230,9 +230,9 @@ def register_model(  # noqa: PLR0913 - what users may say of a version, each by 
 
     A fitted model of any framework that is installed is given with `input_example`, rows (dicts, or a table) of the columns that it reads, in
     their order; the version answers requests of these columns. Either way the version says at once, by `unservable`, why it could not be served.
-    Only with a fitted model: `signature` (MLflow's JSON), `problem` (the name of a problem type, such as "multiclass"), `outputs` (the names of its
-    numbers where it only numbers them, such as the columns of the targets), and of one that ranks `group`, the field of a request that names
-    the rows which are ranked together.
+    Only with a fitted model (of a run `log_model` takes the first two): `signature` (MLflow's JSON), `problem` (the name of a problem type, such as
+    "multiclass"), `outputs` (the names of its numbers where it only numbers them, such as the columns of the targets), and of one that ranks
+    `group`, the field of a request that names the rows which are ranked together.
 
     >>> rota.register_model("churn", run=run.id, artifact="model")       # doctest: +SKIP
     >>> rota.register_model("churn", model=fitted, input_example=[{"age": 31.0, "plan": "basic"}])       # doctest: +SKIP

@@ -430,6 +430,19 @@ def test_the_example_of_a_model_is_given_as_rows_or_as_a_table(tmp_path):
             assert (found.unservable, json.loads(files["input_example.json"])) == ("", [{"x": 0.3}])
 
 
+def test_a_logged_model_solves_the_problem_that_its_author_names(tmp_path):
+    linear = pytest.importorskip("sklearn.linear_model")
+    fitted = linear.LinearRegression().fit([[0.0], [1.0], [2.0]], [1.0, 2.0, 3.0])
+    with rota.track("models", home=tmp_path) as run:
+        run.log_model(fitted, "visits", input_example=[{"x": 0.3}], problem="count")
+        run.log_model(fitted, "plain", input_example=[{"x": 0.3}])
+        with pytest.raises(InvalidInput, match="the problem 'counts' is unknown"):
+            run.log_model(fitted, "odd", problem="counts")
+    named, plain = (rota.register_model("m", run=run.id, artifact=name, home=tmp_path) for name in ("visits", "plain"))
+    assert (named.problem, named.unservable) == ("count", "")
+    assert (plain.problem, plain.unservable) == ("regression", "")
+
+
 def greet(rows):
     return [0.0 for _ in rows]
 

@@ -15,7 +15,9 @@ SCHEMA = {"number": pl.Int64, "answer": pl.Float64, "label": pl.Float64, "latenc
 
 def frame(rows):
     ids = pl.Series([f"p{n}" for n in range(len(rows))], dtype=pl.String)
-    made = pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(ids.alias("prediction_id"), pl.lit("").alias("error"))
+    made = pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(
+        ids.alias("prediction_id"), pl.lit("").alias("error"), pl.lit(0, pl.Int64).alias("at_us")
+    )
     columns = {name: kind for noun in ("answer", "label") for name, kind in typed_values.columns(noun).items() if name not in SCHEMA}
     known = pl.when(pl.col("label").is_not_null()).then(0).alias("label_at_us")
     return made.with_columns(known, pl.lit(1.0).alias("label_weight"), *(pl.lit(None, kind).alias(name) for name, kind in columns.items()))

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from rota.cli import monitor as cli_monitor
+from rota.manage.governance import cards, evidence
 from rota.manage.models.own_metrics import PartMeasured
 from rota.monitor import breaches, status
 from rota.monitor.watch import OwnOfRun
@@ -118,3 +120,47 @@ def test_a_running_monitor_measures_each_day_by_them_and_late_labels_measure_it_
     assert not world.metadata.find(Alert, {"kind": "performance"})
     runs = world.platform.repositories.runs
     assert all(run.status == "succeeded" for run in map(runs.get, {day.run, again.run}) if isinstance(run, Run))
+
+
+def test_a_day_has_the_bounds_of_its_metrics_and_what_lies_behind_them_and_the_command_line_shows_both(world, capsys):
+    world.history(10)
+    assert world.train().status == "succeeded"
+    world.live()
+    (day,) = world.metadata.find(MonitorSlice, {"endpoint": "ice"})
+    low, high = day.intervals["accuracy"]
+    assert low <= day.performance["all"]["accuracy"] <= high
+    assert low < high
+    assert np.sum(day.breakdown.confusion) == day.labelled
+    shown = status.of_endpoint(world.platform.repositories, "ice").performance
+    assert (shown.labelled, shown.metrics, shown.intervals) == (day.labelled, day.performance["all"], day.intervals)
+    cli_monitor._print_performance(shown)
+    printed = capsys.readouterr().out
+    assert f"accuracy                    {cards.with_interval(day.performance['all']['accuracy'], (low, high))}" in printed
+    assert "true \\ answered" in printed
+    assert "calibration" in printed
+
+
+def test_an_evaluation_has_intervals_of_slices_too_and_the_card_and_the_gates_show_them(world, tmp_path):
+    text = (tmp_path / "project" / "project.py").read_text()
+    (tmp_path / "project" / "project.py").write_text(
+        text.replace("gates=[", 'gates=[rota.per_slice("kind", "brier", 0.9, min_rows=1), ')
+        .replace('test="12h"', 'test="5d"')
+        .replace('"2d"', '"9d"', 1)
+    )
+    world.platform.projects.apply(tmp_path / "project" / "project.py")
+    world.history(10)
+    run = world.train()
+    assert run.status == "succeeded", run.error
+    (version,) = world.versions()
+    scored = evidence.evaluations(world.platform.repositories, version)["candidate"]
+    assert scored.slice_intervals["kind"].keys() == {"cone", "tub"}
+    low, high = scored.slice_intervals["kind"]["tub"]["brier"]
+    assert low <= scored.slices["kind"]["tub"]["brier"] <= high
+    per_slice, roc_auc, *_ = evidence.gates(world.platform.repositories, version)
+    assert (roc_auc.lower, roc_auc.upper) == scored.intervals["roc_auc"]
+    assert "(95 %: " in roc_auc.message
+    assert per_slice.lower is not None
+    offline = next(section for section in cards.card(world.platform.repositories, version).sections if section.id == "offline")
+    assert offline.facts["brier"] == cards.with_interval(version.metrics["brier"], scored.intervals["brier"])
+    assert [grid.title for grid in offline.grids] == ["by kind", "one by one", "confusion, in rows", "calibration"]
+    assert "(95 %: " in offline.grids[0].rows[0][1]

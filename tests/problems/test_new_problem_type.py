@@ -68,7 +68,7 @@ def test_its_labels_are_checked_and_its_log_is_measured():
         [
             typed_values.frame("answer", answers),
             typed_values.frame("label", [label.value for label in labels]),
-            pl.DataFrame({"label_at_us": [0, 0, 0], "label_weight": [label.weight for label in labels], "number": [1, 1, 1]}),
+            pl.DataFrame({"label_at_us": [0, 0, 0], "label_weight": [label.weight for label in labels], "number": [1, 1, 1], "at_us": [0, 0, 0]}),
         ],
         how="horizontal",
     )

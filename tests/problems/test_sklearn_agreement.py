@@ -1,6 +1,8 @@
-"""The metrics of every problem type beside scikit-learn's: ties, one class, weights, parts that are not known yet."""
+"""The metrics of every problem type beside scikit-learn's: ties, one class, weights, parts that are not known yet, certain answers, no rows."""
 
+import inspect
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as oracle
 
+from rota.errors import InvalidInput
 from rota.problems import registry
+from rota.problems.problem_type import ScoredRows
 from rota.stats import ranking_metrics
 
 SEEDS = st.integers(0, 10_000)
@@ -53,8 +57,42 @@ def test_classification(seed):
             "log_loss": oracle.log_loss(truth, answers, sample_weight=weights, labels=[0, 1]),
             "brier": oracle.brier_score_loss(truth, answers, sample_weight=weights, labels=[0, 1]),
             "accuracy": oracle.accuracy_score(truth, answers >= 0.5, sample_weight=weights),
+            "expected_calibration_error": calibration_error(truth, answers, weights),
         },
     )
+
+
+def calibration_error(truth, answers, weights):
+    """Bin by bin, as Naeini, Cooper and Hauskrecht (2015) define it: scikit-learn has none."""
+    weights, gap = np.ones(len(truth)) if weights is None else weights, 0.0
+    for low in range(10):
+        inside = (answers * 10 >= low) & ((answers * 10 < low + 1) | (low == 9))
+        gap += abs(weights[inside] @ (answers[inside] - truth[inside]))
+    return gap / weights.sum()
+
+
+@given(SEEDS)
+def test_answers_that_are_certain_cost_what_they_cost_in_scikit_learn(seed):
+    drawn = Drawn(seed)
+    truth, answers, weights = drawn.binary(), drawn.random.integers(0, 3, drawn.rows) / 2, drawn.weights
+    wanted = oracle.log_loss(truth, answers, sample_weight=weights, labels=[0, 1])
+    agree(registry.evaluate("classification", truth, answers, weights=weights), {"log_loss": wanted})
+    both, names = np.column_stack([1 - answers, answers]), ("a", "b")
+    agree(registry.evaluate("multiclass", truth, both, outputs=names, weights=weights), {"log_loss": wanted})
+    agree(registry.evaluate("multilabel", truth[:, None], answers[:, None], outputs=("a",), weights=weights), {"log_loss": wanted})
+
+
+@given(SEEDS)
+def test_what_is_measured_together_is_what_each_function_gives(seed):
+    drawn = Drawn(seed, least=1)
+    answers = drawn.coarse(3)
+    answers /= answers.sum(axis=1, keepdims=True)
+    truth = drawn.random.integers(-1, 3, drawn.rows).astype(float)
+    two = ScoredRows(drawn.binary(), drawn.coarse(), (), drawn.weights)
+    for name, rows in (("multiclass", ScoredRows(truth, answers, ("a", "b", "c"), drawn.weights)), ("classification", two)):
+        kind = registry.PROBLEMS[name]
+        shared = kind.together(rows)
+        assert shared == pytest.approx({each: kind.metrics[each].function(rows) for each in shared}, nan_ok=True, **CLOSE)
 
 
 @given(SEEDS)
@@ -150,16 +188,26 @@ def test_quantiles(seed):
     )
 
 
+def errors(truth, answers, weights):
+    """The metrics of a distance; of a truth that does not vary r2 is not defined."""
+    return {
+        "rmse": oracle.root_mean_squared_error(truth, answers, sample_weight=weights),
+        "mae": oracle.mean_absolute_error(truth, answers, sample_weight=weights),
+        "r2": oracle.r2_score(truth, answers, sample_weight=weights) if len(set(truth)) > 1 else math.nan,
+    }
+
+
 @given(SEEDS)
 def test_counts_and_amounts(seed):
     drawn = Drawn(seed)
     truth, answers, weights = drawn.random.poisson(1.5, drawn.rows).astype(float), drawn.random.gamma(2, size=drawn.rows) + 1e-3, drawn.weights
     agree(
         registry.evaluate("count", truth, answers, weights=weights),
-        {"poisson_deviance": oracle.mean_poisson_deviance(truth, answers, sample_weight=weights)},
+        {"poisson_deviance": oracle.mean_poisson_deviance(truth, answers, sample_weight=weights), **errors(truth, answers, weights)},
     )
     found = registry.evaluate("positive", truth, answers, weights=weights)
-    agree(found, {"tweedie_deviance": oracle.mean_tweedie_deviance(truth, answers, power=1.5, sample_weight=weights)})
+    tweedie = oracle.mean_tweedie_deviance(truth, answers, power=1.5, sample_weight=weights)
+    agree(found, {"tweedie_deviance": tweedie, **errors(truth, answers, weights)})
     assert ("gamma_deviance" in found) == bool((truth > 0).all())
     agree(
         registry.evaluate("positive", truth + 0.5, answers, weights=weights),
@@ -205,7 +253,13 @@ def test_anomaly(seed):
     both = len(set(truth)) == 2
     best = np.argsort(-answers)[: int(truth.sum())]
     found = registry.evaluate("anomaly", truth, answers, weights=weights)
-    agree(found, {"roc_auc": oracle.roc_auc_score(truth, answers, sample_weight=weights) if both else math.nan})
+    agree(
+        found,
+        {
+            "roc_auc": oracle.roc_auc_score(truth, answers, sample_weight=weights) if both else math.nan,
+            "average_precision": oracle.average_precision_score(truth, answers, sample_weight=weights) if truth.any() else math.nan,
+        },
+    )
     agree(
         registry.evaluate("anomaly", truth, answers),
         {"precision_at_share": oracle.precision_score(truth, np.isin(np.arange(drawn.rows), best), zero_division=0) if truth.any() else math.nan},
@@ -249,7 +303,8 @@ def test_forecast(seed):
             "rmse": oracle.root_mean_squared_error(true, answered[:, 1], sample_weight=cells),
             "mae_first_step": oracle.mean_absolute_error(first[0], first[1][:, 1], sample_weight=first[2]),
             "mae_last_step": oracle.mean_absolute_error(second[0], second[1][:, 1], sample_weight=second[2]),
-            "coverage": np.average((true >= answered[:, 0]) & (true <= answered[:, 2]), weights=cells),
+            "coverage": (covered := np.average((true >= answered[:, 0]) & (true <= answered[:, 2]), weights=cells)),
+            "coverage_error": abs(covered - 0.8),
             "interval_width": np.average(
                 np.concatenate([answers[:, 2] - answers[:, 0], answers[:, 5] - answers[:, 3]]), weights=[*weights, *weights]
             ),
@@ -269,6 +324,73 @@ def test_embedding(seed):
             "euclidean_distance": np.average(oracle.pairwise.paired_euclidean_distances(truth, answers), weights=weights),
         },
     )
+
+
+@given(SEEDS)
+def test_text_and_custom(seed):
+    drawn = Drawn(seed)
+    words = np.array(["a", "b", "c d", "d", ""], dtype=object)
+    truth, answers, weights = words[drawn.random.integers(0, 5, drawn.rows)], words[drawn.random.integers(0, 5, drawn.rows)], drawn.weights
+    equal = oracle.accuracy_score(truth.astype(str), answers.astype(str), sample_weight=weights)
+    agree(registry.evaluate("custom", truth, answers, weights=weights), {"exact_match": equal})
+    pairs = [(set(left.split()), set(right.split())) for left, right in zip(truth, answers, strict=True)]
+    f1 = [2 * len(left & right) / (len(left) + len(right)) if left or right else 1.0 for left, right in pairs]
+    mass = np.ones(drawn.rows) if weights is None else weights
+    wanted, given_ = (mass @ [len(each) for each in texts] for texts in (truth, answers))
+    agree(
+        registry.evaluate("text", truth, answers, weights=weights),
+        {
+            "exact_match": equal,
+            "token_f1": np.average(f1, weights=weights),
+            "length_ratio_error": abs(given_ / wanted - 1) if wanted else math.nan,
+        },
+    )
+
+
+NAMES = {"multiclass": ("a", "b"), "multilabel": ("a", "b"), "quantiles": ("0.1", "0.9"), "forecast": ("1", "2")}
+NOTHING = {"text": np.empty(0, dtype=object), "custom": np.empty(0, dtype=object), "clustering": np.empty(0, dtype=object)}
+
+
+@pytest.mark.parametrize("name", registry.PROBLEMS)
+def test_without_rows_nothing_is_defined(name):
+    truth = NOTHING.get(name, np.empty((0, 2) if name in ("multilabel", "forecast", "embedding") else 0))
+    answers = NOTHING.get(name, np.empty((0, 2) if name in NAMES or name == "embedding" else 0))
+    assert registry.evaluate(name, truth, answers, outputs=NAMES.get(name, ())) == {}
+
+
+@pytest.mark.parametrize("name", [name for name in registry.PROBLEMS if name not in NOTHING])
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+def test_what_is_infinite_or_no_number_is_refused(name, odd):
+    several = name in NAMES or name == "embedding"
+    truth = np.zeros((3, 2) if name in ("multilabel", "forecast", "embedding") else 3)
+    answers = np.full((3, 2) if several else 3, 0.5)
+    truth[0] = 1.0
+    beside = {"outputs": NAMES.get(name, ()), "groups": np.zeros(3) if name == "ranking" else None}
+    assert registry.evaluate(name, truth, answers, **beside)
+    answers[1] = odd
+    with pytest.raises(InvalidInput, match=r"infinite|no truth or no answer"):
+        registry.evaluate(name, truth, answers, **beside)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.PROBLEMS if name not in ("clustering", "ranking")])
+def test_of_rows_that_all_weigh_nothing_nothing_is_defined(name):
+    text = name in NOTHING
+    truth = np.array(["a", "b"], dtype=object) if text else np.array([0.0, 1.0])
+    answers = truth if text else np.array([0.25, 0.75])
+    if name in NAMES or name == "embedding":
+        answers = np.array([[0.25, 0.75], [0.5, 0.5]])
+        truth = answers.round() if name in ("multilabel", "forecast", "embedding") else truth
+    found = registry.evaluate(name, truth, answers, outputs=NAMES.get(name, ()), weights=[0.0, 0.0])
+    assert found == {}
+
+
+@pytest.mark.parametrize("name", registry.PROBLEMS)
+def test_every_metric_of_every_problem_is_held_against_an_oracle_above(name):
+    functions = [inspect.getsource(each) for each in vars(sys.modules[__name__]).values() if inspect.isfunction(each)]
+    of_problem = "\n".join(source for source in functions if f'"{name}", ' in source)
+    also = inspect.getsource(errors) if "errors(truth" in of_problem else ""
+    own = {metric for metric, each in registry.PROBLEMS[name].metrics.items() if not each.compares}
+    assert {metric for metric in own if f'"{metric}"' not in of_problem + also} == set()
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -12,11 +12,13 @@ from rota.errors import InvalidInput
 from rota.manage.access import tokens
 from rota.manage.experiments.search_grammar import parse_filter, parse_order
 from rota.manage.governance import alias_moves, evidence, readiness, version_comparison
-from rota.manage.models import model_search, model_versions, registered_models
+from rota.manage.governance import cards as model_cards
+from rota.manage.models import model_search, model_versions, registered_models, signatures
 from rota.records.access import Permission
 from rota.records.filters import Query
 from rota.records.model import Alias, Approval
 from rota.records.record import plain
+from rota.records.run import Evaluation
 from rota.wiring import Platform
 
 commands = typer.Typer()
@@ -31,7 +33,7 @@ models.add_typer(adoption.models)
 models.add_typer(cards.models)
 models.add_typer(alias, name="alias")
 
-_SHOWN_APART = ("metrics", "parameters", "created_us", "updated_us", "classes", "parity", "engine")
+_SHOWN_APART = ("metrics", "parameters", "created_us", "updated_us", "classes", "parity", "engine", "signature")
 
 Version = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="A version by number or alias, for example churn@3 or churn@champion.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.")]
@@ -78,6 +80,8 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
         standing = readiness.readiness(metadata, found, now_us=now_us)
         earned = evidence.earned(platform.repositories, found)
         online = online_results.of_version(metadata, found.model, found.number)
+        scored = evidence.evaluations(platform.repositories, found).get("candidate") or Evaluation(found.id, found.dataset, 0, found.metrics)
+        signature = signatures.of_version(platform.repositories.blobs, found)
         aliases = [a.alias for a in metadata.find(Alias, {"model": found.model}) if a.number == found.number]
     if json:
         told = {
@@ -87,18 +91,23 @@ def show_version(ctx: typer.Context, version: Version, json: show.Json = False) 
             "missing": list(standing.missing),
             "outcomes": earned,
             "online": [plain(each) for each in online],
+            "evaluation": plain(scored),
+            "signature": signature,
         }
         show.write_json({"version": plain(found), "approvals": [plain(approval) for approval in approvals], **told})
         return
     named = {name: value for name, value in plain(found).items() if name not in _SHOWN_APART and value}
+    named |= signatures.facts(signature)
     named |= {"an answer is": found.answer} if found.answer else {}
     named |= {"parity": found.parity.sentence} if found.parity else {}
     named |= {"engine": found.engine.sentence} if found.engine else {}
     named |= {"aliases": ", ".join(aliases), "may be released": "; ".join(standing.missing) or "yes", "created": show.when(found.created_us)}
-    metrics = {f"metric {name}": value for name, value in found.metrics.items()}
+    metrics = {f"metric {name}": model_cards.with_interval(value, scored.intervals.get(name)) for name, value in found.metrics.items()}
     parameters = {f"parameter {name}": value for name, value in found.parameters.items()}
     of_traffic = {f"online {each.rollout}": each.sentence for each in online}
     show.facts(named | metrics | of_traffic | parameters | _earned(earned) | _told(approvals), as_json=False)
+    for grid in model_cards.evaluation_grids(scored):
+        show.grid(grid.columns, grid.rows, grid.title)
 
 
 @models.command()

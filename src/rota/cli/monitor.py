@@ -11,6 +11,7 @@ from rota.cli.opening import opened
 from rota.errors import NotFound
 from rota.manage.adoption import prediction_import
 from rota.manage.datasets import schema_inference
+from rota.manage.governance import cards
 from rota.manage.models import endpoints
 from rota.manage.signals import alerts as alerting
 from rota.manage.signals import platform_alerts, unheard_alerts
@@ -91,6 +92,17 @@ def show_(ctx: typer.Context, endpoint: OfEndpoint, json: show.Json = False) -> 
     show.facts(named | ({"note": "\n".join(notes)} if notes else {}), as_json=False)
     print()
     show.checks(seen.checks)
+    if seen.performance is not None:
+        _print_performance(seen.performance)
+
+
+def _print_performance(found: status.MeasuredDay) -> None:
+    """The metrics of the newest labelled day with their intervals, and what lies behind them."""
+    metrics = [(name, cards.with_interval(value, found.intervals.get(name))) for name, value in found.metrics.items()]
+    metrics += [(name, f"not measured: it {reason}") for name, reason in found.not_measured.items()]
+    show.grid(("metric", "value"), metrics, f"performance on {found.day}, {found.labelled} labelled rows")
+    for grid in cards.breakdown_grids(found.breakdown):
+        show.grid(grid.columns, grid.rows, grid.title)
 
 
 @monitor.command()

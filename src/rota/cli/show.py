@@ -50,6 +50,15 @@ def listing(found: Sequence[R] | Page[R], columns: Mapping[str, Callable[[R], ob
         console().print(table)
 
 
+def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    """A table of texts below its title."""
+    print(f"\n{title}")
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    console().print(table)
+
+
 def checks(found: Sequence[CheckResult]) -> None:
     """What was checked, what came of it, and what a check that could not judge lacks."""
     columns: Mapping[str, Callable[[CheckResult], object]] = {

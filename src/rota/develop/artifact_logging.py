@@ -14,13 +14,14 @@ from rota.develop import model_files
 from rota.errors import InvalidInput, NotFound
 from rota.manage.adoption import author_comparison, column_mapping, mlmodel
 from rota.manage.experiments import artifacts
-from rota.manage.models import model_keeping
+from rota.manage.models import loading, model_keeping
 from rota.manage.repositories import Repositories
 from rota.ports.drawing import Drawing
 from rota.ports.metadata import Batch
 from rota.ports.models import ModelFormat
 from rota.ports.tracking import Logged
 from rota.records.record import encode, plain
+from rota.records.run import Problem
 from rota.records.tracking import ExperimentRun, LoggedModel, RunOutput
 
 _PIECE = 1 << 20
@@ -95,6 +96,7 @@ def model(
     formats: Mapping[str, ModelFormat],
     files: Mapping[str, bytes],
     step: int,
+    problem: Problem | None = None,
 ) -> LoggedModel:
     """Store a fitted model with its description; it is `pending` until all of it is there.
 
@@ -105,8 +107,12 @@ def model(
     unservable, answers = found.unservable, None
     if found.keeper is not None:
         unservable = _hindrance(found.keeper, found.data, files)
-        answers = author_comparison.recorded(found.keeper, fitted, *_said(files))
-    contents = {**model_files.described(found, fitted, files), **files, **({mlmodel.AUTHOR_ANSWERS: encode(answers)} if answers else {})}
+        answers = author_comparison.recorded(loading.reading(found.keeper, problem), fitted, *_said(files))
+    contents = {
+        **model_files.described(found, fitted, files, problem=problem or ""),
+        **files,
+        **({mlmodel.AUTHOR_ANSWERS: encode(answers)} if answers else {}),
+    }
     now_us = repositories.clock.now_us()
     record = LoggedModel(
         f"m-{uuid.uuid4().hex}", run.experiment, name, run=run.id, type=found.format, created_us=now_us, updated_us=now_us, unservable=unservable

@@ -8,6 +8,7 @@ from typing import Any
 from rota.manage.adoption import mlmodel
 from rota.manage.models.model_keeping import KeptModel
 from rota.records.record import encode
+from rota.records.run import Problem
 
 DESCRIPTION = "MLmodel"
 OWN = "rota.json"
@@ -19,8 +20,9 @@ FILES: Mapping[str, str] = {
 """The file that holds the bytes of each format."""
 
 
-def described(kept: KeptModel, fitted: Any, extras: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Every file of the model by path; `extras` are files given besides ("signature.json", "input_example.json")."""
+def described(kept: KeptModel, fitted: Any, extras: Mapping[str, bytes], *, problem: Problem = "") -> dict[str, bytes]:
+    """Every file of the model by path; `extras` are files given besides ("signature.json", "input_example.json"), `problem` is what it solves by its
+    author ("": the model says it)."""
     file = FILES.get(kept.format, f"model.{kept.format}")
     lines = [f"{name}=={version}" for name, version in sorted(kept.libraries.items()) if name != "python"]
     own = {"format": kept.format, "file": file, "class": f"{type(fitted).__module__}.{type(fitted).__qualname__}", "libraries": kept.libraries}
@@ -28,12 +30,13 @@ def described(kept: KeptModel, fitted: Any, extras: Mapping[str, bytes]) -> dict
         file: kept.data,
         OWN: encode({**own, "unservable": kept.unservable} if kept.unservable else own),
         REQUIREMENTS: "".join(f"{line}\n" for line in lines).encode(),
-        DESCRIPTION: _yaml(_mlmodel(kept, fitted, file, extras)).encode(),
+        DESCRIPTION: _yaml(_mlmodel(kept, fitted, file, extras, problem)).encode(),
     }
 
 
-def _mlmodel(kept: KeptModel, fitted: Any, file: str, extras: Mapping[str, bytes]) -> dict[str, Any]:
+def _mlmodel(kept: KeptModel, fitted: Any, file: str, extras: Mapping[str, bytes], problem: Problem) -> dict[str, Any]:
     own = {"format": kept.format, "data": file, **({"unservable": kept.unservable} if kept.hopeless else {})}
+    own |= {"problem": problem} if problem else {}
     is_sklearn = any(base.__module__ == "sklearn.base" for base in type(fitted).__mro__)
     made: dict[str, Any] = {"flavors": {**_flavors(kept.format, file, kept.libraries, is_sklearn=is_sklearn), mlmodel.OWN_FLAVOUR: own}}
     if "signature.json" in extras:

@@ -30,6 +30,8 @@ from rota.manage.features.rows import table_adapters
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import transact
 from rota.ports.tracking import Logged, Tracking
+from rota.problems import registry
+from rota.records.run import Problem
 from rota.records.time import Micros
 from rota.records.tracking import (
     MAX_EXPERIMENT_NAME,
@@ -214,14 +216,19 @@ class TrackedRun:
         self._session.note_input(noted)
         return noted
 
-    def log_model(self, model: Any, name: str = "model", *, step: int = 0, signature: str = "", input_example: Any = b"") -> LoggedModel:
+    def log_model(
+        self, model: Any, name: str = "model", *, step: int = 0, signature: str = "", input_example: Any = b"", problem: Problem | None = None
+    ) -> LoggedModel:
         """Log a fitted model, ready to be registered: in the first installed format that accepts it, any other as a pickle.
 
         Every model is kept; `unservable` of the result says why a version of it could not be served, "" when it could. `signature` is a
         JSON text in MLflow's form; without one it follows from `input_example`: rows (dicts, or a table) that the model reads, or their
-        JSON in MLflow's form. Raises `InvalidInput` when the model cannot be written at all.
+        JSON in MLflow's form. `problem` is the name of a problem type ("multiclass", "count"), where the model itself does not say it: versions that
+        are registered from the run solve it. Raises `InvalidInput` for an unknown problem, and when the model cannot be written at all.
         """
         self._session.refuse_ended()
+        if problem is not None:
+            registry.problem_type(problem)
         example = input_example
         if not isinstance(example, bytes):
             rows = table_adapters.rows(example, what="the input example")
@@ -230,7 +237,7 @@ class TrackedRun:
         extras = {"signature.json": signature.encode(), "input_example.json": example}
         files = {path: data for path, data in extras.items() if data}
         formats = self.tracker.config.formats()
-        return artifact_logging.model(self.repositories, self._session.begun, model, name, formats=formats, files=files, step=step)
+        return artifact_logging.model(self.repositories, self._session.begun, model, name, formats=formats, files=files, step=step, problem=problem)
 
     @contextmanager
     def child(self, name: str = "", *, seeds: Sequence[int] = (), tags: Mapping[str, str] | None = None) -> Iterator["TrackedRun"]:

@@ -1,23 +1,28 @@
 """One day of an endpoint in numbers: counts per feature, performance per version by the declared problem, efficiency."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from rota.manage.models.own_metrics import PartMeasured
 from rota.manage.signals import label_domain
 from rota.manage.signals.label_domain import DeclaredProblem
+from rota.problems.intervals import metric_intervals
 from rota.problems.problem_type import ScoredRows
 from rota.records.schema import Bins, VectorMoments
 from rota.records.signal import MonitorSlice
-from rota.records.time import DAY_US, Micros
+from rota.records.time import DAY_US, HOUR_US, Micros
 from rota.stats import embedding_drift, sketches, weighting
 from rota.stats.bins import count
 
 ALL = "all"
+DRAWS = 100
+"""Of the bootstrap behind the intervals of a day."""
 
 
 Own = Callable[[Sequence[ScoredRows]], Sequence[PartMeasured]]
@@ -27,12 +32,22 @@ Own = Callable[[Sequence[ScoredRows]], Sequence[PartMeasured]]
 @dataclass(frozen=True, slots=True)
 class DayPerformance:
     """How many answered rows were `measured`, how many labelled ones are `set_apart` because their label or answer is outside of the problem's
-    domain, the performance of all versions together and of each, and why a metric of a team's own has no value of all together."""
+    domain, the performance of all versions together and of each, and why a metric of a team's own has no value of all together. `scored` are the
+    measured rows, and `moments_us` when they were predicted."""
 
     measured: int
     set_apart: int
     by_version: dict[str, dict[str, float]]
-    not_measured: dict[str, str]
+    not_measured: dict[str, str] = field(default_factory=dict)
+    scored: ScoredRows | None = None
+    moments_us: NDArray[np.int64] | None = None
+
+    def beside(self, problem: DeclaredProblem) -> dict[str, Any]:
+        """The fields of a slice that say how sure its metrics are, and what lies behind them."""
+        if self.scored is None:
+            return {"intervals": {}, "breakdown": None}
+        bounds = metric_intervals(problem.kind, self.scored, moments_us=self.moments_us, draws=DRAWS, block_us=HOUR_US)
+        return {"intervals": bounds, "breakdown": problem.kind.breakdown(self.scored)}
 
 
 def no_own_metrics(parts: Sequence[ScoredRows]) -> Sequence[PartMeasured]:
@@ -62,6 +77,7 @@ def day_slice(
         set_apart=found.set_apart,
         not_measured=found.not_measured,
         vectors=vector_moments(given, bins),
+        **found.beside(problem),
     )
 
 
@@ -77,8 +93,16 @@ def with_newer_labels(
 ) -> MonitorSlice:
     """The slice measured again with the labels known now, itself when they change nothing; what was counted of the features stays."""
     found = performances(answered(rows), problem, own)
-    again = replace(slice_, labelled=found.measured, set_apart=found.set_apart, performance=found.by_version, not_measured=found.not_measured)
-    return slice_ if again == slice_ else replace(again, run=run, revisions=slice_.revisions + 1, revised_us=now_us)
+    again = replace(
+        slice_,
+        labelled=found.measured,
+        set_apart=found.set_apart,
+        performance=found.by_version,
+        not_measured=found.not_measured,
+    )
+    if again == slice_:
+        return slice_
+    return replace(again, run=run, revisions=slice_.revisions + 1, revised_us=now_us, **found.beside(problem))
 
 
 def answered(rows: pl.DataFrame) -> pl.DataFrame:
@@ -95,7 +119,10 @@ def performances(rows: pl.DataFrame, problem: DeclaredProblem, own: Own = no_own
     groups = {name: group for name, group in groups.items() if len(group)}
     by_team = dict(zip(groups, own(list(groups.values())), strict=True))
     found = {name: {**performance(group, problem), **by_team[name].values} for name, group in groups.items()}
-    return DayPerformance(measured.height, labelled - measured.height, found, dict(by_team[ALL].failed) if groups else {})
+    if not groups:
+        return DayPerformance(0, labelled, {})
+    moments = measured["at_us"].to_numpy()
+    return DayPerformance(measured.height, labelled - measured.height, found, dict(by_team[ALL].failed), scored, moments)
 
 
 def performance(scored: ScoredRows, problem: DeclaredProblem) -> dict[str, float]:

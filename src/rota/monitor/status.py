@@ -6,13 +6,15 @@ from typing import Any
 
 from rota.manage.repositories import Repositories
 from rota.records import check
+from rota.records.breakdown import Breakdown
 from rota.records.check import CheckResult
 from rota.records.condition import Condition
 from rota.records.platform_state import MonitorChecks
 from rota.records.record import Record
 from rota.records.run import RunQuery, RunStatus
-from rota.records.signal import Monitor
-from rota.records.time import Micros
+from rota.records.signal import Monitor, MonitorSlice
+from rota.records.time import Micros, iso
+from rota.rendering.line_charts import ALL
 
 ANSWER = "answer"
 """The subject of results on answers as a whole, and the beginning of the names of their columns."""
@@ -21,9 +23,23 @@ TRAFFIC = "traffic"
 PART = "monitor"
 """The part of a platform's conditions that monitors are."""
 SHOWN_LACKS = 3
+DAYS_BACK = 30
+"""Slices among which the newest labelled day is looked for."""
 SUCCEEDED: tuple[RunStatus, ...] = ("succeeded",)
 STEP = "judge"
 """The step of a monitor run whose result holds every check's newest result."""
+
+
+class MeasuredDay(Record, frozen=True):
+    """The newest day with labels: its metrics of all versions together, between which bounds each lies with 95 % (by the bootstrap over its hours),
+    why a metric of the team's own has no value, and what lies behind them."""
+
+    day: str
+    labelled: int
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = {}
+    not_measured: Mapping[str, str] = {}
+    breakdown: Breakdown | None = None
 
 
 class MonitorStatus(Record, frozen=True):
@@ -39,6 +55,7 @@ class MonitorStatus(Record, frozen=True):
     day: str = ""
     checks: tuple[CheckResult, ...] = ()
     not_judged: tuple[str, ...] = ()
+    performance: MeasuredDay | None = None
 
     @property
     def states(self) -> Mapping[str, int]:
@@ -64,7 +81,18 @@ def of_endpoint(repositories: Repositories, endpoint: str) -> MonitorStatus:
         old = "its newest run was made by an older release, which kept no results of checks; `rota monitor run` makes them"
         return MonitorStatus(endpoint, monitored=True, run=run.id, at_us=run.ended_us, not_judged=(old,))
     results = tuple(check.from_stored(each) for each in found["checks"])
-    return MonitorStatus(endpoint, True, run.id, run.ended_us, found.get("day", ""), results, tuple(summary(results)["not_judged"]))
+    lacking = tuple(summary(results)["not_judged"])
+    return MonitorStatus(endpoint, True, run.id, run.ended_us, found.get("day", ""), results, lacking, _newest_labelled(repositories, endpoint))
+
+
+def _newest_labelled(repositories: Repositories, endpoint: str) -> MeasuredDay | None:
+    """Of the newest DAYS_BACK slices the last with labels."""
+    found = repositories.metadata.page(MonitorSlice, {"endpoint": endpoint}, order="-start_us", limit=DAYS_BACK).items
+    newest = next((s for s in found if s.labelled and ALL in s.performance), None)
+    if newest is None:
+        return None
+    day, metrics = iso(newest.start_us)[:10], newest.performance[ALL]
+    return MeasuredDay(day, newest.labelled, metrics, newest.intervals, newest.not_measured, newest.breakdown)
 
 
 def results(repositories: Repositories, endpoint: str) -> tuple[CheckResult, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rota.errors import InvalidInput
-from rota.problems import forms
+from rota.problems import breakdown, forms
 from rota.problems.problem_type import Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows, of_columns
 from rota.records.run import at_least, at_most
 from rota.records.values import measured
@@ -70,5 +70,7 @@ CLASSIFICATION = ProblemType(
     main_metric="roc_auc",
     always="brier",
     domain=lambda rows: np.asarray(np.isin(rows.truth, (0.0, 1.0)) & (rows.answers >= 0) & (rows.answers <= 1)),
+    together=lambda rows: metrics.ranked_together(rows.truth, rows.answers) if rows.weights is None else {},
+    breakdown=breakdown.of_two_classes,
     gates=(at_least("roc_auc", 0.6), at_most("expected_calibration_error", 0.1)),
 )

@@ -104,6 +104,8 @@ def shown(outputs: Outputs) -> list[str]:
 
 def wrong_probabilities(_outputs: Outputs, answers: NDArray[Any]) -> str:
     """What no probability may be."""
+    if not answers.size or (answers.min() >= 0 and answers.max() <= 1):
+        return ""
     beyond = answers[(answers < 0) | (answers > 1)]
     return f"{beyond[0]:.6g}, which is no probability" if beyond.size else ""
 
@@ -112,7 +114,7 @@ def wrong_sums(outputs: Outputs, answers: NDArray[Any]) -> str:
     """Probabilities of classes of which one is true add up to one."""
     if found := wrong_probabilities(outputs, answers):
         return found
-    sums = answers.sum(axis=1)
+    sums = answers @ np.ones(answers.shape[1])
     off = sums[np.abs(sums - 1) > 1e-3]
     return f"probabilities that add up to {off[0]:.6g}" if off.size else ""
 

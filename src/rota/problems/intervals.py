@@ -12,12 +12,20 @@ from rota.stats import bootstrap
 
 
 def metric_intervals(
-    kind: ProblemType, rows: ScoredRows, *, moments_us: NDArray[Any] | None = None, level: float = 0.95, draws: int = 200, seed: int = 0
+    kind: ProblemType,
+    rows: ScoredRows,
+    *,
+    moments_us: NDArray[Any] | None = None,
+    level: float = 0.95,
+    draws: int = 200,
+    seed: int = 0,
+    block_us: int = DAY_US,
 ) -> dict[str, tuple[float, float]]:
     """The bounds between which each metric lies with probability `level`, by the bootstrap.
 
-    `moments_us` (rows,) are microseconds since 1970: rows of one day share what the day was like, and are drawn together. Empty with fewer than
-    four days, groups or rows. A metric that lies at its own end in all draws has no width, and says no more than its rows do.
+    `moments_us` (rows,) are microseconds since 1970: rows of one day share what the day was like, and are drawn together; within a day those of
+    an hour (`block_us`). Empty with fewer than four days, hours, groups or rows. A metric that lies at its own end in all draws has no width, and
+    says no more than its rows do.
 
     >>> import numpy as np
     >>> from rota.problems.registry import PROBLEMS
@@ -26,7 +34,7 @@ def metric_intervals(
     >>> low < 0.1125 < high
     True
     """
-    blocks = moments_us // DAY_US if moments_us is not None else rows.groups
+    blocks = moments_us // block_us if moments_us is not None else rows.groups
     codes = None if rows.groups is None else np.unique(rows.groups, return_inverse=True)[1].astype(np.int64)
 
     def statistics(places: NDArray[np.int64], draw: NDArray[np.int64]) -> Mapping[str, float]:

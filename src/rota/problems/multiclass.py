@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rota.problems import forms
+from rota.problems import breakdown, forms
 from rota.problems.problem_type import Floats, Metric, Outputs, ProblemType, ScoredRows, of_columns
 from rota.records.run import at_least, at_most
 from rota.stats import multiclass_metrics as metrics
@@ -53,5 +53,7 @@ MULTICLASS = ProblemType(
     main_metric="log_loss",
     always="balanced_accuracy",
     gates=(at_least("balanced_accuracy", 0.5), at_most("log_loss", 2.0)),
+    together=lambda rows: metrics.together(rows.truth, rows.answers, rows.weights),
+    breakdown=breakdown.of_classes,
     needs_outputs="always",
 )

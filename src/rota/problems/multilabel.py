@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rota.errors import InvalidInput
-from rota.problems import forms
+from rota.problems import breakdown, forms
 from rota.problems.problem_type import Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows, of_columns
 from rota.problems.regression import drift_of_numbers
 from rota.records.run import at_least, at_most
@@ -85,6 +85,7 @@ MULTILABEL = ProblemType(
     always="brier",
     domain=lambda rows: _are_cells(rows.truth) & ((rows.answers >= 0) & (rows.answers <= 1)).all(axis=1),
     gates=(at_least("f1_micro", 0.5), at_most("hamming_loss", 0.2)),
+    breakdown=breakdown.of_labels,
     needs_outputs="always",
 )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rota.records.breakdown import Breakdown
 from rota.records.run import Gate
 
 Floats = NDArray[np.float64]
@@ -146,6 +147,10 @@ class ProblemType:
     """When the excess of labelled rows is NaN, in words."""
     targets: Callable[[Outputs], Outputs] = lambda outputs: outputs
     """The names of the truth's numbers, where it has several: those of the answer, unless an answer has several for each."""
+    together: Callable[[ScoredRows], Mapping[str, float]] | None = None
+    """Metrics that share work, all at once: what their functions give one by one, from one confusion, or one sorting, of the rows."""
+    breakdown: Callable[[ScoredRows], Breakdown] = lambda _rows: Breakdown()
+    """What lies behind the metrics: each class, label or target, the confusion, the calibration; nothing where there is no such thing."""
     needs_outputs: Literal["never", "always", "maybe"] = "never"
     """Whether its answers are several numbers: a classifier of many classes always, a regression of one or several targets maybe."""
     agreement: Callable[[NDArray[Any], NDArray[Any]], float] | None = None
@@ -173,5 +178,6 @@ class ProblemType:
 
     def evaluate(self, rows: ScoredRows) -> dict[str, float]:
         """Every metric that is defined on these rows."""
-        values = {name: metric.function(rows) for name, metric in self.metrics.items()}
+        shared = self.together(rows) if self.together is not None else {}
+        values = {name: shared[name] if name in shared else metric.function(rows) for name, metric in self.metrics.items()}
         return {name: value for name, value in values.items() if not math.isnan(value)}

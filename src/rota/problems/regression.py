@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rota.problems import forms
+from rota.problems import breakdown, forms
 from rota.problems.problem_type import AnswerForm, Floats, LabelForm, Metric, Outputs, ProblemType, ScoredRows
 from rota.records.run import at_least
 from rota.stats import metrics
@@ -94,5 +94,6 @@ REGRESSION = ProblemType(
     main_metric="rmse",
     always="rmse",
     gates=(at_least("r2", 0.0),),
+    breakdown=lambda rows: breakdown.of_targets(rows, ERRORS),
     needs_outputs="maybe",
 )

@@ -8,6 +8,7 @@ import msgspec
 
 from rota.errors import InvalidInput
 from rota.records import own_metric
+from rota.records.breakdown import Breakdown
 from rota.records.data import Feature
 from rota.records.dataset import DatasetDefinition
 from rota.records.own_metric import OwnMetric
@@ -205,7 +206,8 @@ class Evaluation(Record, frozen=True):
     """Metrics of a model on one dataset version's test rows, whole and by slice.
 
     `intervals` are the two bounds between which a metric lies with 95 %, by the bootstrap over the days of the rows; empty for a champion that
-    was scored again, with fewer than four days, and for metrics of a team's own.
+    was scored again, with fewer than four days, and for metrics of a team's own. `slice_intervals` are those of the slices with most rows.
+    `breakdown` has each class, label or target, the confusion and the calibration of a candidate.
     """
 
     model: str
@@ -214,6 +216,8 @@ class Evaluation(Record, frozen=True):
     metrics: Mapping[str, float]
     slices: Mapping[str, Mapping[str, Mapping[str, float]]] = {}
     intervals: Mapping[str, tuple[float, float]] = {}
+    slice_intervals: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]] = {}
+    breakdown: Breakdown | None = None
 
 
 def cron(expression: str, *, cooldown: str = "0s") -> Trigger:

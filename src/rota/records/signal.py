@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from rota.errors import InvalidInput
+from rota.records.breakdown import Breakdown
 from rota.records.record import Record
 from rota.records.release import Endpoint
 from rota.records.schema import Bins, VectorMoments
@@ -121,7 +122,8 @@ class MonitorSlice(Record, frozen=True):
     slice was measured again because labels came later or were corrected, at `revised_us` the last time. `not_measured` says why a metric of
     a team's own has no value of all versions together. `answers` counts the answers of version `answered_by`, which gave most of the day's, on the
     bins that were chosen on the day `answer_bins` and are kept in its slice as `answer_columns`. `vectors` has the moments of features that are
-    lists of one length.
+    lists of one length. `intervals` are the 95 % bounds of the metrics of all versions together, by the bootstrap over the hours of the day (none
+    with labels of fewer than four), `breakdown` what lies behind these.
     """
 
     endpoint: str
@@ -143,6 +145,8 @@ class MonitorSlice(Record, frozen=True):
     answer_bins: Micros = 0
     answer_columns: tuple[Bins, ...] = ()
     vectors: Mapping[str, VectorMoments] = {}
+    intervals: Mapping[str, tuple[float, float]] = {}
+    breakdown: Breakdown | None = None
 
 
 class Prediction(Record, frozen=True):

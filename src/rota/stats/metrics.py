@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from rota.stats.weighting import mean
 
 Floats = NDArray[np.float64]
-LOG_LOSS_CLIP = 1e-15
+LOG_LOSS_CLIP = float(np.finfo(np.float64).eps)
+"""How far from 0 and 1 a probability is kept where its logarithm is taken: 2.2e-16, as scikit-learn does."""
 
 
 def roc_auc(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
@@ -21,7 +22,35 @@ def roc_auc(truth: Floats, answers: Floats, weights: Floats | None = None) -> fl
     positive = truth == 1
     if weights is not None:
         return _weighted_roc_auc(positive, answers, weights)
+    return _ordered_pairs(np.sort(answers[positive]), np.sort(answers[~positive]))
+
+
+def area_against_rest(answers: Floats, positives: NDArray[np.int64]) -> float:
+    """`roc_auc` of the rows at `positives` against all others, where these are few: from one sorting of all, without taking the others out.
+
+    The pairs of positives among themselves are half in the right order, whatever they are: n^2 / 2 of them are taken off.
+    """
+    n, others = len(positives), len(answers) - len(positives)
+    if not n or not others:
+        return math.nan
+    everyone, above = np.sort(answers), np.sort(answers[positives])
+    below = np.searchsorted(everyone, above, "left")
+    is_tied = everyone[np.minimum(below + 1, len(everyone) - 1)] == above
+    is_tied &= below + 1 < len(everyone)
+    up_to = np.searchsorted(everyone, above, "right") if is_tied.any() else below + 1
+    right = float(below.sum(dtype=np.float64) + up_to.sum(dtype=np.float64)) / 2 - n * n / 2
+    return right / n / others
+
+
+def ranked_together(truth: Floats, answers: Floats) -> dict[str, float]:
+    """What `roc_auc` and `average_precision` give of rows without weights, from one sorting of the positives and one of the others."""
+    positive = truth == 1
     above, below = np.sort(answers[positive]), np.sort(answers[~positive])
+    return {"roc_auc": _ordered_pairs(above, below), "average_precision": _mean_precision(above, below)}
+
+
+def _ordered_pairs(above: Floats, below: Floats) -> float:
+    """The share of (positive, negative) pairs in the right order out of the ascending answers of both, ties half."""
     if not len(above) or not len(below):
         return math.nan
     if len(above) <= len(below):
@@ -33,8 +62,11 @@ def roc_auc(truth: Floats, answers: Floats, weights: Floats | None = None) -> fl
 
 def average_precision(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Sum of precision times the recall gained at each distinct answer, without interpolation."""
+    if weights is None:
+        positive = truth == 1
+        return _mean_precision(np.sort(answers[positive]), np.sort(answers[~positive]))
     order = np.argsort(-answers, kind="stable")
-    counted = np.ones(len(truth)) if weights is None else weights[order]
+    counted = weights[order]
     hits = truth[order] * counted
     if not hits.sum():
         return math.nan
@@ -44,8 +76,19 @@ def average_precision(truth: Floats, answers: Floats, weights: Floats | None = N
     return float(np.sum(np.diff(found, prepend=0.0) * precision) / found[-1])
 
 
+def _mean_precision(above: Floats, below: Floats) -> float:
+    """The mean, over the positives, of the precision among all rows that are answered as high, out of the ascending answers of both.
+
+    Each positive gains 1 / positives of recall at the precision of its answer, which is the sum that `average_precision` asks for.
+    """
+    if not len(above):
+        return math.nan
+    hits = len(above) - np.searchsorted(above, above, "left")
+    return float(np.mean(hits / (hits + len(below) - np.searchsorted(below, above, "left"))))
+
+
 def log_loss(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
-    """Mean negative log-likelihood; answers are clipped 1e-15 away from 0 and 1, so one certain mistake costs 34.5, not infinity."""
+    """Mean negative log-likelihood; answers are clipped 2.2e-16 away from 0 and 1, so one certain mistake costs 36.04, not infinity."""
     clipped = np.clip(answers, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
     return mean(-np.where(truth == 1, np.log(clipped), np.log1p(-clipped)), weights)
 

@@ -9,21 +9,33 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rota.stats.metrics import LOG_LOSS_CLIP, roc_auc
+from rota.stats.metrics import LOG_LOSS_CLIP, area_against_rest, roc_auc
 from rota.stats.weighting import mean
 
 Floats = NDArray[np.float64]
 
 
+def together(truth: Floats, answers: Floats, weights: Floats | None = None) -> dict[str, float]:
+    """What `accuracy`, `balanced_accuracy`, `f1_macro`, `log_loss` and `brier` give, from one confusion and one look at the true classes."""
+    counts, of_truth = confusion(truth, answers, weights), _of_truth(truth, answers)
+    everything = float(counts.sum())
+    return {
+        "accuracy": float(np.trace(counts[:-1])) / everything if everything else math.nan,
+        "balanced_accuracy": _balanced(counts),
+        "f1_macro": _f1(counts),
+        "log_loss": mean(_log_loss_of(of_truth), weights),
+        "brier": mean(_brier_of(of_truth, answers), weights),
+    }
+
+
 def brier_of_rows(truth: Floats, answers: Floats) -> Floats:
     """Squared distance of the probabilities to the class that was true, in 0..2 (Brier, 1950); an unknown class has probability 0."""
-    squares = np.einsum("ij,ij->i", answers, answers)
-    return np.asarray(squares + 1 - 2 * _of_truth(truth, answers), dtype=np.float64)
+    return _brier_of(_of_truth(truth, answers), answers)
 
 
 def log_loss_of_rows(truth: Floats, answers: Floats) -> Floats:
-    """Negative logarithm of the probability of the class that was true, clipped 1e-15 away from 0 and 1."""
-    return np.asarray(-np.log(np.clip(_of_truth(truth, answers), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)), dtype=np.float64)
+    """Negative logarithm of the probability of the class that was true, clipped 2.2e-16 away from 0 and 1."""
+    return _log_loss_of(_of_truth(truth, answers))
 
 
 def brier(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
@@ -43,23 +55,20 @@ def accuracy(truth: Floats, answers: Floats, weights: Floats | None = None) -> f
 
 def balanced_accuracy(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean recall over the classes that occur in the truth."""
-    counts = confusion(truth, answers, weights)
-    in_truth = counts.sum(axis=1)
-    occurs = in_truth > 0
-    return float(np.mean(np.diagonal(counts)[occurs] / in_truth[occurs])) if occurs.any() else math.nan
+    return _balanced(confusion(truth, answers, weights))
 
 
 def f1_macro(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean F1 over the classes that occur in the truth or are answered; a class without a hit counts 0."""
-    counts = confusion(truth, answers, weights)
-    both = counts.sum(axis=0) + counts.sum(axis=1)
-    occurs = both > 0
-    return float(np.mean(2 * np.diagonal(counts)[occurs] / both[occurs])) if occurs.any() else math.nan
+    return _f1(confusion(truth, answers, weights))
 
 
 def roc_auc_ovr(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean area under the ROC curve of each class against the rest; not defined unless each class occurs, and another one."""
-    areas = [roc_auc(truth == place, answers[:, place], weights) for place in range(answers.shape[1])]
+    if weights is None:
+        areas = [area_against_rest(answers[:, place], np.flatnonzero(truth == place)) for place in range(answers.shape[1])]
+    else:
+        areas = [roc_auc(truth == place, answers[:, place], weights) for place in range(answers.shape[1])]
     return math.nan if not areas or np.isnan(areas).any() else float(np.mean(areas))
 
 
@@ -71,6 +80,30 @@ def confusion(truth: Floats, answers: Floats, weights: Floats | None = None) -> 
     known = truth.astype(np.int64)
     cells = np.where(known < 0, classes - 1, known) * classes + answers.argmax(axis=1)
     return np.asarray(np.bincount(cells, weights, minlength=classes * classes), dtype=np.float64).reshape(classes, classes)
+
+
+def _balanced(counts: Floats) -> float:
+    in_truth = counts.sum(axis=1)
+    occurs = in_truth > 0
+    return float(np.mean(np.diagonal(counts)[occurs] / in_truth[occurs])) if occurs.any() else math.nan
+
+
+def _f1(counts: Floats) -> float:
+    both = counts.sum(axis=0) + counts.sum(axis=1)
+    occurs = both > 0
+    return float(np.mean(2 * np.diagonal(counts)[occurs] / both[occurs])) if occurs.any() else math.nan
+
+
+def _brier_of(of_truth: Floats, answers: Floats) -> Floats:
+    squares: Floats = np.einsum("ij,ij->i", answers, answers)
+    squares += 1
+    squares -= 2 * of_truth
+    return squares
+
+
+def _log_loss_of(of_truth: Floats) -> Floats:
+    clipped = np.clip(of_truth, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
+    return np.negative(np.log(clipped, out=clipped), out=clipped)
 
 
 def _of_truth(truth: Floats, answers: Floats) -> Floats:

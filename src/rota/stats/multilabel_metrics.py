@@ -30,7 +30,7 @@ def hamming_loss(truth: Floats, answers: Floats, weights: Floats | None = None) 
 def f1_micro(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """F1 of all known cells together; 0 where no label is true and none answered."""
     hits, both = _hits(truth, answers, weights)
-    if not len(truth):
+    if not _weigh(truth, weights):
         return math.nan
     return float(2 * hits.sum() / both.sum()) if both.sum() else 0.0
 
@@ -38,7 +38,12 @@ def f1_micro(truth: Floats, answers: Floats, weights: Floats | None = None) -> f
 def f1_macro(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:
     """Mean F1 over all labels; one that is never true and never answered counts 0."""
     hits, both = _hits(truth, answers, weights)
-    return float(np.mean(np.divide(2 * hits, both, out=np.zeros_like(hits), where=both > 0))) if len(truth) else math.nan
+    return float(np.mean(np.divide(2 * hits, both, out=np.zeros_like(hits), where=both > 0))) if _weigh(truth, weights) else math.nan
+
+
+def _weigh(truth: Floats, weights: Floats | None) -> bool:
+    """Whether there are rows that count."""
+    return bool(len(truth)) and (weights is None or bool(weights.any()))
 
 
 def roc_auc(truth: Floats, answers: Floats, weights: Floats | None = None) -> float:

@@ -48,6 +48,8 @@ from rota.train import data_gate, gates, handoff, training_rows
 GOLDEN_ROWS = 32
 DRAWS = 100
 """Of the bootstrap behind the intervals of a candidate's metrics: each measures up to 100,000 rows once more."""
+SLICES_WITH_INTERVALS = 20
+"""Slices of a column that have intervals: those with most rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +239,17 @@ class TrainWorkflow:
         whole, parts = calls.measured(deployed.definition.metrics, every, {column: rows[column] for column in columns})
         rows = rows.filter(known)
         slices = {column: _by_slice(kind, rows[column], scored, parts.get(column, {})) for column in columns}
-        bounds = metric_intervals(kind, scored, moments_us=rows[datasets.AT].to_numpy(), draws=DRAWS) if model.is_new and len(scored) else {}
-        return Evaluation(model.name, f"{dataset.name}@{dataset.number}", height, kind.evaluate(scored) | whole, slices, bounds), answers
+        found = Evaluation(model.name, f"{dataset.name}@{dataset.number}", height, kind.evaluate(scored) | whole, slices)
+        if not model.is_new or not len(scored):
+            return found, answers
+        moments = rows[datasets.AT].to_numpy()
+        known_well = msgspec.structs.replace(
+            found,
+            intervals=metric_intervals(kind, scored, moments_us=moments, draws=DRAWS),
+            slice_intervals={column: _slice_intervals(kind, rows[column], scored, moments) for column in columns},
+            breakdown=kind.breakdown(scored),
+        )
+        return known_well, answers
 
     def _release(self, deployed: Deployed) -> PipelineRelease:
         release = self.repositories.metadata.get(PipelineRelease, deployed.release)
@@ -351,6 +362,16 @@ def _with_unknown(rows: ScoredRows, known: NDArray[np.bool_]) -> ScoredRows:
     truth = rows.truth.copy()
     truth[~known] = None
     return replace(rows, truth=truth)
+
+
+def _slice_intervals(kind: ProblemType, values: pl.Series, scored: ScoredRows, moments: NDArray[Any]) -> dict[str, dict[str, tuple[float, float]]]:
+    """The bounds of the metrics of the SLICES_WITH_INTERVALS values with most rows, where these have four days."""
+    largest = values.drop_nulls().value_counts(name="rows").sort("rows", values.name, descending=[True, False]).head(SLICES_WITH_INTERVALS)
+    found = {}
+    for value in largest[values.name].sort().to_list():
+        inside = (values == value).fill_null(False).to_numpy()
+        found[str(value)] = metric_intervals(kind, scored.where(inside), moments_us=moments[inside], draws=DRAWS)
+    return {value: bounds for value, bounds in found.items() if bounds}
 
 
 def _by_slice(kind: ProblemType, values: pl.Series, scored: ScoredRows, own: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from rota.problems import registry
-from rota.records.check import CheckResult
+from rota.records.check import CheckResult, Judgement
 from rota.records.own_metric import OwnMetric
 from rota.records.run import Evaluation, Gate
 
@@ -54,7 +54,7 @@ def _threshold(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -
     known = registry.metric_of_any(gate.metric)
     if known is not None and known.compares and champion is None:
         return _inconclusive(gate.metric, f"{gate.metric}: no champion yet, nothing to compare with", "no champion yet", learning=True)
-    return _bound(gate, f"{gate.metric}", candidate.metrics, rows=candidate.rows)
+    return _bound(gate, f"{gate.metric}", candidate.metrics, rows=candidate.rows, within=candidate.intervals)
 
 
 def _champion(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> CheckResult:
@@ -70,7 +70,10 @@ def _champion(gate: Gate, candidate: Evaluation, champion: Evaluation | None) ->
     passed = worse <= gate.bound
     sign = "not worse" if passed else "worse"
     message = f"{gate.metric}: champion {theirs:.4f}, candidate {ours:.4f}: {sign} (margin {gate.bound:g})"
-    return CheckResult(name, "pass" if passed else "fail", message, observed=ours, bound=theirs, rows=candidate.rows)
+    low, high = candidate.intervals.get(gate.metric, (None, None))
+    return CheckResult(
+        name, "pass" if passed else "fail", message + _within(low, high), observed=ours, lower=low, upper=high, bound=theirs, rows=candidate.rows
+    )
 
 
 def _slices(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> CheckResult:
@@ -85,7 +88,8 @@ def _slices(gate: Gate, candidate: Evaluation, _: Evaluation | None) -> CheckRes
     higher = _is_higher_better(gate)
     worst = (min if higher else max)(slices, key=lambda value: slices[value][gate.metric])
     label = f"{gate.metric} of worst {gate.column} {worst!r} ({len(slices)} slices{left and f'; not judged: {left}'})"
-    return _bound(gate, label, slices[worst], name=name, rows=int(slices[worst]["rows"]))
+    within = candidate.slice_intervals.get(gate.column or "", {}).get(worst, {})
+    return _bound(gate, label, slices[worst], name=name, rows=int(slices[worst]["rows"]), within=within)
 
 
 SHOWN_SLICES = 10
@@ -106,14 +110,22 @@ def _why_not(gate: Gate, metrics: Mapping[str, float]) -> str:
     return "" if gate.metric in metrics else f"{gate.metric} is not defined on its {metrics['rows']:.0f} rows"
 
 
-def _bound(gate: Gate, label: str, metrics: Mapping[str, float], *, rows: int, name: str = "") -> CheckResult:
+def _bound(
+    gate: Gate, label: str, metrics: Mapping[str, float], *, rows: int, name: str = "", within: Mapping[str, tuple[float, float]]
+) -> CheckResult:
     if gate.metric not in metrics:
         return _undefined(name or gate.metric, gate.metric, rows)
     value = metrics[gate.metric]
     higher = _is_higher_better(gate)
     passed = value >= gate.bound if higher else value <= gate.bound
-    message = f"{label} {value:.4f}, needed {'at least' if higher else 'at most'} {gate.bound:g}"
-    return CheckResult(name or gate.metric, "pass" if passed else "fail", message, observed=value, bound=gate.bound, rows=rows)
+    low, high = within.get(gate.metric, (None, None))
+    message = f"{label} {value:.4f}, needed {'at least' if higher else 'at most'} {gate.bound:g}{_within(low, high)}"
+    outcome: Judgement = "pass" if passed else "fail"
+    return CheckResult(name or gate.metric, outcome, message, observed=value, lower=low, upper=high, bound=gate.bound, rows=rows)
+
+
+def _within(low: float | None, high: float | None) -> str:
+    return f" (95 %: {low:.4f} to {high:.4f})" if low is not None and high is not None else ""
 
 
 def _undefined(name: str, metric: str, rows: int) -> CheckResult:

@@ -61,6 +61,11 @@ def test_of_very_many_classes_the_likeliest_are_logged_and_metrics_share_what_is
     answer = {"class": "c0", "probabilities": {name: 0.9 if name == "c0" else 0.1 / 499 for name in names}}
     kept = typed_values.bounded(answer)
     assert (kept["class"], len(kept["probabilities"]), kept["probabilities"]["c0"]) == ("c0", KEPT_CLASSES, 0.9)
+    assert kept["left_out"] == 500 - KEPT_CLASSES
+    columns = typed_values.split(kept)
+    assert columns.json == f'{{"left_out":{500 - KEPT_CLASSES}}}'
+    assert typed_values.joined(columns) == kept
+    assert typed_values.shown(kept) == "c0 (0.9000, 480 classes not kept)"
     kind = DeclaredProblem("multiclass", names).kind
     whole = kind.answer.array(names, [kept])[0]
     assert whole.sum() == pytest.approx(1.0)

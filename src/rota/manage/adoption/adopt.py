@@ -112,7 +112,7 @@ class Adopter:
                 input_example=files[said.example].digest if said.example else version.input_example,
                 requirements=files[said.requirements].digest if said.requirements else version.requirements,
             )
-            found, data, rows = self._converted(version, said, files, problem)
+            found, data, rows = self._converted(version, said, files, problem or said.problem or None)
         except (Unavailable, Interrupted):
             raise
         except RotaError as error:
@@ -229,4 +229,5 @@ def _with_signature(foreign: Foreign, text: str) -> Foreign:
     return Foreign(
         file=foreign.file, format=foreign.format, why=foreign.why, flavour=foreign.flavour, signature=mlmodel.signature(raw), signature_json=text,
         example=foreign.example, requirements=foreign.requirements, python=foreign.python, facts=foreign.facts,
+        problem=foreign.problem,
     )  # fmt: skip

@@ -14,6 +14,7 @@ import yaml
 from rota.errors import InvalidInput
 from rota.manage.adoption import yaml_data
 from rota.manage.experiments.artifacts import check_path
+from rota.problems import registry
 from rota.records.schema import Type
 
 DESCRIPTION = "MLmodel"
@@ -86,6 +87,8 @@ class Foreign:
     requirements: str = ""
     python: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+    """What its author says that it solves ("": the model says it)."""
 
 
 def read(text: bytes, files: Collection[str]) -> Foreign:
@@ -112,7 +115,14 @@ def read(text: bytes, files: Collection[str]) -> Foreign:
         requirements=BESIDE[0] if BESIDE[0] in files else "",
         python=str(flavours.get("python_function", {}).get("python_version", "")) if isinstance(flavours.get("python_function"), dict) else "",
         facts={"mlflow_version": str(said.get("mlflow_version", ""))[:50]},
+        problem=_problem(flavours.get(OWN_FLAVOUR)),
     )
+
+
+def _problem(own: Any) -> str:
+    """The problem that Rota's own flavour names; raises `InvalidInput` for an unknown one."""
+    named = own.get("problem") if isinstance(own, dict) else None
+    return registry.problem_type(str(named)[:100]).name if named else ""
 
 
 def bare(files: Collection[str]) -> Foreign:

@@ -6,16 +6,20 @@ A card is generated whenever it is read; only people's text is stored (`ModelCar
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from rota.errors import InvalidInput
 from rota.manage.governance import evidence, readiness
 from rota.manage.lineage.explain import Explanation, explain
-from rota.manage.models import model_versions, registered_models
+from rota.manage.models import model_versions, registered_models, signatures
 from rota.manage.repositories import Repositories
 from rota.ports.metadata import Batch, Metadata, transact
 from rota.records import check
+from rota.records.breakdown import Breakdown
 from rota.records.model import ModelCard, ModelVersion, RegisteredModel
 from rota.records.project import UseCase
 from rota.records.record import Record
+from rota.records.run import Evaluation
 from rota.records.time import Micros, iso
 
 SECTIONS: Mapping[str, str] = {
@@ -86,9 +90,9 @@ def card(repositories: Repositories, version: ModelVersion) -> Card:
     made: Mapping[str, tuple[Mapping[str, object], Iterable[Grid]]] = {
         "purpose": (_purpose(metadata, version), ()),
         "data": (_data(known), ()),
-        "features": ({}, _features(known)),
+        "features": (signatures.facts(signatures.of_version(repositories.blobs, version)), _features(known)),
         "parameters": (known.parameters, ()),
-        "offline": (_offline(known), _slices(known)),
+        "offline": (_offline(known), evaluation_grids(scored) if (scored := _candidate(known)) else ()),
         "comparison": ({}, _comparison(known)),
         "online": (_online(metadata, version), _rollouts(known)),
         "outcomes": ({}, _outcomes(repositories, version)),
@@ -180,18 +184,43 @@ def _features(known: Explanation) -> list[Grid]:
 
 
 def _offline(known: Explanation) -> dict[str, object]:
-    facts: dict[str, object] = dict(known.version.metrics)
     candidate = known.evaluation.get("candidate") or {}
-    for name, (low, high) in (candidate.get("intervals") or {}).items():
-        facts[f"{name} (95 %)"] = f"{shown(low)} to {shown(high)}"
+    bounds = candidate.get("intervals") or {}
+    facts: dict[str, object] = {name: with_interval(value, bounds.get(name)) for name, value in known.version.metrics.items()}
     if rows := candidate.get("rows"):
         facts["test rows"] = rows
     return facts | {f"gate {gate.check}": f"{check.WORDS[gate.outcome]}: {gate.message}" for gate in known.gates}
 
 
-def _slices(known: Explanation) -> list[Grid]:
-    found: Mapping[str, Any] = (known.evaluation.get("candidate") or {}).get("slices") or {}
-    return [_metric_grid(f"by {column}", "value", [(value, metrics) for value, metrics in by.items()]) for column, by in found.items()]
+def _candidate(known: Explanation) -> Evaluation | None:
+    found = known.evaluation.get("candidate")
+    return msgspec.convert(found, Evaluation) if found else None
+
+
+def with_interval(value: object, bounds: Sequence[float] | None) -> str:
+    """A metric with the bounds between which it lies with 95 %, where they are known."""
+    return f"{shown(value)} (95 %: {shown(bounds[0])} to {shown(bounds[1])})" if bounds else shown(value)
+
+
+def evaluation_grids(scored: Evaluation) -> list[Grid]:
+    """The slices of an evaluation with their intervals, and what lies behind its metrics."""
+    slices = [_metric_grid(f"by {column}", "value", list(by.items()), scored.slice_intervals.get(column)) for column, by in scored.slices.items()]
+    return [*slices, *breakdown_grids(scored.breakdown)]
+
+
+def breakdown_grids(found: Breakdown | None) -> list[Grid]:
+    """Tables of each class, label or target, of who was taken for whom, and of the calibration; what is left out stands in a title."""
+    if found is None:
+        return []
+    beyond = f"; {found.left_out_sentence}" if found.left_out else ""
+    grids = [_metric_grid(f"one by one{beyond}", "name", list(found.by_name.items()))] if found.by_name else []
+    if found.confusion:
+        rows = tuple((name, *map(shown, row)) for name, row in zip(found.classes, found.confusion, strict=True))
+        grids.append(Grid(("true \\ answered", *found.classes), rows, f"confusion, in rows{beyond}"))
+    if found.calibration:
+        bins = tuple((f"{b.low:g} to {b.high:g}", shown(b.rows), shown(b.answered), shown(b.share)) for b in found.calibration)
+        grids.append(Grid(("probability answered", "rows", "mean answered", "came true"), bins, "calibration"))
+    return grids
 
 
 def _comparison(known: Explanation) -> list[Grid]:
@@ -201,9 +230,15 @@ def _comparison(known: Explanation) -> list[Grid]:
     return [_metric_grid(f"on the test rows of {dataset}", "model", sides)] if len(sides) > 1 else []
 
 
-def _metric_grid(title: str, first: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Grid:
+def _metric_grid(
+    title: str, first: str, rows: Sequence[tuple[str, Mapping[str, Any]]], bounds: Mapping[str, Mapping[str, Any]] | None = None
+) -> Grid:
     names = sorted({name for _, metrics in rows for name in metrics})
-    told = ((label, *(shown(metrics[name]) if name in metrics else "" for name in names)) for label, metrics in rows)
+    within = bounds or {}
+    told = (
+        (label, *(with_interval(metrics[name], within.get(label, {}).get(name)) if name in metrics else "" for name in names))
+        for label, metrics in rows
+    )
     return Grid((first, *names), tuple(told), title)
 
 

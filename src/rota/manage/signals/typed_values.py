@@ -1,7 +1,8 @@
 """Answers and labels in the columns of their tables: a number, a text, numbers by name, a list of numbers, or the JSON of anything else.
 
 A value lies in one column where it is a number or a text, so that engines read it as one. `{"class": ..., "probabilities": {...}}` is a text (the
-class) with numbers by name. Of an answer with many classes only the likeliest are kept (MOST_CLASSES, KEPT_CLASSES).
+class) with numbers by name. Of an answer with many classes only the likeliest are kept (MOST_CLASSES, KEPT_CLASSES), and the row says how many are
+not: `left_out`, in the column of JSON.
 """
 
 import heapq
@@ -14,6 +15,8 @@ import polars as pl
 
 from rota.records.limits import KEPT_CLASSES, MOST_CLASSES
 
+LEFT_OUT = "left_out"
+"""How many classes an answer of the log does not have the probabilities of."""
 SHOWN, SHOWN_CHARS = 4, 80
 """Numbers of a value, and characters of a text, that people are shown in a line."""
 _json = msgspec.json.Encoder(order="deterministic")
@@ -44,7 +47,8 @@ def split(value: Any) -> ValueColumns:
     if isinstance(value, Mapping):
         if _is_class(value):
             named = value["probabilities"]
-            return ValueColumns(text=value["class"], names=list(named), values=list(named.values()))
+            beside = _json.encode({LEFT_OUT: value[LEFT_OUT]}).decode() if value.get(LEFT_OUT) else None
+            return ValueColumns(text=value["class"], names=list(named), values=list(named.values()), json=beside)
         if value and all(isinstance(name, str) and (each is None or _is_number(each)) for name, each in value.items()):
             return ValueColumns(names=list(value), values=[None if each is None else float(each) for each in value.values()])
     elif value and isinstance(value, list | tuple) and all(map(_is_number, value)):
@@ -57,7 +61,8 @@ def joined(found: ValueColumns) -> Any:
     number, text, names, values, json = found
     if names is not None:
         named = dict(zip(names, values or (), strict=True))
-        return named if text is None else {"class": text, "probabilities": named}
+        beside = {} if json is None else msgspec.json.decode(json)
+        return named if text is None else {"class": text, "probabilities": named, **beside}
     if values is not None:
         return list(values)
     if json is not None:
@@ -99,7 +104,8 @@ def shown(value: Any) -> str:
         return f"{value:.4f}"
     if isinstance(value, Mapping) and _is_class(value):
         probability = value["probabilities"].get(value["class"])
-        return str(value["class"]) + (f" ({probability:.4f})" if probability is not None else "")
+        beyond = f", {value[LEFT_OUT]} classes not kept" if value.get(LEFT_OUT) else ""
+        return str(value["class"]) + (f" ({probability:.4f}{beyond})" if probability is not None else "")
     if isinstance(value, Mapping):
         told = [f"{name} {each:.4f}" if _is_number(each) else f"{name} {each}" for name, each in list(value.items())[:SHOWN]]
         return ", ".join(told) + (f", and {len(value) - SHOWN} more" if len(value) > SHOWN else "")
@@ -108,15 +114,16 @@ def shown(value: Any) -> str:
 
 
 def bounded(answer: Any) -> Any:
-    """An answer as the log keeps it: of many classes the likeliest."""
+    """An answer as the log keeps it: of many classes the likeliest, and how many are left out."""
     if type(answer) is not dict or not _is_class(answer) or len(answer["probabilities"]) <= MOST_CLASSES:
         return answer
     likeliest = heapq.nlargest(KEPT_CLASSES, answer["probabilities"].items(), key=itemgetter(1))
-    return {"class": answer["class"], "probabilities": dict(likeliest)}
+    return {"class": answer["class"], "probabilities": dict(likeliest), LEFT_OUT: len(answer["probabilities"]) - KEPT_CLASSES}
 
 
 def _is_class(value: Mapping[str, Any]) -> bool:
-    return len(value) == 2 and isinstance(value.get("class"), str) and isinstance(value.get("probabilities"), Mapping)
+    is_one = isinstance(value.get("class"), str) and isinstance(value.get("probabilities"), Mapping)
+    return is_one and (len(value) == 2 or (len(value) == 3 and type(value.get(LEFT_OUT)) is int))
 
 
 def _is_number(value: Any) -> bool:
