@@ -131,6 +131,13 @@ def test_a_constant_a_hundred_thousand_categories_infinities_and_dates_are_compa
     assert check_of(found, "day").state == "off"
 
 
+def test_lists_of_numbers_are_compared_by_their_norm_and_mean():
+    random = np.random.default_rng(8)
+    before, after = (pl.DataFrame({"vector": pl.Series((random.normal(size=(400, 4)) + up).tolist())}) for up in (0, 1))
+    assert compare_frames(before, before).drifted == ()
+    assert set(compare_frames(before, after).drifted) == {"vector:norm", "vector:mean"}
+
+
 def test_a_column_that_cannot_be_compared_is_named():
     lists = table(100).with_columns(tags=pl.Series([["a"]] * 100))
     assert any("'tags' holds List(String) in reference" in note for note in compare_frames(lists, lists).notes)

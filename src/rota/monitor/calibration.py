@@ -19,7 +19,7 @@ from rota.records.check import CheckState
 from rota.records.schema import Bins, Type
 from rota.records.signal import Monitor, MonitorSlice
 from rota.records.time import DAY_US
-from rota.stats import drift, shift_power
+from rota.stats import drift, shift_power, sketches
 from rota.stats.bins import choose_bins
 from rota.stats.calendar_features import follows_calendar
 from rota.stats.shift_power import DriftRules
@@ -46,7 +46,7 @@ def of_table(name: str, table: pl.DataFrame, timestamp: str) -> CalibrationDays:
     """Days of a table with a column of moments; the bins are chosen on all of it."""
     if timestamp not in table.columns:
         raise InvalidInput(f"{name} has no column {timestamp!r} to be the timestamp; it has {table.columns[:50]}", column=timestamp)
-    table = table.with_columns(pl.selectors.date().cast(pl.Datetime("us")), pl.selectors.decimal().cast(pl.Float64))
+    table = sketches.replaced(table.with_columns(pl.selectors.date().cast(pl.Datetime("us"))))
     if not isinstance(table.schema[timestamp], pl.Datetime):
         raise InvalidInput(f"column {timestamp!r} of {name} holds {table.schema[timestamp]}; give times", column=timestamp)
     table = table.drop_nulls(timestamp).with_columns(pl.col(timestamp).dt.epoch("us"))

@@ -7,7 +7,6 @@ report says so.
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import get_args
 
 import polars as pl
 from msgspec.structs import replace
@@ -17,11 +16,13 @@ from rota.monitor.metric_comparison import Scoring, compare_metrics, roles
 from rota.records.check import CheckResult
 from rota.records.comparison import PRESETS, SIDES, ColumnComparison, ColumnRole, FrameComparison, Preset
 from rota.records.schema import Anomaly, Comparator, Schema, Type
+from rota.stats import sketches
 from rota.stats.column_comparison import DRIFT, Rule, TwoColumns, compare_column, not_compared
 from rota.stats.column_profile import IDENTITY_LEAST, IDENTITY_SHARE
 from rota.stats.schema_inference import infer_table
 from rota.stats.schema_validation import validate
 from rota.stats.summarize import summarize, type_of
+from rota.stats.table_summary import NUMBERS
 
 QUALITY = "quality"
 DUPLICATES = "duplicate_rows"
@@ -105,14 +106,15 @@ def _comparable(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.Data
     notes, dropped = list[str](), set[str]()
     for side, frame in zip(SIDES, (reference, current), strict=True):
         for name, dtype in frame.schema.items():
-            if type_of(dtype) not in (None, *get_args(Type)) and name not in dropped:
+            if type_of(dtype) not in (None, "string", *NUMBERS) and name not in dropped:
                 notes.append(f"column {name!r} holds {dtype} in {side} and is not compared; cast it to numbers, texts or times")
                 dropped.add(name)
     return reference.drop(dropped, strict=False), current.drop(dropped, strict=False), notes
 
 
 def _plain_types(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(pl.selectors.date().cast(pl.Datetime("us")), pl.selectors.decimal().cast(pl.Float64))
+    """Dates as moments; lists of numbers, bytes and decimals by the numbers that stand for them (`sketches`)."""
+    return sketches.replaced(frame.with_columns(pl.selectors.date().cast(pl.Datetime("us"))))
 
 
 def _without_names(schema: Schema, rows: int) -> Schema:
