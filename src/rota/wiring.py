@@ -322,19 +322,30 @@ class Processes:
             p.host.process(name), p.repositories.runs, p.repositories.clock, executed, p.settings.lease_s, stopping=stopping or threading.Event()
         )
 
-    def prediction_app(self, process: str) -> PredictionApp:
-        """The ASGI application of one prediction process."""
+    def _opening(self) -> Callable[[FeatureService], OpenedFeatures]:
+        """Opens the online features of a service."""
         p, r = self.platform, self.platform.repositories
-        core = PredictionCore(r.journal, r.clock, sync=p.settings.sync)
 
         def source_of(service: FeatureService) -> OpenedFeatures:
             histories = p.feed.histories(service)
             return OpenedFeatures(OnlineFeatures(r.online, service, histories.latest, remote=bool(p.settings.online_url)), histories)
 
+        return source_of
+
+    def batch_core(self) -> tuple[PredictionCore, ModelSource]:
+        """What scores batches in this process: the path that answers online, and where it loads models from."""
+        r = self.platform.repositories
+        core = PredictionCore(r.journal, r.clock, sync=self.platform.settings.sync)
+        return core, ModelSource(r.metadata, r.blobs, self.platform.formats, self._opening())
+
+    def prediction_app(self, process: str) -> PredictionApp:
+        """The ASGI application of one prediction process."""
+        p, r = self.platform, self.platform.repositories
+        core = PredictionCore(r.journal, r.clock, sync=p.settings.sync)
         settings, home = p.settings, p.settings.home.resolve()
         marks = CallMarks(home / "run", process, r.clock.now_us, _model_limits(settings))
         cache = ReleaseCache(home / SERVING, r.blobs, keeps_blobs=bool(settings.storage_url))
-        model_source = ModelSource(r.metadata, cache, p.formats, source_of, marks, cache)
+        model_source = ModelSource(r.metadata, cache, p.formats, self._opening(), marks, cache)
         poller = ReleasePoller(
             core,
             model_source,

@@ -54,7 +54,7 @@ ENTRIES = (
     CommandEntry("experiment", "experiment", DEPLOY, "A/B tests and bandits on live traffic: plan, start, list, show, stop."),
     CommandEntry("rollback", "deploy", DEPLOY, "Return an endpoint at once to its previous champion."),
     CommandEntry("endpoints", "serve", SERVE, "What each endpoint serves: list, create."),
-    CommandEntry("predict", "serve", SERVE, "Ask a running endpoint, for one row or a whole file."),
+    CommandEntry("predict", "serve", SERVE, "Ask a running endpoint, for one row or a file; score whole tables: batch."),
     CommandEntry("monitor", "monitor", MONITOR, "What is watched, alerts and measured slices: show, alerts, ack, slices, calibrate ..."),
     CommandEntry("outcomes", "outcomes", MONITOR, "What came of predictions for the business: report, show."),
     CommandEntry("data", "data", MANAGE, "Datasets and schemas: list, build, show, profile, diff, compare, export, schema."),
@@ -106,6 +106,8 @@ class Rota(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
+        if (str(name), *rest[:1]) == ("predict", "batch"):
+            return "batch", load("predict", file="batch"), rest[1:]
         listing = (str(name), *rest[:1]) in LISTS
         return name, load(str(name), file="lists" if listing else ""), rest
 

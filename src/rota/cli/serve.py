@@ -37,6 +37,8 @@ def predict(
     Prints one JSON object a row: prediction_id, answer, model, version, and in `missing` the features that had no value and why; warnings
     go to standard error. In a .csv file an answer of several numbers has a column for each, answer.NAME, beside the class that is likeliest.
 
+    `rota predict batch` scores files, datasets and queries that are larger than memory, and needs no running endpoint.
+
     Example: rota predict flight-delay --input flights.parquet --output answers.parquet
     """
     if bool(row) == (input is not None):

@@ -81,13 +81,13 @@ def _parquet(path: Path, wanted: Collection[str] | None, rows: int) -> Iterator[
         raise InvalidInput(f"it says that it has {height} rows, at most {MOST_ROWS} are read; write several files", limit=MOST_ROWS)
     chosen = there if wanted is None else [name for name in there if name in wanted]
     if chosen:
-        yield from _even(scan.select(chosen).collect_batches(chunk_size=rows, maintain_order=True), rows)
+        yield from even(scan.select(chosen).collect_batches(chunk_size=rows, maintain_order=True), rows)
     else:
         # The rows are counted although none of their columns is wanted.
-        yield from _even(scan.select(pl.repeat(None, pl.len(), dtype=pl.Null).alias("_")).collect_batches(chunk_size=rows), rows)
+        yield from even(scan.select(pl.repeat(None, pl.len(), dtype=pl.Null).alias("_")).collect_batches(chunk_size=rows), rows)
 
 
-def _even(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[Raw]:
+def even(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[Raw]:
     """Chunks of exactly `rows` rows, the last one fewer."""
     held: list[pl.DataFrame] = []
     height = 0
