@@ -49,9 +49,21 @@ BODIES = (
         {"inputs": st.lists(TENSORS, max_size=3) | VALUES},
         optional={"id": SCALARS, "parameters": st.fixed_dictionaries({"prediction_ids": VALUES}) | VALUES, "outputs": VALUES},
     )
+    | st.dictionaries(
+        st.sampled_from(["instances", "columns", "inputs", "dataframe_split", "dataframe_records", "params", "ids"]), ROWS | VALUES, max_size=3
+    )
     | st.fixed_dictionaries({"entities": st.dictionaries(st.sampled_from(ODD_TEXTS), VALUES) | VALUES}, optional={"features": VALUES})
 )
-PATHS = ["/v1/endpoints/delay/predict", "/v2/models/delay/infer", "/v1/endpoints/\ud800/predict", "/v2/models/%00/infer", "/v2/models//infer"]
+PATHS = [
+    "/v1/endpoints/delay/predict",
+    "/v2/models/delay/infer",
+    "/v2/models/delay/versions/1/infer",
+    "/v1/models/delay:predict",
+    "/invocations",
+    "/v1/endpoints/\ud800/predict",
+    "/v2/models/%00/infer",
+    "/v2/models//infer",
+]
 
 
 def asked(app: PredictionApp, path: str, body: bytes, *headers: tuple[bytes, bytes]) -> tuple[int, dict[str, Any]]:
@@ -67,7 +79,23 @@ def asked(app: PredictionApp, path: str, body: bytes, *headers: tuple[bytes, byt
         await app({"type": "http", "method": "POST", "path": path, "headers": list(headers)}, receive, send)
 
     asyncio.run(ask())
-    return sent[0]["status"], json.loads(sent[1]["body"])
+    return sent[0]["status"], json.loads(sent[1]["body"]) if sent[0]["status"] != 200 else {}
+
+
+def asked_status(app: PredictionApp, path: str, body: bytes, *headers: tuple[bytes, bytes]) -> int:
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app({"type": "http", "method": "POST", "path": path, "headers": list(headers)}, receive, send)
+
+    asyncio.run(ask())
+    return int(sent[0]["status"])
 
 
 @pytest.fixture
@@ -84,6 +112,34 @@ def test_no_body_makes_the_process_fail(app: PredictionApp, path: str, body: Any
         status, answer = asked(app, path, data)
         assert status in (200, 400, 404, 422), (status, answer)
         assert status == 200 or len(answer["error"]) <= MESSAGE + 100
+
+
+@given(header=BODIES, raw=st.binary(max_size=60), length=st.integers(-2, 400) | st.sampled_from([b"x", b"", b"1.0", b"9" * 30]), exact=st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_no_bytes_behind_json_make_the_process_fail(app: PredictionApp, header: Any, raw: bytes, length: Any, exact: bool) -> None:
+    text = json.dumps(header).encode()
+    said = b"%d" % len(text) if exact else length if isinstance(length, bytes) else b"%d" % length
+    for path in PATHS[1:3]:
+        status, answer = asked(app, path, text + raw, (b"inference-header-content-length", said))
+        assert status in (200, 400, 404, 422), (status, answer)
+
+
+BINARY_TENSORS = st.fixed_dictionaries(
+    {
+        "name": FIELDS,
+        "shape": st.lists(st.integers(0, 3), min_size=1, max_size=2),
+        "datatype": st.sampled_from(["FP64", "BYTES", "INT64", "FP16", "BOOL"]),
+    },
+    optional={"parameters": st.fixed_dictionaries({"binary_data_size": st.integers(-1, 40) | st.sampled_from([8, 16, 24])})},
+)
+
+
+@given(inputs=st.lists(BINARY_TENSORS, max_size=2), raw=st.binary(max_size=60), output=st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_no_binary_tensor_makes_the_process_fail(app: PredictionApp, inputs: Any, raw: bytes, output: bool) -> None:
+    text = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": output}}).encode()
+    status = asked_status(app, PATHS[1], text + raw, (b"inference-header-content-length", b"%d" % len(text)))
+    assert status in (200, 422), status
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from rota.http_status import TABLE
 from rota.serve import open_inference_port
 from rota.serve.asgi import PredictionApp
+from rota.serve.form_port import FormPort
 from rota.serve.port_description import ERRORS, PATH, document
 from rota.serve.repository_port import RepositoryPort
 
@@ -89,7 +90,13 @@ def requests() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("method", "path"), requests())
 def test_each_path_that_is_named_is_answered_as_it_says(ask, method, path):
-    bodies = {"predict": {"rows": [ROW]}, "infer": TENSORS, "get-online-features": {"features": ["v:f"], "entities": {"k": []}}}
+    bodies = {
+        "predict": {"rows": [ROW]},
+        "infer": TENSORS,
+        "invocations": {"dataframe_records": [ROW]},
+        "{name}:predict": {"instances": [ROW]},
+        "get-online-features": {"features": ["v:f"], "entities": {"k": []}},
+    }
     described = ask("GET", PATH)[2]
     operation = described["paths"][path][method]
     filled = path.replace("{name}", "delay").replace("{version}", "1")
@@ -104,8 +111,8 @@ def test_each_path_that_is_named_is_answered_as_it_says(ask, method, path):
 
 def served_paths() -> set[str]:
     """What the `case` patterns of the port take."""
-    found = {"/" + "/".join(parts) for parts in open_inference_port._OWN}
-    for part in (PredictionApp, open_inference_port._model_path, RepositoryPort):
+    found = {"/" + "/".join(parts) for parts in open_inference_port._OWN} | {"/v1/models/{name}:predict"}  # told apart by a guard
+    for part in (PredictionApp, FormPort, open_inference_port._model_path, RepositoryPort):
         for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(part)))):
             if isinstance(node, ast.MatchSequence) and not any(isinstance(each, ast.MatchStar) for each in node.patterns):
                 found |= {"/" + "/".join(parts) for parts in itertools.product(*map(texts, node.patterns))}

@@ -32,7 +32,7 @@ def predict(
     input: Annotated[Path | None, typer.Option(help="Rows in a .jsonl, .csv or .parquet file.")] = None,
     output: Annotated[Path | None, typer.Option(help="Where to write the answers (.jsonl, .csv, .parquet); otherwise JSON lines on stdout.")] = None,
 ) -> None:
-    """Ask a running endpoint, for one row or a whole file.
+    """Ask a running endpoint, for one row or a file; score whole tables: batch.
 
     Prints one JSON object a row: prediction_id, answer, model, version, and in `missing` the features that had no value and why; warnings
     go to standard error. In a .csv file an answer of several numbers has a column for each, answer.NAME, beside the class that is likeliest.

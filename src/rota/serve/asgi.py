@@ -2,6 +2,7 @@
 
     POST /v1/endpoints/{name}/predict   {"rows": [{...}], "ids": [...]?} -> {"predictions": [...], "logged": true, "warnings": [...]?}
     /v2 ...                             Open Inference Protocol v2 and its extensions (see `open_inference_port`)
+    /v1/models, /invocations ...        the same in the forms of KServe's V1 and of MLflow (see `form_port`)
     POST /get-online-features           online features, as Feast's feature server answers them (see `feature_requests`)
     GET  /openapi.json                  all this in OpenAPI (see `port_description`)
     GET  /metrics                       Prometheus text: sums, and by endpoint and version for a token that may read monitoring
@@ -29,12 +30,13 @@ from rota.serve import feature_requests, port_description, request_bodies
 from rota.serve.call_marks import CallMarks
 from rota.serve.counters import PUBLIC
 from rota.serve.feature_requests import FeatureReader, FeatureRequest
+from rota.serve.form_port import FormPort
 from rota.serve.micro_batching import SLICE_ROWS, MicroBatcher
 from rota.serve.open_inference_port import OpenInferencePort, failed_status
 from rota.serve.port_access import PortAccess
 from rota.serve.predicting import CheckedRequest, PredictionCore, PredictRequest, PredictResponse
 from rota.serve.release_poller import ReleasePoller
-from rota.serve.replies import AWAY, REFUSED, RETRY, Reply, Stop, decode, encode, failure, require, stop_if
+from rota.serve.replies import AWAY, REFUSED, RETRY, Reply, Stop, decode, encode, failure, nothing_there, require, stop_if
 from rota.serve.request_bodies import LARGE_BYTES, PACKED_FROM_BYTES, RequestBodies
 from rota.serve.serving_health import ServingHealth
 from rota.serve.store_watch import StoreWatch
@@ -107,6 +109,7 @@ class PredictionApp:
         self._bodies = RequestBodies(limits.body_bytes)
         self._batcher = MicroBatcher(core, timeout_s=limits.timeout_s)
         self._protocol = OpenInferencePort(core, poller, self._batcher, access=access, version=version, most_rows=limits.rows)
+        self._forms = FormPort(core, self._batcher, self._protocol, access=access, most_rows=limits.rows)
         self.health = ServingHealth(core, poller)
 
     @property
@@ -152,21 +155,9 @@ class PredictionApp:
                     require(scope["method"], "POST")
                     stop_if(self._access.lacking(scope, "predict", endpoint))
                     reply = await self._predict(endpoint, await self._bodies.read(scope, receive), scope["headers"])
-                case ("v2", *_):
-                    endpoint = parts[2] if parts[1:2] == ("models",) and parts[-1] == "infer" and len(parts) > 3 else ""
-                    reply = await self._protocol.reply(scope, parts, lambda: self._bodies.read(scope, receive))
-                case ("get-online-features",) if self._features is not None:
-                    require(scope["method"], "POST")
-                    stop_if(self._access.lacking(scope, "features"))
-                    reply = await self._read_features(self._features, await self._bodies.read(scope, receive))
-                case ("metrics",):
-                    require(scope["method"], "GET")
-                    reply = await self._metrics(scope)
-                case ("openapi.json",):
-                    require(scope["method"], "GET")
-                    reply = Reply(200, encode(port_description.document(self._version, with_features=self._features is not None)))
                 case _:
-                    require(scope["method"], known=False)
+                    endpoint = _predicting(parts)
+                    reply = await self._other(scope, parts, lambda: self._bodies.read(scope, receive))
         except Stop as stop:
             reply = stop.reply
         except (Unavailable, Interrupted) as error:
@@ -183,12 +174,36 @@ class PredictionApp:
             self._core.counters.add("rota_requests_total", endpoint=endpoint, status=reply.status)
         return reply if len(reply.body) < PACKED_FROM_BYTES else await request_bodies.packed(scope, reply)
 
+    async def _other(self, scope: Scope, parts: tuple[str, ...], body: Callable[[], Awaitable[bytes]]) -> Reply:
+        match parts:
+            case ("v2", *_):
+                return await self._protocol.reply(scope, parts, body)
+            case ("v1", "endpoints" | "models", *_) | ("invocations",):
+                return await self._forms.reply(scope, parts, body)
+            case ("get-online-features",) if self._features is not None:
+                require(scope["method"], "POST")
+                stop_if(self._access.lacking(scope, "features"))
+                return await self._read_features(self._features, await body())
+            case ("metrics",):
+                require(scope["method"], "GET")
+                return await self._metrics(scope)
+            case ("openapi.json",):
+                require(scope["method"], "GET")
+                return Reply(200, encode(port_description.document(self._version, with_features=self._features is not None)))
+        raise nothing_there()
+
     async def _predict(self, endpoint: str, body: bytes, headers: Headers) -> Reply:
         if len(body) > LARGE_BYTES:
             checked = await asyncio.to_thread(self._read_large, endpoint, body, headers)
         else:
-            request = decode(_predict_decoder, body, self._max_rows)
-            checked = self._prepare(endpoint, request.rows, request.ids, headers)
+            try:
+                request = decode(_predict_decoder, body, self._max_rows)
+            except InvalidInput:
+                if b'"rows"' in body or not (b'"columns"' in body or b'"instances"' in body):
+                    raise
+                checked = self._forms.checked(endpoint, body, headers)
+            else:
+                checked = self._prepare(endpoint, request.rows, request.ids, headers)
         response = await self._batcher.answer(checked)
         if len(response.predictions) > SLICE_ROWS and not _is_refused(response):
             return _told(response, await asyncio.to_thread(_encode_large, response))
@@ -241,6 +256,16 @@ class PredictionApp:
         headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+
+def _predicting(parts: tuple[str, ...]) -> str:
+    """The endpoint that is asked for predictions at a path other than its own; "" at the others."""
+    match parts:
+        case ("v2", "models", name, *_, "infer") | ("v1", "endpoints", name, "invocations"):
+            return name
+        case ("v1", "models", name):
+            return name.removesuffix(":predict") if name.endswith(":predict") else ""
+    return ""
 
 
 def _decoded_rows(raw: Sequence[msgspec.Raw], start: int) -> list[dict[str, Any]]:

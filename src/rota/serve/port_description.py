@@ -11,6 +11,7 @@ import msgspec
 from rota.serve.feature_requests import FeatureRequest
 from rota.serve.inference_protocol import InferRequest
 from rota.serve.predicting import PredictRequest, PredictResponse
+from rota.serve.request_forms import FormRequest
 from rota.serve.tensors import Tensor
 
 PATH = "/openapi.json"
@@ -50,7 +51,7 @@ _TEXT, _FLAG, _OBJECT = {"type": "string"}, {"type": "boolean"}, {"type": "objec
 
 def document(version: str, *, with_features: bool) -> dict[str, Any]:
     """The OpenAPI document of a process of this Rota version; without online features it answers one path less."""
-    bodies = [PredictRequest, PredictResponse, InferRequest, Tensor, *([FeatureRequest] if with_features else [])]
+    bodies = [PredictRequest, PredictResponse, InferRequest, Tensor, FormRequest, *([FeatureRequest] if with_features else [])]
     _, schemas = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
@@ -71,6 +72,14 @@ def _paths(*, with_features: bool) -> dict[str, Any]:
         "/v1/endpoints/{name}/predict": {
             "post": _operation("predict", "Predictions of rows.", predict, _ASKED, body="PredictRequest", answers=all_failed)
         },
+        "/v1/endpoints": {
+            "get": _operation("endpoints", "What the endpoints that the token may ask take.", _object(endpoints=_list(_ref("Asked"))), (401,))
+        },
+        "/v1/endpoints/{name}": {"get": _operation("endpoint", "Fields, schema of a row, example, curl.", _ref("Asked"), _OF_ENDPOINT)},
+        "/v1/endpoints/{name}/invocations": {"post": _forms("invocations_of_endpoint")},
+        "/invocations": {"post": _forms("invocations")},
+        "/v1/models/{name}": {"get": _operation("v1_ready", "Readiness, as KServe's V1 has it.", _object(name=_TEXT, ready=_FLAG), _OF_ENDPOINT)},
+        "/v1/models/{name}:predict": {"post": _forms("v1_predict")},
         "/v2": {"get": _operation("server_metadata", "The server's metadata.", _ref("ServerMetadata"), (), is_open=True)},
         "/v2/health/live": {"get": _operation("live", "Whether the process answers.", _object(live=_FLAG), (), is_open=True)},
         "/v2/health/ready": {"get": _operation("ready", "Whether every endpoint is served as it should be.", _ref("Ready"), (503,), is_open=True)},
@@ -102,6 +111,13 @@ def _paths(*, with_features: bool) -> dict[str, Any]:
         if named:
             operations["parameters"] = named + ([_HEADER_LENGTH] if path.endswith("/infer") else [])
     return paths if with_features else {path: operations for path, operations in paths.items() if path != "/get-online-features"}
+
+
+def _forms(id: str) -> dict[str, Any]:
+    """A path that takes rows in the forms of other servers."""
+    operation = _operation(id, "Predictions of instances, columns, frames, or CSV.", _ref("FormAnswers"), _ASKED, body="FormRequest")
+    operation["requestBody"]["content"]["text/csv"] = {"schema": _TEXT}
+    return operation
 
 
 def _of_models(path: str, id: str) -> dict[str, dict[str, Any]]:
@@ -172,6 +188,8 @@ _SCHEMAS: Mapping[str, Any] = {
     "Ready": _object(ready=_FLAG) | {"description": "With warnings while the newest releases cannot be read."},
     "ModelMetadata": _object(name=_TEXT, versions=_list(_TEXT), platform=_TEXT, inputs=_list(_TENSOR_METADATA), outputs=_list(_TENSOR_METADATA)),
     "InferResponse": _object(model_name=_TEXT, model_version=_TEXT, id=_TEXT, outputs=_list(_ref("Tensor")), parameters=_OBJECT),
+    "Asked": _object(name=_TEXT, model=_TEXT, versions=_list(_TEXT), fields=_OBJECT, row_schema=_OBJECT, example=_OBJECT, curl=_TEXT),
+    "FormAnswers": _object(predictions=_list({}), prediction_ids=_list(_TEXT), versions=_list({"type": "integer"}), logged=_FLAG),
     "ModelConfig": _object(
         name=_TEXT, platform=_TEXT, backend=_TEXT, max_batch_size={"type": "integer"}, input=_list(_OBJECT), output=_list(_OBJECT)
     ),

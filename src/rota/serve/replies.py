@@ -62,10 +62,15 @@ def stop_if(refusal: Refusal | None) -> None:
         raise Stop(Reply(reply.status, reply.body, headers=refusal.headers))
 
 
+def nothing_there() -> NotFound:
+    """The error of a path that is not served."""
+    return NotFound("there is nothing at this path; predictions are at POST /v1/endpoints/{name}/predict, GET /openapi.json has all paths")
+
+
 def require(method: str, *allowed: str, known: bool = True) -> None:
     """Raise `NotFound` for a path that is not served, and answer 405 to a method that a path does not take."""
     if not known:
-        raise NotFound("there is nothing at this path; predictions are at POST /v1/endpoints/{name}/predict, GET /openapi.json has all paths")
+        raise nothing_there()
     if method not in allowed:
         reply = failure(405, f"this path takes {' and '.join(allowed)}, not {method}")
         raise Stop(Reply(405, reply.body, headers=((b"allow", ", ".join(allowed).encode()),)))
