@@ -90,6 +90,8 @@ def test_an_endpoint_is_unloaded_and_loaded_and_counted(seen: dict[str, Any]) ->
         ("an input twice", "422", "'input-0' 2 times"),
         ("an unknown output", "422", "there is no output 'nothing'; the model answers ['answer']"),
         ("another shape", "422", "has shape [2, 3]; its shape must be [rows, 4]"),
+        ("80 MB", "413", "the body is larger than 16000000 bytes"),
+        ("250,000 rows", "422", "at most 100000 rows"),
         ("without a token", "401", "a token is needed"),
         ("files to load", "422", "models are not loaded from a request"),
         ("gzip that is none", "400", "cannot be unpacked"),
@@ -99,6 +101,7 @@ def test_an_endpoint_is_unloaded_and_loaded_and_counted(seen: dict[str, Any]) ->
 def test_a_refusal_is_read_by_tritonclient(seen: dict[str, Any], call: str, status: str, words: str) -> None:
     assert seen[call]["raised"] == status
     assert words in seen[call]["error"]
+    assert seen["after these"] == NEAR
 
 
 def test_the_calls_of_kserve(seen: dict[str, Any]) -> None:
