@@ -53,6 +53,7 @@ from rota.manage.repositories import Repositories
 from rota.ports.models import ConvertibleFormat
 from rota.records.model import EngineChoice, ModelBundle, ModelVersion
 from rota.records.record import decode, encode
+from rota.serve import embedded
 from rota.testing.clock import FakeClock
 
 RANDOM = np.random.default_rng(0)
@@ -337,6 +338,16 @@ def test_a_conversion_that_cannot_serve_here_leaves_the_model_to_its_library(ado
     other = blobs.put(encode(msgspec.structs.replace(bundle, golden_answers=tuple(99.0 for _ in bundle.golden_answers))))
     with pytest.raises(Exception, match="does not answer its golden rows"):
         loading.load(blobs, adopter.formats, other)
+
+
+def test_an_exported_model_is_the_authors_and_runs_without_its_conversion(adopter: Adopter, counted: None, tmp_path: Path) -> None:
+    version = registered(adopter, Ridge(), TABLE[NUMBERS], VALUE)
+    assert version.engine is not None
+    assert version.engine.blob
+    embedded.save(tmp_path / "m.rota", adopter.repositories.blobs, version.bundle)
+    opened = embedded.open_file(tmp_path / "m.rota", adopter.formats)
+    assert opened.model.engine == "scikit-learn"
+    np.testing.assert_allclose(opened.predict(TABLE[NUMBERS]), Ridge().fit(TABLE[NUMBERS], VALUE).predict(TABLE[NUMBERS]))
 
 
 def test_a_bundle_of_before_engines_were_chosen_is_served(adopter: Adopter) -> None:
