@@ -152,6 +152,7 @@ def tickets() -> tuple[np.ndarray, list[Any]]:
     return cells, [row[3] for row in made]
 
 
+DRAWN = np.random.default_rng(11)
 NEXT_TEAM = {"billing": "delivery", "delivery": "product", "product": "billing"}
 NEXT_CLASS = {"class_0": "class_1", "class_1": "class_2", "class_2": "class_0"}
 KINDS = {
@@ -280,9 +281,9 @@ KINDS = {
         lambda: (datasets.load_wine().data[:, [0, 6, 9, 12]], wine()[1]),
         "from sklearn import cluster, pipeline as steps, preprocessing",
         "steps.make_pipeline(preprocessing.StandardScaler(), cluster.KMeans(3, n_init=5, random_state=0))",
-        'rota.at_least("adjusted_rand", 0.5)',
+        'rota.at_least("adjusted_rand", 0.2)',
         label_fields='"label": "string"',
-        flipped=lambda label: "class_0" if np.random.default_rng().random() < 0.5 else "class_1",
+        flipped=lambda label: "class_1" if label == "class_0" and DRAWN.random() < 0.5 else label,  # no other clusters would be found
     ),
     "ONNX of words and numbers": Kind(
         "multiclass",
