@@ -42,7 +42,7 @@ def _drift(outputs: Outputs, answers: NDArray[Any]) -> Mapping[str, NDArray[Any]
 CLUSTERING = ProblemType(
     name="clustering",
     summary="which rows are alike; the answer is the name of a cluster",
-    answer=AnswerForm("the name of a cluster", _names, _array, forms.is_number_or_text),
+    answer=AnswerForm("the name of a cluster", _names, _array, forms.is_number_or_text, are_texts=True),
     label=LabelForm("a name of the kind that a row is of, if there is one", "texts and whole numbers", _label, _array, forms.is_number_or_text),
     metrics={
         "adjusted_rand": Metric(lambda rows: metrics.adjusted_rand(rows.truth, rows.answers), True, lowest=-1.0),

@@ -98,6 +98,8 @@ class AnswerForm:
     are_probabilities: bool = False
     """Whether an answer is made of probabilities, which it is for any row, also for one that no author has seen."""
     is_list: bool = False
+    are_texts: bool = False
+    """Whether a tensor of answers is one of texts: texts, names, or JSON written as one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,9 +211,8 @@ class ModelVersion(Record, frozen=True):
     with an empty `bundle` cannot be served, `unservable` says why. `artifacts` is the root of its files when it came from
     a tracked run, `source` the URI it was registered from; `signature` is a JSON text in MLflow's form; `input_example` and
     `requirements` are blobs. `seal` signs a bundle that is kept as pickle. `classes`, `outputs` and
-    `problem` are those of its bundle; `parity` compares what is served of it with the author's own object. `group` is the field of a
-    request that names the rows which a row is judged together with ("": none).
-    `problem` are those of its bundle, and so is `engine`; `parity` compares what is served of it with the author's own object.
+    `problem` are those of its bundle, and so is `engine`; `parity` compares what is served of it with the author's own object. `group` is the
+    field of a request that names the rows which a row is judged together with ("": none).
     """
 
     model: str

@@ -244,7 +244,7 @@ def _answer_columns(served: LoadedRelease, answers: Sequence[Any]) -> tuple[pl.S
         return likeliest, _named(bundle.outputs, [None if each is None else each["probabilities"] for each in answers])
     if bundle.outputs:
         return pl.Series("answer", [None] * len(answers), pl.Float64), _named(bundle.outputs, answers)
-    if form in (forms.TEXT, forms.ANY_JSON):
+    if form.are_texts:
         texts = [each if each is None or isinstance(each, str) else json.dumps(each) for each in answers]
         return pl.Series("answer", texts, pl.String), []
     if form.is_list:

@@ -143,7 +143,7 @@ def answered(view: TensorView, answers: Sequence[Any]) -> list[list[Any]]:
         return [classes, [None if answer is None else answer["probabilities"].get(name) for answer in answers for name in names]]
     if names:
         return [[None if answer is None else answer.get(name) for answer in answers for name in names]]
-    if form in (forms.TEXT, forms.ANY_JSON):
+    if form.are_texts:
         return [[answer if answer is None or isinstance(answer, str) else _json(answer).decode() for answer in answers]]
     if form.is_list:
         return [[cell for answer in answers for cell in (answer if answer is not None else [])]]
@@ -169,7 +169,7 @@ def _outputs(served: LoadedRelease) -> tuple[OutputTensor, ...]:
     own = bundle.output_tensor
     if form is forms.CLASS:
         return OutputTensor("class", "BYTES", (-1,), meaning), OutputTensor("probabilities", "FP64", (-1, len(names)), meaning)
-    if form in (forms.TEXT, forms.ANY_JSON):
+    if form.are_texts:
         return (OutputTensor("answer", "BYTES", (-1,), meaning),)
     shape = (-1, len(names)) if names else (-1, -1) if form.is_list else (-1,)
     if own is not None and _is_answer(own, shape):

@@ -77,7 +77,7 @@ def _output_tensors(form: AnswerForm, names: tuple[str, ...]) -> list[dict[str, 
         return [_tensor("answer", "FP64", [-1, len(names)])]
     if form.is_list:
         return [_tensor("answer", "FP64", [-1, -1])]
-    return [_tensor("answer", "FP64" if form.fits(1.0) and form not in _TEXTS else "BYTES", [-1])]
+    return [_tensor("answer", "BYTES" if form.are_texts else "FP64", [-1])]
 
 
 def _output_columns(form: AnswerForm, names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def _output_columns(form: AnswerForm, names: tuple[str, ...]) -> list[dict[str, 
         return [{"type": "double", "name": name, "required": True} for name in names]
     if form.is_list:
         return [{**numbers, "required": True}]
-    return [{"type": "double" if form.fits(1.0) and form not in _TEXTS else "string", "required": True}]
+    return [{"type": "string" if form.are_texts else "double", "required": True}]
 
 
 def _is_answer(own: ModelTensor, outputs: list[dict[str, Any]]) -> bool:
@@ -101,6 +101,3 @@ def _is_answer(own: ModelTensor, outputs: list[dict[str, Any]]) -> bool:
 
 def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape}
-
-
-_TEXTS = (forms.TEXT, forms.ANY_JSON, registry.problem_type("clustering").answer)
