@@ -5,12 +5,14 @@ be converted raises `InvalidInput`; whether a conversion is exact is for the eng
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import onnx
-from skl2onnx import convert_sklearn
+from skl2onnx import _parse, _supported_operators, convert_sklearn
 from skl2onnx.common.data_types import DoubleTensorType
 from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 from sklearn.base import is_classifier, is_regressor
@@ -25,6 +27,8 @@ OPSETS = {"": 21, "ai.onnx.ml": 3}
 _TREES_OPSET = 5
 _OLDER_TREES = {"TreeEnsembleClassifier", "TreeEnsembleRegressor"}
 _INPUT = "rows"
+_REGISTERING = threading.Lock()
+"""skl2onnx keeps its converters in one place for the whole process."""
 _BISECTIONS = 66
 """Halvings after which two neighbouring doubles are left, whatever the range."""
 _FARTHEST = 1e12
@@ -39,11 +43,10 @@ def convert(model: Any, inputs: ModelInputs) -> ConvertedModel:
     reading = sklearn_columns.read(coded, inputs.width)
     for part, columns in reading.encoders:
         _give_codes(part, columns, inputs)
-    sklearn_onnx_operators.register()
-    sklearn_onnx_columns.register()
     options = {id(coded): {"zipmap": False}} if is_classifier(coded) else None
     try:
-        graph = convert_sklearn(coded, initial_types=[(_INPUT, DoubleTensorType([None, inputs.width]))], options=options, target_opset=OPSETS)
+        with _own_converters():
+            graph = convert_sklearn(coded, initial_types=[(_INPUT, DoubleTensorType([None, inputs.width]))], options=options, target_opset=OPSETS)
         wanted = [each.name for each in graph.graph.output][1 if is_classifier(coded) else 0]
         graph = select_model_inputs_outputs(graph, [wanted])
         _raise_opset(graph)
@@ -55,6 +58,23 @@ def convert(model: Any, inputs: ModelInputs) -> ConvertedModel:
     except Exception as error:  # skl2onnx raises a class of its own for each thing that it cannot write, and others beside
         raise InvalidInput(f"skl2onnx cannot convert it: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
     return ConvertedModel(ConvertedFormat().packed(data), _raw_thresholds(coded, inputs))
+
+
+@contextmanager
+def _own_converters() -> Iterator[None]:
+    """skl2onnx with the converters of these modules for the time of one conversion: what a training function converts itself is written by
+    skl2onnx's own."""
+    registries = (_supported_operators.sklearn_operator_name_map, _parse.sklearn_parsers_map)
+    with _REGISTERING:
+        before = [dict(each) for each in registries]
+        try:
+            sklearn_onnx_operators.register()
+            sklearn_onnx_columns.register()
+            yield
+        finally:
+            for registry, known in zip(registries, before, strict=True):
+                registry.clear()
+                registry.update(known)
 
 
 def _check(model: Any, inputs: ModelInputs) -> None:
