@@ -39,7 +39,7 @@ def test_a_candidate_of_several_days_has_intervals_of_its_metrics(world):
     low, high = found["intervals"]["roc_auc"]
     assert low < version.metrics["roc_auc"] < high < low + 0.2
     card = cards.card(world.platform.repositories, version)
-    assert "roc_auc (95 %)" in str(card)
+    assert cards.with_interval(version.metrics["roc_auc"], (low, high)) in str(card)
 
 
 def test_without_rows_the_run_fails_and_says_what_to_do(world):

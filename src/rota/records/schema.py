@@ -10,6 +10,7 @@ from rota.records.record import Record
 from rota.records.time import Micros
 
 Type = value_types.Type
+Scalar = value_types.Scalar
 Policy = Literal["fail", "warn", "ignore"]
 
 TRAINING, SERVING = "TRAINING", "SERVING"
@@ -45,7 +46,7 @@ class ColumnSchema(Record, frozen=True):
     """
 
     name: str
-    type: Type
+    type: Scalar
     max_null_share: float = 1.0
     domain: tuple[str, ...] | None = None
     minimum: float | int | None = None

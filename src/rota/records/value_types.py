@@ -20,8 +20,10 @@ from rota.errors import InvalidInput
 
 Type = str
 """The name of a type; `check_type` says what is one."""
+Scalar = Literal["float", "int", "bool", "string", "timestamp"]
+"""Types that a schema expects of a column; what else there is it expects by sketches of numbers, or as texts."""
 Family = Literal["float", "int", "bool", "string", "timestamp", "list", "category", "decimal", "bytes", "blob"]
-SCALARS: tuple[Family, ...] = ("float", "int", "bool", "string", "timestamp")
+SCALARS: tuple[Scalar, ...] = ("float", "int", "bool", "string", "timestamp")
 PLAIN: tuple[Family, ...] = (*SCALARS, "bytes", "blob")
 """Types whose name says all of them."""
 LONGEST_LIST = 65_536

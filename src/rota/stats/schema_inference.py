@@ -6,7 +6,8 @@ from math import isfinite
 import polars as pl
 
 from rota.errors import InvalidInput
-from rota.records.schema import Bins, ColumnSchema, ColumnStatistics, Schema, Statistics, Type
+from rota.records.schema import Bins, ColumnSchema, ColumnStatistics, Scalar, Schema, Statistics, Type
+from rota.records.value_types import SCALARS
 from rota.stats.bins import EDGE_VALUES, RARE_LIMIT, TOP_VALUES, choose_bins
 from rota.stats.summarize import summarize
 from rota.stats.table_summary import Bound, ColumnSummary, TableSummary
@@ -27,7 +28,7 @@ def infer_schema(name: str, statistics: Statistics, bins: Iterable[Bins], *, ver
         raise InvalidInput(f"schema {name!r} cannot be inferred from statistics of 0 rows; give clean data", schema=name)
     kept = tuple(bins)
     known = {one.name: one for one in kept}
-    columns = tuple(_of_statistics(column, known.get(column.name)) for column in statistics.columns)
+    columns = tuple(_of_statistics(name, column, known.get(column.name)) for column in statistics.columns)
     return Schema(name, version, columns, kept, dataset)
 
 
@@ -42,38 +43,38 @@ def infer_table(name: str, table: pl.DataFrame | TableSummary, *, sample: pl.Dat
         sample = table.gather_every(max(1, table.height // EDGE_VALUES)) if isinstance(table, pl.DataFrame) else pl.DataFrame()
     if not seen.rows or not seen.columns:
         raise InvalidInput(f"schema {name!r} cannot be inferred from {seen.rows} rows of {len(seen.columns)} columns; give clean data", schema=name)
-    types = {column: _type(name, column, observed) for column, observed in seen.columns.items()}
+    types = {column: _type(name, column, observed.type) for column, observed in seen.columns.items()}
     columns = tuple(_of_observed(column, types[column], observed) for column, observed in seen.columns.items())
     bins = tuple(_bins(column, types[column], observed, sample) for column, observed in seen.columns.items())
     return Schema(name, 1, columns, bins, dataset)
 
 
-def _type(schema: str, name: str, seen: ColumnSummary) -> Type:
-    if seen.type is None:
-        return "float"
-    if seen.type in ("float", "int", "bool", "string", "timestamp"):
-        return seen.type
-    raise InvalidInput(
-        f"schema {schema!r}: column {name!r} holds {seen.type}, for which there is no expectation; leave it out or cast it",
-        schema=schema,
-        column=name,
-    )
+def _type(schema: str, name: str, kind: str | None) -> Scalar:
+    """The type that a schema expects; raises `InvalidInput` for one that it has no expectation of."""
+    found = next((scalar for scalar in SCALARS if scalar == (kind or "float")), None)
+    if found is None:
+        raise InvalidInput(
+            f"schema {schema!r}: column {name!r} holds {kind}, for which there is no expectation; leave it out or cast it",
+            schema=schema,
+            column=name,
+        )
+    return found
 
 
-def _of_observed(name: str, type: Type, seen: ColumnSummary) -> ColumnSchema:
+def _of_observed(name: str, type: Scalar, seen: ColumnSummary) -> ColumnSchema:
     values = [] if seen.cut else [value for value, _ in seen.ranked]
     ends = (seen.minimum, seen.maximum) if type in ("float", "int") else (None, None)
     return _column(name, type, seen.nulls / seen.rows, values, ends)
 
 
-def _of_statistics(column: ColumnStatistics, bins: Bins | None) -> ColumnSchema:
+def _of_statistics(schema: str, column: ColumnStatistics, bins: Bins | None) -> ColumnSchema:
     null_share = column.nulls / column.count if column.count else 0.0
     values = (*bins.values, *bins.rare) if bins and column.type == "string" else ()
     ends = (column.minimum, column.maximum) if column.type in ("float", "int") and not column.infinities else (None, None)
-    return _column(column.name, column.type, null_share, values, ends)
+    return _column(column.name, _type(schema, column.name, column.type), null_share, values, ends)
 
 
-def _column(name: str, type: Type, null_share: float, values: Sequence[str], ends: tuple[Bound, Bound]) -> ColumnSchema:
+def _column(name: str, type: Scalar, null_share: float, values: Sequence[str], ends: tuple[Bound, Bound]) -> ColumnSchema:
     max_null_share = min(1.0, 1.5 * null_share + NULL_MARGIN)
     if type == "string":
         return ColumnSchema(name, type, max_null_share, domain=tuple(sorted(values)) if 0 < len(values) <= DOMAIN_LIMIT else None)

@@ -412,7 +412,7 @@ def test_a_manifest_says_what_it_is_and_no_secret(platform, place, tmp_path):
     made = backups.make(platform, place)
     text = Path(place, "manifests", f"{made.id}.json").read_text()
     found = json.loads(text)["manifest"]
-    assert (found["format"], found["schema"], found["engines"]["metadata"], found["tables"]) == (1, 4, "sqlite", {"datasets/d/1": 1})
+    assert (found["format"], found["schema"], found["engines"]["metadata"], found["tables"]) == (1, 5, "sqlite", {"datasets/d/1": 1})
     assert found["rows"]["model_version"] == 2
     assert "metadata_url" not in found["settings"]
     assert (tmp_path / "home" / "token").read_text() not in text

@@ -172,6 +172,18 @@ def test_a_conversion_answers_and_refuses_what_the_model_does(name: str, tmp_pat
             np.testing.assert_allclose(answer, expected, rtol=1e-9, atol=1e-12)
 
 
+def test_the_shares_of_converted_trees_are_probabilities() -> None:
+    """Doubles such as 1/49 add up to a little more than one; scikit-learn divides once."""
+    random = np.random.default_rng(2)
+    rows = random.normal(size=(600, 3))
+    for classes in (np.arange(600) % 3, np.arange(600) % 2):
+        sure = RandomForestClassifier(49, random_state=0).fit(rows + classes[:, None] * 9, classes)
+        format_ = SkopsFormat()
+        converted = installed_formats()["converted"].loads(format_.converted(format_.dumps(sure)).data)
+        answers = converted.predict(rows + classes[:, None] * 9)
+        assert 0 <= answers.min() < answers.max() == 1
+
+
 def matrix(table: pd.DataFrame, texts: Mapping[int, tuple[str, ...]]) -> np.ndarray:
     """The rows as a transformation makes them: texts by their places, a null as NaN."""
     cells = [

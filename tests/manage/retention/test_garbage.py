@@ -386,6 +386,6 @@ def test_every_stored_kind_is_a_node_type_or_known_to_be_none():
         "source", "intake", "seen_file", "feature_view", "on_demand_feature_view", "feature_service", "dataset", "deployed", "alias",
         "pickle_allowance", "release_policy", "serving", "monitor", "note", "access_token", "use_case", "hold", "unclaimed", "cursor",
         "schedule_state", "stream_claim", "view_materialization", "catalog_stamp", "process_report", "online_extent", "backup", "arrival_count",
-        "out_of_service", "session",
+        "out_of_service", "session", "serving_log_level", "unloaded",
     }  # fmt: skip
     assert {kind.name for kind in KINDS} - {each.kind for each in TYPES} - none == set()

@@ -49,6 +49,8 @@ def convert(model: Any, inputs: ModelInputs) -> ConvertedModel:
             graph = convert_sklearn(coded, initial_types=[(_INPUT, DoubleTensorType([None, inputs.width]))], options=options, target_opset=OPSETS)
         wanted = [each.name for each in graph.graph.output][1 if is_classifier(coded) else 0]
         graph = select_model_inputs_outputs(graph, [wanted])
+        if is_classifier(coded):
+            _keep_between_0_and_1(graph)
         _raise_opset(graph)
         take = "all" if inputs.outputs else "second" if is_classifier(coded) else "one"
         onnx.helper.set_model_props(graph, {ANSWER: take})
@@ -111,6 +113,16 @@ def _code(value: Any, texts: Sequence[str]) -> float:
     if isinstance(value, str):
         return float(texts.index(value)) if value in texts else float(len(texts))
     return float(value)
+
+
+def _keep_between_0_and_1(graph: Any) -> None:
+    """Shares of trees that add up to a little more than one, as sums of doubles do, are one."""
+    output = graph.graph.output[0]
+    bounds = [onnx.helper.make_tensor(name, onnx.TensorProto.DOUBLE, [], [value]) for name, value in (("least", 0.0), ("most", 1.0))]
+    graph.graph.initializer.extend(bounds)
+    kept = f"{output.name}_kept"
+    graph.graph.node.append(onnx.helper.make_node("Clip", [output.name, "least", "most"], [kept]))
+    output.name = kept
 
 
 def _raise_opset(graph: Any) -> None:
