@@ -140,6 +140,17 @@ def test_a_winner_waits_for_its_guardrails(place, random):
     assert begin_again == ["pass", "pass", "pass"]
 
 
+def test_versions_that_never_fail_pass_the_error_rate_guardrail_once_enough_units_came(place, random):
+    begin(place, planned(guardrails=[error_rate(margin=0.03)], units=200))
+    units(place, random, {1: 100, 2: 100}, {1: 1.0, 2: 2.0})
+    place.work(1)
+    assert place.rollout().state == "canary"
+    assert "none of 200 units failed, which bounds the difference by 0.08" in place.rollout().missing
+    units(place, random, {1: 300, 2: 300}, {1: 1.0, 2: 2.0})
+    place.work(1)
+    assert place.rollout().state == "promoted", place.rollout().missing
+
+
 def test_arms_that_did_not_come_as_planned_block_every_conclusion(place, random):
     begin(place, planned(guardrails=[error_rate(margin=0.01)]))
     units(place, random, {1: 700, 2: 300}, {1: 1.0, 2: 3.0})

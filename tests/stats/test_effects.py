@@ -93,3 +93,12 @@ def test_a_period_without_two_units_of_an_arm_is_counted_with_its_neighbour():
     split = [[whole[0][:1], whole[1][:0]], [whole[0][1:], whole[1]], [np.empty(0), np.empty(0)]]
     assert np.allclose(effects.period_weighted(split), effects.period_weighted([whole]))
     assert effects.period_weighted([[whole[0], whole[1][:1]]]) == []
+
+
+def test_units_without_an_event_bound_its_share_at_every_look():
+    level = Level(0.1, 100, "both")
+    found = effects.without_events(1_000, 500, level)
+    assert (1 - found.upper) ** 1_000 * 1_001 == pytest.approx(0.05)  # the evidence against that share is 1 / 0.05
+    assert (1 + found.lower) ** 500 * 501 == pytest.approx(0.05)
+    assert (found.estimate, found.n) == (0.0, 1_500)
+    assert effects.without_events(0, 0, level).upper == 1.0

@@ -192,10 +192,16 @@ def _guardrails(seen: _Observed, arm: int) -> list[CheckResult]:
 def _non_inferior(seen: _Observed, analysis: Analysis, place: int, arm: int) -> CheckResult:
     """Whether an arm is worse by at most the margin: fail and pass each by a bound that holds at every look."""
     effect = _effect(seen, seen.units, place, arm, "")[0]
-    interval = effects.always_valid(effect, seen.level(one_sided=True, share=len(seen.guardrails)))
+    level = seen.level(one_sided=True, share=len(seen.guardrails))
+    no_failure = analysis.kind == "error_rate" and effect.control == effect.treatment == 0.0 and effect.standard_error == 0.0
+    if no_failure:  # what never failed has no variance, and yet enough of it shows that it fails seldom
+        treated, control = (int((seen.units["number"] == each).sum()) for each in (arm, seen.rollout.champion))
+        interval = effects.without_events(treated, control, level)
+    else:
+        interval = effects.always_valid(effect, level)
     worse = sequential.Interval(*judge.sorted_bounds(analysis, interval), interval.n)
     outcome = judged_loss(analysis.bound, worse)
-    missing = _few(effect) if outcome == "inconclusive" else ""
+    missing = "" if outcome != "inconclusive" else _still_open(effect, worse, analysis.bound) if no_failure else _few(effect)
     return _result(f"guardrail {analysis.kind}", _subject(analysis, arm), effect, worse, outcome=outcome, bound=analysis.bound, missing=missing)
 
 
@@ -343,6 +349,10 @@ def _decided_before(rollout: Rollout, subject: str) -> CheckResult | None:
 
 def _subject(analysis: Analysis, arm: int) -> str:
     return f"{analysis.subject or analysis.kind} of version {arm}"
+
+
+def _still_open(effect: Effect, worse: sequential.Interval, bound: float) -> str:
+    return f"none of {effect.units:,} units failed, which bounds the difference by {worse.upper:.2g}, {bound:g} is allowed; more units lower it"
 
 
 def _few(effect: Effect) -> str:

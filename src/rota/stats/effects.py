@@ -115,6 +115,16 @@ def always_valid(effect: Effect, level: Level) -> Interval:
     return Interval(effect.estimate, lower, math.inf if level.side == "lower" else effect.estimate + radius, effect.units)
 
 
+def without_events(treatment_units: int, control_units: int, level: Level) -> Interval:
+    """A confidence sequence of the difference of two shares of units, of which none had the event in either arm.
+
+    Of `n` units without it, the share is above `1 - (a / (n + 1)) ** (1 / n)` at any look with probability `a` at most: the mixture over a
+    uniform share is `1 / (n + 1)`, and Ville's inequality bounds its ratio to the likelihood `(1 - share) ** n`. Each bound has half of the error.
+    """
+    above = [1 - math.exp(math.log(level.alpha / 2 / (n + 1)) / n) if n else 1.0 for n in (treatment_units, control_units)]
+    return Interval(0.0, -above[1], above[0], treatment_units + control_units)
+
+
 def period_weighted(periods: Sequence[Sequence[Floats]]) -> list[tuple[float, float]]:
     """Mean and its variance of each arm, periods weighed alike for all arms: by their units of all arms together.
 
