@@ -52,3 +52,9 @@ def test_the_light_file_holds_exactly_these_commands_and_their_groups_hold_them_
         verbs = {verb for name, verb in LISTS if name == noun}
         assert set(load(noun, file="lists").commands) == verbs, noun
         assert verbs < set(load(noun).commands), noun
+
+
+def test_the_help_of_a_batch_names_its_command_and_only_its_options():
+    done = subprocess.run([sys.executable, "-m", "rota.cli", "predict", "batch", "--help"], capture_output=True, text=True, check=True)
+    assert "Usage: rota predict batch" in done.stdout
+    assert "completion" not in done.stdout

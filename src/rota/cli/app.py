@@ -107,7 +107,7 @@ class Rota(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
         if (str(name), *rest[:1]) == ("predict", "batch"):
-            return "batch", load("predict", file="batch"), rest[1:]
+            return "predict batch", load("predict", file="batch"), rest[1:]
         listing = (str(name), *rest[:1]) in LISTS
         return name, load(str(name), file="lists" if listing else ""), rest
 

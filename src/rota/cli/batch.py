@@ -23,7 +23,7 @@ from rota.records.dataset import DatasetVersion
 from rota.serve import batch_scoring
 from rota.serve.batch_scoring import BatchJob
 
-commands = typer.Typer()
+commands = typer.Typer(add_completion=False)
 
 
 @commands.command("predict")

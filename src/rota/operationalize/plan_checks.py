@@ -39,7 +39,7 @@ def check(records: Sequence[Record], file: Path) -> None:
     if len(found) == 1:
         raise InvalidInput(f"project file {str(file)!r}: {found[0]}", file=str(file))
     if found:
-        listed = "".join(f"\n  {fault}" for fault in found)
+        listed = "".join(f"\n  {number}. {fault}" for number, fault in enumerate(found, 1))  # in one line they are still told apart
         raise InvalidInput(f"project file {str(file)!r} declares what cannot work:{listed}", file=str(file))
 
 
