@@ -104,6 +104,20 @@ def test_an_input_that_changed_meanwhile_is_refused(scored, monkeypatch, world, 
     assert result.resumed == 0
 
 
+def test_columns_of_lists_and_structs_are_part_of_the_input(scored, monkeypatch):
+    nested = {"face": [[1.0, n] for n in range(20)], "both": [{"a": n} for n in range(20)], "raw": [b"a"] * 20}
+    frame = (
+        table(20)
+        .with_columns(pl.Series(name, values, strict=False) for name, values in nested.items())
+        .with_columns(fixed=pl.col("face").cast(pl.Array(pl.Float64, 2)))
+    )
+    monkeypatch.setattr(batch_scoring, "_put_together", lambda *_: None)
+    assert scored(frame)[0].rows == 20
+    assert scored(frame)[0].resumed == 20
+    with pytest.raises(InvalidInput, match="has changed since part 1"):
+        scored(frame.with_columns(face=pl.when(pl.col("more") == 15).then([0.0, 0.0]).otherwise("face")))
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_outputs_and_files_of_each_kind(world, scored, tmp_path, suffix):
     table(20).write_csv(tmp_path / "in.csv")
@@ -122,7 +136,7 @@ def test_a_cell_that_is_no_number_is_named(world, scored, tmp_path):
     output = tmp_path / "out.parquet"
     job = batch_scoring.job_of(output, JOB, restart=False)
     batch_scoring.run(world.core, batch_scoring.loaded(world.model_source, job), job, file_readers.chunks(tmp_path / "in.csv", None), output)
-    assert pl.read_parquet(output)["error"].to_list() == ["", "field 'x' is no float: 'many'"]
+    assert pl.read_parquet(output)["error"].to_list() == ["", "field 'x': many is no float"]
 
 
 def test_an_empty_input_has_an_empty_output(scored):

@@ -2,6 +2,7 @@
 
 import zipfile
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -32,6 +33,11 @@ def test_a_feature_that_is_a_field_of_the_request_may_have_its_name(model):
     frame = pl.DataFrame({"carrier": ["UA", "new", None], "x": [1.0, 1.0, None]})
     for data in (frame, frame.to_dicts(), pd.DataFrame(frame.to_dict(as_series=False)), frame.with_columns(request__x=pl.col("x"), x=pl.lit(99.0))):
         assert model.predict(data).tolist() == ANSWERS
+
+
+def test_arrays_in_a_frame_of_another_library_are_lists():
+    frame = pd.DataFrame({"face": [np.array([1.0, 2.0]), None, [3.0, 4.0]]})
+    assert embedded._polars(frame, ["face"])["face"].to_list() == [[1.0, 2.0], None, [3.0, 4.0]]
 
 
 def test_a_missing_feature_is_named(model):

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from rota.records import values
+from rota.serve import form_port
 from rota.serve.asgi import PredictionApp, RequestLimits
 
 ROWS = [{"x": 1.0, "carrier": "UA"}, {"x": 2.5, "carrier": None}]
@@ -121,3 +123,9 @@ def test_an_endpoint_says_what_it_takes_and_how_to_ask(port):
     assert port("POST", "/v1/endpoints/delay/predict", found["example"])[0] == 200
     assert found["curl"].endswith("http://localhost:7683/v1/endpoints/delay/predict")
     assert port("GET", "/v1/endpoints")[1]["endpoints"][0]["name"] == "delay"
+
+
+@pytest.mark.parametrize("kind", ["float", "timestamp", "float[3]", "int[]", 'category["a","b"]', "decimal(6,2)", "bytes", "blob"])
+def test_the_example_of_every_type_is_a_value_of_it(kind):
+    assert values.coerce(kind, form_port._example(kind)) is not None
+    assert form_port._schema(kind)

@@ -152,9 +152,7 @@ def _check_columns(frame: pl.DataFrame, served: LoadedRelease) -> None:
 
 def _fingerprint(frame: pl.DataFrame) -> str:
     """What tells a chunk from another one, also from one with the same rows in another order."""
-    plain = frame.select(
-        pl.col(name).cast(pl.String) if frame.schema[name].is_nested() else pl.col(name) for name in frame.columns if frame.schema[name] != pl.Object
-    )
+    plain = frame.select(name for name in frame.columns if frame.schema[name] != pl.Object)
     hashes = plain.with_row_index("\0").hash_rows().to_numpy()
     return f"{plain.height:x}-{int(np.bitwise_xor.reduce(hashes)):016x}"
 
@@ -210,7 +208,7 @@ def _typed(chunk: Raw, served: LoadedRelease) -> tuple[list[dict[str, Any]], dic
         found = column_conversion.fitted(frame[name], kind, "the input", cells=chunk.cells)
         columns[name] = found.values.to_list()
         for place in found.misfits.arg_true().to_list():
-            errors.setdefault(place, f"field {name!r} is no {kind}: {str(frame[name][place])[:100]!r}")
+            errors.setdefault(place, f"field {name!r}: {column_conversion.reason(frame[name][place], kind, cells=chunk.cells)}")
     unit = served.release.unit
     if unit in frame.columns and unit not in columns:
         columns[unit] = frame[unit].cast(pl.String).to_list()

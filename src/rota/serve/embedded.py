@@ -121,7 +121,9 @@ def _polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
 
 
 def _value(value: Any) -> Any:
-    """A plain value; libraries mark missing ones by something unequal to itself or neither equal nor unequal."""
+    """A plain value; libraries mark missing ones by something unequal to itself or neither equal nor unequal. An array is its list."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     try:
         return value if bool(value == value) else None  # noqa: PLR0124 (NaN and NaT)
     except TypeError:  # pandas.NA

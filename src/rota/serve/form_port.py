@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 
 from rota.errors import InvalidInput
-from rota.records.schema import Type
+from rota.records.value_types import LONGEST_LIST, Type, decimal_type, domain, family, list_type, shown_type
 from rota.serve import request_forms, tensor_views
 from rota.serve.micro_batching import MicroBatcher
 from rota.serve.open_inference_port import OpenInferencePort, failed_status
@@ -31,8 +31,20 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "bool": {"type": ["boolean", "null"]},
     "string": {"type": ["string", "null"]},
     "timestamp": {"type": ["string", "integer", "null"], "description": "ISO 8601, or microseconds since 1970-01-01 UTC"},
+    "bytes": {"type": ["string", "null"], "contentEncoding": "base64"},
+    "blob": {"type": ["string", "null"], "pattern": "^(sha256:)?[0-9a-f]{64}$"},
 }
-_EXAMPLES: Mapping[str, Any] = {"float": 1.5, "int": 3, "bool": True, "string": "text", "timestamp": "2026-01-01T00:00:00Z"}
+MOST_NAMED = 100
+"""Texts of a category that the schema of a row names; a larger domain is a text."""
+_EXAMPLES: Mapping[str, Any] = {
+    "float": 1.5,
+    "int": 3,
+    "bool": True,
+    "string": "text",
+    "timestamp": "2026-01-01T00:00:00Z",
+    "bytes": "Ynl0ZXM=",
+    "blob": "0" * 64,
+}
 
 
 class FormPort:
@@ -113,7 +125,7 @@ class FormPort:
 
     def _described(self, scope: Scope, endpoint: str) -> dict[str, Any]:
         served = self._protocol.served_by(endpoint)
-        row = {name: _EXAMPLES.get(kind) for name, kind in served.fields.items()}
+        row = {name: _example(kind) for name, kind in served.fields.items()}
         host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "127.0.0.1")
         example = encode({"rows": [row]}).decode().replace("'", "'\\''")
         return {
@@ -129,4 +141,34 @@ class FormPort:
 
 def _row_schema(served: LoadedRelease) -> dict[str, Any]:
     fields: Mapping[str, Type] = served.fields
-    return {"type": "object", "properties": {name: _SCHEMAS.get(kind, {}) for name, kind in fields.items()}, "required": list(fields)}
+    return {"type": "object", "properties": {name: _schema(kind) for name, kind in fields.items()}, "required": list(fields)}
+
+
+def _schema(kind: Type) -> Mapping[str, Any]:
+    """What JSON a field takes."""
+    match family(kind):
+        case "list":
+            of = list_type(kind)
+            bounds = {"maxItems": LONGEST_LIST} if of.length is None else {"minItems": of.length, "maxItems": of.length}
+            return {"type": ["array", "null"], "items": {"type": "number" if of.element == "float" else "integer"}, **bounds}
+        case "category" if len(texts := domain(kind)) <= MOST_NAMED:
+            return {"enum": [*texts, None]}
+        case "category":
+            return {"type": ["string", "null"], "description": shown_type(kind)}
+        case "decimal":
+            return {"type": ["string", "number", "null"], "description": f"{kind}: its digits, as a text where a float has not all of them"}
+        case plain:
+            return _SCHEMAS[plain]
+
+
+def _example(kind: Type) -> Any:
+    match family(kind):
+        case "list":
+            of = list_type(kind)
+            return [_EXAMPLES[of.element]] * (of.length or 2)
+        case "category":
+            return domain(kind)[0]
+        case "decimal":
+            return f"{0:.{decimal_type(kind).scale}f}"
+        case plain:
+            return _EXAMPLES[plain]

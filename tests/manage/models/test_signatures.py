@@ -15,12 +15,13 @@ from rota.records.record import encode
 from rota.serve import tensor_views
 
 FIELDS = {"age": "float", "visits": "int", "is_new": "bool", "plan": "string", "at": "timestamp"}
+MEASURED = {"face": "float[3]", "days": "int[]", "pay": 'category["card","cash"]', "price": "decimal(8,2)", "picture": "bytes", "scan": "blob"}
 COLUMNS = Transformation(tuple(TransformedColumn(f"request__{name}", kind) for name, kind in FIELDS.items()))
 OUTPUTS = {"multiclass": ("a", "b", "c"), "multilabel": ("x", "y"), "quantiles": ("0.1", "0.9"), "forecast": ("1", "2")}
 
 
-def bundle(problem="regression", outputs=()):
-    request = OnDemandFeatureView("request", inputs=FIELDS, features={name: sql(name) for name in FIELDS})
+def bundle(problem="regression", outputs=(), fields=FIELDS):
+    request = OnDemandFeatureView("request", inputs=fields, features={name: sql(name) for name in fields})
     return ModelBundle("m", "skops", "", problem, FeatureService("m", [request]), Transformation(()), (), (), outputs=outputs)
 
 
@@ -28,6 +29,14 @@ def bundle(problem="regression", outputs=()):
 def test_it_names_the_tensors_that_an_endpoint_names(problem):
     made = bundle(problem, OUTPUTS.get(problem, ()))
     assert told_by_an_endpoint(made) == signatures.tensors(made)
+
+
+def test_fields_of_every_type_are_the_tensors_that_an_endpoint_names():
+    made = bundle(fields=FIELDS | MEASURED)
+    found = signatures.tensors(made)
+    assert told_by_an_endpoint(made) == found
+    named = {each["name"]: (each["datatype"], each["shape"]) for each in found["inputs"]}
+    assert (named["face"], named["days"], named["price"]) == (("FP64", [-1, 3]), ("INT64", [-1, -1]), ("BYTES", [-1]))
 
 
 def test_a_model_of_tensors_has_its_own():
@@ -62,6 +71,13 @@ def test_mlflow_reads_the_form():
         form = signatures.mlflow_form(bundle(problem, OUTPUTS.get(problem, ())))
         assert types.Schema.from_json(json.dumps(form["inputs"])).input_names() == list(FIELDS)
         assert len(types.Schema.from_json(json.dumps(form["outputs"])).inputs) == len(form["outputs"])
+
+
+def test_mlflow_reads_fields_of_every_type():
+    types = pytest.importorskip("mlflow.types")
+    form = signatures.mlflow_form(bundle(fields=FIELDS | MEASURED))
+    assert types.Schema.from_json(json.dumps(form["inputs"])).input_names() == [each["name"] for each in form["inputs"]]
+    assert next(each for each in form["inputs"] if each["name"] == "face")["items"] == {"type": "double"}
 
 
 def test_the_authors_own_signature_is_shown_as_it_was_given():

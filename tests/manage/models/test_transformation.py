@@ -114,3 +114,17 @@ def test_no_rows_and_no_columns_are_matrices_too():
     assert RowsTransformer(Transformation((TransformedColumn("x", "float"),))).matrix([]).shape == (0, 1)
     assert RowsTransformer(Transformation(())).matrix([{}, {}]).shape == (2, 0)
     assert matrix(Transformation(()), pl.DataFrame({"y": [1.0, 2.0]})).shape == (2, 0)
+
+
+def test_lists_of_a_fixed_size_are_lists_and_a_number_that_is_missing_is_refused_offline_and_online():
+    frame = pl.DataFrame({"face": [[1.0, 2.5], None]}, schema={"face": pl.List(pl.Float64)})
+    fitted = fit({"face": "float[2]"}, frame)
+    for dtype in (pl.List(pl.Float64), pl.Array(pl.Float64, 2), pl.Array(pl.Float32, 2), pl.List(pl.Int64)):
+        seen = frame.select(pl.col("face").cast(dtype))
+        expected = [[1.0, 2.0 if dtype == pl.List(pl.Int64) else 2.5], [np.nan] * 2]
+        np.testing.assert_array_equal(matrix(fitted, seen), expected)
+    for wrong in ([1.0, None], [1.0]):
+        with pytest.raises(InvalidInput, match=r"feature 'face' should be of type 'float\[2\]'"):
+            matrix(fitted, pl.DataFrame({"face": [[1.0, 2.0], wrong]}))
+        with pytest.raises(InvalidInput, match=r"feature 'face' should be of type 'float\[2\]'"):
+            RowsTransformer(fitted).matrix([{"face": wrong}])

@@ -10,10 +10,12 @@ from rota.problems import forms, registry
 from rota.problems.problem_type import AnswerForm
 from rota.records.model import ModelBundle, ModelTensor, ModelVersion
 from rota.records.record import decode
+from rota.records.value_types import Type, family, list_type
 
 DATATYPES: Mapping[str, str] = {"float": "FP64", "int": "INT64", "bool": "BOOL", "string": "BYTES", "timestamp": "INT64"}
-"""The datatype of a request field of each type, by which a client sends it; other types go as BYTES."""
-MLFLOW_TYPES: Mapping[str, str] = {"float": "double", "int": "long", "bool": "boolean", "string": "string", "timestamp": "datetime"}
+"""The datatype of a request field of each type, by which a client sends it; a list's is that of its numbers, other types go as BYTES."""
+MLFLOW_TYPES: Mapping[str, str] = {"float": "double", "int": "long", "bool": "boolean", "timestamp": "datetime", "bytes": "binary"}
+"""MLflow's type of a request field; others are sent as texts."""
 SHOWN_TENSORS = 50
 
 
@@ -24,7 +26,7 @@ def tensors(bundle: ModelBundle) -> dict[str, list[dict[str, Any]]]:
     """
     own = [_tensor(each.name, each.datatype, list(each.shape)) for each in bundle.input_tensors]
     held = sum(math.prod(each.shape[1:]) for each in bundle.input_tensors)
-    fields = [_tensor(name, DATATYPES.get(kind, "BYTES"), [-1]) for name, kind in bundle.request_fields.items()]
+    fields = [_field(name, kind) for name, kind in bundle.request_fields.items()]
     outputs = _output_tensors(registry.problem_type(bundle.problem).answer, bundle.outputs)
     if (answer := bundle.output_tensor) is not None and _is_answer(answer, outputs):
         outputs = [_tensor(answer.name, answer.datatype, list(answer.shape))]
@@ -33,8 +35,7 @@ def tensors(bundle: ModelBundle) -> dict[str, list[dict[str, Any]]]:
 
 def mlflow_form(bundle: ModelBundle) -> dict[str, Any]:
     """Inputs and outputs as MLflow's `ModelSignature.to_dict` has them before it makes texts of them."""
-    fields = bundle.request_fields.items()
-    inputs = [{"type": MLFLOW_TYPES.get(kind, "string"), "name": name, "required": True} for name, kind in fields]
+    inputs = [{**_mlflow_type(kind), "name": name, "required": True} for name, kind in bundle.request_fields.items()]
     return {"inputs": inputs, "outputs": _output_columns(registry.problem_type(bundle.problem).answer, bundle.outputs)}
 
 
@@ -68,6 +69,20 @@ def sentence(found: list[dict[str, Any]]) -> str:
     named = [f"{tensor['name']} {tensor['datatype']} {tensor['shape']}" for tensor in found[:SHOWN_TENSORS]]
     more = [f"and {len(found) - SHOWN_TENSORS} more"] if len(found) > SHOWN_TENSORS else []
     return ", ".join([*named, *more])
+
+
+def _field(name: str, kind: Type) -> dict[str, Any]:
+    """The tensor of one field: a list of numbers has one in each of its rows."""
+    if family(kind) == "list":
+        of = list_type(kind)
+        return _tensor(name, DATATYPES[of.element], [-1, of.length or -1])
+    return _tensor(name, DATATYPES.get(kind, "BYTES"), [-1])
+
+
+def _mlflow_type(kind: Type) -> dict[str, Any]:
+    if family(kind) == "list":
+        return {"type": "array", "items": {"type": MLFLOW_TYPES[list_type(kind).element]}}
+    return {"type": MLFLOW_TYPES.get(kind, "string")}
 
 
 def _output_tensors(form: AnswerForm, names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -143,12 +143,17 @@ def _lists(column: TransformedColumn, series: pl.Series, transformation: Transfo
     length = sum(each.feature == column.feature for each in transformation.columns)
     if series.dtype == pl.Null or not series.len():
         return np.full((series.len(), length), np.nan)
+    if isinstance(series.dtype, pl.Array) and len(series.dtype.shape) == 1:
+        series = series.arr.to_list()
     lengths = series.list.len() if isinstance(series.dtype, pl.List) else None
     if lengths is None or (lengths != length).any():
         seen = series.dtype if lengths is None else f"a list of {lengths.filter(lengths != length)[0]} numbers"
         raise _foreign(column.feature, f"{column.type}[{length}]", seen)
     filled = series.fill_null(pl.Series([[None] * length], dtype=series.dtype)) if series.null_count() else series
-    return filled.explode().cast(pl.Float64).fill_null(float("nan")).to_numpy().reshape(series.len(), length)
+    numbers = filled.explode().cast(pl.Float64)
+    if numbers.null_count() > series.null_count() * length:
+        raise _foreign(column.feature, f"{column.type}[{length}]", "a list with a null in it")
+    return numbers.fill_null(float("nan")).to_numpy().reshape(series.len(), length)
 
 
 def _parts(transformation: Transformation) -> Iterator[tuple[str, Callable[[Any], Sequence[Any]]]]:
@@ -173,7 +178,10 @@ def _cells_of_list(columns: Sequence[TransformedColumn], transformation: Transfo
             return nulls
         if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != length:
             raise _foreign(first.feature, f"{first.type}[{length}]", value)
-        return list(map(float, value)) if whole else [float(value[place]) for place in places]
+        try:
+            return list(map(float, value)) if whole else [float(value[place]) for place in places]
+        except (TypeError, ValueError):  # a number of it is missing, or none
+            raise _foreign(first.feature, f"{first.type}[{length}]", value) from None
 
     return cells
 

@@ -174,9 +174,9 @@ def conform(columns: pl.DataFrame, fields: Mapping[str, Type], *, what: str, cel
         found = fitted(columns[name], kind, what, cells=cells)
         if found.misfits.any():
             row = int(found.misfits.arg_max() or 0)
-            reason = _reason(columns[name][row], kind, cells=cells)
+            why = reason(columns[name][row], kind, cells=cells)
             of = what if cells else f"{what} (type {columns.schema[name]})"
-            raise InvalidInput(f"row {row}, column {name!r} of {of}: {reason}", column=name, row=row)
+            raise InvalidInput(f"row {row}, column {name!r} of {of}: {why}", column=name, row=row)
         made.append(found.values.alias(name))
     return pl.DataFrame(made)
 
@@ -322,11 +322,12 @@ def _coerced(kind: Type, text: str) -> Any:
 
 def _reasons(column: pl.Series, kind: Type, misfits: pl.Series, *, cells: bool) -> pl.Series:
     places = misfits.arg_true()
-    reasons = [f"field {column.name!r}: {_reason(value, kind, cells=cells)}" for value in column.gather(places)]
+    reasons = [f"field {column.name!r}: {reason(value, kind, cells=cells)}" for value in column.gather(places)]
     return pl.repeat(None, column.len(), dtype=pl.String, eager=True).scatter(places, reasons)
 
 
-def _reason(value: Any, kind: Type, *, cells: bool) -> str:
+def reason(value: Any, kind: Type, *, cells: bool) -> str:
+    """Why a value does not fit a type."""
     if kind not in SCALARS:
         return measured_columns.reason(value, kind, cells=cells)
     text = value[:100] if cells and isinstance(value, str) else shown(value)
