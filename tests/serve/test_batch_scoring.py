@@ -154,8 +154,13 @@ def test_what_cannot_be_scored_says_why(world, scored, tmp_path, monkeypatch):
     scored(table(10), "c.parquet")
     with pytest.raises(InvalidInput, match="exists already"):
         scored(table(10), "c.parquet")
+    other = BatchJob("other", "delay", 1, 0, "other rows", 10)
+    assert scored(table(10), "a.parquet", other)[0].rows == 10, "what failed before it scored a part stands in nobody's way"
+    folder = batch_scoring.folder_of(tmp_path / "e.parquet")
+    batch_scoring.job_of(tmp_path / "e.parquet", JOB, restart=False)
+    (folder / "part.parquet").touch()
     with pytest.raises(InvalidInput, match="parts of another job"):
-        scored(table(10), "a.parquet", BatchJob("b", "delay", 1, 0, "other rows", 10))
+        batch_scoring.job_of(tmp_path / "e.parquet", other, restart=False)
     batch = Batch()
     batch.put(Unloaded("delay", "ada", 1))
     world.metadata.commit(batch)

@@ -80,7 +80,7 @@ def list_experiments(ctx: typer.Context, endpoint: Annotated[str, typer.Option(h
     with opened(ctx, "model.read") as platform:
         metadata = platform.repositories.metadata
         every = metadata.find(Rollout, {"endpoint": endpoint} if endpoint else {}, order="-started_us")
-        found = [each for each in every if each.strategy is not None and each.strategy.experiment is not None]
+        found = [each for each in every if each.champion and each.strategy is not None and each.strategy.experiment is not None]
         states = {each.id: rollout_states.state_of(metadata, each) for each in found}
     columns = {
         "experiment": lambda e: e.id,

@@ -77,6 +77,9 @@ def job_of(output: Path, wanted: BatchJob, *, restart: bool) -> BatchJob:
         0,
         begun.version,
     ):
+        if not any(folder.glob("*.parquet")):  # it never scored anything: its input was not there, or it was ended at once
+            put_in_place(folder / _JOB, encode(wanted), replace=True)
+            return wanted
         raise InvalidInput(
             f"{folder} holds parts of another job ({begun.endpoint}, {begun.origin}, parts of {begun.part_rows} rows); go on with that one, choose "
             "another output, or begin anew with --restart",

@@ -2,7 +2,7 @@
 
 import json
 import math
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from enum import Enum
 from fractions import Fraction
 from typing import Any, Literal
@@ -90,7 +90,8 @@ def exact(kind: Type, value: Any) -> Any:
     """An oracle of its own for decimals: exact fractions."""
     digits, _, places = kind.removeprefix("decimal(").removesuffix(")").partition(",")
     scaled = Fraction(value) * 10 ** int(places)
-    return Decimal(scaled.numerator).scaleb(-int(places)) if scaled.denominator == 1 and abs(scaled) < 10 ** int(digits) else REFUSED
+    with localcontext(prec=80):
+        return Decimal(scaled.numerator).scaleb(-int(places)) if scaled.denominator == 1 and abs(scaled) < 10 ** int(digits) else REFUSED
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9) | st.integers(-(10**40), 10**40))
