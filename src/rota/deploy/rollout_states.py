@@ -74,9 +74,14 @@ class RunningExperiment:
 
 def experiment(repositories: Repositories, rollout: str) -> RunningExperiment:
     """An experiment that began; raises `NotFound` for an unknown one, `InvalidInput` for a rollout that is none, `Refused` before it begins."""
-    found = standing(repositories, rollout).rollout
+    standing_ = standing(repositories, rollout)
+    found = standing_.rollout
     if found is None:
-        raise Refused(f"experiment {rollout!r} has not begun; `rota rollout show {rollout}` says what it waits for", rollout=rollout)
+        is_over = standing_.state == "never_began"
+        said = "ended before any traffic" if is_over else "has not begun"
+        raise Refused(
+            f"experiment {rollout!r} {said}; `rota rollout show {rollout}` says {'why' if is_over else 'what it waits for'}", rollout=rollout
+        )
     if found.strategy is None or found.strategy.experiment is None:
         raise InvalidInput(f"rollout {rollout!r} is no experiment; `rota rollout show {rollout}` shows it", rollout=rollout)
     releases = repositories.metadata.find(Release, {"endpoint": found.endpoint}, order="-revision")

@@ -42,7 +42,9 @@ def check_layout(engine: Engine) -> None:
     """Raise `Refused`, `Corrupt` or `Unavailable` unless the store has, now, the layout that this version knows."""
     with reading(engine) as connection:
         if not is_up_to_date(connection):
-            raise Refused("the metadata store has an older layout than this Rota knows; it was replaced while it was open: start Rota again")
+            raise Refused(
+                "the metadata store has an older layout than this Rota writes; a start brings it up to date: `rota up`, or start Rota again where it is up"
+            )
 
 
 def empty_engine(url: str | Path) -> Engine:
