@@ -43,7 +43,7 @@ def check_layout(engine: Engine) -> None:
     with reading(engine) as connection:
         if not is_up_to_date(connection):
             raise Refused(
-                "the metadata store has an older layout than this Rota writes; a start brings it up to date: `rota up`, or start Rota again where it is up"
+                "the metadata store has an older layout than this Rota writes; `rota up` brings it up to date, where it is up already a new start"
             )
 
 
