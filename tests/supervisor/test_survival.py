@@ -126,10 +126,10 @@ HANG = """
 import ctypes, rota.serve.predicting as predicting
 libc = ctypes.PyDLL(None)  # keeps the interpreter's lock while it sleeps
 original = predicting.PredictionCore.prepare
-def prepare(self, endpoint, rows, ids=None):
+def prepare(self, endpoint, rows, *more, **options):
     if rows and rows[0].get("distance") == -1.0:
         libc.sleep(100_000)
-    return original(self, endpoint, rows, ids)
+    return original(self, endpoint, rows, *more, **options)
 predicting.PredictionCore.prepare = prepare
 """
 
