@@ -33,8 +33,9 @@ def convert(learner: Mapping[str, Any], thresholds: Mapping[int, tuple[float, ..
     booster = learner["gradient_booster"]
     if categories or learner.get("attributes", {}):
         raise InvalidInput("its categories, or the number that it takes for a missing value, are not converted")
-    if booster["name"] != "gbtree" or objective not in _LINKS:
-        raise InvalidInput(f"a booster {booster['name']} of the objective {objective!r} is not converted")
+    name = "dart" if len(booster.get("model", {}).get("weight_drop", ())) else booster["name"]  # XGBoost 3.4 calls it gbtree
+    if name != "gbtree" or objective not in _LINKS:
+        raise InvalidInput(f"a booster {name} of the objective {objective!r} is not converted")
     model = booster["model"]
     if any(int(tree["tree_param"].get("size_leaf_vector", 0) or 0) > 1 for tree in model["trees"]):
         raise InvalidInput("leaves of several numbers are not converted")
