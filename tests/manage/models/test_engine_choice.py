@@ -233,7 +233,7 @@ def test_boosters_are_converted_within_the_rounding_of_float32(name: str, tmp_pa
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        (xgboost.XGBRegressor(booster="dart", n_estimators=3, verbosity=0), "a booster dart"),
+        (xgboost.XGBRegressor(booster="dart", rate_drop=0.5, n_estimators=3, verbosity=0), "a booster dart"),
         (xgboost.XGBRegressor(missing=0.0, n_estimators=3), "the number that it takes for a missing value"),
     ],
     ids=["dart", "zero is missing"],
