@@ -15,6 +15,15 @@ from rota.supervisor.socket_handover import HandoverPoint, ask_listener, ask_pin
 from rota.supervisor.watchdog import Pulse, Watchdog
 
 
+def listens(home):
+    """Whether it can be asked: the file of a socket is there a moment before anybody listens on it."""
+    try:
+        ask_ping(home, "serve-0", os.getpid()).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def process(home, state=lambda: {"ready": True}):
     """A handover point whose event loop can be stopped: gives that loop and the listening socket."""
@@ -24,7 +33,7 @@ def process(home, state=lambda: {"ready": True}):
     listener = socket.create_server(("127.0.0.1", 0))
     point = HandoverPoint(home, "serve-0", listener, state)
     point.open(loop)
-    while not list((home / "run").glob("*.sock")):
+    while not listens(home):
         time.sleep(0.001)
     try:
         yield loop, listener
