@@ -95,6 +95,8 @@ def test_a_rollback_lasts_until_the_last_answer_of_what_was_left(promoted):
     assert each.last_old_us == asked_us + 700_000
     assert each.lasted_us == found.median_rollback_us == 700_000
     assert found.failure_rate == 1.0
+    later = report(promoted, days=HOUR_US / DAY_US)
+    assert (len(later.taken_back), later.failure_rate) == (1, 1.0), "its rollout ended before the days of the report, it failed within them"
 
 
 def test_a_version_that_comes_back_ends_what_counts_as_late(promoted):

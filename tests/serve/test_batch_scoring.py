@@ -177,3 +177,9 @@ def test_nothing_is_written_that_the_log_did_not_take(world, scored, monkeypatch
         scored(table(10))
     monkeypatch.undo()
     assert scored(table(10))[0].rows == 10
+
+
+def test_what_polars_has_no_type_for_counts_in_what_tells_an_input_from_another():
+    before, after = (pl.DataFrame({"x": pl.Series([1, value], dtype=pl.Object), "n": [1, 2]}) for value in ({"a": 1}, {"a": 2}))
+    assert batch_scoring._fingerprint(before) == batch_scoring._fingerprint(before.clone())
+    assert batch_scoring._fingerprint(before) != batch_scoring._fingerprint(after)

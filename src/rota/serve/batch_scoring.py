@@ -155,7 +155,8 @@ def _check_columns(frame: pl.DataFrame, served: LoadedRelease) -> None:
 
 def _fingerprint(frame: pl.DataFrame) -> str:
     """What tells a chunk from another one, also from one with the same rows in another order."""
-    plain = frame.select(name for name in frame.columns if frame.schema[name] != pl.Object)
+    objects = [name for name, dtype in frame.schema.items() if dtype == pl.Object]
+    plain = frame.with_columns(pl.Series(name, [repr(value) for value in frame[name]], dtype=pl.String) for name in objects)
     hashes = plain.with_row_index("\0").hash_rows().to_numpy()
     return f"{plain.height:x}-{int(np.bitwise_xor.reduce(hashes)):016x}"
 

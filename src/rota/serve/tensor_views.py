@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from rota.manage.models import signatures
 from rota.problems import forms, registry
 from rota.records.model import ModelTensor
 from rota.records.release import Route
@@ -164,22 +165,10 @@ def _own_inputs(tensors: Sequence[ModelTensor], fields: Sequence[str]) -> tuple[
 
 
 def _outputs(served: LoadedRelease) -> tuple[OutputTensor, ...]:
-    bundle = served.stable.model.bundle
-    form, names, meaning = registry.problem_type(bundle.problem).answer, bundle.outputs, _meaning(served)
-    own = bundle.output_tensor
-    if form is forms.CLASS:
-        return OutputTensor("class", "BYTES", (-1,), meaning), OutputTensor("probabilities", "FP64", (-1, len(names)), meaning)
-    if form.are_texts:
-        return (OutputTensor("answer", "BYTES", (-1,), meaning),)
-    shape = (-1, len(names)) if names else (-1, -1) if form.is_list else (-1,)
-    if own is not None and _is_answer(own, shape):
-        return (OutputTensor(own.name, own.datatype, own.shape, meaning),)
-    return (OutputTensor("answer", "FP64", shape, meaning),)
-
-
-def _is_answer(own: ModelTensor, shape: tuple[int, ...]) -> bool:
-    """Whether the model's own output holds what a row is answered: so many numbers."""
-    return own.datatype in FLOATS and own.shape[1:] in ((shape[1:],) if len(shape) == 2 else ((), (1,)))
+    meaning = _meaning(served)
+    return tuple(
+        OutputTensor(each["name"], each["datatype"], tuple(each["shape"]), meaning) for each in signatures.outputs(served.stable.model.bundle)
+    )
 
 
 def _meaning(served: LoadedRelease) -> dict[str, Any]:

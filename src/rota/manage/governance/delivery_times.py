@@ -90,7 +90,8 @@ class TakenBack(Record, frozen=True):
 class DeliveryReport(Record, frozen=True):
     """Promotions and rollbacks since a moment, newest first, with the medians (None: none happened) and shares of them.
 
-    `failure_rate` is the share of ended rollouts, rollbacks after promotion counted, that were taken back; None when none ended.
+    `failure_rate` is the share of versions taken back, each once for an endpoint, among those whose rollout ended or that were taken back since
+    then; None when there is none.
     """
 
     since_us: Micros
@@ -119,7 +120,10 @@ def report(repositories: Repositories, *, days: float = DAYS, endpoint: str = ""
     rollouts = {each.id: each for name in names for each in metadata.find(Rollout, {"endpoint": name}, order="started_us")}
     delivered = [each for each in _deliveries(repositories, rollouts.values()) if each.promoted_us >= since_us]
     taken = [each for name in names for each in _taken_back(repositories, name, rollouts) if each.released_us >= since_us]
-    ended = sum(each.ended_us is not None and each.ended_us >= since_us for each in rollouts.values())
+    failed = {(each.endpoint, version) for each in taken for version in each.left}
+    ended = {
+        (each.endpoint, f"{each.model}@{each.candidate}") for each in rollouts.values() if each.ended_us is not None and each.ended_us >= since_us
+    }
     return DeliveryReport(
         since_us,
         now_us,
@@ -129,7 +133,7 @@ def report(repositories: Repositories, *, days: float = DAYS, endpoint: str = ""
         median_repair_us=_median(each.repair_us for each in delivered),
         median_rollback_us=_median(each.lasted_us for each in taken),
         promotions_a_week=len(delivered) * 7 / days,
-        failure_rate=len(taken) / ended if ended else None,
+        failure_rate=len(failed) / len(ended | failed) if ended or failed else None,
     )
 
 

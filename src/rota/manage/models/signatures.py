@@ -27,10 +27,15 @@ def tensors(bundle: ModelBundle) -> dict[str, list[dict[str, Any]]]:
     own = [_tensor(each.name, each.datatype, list(each.shape)) for each in bundle.input_tensors]
     held = sum(math.prod(each.shape[1:]) for each in bundle.input_tensors)
     fields = [_field(name, kind) for name, kind in bundle.request_fields.items()]
-    outputs = _output_tensors(registry.problem_type(bundle.problem).answer, bundle.outputs)
-    if (answer := bundle.output_tensor) is not None and _is_answer(answer, outputs):
-        outputs = [_tensor(answer.name, answer.datatype, list(answer.shape))]
-    return {"inputs": own if own and held == len(bundle.request_fields.keys() - {bundle.group}) else fields, "outputs": outputs}
+    return {"inputs": own if own and held == len(bundle.request_fields.keys() - {bundle.group}) else fields, "outputs": outputs(bundle)}
+
+
+def outputs(bundle: ModelBundle) -> list[dict[str, Any]]:
+    """The tensors of the answers: the model's own where it holds what a row is answered, else those of the problem."""
+    found = _output_tensors(registry.problem_type(bundle.problem).answer, bundle.outputs)
+    if (answer := bundle.output_tensor) is not None and _is_answer(answer, found):
+        return [_tensor(answer.name, answer.datatype, list(answer.shape))]
+    return found
 
 
 def mlflow_form(bundle: ModelBundle) -> dict[str, Any]:
